@@ -1,0 +1,245 @@
+"""Typed records, one class a schema: fields in the schema's order, required ones first.
+
+Times are int, milliseconds since 1970-01-01T00:00:00Z, and never datetime: fastavro's conversion of
+timestamp-millis costs more than the rest of a small record, and a date after the year 9999 overflows,
+so one bad record could not even be described. The .avsc files keep the logical type for other readers.
+
+The classes are slotted but not frozen: building a frozen one costs 1.6 µs against 0.4 µs (nine
+fields, Python 3.11, two shared cores), for every event and every score. Treat them as values all the same.
+
+The order of the fields is part of the contract: the codecs build records by position, and a test
+compares each class with its schema.
+
+Source: DESIGN section 2; the meaning and the unit of each field stand in the .avsc files.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class BehaviorEvent:
+    """One behaviour of one user, made by a service (topic sway.events)."""
+
+    event_id: str
+    user_id: str
+    action: str
+    occurred_at: int
+    item_id: str = ""
+    item_text: str = ""
+    value: float | None = None
+    domain: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a behaviour, once known (topic sway.outcomes); y and z in [0, 1]."""
+
+    event_id: str
+    user_id: str
+    y: float
+    observed_at: int
+    z: float | None = None
+
+
+@dataclass(slots=True)
+class Source:
+    """Coordinates of a source record in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class InfluenceScore:
+    """The score of one BehaviorEvent (topics sway.scores and sway.scores.shadow)."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    y_hat: float
+    z_hat: float
+    influence: float
+    model_version: str
+    dtype: str
+    behaviours: int
+    truncated: bool
+    duplicate: bool
+    source: Source
+    outcomes_next: int
+    occurred_at: int
+    scored_at: int
+
+
+@dataclass(slots=True)
+class LabeledExample:
+    """A scored text and its label, for training (topic sway.examples).
+
+    label_source is outcome, attribution or expiry.
+    """
+
+    event_id: str
+    user_id: str
+    item_id: str
+    history: str
+    target: str
+    y: float
+    y_hat: float
+    z_hat: float
+    model_version: str
+    label_source: str
+    occurred_at: int
+    labeled_at: int
+    z: float | None = None
+
+
+@dataclass(slots=True)
+class OffsetRange:
+    """Offsets of one partition, half open: start included, end excluded."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class TrainingRequest:
+    """A hand-over (topic sway.training); examples counts records, not a difference of offsets."""
+
+    request_id: str
+    ranges: list[OffsetRange]
+    examples: int
+    created_at: int
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class ModelAnnouncement:
+    """What happened to a model version (topic sway.models).
+
+    event is published, promoted, rejected or rolled_back.
+    """
+
+    version: str
+    event: str
+    created_at: int
+    reason: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """A source record that could not be processed (topic sway.dead-letters).
+
+    detail never holds a user's text. raw holds at most 64 KiB: schemas.dead_letters builds it so.
+    """
+
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    raw: bytes
+    raw_length: int
+    raw_sha256: str
+    failed_at: int
+    key: bytes | None = None
+
+
+@dataclass(slots=True)
+class Candidate:
+    """An item that could be recommended."""
+
+    item_id: str
+    item_text: str = ""
+    value: float | None = None
+
+
+@dataclass(slots=True)
+class RecommendationRequest:
+    """Which of these items for this user (topic sway.recommendation-requests); limit 0 or less means all."""
+
+    request_id: str
+    user_id: str
+    candidates: list[Candidate]
+    requested_at: int
+    action: str = "view"
+    limit: int = 10
+    domain: str = ""
+
+
+@dataclass(slots=True)
+class RankedItem:
+    """A candidate and its estimates."""
+
+    item_id: str
+    y_hat: float
+    z_hat: float
+    influence: float
+
+
+@dataclass(slots=True)
+class Recommendation:
+    """The candidates of a request, best first (topic sway.recommendations)."""
+
+    request_id: str
+    user_id: str
+    items: list[RankedItem]
+    model_version: str
+    behaviours: int
+    source: Source
+    requested_at: int
+    scored_at: int
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """One behaviour of a user's window; y and z are None until its outcome is known."""
+
+    event_id: str
+    offset: int
+    occurred_at: int
+    action: str
+    item_id: str
+    item_text: str
+    value: float | None = None
+    y: float | None = None
+    z: float | None = None
+
+
+@dataclass(slots=True)
+class Window:
+    """State: a user's last behaviours, ordered by occurred_at, then offset (table windows)."""
+
+    behaviours: list[Behaviour]
+
+
+Record = (
+    BehaviorEvent
+    | Outcome
+    | InfluenceScore
+    | LabeledExample
+    | TrainingRequest
+    | ModelAnnouncement
+    | DeadLetter
+    | RecommendationRequest
+    | Recommendation
+    | Window
+)
+"""Every record that has a schema of its own."""
+
+RECORD_TYPES: tuple[type[Record], ...] = (
+    BehaviorEvent,
+    Outcome,
+    InfluenceScore,
+    LabeledExample,
+    TrainingRequest,
+    ModelAnnouncement,
+    DeadLetter,
+    RecommendationRequest,
+    Recommendation,
+    Window,
+)
