@@ -1,0 +1,44 @@
+# make demo and make test are all that a newcomer needs; each does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help setup demo test lint ci bench lock clean
+help:  ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: $(STAMP)  ## .venv with everything in it, from the hashed lock file
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps -e .
+	touch $@
+
+demo: setup  ## the main job on real data, with a real Kafka of its own
+	$(BIN)/sway demo
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup  ## style, types and import arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ci: lint test  ## exactly what CI runs
+
+bench: setup  ## ratios against peers and limits, into build/bench/summary.json
+	$(BIN)/python -m benchmarks
+
+lock:  ## resolve the dependencies again
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 \
+		--no-emit-index-url --no-header pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf build $(VENV)

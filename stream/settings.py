@@ -1,0 +1,218 @@
+"""The one typed settings tree, and the only reader of the environment.
+
+Every setting can be given as an environment variable: the prefix ``SWAY_``, then the path with two
+underscores between its parts, for example ``SWAY_KAFKA__BOOTSTRAP_SERVERS`` or ``SWAY_UNITS__MAX_RECORDS``.
+The core takes values out of this tree, never the tree itself.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PARTITIONER = "murmur2_random"  # Java's and Faust's; librdkafka's own default is another
+
+
+def _no_trailing_dot(value: str) -> str:
+    return value.rstrip(".")
+
+
+class KafkaSettings(BaseModel):
+    """How to reach the cluster; what confluent-kafka and aiokafka share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: Path | None = None
+    session_timeout_s: float = Field(30.0, gt=0)
+    rebalance_timeout_s: float = Field(60.0, gt=0)
+    heartbeat_interval_s: float = Field(3.0, gt=0)
+    connect_timeout_s: float = Field(10.0, gt=0, description="no answer by then ends the process")
+
+    def client_config(self) -> dict[str, str]:
+        """Return the connection settings under librdkafka's names, secrets in the clear."""
+        config = {
+            "bootstrap.servers": self.bootstrap_servers,
+            "security.protocol": self.security_protocol,
+        }
+        if self.security_protocol.startswith("SASL"):
+            config["sasl.mechanism"] = self.sasl_mechanism
+            config["sasl.username"] = self.sasl_username or ""
+            config["sasl.password"] = self.sasl_password.get_secret_value() if self.sasl_password else ""
+        if self.ssl_ca_location is not None:
+            config["ssl.ca.location"] = str(self.ssl_ca_location)
+        return config
+
+    @model_validator(mode="after")
+    def _sasl_needs_a_user(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError(
+                f"kafka.security_protocol={self.security_protocol} needs kafka.sasl_username and "
+                "kafka.sasl_password"
+            )
+        if self.heartbeat_interval_s * 3 > self.session_timeout_s:
+            raise ValueError(
+                f"kafka.session_timeout_s={self.session_timeout_s} must be at least three times "
+                f"kafka.heartbeat_interval_s={self.heartbeat_interval_s}"
+            )
+        return self
+
+
+class TopicSettings(BaseModel):
+    """Topic names: ``prefix`` and a dot before each, unless a name is set in full."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prefix: Annotated[str, AfterValidator(_no_trailing_dot)] = "sway"
+    partitions: int = Field(4, gt=0, description="used by `sway topics create` and `sway up`")
+    events: str = ""
+    outcomes: str = ""
+    scores: str = ""
+    scores_shadow: str = ""
+    examples: str = ""
+    training: str = ""
+    models: str = ""
+    dead_letters: str = ""
+    recommendation_requests: str = ""
+    recommendations: str = ""
+
+    @model_validator(mode="after")
+    def _fill_names(self) -> Self:
+        for field, suffix in _TOPIC_SUFFIXES.items():
+            if not getattr(self, field):
+                object.__setattr__(self, field, f"{self.prefix}.{suffix}")
+        return self
+
+    def names(self) -> dict[str, str]:
+        """Return full topic names by field name, in the order of DESIGN section 2."""
+        return {field: getattr(self, field) for field in _TOPIC_SUFFIXES}
+
+
+_TOPIC_SUFFIXES = {
+    "events": "events",
+    "outcomes": "outcomes",
+    "scores": "scores",
+    "scores_shadow": "scores.shadow",
+    "examples": "examples",
+    "training": "training",
+    "models": "models",
+    "dead_letters": "dead-letters",
+    "recommendation_requests": "recommendation-requests",
+    "recommendations": "recommendations",
+}
+
+
+class WireSettings(BaseModel):
+    """Which Avro wire format is written; both are always read if their ids can be resolved."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["single_object", "confluent"] = "single_object"
+    registry_url: str | None = None
+    max_record_bytes: int = Field(2 * 1024 * 1024, gt=0, description="longer values are dead letters")
+
+    @model_validator(mode="after")
+    def _confluent_needs_a_registry(self) -> Self:
+        if self.format == "confluent" and not self.registry_url:
+            raise ValueError("wire.format=confluent needs wire.registry_url")
+        return self
+
+
+class WindowSettings(BaseModel):
+    """The per-user sliding window."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_behaviours: int = Field(50, gt=0)
+    max_bytes: int = Field(4096, gt=0, description="encoded; the oldest behaviours are dropped")
+
+
+class TextSettings(BaseModel):
+    """Limits on the behaviour text; how it reads is the model's own matter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_item_text_chars: int = Field(512, gt=0, description="longer item texts are cut and flagged")
+    cached_behaviours: int = Field(100_000, gt=0, description="token ids kept, in behaviours")
+
+
+class ModelSettings(BaseModel):
+    """Where the champion comes from and how it is run."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    registry: str = Field("registry", description="a folder, or any fsspec address")
+    version: str | None = Field(None, description="pin one version; None follows the champion")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    max_batch_tokens: int = Field(2048, gt=0, description="rows times the longest row")
+    max_batch_rows: int = Field(256, gt=0)
+    max_wait_s: float = Field(0.005, ge=0, description="how long a text may wait for a fuller batch")
+
+
+class UnitSettings(BaseModel):
+    """The commit unit: what is written in one Kafka transaction."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_records: int = Field(512, gt=0)
+    max_bytes: int = Field(8 * 1024 * 1024, gt=0)
+    linger_s: float = Field(0.02, ge=0, description="an idle stream closes the unit after this")
+    max_in_flight_records: int = Field(8192, gt=0)
+    max_in_flight_bytes: int = Field(64 * 1024 * 1024, gt=0)
+    transaction_timeout_s: float = Field(10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _a_unit_fits_in_flight(self) -> Self:
+        if self.max_records > self.max_in_flight_records:
+            raise ValueError(
+                f"units.max_records={self.max_records} is above "
+                f"units.max_in_flight_records={self.max_in_flight_records}"
+            )
+        return self
+
+
+class TimeSettings(BaseModel):
+    """What counts as an absurd time, and when silence counts as stuck."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_ahead_s: float = Field(3600.0, ge=0, description="of Kafka's record time; beyond: dead letter")
+    stuck_after_s: float = Field(120.0, gt=0, description="lag without progress for this long ends the process")
+
+
+class WebSettings(BaseModel):
+    """Health and metrics."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = Field(6066, ge=0, le=65535)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. See `sway doctor` for a check of a live configuration."""
+
+    model_config = SettingsConfigDict(env_prefix="SWAY_", env_nested_delimiter="__", extra="forbid")
+
+    app_id: str = Field("sway", min_length=1, description="the consumer group")
+    state_dir: Path = Path("state")
+    slot: str | None = Field(None, description="names this worker's transactions; None: made at first start")
+    offset_reset: Literal["earliest", "latest", "error"] = Field(
+        "earliest", description="where a partition without a committed offset starts"
+    )
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    wire: WireSettings = WireSettings()
+    window: WindowSettings = WindowSettings()
+    text: TextSettings = TextSettings()
+    model: ModelSettings = ModelSettings()
+    units: UnitSettings = UnitSettings()
+    time: TimeSettings = TimeSettings()
+    web: WebSettings = WebSettings()
