@@ -1,0 +1,317 @@
+"""Token ids of behaviour texts, by concatenation.
+
+In WordPiece a behaviour's ids do not depend on its neighbours, as long as white space or a separator
+stands between them. So each rendered behaviour is tokenised once and kept as a Piece; a text's ids are
+`[CLS] A [SEP] B [SEP]` put together from Pieces, and equal to tokenising the whole pair (a property
+test holds them equal).
+
+Source: DESIGN section 5.
+"""
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from model.errors import TokenizerIncompatible
+from model.text import SEPARATOR, BehaviourFields, Rendered, TextSettings, render, split_behaviours
+from model.words import HABITS_START, habit_words, outcome_words, value_words
+
+TOKENIZER_FILE = "tokenizer.json"
+
+ID_BYTES = 4  # ids are int32 in machine order: numpy reads a whole batch of them without a loop
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """A rendered behaviour and its token ids; treat it as a value.
+
+    ids: int32 in machine order, without special tokens; tokens: how many.
+    cut: whether its item text lost its end.
+    """
+
+    text: str
+    ids: bytes
+    tokens: int
+    cut: bool
+
+    def __repr__(self) -> str:
+        return f"Piece({self.tokens} tokens)"  # never a user's text: reprs end up in logs
+
+
+@dataclass(slots=True)
+class EncodedText:
+    """The ids of one behaviour text; treat it as a value.
+
+    ids: int32 in machine order, special tokens included; tokens: how many.
+    first_segment_tokens: how many of them are of token type 0, `[CLS] A [SEP]`.
+    truncated: whether a behaviour was left out, or one that was kept lost the end of its item text.
+    behaviours: past behaviours in the text, the one being scored not counted.
+    """
+
+    ids: bytes
+    tokens: int
+    first_segment_tokens: int
+    truncated: bool
+    behaviours: int
+
+    def input_ids(self) -> NDArray[np.int32]:
+        """Return the ids as an array, int32 (tokens,)."""
+        return np.frombuffer(self.ids, dtype=np.int32)
+
+    def __repr__(self) -> str:
+        return f"EncodedText({self.tokens} tokens, {self.behaviours} behaviours)"
+
+
+class BehaviourTokenizer:
+    """Turns behaviours into Pieces, and Pieces into the ids of a text. Safe to share between threads.
+
+    tokenizer: a fast tokenizer of WordPiece's kind; a copy is used, without padding and truncation.
+    cached_pieces: how many Pieces are kept, the least recently used dropped first.
+    Raises TokenizerIncompatible if a piece's ids depend on its neighbours (byte-level BPE does so).
+    """
+
+    def __init__(self, tokenizer: Tokenizer, settings: TextSettings, *, cached_pieces: int = 100_000) -> None:
+        self.settings = settings
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True  # a text that spells [SEP] is text
+        self._separator = _encode(self._tokenizer, SEPARATOR)
+        self._template = _Template.of(self._tokenizer)
+        self._room = settings.max_tokens - self._template.specials
+        self._cached_pieces = cached_pieces
+        self._pieces: dict[Hashable, Piece] = {}  # in the order of use, the newest last
+        self._lock = threading.Lock()
+        _check_limits(settings, self._template.specials)
+        self._check_context_free()
+
+    @classmethod
+    def from_folder(cls, folder: Path, settings: TextSettings, *, cached_pieces: int = 100_000) -> Self:
+        """Read `tokenizer.json` of a Hugging Face checkpoint."""
+        path = folder / TOKENIZER_FILE
+        if not path.is_file():
+            raise TokenizerIncompatible(
+                f"no {TOKENIZER_FILE} in {folder}: only fast tokenizers are supported"
+            )
+        return cls(Tokenizer.from_file(str(path)), settings, cached_pieces=cached_pieces)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many ids there are, added tokens included."""
+        return self._tokenizer.get_vocab_size()
+
+    def piece(self, behaviour: BehaviourFields) -> Piece:
+        """Return a past behaviour's Piece, its outcome included where it is known."""
+        return self.pieces((behaviour,))[0]
+
+    def pieces(self, behaviours: Sequence[BehaviourFields]) -> list[Piece]:
+        """Return past behaviours' Pieces, order kept; what is not cached is tokenised in one batch."""
+        keys = [
+            (b.action, b.item_text, value_words(b.action, b.value), outcome_words(b.action, b.y, b.z))
+            for b in behaviours
+        ]
+        return self._cached(keys, lambda index: render(behaviours[index], self.settings))
+
+    def target(self, behaviour: BehaviourFields) -> Piece:
+        """Return the Piece of a behaviour to be scored: never with its outcome."""
+        return self.targets((behaviour,))[0]
+
+    def targets(self, behaviours: Sequence[BehaviourFields]) -> list[Piece]:
+        """Return the Pieces of behaviours to be scored, order kept, in one batch."""
+        keys = [(b.action, b.item_text, value_words(b.action, b.value), "") for b in behaviours]
+        return self._cached(keys, lambda index: render(behaviours[index], self.settings, with_outcome=False))
+
+    def words(self, texts: Sequence[str]) -> list[Piece]:
+        """Return the Pieces of texts that are rendered already (habits, a stored example), order kept."""
+        return self._cached(texts, lambda index: Rendered(texts[index], len(texts[index]), cut=False))
+
+    def habits(self, known: int, positive: int) -> Piece | None:
+        """Return the Piece of a user's rates in words; None if nothing is known or the model reads none."""
+        if known <= 0 or not self.settings.habits:
+            return None
+
+        def rendered(_: int) -> Rendered:
+            text = habit_words(known, positive)
+            return Rendered(text, len(text), cut=False)
+
+        return self._cached(((known, positive),), rendered)[0]
+
+    def encode(self, history: Sequence[Piece], target: Piece, habits: Piece | None = None) -> EncodedText:
+        """Concatenate: the newest behaviours that fit, whole, before the one being scored.
+
+        history: oldest first. habits: stands before them and is never cut off.
+        Costs about two microseconds: it walks back from the newest only until max_tokens is full.
+        """
+        kept, cut = self._keep(history, target, habits)
+        behaviours = len(kept)
+        if habits is not None:
+            kept.append(habits.ids)
+        kept.reverse()
+        template = self._template
+        ids = b"".join(
+            (template.prefix, self._separator.ids.join(kept), template.middle, target.ids, template.suffix)
+        )
+        tokens = len(ids) // ID_BYTES
+        second = target.tokens + template.second_specials if template.has_second else 0
+        return EncodedText(ids, tokens, tokens - second, cut or behaviours < len(history), behaviours)
+
+    def behaviour_text(
+        self, history: Sequence[Piece], target: Piece, habits: Piece | None = None
+    ) -> tuple[str, str]:
+        """Return the two readable segments that encode() keeps, word for word."""
+        behaviours = len(self._keep(history, target, habits)[0])
+        parts = [habits.text] if habits is not None else []
+        parts += [piece.text for piece in history[len(history) - behaviours :]]
+        return f" {SEPARATOR} ".join(parts), target.text
+
+    def encode_texts(self, texts: Sequence[tuple[str, str]]) -> list[EncodedText]:
+        """Encode stored pairs (history, target), as behaviour_text() gave them; the trainer's way in.
+
+        Equal to what was scored while the settings are the same; under a smaller max_tokens the oldest
+        behaviours are left out.
+        """
+        parts = [split_behaviours(history) for history, _ in texts]
+        pieces = iter(self.words([part for history in parts for part in history]))
+        targets = self.words([target for _, target in texts])
+        encoded = []
+        for history, target in zip(parts, targets, strict=True):
+            behaviours = [next(pieces) for _ in history]
+            habits = behaviours.pop(0) if history and history[0].startswith(HABITS_START) else None
+            encoded.append(self.encode(behaviours, target, habits if self.settings.habits else None))
+        return encoded
+
+    def _keep(
+        self, history: Sequence[Piece], target: Piece, habits: Piece | None
+    ) -> tuple[list[bytes], bool]:
+        """Return the ids of the newest behaviours that fit, newest first, and whether one of them is cut."""
+        between = self._separator.tokens
+        room = self._room - target.tokens + between  # the first part has no separator before it
+        if habits is not None:
+            room -= habits.tokens + between
+        cut = target.cut
+        kept = []
+        for piece in reversed(history):
+            room -= piece.tokens + between
+            if room < 0:
+                break
+            kept.append(piece.ids)
+            cut = cut or piece.cut
+        return kept, cut
+
+    def _cached(self, keys: Sequence[Hashable], rendered: Callable[[int], Rendered]) -> list[Piece]:
+        """Return the Piece of each key; rendered(index) says what to tokenise for a key that is new."""
+        pieces = self._pieces
+        found: list[Piece | None] = []
+        with self._lock:
+            for key in keys:
+                piece = pieces.pop(key, None)
+                if piece is not None:
+                    pieces[key] = piece  # moved to the end: the first is the least recently used
+                found.append(piece)
+        missing = {key: index for index, key in enumerate(keys) if found[index] is None}
+        if missing:
+            made = dict(zip(missing, self._tokenise([rendered(i) for i in missing.values()]), strict=True))
+            self._remember(made)
+            found = [made[key] if piece is None else piece for key, piece in zip(keys, found, strict=True)]
+        return cast("list[Piece]", found)
+
+    def _remember(self, made: dict[Hashable, Piece]) -> None:
+        with self._lock:
+            self._pieces.update(made)
+            while len(self._pieces) > self._cached_pieces:
+                del self._pieces[next(iter(self._pieces))]
+
+    def _tokenise(self, rendered: Sequence[Rendered]) -> list[Piece]:
+        """Tokenise in one batch, and a second time what turns out too long, without its last words."""
+        limit = self.settings.max_behaviour_tokens
+        encodings = self._tokenizer.encode_batch([r.text for r in rendered], add_special_tokens=False)
+        pieces = [
+            Piece(r.text, _to_bytes(e.ids), len(e.ids), r.cut)
+            for r, e in zip(rendered, encodings, strict=True)
+        ]
+        for index, piece in enumerate(pieces):
+            if piece.tokens > limit:
+                text = _shorten(rendered[index], encodings[index], limit)
+                pieces[index] = replace(_encode(self._tokenizer, text), cut=True)
+        return pieces
+
+    def _check_context_free(self) -> None:
+        """Compare a text put together from pieces with the same text tokenised as a whole."""
+        first, second, target = self.words(("view a red-hot lamp 2001 liked", "buy Two; price 20", "view x"))
+        whole = self._tokenizer.encode(f"{first.text} {SEPARATOR} {second.text}", target.text).ids
+        template = self._template
+        ids = self._separator.ids.join((first.ids, second.ids))
+        if _to_bytes(whole) != template.prefix + ids + template.middle + target.ids + template.suffix:
+            raise TokenizerIncompatible(
+                "the tokenizer gives a text other ids among its neighbours than alone; use a checkpoint "
+                "with a WordPiece tokenizer (BERT, DistilBERT, MiniLM, ELECTRA, MPNet)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """The special tokens of a pair: `prefix A middle B suffix`."""
+
+    prefix: bytes
+    middle: bytes
+    suffix: bytes
+    has_second: bool  # whether segment B has a token type of its own
+    second_specials: int
+
+    @property
+    def specials(self) -> int:
+        return (len(self.prefix) + len(self.middle) + len(self.suffix)) // ID_BYTES
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Self:
+        """Read it off an encoded pair, so that any post-processor will do."""
+        pair = tokenizer.encode("a", "b")
+        first = [i for i, part in enumerate(pair.sequence_ids) if part == 0]
+        second = [i for i, part in enumerate(pair.sequence_ids) if part == 1]
+        specials = [t for t, part in zip(pair.type_ids, pair.sequence_ids, strict=True) if part is None]
+        return cls(
+            prefix=_to_bytes(pair.ids[: first[0]]),
+            middle=_to_bytes(pair.ids[first[-1] + 1 : second[0]]),
+            suffix=_to_bytes(pair.ids[second[-1] + 1 :]),
+            has_second=pair.type_ids[second[0]] == 1,
+            second_specials=sum(specials),
+        )
+
+
+def _check_limits(settings: TextSettings, specials: int) -> None:
+    """Refuse limits under which a text could exceed max_tokens, or a behaviour lose its outcome."""
+    if settings.max_behaviour_tokens < 16:
+        raise ValueError(f"max_behaviour_tokens={settings.max_behaviour_tokens} is below 16")
+    needed = 2 * settings.max_behaviour_tokens + specials + 1
+    if settings.max_tokens < needed:
+        raise ValueError(
+            f"max_tokens={settings.max_tokens} is below {needed}: the rates and the behaviour scored, "
+            f"max_behaviour_tokens={settings.max_behaviour_tokens} each, and {specials} specials must fit"
+        )
+
+
+def _shorten(rendered: Rendered, encoding: Encoding, limit: int) -> str:
+    """Drop whole words from the end of the item text until the behaviour has at most limit tokens."""
+    head = sum(start < rendered.item_end for start, _ in encoding.offsets)
+    tail = len(encoding.ids) - head
+    keep = limit - tail
+    words = encoding.word_ids
+    while keep > 0 and words[keep] == words[keep - 1]:
+        keep -= 1
+    end = encoding.offsets[keep - 1][1] if keep > 0 else 0
+    return f"{rendered.text[:end]} {rendered.text[rendered.item_end :].strip()}".strip()
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> Piece:
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    return Piece(text, _to_bytes(ids), len(ids), cut=False)
+
+
+def _to_bytes(ids: Sequence[int]) -> bytes:
+    return np.array(ids, dtype=np.int32).tobytes()

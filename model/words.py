@@ -1,0 +1,125 @@
+"""Numbers in words: values, outcomes and habits, coarse enough to be a small vocabulary.
+
+A raw price or duration would be a new string almost every time: it would defeat the cache of token ids
+and teach the model nothing. So each number becomes one of a few words. Pure: no clock, no state.
+
+Source: DESIGN section 5.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+
+PRICE_ACTIONS = frozenset({"cart", "purchase", "buy", "order", "refund", "wishlist"})
+RATING_ACTIONS = frozenset({"rate", "review"})
+
+_DURATION_BOUNDS_S = (5.0, 20.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0)
+_DURATIONS = (
+    "an instant",
+    "seconds",
+    "under a minute",
+    "minutes",
+    "several minutes",
+    "half an hour",
+    "an hour",
+    "two hours",
+    "many hours",
+)
+
+HABITS_START = "user likes "
+"""How the rates in words begin, by which they are told from a behaviour in a stored text."""
+
+# From the worst to the best, for z = 0, 1/4, 1/2, 3/4, 1.
+_TASTE = ("hated", "disliked", "mixed", "liked", "loved")
+# The outcome that did not happen, and the one that did.
+_DEFAULT_OUTCOMES = ("rejected", "accepted")
+_OUTCOMES = {
+    "watch": ("disliked", "liked"),
+    "rate": ("disliked", "liked"),
+    "like": ("disliked", "liked"),
+    "listen": ("disliked", "liked"),
+    "read": ("disliked", "liked"),
+    "click": ("left", "stayed"),
+    "impression": ("ignored", "clicked"),
+    "view": ("passed", "bought"),
+    "cart": ("abandoned", "bought"),
+    "purchase": ("returned", "kept"),
+    "share": ("unanswered", "answered"),
+    "follow": ("unfollowed", "followed"),
+}
+_TASTE_ACTIONS = frozenset(action for action, words in _OUTCOMES.items() if words == ("disliked", "liked"))
+
+
+def value_words(action: str, value: float | None) -> str:
+    """Say a behaviour's value in a few coarse words; an unknown or non-finite one says nothing.
+
+    The unit follows from the action: a price for cart, purchase and the like; a rating for rate and
+    review; seconds for all others.
+    """
+    if value is None or not math.isfinite(value):
+        return ""
+    if action in PRICE_ACTIONS:
+        return price_words(value)
+    if action in RATING_ACTIONS:
+        return rating_words(value)
+    return duration_words(value)
+
+
+def price_words(price: float) -> str:
+    """Round a price to 1, 2 or 5 times a power of ten: "price 20"."""
+    if price <= 0:
+        return "free" if price == 0 else "price negative"
+    if price < 1:
+        return "price under 1"
+    if price >= 1e6:
+        return "price huge"
+    magnitude = 10 ** math.floor(math.log10(price))
+    steps = (1, 2, 5, 10)
+    step = min(steps, key=lambda step: abs(price / magnitude - step))
+    return f"price {step * magnitude}"
+
+
+def rating_words(rating: float) -> str:
+    """Round a rating to a whole number within 0 to 10: "rating 4"."""
+    return f"rating {round(min(10.0, max(0.0, rating)))}"
+
+
+def duration_words(seconds: float) -> str:
+    """Say a duration in seconds as one of nine: "half an hour" is 10 minutes up to 30."""
+    return _DURATIONS[bisect_right(_DURATION_BOUNDS_S, seconds)]
+
+
+def outcome_words(action: str, y: float | None, z: float | None) -> str:
+    """Say what came of a behaviour, in the action's own word; an unknown outcome says nothing.
+
+    y, z: in [0, 1]; z, where known, gives a finer word to actions that express taste.
+    """
+    if y is None:
+        return ""
+    if z is not None and action in _TASTE_ACTIONS:
+        return _TASTE[round(min(1.0, max(0.0, z)) * (len(_TASTE) - 1))]
+    return _OUTCOMES.get(action, _DEFAULT_OUTCOMES)[y >= 0.5]
+
+
+def habit_words(known: int, positive: int) -> str:
+    """Say how a user's outcomes usually go, from counts over the window; nothing known says nothing.
+
+    known: behaviours of the window whose outcome is known; positive: those of them with y >= 0.5.
+    """
+    if known <= 0:
+        return ""
+    return f"{HABITS_START}{_tens(known, positive)} percent of {_count_words(known)}"
+
+
+def count_habits(outcomes: Sequence[float | None]) -> tuple[int, int]:
+    """Count the known outcomes and the positive ones among the y of a window's behaviours."""
+    known = [y for y in outcomes if y is not None]
+    return len(known), sum(y >= 0.5 for y in known)
+
+
+def _tens(known: int, positive: int) -> int:
+    return round(10 * positive / known) * 10
+
+
+def _count_words(count: int) -> str:
+    return ("1", "2", "few", "several", "many")[bisect_right((2, 3, 6, 16), count)]
