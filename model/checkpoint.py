@@ -1,0 +1,139 @@
+"""Checkpoints: a plain Hugging Face folder, and beside it the heads and the settings.
+
+    config.json, model.safetensors    the encoder, as AutoModel.from_pretrained reads it
+    tokenizer.json, ...               the tokenizer's own files
+    heads.safetensors                 heads.weight (2, d), heads.bias (2,)
+    sway.json                         lambda, pooling and text settings
+
+Weights are safetensors only: a pickle could run code.
+
+Source: DESIGN sections 6 and 9.
+"""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from model.errors import ModelIncompatible
+from model.network import NetworkSettings, Pooling, TwoHeadedNetwork
+from model.text import TextSettings
+
+HEADS_FILE = "heads.safetensors"
+SETTINGS_FILE = "sway.json"
+SETTINGS_FORMAT = 1
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "added_tokens.json",
+)
+
+
+def from_base(base: Path, settings: NetworkSettings, *, layers: int | None = None) -> TwoHeadedNetwork:
+    """Build a network on a Hugging Face checkpoint, heads at zero.
+
+    base: a folder with config.json and model.safetensors.
+    layers: keep only the lowest so many of the encoder's layers; None keeps all.
+    Raises ModelIncompatible if the folder is no such checkpoint.
+    """
+    return TwoHeadedNetwork(_load_encoder(base, layers), settings)
+
+
+def save(network: TwoHeadedNetwork, folder: Path, *, tokenizer_from: Path) -> None:
+    """Write a checkpoint into a new or empty folder, in float32.
+
+    tokenizer_from: the checkpoint whose tokenizer files are copied, byte for byte.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _quiet_transformers():
+        network.encoder.save_pretrained(folder, safe_serialization=True)
+    heads = {f"heads.{name}": value.cpu() for name, value in network.heads.state_dict().items()}
+    save_file(heads, folder / HEADS_FILE)
+    text = json.dumps({"format": SETTINGS_FORMAT, **asdict(network.settings)}, indent=2)
+    (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
+    for name in TOKENIZER_FILES:
+        if (tokenizer_from / name).is_file():
+            shutil.copyfile(tokenizer_from / name, folder / name)
+
+
+def load(folder: Path) -> TwoHeadedNetwork:
+    """Read a checkpoint that save() wrote, float32, on the CPU, ready to score.
+
+    Raises ModelIncompatible if it is of another format or its parts do not fit each other.
+    """
+    settings = load_settings(folder)
+    network = TwoHeadedNetwork(_load_encoder(folder, None), settings)
+    try:
+        heads = load_file(folder / HEADS_FILE)
+        network.heads.load_state_dict({name.removeprefix("heads."): value for name, value in heads.items()})
+    except (SafetensorError, OSError, RuntimeError) as exc:
+        raise ModelIncompatible(f"{HEADS_FILE} in {folder} does not fit the encoder: {exc}") from exc
+    for parameter in network.parameters():
+        parameter.data = parameter.data.clone()  # else it stays a mapping of a file that may change or go
+    return network.eval()
+
+
+def load_settings(folder: Path) -> NetworkSettings:
+    """Read a checkpoint's settings; raises ModelIncompatible if they are of another format."""
+    path = folder / SETTINGS_FILE
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if raw.pop("format") != SETTINGS_FORMAT:
+            raise ModelIncompatible(f"{path}: this code reads format {SETTINGS_FORMAT}, found another")
+        return NetworkSettings(
+            pooling=Pooling(raw.pop("pooling")), text=TextSettings(**raw.pop("text")), **raw
+        )
+    except (OSError, ValueError, TypeError, KeyError) as exc:
+        raise ModelIncompatible(f"{path} is not the settings of a Sway checkpoint: {exc!r}") from exc
+
+
+def _load_encoder(folder: Path, layers: int | None) -> PreTrainedModel:
+    """Load an encoder with every weight present; the pooler, which is not used, may be missing."""
+    kept = {} if layers is None else {"num_hidden_layers": layers}
+    try:
+        with _quiet_transformers():
+            encoder, loading = AutoModel.from_pretrained(
+                folder,
+                attn_implementation="sdpa",
+                dtype=torch.float32,
+                local_files_only=True,
+                output_loading_info=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                **kept,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as exc:
+        raise ModelIncompatible(f"{folder} is not a Hugging Face checkpoint in safetensors: {exc}") from exc
+    missing = [name for name in loading["missing_keys"] if not name.startswith("pooler.")]
+    if missing or loading["mismatched_keys"]:
+        raise ModelIncompatible(
+            f"{folder}: {len(missing)} weights are missing (first: {sorted(missing)[:1]}) and "
+            f"{len(loading['mismatched_keys'])} have another shape than config.json says"
+        )
+    return cast("PreTrainedModel", encoder)
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep the library's progress bars and load reports out of a service's output."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

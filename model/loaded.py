@@ -1,0 +1,99 @@
+"""A model in memory: one version's network and tokenizer, on its device, ready to score."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from model import checkpoint
+from model.batches import TextBatch, to_tensors
+from model.device import choose_device, choose_dtype, dtype_name
+from model.errors import DeviceError, ModelIncompatible
+from model.network import TwoHeadedNetwork
+from model.text import TextSettings
+from model.tokens import BehaviourTokenizer, EncodedText
+
+
+class LoadedModel:
+    """One version, ready to score; immutable but for its tokenizer's cache.
+
+    lam: the weight of z_hat in the influence. probe: a text that is known to score, with which a broken
+    device is told from a bad text.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        network: TwoHeadedNetwork,
+        tokenizer: BehaviourTokenizer,
+        *,
+        device: torch.device | None = None,
+        dtype: str = "auto",
+    ) -> None:
+        self.version = version
+        self.tokenizer = tokenizer
+        self.device = device or choose_device()
+        torch_dtype = choose_dtype(dtype, self.device)
+        self.dtype = dtype_name(torch_dtype)
+        self.network = network.place(self.device, torch_dtype).eval()
+        config = network.encoder.config
+        self.pad_id = int(getattr(config, "pad_token_id", None) or 0)
+        self.lam = network.settings.lam
+        self.probe = tokenizer.encode((), tokenizer.words(("view a lamp",))[0])
+        _check_fit(self, config)
+
+    @classmethod
+    def from_folder(
+        cls,
+        version: str,
+        folder: Path,
+        *,
+        device: torch.device | None = None,
+        dtype: str = "auto",
+        cached_pieces: int = 100_000,
+    ) -> Self:
+        """Read a checkpoint that model.checkpoint.save wrote."""
+        network = checkpoint.load(folder)
+        tokenizer = BehaviourTokenizer.from_folder(folder, network.settings.text, cached_pieces=cached_pieces)
+        return cls(version, network, tokenizer, device=device, dtype=dtype)
+
+    @property
+    def text(self) -> TextSettings:
+        """How this model wants its texts."""
+        return self.network.settings.text
+
+    def score(self, batch: TextBatch) -> Tensor:
+        """Return y_hat and z_hat, float32 (N, 2), on the model's device."""
+        with torch.inference_mode():
+            moved = batch.to(self.device)
+            outputs: Tensor = self.network(moved.input_ids, moved.attention_mask, moved.token_type_ids)
+            return outputs
+
+    def score_texts(self, texts: list[EncodedText]) -> Tensor:
+        """Score a few texts in one pass, off the micro-batcher: float32 (N, 2) on the CPU."""
+        return self.score(to_tensors(texts, pad_id=self.pad_id)).cpu()
+
+    def warm_up(self, rows: int = 8) -> None:
+        """Score the probe alone and in a batch, so that the first real text does not pay for set-up.
+
+        Raises DeviceError if the outputs are not finite: such a model must not be swapped in.
+        """
+        for count in (1, rows):
+            if not torch.isfinite(self.score_texts([self.probe] * count)).all():
+                raise DeviceError(f"model {self.version} gives NaN or infinity for a known-good text")
+
+
+def _check_fit(model: LoadedModel, config: object) -> None:
+    """Refuse a tokenizer whose ids or lengths the encoder has no embedding for: on a GPU that is fatal."""
+    vocabulary = int(getattr(config, "vocab_size", 0))
+    if model.tokenizer.vocabulary_size > vocabulary:
+        raise ModelIncompatible(
+            f"model {model.version}: the tokenizer has {model.tokenizer.vocabulary_size} ids, "
+            f"the encoder only {vocabulary}"
+        )
+    positions = int(getattr(config, "max_position_embeddings", model.text.max_tokens))
+    if model.text.max_tokens > positions:
+        raise ModelIncompatible(
+            f"model {model.version}: max_tokens={model.text.max_tokens}, the encoder has {positions} positions"
+        )

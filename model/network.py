@@ -1,0 +1,113 @@
+"""The two-headed network: a BERT-family encoder, a pooling, and two linear heads.
+
+    h = M_theta(x)    y_hat = h W_b + b_b    z_hat = h W_r + b_r
+    L = 1/N sum (y_hat - y)^2 + lambda (z_hat - z)^2
+
+The linear heads on both columns are one nn.Linear(d, 2): row 0 is (W_b, b_b), row 1 is (W_r, b_r).
+
+Source: DESIGN section 6.
+"""
+
+import inspect
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from model.text import TextSettings
+
+
+class Pooling(StrEnum):
+    """How token vectors become one: the first token's, or the mean over all (sentence-transformers')."""
+
+    CLS = "cls"
+    MEAN = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """What a checkpoint carries beside its weights.
+
+    lam: the weight of the affinity in loss and influence, >= 0. text: the texts that it understands.
+    """
+
+    pooling: Pooling = Pooling.MEAN
+    lam: float = 0.5
+    text: TextSettings = field(default_factory=TextSettings)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lam < float("inf"):
+            raise ValueError(f"lam={self.lam} must be finite and not below 0")
+
+
+class TwoHeadedNetwork(nn.Module):
+    """Any Hugging Face encoder with two linear heads.
+
+    encoder: a BERT-family model; its own pooler, which sentence models do not use, is dropped.
+    The heads start at zero, so an untrained network answers 0 for every text.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, settings: NetworkSettings) -> None:
+        super().__init__()
+        if getattr(encoder, "pooler", None) is not None:
+            setattr(encoder, "pooler", None)  # noqa: B010 -- not every family has one
+        self.encoder = encoder
+        self.settings = settings
+        self.heads = nn.Linear(hidden_size(encoder), 2)
+        nn.init.zeros_(self.heads.weight)
+        nn.init.zeros_(self.heads.bias)
+        self._takes_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.heads.weight.device
+
+    def place(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """Move to a device; the encoder takes the dtype, the heads stay float32 (2^-8 is too coarse a score)."""
+        self.to(device)
+        nn.Module.to(self.encoder, dtype)
+        self.heads.to(torch.float32)
+        return self
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Return y_hat and z_hat, float32 (B, 2), for ids, mask and token types of (B, T)."""
+        outputs: Tensor = self.heads(self.features(input_ids, attention_mask, token_type_ids))
+        return outputs
+
+    def features(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Return h, float32 (B, d): the pooled token vectors that the heads read."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self._takes_types:
+            inputs["token_type_ids"] = token_type_ids
+        hidden = self.encoder(**inputs).last_hidden_state  # (B, T, d)
+        return pool(hidden, attention_mask, self.settings.pooling)
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
+    """Return one vector a text, float32 (B, d), from hidden (B, T, d) and its mask (B, T)."""
+    if pooling is Pooling.CLS:
+        return hidden[:, 0].float()
+    mask = attention_mask.unsqueeze(-1).float()  # (B, T, 1)
+    return (hidden.float() * mask).sum(1) / mask.sum(1)  # (B, d); a text has at least its special tokens
+
+
+def two_head_loss(outputs: Tensor, y: Tensor, z: Tensor, lam: float) -> Tensor:
+    """Return L = 1/N sum (y_hat - y)^2 + lam (z_hat - z)^2, a scalar.
+
+    outputs: (N, 2). y: (N,). z: (N,), NaN where it is not known: such a row counts in the first term
+    only, and N stays the number of all rows.
+    """
+    first = (outputs[:, 0] - y).square()  # (N,)
+    known = ~torch.isnan(z)
+    second = torch.where(known, outputs[:, 1] - z.nan_to_num(), 0.0).square()  # (N,)
+    return (first + lam * second).mean()
+
+
+def hidden_size(encoder: PreTrainedModel) -> int:
+    """Return d, the width of the encoder's token vectors."""
+    config = encoder.config
+    return int(getattr(config, "hidden_size", 0) or config.dim)  # DistilBERT calls it dim

@@ -1,0 +1,105 @@
+"""Which waiting texts run next, and when: pure decisions on token counts and times.
+
+A batch is padded to its longest text, so it costs rows * longest tokens. Texts of similar length are
+grouped, out of a bounded look-ahead, and the oldest text is always among them, so none starves.
+
+Source: DESIGN section 7; the padded-token budget is text-embeddings-inference's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class PackingSettings:
+    """Limits of one batch.
+
+    max_batch_tokens: rows times the longest row. A text longer than that runs alone.
+    max_batch_rows: rows.
+    look_ahead: how many waiting texts, oldest first, are considered for a batch.
+    pass_overhead_tokens: what a forward pass costs beside its tokens, in tokens: small on a CPU, large on a
+    GPU, where small batches leave it idle.
+    multiple: rows are padded to a multiple of so many tokens.
+    max_wait_s: how long the oldest text may wait for a fuller batch.
+    """
+
+    max_batch_tokens: int = 2048
+    max_batch_rows: int = 256
+    look_ahead: int = 256
+    pass_overhead_tokens: int = 64
+    multiple: int = 1
+    max_wait_s: float = 0.005
+
+    @classmethod
+    def for_device(cls, device_type: str, **overrides: Any) -> Self:
+        """Return limits that suit a `cpu` or a `cuda` device, with any of them overridden."""
+        if device_type == "cpu":
+            return cls(**overrides)
+        gpu = {
+            "max_batch_tokens": 32_768,
+            "max_batch_rows": 1024,
+            "look_ahead": 2048,
+            "pass_overhead_tokens": 4096,
+            "multiple": 8,  # its matrix units work in eights
+        }
+        return cls(**{**gpu, **overrides})
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_tokens", "max_batch_rows", "look_ahead", "multiple"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.max_wait_s < 0 or self.pass_overhead_tokens < 0:
+            raise ValueError(
+                f"max_wait_s={self.max_wait_s} and pass_overhead_tokens={self.pass_overhead_tokens} "
+                "must not be below 0"
+            )
+
+
+def choose_batch(tokens: Sequence[int], settings: PackingSettings) -> list[int]:
+    """Choose the texts of the next batch: positions in `tokens`, ascending, 0 always among them.
+
+    tokens: token counts of the waiting texts, oldest first, at least one.
+    Of all runs of the sorted look-ahead that contain the oldest and keep to the limits, the one with
+    the most real tokens for its cost wins; the cost is rows * longest + pass_overhead_tokens.
+    """
+    waiting = np.asarray(tokens[: settings.look_ahead], dtype=np.int64)  # (W,)
+    multiple = settings.multiple
+    padded = np.maximum(1, -(-waiting // multiple)) * multiple
+    order = np.lexsort((np.arange(len(waiting)), padded))  # (W,), shortest first, then oldest
+    oldest = int(np.flatnonzero(order == 0)[0])
+    longest = padded[order]
+    sums = np.concatenate(([0], np.cumsum(waiting[order])))  # (W + 1,)
+
+    best, best_gain = (oldest, oldest + 1), -1.0
+    starts_of_length = np.flatnonzero(np.diff(longest, prepend=0))
+    ends_of_length = np.append(starts_of_length[1:], len(longest))
+    for shortest_end, longest_end in zip(starts_of_length.tolist(), ends_of_length.tolist(), strict=True):
+        length = int(longest[shortest_end])
+        rows = min(settings.max_batch_rows, max(1, settings.max_batch_tokens // length))
+        end = min(longest_end, oldest + rows)
+        if end <= max(shortest_end, oldest):
+            continue  # this length does not reach as far as the oldest, or is out of its reach
+        starts = np.arange(max(0, end - rows), oldest + 1)
+        costs = (end - starts) * length + settings.pass_overhead_tokens
+        gains = (sums[end] - sums[starts]) / costs
+        top = int(np.argmax(gains))
+        if gains[top] > best_gain:
+            best, best_gain = (int(starts[top]), end), float(gains[top])
+    return sorted(order[best[0] : best[1]].tolist())
+
+
+def wait_s(
+    *, waiting_rows: int, waiting_tokens: int, oldest_waited_s: float, busy: bool, settings: PackingSettings
+) -> float:
+    """Say how long to wait before the next batch is packed; 0 means now.
+
+    waiting_rows: >= 1; waiting_tokens: their sum, unpadded. busy: whether a forward pass is running.
+    Now, if nothing else is running, a batch is full, or the oldest has waited max_wait_s.
+    """
+    full = waiting_rows >= settings.max_batch_rows or waiting_tokens >= settings.max_batch_tokens
+    if full or not busy:
+        return 0.0
+    return max(0.0, settings.max_wait_s - oldest_waited_s)
