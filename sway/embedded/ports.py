@@ -1,0 +1,38 @@
+"""Free TCP ports on loopback."""
+
+import random
+import socket
+
+from sway.embedded.errors import KafkaStartError
+
+HOST = "127.0.0.1"
+
+# Below the range that Linux and macOS take for outgoing connections, so that a broker finds its port
+# still free when it comes back.
+FIRST, LAST = 20_000, 32_000
+_TRIES = 200
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server can listen on this port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As Java does: a port whose last connections are in TIME_WAIT counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(taken: frozenset[int] = frozenset()) -> int:
+    """Return a port that nobody listens on, not one of `taken`.
+
+    Another process may take it before it is used: the caller must be ready to try again.
+    Raises KafkaStartError if none was found.
+    """
+    for _ in range(_TRIES):
+        port = random.randint(FIRST, LAST)  # noqa: S311 - not a secret
+        if port not in taken and is_free(port):
+            return port
+    raise KafkaStartError(f"no free port on {HOST} between {FIRST} and {LAST} in {_TRIES} tries")

