@@ -1,0 +1,144 @@
+"""A Schema Registry with Confluent's API as a resolver of schema ids.
+
+Apart from schemas.resolvers because confluent-kafka's client takes half a second to import.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from confluent_kafka.schema_registry import Schema as RegistrySchema
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from schemas.contracts import Schema, current_text
+from schemas.errors import ContractError, IncompatibleSchemaError, RegistryUnavailable, UnknownSchemaError
+from schemas.resolvers import LocalResolver
+
+MAX_SCHEMA_CHARACTERS = 1_048_576
+_MAX_UNKNOWN = 10_000
+
+
+class RegistryClient(Protocol):
+    """The part of confluent-kafka's SchemaRegistryClient that is used; it caches what it has found."""
+
+    def get_schema(self, schema_id: int) -> Any:
+        """The schema with this id: schema_str, schema_type, references."""
+        ...
+
+    def lookup_schema(self, subject_name: str, schema: Any) -> Any:
+        """What is registered under the subject for this schema: schema_id."""
+        ...
+
+
+def connect(url: str, *, timeout_s: float = 5.0, more: dict[str, Any] | None = None) -> SchemaRegistryClient:
+    """A client for the registry at url; nothing is sent yet.
+
+    timeout_s bounds one request (the client's own default is to wait for ever). It does not retry: the caller
+    does, with its partitions paused. more: further settings of SchemaRegistryClient, such as
+    basic.auth.user.info or ssl.ca.location.
+    Raises ContractError if the client refuses the settings.
+    """
+    try:
+        return SchemaRegistryClient({"url": url, "timeout": timeout_s, "max.retries": 0, **(more or {})})
+    except (ValueError, TypeError, OSError) as exc:
+        # not chained and without the message: it may hold the user info of the url
+        raise ContractError(
+            f"The Schema Registry client refuses its settings ({type(exc).__name__}): check the url, "
+            f"and the settings {sorted(more or {})}."
+        ) from None
+
+
+class RegistryResolver:
+    """Schema ids from a Schema Registry, fingerprints from local: both formats are read at any time.
+
+    unknown_for_s: for how long an id that the registry does not know is taken as unknown without asking again;
+    a registry that has just been restored, or a replica behind, gets its second chance after that.
+    clock: seconds that only rise. Every method but by_fingerprint may wait for the network.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        *,
+        local: LocalResolver | None = None,
+        unknown_for_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._local = local or LocalResolver()
+        self._unknown_for_s = unknown_for_s
+        self._clock = clock
+        self._unknown_until: dict[int, float] = {}
+
+    def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
+        """See Resolver."""
+        return self._local.by_fingerprint(schema_fingerprint)
+
+    def by_id(self, schema_id: int) -> Schema:
+        """See Resolver."""
+        if self._clock() < self._unknown_until.get(schema_id, float("-inf")):
+            raise _unknown(schema_id)
+        try:
+            registered = self._client.get_schema(schema_id)
+        except Exception as exc:  # httpx, OAuth and JSON errors alike: only a verdict is a verdict
+            if _is_not_found(exc):
+                self._remember_unknown(schema_id)
+                raise _unknown(schema_id) from exc
+            raise _unavailable(f"fetching the schema {schema_id}", exc) from exc
+        return _avro(schema_id, registered)
+
+    def id_of(self, subject: str, record_type: type[Any]) -> int:
+        """See Resolver."""
+        schema = RegistrySchema(current_text(record_type), "AVRO")
+        try:
+            return int(self._client.lookup_schema(subject, schema).schema_id)
+        except Exception as exc:  # as above
+            if _is_not_found(exc):
+                raise ContractError(
+                    f"The current schema of {record_type.__name__} is not registered under {subject}: "
+                    "register it, or write in the single_object format."
+                ) from exc
+            raise _unavailable(f"looking {subject} up", exc) from exc
+
+    def _remember_unknown(self, schema_id: int) -> None:
+        if len(self._unknown_until) >= _MAX_UNKNOWN:
+            # ids come out of untrusted bytes: without a bound, garbage would fill the memory
+            self._unknown_until.clear()
+        self._unknown_until[schema_id] = self._clock() + self._unknown_for_s
+
+
+def _avro(schema_id: int, registered: Any) -> Schema:
+    if registered.schema_type not in {None, "AVRO"}:
+        raise IncompatibleSchemaError(f"The schema {schema_id} is {registered.schema_type}; Avro is allowed.")
+    if registered.references:
+        raise IncompatibleSchemaError(
+            f"The schema {schema_id} refers to other schemas, which is not supported: register it as one."
+        )
+    text = registered.schema_str or ""
+    if len(text) > MAX_SCHEMA_CHARACTERS:
+        raise IncompatibleSchemaError(
+            f"The schema {schema_id} has {len(text)} characters; at most {MAX_SCHEMA_CHARACTERS} are allowed."
+        )
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise IncompatibleSchemaError(f"The schema {schema_id} is not JSON.") from exc
+
+
+def _is_not_found(error: Exception) -> bool:
+    # 404 alone may be a wrong path or a proxy, and would turn every record into a dead letter. The registry's
+    # own verdict has a code: 40401 subject, 40402 version, 40403 schema not found.
+    if not isinstance(error, SchemaRegistryError) or error.http_status_code != 404:
+        return False
+    return error.error_code in {40401, 40402, 40403}
+
+
+def _unknown(schema_id: int) -> UnknownSchemaError:
+    return UnknownSchemaError(f"The Schema Registry has no schema {schema_id}.")
+
+
+def _unavailable(what: str, exc: Exception) -> RegistryUnavailable:
+    said = str(exc) if isinstance(exc, SchemaRegistryError) else type(exc).__name__
+    return RegistryUnavailable(f"The Schema Registry did not answer when {what}: {said}. Trying again helps.")

@@ -1,0 +1,63 @@
+"""Who knows which schema a value was written with: one resolver for both kinds of schema ids."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from schemas.contracts import Schema, all_published, current, fingerprint
+from schemas.errors import ContractError, UnknownSchemaError
+from schemas.records import RECORD_TYPES
+
+
+class Resolver(Protocol):
+    """Finds writer schemas, and the id to write with."""
+
+    def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
+        """The schema with this fingerprint (8 bytes, little-endian). Raises UnknownSchemaError."""
+        ...
+
+    def by_id(self, schema_id: int) -> Schema:
+        """The schema with this id in the Schema Registry.
+
+        Raises UnknownSchemaError if the registry says that it has none, IncompatibleSchemaError if it is not
+        Avro, RegistryUnavailable if the registry does not say.
+        """
+        ...
+
+    def id_of(self, subject: str, record_type: type[Any]) -> int:
+        """The id of our current schema under a subject.
+
+        Raises ContractError if it is not registered there, RegistryUnavailable if the registry does not say.
+        """
+        ...
+
+
+class LocalResolver:
+    """Knows every published version of our own schemas; needs no registry. No IO after construction.
+
+    more: further writer schemas, for example of a producer with fields of its own.
+    """
+
+    def __init__(self, more: Iterable[Schema] = ()) -> None:
+        known = [*map(current, RECORD_TYPES), *more]
+        self._schemas = all_published() | {fingerprint(schema): schema for schema in known}
+
+    def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
+        """See Resolver."""
+        try:
+            return self._schemas[schema_fingerprint]
+        except KeyError:
+            raise UnknownSchemaError(
+                f"No published schema has the fingerprint {schema_fingerprint.hex()} (little-endian)."
+            ) from None
+
+    def by_id(self, schema_id: int) -> Schema:
+        """See Resolver; there is no registry, so every id is unknown."""
+        raise UnknownSchemaError(
+            f"The value has the schema id {schema_id}, but no Schema Registry is configured."
+        )
+
+    def id_of(self, subject: str, record_type: type[Any]) -> int:
+        """See Resolver; there is no registry, so nothing is registered."""
+        raise ContractError(
+            f"Cannot write {record_type.__name__} to {subject} in Confluent's format without a Schema Registry."
+        )

@@ -1,0 +1,120 @@
+"""The value of the windows table: valid Avro (schema Window) to which a behaviour is added without the others.
+
+Avro writes an array in any number of blocks and lets each say its own size in bytes. So a behaviour is encoded
+once, as a block of one item, and a window is the header, its blocks and a zero:
+
+    C3 01 <fingerprint>  01 <size> <behaviour>  01 <size> <behaviour>  …  00
+
+(0x01 is the count -1: one item, and its size follows.) Thanks to the sizes a window is cut into its blocks
+without decoding them, at a tenth of the cost. A block is bytes, and so a key for whatever is derived from it,
+such as token ids.
+Source: Avro specification, "Complex Types", arrays; DESIGN section 4.
+"""
+
+from collections.abc import Iterable
+
+from schemas.contracts import current
+from schemas.errors import TrailingBytesError, TruncatedError, UndecodableError
+from schemas.plan import plan
+from schemas.read import read_block_start, read_long, read_record
+from schemas.records import Behaviour, Window
+from schemas.wire import Codec, single_object_header
+from schemas.write import prepare_writer, write_long
+
+HEADER = single_object_header(Window)
+_ONE_ITEM = b"\x01"
+_END = b"\x00"
+
+_PLAN = plan(current(Window)["fields"][0]["type"]["items"])
+_write_item = prepare_writer(_PLAN)
+_codec = Codec(Window)
+
+
+def encode_behaviour(behaviour: Behaviour) -> bytes:
+    """A behaviour as a block of a window. Raises EncodeError if it does not fit the schema."""
+    item = _write_item(behaviour)
+    return _ONE_ITEM + write_long(len(item)) + item
+
+
+def join_window(blocks: Iterable[bytes]) -> bytes:
+    """The value of a window with these blocks, in this order, which the caller keeps by time and offset."""
+    return b"".join([HEADER, *blocks, _END])
+
+
+def split_blocks(value: bytes) -> list[bytes]:
+    """The blocks of a window, in order, without decoding them.
+
+    What was written in an older schema, or not by join_window, is decoded and encoded anew.
+    Raises a subclass of DecodeError if the value is no window.
+    """
+    if not value.startswith(HEADER):
+        return _rewritten(value)
+    blocks: list[bytes] = []
+    position = len(HEADER)
+    try:
+        while value[position]:
+            end = _block_end(value, position)
+            if end == 0:
+                return _rewritten(value)
+            blocks.append(value[position:end])
+            position = end
+    except IndexError:
+        raise TruncatedError(f"A window of {len(value)} bytes is not complete.") from None
+    if position + 1 != len(value):
+        raise TrailingBytesError(f"A window ends at byte {position + 1}, its value at byte {len(value)}.")
+    return blocks
+
+
+def split_window(value: bytes) -> list[tuple[Behaviour, bytes]]:
+    """The behaviours of a window and their blocks, in order. Raises as split_blocks and decode_block do."""
+    return [(decode_block(block), block) for block in split_blocks(value)]
+
+
+def decode_block(block: bytes) -> Behaviour:
+    """The behaviour that encode_behaviour made a block of. Raises a subclass of DecodeError."""
+    try:
+        count, end, start = read_block_start(block, 0)
+    except IndexError:
+        raise TruncatedError(f"A block of {len(block)} bytes is not complete.") from None
+    if count != 1 or end != len(block):
+        raise UndecodableError(f"A block of {len(block)} bytes does not hold exactly one behaviour.")
+    behaviour: Behaviour
+    behaviour, position = read_record(_PLAN, block, start)
+    if position != end:
+        raise TrailingBytesError(f"A behaviour ends at byte {position}, its block at byte {end}.")
+    return behaviour
+
+
+def block_head(block: bytes) -> tuple[str, int, int]:
+    """event_id, occurred_at and offset of a block: enough to order and to recognise, at a third of the cost.
+
+    Raises a subclass of DecodeError.
+    """
+    # They are the first fields of the schema; a test holds it to that.
+    try:
+        _, _, position = read_block_start(block, 0)
+        length, position = read_long(block, position)
+        event_id = block[position : position + length].decode()
+        offset, position = read_long(block, position + length)
+        occurred_at, _ = read_long(block, position)
+    except IndexError:
+        raise TruncatedError(f"A block of {len(block)} bytes is not complete.") from None
+    except UnicodeDecodeError:
+        raise UndecodableError("The event_id of a block is not UTF-8.") from None
+    return event_id, occurred_at, offset
+
+
+def _block_end(value: bytes, position: int) -> int:
+    # Sizes of one or two bytes, which is nearly all of them, are read here: once for each of fifty behaviours.
+    low, high = value[position + 1], value[position + 2]
+    if value[position] == 1 and not low & 1:
+        if low < 0x80:
+            return position + 2 + (low >> 1)
+        if high < 0x80:
+            return position + 3 + ((low & 0x7F | high << 7) >> 1)
+    count, end, _ = read_block_start(value, position)
+    return end if count == 1 and end is not None else 0
+
+
+def _rewritten(value: bytes) -> list[bytes]:
+    return [encode_behaviour(behaviour) for behaviour in _codec.decode(value).behaviours]

@@ -1,0 +1,193 @@
+"""One record to bytes and back, in both wire formats.
+
+single_object  0xC3 0x01, the schema's CRC-64-AVRO fingerprint (8 bytes, little-endian), the record
+confluent      0x00, the schema's id in a Schema Registry (4 bytes, big-endian), the record
+
+Both are read at any time; which is written is configured. A reader is prepared once for each header that is
+met; from then on a record costs one look-up of its header and the reading itself.
+Source: Avro specification, "Single-object encoding"; Confluent Schema Registry, "Wire format".
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from schemas.contracts import current, fingerprint
+from schemas.errors import (
+    BadMagicError,
+    ContractError,
+    DecodeError,
+    EmptyValueError,
+    IncompatibleSchemaError,
+    TooLargeError,
+    TruncatedError,
+    WrongRecordError,
+)
+from schemas.evolve import prepare_evolved_reader
+from schemas.plan import plan
+from schemas.read import prepare_reader
+from schemas.records import Record
+from schemas.resolvers import LocalResolver, Resolver
+from schemas.write import prepare_writer
+
+R = TypeVar("R", bound=Record)
+WireFormat: TypeAlias = Literal["single_object", "confluent"]
+
+MAX_RECORD_BYTES = 4 * 1_048_576
+"""Kafka's own default is 1 MiB; a producer has to be told to send more."""
+
+SINGLE_OBJECT_MAGIC = b"\xc3\x01"
+SINGLE_OBJECT_HEADER_BYTES = 10
+CONFLUENT_MAGIC = b"\x00"
+CONFLUENT_HEADER_BYTES = 5
+
+
+def single_object_header(record_type: type[Any]) -> bytes:
+    """What a value of this record starts with when it is written in its current schema."""
+    return SINGLE_OBJECT_MAGIC + fingerprint(current(record_type))
+
+
+class Codec(Generic[R]):
+    """Reads and writes the records of one type.
+
+    resolver: knows the writers' schemas; the local one by default, schemas.registry.RegistryResolver for both.
+    write: the format to write; confluent needs a resolver with a registry, and a subject ("<topic>-value").
+    max_record_bytes: longer values are refused before they are looked at.
+    Raises ContractError if the arguments do not fit each other.
+    For one thread at a time.
+    """
+
+    def __init__(
+        self,
+        record_type: type[R],
+        *,
+        resolver: Resolver | None = None,
+        write: WireFormat = "single_object",
+        subject: str | None = None,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+    ) -> None:
+        if write not in ("single_object", "confluent"):
+            raise ContractError(f"The wire format is {write!r}; single_object and confluent are allowed.")
+        if write == "confluent" and not subject:
+            raise ContractError(f"Writing {record_type.__name__} in Confluent's format needs a subject.")
+        self.record_type = record_type
+        self._resolver = resolver or LocalResolver()
+        self._subject = subject
+        self._max_record_bytes = max_record_bytes
+        self._schema = current(record_type)
+        self._fingerprint = fingerprint(self._schema)
+        self._plan = plan(self._schema)
+        self._readers: dict[bytes, Callable[[bytes], R]] = {}
+        self._write_body = prepare_writer(self._plan)
+        self._header = None if write == "confluent" else single_object_header(record_type)
+
+    def decode(self, value: bytes | None) -> R:
+        """The record that a value holds, in either format.
+
+        Raises a subclass of DecodeError, or RegistryUnavailable. Waits for the network only when a schema id
+        is met for the first time; see needs_registry.
+        """
+        if not value:
+            raise EmptyValueError("The value is null or empty.")
+        if len(value) > self._max_record_bytes:
+            raise TooLargeError(
+                f"The value has {len(value)} bytes; at most {self._max_record_bytes} are allowed."
+            )
+        reader = self._readers.get(value[:10] if value[0] == 0xC3 else value[:5])
+        if reader is None:
+            reader = self._prepare(value)
+        return reader(value)
+
+    def decode_batch(self, values: Iterable[bytes | None]) -> list[R | DecodeError]:
+        """One result a value, in order: the record, or why there is none.
+
+        Raises RegistryUnavailable for the batch as a whole: pause and give the same batch again.
+        """
+        decode = self.decode
+        results: list[R | DecodeError] = []
+        append = results.append
+        for value in values:
+            try:
+                append(decode(value))
+            except DecodeError as error:
+                append(_without_frames(error))
+        return results
+
+    def needs_registry(self, values: Iterable[bytes | None]) -> bool:
+        """Whether decoding these values would ask the Schema Registry: then do it off the event loop."""
+        headers = {value[:CONFLUENT_HEADER_BYTES] for value in values if value}
+        return any(header[0] == 0 and header not in self._readers for header in headers)
+
+    def encode(self, record: R) -> bytes:
+        """A record in the configured format and its current schema.
+
+        Raises EncodeError if the record does not fit the schema; the first time in Confluent's format also
+        what prepare_write raises.
+        """
+        return (self._header or self.prepare_write()) + self._write_body(record)
+
+    def encode_batch(self, records: Sequence[R]) -> list[bytes]:
+        """One value a record, in order. Raises as encode does."""
+        header, write = self._header or self.prepare_write(), self._write_body
+        return [header + write(record) for record in records]
+
+    def prepare_write(self) -> bytes:
+        """Find the header to write with, so that a missing registration shows when starting; returns it.
+
+        Raises ContractError if the schema is not registered under the subject, RegistryUnavailable.
+        """
+        if self._header is None:
+            schema_id = self._resolver.id_of(self._subject or "", self.record_type)
+            self._header = CONFLUENT_MAGIC + schema_id.to_bytes(4, "big")
+        return self._header
+
+    def _prepare(self, value: bytes) -> Callable[[bytes], R]:
+        if value[:1] == CONFLUENT_MAGIC:
+            size = CONFLUENT_HEADER_BYTES
+        elif value[:2] == SINGLE_OBJECT_MAGIC:
+            size = SINGLE_OBJECT_HEADER_BYTES
+        else:
+            raise BadMagicError(
+                f"The value starts with 0x{value[:2].hex()}; 0xc301 (single object) or 0x00 (Confluent) is allowed."
+            )
+        header = value[:size]
+        if len(header) < size:
+            raise TruncatedError(f"The value has {len(value)} bytes; the header alone has {size}.")
+        reader = self._reader(header)
+        self._readers[header] = reader
+        return reader
+
+    def _reader(self, header: bytes) -> Callable[[bytes], R]:
+        start = len(header)
+        try:
+            if start == CONFLUENT_HEADER_BYTES:
+                writer = self._resolver.by_id(int.from_bytes(header[1:], "big"))
+            else:
+                writer = self._resolver.by_fingerprint(header[2:])
+            if _fingerprint_or_none(writer) == self._fingerprint:
+                return prepare_reader(self._plan, start)
+            return prepare_evolved_reader(self._plan, self._schema, writer, start)
+        except (IncompatibleSchemaError, WrongRecordError) as error:
+            return _refusing(error)
+
+
+def _fingerprint_or_none(writer: Any) -> bytes | None:
+    try:
+        return fingerprint(writer)
+    except Exception:  # a foreign schema; whoever prepares the reader says what is wrong with it
+        return None
+
+
+def _refusing(error: DecodeError) -> Callable[[bytes], Any]:
+    # A schema never changes under its id, so the verdict is kept. UnknownSchemaError is not: ids appear.
+    kind, message = type(error), str(error)
+
+    def refuse(_value: bytes) -> Any:
+        raise kind(message)
+
+    return refuse
+
+
+def _without_frames(error: DecodeError) -> DecodeError:
+    # Results outlive the batch; frames and causes would keep every value of it alive.
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
