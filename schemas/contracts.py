@@ -41,9 +41,13 @@ def published(record_type: type[Any]) -> tuple[Schema, ...]:
 
 
 @cache
-def all_published() -> dict[bytes, Schema]:
-    """Every published version of every record by its fingerprint."""
-    return {fingerprint(schema): schema for record_type in RECORD_TYPES for schema in published(record_type)}
+def all_known() -> dict[bytes, Schema]:
+    """Every published version of every record, and its current schema, by fingerprint. Not to be changed."""
+    return {
+        fingerprint(schema): schema
+        for record_type in RECORD_TYPES
+        for schema in (*published(record_type), current(record_type))
+    }
 
 
 def fingerprint(schema: Schema) -> bytes:

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from schemas.contracts import Schema, all_published, current, fingerprint
+from schemas.contracts import Schema, all_known, fingerprint
 from schemas.errors import ContractError, UnknownSchemaError
-from schemas.records import RECORD_TYPES
 
 
 class Resolver(Protocol):
@@ -38,8 +37,7 @@ class LocalResolver:
     """
 
     def __init__(self, more: Iterable[Schema] = ()) -> None:
-        known = [*map(current, RECORD_TYPES), *more]
-        self._schemas = all_published() | {fingerprint(schema): schema for schema in known}
+        self._schemas = all_known() | {fingerprint(schema): schema for schema in more}
 
     def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
         """See Resolver."""

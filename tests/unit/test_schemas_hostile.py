@@ -1,0 +1,205 @@
+"""Bytes and schemas made to hurt: every one is a quick DecodeError, on the plan's path and on fastavro's."""
+
+import io
+import json
+import time
+import tracemalloc
+from typing import Any
+
+import fastavro
+import pytest
+
+from schemas.contracts import current
+from schemas.errors import (
+    DecodeError,
+    IncompatibleSchemaError,
+    TooLargeError,
+    TruncatedError,
+    UndecodableError,
+)
+from schemas.records import BehaviorEvent, DeadLetter, TrainingRequest, Window
+from schemas.window_state import HEADER
+from schemas.wire import Codec
+from tests.golden.make import OneSchemaResolver
+
+ID = b"\x00\x00\x00\x00\x07"
+
+
+def long(number: int) -> bytes:
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, "long", number)
+    return stream.getvalue()
+
+
+def codec_of(record_type: type[Any], *, evolved: bool) -> Codec[Any]:
+    schema = current(record_type)
+    if evolved:
+        # another field, so that it is not our schema and goes through fastavro
+        schema = schema | {"fields": [*schema["fields"], {"name": "more", "type": "string"}]}
+    return Codec(record_type, resolver=OneSchemaResolver(7, schema))
+
+
+def decode_in_bounds(codec: Codec[Any], body: bytes) -> DecodeError:
+    tracemalloc.start()
+    started = time.perf_counter()
+    try:
+        (error,) = codec.decode_batch([ID + body])
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert time.perf_counter() - started < 2.0
+    assert peak_bytes < 50_000_000
+    assert isinstance(error, DecodeError), error
+    return error
+
+
+@pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        long(2**40),
+        long(2**40) + b"abc",
+        long(2**63 - 1) + b"abc",
+        long(-1),
+        long(-5) + b"abcdefgh",
+        long(-(2**63)) + b"abc",
+        b"\xff" * 100,
+        b"\x80" * 1_000_000,
+        b"\xff" * 9 + b"\x7f" + b"abc",
+        b"",
+    ],
+    ids=["2**40", "2**40+3", "2**63", "-1", "-5", "-2**63", "endless", "endless-zero", "65-bits", "nothing"],
+)
+def test_a_string_of_a_false_length(body: bytes, evolved: bool) -> None:
+    error = decode_in_bounds(codec_of(BehaviorEvent, evolved=evolved), body)
+    assert isinstance(error, TruncatedError | UndecodableError)
+
+
+@pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
+@pytest.mark.parametrize("count", [2**60, 2**40, 2**63 - 1, -(2**60), -(2**63), -1])
+@pytest.mark.parametrize(
+    ("record_type", "before"),
+    [(Window, b""), (TrainingRequest, b"\x02r"), (BehaviorEvent, b"\x02e\x02u\x02a\x00\x00\x00\x00\x00")],
+)
+def test_a_block_of_a_false_count(record_type: type[Any], before: bytes, count: int, evolved: bool) -> None:
+    for body in (long(count), long(count) + long(2**50), long(count) + b"\x00" * 2_000):
+        decode_in_bounds(codec_of(record_type, evolved=evolved), before + body)
+
+
+def test_a_block_that_is_not_as_long_as_it_says() -> None:
+    window = Codec(Window)
+    block = b"\x02e" + bytes(8)
+    good = HEADER + long(-1) + long(len(block)) + block + b"\x00"
+    assert len(window.decode(good).behaviours) == 1
+    for size in (len(block) - 1, len(block) + 1, -1):
+        bad = HEADER + long(-1) + long(size) + block + b"\x00"
+        with pytest.raises(DecodeError):
+            window.decode(bad)
+
+
+def test_millions_of_tiny_map_entries_are_too_many() -> None:
+    body = b"\x02e\x02u\x02a\x00\x00\x00\x00\x00" + long(2_000_000) + b"\x00\x00" * 2_000_000
+    error = decode_in_bounds(codec_of(BehaviorEvent, evolved=False), body)
+    assert isinstance(error, TooLargeError)
+    one_by_one = b"\x02e\x02u\x02a\x00\x00\x00\x00\x00" + b"\x02\x00\x00" * 1_000_000
+    assert isinstance(decode_in_bounds(codec_of(BehaviorEvent, evolved=False), one_by_one), TooLargeError)
+
+
+@pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
+@pytest.mark.parametrize("branch", [2, 3, 2**40])
+def test_a_branch_that_a_union_does_not_have(branch: int, evolved: bool) -> None:
+    body = b"\x02e\x02u\x02a\x00\x00\x00" + long(branch) + bytes(20)
+    error = decode_in_bounds(codec_of(BehaviorEvent, evolved=evolved), body)
+    assert isinstance(error, TruncatedError | UndecodableError)
+
+
+def test_what_is_skipped_must_be_there() -> None:
+    """fastavro skips without looking; the removed field is the last, so nothing else would notice."""
+    body = b"\x02e\x02u\x02a\x00\x00\x00\x00\x00\x00"
+    codec = codec_of(BehaviorEvent, evolved=True)
+    assert isinstance(codec.decode(ID + body + b"\x04ab"), BehaviorEvent)
+    for rest in (b"", b"\x04", b"\x04a", long(2**40), long(-1)):
+        assert isinstance(decode_in_bounds(codec, body + rest), TruncatedError)
+
+
+def wrapped(fields: list[dict[str, Any]]) -> dict[str, Any]:
+    schema = current(DeadLetter)
+    return {**schema, "fields": [*fields, *schema["fields"]]}
+
+
+LIST = {
+    "type": "record",
+    "name": "Cell",
+    "fields": [{"name": "next", "type": ["null", "Cell"]}],
+}
+EMPTY = {"type": "record", "name": "Nothing", "fields": [{"name": "n", "type": "null"}]}
+
+
+def doubled(depth: int) -> Any:
+    """A record of two records of two records … that holds nothing: 2**depth fields and no bytes."""
+    schema: Any = "null"
+    for level in range(depth):
+        name = f"L{level}"
+        again = schema if isinstance(schema, str) else schema["name"]
+        fields = [{"name": "a", "type": schema}, {"name": "b", "type": again}]
+        schema = {"type": "record", "name": name, "fields": fields}
+    return schema
+
+
+def nested(depth: int) -> Any:
+    schema: Any = "string"
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "field_type",
+    [
+        LIST,
+        {"type": "array", "items": "null"},
+        {"type": "array", "items": EMPTY},
+        {"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}},
+        {"type": "map", "values": {"type": "array", "items": "null"}},
+        ["null", {"type": "array", "items": "null"}],
+        doubled(40),
+        nested(60),
+        {
+            "type": "record",
+            "name": "Wide",
+            "fields": [{"name": f"f{n}", "type": "int"} for n in range(2_000)],
+        },
+    ],
+    ids=["recursive", "nulls", "empties", "fixed-0", "in-map", "in-union", "doubled", "nested", "wide"],
+)
+def test_a_writer_schema_that_could_hang_or_crash_is_refused(field_type: Any) -> None:
+    schema = wrapped([{"name": "evil", "type": field_type}])
+    codec = Codec(DeadLetter, resolver=OneSchemaResolver(7, schema))
+    for body in (long(2**60) + bytes(50), b"\x02" * 1_000_000):
+        assert isinstance(decode_in_bounds(codec, body), IncompatibleSchemaError)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "record"},
+        {"type": "record", "name": "DeadLetter"},
+        {"type": "record", "name": "DeadLetter", "fields": None},
+        {"type": "record", "name": "DeadLetter", "fields": [{"name": "a"}]},
+        {"type": "record", "name": "DeadLetter", "fields": [{"name": "a", "type": "Unknown"}]},
+        {"type": "record", "name": "DeadLetter", "fields": [{"name": "a", "type": {"type": "array"}}]},
+        {"type": "nonsense", "name": "DeadLetter"},
+        [],
+        None,
+        7,
+        "string",
+        "nonsense",
+        {"type": "string"},
+        json.loads('{"type":' * 400 + '"string"' + "}" * 400),
+    ],
+)
+def test_a_writer_schema_that_is_none_is_a_decode_error(schema: Any) -> None:
+    codec = Codec(DeadLetter, resolver=OneSchemaResolver(7, schema))
+    error = decode_in_bounds(codec, b"abc")
+    assert error.reason in {"incompatible_schema", "wrong_record"}
