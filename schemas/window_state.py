@@ -94,6 +94,8 @@ def block_head(block: bytes) -> tuple[str, int, int]:
     try:
         _, _, position = read_block_start(block, 0)
         length, position = read_long(block, position)
+        if length < 0:
+            raise UndecodableError("The event_id of a block has a negative length.")
         event_id = block[position : position + length].decode()
         offset, position = read_long(block, position + length)
         occurred_at, _ = read_long(block, position)

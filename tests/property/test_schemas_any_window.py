@@ -1,0 +1,74 @@
+"""Windows made of blocks are windows: any reader agrees, in any order of additions."""
+
+import io
+from dataclasses import asdict
+from typing import Any
+
+import fastavro
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.contracts import current, parsed
+from schemas.errors import DecodeError
+from schemas.records import Behaviour, Window
+from schemas.window_state import (
+    HEADER,
+    block_head,
+    decode_block,
+    encode_behaviour,
+    join_window,
+    split_blocks,
+    split_window,
+)
+
+SCHEMA = parsed(current(Window))
+LONGS = st.integers(-(2**63), 2**63 - 1)
+NUMBERS = st.none() | st.floats(allow_nan=False)
+TEXTS = st.text(max_size=40) | st.text(min_size=60, max_size=70) | st.just("x" * 9_000)
+BEHAVIOURS = st.builds(
+    Behaviour, TEXTS, LONGS, LONGS, TEXTS, TEXTS, TEXTS, value=NUMBERS, y=NUMBERS, z=NUMBERS
+)
+WINDOWS = st.lists(BEHAVIOURS, max_size=8)
+
+
+@given(WINDOWS)
+def test_plain_fastavro_reads_a_joined_window(behaviours: list[Behaviour]) -> None:
+    value = join_window(map(encode_behaviour, behaviours))
+    stream = io.BytesIO(value[len(HEADER) :])
+    decoded: Any = fastavro.schemaless_reader(stream, SCHEMA, None)
+    assert decoded["behaviours"] == [asdict(behaviour) for behaviour in behaviours]
+    assert stream.read() == b""
+
+
+@given(WINDOWS)
+def test_a_window_that_plain_fastavro_wrote_is_split_alike(behaviours: list[Behaviour]) -> None:
+    stream = io.BytesIO()
+    fastavro.schemaless_writer(stream, SCHEMA, asdict(Window(behaviours)))
+    blocks = [encode_behaviour(behaviour) for behaviour in behaviours]
+    assert split_window(HEADER + stream.getvalue()) == list(zip(behaviours, blocks, strict=True))
+    assert split_window(join_window(blocks)) == list(zip(behaviours, blocks, strict=True))
+
+
+@given(BEHAVIOURS)
+def test_a_block_holds_its_behaviour_and_its_head(behaviour: Behaviour) -> None:
+    block = encode_behaviour(behaviour)
+    assert decode_block(block) == behaviour
+    assert block_head(block) == (behaviour.event_id, behaviour.occurred_at, behaviour.offset)
+
+
+@given(WINDOWS, st.data())
+def test_damaged_state_is_state_or_a_decode_error(behaviours: list[Behaviour], data: st.DataObject) -> None:
+    value = bytearray(join_window(map(encode_behaviour, behaviours)))
+    value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(value[: data.draw(st.integers(0, len(value)))])
+    for broken in (bytes(value), cut):
+        try:
+            blocks = split_blocks(broken)
+        except DecodeError:
+            continue
+        for block in blocks:
+            try:
+                decode_block(block)
+                block_head(block)
+            except DecodeError:
+                continue

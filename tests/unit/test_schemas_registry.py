@@ -1,0 +1,184 @@
+"""The Schema Registry as a resolver: a verdict is a dead letter, no answer is a pause."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from schemas.contracts import current, current_text
+from schemas.errors import (
+    ContractError,
+    DecodeError,
+    IncompatibleSchemaError,
+    RegistryUnavailable,
+    UnknownSchemaError,
+)
+from schemas.records import BehaviorEvent
+from schemas.registry import RegistryResolver, connect
+from schemas.wire import Codec
+from tests.golden.samples import EVENT
+
+NOT_FOUND = SchemaRegistryError(404, 40403, "Schema 7 not found")
+
+
+class FakeClient:
+    """Stands where the HTTP client does: answers from a list, or raises what is in it."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[Any] = []
+
+    def get_schema(self, schema_id: int) -> Any:
+        return self._next(schema_id)
+
+    def lookup_schema(self, subject_name: str, schema: Any) -> Any:
+        return self._next((subject_name, schema.schema_str, schema.schema_type))
+
+    def _next(self, question: Any) -> Any:
+        self.asked.append(question)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def answer(text: str | None, schema_type: str | None = "AVRO", references: Any = None) -> Any:
+    return SimpleNamespace(schema_str=text, schema_type=schema_type, references=references)
+
+
+KNOWN = answer(current_text(BehaviorEvent))
+
+
+def codec(client: FakeClient, clock: FakeClock | None = None) -> Codec[BehaviorEvent]:
+    resolver = RegistryResolver(client, clock=clock or FakeClock())
+    return Codec(BehaviorEvent, resolver=resolver, write="confluent", subject="sway.events-value")
+
+
+VALUE = b"\x00\x00\x00\x00\x07" + Codec(BehaviorEvent).encode(EVENT)[10:]
+
+
+def test_both_formats_are_read_and_the_registry_is_asked_once_an_id() -> None:
+    client = FakeClient(KNOWN)
+    single = Codec(BehaviorEvent).encode(EVENT)
+    assert codec(client).decode_batch([VALUE, single, VALUE, VALUE]) == [EVENT] * 4
+    assert client.asked == [7]
+
+
+def test_writing_looks_the_id_up_once() -> None:
+    client = FakeClient(SimpleNamespace(schema_id=0x01020304))
+    confluent = codec(client)
+    values = [confluent.encode(EVENT), *confluent.encode_batch([EVENT])]
+    assert {value[:5] for value in values} == {b"\x00\x01\x02\x03\x04"}
+    assert client.asked == [("sway.events-value", current_text(BehaviorEvent), "AVRO")]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        SchemaRegistryError(500, 50001, "Error in the backend data store"),
+        SchemaRegistryError(503, -1, "Unknown Schema Registry Error"),
+        SchemaRegistryError(401, 401, "Unauthorized"),
+        SchemaRegistryError(429, 429, "Too many requests"),
+        SchemaRegistryError(404, -1, "Unknown Schema Registry Error: <html>"),
+        SchemaRegistryError(404, 404, "HTTP 404 Not Found"),
+        TimeoutError("timed out"),
+        ConnectionRefusedError(),
+        ValueError("not JSON"),
+    ],
+    ids=str,
+)
+def test_no_verdict_is_unavailable_and_nothing_is_lost_when_it_is_back(failure: Exception) -> None:
+    confluent = codec(FakeClient(failure, failure, KNOWN))
+    for _ in range(2):
+        with pytest.raises(RegistryUnavailable):
+            confluent.decode_batch([VALUE, b"junk"])
+    good, bad = confluent.decode_batch([VALUE, b"junk"])
+    assert good == EVENT
+    assert isinstance(bad, DecodeError)
+
+
+def test_unavailable_is_no_decode_error() -> None:
+    assert not issubclass(RegistryUnavailable, DecodeError)
+
+
+def test_a_404_is_an_unknown_schema_for_a_while_and_then_asked_again() -> None:
+    clock = FakeClock()
+    client = FakeClient(NOT_FOUND, NOT_FOUND, KNOWN)
+    confluent = codec(client, clock)
+    results = confluent.decode_batch([VALUE] * 3)
+    assert [type(result) for result in results] == [UnknownSchemaError] * 3
+    assert client.asked == [7]
+    clock.now_s += 31
+    assert isinstance(confluent.decode_batch([VALUE])[0], UnknownSchemaError)
+    assert client.asked == [7, 7]
+    clock.now_s += 31
+    assert confluent.decode(VALUE) == EVENT
+
+
+def test_unknown_ids_out_of_garbage_do_not_fill_the_memory() -> None:
+    client = FakeClient(*[NOT_FOUND] * 25_000)
+    resolver = RegistryResolver(client, clock=FakeClock())
+    for schema_id in range(25_000):
+        with pytest.raises(UnknownSchemaError):
+            resolver.by_id(schema_id)
+    assert len(resolver._unknown_until) <= 10_000
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        answer('syntax = "proto3";', "PROTOBUF"),
+        answer("{}", "JSON"),
+        answer(current_text(BehaviorEvent), references=[SimpleNamespace(name="Other")]),
+        answer("not json"),
+        answer(None),
+        answer("[" * 100_000),
+        answer('"' + "x" * 2_000_000 + '"'),
+        answer(json.dumps({**current(BehaviorEvent), "fields": 3})),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_incompatible_and_asked_for_once(refused: Any) -> None:
+    client = FakeClient(refused)
+    results = codec(client).decode_batch([VALUE, VALUE])
+    assert [type(result) for result in results] == [IncompatibleSchemaError] * 2
+    assert client.asked == [7]
+
+
+def test_a_schema_without_a_type_is_avro_as_in_the_first_registries() -> None:
+    assert codec(FakeClient(answer(current_text(BehaviorEvent), None))).decode(VALUE) == EVENT
+
+
+def test_a_subject_without_our_schema_says_what_to_do() -> None:
+    confluent = codec(FakeClient(SchemaRegistryError(404, 40401, "Subject not found")))
+    with pytest.raises(ContractError, match=r"not registered under sway\.events-value"):
+        confluent.prepare_write()
+
+
+def test_a_registry_that_does_not_answer_is_retried_when_writing_too() -> None:
+    confluent = codec(FakeClient(TimeoutError(), SimpleNamespace(schema_id=7)))
+    with pytest.raises(RegistryUnavailable):
+        confluent.encode(EVENT)
+    assert confluent.encode(EVENT) == VALUE
+
+
+def test_connecting_sends_nothing_and_bounds_each_request() -> None:
+    client = connect("http://127.0.0.1:9", timeout_s=1.5, more={"basic.auth.user.info": "user:word"})
+    assert client._rest_client.timeout == 1.5
+    assert client._rest_client.max_retries == 0
+    client.close()
+
+
+def test_refused_settings_do_not_show_what_they_hold() -> None:
+    with pytest.raises(ContractError) as caught:
+        connect("ftp://user:word@host", more={"basic.auth.user.info": "user:word"})
+    assert "word" not in str(caught.value)
