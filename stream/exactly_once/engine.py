@@ -1,0 +1,428 @@
+"""Units in order: read on the event loop, scored elsewhere, committed on one thread.
+
+The life of an epoch: `begin_epoch` recovers its partitions on a thread and starts delivery; `take` reads
+batches into units; `_commit_units` commits them in order; `revoke` stops intake, commits what is ready
+within a bound, and forgets the rest, which the next epoch reads again.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stream.exactly_once.errors import FencedError, LostBatchError
+from stream.exactly_once.group_metadata import group_metadata
+from stream.exactly_once.offsets import Cancelled
+from stream.exactly_once.processor import Processor, Scorer
+from stream.exactly_once.records import Epoch, Output, RecordBatch, TopicPartition
+from stream.exactly_once.recovery import Recovered, RecoveryPlan, recover
+from stream.exactly_once.store import Change, PartitionStore, Position, StateFolder
+from stream.exactly_once.unit import Unit, slices, split
+
+if TYPE_CHECKING:
+    from stream.exactly_once.table import LayeredTable
+    from stream.exactly_once.transactions import TransactionWriter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitLimits:
+    """When a unit closes, and how much may be in flight."""
+
+    max_records: int
+    max_bytes: int
+    linger_s: float
+    max_in_flight_records: int
+    max_in_flight_bytes: int
+    revoke_timeout_s: float
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """What the engine did, for metrics; only ever rising but for the last three."""
+
+    records: int = 0
+    units: int = 0
+    fenced_units: int = 0
+    dropped_records: int = 0
+    epochs: int = 0
+    recovered_records: int = 0
+    recovery_s: float = 0.0
+    last_progress: float = field(default_factory=time.monotonic)
+    in_flight_records: int = 0
+    in_flight_bytes: int = 0
+
+
+class Driver(Protocol):
+    """What the engine needs of Faust; the app is it."""
+
+    async def resume_delivery(self, starts: Mapping[TopicPartition, int]) -> None:
+        """Seek the inputs and let records through."""
+        ...
+
+    def consumer_epoch(self) -> Epoch | None:
+        """Return the epoch frozen at the last assignment."""
+        ...
+
+    async def crash(self, reason: BaseException) -> None:
+        """End the process."""
+        ...
+
+
+class Engine:
+    """Everything but `_commit` and recovery runs on the event loop."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        plan: RecoveryPlan,
+        limits: UnitLimits,
+        tables: Sequence["LayeredTable[Any]"],
+        folder: StateFolder,
+        writer: "TransactionWriter",
+        processor: Processor,
+        scorer: Scorer | None,
+        group_instance_id: str | None = None,
+        on_commit: Callable[[Unit, float], None] | None = None,
+    ) -> None:
+        """on_commit: called on the event loop with each committed unit and the seconds its commit took."""
+        self._driver = driver
+        self._plan = plan
+        self._limits = limits
+        self._tables = list(tables)
+        self._folder = folder
+        self._writer = writer
+        self._processor = processor
+        self._scorer = scorer
+        self._group_instance_id = group_instance_id
+        self._on_commit = on_commit
+        self.input_topics = frozenset(plan.input_topics)
+        self.stats = EngineStats()
+        self.failure: BaseException | None = None
+        self.ready = asyncio.Event()
+        self.room = asyncio.Event()
+        self.room.set()
+        self.state = "waiting for partitions"
+        self._epoch: Epoch | None = None  # None: take() ignores what comes
+        self._next: dict[TopicPartition, int] = {}
+        self._stores: dict[int, PartitionStore] = {}
+        self._open: Unit | None = None
+        self._units: deque[Unit] = (
+            deque()
+        )  # every unit that is not committed, oldest first, the open one last
+        self._numbers = 0
+        self._linger: asyncio.TimerHandle | None = None
+        self._work = asyncio.Event()  # something for the commit loop may have changed
+        self._settled = asyncio.Event()  # a commit ended, or the queue emptied
+        self._committing = False
+        self._revoking = False  # no further commit starts
+        self._commit_thread = ThreadPoolExecutor(1, "commit")
+        self._recovery_thread = ThreadPoolExecutor(1, "recovery")
+        self._recovery: asyncio.Task[None] | None = None
+        self._committer: asyncio.Task[None] | None = None
+
+    # --- intake -----------------------------------------------------------------------------------------
+
+    def take(self, batch: RecordBatch) -> None:
+        """Read a batch into the open unit, and into further ones when it does not fit.
+
+        Batches of another epoch are ignored: the current one reads their records again.
+        Raises LostBatchError when a batch before this one never came.
+        """
+        if self._epoch is None or batch.epoch is not self._epoch:
+            return
+        where = TopicPartition(batch.topic, batch.partition)
+        if batch.base != self._next[where]:
+            raise LostBatchError(
+                f"{batch.topic}[{batch.partition}]: a batch starts at {batch.base} but delivery had reached "
+                f"{self._next[where]}: a batch between them was lost in the worker; nothing past it is committed."
+            )
+        sizes = [len(record.value or b"") + len(record.key or b"") for record in batch.records]
+        rest: RecordBatch | None = batch
+        while rest is not None:
+            unit = self._open or self._open_unit(self._epoch)
+            limits = self._limits
+            count = slices(rest, sizes, limits.max_records - unit.records, limits.max_bytes - unit.bytes)
+            if count == 0:
+                self._close_unit()
+                continue
+            part, rest = split(rest, count)
+            self._read(part, unit, sum(sizes[:count]))
+            sizes = sizes[count:]
+            if unit.records >= limits.max_records or unit.bytes >= limits.max_bytes:
+                self._close_unit()
+        self._next[where] = batch.next
+
+    def _read(self, part: RecordBatch, unit: Unit, size_bytes: int) -> None:
+        work = self._processor.read(part, unit)
+        future = self._scorer.submit(work.jobs) if work.jobs and self._scorer is not None else None
+        unit.read_to(part, work, future, size_bytes)
+        self.stats.in_flight_records += len(part.records)
+        self.stats.in_flight_bytes += size_bytes
+        self._update_room()
+
+    def _open_unit(self, epoch: Epoch) -> Unit:
+        self._numbers += 1
+        layers = {table.name: table.layers.open() for table in self._tables}
+        unit = self._open = Unit(self._numbers, epoch, layers)
+        self._units.append(unit)
+        loop = asyncio.get_running_loop()
+        self._linger = loop.call_later(self._limits.linger_s, self._close_if_open, unit)
+        return unit
+
+    def _close_if_open(self, unit: Unit) -> None:
+        if unit is self._open:
+            self._close_unit()
+
+    def _close_unit(self) -> None:
+        unit = self._open
+        if unit is None:
+            return
+        if self._linger is not None:
+            self._linger.cancel()
+        # Also the inputs of its partitions that it read nothing from: one order a partition, fenced as one.
+        for number in unit.partitions:
+            for topic in self._plan.input_topics:
+                where = TopicPartition(topic, number)
+                unit.offsets.setdefault(where, self._next[where])
+        unit.closed = True
+        self._open = None
+        self._work.set()
+
+    def _update_room(self) -> None:
+        full = (
+            self.stats.in_flight_records >= self._limits.max_in_flight_records
+            or self.stats.in_flight_bytes >= self._limits.max_in_flight_bytes
+        )
+        if full:
+            self.room.clear()
+        else:
+            self.room.set()
+
+    # --- commit -----------------------------------------------------------------------------------------
+
+    async def _commit_units(self) -> None:
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                while self._units and self._units[0].closed and not self._revoking:
+                    await self._commit_oldest(self._units[0])
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:
+            await self.fail(exc)
+
+    async def _commit_oldest(self, unit: Unit) -> None:
+        results = []
+        for future in unit.futures:
+            try:
+                results.append(None if future is None else await asyncio.wrap_future(future))
+            except asyncio.CancelledError:
+                if unit.dropped:
+                    return
+                raise
+        if unit.dropped or self._revoking:
+            return
+        self._committing = True
+        began = time.monotonic()
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._commit_thread, self._commit, unit, results)
+        except FencedError as exc:
+            logger.warning("Unit %d of %d records is dropped: %s", unit.number, unit.records, exc)
+            self.stats.fenced_units += 1
+            self._drop_units()
+        else:
+            self._after_commit(unit, time.monotonic() - began)
+        finally:
+            self._committing = False
+            self._settled.set()
+
+    def _commit(self, unit: Unit, results: Sequence[Any]) -> None:
+        """On the commit thread: finish, one transaction, one WriteBatch a partition."""
+        metadata = group_metadata(self._plan.group_id, unit.epoch, self._group_instance_id)
+        for work, result in zip(unit.works, results, strict=True):
+            self._processor.finish(work, result, unit)
+        outputs = list(unit.outputs)
+        changes: dict[int, list[Change]] = {}
+        last: dict[TopicPartition, int] = {}  # a changelog partition -> the index of its last record
+        for table, changelog in zip(self._tables, self._plan.changelogs, strict=True):
+            for partition, key, value in table.encode_changes(unit):
+                changes.setdefault(partition, []).append((table.name, key, value))
+                last[TopicPartition(changelog.topic, partition)] = len(outputs)
+                outputs.append(Output(changelog.topic, key, value, partition, None))
+        written = self._writer.commit(outputs, unit.offsets, metadata, last)
+        self._write_stores(changes, written)
+
+    def _write_stores(
+        self, changes: Mapping[int, list[Change]], written: Mapping[TopicPartition, int]
+    ) -> None:
+        now_ms = int(time.time() * 1000)
+        positions: dict[int, dict[str, Position]] = {}
+        for changelog in self._plan.changelogs:
+            for partition in changes:
+                offset = written.get(TopicPartition(changelog.topic, partition))
+                if offset is not None:
+                    position = Position(changelog.topic_id, offset, now_ms)
+                    positions.setdefault(partition, {})[changelog.table] = position
+        for partition, made in changes.items():
+            self._stores[partition].write(made, positions.get(partition, {}))
+
+    def _after_commit(self, unit: Unit, seconds: float) -> None:
+        for table in self._tables:
+            table.layers.commit_oldest()
+        self._units.popleft()
+        self._forget(unit)
+        self.stats.records += unit.records
+        self.stats.units += 1
+        self.stats.last_progress = time.monotonic()
+        if self._on_commit is not None:
+            self._on_commit(unit, seconds)
+
+    def _forget(self, unit: Unit) -> None:
+        self.stats.in_flight_records -= unit.records
+        self.stats.in_flight_bytes -= unit.bytes
+        self._update_room()
+
+    # --- epochs -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start committing; call once, on the event loop."""
+        self._committer = asyncio.get_running_loop().create_task(self._commit_units())
+
+    def begin_epoch(self, assigned: set[Any]) -> None:
+        """Recover the assigned partitions and then let their records through; returns at once."""
+        epoch = self._driver.consumer_epoch()
+        if epoch is None:
+            return
+        partitions = sorted({tp.partition for tp in assigned if tp.topic in self.input_topics})
+        previous = self._recovery
+        self._recovery = asyncio.get_running_loop().create_task(
+            self._start_epoch(epoch, partitions, previous)
+        )
+
+    async def _start_epoch(
+        self, epoch: Epoch, partitions: Sequence[int], previous: "asyncio.Task[None] | None"
+    ) -> None:
+        try:
+            if previous is not None:
+                await asyncio.wait([previous])
+            self.state = f"recovering {len(partitions)} partitions"
+            self.stats.last_progress = time.monotonic()
+            loop = asyncio.get_running_loop()
+            recovered = await loop.run_in_executor(self._recovery_thread, self._recover, epoch, partitions)
+            if self._over(epoch):
+                return
+            self._adopt(epoch, recovered)
+            await self._driver.resume_delivery(recovered.starts)
+            self.ready.set()
+        except Cancelled:
+            logger.info("Recovery for generation %d abandoned: the group moved on", epoch.generation)
+        except Exception as exc:
+            await self.fail(exc)
+
+    def _over(self, epoch: Epoch) -> bool:
+        return self._driver.consumer_epoch() is not epoch or self.failure is not None
+
+    def _recover(self, epoch: Epoch, partitions: Sequence[int]) -> Recovered:
+        """On the recovery thread."""
+        for number in partitions:
+            self._stores[number] = PartitionStore(self._folder.partition(number))
+        return recover(self._plan, self._stores, lambda: self._over(epoch))
+
+    def _adopt(self, epoch: Epoch, recovered: Recovered) -> None:
+        for table in self._tables:
+            table.use_stores(self._stores)
+        self._next = dict(recovered.starts)
+        self._epoch = epoch
+        self._revoking = False
+        self.state = "running"
+        self.stats.epochs += 1
+        self.stats.recovered_records += recovered.records
+        self.stats.recovery_s += recovered.seconds
+        self.stats.last_progress = time.monotonic()
+        logger.info(
+            "Generation %d: %d partitions ready, %d changelog records recovered in %.2f s",
+            epoch.generation,
+            len(self._stores),
+            recovered.records,
+            recovered.seconds,
+        )
+
+    async def revoke(self) -> None:
+        """End the epoch: commit what is ready within the bound, drop the rest, close the stores."""
+        self.state = "rebalancing"
+        if self._epoch is not None and self.failure is None:
+            self._epoch = None  # no more intake
+            self._close_unit()
+            await self._settle(self._limits.revoke_timeout_s)
+        self._revoking = True
+        while self._committing:  # its fate decides what is in the stores; its calls end by their own time-outs
+            self._settled.clear()
+            await self._settled.wait()
+        self._drop_units()
+        if self._recovery is not None and not self._recovery.done():
+            await asyncio.wait([self._recovery])
+        self._close_stores()
+
+    async def _settle(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while self._units and (left := deadline - time.monotonic()) > 0:
+            self._settled.clear()
+            try:
+                await asyncio.wait_for(self._settled.wait(), left)
+            except TimeoutError:
+                return
+
+    def _drop_units(self) -> None:
+        """Forget every open unit; a dropped one takes all later ones with it, which read its state."""
+        self._epoch = None
+        if self._linger is not None:
+            self._linger.cancel()
+        while self._units:
+            unit = self._units.popleft()
+            unit.dropped = True
+            self.stats.dropped_records += unit.records
+            for future in unit.futures:
+                if future is not None:
+                    future.cancel()
+            self._forget(unit)
+        self._open = None
+        for table in self._tables:
+            table.layers.drop()
+        self._settled.set()
+
+    def _close_stores(self) -> None:
+        for table in self._tables:
+            table.use_stores({})
+        for store in self._stores.values():
+            store.close()
+        self._stores = {}
+
+    async def stop(self) -> None:
+        """Commit what is ready, then close everything; the folder is free for another process."""
+        if self.failure is None:
+            await self.revoke()
+        self.state = "stopped"
+        if self._committer is not None:
+            self._committer.cancel()
+        self._commit_thread.shutdown(wait=self.failure is None)
+        self._recovery_thread.shutdown(wait=self.failure is None)
+        self._folder.close()
+
+    async def fail(self, reason: BaseException) -> None:
+        """End the process with nothing more committed; the first reason stands."""
+        if self.failure is not None:
+            return
+        self.failure = reason
+        self.state = f"failed: {reason}"
+        self._epoch = None
+        logger.critical("The worker ends: %s: %s", type(reason).__name__, reason, exc_info=reason)
+        await self._driver.crash(reason)

@@ -1,0 +1,43 @@
+"""What can go wrong between the broker and the state.
+
+ExactlyOnceError
+├── StartError              the process cannot start: broker, topics or state folder
+├── GroupMetadataError      a generation or member id that would commit unfenced
+├── LostBatchError          a batch vanished between the consumer and the agent
+├── OffsetOutOfRangeError   the committed offset is no longer in the topic
+├── FencedError             this epoch is over: drop its units (handled inside)
+├── RecordTooLargeError     an output that no broker setting allows
+└── FatalTransactionError   the fate of a commit is unknown, or the producer is fenced: end the process
+"""
+
+
+class ExactlyOnceError(Exception):
+    """Root of everything that stream.exactly_once raises."""
+
+
+class StartError(ExactlyOnceError):
+    """The worker cannot start; the message names the setting to change."""
+
+
+class GroupMetadataError(ExactlyOnceError):
+    """The group metadata would not fence: the broker skips its check for such values."""
+
+
+class LostBatchError(ExactlyOnceError):
+    """The order of delivery has a hole that the broker did not make."""
+
+
+class OffsetOutOfRangeError(ExactlyOnceError):
+    """Retention has passed the committed offset, or the topic was made again."""
+
+
+class FencedError(ExactlyOnceError):
+    """The group has moved on; nothing of this epoch may become visible any more."""
+
+
+class RecordTooLargeError(ExactlyOnceError):
+    """An output record is larger than `max_record_bytes`."""
+
+
+class FatalTransactionError(ExactlyOnceError):
+    """The transactional producer cannot be used again; the next start has a new producer epoch."""

@@ -1,0 +1,43 @@
+"""What a program brings: a Processor and a Scorer."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from stream.exactly_once.records import RecordBatch
+from stream.exactly_once.unit import Unit
+
+
+@dataclass(slots=True)
+class Work:
+    """What `read` leaves for `finish`: jobs for the scorer, and whatever else `finish` needs to know."""
+
+    jobs: Sequence[Any]
+    context: Any = None
+
+
+class Processor(Protocol):
+    """The program's own logic, in two stages, each called in the order of delivery.
+
+    `read` runs on the event loop as records arrive; `finish` on the commit thread, once the jobs of the unit are
+    done and every earlier unit is committed. A table is written in one stage only, so that what `read`
+    sees never depends on how fast the scorer is. Both are called again for records whose unit was dropped, so they
+    keep nothing outside the unit. An exception ends the process with nothing committed.
+    """
+
+    def read(self, batch: RecordBatch, unit: Unit) -> Work:
+        """Change state, emit what can be said at once, and return the jobs to score."""
+        ...
+
+    def finish(self, work: Work, results: Any, unit: Unit) -> None:
+        """Emit what the results say. results: what the scorer gave for these jobs; None without jobs."""
+        ...
+
+
+class Scorer(Protocol):
+    """Slow work off the event loop."""
+
+    def submit(self, jobs: Sequence[Any]) -> "Future[Any]":
+        """Queue jobs behind those already submitted; cancelling the future withdraws them."""
+        ...

@@ -1,0 +1,189 @@
+"""Bring a partition's store up to its changelog, in bulk, before any of its records is delivered.
+
+The order matters and is: the stable start offsets (no transaction with offsets is open any more); then the
+changelog's high watermark, which covers every commit behind those offsets; then reading, as read_committed,
+until an end of partition at or past that watermark. (The changelog ends in a transaction marker that no
+consumer delivers, so waiting for a record would wait for ever.)
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from stream.exactly_once.offsets import (
+    Cancelled,
+    OffsetReset,
+    reader,
+    stable_offsets,
+    start_offsets,
+    watermarks,
+)
+from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.store import Change, PartitionStore, Position
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+
+logger = logging.getLogger(__name__)
+
+_POLL_S = 0.05  # consume() waits this out unless it is full
+_CALL_TIMEOUT_S = 10.0
+_POLL_RECORDS = 5_000
+
+
+@dataclass(frozen=True)
+class Changelog:
+    """A table's changelog: its topic, that topic's id, and how long the broker keeps its tombstones."""
+
+    table: str
+    topic: str
+    topic_id: str
+    delete_retention_ms: int
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What an epoch starts from."""
+
+    starts: dict[TopicPartition, int]
+    records: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RecoveryPlan:
+    """What must be read, and from where; the same for every epoch of a worker but for its partitions."""
+
+    client_config: Mapping[str, str]
+    group_id: str
+    input_topics: Sequence[str]
+    changelogs: Sequence[Changelog]
+    offset_reset: OffsetReset
+
+
+def recover(
+    plan: RecoveryPlan,
+    stores: Mapping[int, PartitionStore],
+    cancelled: Callable[[], bool],
+) -> Recovered:
+    """Bring the stores up to date and return the start offsets of their input partitions.
+
+    Blocks: run it on a thread of its own. Raises Cancelled when the epoch ended meanwhile,
+    OffsetOutOfRangeError when the inputs cannot be read on from where the group is.
+    """
+    began = time.monotonic()
+    inputs = [TopicPartition(topic, number) for number in sorted(stores) for topic in plan.input_topics]
+    if not inputs:
+        return Recovered({}, 0, 0.0)
+    consumer = reader(
+        plan.client_config, plan.group_id, **{"enable.partition.eof": True, "fetch.wait.max.ms": 20}
+    )
+    # Its own isolation level would answer the last STABLE offset, short of an open transaction's records.
+    uncommitted = reader(plan.client_config, plan.group_id, **{"isolation.level": "read_uncommitted"})
+    try:
+        committed = stable_offsets(consumer, inputs, cancelled)
+        starts = start_offsets(uncommitted, committed, plan.offset_reset, cancelled)
+        ends = {
+            TopicPartition(changelog.topic, number): watermarks(
+                uncommitted, TopicPartition(changelog.topic, number), cancelled
+            )
+            for changelog in plan.changelogs
+            for number in stores
+        }
+        records = _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled)
+    finally:
+        consumer.close()
+        uncommitted.close()
+    return Recovered(starts, records, time.monotonic() - began)
+
+
+def _read_changelogs(
+    consumer: "Consumer",
+    changelogs: Sequence[Changelog],
+    stores: Mapping[int, PartitionStore],
+    ends: Mapping[TopicPartition, tuple[int, int]],
+    cancelled: Callable[[], bool],
+) -> int:
+    by_topic = {changelog.topic: changelog for changelog in changelogs}
+    begin = {tp: _begin(by_topic[tp.topic], stores[tp.partition], end) for tp, end in ends.items()}
+    # A wiped store starts over in every table, also in those that were asked before the wipe.
+    for tp, (low, _high) in ends.items():
+        if stores[tp.partition].position(by_topic[tp.topic].table) is None:
+            begin[tp] = low
+    waiting = {tp for tp, (_low, high) in ends.items() if begin[tp] < high}
+    if not waiting:
+        return 0
+    # With the leaders in its metadata cache the client fetches at once; else it looks for them once a second.
+    consumer.list_topics(timeout=_CALL_TIMEOUT_S)
+    consumer.assign([KafkaTopicPartition(tp.topic, tp.partition, begin[tp]) for tp in waiting])
+    total = 0
+    while waiting:
+        if cancelled():
+            raise Cancelled
+        changes: dict[int, list[Change]] = {}
+        reached: dict[TopicPartition, int] = {}
+        for message in consumer.consume(_POLL_RECORDS, _POLL_S):
+            tp = TopicPartition(message.topic() or "", message.partition() or 0)
+            if message.error() is None:
+                changes.setdefault(tp.partition, []).append(_change(by_topic[tp.topic].table, message))
+                reached[tp] = (message.offset() or 0) + 1
+                total += 1
+            elif _is_end(message):
+                reached[tp] = max(reached.get(tp, 0), message.offset() or 0)
+                if reached[tp] >= ends[tp][1]:
+                    waiting.discard(tp)
+        _write(by_topic, stores, changes, reached)
+    return total
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF:
+        return True
+    if not error.retriable() and error.code() != KafkaError._TRANSPORT:
+        raise KafkaException(error)
+    return False
+
+
+def _begin(changelog: Changelog, store: PartitionStore, end: tuple[int, int]) -> int:
+    low, high = end
+    position = store.position(changelog.table)
+    if position is None:
+        return low
+    age_ms = int(time.time() * 1000) - position.written_at_ms
+    reason = None
+    if position.topic_id != changelog.topic_id:
+        reason = "the changelog topic was made again"
+    elif position.next_offset > high:
+        reason = f"it is at offset {position.next_offset}, past the changelog's end {high}"
+    elif age_ms > changelog.delete_retention_ms and position.next_offset < high:
+        reason = "it is older than the changelog's delete.retention.ms, so tombstones may be gone"
+    if reason is None:
+        return max(position.next_offset, low)
+    logger.warning("Store %s is rebuilt from the start of the changelog: %s", store.path, reason)
+    store.wipe()
+    return low
+
+
+def _change(table: str, message: Message) -> Change:
+    return table, message.key() or b"", message.value()
+
+
+def _write(
+    by_topic: Mapping[str, Changelog],
+    stores: Mapping[int, PartitionStore],
+    changes: Mapping[int, list[Change]],
+    reached: Mapping[TopicPartition, int],
+) -> None:
+    now_ms = int(time.time() * 1000)
+    positions: dict[int, dict[str, Position]] = {}
+    for tp, offset in reached.items():
+        changelog = by_topic[tp.topic]
+        positions.setdefault(tp.partition, {})[changelog.table] = Position(changelog.topic_id, offset, now_ms)
+    for partition, by_table in positions.items():
+        stores[partition].write(changes.get(partition, ()), by_table)

@@ -1,0 +1,156 @@
+"""The state on disk: one RocksDB a partition, all tables in it, written in one WriteBatch a unit."""
+
+import logging
+import secrets
+import shutil
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+from stream.exactly_once.errors import StartError
+
+logger = logging.getLogger(__name__)
+
+_POSITION = b"\x00position\x00"  # then the table's name; table names hold no NUL, so no user key can collide
+_BLOCK_CACHE_BYTES = 64 * 1024 * 1024  # shared by all partitions
+_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+
+Change = tuple[str, bytes, bytes | None]  # table, key, value (None deletes)
+
+
+class StateFolder:
+    """The worker's own folder: a lock against a second process, the slot's name, the partitions' stores."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path / "lock")
+
+    def open(self, slot: str | None) -> str:
+        """Lock the folder and return the slot: `slot`, or the random one made at first start.
+
+        Raises StartError when the folder cannot be written or another process holds it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout as exc:
+            raise StartError(
+                f"The state folder {self.path} is in use by another worker. Give each worker a folder of its own "
+                "(state_dir)."
+            ) from exc
+        except OSError as exc:
+            raise StartError(
+                f"The state folder {self.path} cannot be written: {exc.strerror}. Set state_dir to a folder that can."
+            ) from exc
+        if slot is not None:
+            return slot
+        file = self.path / "slot"
+        if not file.exists():
+            file.write_text(secrets.token_hex(8))
+        return file.read_text().strip()
+
+    def partition(self, number: int) -> Path:
+        """Return where a partition's store lies."""
+        return self.path / f"partition-{number:05d}"
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._lock.release()
+
+
+class PartitionStore:
+    """A partition's committed state, and how far in each changelog it reaches."""
+
+    _cache: Cache | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db = self._open()
+
+    def _open(self) -> Rdict:
+        if PartitionStore._cache is None:
+            PartitionStore._cache = Cache(_BLOCK_CACHE_BYTES)
+        table = BlockBasedOptions()
+        table.set_block_cache(PartitionStore._cache)
+        table.set_bloom_filter(10, block_based=False)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_block_based_table_factory(table)
+        options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+        options.set_max_open_files(64)
+        try:
+            return Rdict(str(self.path), options)
+        except Exception as exc:
+            # The changelog holds all of it: a store that cannot be opened is rebuilt, not repaired.
+            logger.warning("Store %s cannot be opened (%s); it is rebuilt from the changelog", self.path, exc)
+            shutil.rmtree(self.path, ignore_errors=True)
+            return Rdict(str(self.path), options)
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return the committed value."""
+        value: bytes | None = self._db.get(_full_key(table, key))
+        return value
+
+    def write(self, changes: Iterable[Change], positions: dict[str, "Position"]) -> None:
+        """Apply a unit's changes and the changelog positions that belong to them, all or nothing."""
+        batch = WriteBatch(raw_mode=True)
+        for table, key, value in changes:
+            if value is None:
+                batch.delete(_full_key(table, key))
+            else:
+                batch.put(_full_key(table, key), value)
+        for table, position in positions.items():
+            batch.put(_POSITION + table.encode(), position.pack())
+        self._db.write(batch)
+
+    def position(self, table: str) -> "Position | None":
+        """Return how far in the table's changelog this store is, or None for a new one."""
+        raw = self._db.get(_POSITION + table.encode())
+        return None if raw is None else Position.unpack(raw)
+
+    def items(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        """Iterate over a table's committed keys and values, in key order."""
+        prefix = _full_key(table, b"")
+        for key, value in self._db.items(from_key=prefix):
+            if not key.startswith(prefix):
+                return
+            yield key[len(prefix) :], value
+
+    def wipe(self) -> None:
+        """Start over with an empty store."""
+        self._db.close()
+        shutil.rmtree(self.path)
+        self._db = self._open()
+
+    def close(self) -> None:
+        """Flush and close; the object cannot be used afterwards."""
+        self._db.close()
+
+
+class Position:
+    """A place in a changelog: its topic's id, the next offset, and when that was written."""
+
+    __slots__ = ("next_offset", "topic_id", "written_at_ms")
+    _HEAD = struct.Struct(">qq")
+
+    def __init__(self, topic_id: str, next_offset: int, written_at_ms: int) -> None:
+        self.topic_id = topic_id
+        self.next_offset = next_offset
+        self.written_at_ms = written_at_ms
+
+    def pack(self) -> bytes:
+        """Encode for the store."""
+        return self._HEAD.pack(self.next_offset, self.written_at_ms) + self.topic_id.encode()
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> "Position":
+        """Decode what `pack` wrote."""
+        next_offset, written_at_ms = cls._HEAD.unpack_from(raw)
+        return cls(raw[cls._HEAD.size :].decode(), next_offset, written_at_ms)
+
+
+def _full_key(table: str, key: bytes) -> bytes:
+    return table.encode() + b"\x00" + key

@@ -1,0 +1,103 @@
+"""Checks the input topics and makes the changelogs, before anything is consumed."""
+
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from stream.exactly_once.errors import StartError
+from stream.exactly_once.recovery import Changelog
+
+_DELETE_RETENTION_MS = 86_400_000  # Kafka's own default
+_CHANGELOG_CONFIG = {"cleanup.policy": "compact"}
+
+
+def partition_counts(client_config: Mapping[str, str], timeout_s: float) -> dict[str, int]:
+    """Return the partition count of every topic.
+
+    Raises StartError when no broker answers in timeout_s.
+    """
+    try:
+        metadata = AdminClient({**client_config}).list_topics(timeout=timeout_s)
+    except KafkaException as exc:
+        raise StartError(
+            f"No Kafka broker answers at {client_config.get('bootstrap.servers')} within {timeout_s:g} s "
+            f"({exc.args[0].str()}). Check kafka.bootstrap_servers and that the cluster is up."
+        ) from exc
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def check_inputs(counts: Mapping[str, int], input_topics: Sequence[str]) -> int:
+    """Return the partition count that all input topics share.
+
+    Raises StartError naming what is missing or differs.
+    """
+    missing = [topic for topic in input_topics if topic not in counts]
+    if missing:
+        raise StartError(f"These input topics do not exist: {', '.join(missing)}. Create them first.")
+    found = {topic: counts[topic] for topic in input_topics}
+    if len(set(found.values())) != 1:
+        listing = ", ".join(f"{topic} has {count}" for topic, count in found.items())
+        raise StartError(
+            f"All input topics need the same partition count, so that one user lives in one partition: {listing}."
+        )
+    return next(iter(found.values()))
+
+
+def ensure_changelogs(
+    client_config: Mapping[str, str],
+    input_topics: Sequence[str],
+    changelogs: Mapping[str, str],
+    *,
+    replication: int,
+    timeout_s: float,
+) -> list[Changelog]:
+    """Make missing changelog topics and describe all of them, in the order given.
+
+    changelogs: topic by table name. Raises StartError for missing inputs and for partition counts that differ.
+    """
+    counts = partition_counts(client_config, timeout_s)
+    partitions = check_inputs(counts, input_topics)
+    admin = AdminClient({**client_config})
+    new = [
+        NewTopic(topic, partitions, replication, config=_CHANGELOG_CONFIG)
+        for topic in changelogs.values()
+        if topic not in counts
+    ]
+    if new:
+        for topic, future in admin.create_topics(new, operation_timeout=timeout_s).items():
+            try:
+                future.result(timeout_s)
+            except KafkaException as exc:
+                if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was first
+                    raise StartError(
+                        f"The changelog topic {topic} cannot be made: {exc.args[0].str()}"
+                    ) from exc
+    for topic in changelogs.values():
+        if counts.get(topic, partitions) != partitions:
+            raise StartError(
+                f"The changelog {topic} has {counts[topic]} partitions, its inputs have {partitions}: the inputs were "
+                "extended, so users have moved between partitions. Replay into a new app_id."
+            )
+    return _describe(admin, changelogs, timeout_s) if changelogs else []
+
+
+def _describe(admin: AdminClient, changelogs: Mapping[str, str], timeout_s: float) -> list[Changelog]:
+    ids = admin.describe_topics(TopicCollection(list(changelogs.values())), request_timeout=timeout_s)
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in changelogs.values()]
+    configs = {
+        resource.name: future.result(timeout_s)
+        for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items()
+    }
+    described = []
+    for table, topic in changelogs.items():
+        retention = configs[topic].get("delete.retention.ms")
+        described.append(
+            Changelog(
+                table,
+                topic,
+                str(ids[topic].result(timeout_s).topic_id),
+                int(retention.value) if retention is not None else _DELETE_RETENTION_MS,
+            )
+        )
+    return described

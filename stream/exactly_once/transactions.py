@@ -1,0 +1,216 @@
+"""One Kafka transaction a unit, on the thread that calls; each class of error has one answer."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from stream.exactly_once.errors import (
+    FatalTransactionError,
+    FencedError,
+    RecordTooLargeError,
+    StartError,
+)
+from stream.exactly_once.records import Output, TopicPartition
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_FENCED = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+    }
+)
+_MAX_CALLS = 30  # of one retriable call, each already retried by librdkafka until its own time-out
+_RECORD_OVERHEAD_BYTES = 128  # of a record in a batch: varints, headers, the batch's own header
+_NOT_FENCED = "the producer"
+
+# librdkafka waits retry.backoff.ms (100) when one transaction follows closely on another: 95 ms each.
+_PRODUCER_CONFIG: Mapping[str, str | int | bool] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "partitioner": "murmur2_random",
+    "compression.type": "lz4",
+    "linger.ms": 0,  # a commit flushes, so waiting for a fuller batch only delays it
+    "batch.num.messages": 10_000,
+    "queue.buffering.max.messages": 1_000_000,
+    "retry.backoff.ms": 5,
+    "retry.backoff.max.ms": 20,
+}
+
+
+class TransactionWriter:
+    """A transactional producer. Not thread-safe: one thread commits.
+
+    transactional_id: the app id and the slot, so that a restart aborts what the killed one left open.
+    """
+
+    def __init__(
+        self,
+        client_config: Mapping[str, str],
+        transactional_id: str,
+        *,
+        transaction_timeout_s: float,
+        max_record_bytes: int,
+    ) -> None:
+        self._transactional_id = transactional_id
+        self._timeout_s = transaction_timeout_s
+        self._max_record_bytes = max_record_bytes
+        self._producer = Producer(
+            {
+                **_PRODUCER_CONFIG,
+                **client_config,
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": int(transaction_timeout_s * 1000),
+                "message.max.bytes": max_record_bytes + _RECORD_OVERHEAD_BYTES,
+                "logger": logger,
+            }
+        )
+
+    def init(self, timeout_s: float) -> None:
+        """Take over the transactional id: fences an older holder and aborts what it left open.
+
+        Raises StartError when the cluster does not answer in timeout_s.
+        """
+        try:
+            self._producer.init_transactions(timeout_s)
+        except KafkaException as exc:
+            raise StartError(
+                f"The transactional producer {self._transactional_id!r} got no producer id within "
+                f"{timeout_s:g} s: {exc.args[0].str()}. Check that the brokers are up and that the transaction "
+                "state topic's replication factor suits the number of brokers."
+            ) from exc
+
+    def commit(
+        self,
+        outputs: Sequence[Output],
+        offsets: Mapping[TopicPartition, int],
+        group_metadata: bytes,
+        tracked: Mapping[TopicPartition, int],
+    ) -> dict[TopicPartition, int]:
+        """Write outputs and offsets in one transaction, repeated from memory when it aborts.
+
+        offsets: the next offset by input partition; never empty, since librdkafka skips an empty list and then
+        nothing fences. tracked: for partitions whose position is wanted, the index in outputs of their last record.
+        Returns for those the offset after it.
+        Raises FencedError when the group has moved on (the transaction is aborted), RecordTooLargeError before
+        anything is sent, FatalTransactionError when the process must end.
+        """
+        if not offsets:
+            raise ValueError("A unit without offsets would not be fenced; nothing was sent.")
+        self._check_sizes(outputs)
+        positions = [KafkaTopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+        while True:
+            try:
+                return self._attempt(outputs, positions, group_metadata, tracked)
+            except KafkaException as exc:
+                error = exc.args[0]
+                if error.fatal():
+                    raise self._fatal(error) from exc
+                self._abort()
+                if error.code() in _FENCED:
+                    raise FencedError(
+                        f"{error.name()}: the group has moved on from this epoch; its unit was aborted"
+                    ) from exc
+                if not error.txn_requires_abort() and not error.retriable():
+                    raise self._fatal(error) from exc
+                logger.warning("Transaction aborted (%s); the same unit is written again", error.name())
+
+    def close(self) -> None:
+        """Give librdkafka up to the transaction time-out to send what it still holds."""
+        self._producer.flush(self._timeout_s)
+
+    def _attempt(
+        self,
+        outputs: Sequence[Output],
+        positions: list[KafkaTopicPartition],
+        group_metadata: bytes,
+        tracked: Mapping[TopicPartition, int],
+    ) -> dict[TopicPartition, int]:
+        producer = self._producer
+        written: dict[TopicPartition, int] = {}
+        wanted = {index: tp for tp, index in tracked.items()}
+        producer.begin_transaction()
+        for index, output in enumerate(outputs):
+            tp = wanted.get(index)
+            self._produce(output, None if tp is None else _note_position(written, tp))
+        self._repeat(lambda: producer.send_offsets_to_transaction(positions, group_metadata, self._timeout_s))
+        self._before_commit()
+        self._repeat(lambda: producer.commit_transaction(self._timeout_s))
+        producer.poll(0)
+        return written
+
+    def _produce(
+        self, output: Output, on_delivery: Callable[[KafkaError | None, Message], None] | None
+    ) -> None:
+        # Optional arguments are left out when unset: the client takes no None for them.
+        extra: dict[str, object] = {}
+        if output.partition is not None:
+            extra["partition"] = output.partition
+        if output.timestamp_ms is not None:
+            extra["timestamp"] = output.timestamp_ms
+        if on_delivery is not None:
+            extra["on_delivery"] = on_delivery
+        while True:
+            try:
+                self._producer.produce(output.topic, output.value, output.key, **extra)
+            except BufferError:  # the local queue is full: let it drain
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _before_commit(self) -> None:
+        """Nothing; the seam at which fault tests stop or kill the process inside a transaction."""
+
+    def _repeat(self, call: Callable[[], T]) -> T:
+        """Repeat a call that failed retriably: the same call, never the transaction, whose fate is open."""
+        for _ in range(_MAX_CALLS):
+            try:
+                return call()
+            except KafkaException as exc:
+                error = exc.args[0]
+                if error.txn_requires_abort() or error.fatal() or not error.retriable():
+                    raise
+                logger.warning("Transaction call repeated: %s", error.str())
+        raise FatalTransactionError(
+            f"The transaction of {self._transactional_id!r} was neither committed nor refused after {_MAX_CALLS} "
+            "calls; its fate is unknown. The next start reads it from the broker."
+        )
+
+    def _abort(self) -> None:
+        try:
+            self._repeat(lambda: self._producer.abort_transaction(self._timeout_s))
+        except KafkaException as exc:
+            raise self._fatal(exc.args[0]) from exc
+
+    def _fatal(self, error: KafkaError) -> FatalTransactionError:
+        return FatalTransactionError(
+            f"The transactional producer {self._transactional_id!r} cannot go on: {error.name()} ({error.str()}). "
+            "Another process took its transactional id, or its transaction timed out while this one was stopped."
+        )
+
+    def _check_sizes(self, outputs: Sequence[Output]) -> None:
+        limit = self._max_record_bytes
+        for output in outputs:
+            size = len(output.value or b"") + len(output.key or b"")
+            if size > limit:
+                raise RecordTooLargeError(
+                    f"A record of {size} bytes for {output.topic} is larger than max_record_bytes={limit}; "
+                    "nothing of its unit was sent."
+                )
+
+
+def _note_position(
+    written: dict[TopicPartition, int], tp: TopicPartition
+) -> Callable[[KafkaError | None, Message], None]:
+    def on_delivery(error: KafkaError | None, message: Message) -> None:
+        offset = message.offset()
+        if error is None and offset is not None:
+            written[tp] = offset + 1
+
+    return on_delivery

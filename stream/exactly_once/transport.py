@@ -1,0 +1,186 @@
+"""Faust's aiokafka transport with one message for all records of a partition and poll."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import aiokafka
+from faust.transport.drivers import aiokafka as driver
+from faust.types import ConsumerMessage
+
+from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
+
+_POLL_S = 1.0
+_FETCH_MAX_WAIT_MS = 100  # one fetch a broker is in flight; a partition that gets records waits for it
+
+
+class _EpochListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Freezes generation and member id at the moment of assignment."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        coordinator = self._thread._ensure_consumer()._coordinator
+        self._thread.consumer.epoch = Epoch(coordinator.generation, coordinator.member_id)
+        await super().on_partitions_assigned(assigned)
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread that owns the aiokafka consumer."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        self._assignor = self.app.assignor  # keeps a partition number of all input topics on one worker
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            # The engine seeks every partition to an offset it has checked: anything else is an error.
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            check_crcs=conf.broker_check_crcs,
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+            **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[Any],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> tuple[Mapping[Any, list[Any]], Epoch | None]:
+        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        # No await lies between aiokafka's look at its assignment and this line.
+        return records, self.consumer.epoch
+
+    def positions(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return (position, last stable offset) of the assigned partitions, as far as they are known."""
+        if self._consumer is None:
+            return {}
+        known = {}
+        for tp in self._consumer.assignment():
+            state = self._consumer._subscription.subscription.assignment.state_value(tp)
+            if state is not None and state._position is not None and state.lso is not None:
+                known[TopicPartition(tp.topic, tp.partition)] = (state._position, state.lso)
+        return known
+
+    async def seek_all(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Set the position of every assigned partition, also to 0, which Faust's own seek skips."""
+        await self.call_thread(self._seek_all, offsets)
+
+    async def _seek_all(self, offsets: Mapping[TopicPartition, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp in consumer.assignment():
+            consumer.seek(tp, offsets.get(TopicPartition(tp.topic, tp.partition), 0))
+
+
+class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+    """Delivers a `RecordBatch` a message; commits nothing itself."""
+
+    RebalanceListener = _EpochListener
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.epoch: Epoch | None = None
+        self._delivered: dict[TopicPartition, int] = {}
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def start_from(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Seek every input partition; delivery of the epoch starts there."""
+        self._delivered = dict(offsets)
+        await self._thread.seek_all(offsets)
+
+    def positions(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return (position, last stable offset) of the assigned partitions."""
+        known: dict[TopicPartition, tuple[int, int]] = self._thread.positions()
+        return known
+
+    async def commit(self, *_args: Any, **_kwargs: Any) -> bool:
+        """Nothing: offsets travel in the unit's transaction."""
+        return False
+
+    async def verify_all_partitions_active(self) -> None:
+        """Nothing: the engine watches progress itself, by what was committed."""
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if not self.flow_active:
+                    await self.wait(self.can_resume_flow)
+                    continue
+                if await self._no_room():
+                    continue
+                active = self._get_active_partitions()
+                if not active:
+                    await asyncio.sleep(_POLL_S / 20)
+                    continue
+                records, epoch = await self._thread.getmany(active, _POLL_S)
+                if epoch is not None:
+                    await self._deliver(records, epoch)
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+        except Exception as exc:
+            if not self.app.should_stop:
+                await self.app.engine.fail(exc)
+                raise
+
+    async def _no_room(self) -> bool:
+        room = self.app.engine.room
+        if room.is_set():
+            return False
+        await self.wait_first(room.wait(), self.suspend_flow.wait())
+        return True
+
+    async def _deliver(self, records: Mapping[Any, list[Any]], epoch: Epoch) -> None:
+        inputs = self.app.engine.input_topics
+        for tp, found in records.items():
+            where = TopicPartition(tp.topic, tp.partition)
+            if where.topic not in inputs or not found or not self.flow_active:
+                continue
+            base = self._delivered.get(where)
+            if base is None or epoch is not self.epoch:
+                continue  # not started yet: the seek that starts it reads these again
+            kept = found if found[0].offset >= base else [r for r in found if r.offset >= base]
+            if not kept:
+                continue
+            end = kept[-1].offset + 1
+            self._delivered[where] = end
+            batch = RecordBatch(where.topic, where.partition, kept, base, end, epoch)
+            await self.wait_first(self.callback(self._batch_message(tp, batch)), self.suspend_flow.wait())
+
+    def _batch_message(self, tp: Any, batch: RecordBatch) -> ConsumerMessage:
+        return ConsumerMessage(
+            batch.topic,
+            batch.partition,
+            batch.next - 1,
+            batch.records[-1].timestamp / 1000.0,
+            0,
+            [],
+            None,
+            batch,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+
+class BatchTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's Kafka transport with the batched consumer."""
+
+    Consumer = BatchConsumer
