@@ -1,9 +1,9 @@
 """Records from and to plain mappings, for JSON, Parquet and fastavro."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from schemas import records
 from schemas.contracts import current
@@ -12,6 +12,7 @@ from schemas.plan import ARRAY, MAP, OPTIONAL, RECORD, RecordPlan, Step, plan
 from schemas.records import Record
 
 R = TypeVar("R", bound=Record)
+Builder: TypeAlias = Callable[[Any], Any]
 
 
 def to_mapping(record: Record) -> dict[str, Any]:
@@ -25,36 +26,48 @@ def from_mapping(record_type: type[R], mapping: Mapping[str, Any]) -> R:
     Values are taken as they are: encoding checks their types, schemas.validate their contents.
     Raises EncodeError if a required field is missing, or one is there that the record does not have.
     """
-    record: R = build(_plan(record_type.__name__), mapping)
+    try:
+        record: R = _builder_of(record_type.__name__)(mapping)
+    except (TypeError, ValueError, AttributeError) as exc:
+        raise EncodeError(f"Cannot make a {record_type.__name__}: {exc}.") from exc
     return record
 
 
-def build(record_plan: RecordPlan, mapping: Mapping[str, Any]) -> Any:
-    """The record of a plan from a mapping; collections are copied, never shared. Raises as from_mapping does."""
-    steps = dict(zip(record_plan.names, record_plan.steps, strict=True))
-    unknown = mapping.keys() - steps.keys()
-    if unknown:
-        raise EncodeError(f"{record_plan.name} has no field {sorted(unknown)}; it has {list(steps)}.")
-    try:
-        values = {name: _convert(steps[name], value) for name, value in mapping.items()}
+def prepare_builder(record_plan: RecordPlan) -> Builder:
+    """A function that makes a plan's record from a mapping; collections are copied, never shared.
+
+    It raises TypeError or ValueError if the mapping does not have the record's fields.
+    """
+    converters = {
+        name: converter
+        for name, step in zip(record_plan.names, record_plan.steps, strict=True)
+        if (converter := _converter(step)) is not None
+    }
+
+    def build(mapping: Mapping[str, Any]) -> Any:
+        values = dict(mapping)
+        for name, convert in converters.items():
+            if name in values:
+                values[name] = convert(values[name])
         return record_plan.build(**values)
-    except (TypeError, AttributeError) as exc:
-        raise EncodeError(f"Cannot make a {record_plan.name}: {exc}.") from exc
+
+    return build
 
 
 @cache
-def _plan(name: str) -> RecordPlan:
-    return plan(current(getattr(records, name)))
+def _builder_of(name: str) -> Builder:
+    return prepare_builder(plan(current(getattr(records, name))))
 
 
-def _convert(step: Step, value: Any) -> Any:
+def _converter(step: Step) -> Builder | None:
     kind, inner = step
     if kind == RECORD:
-        return build(inner, value)
+        return prepare_builder(inner)
+    if kind not in {ARRAY, MAP, OPTIONAL}:
+        return None
+    convert = _converter(inner)
+    if kind == OPTIONAL:
+        return None if convert is None else lambda value: None if value is None else convert(value)
     if kind == ARRAY:
-        return [_convert(inner, item) for item in value]
-    if kind == MAP:
-        return {key: _convert(inner, item) for key, item in value.items()}
-    if kind == OPTIONAL and value is not None:
-        return _convert(inner, value)
-    return value
+        return list if convert is None else lambda items: [convert(item) for item in items]
+    return dict if convert is None else lambda entries: {key: convert(item) for key, item in entries.items()}

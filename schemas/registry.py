@@ -129,10 +129,10 @@ def _avro(schema_id: int, registered: Any) -> Schema:
 
 def _is_not_found(error: Exception) -> bool:
     # 404 alone may be a wrong path or a proxy, and would turn every record into a dead letter. The registry's
-    # own verdict has a code: 40401 subject, 40402 version, 40403 schema not found.
+    # own verdict has a code of five digits: 40401 subject, 40402 version, 40403 schema not found.
     if not isinstance(error, SchemaRegistryError) or error.http_status_code != 404:
         return False
-    return error.error_code in {40401, 40402, 40403}
+    return 40_400 <= (error.error_code or 0) <= 40_499
 
 
 def _unknown(schema_id: int) -> UnknownSchemaError:

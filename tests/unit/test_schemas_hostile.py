@@ -41,13 +41,13 @@ def codec_of(record_type: type[Any], *, evolved: bool) -> Codec[Any]:
 
 def decode_in_bounds(codec: Codec[Any], body: bytes) -> DecodeError:
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         (error,) = codec.decode_batch([ID + body])
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 5.0
     assert peak_bytes < 50_000_000
     assert isinstance(error, DecodeError), error
     return error

@@ -1,13 +1,19 @@
 """The Schema Registry as a resolver: a verdict is a dead letter, no answer is a pause."""
 
 import json
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka.schema_registry import Schema as RegistrySchema
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.error import SchemaRegistryError
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 from schemas.contracts import current, current_text
+from schemas.convert import to_mapping
 from schemas.errors import (
     ContractError,
     DecodeError,
@@ -91,6 +97,7 @@ def test_writing_looks_the_id_up_once() -> None:
         SchemaRegistryError(429, 429, "Too many requests"),
         SchemaRegistryError(404, -1, "Unknown Schema Registry Error: <html>"),
         SchemaRegistryError(404, 404, "HTTP 404 Not Found"),
+        SchemaRegistryError(404, None, "no code"),  # type: ignore[arg-type]
         TimeoutError("timed out"),
         ConnectionRefusedError(),
         ValueError("not JSON"),
@@ -182,3 +189,21 @@ def test_refused_settings_do_not_show_what_they_hold() -> None:
     with pytest.raises(ContractError) as caught:
         connect("ftp://user:word@host", more={"basic.auth.user.info": "user:word"})
     assert "word" not in str(caught.value)
+
+
+def test_confluents_own_serializer_and_ours_read_each_other() -> None:
+    client = SchemaRegistryClient.new_client({"url": "mock://interoperability"})
+    context = SerializationContext("sway.events", MessageField.VALUE)
+    ours = Codec(
+        BehaviorEvent, resolver=RegistryResolver(client), write="confluent", subject="sway.events-value"
+    )
+    mapping = {**to_mapping(EVENT), "occurred_at": datetime.fromtimestamp(EVENT.occurred_at / 1000, tz=UTC)}
+    value = AvroSerializer(client, current_text(BehaviorEvent))(mapping, context)
+    assert isinstance(value, bytes)
+    assert ours.decode(value) == EVENT
+
+    client.register_schema("sway.events-value", RegistrySchema(current_text(BehaviorEvent), "AVRO"))
+    theirs = AvroDeserializer(client, current_text(BehaviorEvent))(ours.encode(EVENT), context)
+    assert theirs["item_text"] == EVENT.item_text
+    assert theirs["occurred_at"] == mapping["occurred_at"]
+    assert ours.encode(EVENT)[5:] == value[5:]
