@@ -9,7 +9,7 @@ Source: DESIGN section 5.
 """
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, cast
@@ -20,7 +20,7 @@ from tokenizers import Encoding, Tokenizer
 
 from model.errors import TokenizerIncompatible
 from model.text import SEPARATOR, BehaviourFields, Rendered, TextSettings, render, split_behaviours
-from model.words import HABITS_START, habit_words, outcome_words, value_words
+from model.words import HABITS_START, NO_HABITS, count_habits, habit_words, outcome_words, value_words
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -131,16 +131,21 @@ class BehaviourTokenizer:
         """Return the Pieces of texts that are rendered already (habits, a stored example), order kept."""
         return self._cached(texts, lambda index: Rendered(texts[index], len(texts[index]), cut=False))
 
-    def habits(self, known: int, positive: int) -> Piece | None:
-        """Return the Piece of a user's rates in words; None if nothing is known or the model reads none."""
-        if known <= 0 or not self.settings.habits:
+    def habits(self, outcomes: Iterable[float | None]) -> Piece | None:
+        """Return the Piece of a user's rates in words; None if nothing is known, or the model reads none.
+
+        outcomes: the y of the window's behaviours before the one being scored, oldest first, None where it
+        is not known yet.
+        """
+        habits = count_habits(outcomes) if self.settings.habits else NO_HABITS
+        if not habits.known:
             return None
 
         def rendered(_: int) -> Rendered:
-            text = habit_words(known, positive)
+            text = habit_words(habits)
             return Rendered(text, len(text), cut=False)
 
-        return self._cached(((known, positive),), rendered)[0]
+        return self._cached((habits,), rendered)[0]
 
     def encode(self, history: Sequence[Piece], target: Piece, habits: Piece | None = None) -> EncodedText:
         """Concatenate: the newest behaviours that fit, whole, before the one being scored.

@@ -8,7 +8,8 @@ Source: DESIGN section 5.
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 PRICE_ACTIONS = frozenset({"cart", "purchase", "buy", "order", "refund", "wishlist"})
 RATING_ACTIONS = frozenset({"rate", "review"})
@@ -28,6 +29,9 @@ _DURATIONS = (
 
 HABITS_START = "user likes "
 """How the rates in words begin, by which they are told from a behaviour in a stored text."""
+
+RECENT = 10
+"""How many known outcomes `lately` means."""
 
 # From the worst to the best, for z = 0, 1/4, 1/2, 3/4, 1.
 _TASTE = ("hated", "disliked", "mixed", "liked", "loved")
@@ -101,25 +105,40 @@ def outcome_words(action: str, y: float | None, z: float | None) -> str:
     return _OUTCOMES.get(action, _DEFAULT_OUTCOMES)[y >= 0.5]
 
 
-def habit_words(known: int, positive: int) -> str:
-    """Say how a user's outcomes usually go, from counts over the window; nothing known says nothing.
+class Habits(NamedTuple):
+    """A user's outcomes in counts, over a window.
 
-    known: behaviours of the window whose outcome is known; positive: those of them with y >= 0.5.
+    known: how many behaviours have a known outcome; positive: how many of those have y >= 0.5;
+    lately: the same of the newest RECENT known ones.
     """
-    if known <= 0:
+
+    known: int
+    positive: int
+    lately: int
+
+
+NO_HABITS = Habits(0, 0, 0)
+
+
+def count_habits(window: Iterable[float | None]) -> Habits:
+    """Count the outcomes in the y of a window's behaviours, oldest first; None is not known yet."""
+    known = [y >= 0.5 for y in window if y is not None]
+    return Habits(len(known), sum(known), sum(known[-RECENT:]))
+
+
+def habit_words(habits: Habits) -> str:
+    """Say how a user's outcomes usually go: "user likes 65 percent of many, lately 80"; nothing known, nothing.
+
+    Rates are rounded to 5 percent, and lately's, of at most ten, to 10.
+    """
+    if not habits.known:
         return ""
-    return f"{HABITS_START}{_tens(known, positive)} percent of {_count_words(known)}"
-
-
-def count_habits(outcomes: Sequence[float | None]) -> tuple[int, int]:
-    """Count the known outcomes and the positive ones among the y of a window's behaviours."""
-    known = [y for y in outcomes if y is not None]
-    return len(known), sum(y >= 0.5 for y in known)
-
-
-def _tens(known: int, positive: int) -> int:
-    return round(10 * positive / known) * 10
+    rate = round(20 * habits.positive / habits.known) * 5
+    text = f"{HABITS_START}{rate} percent of {_count_words(habits.known)}"
+    if habits.known <= RECENT:
+        return text
+    return f"{text}, lately {round(10 * habits.lately / RECENT) * 10}"
 
 
 def _count_words(count: int) -> str:
-    return ("1", "2", "few", "several", "many")[bisect_right((2, 3, 6, 16), count)]
+    return ("1", "2", "few", "several", "many")[bisect_right((1, 2, 5, 15), count - 1)]

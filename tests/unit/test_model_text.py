@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 
 from model.text import SEPARATOR, TextSettings, clean, render, split_behaviours
-from model.words import outcome_words, value_words
+from model.words import count_habits, habit_words, outcome_words, value_words
 
 
 @dataclass
@@ -139,3 +139,20 @@ def test_every_printable_ascii_character_survives_or_is_reserved() -> None:
         expected = {"[": "x(x", "]": "x)x", ";": "x,x", " ": "x x"}.get(chr(code), f"x{chr(code)}x")
         assert cleaned == expected
         assert unicodedata.is_normalized("NFC", cleaned)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "words"),
+    [
+        ([], ""),
+        ([None, None], ""),
+        ([1.0], "user likes 100 percent of 1"),
+        ([1.0, None, 0.0], "user likes 50 percent of 2"),
+        ([0.0, 0.0, 1.0], "user likes 35 percent of few"),
+        ([1.0] * 10, "user likes 100 percent of several"),
+        ([0.0] * 10 + [1.0] * 10, "user likes 50 percent of many, lately 100"),
+        ([1.0] * 13 + [0.0] * 7 + [None], "user likes 65 percent of many, lately 30"),
+    ],
+)
+def test_habits_are_said_in_rounded_rates(outcomes: list[float | None], words: str) -> None:
+    assert habit_words(count_habits(outcomes)) == words

@@ -26,7 +26,7 @@ def watched(title: str, y: float | None = 1.0) -> Fields:
 def test_a_text_is_a_pair_of_history_and_behaviour(tokenizer: BehaviourTokenizer) -> None:
     history = tokenizer.pieces([watched("Heat"), watched("Alien", 0.0)])
     target = tokenizer.target(watched("Fargo"))
-    habits = tokenizer.habits(2, 1)
+    habits = tokenizer.habits([1.0, 0.0])
     assert tokenizer.behaviour_text(history, target, habits) == (
         "user likes 50 percent of 2 ; watch Heat liked ; watch Alien disliked",
         "watch Fargo",
@@ -98,7 +98,7 @@ def test_a_batch_keeps_its_order_when_some_are_cached(tokenizer: BehaviourTokeni
 def test_stored_texts_encode_to_what_was_scored(tokenizer: BehaviourTokenizer) -> None:
     history = tokenizer.pieces([watched(f"Film {n}") for n in range(30)])
     target = tokenizer.target(watched("Fargo"))
-    habits = tokenizer.habits(30, 30)
+    habits = tokenizer.habits([1.0] * 30)
     stored = tokenizer.behaviour_text(history, target, habits)
     encoded = tokenizer.encode_texts([stored, ("", stored[1])])
     assert encoded[0].ids == tokenizer.encode(history, target, habits).ids
@@ -110,15 +110,15 @@ def test_a_smaller_limit_cuts_stored_texts_at_behaviours(
 ) -> None:
     smaller = BehaviourTokenizer.from_folder(minilm_dir, replace(TextSettings(), max_tokens=64))
     history = tokenizer.pieces([watched(f"Film {n}") for n in range(30)])
-    target, habits = tokenizer.target(watched("Fargo")), tokenizer.habits(30, 30)
+    target, habits = tokenizer.target(watched("Fargo")), tokenizer.habits([1.0] * 30)
     stored = tokenizer.behaviour_text(history, target, habits)
     assert smaller.encode_texts([stored])[0].ids == smaller.encode(history, target, habits).ids
 
 
 def test_habits_are_nothing_before_the_first_outcome(tokenizer: BehaviourTokenizer, minilm_dir: Path) -> None:
-    assert tokenizer.habits(0, 0) is None
+    assert tokenizer.habits([None]) is None
     without = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(habits=False))
-    assert without.habits(9, 3) is None
+    assert without.habits([1.0] * 9) is None
 
 
 def test_reprs_never_show_a_users_text(tokenizer: BehaviourTokenizer) -> None:

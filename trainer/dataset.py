@@ -1,0 +1,85 @@
+"""Examples: behaviour texts with their labels, and splits of them by time. Pure.
+
+Source: DESIGN section 8.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.tokens import BehaviourTokenizer
+from schemas.records import BehaviorEvent, Behaviour, LabeledExample, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One scored text and its label.
+
+    history, target: the two segments, as BehaviourTokenizer.behaviour_text gives them.
+    y, z: in [0, 1]; z is None where it is not known. occurred_at: milliseconds since 1970.
+    """
+
+    history: str
+    target: str
+    y: float
+    z: float | None
+    occurred_at: int
+
+    @classmethod
+    def from_record(cls, record: LabeledExample) -> "Example":
+        """Take what training needs from a record of sway.examples."""
+        return cls(record.history, record.target, record.y, record.z, record.occurred_at)
+
+
+def split_by_time(examples: Sequence[Example], held_out: float) -> tuple[list[Example], list[Example]]:
+    """Split into an older part to train on and the newest part to judge by.
+
+    held_out: the newest part's share, 0 <= held_out < 1. Examples of one moment stay together, on the
+    older side, so the parts do not overlap in time.
+    """
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out={held_out} must be at least 0 and below 1")
+    ordered = sorted(examples, key=lambda example: example.occurred_at)
+    cut = len(ordered) - round(len(ordered) * held_out)
+    while 0 < cut < len(ordered) and ordered[cut].occurred_at == ordered[cut - 1].occurred_at:
+        cut += 1
+    return ordered[:cut], ordered[cut:]
+
+
+def labels(examples: Sequence[Example]) -> NDArray[np.float32]:
+    """Return y and z, float32 (N, 2); z is NaN where it is not known."""
+    rows = [(example.y, np.nan if example.z is None else example.z) for example in examples]
+    return np.array(rows, dtype=np.float32).reshape(-1, 2)
+
+
+def label_in_order(
+    pairs: Iterable[tuple[BehaviorEvent, Outcome]], tokenizer: BehaviourTokenizer, *, max_behaviours: int = 50
+) -> Iterator[Example]:
+    """Make the examples that a worker would have made, had each outcome come right after its event.
+
+    pairs: events in the order of their times, each with its outcome. An event's text holds the outcomes of
+    the same user's earlier events, and never its own.
+    """
+    windows: dict[str, deque[Behaviour]] = defaultdict(lambda: deque(maxlen=max_behaviours))
+    for offset, (event, outcome) in enumerate(pairs):
+        window = windows[event.user_id]
+        behaviour = Behaviour(
+            event.event_id,
+            offset,
+            event.occurred_at,
+            event.action,
+            event.item_id,
+            event.item_text,
+            event.value,
+        )
+        history, target = tokenizer.behaviour_text(
+            tokenizer.pieces(window),
+            tokenizer.target(behaviour),
+            tokenizer.habits([past.y for past in window]),
+        )
+        yield Example(history, target, outcome.y, outcome.z, event.occurred_at)
+        behaviour.y, behaviour.z = outcome.y, outcome.z
+        window.append(behaviour)

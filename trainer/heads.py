@@ -1,0 +1,80 @@
+"""The heads in closed form: ridge regression on frozen features.
+
+    minimise  sum_i w_i (x_i w + b - t_i)^2 + penalty |w|^2
+
+for each head on its own; the loss is a sum over both, so lambda does not change where each has its minimum.
+Fine-tuning that starts from fitted heads distorts the features less (A. Kumar et al., 2022,
+"Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR: LP-FT).
+
+Source: DESIGN section 8.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+PENALTIES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
+
+FloatMatrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Two linear heads: weight (2, d), bias (2,); row 0 is y_hat's, row 1 z_hat's."""
+
+    weight: FloatMatrix
+    bias: NDArray[np.float64]
+
+    def predict(self, features: NDArray[np.floating]) -> FloatMatrix:
+        """Return y_hat and z_hat, (N, 2), for features (N, d)."""
+        predicted: FloatMatrix = features @ self.weight.T + self.bias
+        return predicted
+
+
+def fit_heads(features: NDArray[np.floating], labels: NDArray[np.floating], penalty: float) -> Heads:
+    """Fit both heads by ridge regression.
+
+    features: (N, d); labels: (N, 2), NaN where z is not known: such a row counts for y alone.
+    penalty: > 0, in units of the features' mean variance, so it does not depend on their scale.
+    A head without any known label is zero.
+    """
+    if penalty <= 0:
+        raise ValueError(f"penalty={penalty} must be above 0")
+    fitted = [_fit_one(features, labels[:, head], penalty) for head in range(labels.shape[1])]
+    return Heads(np.stack([weight for weight, _ in fitted]), np.array([bias for _, bias in fitted]))
+
+
+def choose_penalty(
+    features: NDArray[np.floating],
+    labels: NDArray[np.floating],
+    *,
+    held_out: float = 0.2,
+    penalties: Sequence[float] = PENALTIES,
+) -> float:
+    """Return the penalty with the least squared error of y on the newest share of the rows.
+
+    features, labels: in the order of time.
+    """
+    cut = len(features) - max(1, round(len(features) * held_out))
+    errors = {}
+    for penalty in penalties:
+        heads = fit_heads(features[:cut], labels[:cut], penalty)
+        errors[penalty] = float(np.mean((heads.predict(features[cut:])[:, 0] - labels[cut:, 0]) ** 2))
+    return min(errors, key=errors.__getitem__)
+
+
+def _fit_one(
+    features: NDArray[np.floating], target: NDArray[np.floating], penalty: float
+) -> tuple[NDArray[np.float64], float]:
+    known = np.isfinite(target)
+    x, t = features[known].astype(np.float64), target[known].astype(np.float64)
+    if not len(t):
+        return np.zeros(features.shape[1]), 0.0
+    mean = x.mean(axis=0)  # (d,)
+    centred = x - mean  # (n, d)
+    scale = centred.var(axis=0).mean() or 1.0
+    gram = centred.T @ centred + penalty * scale * np.eye(x.shape[1])  # (d, d)
+    weight = np.linalg.solve(gram, centred.T @ (t - t.mean()))  # (d,)
+    return weight, float(t.mean() - mean @ weight)

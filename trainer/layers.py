@@ -1,0 +1,169 @@
+"""Training the top layers alone, on cached activations of the frozen layers below.
+
+What the frozen part makes of a text never changes, so it is computed once: with k of n layers trained, an
+epoch then costs 3k/n forward passes a text in place of (n + 2k)/n, and texts need no tokens any more.
+
+Source: DESIGN section 8.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from model.batches import to_tensors
+from model.network import TwoHeadedNetwork, pool
+from model.tokens import EncodedText
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """What the frozen part gives for N texts, end to end without padding.
+
+    hidden: float16 (sum of tokens, d); half precision halves the memory, and the layers above normalise.
+    starts: int64 (N + 1,): text i is hidden[starts[i]:starts[i + 1]].
+    features: float32 (N, d): the pooled output of the whole, untrained network, for the heads.
+    """
+
+    hidden: NDArray[np.float16]
+    starts: NDArray[np.int64]
+    features: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def padded(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return hidden, float32 (B, T, d), and its mask, int64 (B, T)."""
+        tokens = self.starts[np.asarray(rows) + 1] - self.starts[np.asarray(rows)]  # (B,)
+        mask = np.arange(tokens.max()) < tokens[:, None]  # (B, T)
+        hidden = np.zeros((*mask.shape, self.hidden.shape[1]), np.float32)
+        hidden[mask] = np.concatenate([self.hidden[self.starts[i] : self.starts[i + 1]] for i in rows])
+        return torch.from_numpy(hidden), torch.from_numpy(mask.astype(np.int64))
+
+
+class TopNetwork(nn.Module):
+    """The trained layers and the heads of a network: the same parameters, fed with activations.
+
+    Training it trains the network.
+    """
+
+    def __init__(self, network: TwoHeadedNetwork, trained_layers: int) -> None:
+        super().__init__()
+        layers = layer_list(network.encoder)
+        self.encoder = _with_layers(network.encoder, layers[len(layers) - trained_layers :])
+        self.encoder.embeddings = _PassThrough()
+        if hasattr(self.encoder, "embeddings_project"):  # ELECTRA's, which comes before its layers
+            self.encoder.embeddings_project = nn.Identity()
+        self.heads = network.heads
+        self._pooling = network.settings.pooling
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return y_hat and z_hat, (B, 2), from activations (B, T, d) and their mask (B, T)."""
+        top = self.encoder(inputs_embeds=hidden, attention_mask=attention_mask).last_hidden_state
+        outputs: Tensor = self.heads(pool(top, attention_mask, self._pooling))
+        return outputs
+
+
+def layer_list(encoder: nn.Module) -> nn.ModuleList:
+    """Return an encoder's layers, lowest first; raises ValueError for a family that keeps them elsewhere."""
+    for path in ("encoder.layer", "transformer.layer"):
+        try:
+            found = encoder.get_submodule(path)
+        except AttributeError:
+            continue
+        if isinstance(found, nn.ModuleList):
+            return found
+    raise ValueError(f"{type(encoder).__name__} has no encoder.layer: train all layers, trained_layers=None")
+
+
+def frozen_activations(
+    network: TwoHeadedNetwork,
+    texts: Sequence[EncodedText],
+    trained_layers: int,
+    *,
+    pad_id: int,
+    batch_tokens: int = 2048,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Activations:
+    """Run the whole network once over N texts; keep what enters the trained layers, and the features.
+
+    progress: called with the number of texts done.
+    """
+    layers = layer_list(network.encoder)
+    if not 0 < trained_layers <= len(layers):
+        raise ValueError(f"trained_layers={trained_layers} must be 1 to {len(layers)}")
+    below = len(layers) - trained_layers
+    source = layers[below - 1] if below else cast("nn.Module", network.encoder.embeddings)
+    tokens = np.array([text.tokens for text in texts], dtype=np.int64)
+    starts = np.concatenate(([0], np.cumsum(tokens)))
+    width = network.heads.in_features
+    hidden = np.empty((int(starts[-1]), width), np.float16)
+    features = np.empty((len(texts), width), np.float32)
+    captured: list[Tensor] = []
+    hook = source.register_forward_hook(lambda _, __, output: captured.append(_first(output)))
+    network.eval()
+    done = 0
+    try:
+        with torch.inference_mode():
+            for rows in batches_of_similar_length(tokens, batch_tokens):
+                batch = to_tensors([texts[row] for row in rows], pad_id=pad_id).to(network.device)
+                pooled = network.features(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+                features[rows] = pooled.cpu().numpy()
+                below_top = captured.pop().to(torch.float16).cpu().numpy()  # (B, T, d)
+                for index, row in enumerate(rows):
+                    hidden[starts[row] : starts[row + 1]] = below_top[index, : tokens[row]]
+                done += len(rows)
+                progress(done)
+    finally:
+        hook.remove()
+    return Activations(hidden, starts, features)
+
+
+def batches_of_similar_length(tokens: NDArray[np.int64], batch_tokens: int) -> list[list[int]]:
+    """Cut all rows into batches, shortest first, of at most batch_tokens with padding (or of one row)."""
+    batches: list[list[int]] = []
+    for row in np.argsort(tokens, kind="stable").tolist():
+        if batches and (len(batches[-1]) + 1) * tokens[row] <= batch_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+class _PassThrough(nn.Module):
+    """Stands where the embeddings were: what comes in has been embedded."""
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Tensor:
+        return inputs_embeds
+
+
+def _with_layers(encoder: PreTrainedModel, layers: nn.ModuleList) -> PreTrainedModel:
+    """Return an encoder that shares everything with this one but has only some of its layers."""
+    clone = _shallow(encoder)
+    for name in ("encoder", "transformer"):
+        stack = getattr(clone, name, None)
+        if isinstance(stack, nn.Module) and hasattr(stack, "layer"):
+            stack = _shallow(stack)
+            stack.layer = layers
+            setattr(clone, name, stack)
+    return clone
+
+
+def _shallow(module: ModuleT) -> ModuleT:
+    """Copy a module, but none of what is in it, so that replacing a part leaves the original alone."""
+    clone = copy.copy(module)
+    clone._modules = dict(module._modules)
+    return clone
+
+
+def _first(output: Any) -> Tensor:
+    """Return the hidden states of a layer's output, which some families wrap in a tuple."""
+    return cast("Tensor", output[0] if isinstance(output, tuple) else output)
