@@ -89,10 +89,10 @@ def test_a_block_of_a_false_count(record_type: type[Any], before: bytes, count: 
 def test_a_block_that_is_not_as_long_as_it_says() -> None:
     window = Codec(Window)
     block = b"\x02e" + bytes(8)
-    good = HEADER + long(-1) + long(len(block)) + block + b"\x00"
+    good = HEADER + long(-1) + long(len(block)) + block + bytes(3)
     assert len(window.decode(good).behaviours) == 1
     for size in (len(block) - 1, len(block) + 1, -1):
-        bad = HEADER + long(-1) + long(size) + block + b"\x00"
+        bad = HEADER + long(-1) + long(size) + block + bytes(3)
         with pytest.raises(DecodeError):
             window.decode(bad)
 
@@ -203,3 +203,11 @@ def test_a_writer_schema_that_is_none_is_a_decode_error(schema: Any) -> None:
     codec = Codec(DeadLetter, resolver=OneSchemaResolver(7, schema))
     error = decode_in_bounds(codec, b"abc")
     assert error.reason in {"incompatible_schema", "wrong_record"}
+
+
+@pytest.mark.parametrize("tenth", [b"\x02", b"\x7f"])
+def test_a_long_of_more_than_64_bits_is_refused(tenth: bytes) -> None:
+    before, after = b"\x02e\x02u\x02a", b"\x00\x00\x00\x00\x00"
+    codec = codec_of(BehaviorEvent, evolved=False)
+    assert codec.decode(ID + before + b"\xff" * 9 + b"\x01" + after).occurred_at == -(2**63)
+    assert isinstance(decode_in_bounds(codec, before + b"\xff" * 9 + tenth + after), UndecodableError)
