@@ -73,6 +73,10 @@ class Broker:
             self._process = self._launch(lock.fileno())
         return self._cluster_id() or new_cluster_id
 
+    def wait(self) -> int | None:
+        """Return how the JVM ended, once it has; None at once if there is none."""
+        return self._process.wait() if self._process is not None else None
+
     def stop(self) -> None:
         """Stop the process and wait until it is gone."""
         if self._process is None:

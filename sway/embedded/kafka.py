@@ -28,7 +28,7 @@ class EmbeddedKafka:
 
     data_dir: where topics are kept between runs; None takes a temporary folder that goes at stop.
     port: the port to listen on; None, or one that is taken, takes another. A restart keeps its port.
-    cache_dir: the jars' folder; None takes the user's cache, shared by all programs.
+    cache: where the jars are; None takes the user's cache, shared by all programs.
     on_fetch: told before each jar that must come from Maven Central, the first time.
 
     Not for several threads at once. Source: DESIGN section 11.
@@ -40,14 +40,14 @@ class EmbeddedKafka:
         heap_mb: int = 512,
         *,
         port: int | None = None,
-        cache_dir: Path | None = None,
+        cache: ArtifactCache | None = None,
         start_timeout_s: float = 90.0,
         on_fetch: Progress | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._heap_mb = heap_mb
         self._port = port
-        self._cache = ArtifactCache(cache_dir)
+        self._cache = cache or ArtifactCache()
         self._start_timeout_s = start_timeout_s
         self._on_fetch = on_fetch
         self._broker: Broker | None = None
@@ -96,6 +96,14 @@ class EmbeddedKafka:
             self.stop()
             raise
         return self
+
+    def wait(self) -> int | None:
+        """Return how the broker ended (128 + N after signal N), once it has: by itself, or by `kill`."""
+        return self._started().wait()
+
+    def trouble(self) -> str:
+        """Return the last warnings and errors that the broker has logged since its start."""
+        return self._started().trouble()
 
     def stop(self) -> None:
         """Stop the broker and wait until it is gone; a temporary folder is removed. May be called again."""

@@ -62,6 +62,10 @@ class LeashedProcess:
         """Return how the command ended (128 + N after signal N), None while it runs."""
         return self._leash.poll()
 
+    def wait(self) -> int:
+        """Return how the command ended, once it has."""
+        return self._leash.wait()
+
     def stop(self) -> None:
         """Ask the command to end (SIGTERM), after the grace kill it; return when it is gone."""
         if self._leash.poll() is None:

@@ -4,8 +4,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+    AdminClient,
+    ClusterMetadata,
+    OffsetSpec,
+)
 
 _POLL_S = 0.5  # the longest that one question waits, so that a dead broker is noticed
 
@@ -19,7 +23,7 @@ def await_brokers(
     on_wait: Callable[[], None],
     now: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Return True once `brokers` brokers of this cluster answer, False after timeout_s.
+    """Return True once `brokers` brokers of this cluster answer for all their partitions, False after timeout_s.
 
     on_wait runs before each question; what it raises ends the waiting. The cluster's id tells our broker
     from another program's that took the port.
@@ -39,9 +43,27 @@ def await_brokers(
             told = client.list_topics(timeout=_POLL_S)
         except KafkaException:
             continue
-        if told.cluster_id == cluster_id and len(told.brokers) >= brokers:
+        if told.cluster_id == cluster_id and len(told.brokers) >= brokers and _all_answer(client, told):
             return True
     return False
+
+
+def _all_answer(client: AdminClient, told: ClusterMetadata) -> bool:
+    """Whether every partition of an earlier run has its leader, and the leader knows that it is."""
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    asked = {
+        TopicPartition(name, partition): latest
+        for name, topic in told.topics.items()
+        for partition in topic.partitions
+    }
+    if not asked:
+        return True
+    try:
+        for answer in client.list_offsets(asked, request_timeout=_POLL_S).values():
+            answer.result()
+    except KafkaException:
+        return False
+    return True
 
 
 def _ignore(_error: object) -> None:

@@ -35,7 +35,7 @@ class Topics:
     def __init__(self, bootstrap_servers: str, prefix: str) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.prefix = prefix
-        self.admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
 
     def name(self, short: str) -> str:
         """The full name of a topic, made or not."""

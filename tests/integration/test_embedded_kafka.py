@@ -1,6 +1,7 @@
 """The embedded Kafka: it starts, keeps data, survives crashes and leaves nothing behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from sway.embedded import EmbeddedError, EmbeddedKafka
-from sway.embedded.artifacts import default_cache_dir
+from sway.embedded.artifacts import Artifact, ArtifactCache, default_cache_dir
 from sway.embedded.errors import FolderInUseError, KafkaStartError, PortTakenError
 from tests.integration.conftest import Topics, wait_for
 
@@ -192,16 +193,22 @@ def test_a_wanted_port_that_is_taken_gives_another(kafka: EmbeddedKafka) -> None
 
 
 def test_a_damaged_jar_is_fetched_again(kafka: EmbeddedKafka, tmp_path: Path) -> None:
-    # A cache of its own: links to the user's jars, so that only the damaged one must come over the network.
-    for jar in default_cache_dir().glob("*.jar"):
-        (tmp_path / jar.name).symlink_to(jar)
-    damaged = tmp_path / "slf4j-api-1.7.36.jar"
+    mine, users = tmp_path / "cache", default_cache_dir()
+    fetched: list[str] = []
+
+    def fetch(artifact: Artifact, folder: Path) -> Path:
+        """From the user's cache, which the shared broker has filled, in place of Maven Central."""
+        fetched.append(artifact.name)
+        folder.mkdir()
+        return Path(shutil.copy(users / artifact.file_name, folder))
+
+    mine.mkdir()
+    for jar in users.glob("*.jar"):
+        (mine / jar.name).symlink_to(jar)
+    damaged = mine / "slf4j-api-1.7.36.jar"
     damaged.unlink()
     damaged.write_bytes(b"half a jar")
-    fetched: list[str] = []
-    with EmbeddedKafka(
-        cache_dir=tmp_path, on_fetch=lambda _done, _all, artifact: fetched.append(artifact.name)
-    ) as other:
+    with EmbeddedKafka(cache=ArtifactCache(mine, fetch)) as other:
         assert other.running
     assert fetched == ["slf4j-api"]
 
