@@ -1,0 +1,64 @@
+"""The command line: `sway COMMAND`. Each command stands in its own module under sway/commands/."""
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from sway.commands import produce, tail, topics, up
+
+INTERRUPTED = 130  # what a shell says of a program that ended on Ctrl-C
+
+_ERROR_ROOTS = {
+    "sway.errors": "SwayError",
+    "schemas.errors": "SchemaError",
+    "model.errors": "ModelError",
+    "stream.errors": "StreamError",
+    "stream.exactly_once.errors": "ExactlyOnceError",
+    "trainer.errors": "TrainerError",
+}
+"""The roots of the packages' error trees, by module: what their classes raise is meant for the person."""
+
+
+class _Commands(TyperGroup):
+    """Shows an expected error as its message alone and ends with status 1; anything else is a bug of ours."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _expected_errors() as exc:
+            typer.echo(f"sway: {exc}", err=True)
+            raise typer.Exit(1) from exc
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Return the roots whose modules are loaded; what was raised is. Faust and torch take seconds to import."""
+    modules = ((sys.modules.get(module), root) for module, root in _ERROR_ROOTS.items())
+    return tuple(getattr(module, root) for module, root in modules if hasattr(module, root))
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Sway scores user behaviour in real time: Kafka, Faust, RocksDB and a fine-tuned BERT, exactly once.\n\n"
+    "Every setting is an environment variable, such as SWAY_KAFKA__BOOTSTRAP_SERVERS. "
+    "A first look without a cluster: `sway up` in one terminal, the other commands in another.",
+)
+app.command("up")(up.up)
+app.add_typer(topics.app, name="topics")
+app.command("produce")(produce.produce)
+app.command("tail")(tail.tail)
+
+
+def main() -> None:
+    """Run the command line; the entry point `sway`."""
+    app(prog_name="sway")
+
+
+if __name__ == "__main__":
+    main()

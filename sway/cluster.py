@@ -1,0 +1,125 @@
+"""What the commands ask of a Kafka cluster; its errors become ours here."""
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from stream.settings import KafkaSettings
+from sway.errors import CommandError
+from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
+
+QUIET: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
+"""Client settings for a command that words the errors itself."""
+
+_MAX_REPLICAS = 3
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """What the cluster's metadata say."""
+
+    brokers: int
+    partition_counts: Mapping[str, int]
+
+
+class Cluster:
+    """A cluster that was reached when this was made. Raises CommandError if no broker answers in time."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        try:
+            self._admin = AdminClient({**settings.client_config(), **QUIET})
+        except KafkaException as exc:
+            raise CommandError(f"the Kafka client refuses its settings: {reason(exc)}") from exc
+        self.view()
+
+    def view(self) -> ClusterView:
+        """Return brokers and topics as they are now."""
+        timeout_s = self._settings.connect_timeout_s
+        try:
+            metadata = self._admin.list_topics(timeout=timeout_s)
+        except KafkaException as exc:
+            raise CommandError(
+                f"no Kafka broker answers at {self._settings.bootstrap_servers} within {timeout_s:g} s "
+                f"({reason(exc)}): start one with `sway up`, or set SWAY_KAFKA__BOOTSTRAP_SERVERS"
+            ) from exc
+        counts = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+        return ClusterView(len(metadata.brokers), counts)
+
+    def create(self, plans: Sequence[TopicPlan], replication: int | None = None) -> None:
+        """Create topics and return once every broker that is asked knows them.
+
+        replication: None takes one replica a broker, at most 3. A topic that was made meanwhile is an error.
+        Raises CommandError naming each topic that could not be made and why.
+        """
+        if not plans:
+            return
+        replicas = replication or min(self.view().brokers, _MAX_REPLICAS)
+        new = [NewTopic(plan.name, plan.partitions, replicas, config=dict(plan.config)) for plan in plans]
+        failures = [
+            f"{name} ({failure})"
+            for name, future in self._admin.create_topics(new).items()
+            if (failure := _failure(future))
+        ]
+        if failures:
+            raise CommandError(f"cannot create {', '.join(failures)}")
+        self._await_metadata({plan.name for plan in plans})
+
+    def retention_ms(self, topic: str) -> int | None:
+        """Return how long the topic keeps a record after its time, None for ever."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            configs = self._admin.describe_configs([resource])[resource].result(
+                self._settings.connect_timeout_s
+            )
+        except KafkaException as exc:
+            raise CommandError(f"cannot read the settings of {topic}: {reason(exc)}") from exc
+        retention = int(configs["retention.ms"].value)
+        return retention if retention >= 0 else None
+
+    def keep_for_ever(self, topic: str) -> None:
+        """Take the topic's retention away."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        for name, value in KEEP_FOR_EVER.items():
+            resource.add_incremental_config(
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            )
+        failure = _failure(self._admin.incremental_alter_configs([resource])[resource])
+        if failure:
+            raise CommandError(f"cannot change the retention of {topic}: {failure}")
+
+    def _await_metadata(self, names: set[str]) -> None:
+        deadline = time.monotonic() + self._settings.connect_timeout_s
+        while not names <= self.view().partition_counts.keys():
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"{', '.join(sorted(names))} were created, but the brokers do not show them"
+                )
+            time.sleep(_POLL_S)
+
+
+def reason(exc: KafkaException) -> str:
+    """Return what Kafka says, without the numbers around it."""
+    error = exc.args[0] if exc.args else exc
+    return str(error.str()) if hasattr(error, "str") else str(error)
+
+
+def _failure(future: "Future[None]") -> str | None:
+    try:
+        future.result()
+    except KafkaException as exc:
+        return reason(exc)
+    return None

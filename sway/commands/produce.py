@@ -1,0 +1,144 @@
+"""`sway produce`."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from stream.settings import Settings
+from stream.wire import codec_for
+from sway.cluster import Cluster
+from sway.configuration import load_settings
+from sway.errors import CommandError
+from sway.loading.files import RowFile, open_rows
+from sway.loading.load import EVENTS, OUTCOMES, Loader
+from sway.loading.pace import Pace, parse_rate
+from sway.loading.rows import RowReader
+from sway.loading.sender import Sender
+
+_SHOWN_BAD_ROWS = 20
+_PROGRESS_EVERY = 500  # rows; drawing costs more than sending
+
+
+class What(StrEnum):
+    """What the file holds."""
+
+    EVENTS = "events"
+    OUTCOMES = "outcomes"
+
+
+class OnError(StrEnum):
+    """What happens at a row that does not fit."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+def produce(
+    file: Annotated[Path, typer.Argument(help="A .parquet, .csv or .jsonl file.")],
+    to: Annotated[What, typer.Option(help="What the file holds.")] = What.EVENTS,
+    topic: Annotated[
+        str | None, typer.Option(help="Another topic than the settings' events or outcomes.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="Records a second, like 500/s [default: as fast as possible].")
+    ] = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="At a row that does not fit: stop, or skip it.")
+    ] = OnError.STOP,
+    now: Annotated[
+        bool, typer.Option("--now", help="Give Kafka's records the present time, not the row's own.")
+    ] = False,
+) -> None:
+    """Send the rows of a file as events or outcomes.
+
+    Columns are called like the fields: event_id, user_id, action, occurred_at (milliseconds, or ISO 8601),
+    and if you have them item_id, item_text, value, domain, attributes (JSON); for outcomes event_id, user_id,
+    y, observed_at and z. A row that does not fit is told with its line number.
+
+    Records of one user go to one partition, in the file's order. A record's time in Kafka is the row's.
+
+    Example: `sway produce events.parquet --rate 500/s`, then `sway produce outcomes.csv --to outcomes`
+    """
+    settings = load_settings()
+    target = EVENTS if to is What.EVENTS else OUTCOMES
+    name = topic or (settings.topics.events if to is What.EVENTS else settings.topics.outcomes)
+    pace = Pace(parse_rate(rate) if rate is not None else None)
+    rows = open_rows(file)
+    if rows.columns:
+        RowReader(target.record_type).check_columns(rows.columns)
+    keeps_ms = _retention_ms(settings, name)
+    codec = codec_for(target.record_type, name, settings.wire)
+    codec.prepare_write()
+    sender = Sender(settings.kafka.client_config(), name)
+    loader = Loader(
+        target,
+        codec.encode,
+        sender.send,
+        on_bad_row=_BadRows(file, on_error),
+        pace=pace,
+        use_own_time=not now,
+        oldest_ms=None if now or keeps_ms is None else int(time.time() * 1000) - keeps_ms,
+    )
+    _load(loader, rows, sender, name)
+
+
+class _BadRows:
+    """Tells of rows that do not fit, the first ones each and the others by their number."""
+
+    def __init__(self, file: Path, on_error: OnError) -> None:
+        self._file = file
+        self._on_error = on_error
+        self._seen = 0
+
+    def __call__(self, line: int, problem: str) -> None:
+        told = f"{self._file}, line {line}: {problem}"
+        if self._on_error is OnError.STOP:
+            raise CommandError(
+                f"{told}. The rows before it were sent; `--on-error skip` leaves such rows out"
+            )
+        self._seen += 1
+        if self._seen <= _SHOWN_BAD_ROWS:
+            typer.echo(told, err=True)
+        if self._seen == _SHOWN_BAD_ROWS:
+            typer.echo("further rows that do not fit are counted, not shown", err=True)
+
+
+def _retention_ms(settings: Settings, topic: str) -> int | None:
+    cluster = Cluster(settings.kafka)
+    if topic not in cluster.view().partition_counts:
+        raise CommandError(f"there is no topic {topic}: create Sway's topics with `sway topics create`")
+    return cluster.retention_ms(topic)
+
+
+def _load(loader: Loader, rows: RowFile, sender: Sender, topic: str) -> None:
+    """Load with a progress bar; also after an error or Ctrl-C, wait for what was sent and say how much."""
+    started = time.monotonic()
+    try:
+        with _progress_bar() as progress:
+            bar = progress.add_task(topic, total=rows.size)
+
+            def show(position: int) -> None:
+                if (loader.sent + loader.skipped) % _PROGRESS_EVERY == 0:
+                    progress.update(bar, completed=position)
+
+            loader.load(rows.rows(), show)
+            progress.update(bar, completed=rows.size)
+    finally:
+        sender.flush()
+        took_s = max(time.monotonic() - started, 0.001)
+        typer.echo(
+            f"{sender.acknowledged} records to {topic} in {took_s:.1f} s "
+            f"({sender.acknowledged / took_s:,.0f}/s), {loader.skipped} rows skipped",
+            err=True,
+        )
+
+
+def _progress_bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -1,0 +1,1 @@
+"""Follows a topic and shows its records."""

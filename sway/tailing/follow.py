@@ -1,0 +1,81 @@
+"""The committed records of a topic, without a group and without a trace in the cluster."""
+
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from sway.cluster import reason
+from sway.errors import CommandError
+
+_POLL_S = 0.5
+_RETRY_S = 0.1
+_END_TIMEOUT_S = 10.0
+_LASTING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
+
+
+def follow(
+    client_config: Mapping[str, str],
+    topic: str,
+    partitions: int,
+    *,
+    from_beginning: bool,
+    on_ready: Callable[[], None] = lambda: None,
+) -> "Generator[Message, None, None]":
+    """Yield records as they are committed, for ever; each partition in its order.
+
+    on_ready: called once the end of every partition is known, so that what is produced after it is yielded.
+    Raises CommandError if the broker says that it cannot be read.
+    """
+    config: dict[str, Any] = {
+        **client_config,
+        "group.id": "sway-tail",  # required, but nothing is joined and nothing committed
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "log_level": 0,
+        "error_cb": _say,
+    }
+    consumer = Consumer(config)
+    try:
+        consumer.assign(_start(consumer, topic, partitions, from_beginning=from_beginning))
+        on_ready()
+        while True:
+            message = consumer.poll(_POLL_S)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() in _LASTING:
+                raise CommandError(f"cannot read {topic}: {error.str()}")
+    finally:
+        consumer.close()
+
+
+def _start(consumer: Consumer, topic: str, partitions: int, *, from_beginning: bool) -> list[TopicPartition]:
+    if from_beginning:
+        return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)]
+    # Asked for now: OFFSET_END is looked up only when fetching starts, after records that came meanwhile.
+    start = []
+    for number in range(partitions):
+        partition = TopicPartition(topic, number)
+        start.append(TopicPartition(topic, number, _end(consumer, partition)))
+    return start
+
+
+def _end(consumer: Consumer, partition: TopicPartition) -> int:
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(partition, timeout=_END_TIMEOUT_S)[1])
+        except KafkaException as exc:
+            # Just after a broker's start, a partition may still be without its leader.
+            if time.monotonic() > deadline:
+                raise CommandError(f"cannot find the end of {partition.topic}: {reason(exc)}") from exc
+            time.sleep(_RETRY_S)
+
+
+def _say(error: KafkaError) -> None:
+    sys.stderr.write(f"sway: {error.str()}; waiting\n")

@@ -1,0 +1,50 @@
+"""Which topics Sway needs, and what is wrong with those that are there. Pure: no broker.
+
+Source: DESIGN section 2.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stream.settings import TopicSettings
+
+KEEP_FOR_EVER = {"retention.ms": "-1"}
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """A topic as it should be."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan_topics(topics: TopicSettings, partitions: int, *, history: bool) -> list[TopicPlan]:
+    """Return every topic of Sway, in the order of DESIGN section 2.
+
+    What has a user as its key has the same partition count everywhere, so that one user lives in one
+    partition. history: keep records for ever, whatever their time says.
+    """
+    config = KEEP_FOR_EVER if history else {}
+    return [
+        # The trainer takes requests one at a time and may be away for longer than any retention.
+        TopicPlan(name, 1, KEEP_FOR_EVER)
+        if name in {topics.training, topics.models}
+        else TopicPlan(name, partitions, config)
+        for name in topics.names().values()
+    ]
+
+
+def find_problems(planned: Sequence[TopicPlan], partition_counts: Mapping[str, int]) -> list[str]:
+    """Return a sentence for each planned topic that exists with another partition count."""
+    return [
+        f"{plan.name} has {partition_counts[plan.name]} partitions, planned are {plan.partitions}"
+        for plan in planned
+        if partition_counts.get(plan.name, plan.partitions) != plan.partitions
+    ]
+
+
+def missing(planned: Sequence[TopicPlan], partition_counts: Mapping[str, int]) -> list[TopicPlan]:
+    """Return the planned topics that do not exist."""
+    return [plan for plan in planned if plan.name not in partition_counts]

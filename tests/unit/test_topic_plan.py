@@ -1,0 +1,42 @@
+"""Which topics are planned, and which existing ones do not fit."""
+
+from stream.settings import TopicSettings
+from sway.topic_plan import KEEP_FOR_EVER, find_problems, missing, plan_topics
+
+TOPICS = TopicSettings()
+
+
+def test_every_topic_of_the_settings_is_planned() -> None:
+    planned = plan_topics(TopicSettings(prefix="shop", scores="scored"), 6, history=False)
+    assert [plan.name for plan in planned] == [
+        "shop.events",
+        "shop.outcomes",
+        "scored",
+        "shop.scores.shadow",
+        "shop.examples",
+        "shop.training",
+        "shop.models",
+        "shop.dead-letters",
+        "shop.recommendation-requests",
+        "shop.recommendations",
+    ]
+
+
+def test_only_what_has_no_user_as_its_key_has_one_partition() -> None:
+    counts = {plan.name: plan.partitions for plan in plan_topics(TOPICS, 6, history=False)}
+    assert {name for name, count in counts.items() if count == 1} == {"sway.training", "sway.models"}
+    assert set(counts.values()) == {1, 6}
+
+
+def test_history_keeps_everything_and_otherwise_only_requests_and_announcements_are_kept() -> None:
+    assert all(plan.config == KEEP_FOR_EVER for plan in plan_topics(TOPICS, 6, history=True))
+    kept = [plan.name for plan in plan_topics(TOPICS, 6, history=False) if plan.config]
+    assert kept == ["sway.training", "sway.models"]
+
+
+def test_a_wrong_partition_count_is_a_problem_and_a_missing_topic_is_none() -> None:
+    planned = plan_topics(TOPICS, 6, history=False)
+    existing = {"sway.events": 3, "sway.outcomes": 6, "other": 1}
+    assert find_problems(planned, existing) == ["sway.events has 3 partitions, planned are 6"]
+    assert "sway.outcomes" not in {plan.name for plan in missing(planned, existing)}
+    assert len(missing(planned, existing)) == len(planned) - 2
