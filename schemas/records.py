@@ -212,9 +212,14 @@ class Behaviour:
 
 @dataclass(slots=True)
 class Window:
-    """State: a user's last behaviours, ordered by occurred_at, then offset (table windows)."""
+    """State: a user's last behaviours, ordered by occurred_at, then offset (table windows).
+
+    floor_*: time and offset of the newest behaviour that did not fit any more.
+    """
 
     behaviours: list[Behaviour]
+    floor_occurred_at: int | None = None
+    floor_offset: int | None = None
 
 
 Record = (

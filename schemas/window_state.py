@@ -1,9 +1,10 @@
 """The value of the windows table: valid Avro (schema Window) to which a behaviour is added without the others.
 
 Avro writes an array in any number of blocks and lets each say its own size in bytes. So a behaviour is encoded
-once, as a block of one item, and a window is the header, its blocks and a zero:
+once, as a block of one item, and a window is the header, its blocks, a zero and the floor (time and offset of
+the newest behaviour that did not fit any more, each after its union's branch; 00 00 if there is none):
 
-    C3 01 <fingerprint>  01 <size> <behaviour>  01 <size> <behaviour>  …  00
+    C3 01 <fingerprint>  01 <size> <behaviour>  01 <size> <behaviour>  …  00  02 <time> 02 <offset>
 
 (0x01 is the count -1: one item, and its size follows.) Thanks to the sizes a window is cut into its blocks
 without decoding them, at a tenth of the cost. A block is bytes, and so a key for whatever is derived from it,
@@ -24,6 +25,11 @@ from schemas.write import prepare_writer, write_long
 HEADER = single_object_header(Window)
 _ONE_ITEM = b"\x01"
 _END = b"\x00"
+_PRESENT = b"\x02"  # the second branch of ["null", "long"]
+_NO_FLOOR = b"\x00\x00"
+
+Floor = tuple[int, int]
+"""occurred_at and offset."""
 
 _PLAN = plan(current(Window)["fields"][0]["type"]["items"])
 _write_item = prepare_writer(_PLAN)
@@ -36,13 +42,18 @@ def encode_behaviour(behaviour: Behaviour) -> bytes:
     return _ONE_ITEM + write_long(len(item)) + item
 
 
-def join_window(blocks: Iterable[bytes]) -> bytes:
+def join_window(blocks: Iterable[bytes], floor: Floor | None = None) -> bytes:
     """The value of a window with these blocks, in this order, which the caller keeps by time and offset."""
-    return b"".join([HEADER, *blocks, _END])
+    return b"".join([HEADER, *blocks, _END, _NO_FLOOR if floor is None else _write_floor(floor)])
 
 
 def split_blocks(value: bytes) -> list[bytes]:
-    """The blocks of a window, in order, without decoding them.
+    """The blocks of a window, in order, without decoding them. Raises as read_window does."""
+    return read_window(value)[0]
+
+
+def read_window(value: bytes) -> tuple[list[bytes], Floor | None]:
+    """The blocks of a window, in order, without decoding them, and its floor.
 
     What was written in an older schema, or not by join_window, is decoded and encoded anew.
     Raises a subclass of DecodeError if the value is no window.
@@ -60,9 +71,10 @@ def split_blocks(value: bytes) -> list[bytes]:
             position = end
     except IndexError:
         raise TruncatedError(f"A window of {len(value)} bytes is not complete.") from None
-    if position + 1 != len(value):
-        raise TrailingBytesError(f"A window ends at byte {position + 1}, its value at byte {len(value)}.")
-    return blocks
+    floor, end = _read_floor(value, position + 1)
+    if end != len(value):
+        raise TrailingBytesError(f"A window ends at byte {end}, its value at byte {len(value)}.")
+    return blocks, floor
 
 
 def split_window(value: bytes) -> list[tuple[Behaviour, bytes]]:
@@ -118,5 +130,31 @@ def _block_end(value: bytes, position: int) -> int:
     return end if count == 1 and end is not None else 0
 
 
-def _rewritten(value: bytes) -> list[bytes]:
-    return [encode_behaviour(behaviour) for behaviour in _codec.decode(value).behaviours]
+def _write_floor(floor: Floor) -> bytes:
+    return b"".join([_PRESENT, write_long(floor[0]), _PRESENT, write_long(floor[1])])
+
+
+def _read_floor(value: bytes, position: int) -> tuple[Floor | None, int]:
+    if value.startswith(_NO_FLOOR, position):
+        return None, position + len(_NO_FLOOR)
+    try:
+        time_ms, position = _read_present(value, position)
+        offset, position = _read_present(value, position)
+    except IndexError:
+        raise TruncatedError(f"A window of {len(value)} bytes is not complete.") from None
+    return (time_ms, offset), position
+
+
+def _read_present(value: bytes, position: int) -> tuple[int, int]:
+    branch, position = read_long(value, position)
+    number, position = read_long(value, position)
+    if branch != 1:
+        raise UndecodableError("Half of a window's floor is missing.")
+    return number, position
+
+
+def _rewritten(value: bytes) -> tuple[list[bytes], Floor | None]:
+    window = _codec.decode(value)
+    time_ms, offset = window.floor_occurred_at, window.floor_offset
+    floor = None if time_ms is None or offset is None else (time_ms, offset)
+    return [encode_behaviour(behaviour) for behaviour in window.behaviours], floor

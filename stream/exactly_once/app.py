@@ -121,6 +121,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         async def read_batches(stream: Any) -> None:
             async for batch in stream:
                 try:
+                    await processor.prepare(batch)
                     self.engine.take(batch)
                 except Exception as exc:  # Faust's supervisor would restart the agent and skip the batch
                     await self.engine.fail(exc)

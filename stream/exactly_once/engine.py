@@ -154,10 +154,10 @@ class Engine:
                 continue
             part, rest = split(rest, count)
             self._read(part, unit, sum(sizes[:count]))
+            self._next[where] = part.next
             sizes = sizes[count:]
             if unit.records >= limits.max_records or unit.bytes >= limits.max_bytes:
                 self._close_unit()
-        self._next[where] = batch.next
 
     def _read(self, part: RecordBatch, unit: Unit, size_bytes: int) -> None:
         work = self._processor.read(part, unit)
@@ -170,7 +170,7 @@ class Engine:
     def _open_unit(self, epoch: Epoch) -> Unit:
         self._numbers += 1
         layers = {table.name: table.layers.open() for table in self._tables}
-        unit = self._open = Unit(self._numbers, epoch, layers)
+        unit = self._open = Unit(self._numbers, epoch, layers, self._next)
         self._units.append(unit)
         loop = asyncio.get_running_loop()
         self._linger = loop.call_later(self._limits.linger_s, self._close_if_open, unit)
@@ -291,6 +291,30 @@ class Engine:
         self.stats.in_flight_bytes -= unit.bytes
         self._update_room()
 
+    # --- progress ---------------------------------------------------------------------------------------
+
+    def lag(self, positions: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, int]:
+        """Return by input partition how many offsets are stable in the log and not fetched yet."""
+        return {
+            tp: max(0, end - position)
+            for tp, (position, end) in positions.items()
+            if tp.topic in self.input_topics
+        }
+
+    def stalled_s(self, lag: int) -> float:
+        """Return for how long there was something to do and nothing was done; 0 while idle or moving.
+
+        lag: the records not fetched yet, over all partitions.
+        """
+        busy = (
+            lag > 0
+            or self.stats.in_flight_records > 0
+            or self.state.startswith(("recovering", "rebalancing"))
+        )
+        if not busy:
+            self.stats.last_progress = time.monotonic()
+        return time.monotonic() - self.stats.last_progress
+
     # --- epochs -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -364,7 +388,9 @@ class Engine:
             self._close_unit()
             await self._settle(self._limits.revoke_timeout_s)
         self._revoking = True
-        while self._committing:  # its fate decides what is in the stores; its calls end by their own time-outs
+        while (
+            self._committing
+        ):  # its fate decides what is in the stores; its calls end by their own time-outs
             self._settled.clear()
             await self._settled.wait()
         self._drop_units()

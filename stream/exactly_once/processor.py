@@ -20,11 +20,15 @@ class Work:
 class Processor(Protocol):
     """The program's own logic, in two stages, each called in the order of delivery.
 
-    `read` runs on the event loop as records arrive; `finish` on the commit thread, once the jobs of the unit are
-    done and every earlier unit is committed. A table is written in one stage only, so that what `read`
+    `prepare` and `read` run on the event loop as records arrive; `finish` on the commit thread, once the jobs
+    of the unit are done and every earlier unit is committed. A table is written in one stage only, so that what `read`
     sees never depends on how fast the scorer is. Both are called again for records whose unit was dropped, so they
     keep nothing outside the unit. An exception ends the process with nothing committed.
     """
+
+    async def prepare(self, batch: RecordBatch) -> None:
+        """Wait for what reading the batch needs from elsewhere (a schema); intake pauses meanwhile."""
+        ...
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
         """Change state, emit what can be said at once, and return the jobs to score."""

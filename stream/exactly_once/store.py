@@ -6,6 +6,7 @@ import shutil
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
@@ -114,7 +115,8 @@ class PartitionStore:
     def items(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over a table's committed keys and values, in key order."""
         prefix = _full_key(table, b"")
-        for key, value in self._db.items(from_key=prefix):
+        pairs: Iterator[tuple[Any, Any]] = self._db.items(from_key=prefix)
+        for key, value in pairs:
             if not key.startswith(prefix):
                 return
             yield key[len(prefix) :], value

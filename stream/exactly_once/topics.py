@@ -1,14 +1,21 @@
 """Checks the input topics and makes the changelogs, before anything is consumed."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from stream.exactly_once.errors import StartError
 from stream.exactly_once.recovery import Changelog
 
 _DELETE_RETENTION_MS = 86_400_000  # Kafka's own default
+_RETRY_PAUSE_S = 0.05
 _CHANGELOG_CONFIG = {"cleanup.policy": "compact"}
 
 
@@ -83,6 +90,20 @@ def ensure_changelogs(
 
 
 def _describe(admin: AdminClient, changelogs: Mapping[str, str], timeout_s: float) -> list[Changelog]:
+    """Describe topics that may have been made a moment ago: not every broker knows them at once."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return _describe_once(admin, changelogs, timeout_s)
+        except KafkaException as exc:
+            error = exc.args[0]
+            unknown = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            if not (unknown or error.retriable()) or time.monotonic() > deadline:
+                raise StartError(f"The changelog topics cannot be described: {error.str()}") from exc
+            time.sleep(_RETRY_PAUSE_S)
+
+
+def _describe_once(admin: AdminClient, changelogs: Mapping[str, str], timeout_s: float) -> list[Changelog]:
     ids = admin.describe_topics(TopicCollection(list(changelogs.values())), request_timeout=timeout_s)
     resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in changelogs.values()]
     configs = {

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
@@ -149,7 +149,7 @@ class TransactionWriter:
         self, output: Output, on_delivery: Callable[[KafkaError | None, Message], None] | None
     ) -> None:
         # Optional arguments are left out when unset: the client takes no None for them.
-        extra: dict[str, object] = {}
+        extra: dict[str, Any] = {}
         if output.partition is not None:
             extra["partition"] = output.partition
         if output.timestamp_ms is not None:

@@ -28,12 +28,23 @@ class Unit:
         "offsets",
         "outputs",
         "partitions",
+        "reached",
         "records",
         "works",
     )
 
-    def __init__(self, number: int, epoch: Epoch, layers: Mapping[str, dict[Any, Any]]) -> None:
-        """number: counts up in a worker's life. layers: this unit's own layer of each table, by name."""
+    def __init__(
+        self,
+        number: int,
+        epoch: Epoch,
+        layers: Mapping[str, dict[Any, Any]],
+        reached: Mapping[TopicPartition, int],
+    ) -> None:
+        """number: counts up in a worker's life. layers: this unit's own layer of each table, by name.
+
+        reached: the next offset of every input partition, kept up to date by the engine before each batch.
+        """
+        self.reached = reached
         self.number = number
         self.epoch = epoch
         self.layers = layers

@@ -1,5 +1,6 @@
 """Runs toy workers under a steady load of known events, breaks them, and audits what a reader may see."""
 
+import itertools
 import json
 import os
 import signal
@@ -143,13 +144,13 @@ class ToyCluster:
 
     # --- load -------------------------------------------------------------------------------------------
 
-    def feed(self, count: int, rate_per_s: float) -> None:
-        """Produce `count` records at a rate, on a thread, to both inputs, one in a hundred of them bad."""
+    def feed(self, rate_per_s: float) -> None:
+        """Produce at a rate, on a thread, to both inputs, one in a hundred bad, until `finish_feeding`."""
         self._feeding.set()
-        self._feeder = threading.Thread(target=self._feed, args=(count, rate_per_s), daemon=True)
+        self._feeder = threading.Thread(target=self._feed, args=(rate_per_s,), daemon=True)
         self._feeder.start()
 
-    def _feed(self, count: int, rate_per_s: float) -> None:
+    def _feed(self, rate_per_s: float) -> None:
         producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -159,7 +160,7 @@ class ToyCluster:
             }
         )
         began = time.monotonic()
-        for index in range(count):
+        for index in itertools.count():
             ahead = index / rate_per_s - (time.monotonic() - began)
             if ahead > 0:
                 producer.poll(0)
@@ -178,6 +179,7 @@ class ToyCluster:
         producer.flush(30)
 
     def finish_feeding(self) -> None:
+        self._feeding.clear()
         assert self._feeder is not None
         self._feeder.join(120)
         assert not self._feeder.is_alive()

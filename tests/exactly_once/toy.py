@@ -31,6 +31,9 @@ class ToyProcessor:
         self.prefix = prefix
         self.table: Any = None
 
+    async def prepare(self, batch: RecordBatch) -> None:
+        """Nothing to wait for."""
+
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
         jobs = []
         for record in batch.records:

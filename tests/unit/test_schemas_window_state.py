@@ -25,6 +25,7 @@ from schemas.window_state import (
     decode_block,
     encode_behaviour,
     join_window,
+    read_window,
     split_blocks,
     split_window,
 )
@@ -34,6 +35,7 @@ FIRST = Behaviour("e-1", 17, 1_735_689_500_000, "watch", "item-1", "Alien", 12.5
 SECOND = Behaviour("e-ü-2", 18, 1_735_689_600_000, "view", "item-2", "x" * 9_000)
 BLOCKS = [encode_behaviour(FIRST), encode_behaviour(SECOND)]
 VALUE = join_window(BLOCKS)
+TAIL = b"\x00\x00\x00"  # no more blocks, no floor
 
 
 def by_fastavro(schema: Any, mapping: dict[str, Any]) -> bytes:
@@ -55,12 +57,21 @@ def test_a_window_is_cut_into_the_blocks_that_it_was_joined_of() -> None:
 
 def test_a_behaviour_is_added_without_touching_the_others() -> None:
     third = encode_behaviour(FIRST)
-    assert join_window([*split_blocks(VALUE), third]) == VALUE[:-1] + third + b"\x00"
+    assert join_window([*split_blocks(VALUE), third]) == VALUE[:-3] + third + TAIL
 
 
-def test_an_empty_window_is_a_header_and_a_zero() -> None:
-    assert join_window([]) == HEADER + b"\x00"
-    assert split_blocks(HEADER + b"\x00") == []
+def test_an_empty_window_is_a_header_a_zero_and_no_floor() -> None:
+    assert join_window([]) == HEADER + TAIL
+    assert split_blocks(HEADER + TAIL) == []
+
+
+@pytest.mark.parametrize("floor", [None, (0, 0), (-5, 7), (1_735_689_500_000, 2**40)])
+def test_the_floor_is_read_back_by_us_and_by_any_avro_reader(floor: tuple[int, int] | None) -> None:
+    value = join_window(BLOCKS, floor)
+    assert read_window(value) == (BLOCKS, floor)
+    time_ms, offset = floor or (None, None)
+    assert Codec(Window).decode(value) == Window([FIRST, SECOND], time_ms, offset)
+    assert read_window(by_fastavro(current(Window), to_mapping(Window([FIRST], time_ms, offset))))[1] == floor
 
 
 def test_the_head_of_a_block_is_that_of_its_behaviour() -> None:
@@ -82,6 +93,7 @@ def test_state_in_an_older_schema_is_rewritten_in_ours(monkeypatch: pytest.Monke
     older = current(Window)
     items = older["fields"][0]["type"]["items"]
     items["fields"] = [field for field in items["fields"] if field["name"] not in {"y", "z"}]
+    older["fields"] = older["fields"][:1]  # nor was there a floor
     known = Codec(Window, resolver=LocalResolver([older]))
     monkeypatch.setattr(window_state, "_codec", known)
     mapping = to_mapping(Window([FIRST, SECOND]))
@@ -105,7 +117,9 @@ def test_state_in_an_older_schema_is_rewritten_in_ours(monkeypatch: pytest.Monke
         (VALUE[:-1], TruncatedError),
         (VALUE[:-2], TruncatedError),
         (VALUE + b"\x00", TrailingBytesError),
-        (HEADER + b"\x01\x01\x00", UndecodableError),
+        (HEADER + b"\x01\x01" + TAIL, UndecodableError),
+        (VALUE[:-2] + b"\x02\x05\x00\x05", UndecodableError),
+        (VALUE[:-2] + b"\x02\x05\x02", TruncatedError),
         (HEADER + b"\x01" + b"\xff" * 20, UndecodableError),
         (b"\xc3\x01" + bytes(8) + b"\x00", UnknownSchemaError),
         (b"", DecodeError),

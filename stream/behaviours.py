@@ -1,0 +1,83 @@
+"""From a decoded event to an entry of its user's window, and from a window to the text that is scored. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.tokens import BehaviourTokenizer, EncodedText, Piece
+from schemas.records import BehaviorEvent, Behaviour
+from schemas.window_state import decode_block, encode_behaviour, join_window, read_window
+from stream.windows import Entry, Window, outcome_known
+
+_MAX_ACTION_CHARS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourLimits:
+    """What of an event's words enters the state; the model's own text settings may cut further."""
+
+    max_item_text_chars: int = 512
+
+
+def behaviour_of(event: BehaviorEvent, offset: int, limits: BehaviourLimits) -> tuple[Behaviour, bool]:
+    """Return the event as the state keeps it, and whether its words were cut."""
+    text = event.item_text
+    cut = len(text) > limits.max_item_text_chars or len(event.action) > _MAX_ACTION_CHARS
+    if cut:
+        text = text[: limits.max_item_text_chars]
+    return (
+        Behaviour(
+            event.event_id,
+            offset,
+            event.occurred_at,
+            event.action[:_MAX_ACTION_CHARS] if cut else event.action,
+            event.item_id,
+            text,
+            event.value,
+        ),
+        cut,
+    )
+
+
+def entry_of(behaviour: Behaviour, piece: Piece) -> Entry:
+    """Return the window entry of a behaviour whose words are known."""
+    return Entry(
+        (behaviour.occurred_at, behaviour.offset),
+        behaviour.event_id,
+        behaviour,
+        encode_behaviour(behaviour),
+        piece,
+    )
+
+
+def entry_with_outcome(entry: Entry, y: float, z: float | None, tokenizer: BehaviourTokenizer) -> Entry:
+    """Return the entry as later texts will tell it: with what came of it."""
+    behaviour = outcome_known(entry.behaviour, y, z)
+    return entry_of(behaviour, tokenizer.piece(behaviour))
+
+
+def encode_text(history: Sequence[Entry], target: Piece, tokenizer: BehaviourTokenizer) -> EncodedText:
+    """Build the text as of an event: the user's habits, what happened before it, and the event itself."""
+    habits = tokenizer.habits(entry.behaviour.y for entry in history)
+    return tokenizer.encode([entry.piece for entry in history], target, habits)
+
+
+class WindowCodec:
+    """Windows to and from the bytes of the windows table; words are tokenised when a window is read."""
+
+    def __init__(self, tokenizer: BehaviourTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def dumps(self, window: Window) -> bytes:
+        """Encode; no behaviour is encoded twice in its life."""
+        return join_window([entry.block for entry in window.entries], window.floor)
+
+    def loads(self, raw: bytes) -> Window:
+        """Decode. Raises DecodeError if it is no window: the store is broken, so the process ends."""
+        blocks, floor = read_window(raw)
+        behaviours = [decode_block(block) for block in blocks]
+        pieces = self._tokenizer.pieces(behaviours)
+        entries = tuple(
+            Entry((b.occurred_at, b.offset), b.event_id, b, block, piece)
+            for b, block, piece in zip(behaviours, blocks, pieces, strict=True)
+        )
+        return Window(entries, sum(len(entry.block) for entry in entries), floor)

@@ -1,0 +1,18 @@
+"""What ends or refuses a worker, apart from delivery itself (stream.exactly_once.errors).
+
+StreamError
+├── ConfigurationError    a setting, or the combination of two, cannot work
+└── StuckError            there is work and no progress: the process ends rather than hang
+"""
+
+
+class StreamError(Exception):
+    """Root of everything that stream raises itself."""
+
+
+class ConfigurationError(StreamError):
+    """The message names the setting, what came and what is allowed."""
+
+
+class StuckError(StreamError):
+    """Lag without progress for `time.stuck_after_s`."""

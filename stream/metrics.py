@@ -1,0 +1,98 @@
+"""What operators watch, in Prometheus' text format. One instance a worker, with a registry of its own."""
+
+import time
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from model.scorer import BatchStats
+from stream.exactly_once import Unit
+from stream.exactly_once.engine import EngineStats
+from stream.exactly_once.records import TopicPartition
+from stream.processor import contexts
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_FILL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class WorkerMetrics:
+    """Counters rise when a unit is committed, so that what was dropped and read again counts once."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.events = Counter("sway_events", "Events read and committed", registry=registry)
+        self.scores = Counter("sway_scores", "Scores committed", registry=registry)
+        self.dead_letters = Counter(
+            "sway_dead_letters", "Dead letters, by reason", ["reason"], registry=registry
+        )
+        self.outcomes = Counter(
+            "sway_outcomes", "Outcomes, by what became of them", ["result"], registry=registry
+        )
+        self.lag = Gauge(
+            "sway_lag_records", "Offsets not fetched yet", ["topic", "partition"], registry=registry
+        )
+        self.in_flight = Gauge("sway_in_flight_records", "Records read and not committed", registry=registry)
+        self.ready = Gauge("sway_ready", "1 if records are being processed", registry=registry)
+        self.commit_s = Histogram(
+            "sway_commit_seconds", "Finish, transaction and local write", buckets=_SECONDS, registry=registry
+        )
+        self.latency_s = Histogram(
+            "sway_latency_seconds",
+            "From Kafka's record time to the commit, of the oldest event of each batch",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_fill = Histogram(
+            "sway_batch_fill", "Tokens of a micro-batch over its budget", buckets=_FILL, registry=registry
+        )
+        self.forward_s = Histogram(
+            "sway_forward_seconds", "One forward pass", buckets=_SECONDS, registry=registry
+        )
+        self.queue_s = Histogram(
+            "sway_queue_seconds", "Wait of a micro-batch's oldest text", buckets=_SECONDS, registry=registry
+        )
+        self.epochs = Gauge("sway_epochs", "Assignments since the start", registry=registry)
+        self.fenced = Gauge("sway_fenced_units", "Units refused by the broker and dropped", registry=registry)
+        self.recovered = Gauge("sway_recovered_records", "Changelog records read", registry=registry)
+        self.recovery_s = Gauge("sway_recovery_seconds", "Time spent in recovery", registry=registry)
+        self.model = Gauge(
+            "sway_model", "The model in use", ["version", "device", "dtype"], registry=registry
+        )
+
+    def on_commit(self, unit: Unit, commit_s: float) -> None:
+        """Count a committed unit."""
+        now_s = time.time()
+        self.commit_s.observe(commit_s)
+        for context in contexts(unit.works):
+            self.events.inc(context.counts["events"])
+            self.scores.inc(context.counts["scores"])
+            for result in ("outcomes_applied", "outcomes_repeated", "outcomes_without_event"):
+                if context.counts[result]:
+                    self.outcomes.labels(result.removeprefix("outcomes_")).inc(context.counts[result])
+            for reason, count in context.dead_letters.items():
+                self.dead_letters.labels(reason).inc(count)
+            if context.pending:
+                self.latency_s.observe(max(0.0, now_s - context.pending[0].record.timestamp / 1000))
+
+    def on_batch(self, stats: BatchStats) -> None:
+        """Note a micro-batch; called on the forward thread."""
+        self.batch_fill.observe(stats.fill)
+        self.forward_s.observe(stats.forward_s)
+        self.queue_s.observe(stats.queue_s)
+
+    def observe(self, stats: EngineStats, lag: Mapping[TopicPartition, int], ready: bool) -> None:
+        """Take over the engine's own figures; called at intervals."""
+        self.in_flight.set(stats.in_flight_records)
+        self.ready.set(ready)
+        self.epochs.set(stats.epochs)
+        self.fenced.set(stats.fenced_units)
+        self.recovered.set(stats.recovered_records)
+        self.recovery_s.set(stats.recovery_s)
+        self.lag.clear()
+        for tp, records in lag.items():
+            self.lag.labels(tp.topic, str(tp.partition)).set(records)
+
+    def render(self) -> bytes:
+        """Return all of it in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,228 @@
+"""Puts a worker together: settings, champion, micro-batcher, processor and the Faust app. The thin shell."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+
+from model.device import choose_device
+from model.errors import RegistryError
+from model.loaded import LoadedModel
+from model.packing import PackingSettings
+from model.registry import ModelRegistry
+from model.scorer import MicroBatcher
+from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome
+from schemas.validate import Limits
+from stream.behaviours import BehaviourLimits, WindowCodec
+from stream.errors import ConfigurationError, StuckError
+from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, Scorer, Unit
+from stream.metrics import WorkerMetrics
+from stream.processor import WINDOWS, Codecs, ScoringProcessor, Topics
+from stream.settings import KafkaSettings, Settings
+from stream.web import add_pages
+from stream.windows import WindowLimits
+from stream.wire import codec_for, resolver_for
+
+_WATCH_INTERVAL_S = 1.0
+_MAX_BLOCK_BYTES_BESIDE_TEXT = 1_700  # ids of 512 bytes each, the action, the numbers
+
+
+class SwayApp(ExactlyOnceApp):
+    """The worker as a Faust app; `metrics` and `settings` hang on it."""
+
+    def __init__(self, settings: Settings, metrics: WorkerMetrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        super().__init__(settings.app_id, _config(settings), **_faust_options(settings))
+
+    def on_unit_committed(self, unit: Unit, seconds: float) -> None:
+        """Count it."""
+        self.metrics.on_commit(unit, seconds)
+
+    @property
+    def not_ready_because(self) -> str | None:
+        """Why no records are being processed, or None."""
+        engine = self._engine
+        if engine is None:
+            return "starting"
+        return None if engine.state == "running" else engine.state
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What can be given instead of being made from the settings; benchmarks bring a scorer that costs nothing."""
+
+    model: LoadedModel
+    scorer: Scorer
+
+
+def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
+    """Make a worker's app, its champion loaded and warm.
+
+    Raises ConfigurationError, or model.errors.ModelError for a champion that is missing or broken.
+    """
+    check(settings)
+    metrics = WorkerMetrics()
+    if parts is None:
+        model = load_champion(settings)
+        parts = Parts(model, make_batcher(settings, model, metrics))
+    model = parts.model
+    metrics.model.labels(model.version, str(model.device), model.dtype).set(1)
+    app = SwayApp(settings, metrics)
+    processor = make_processor(settings, model)
+    codec = WindowCodec(model.tokenizer)
+    processor.table = app.layered_table(WINDOWS, dumps=codec.dumps, loads=codec.loads)
+    app.process_with(processor, parts.scorer)
+    add_pages(app)
+    _watch(app)
+    return app
+
+
+def check(settings: Settings) -> None:
+    """Raise ConfigurationError for settings that cannot work together."""
+    block_bytes = 4 * settings.text.max_item_text_chars + _MAX_BLOCK_BYTES_BESIDE_TEXT
+    if block_bytes > settings.window.max_bytes:
+        raise ConfigurationError(
+            f"text.max_item_text_chars={settings.text.max_item_text_chars} allows a behaviour of {block_bytes} bytes, "
+            f"but window.max_bytes={settings.window.max_bytes} is all of a user's window. Lower the first or raise "
+            "the second."
+        )
+
+
+def load_champion(settings: Settings) -> LoadedModel:
+    """Load and warm the pinned version, or the champion.
+
+    Raises a RegistryError that names the setting.
+    """
+    registry = ModelRegistry(settings.model.registry)
+    device = None if settings.model.device == "auto" else choose_device(settings.model.device)
+    try:
+        version = settings.model.version or registry.champion()
+        if version is None:
+            raise ConfigurationError(
+                f"The registry {settings.model.registry!r} (model.registry) has no champion. Train and promote a "
+                "model first, or name one with model.version."
+            )
+        model = registry.load(
+            version,
+            device=device,
+            dtype=settings.model.dtype,
+            cached_pieces=settings.text.cached_behaviours,
+        )
+    except RegistryError as exc:
+        exc.add_note(f"The registry is model.registry={settings.model.registry!r}.")
+        raise
+    model.warm_up()
+    return model
+
+
+def make_batcher(settings: Settings, model: LoadedModel, metrics: WorkerMetrics) -> MicroBatcher:
+    """Start the micro-batcher's threads."""
+    wanted = settings.model
+    packing = PackingSettings.for_device(
+        model.device.type,
+        max_batch_tokens=wanted.max_batch_tokens,
+        max_batch_rows=wanted.max_batch_rows,
+        max_wait_s=wanted.max_wait_s,
+    )
+    return MicroBatcher(model, packing, on_batch=metrics.on_batch)
+
+
+def make_processor(settings: Settings, model: LoadedModel) -> ScoringProcessor:
+    """Make the processor for a model's way of reading; its table is still to be set."""
+    names = settings.topics
+    wire = settings.wire
+    resolver = resolver_for(wire)
+    codecs = Codecs(
+        events=codec_for(BehaviorEvent, names.events, wire, resolver),
+        outcomes=codec_for(Outcome, names.outcomes, wire, resolver),
+        scores=codec_for(InfluenceScore, names.scores, wire, resolver),
+        dead_letters=codec_for(DeadLetter, names.dead_letters, wire, resolver),
+        late_dead_letters=codec_for(DeadLetter, names.dead_letters, wire, resolver),
+    )
+    return ScoringProcessor(
+        topics=Topics(names.events, names.outcomes, names.scores, names.dead_letters),
+        codecs=codecs,
+        tokenizer=model.tokenizer,
+        lam=model.lam,
+        windows=WindowLimits(settings.window.max_behaviours, settings.window.max_bytes),
+        behaviours=BehaviourLimits(settings.text.max_item_text_chars),
+        limits=Limits(max_ahead_ms=int(settings.time.max_ahead_s * 1000)),
+        now_ms=lambda: int(time.time() * 1000),
+    )
+
+
+def _config(settings: Settings) -> ExactlyOnceConfig:
+    units = settings.units
+    return ExactlyOnceConfig(
+        input_topics=[settings.topics.events, settings.topics.outcomes],
+        state_dir=settings.state_dir,
+        client_config=settings.kafka.client_config(),
+        slot=settings.slot,
+        offset_reset=settings.offset_reset,
+        unit_max_records=units.max_records,
+        unit_max_bytes=units.max_bytes,
+        unit_linger_s=units.linger_s,
+        max_in_flight_records=units.max_in_flight_records,
+        max_in_flight_bytes=units.max_in_flight_bytes,
+        max_poll_records=min(2048, units.max_in_flight_records),
+        transaction_timeout_s=units.transaction_timeout_s,
+        connect_timeout_s=settings.kafka.connect_timeout_s,
+    )
+
+
+def _faust_options(settings: Settings) -> dict[str, Any]:
+    kafka = settings.kafka
+    return {
+        "broker_session_timeout": kafka.session_timeout_s,
+        "broker_heartbeat_interval": kafka.heartbeat_interval_s,
+        "broker_rebalance_timeout": kafka.rebalance_timeout_s,
+        "broker_request_timeout": max(90.0, kafka.session_timeout_s * 2),
+        "broker_credentials": _credentials(kafka),
+        "web_enabled": settings.web.enabled,
+        "web_bind": settings.web.host,
+        "web_host": settings.web.host,
+        "web_port": settings.web.port,
+    }
+
+
+def _credentials(kafka: KafkaSettings) -> Any:
+    if kafka.security_protocol == "PLAINTEXT":
+        return None
+    context = None
+    if kafka.security_protocol.endswith("SSL"):
+        import ssl
+
+        context = ssl.create_default_context(
+            cafile=str(kafka.ssl_ca_location) if kafka.ssl_ca_location else None
+        )
+    if not kafka.security_protocol.startswith("SASL"):
+        return faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=kafka.sasl_username,
+        password=kafka.sasl_password.get_secret_value() if kafka.sasl_password else None,
+        ssl_context=context,
+        mechanism=kafka.sasl_mechanism,
+    )
+
+
+def _watch(app: SwayApp) -> None:
+    """Keep the gauges fresh, and end the process when there is work and no progress: never silently stuck."""
+
+    async def watch() -> None:
+        engine = app.engine
+        lag = engine.lag(app.consumer.positions())
+        app.metrics.observe(engine.stats, lag, app.not_ready_because is None)
+        behind = sum(lag.values())
+        stalled_s = engine.stalled_s(behind)
+        limit_s = app.settings.time.stuck_after_s
+        if stalled_s > limit_s:
+            await engine.fail(
+                StuckError(
+                    f"No progress for {stalled_s:.0f} s (time.stuck_after_s={limit_s:g}) with {behind} records to "
+                    f"fetch and {engine.stats.in_flight_records} in flight, while {engine.state}."
+                )
+            )
+
+    app.timer(_WATCH_INTERVAL_S, name="watch")(watch)
