@@ -133,10 +133,22 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
 
     async def on_first_start(self) -> None:
         """Open the state folder, check the topics and fence an older self, before anything is consumed."""
-        loop = asyncio.get_running_loop()
-        self._engine = await loop.run_in_executor(None, self._build_engine)
-        self._engine.start()
+        if self._engine is None:
+            await asyncio.get_running_loop().run_in_executor(None, self.open)
+        self.engine.start()
         await super().on_first_start()
+
+    def open(self) -> None:
+        """Do what can be refused: state folder, topics, transactional id. Faust's start does it if nobody has.
+
+        Raises StartError, which before Faust's start is a plain exception and not a crash.
+        """
+        self._engine = self._build_engine()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the worker ended, if not by a signal."""
+        return None if self._engine is None else self._engine.failure
 
     @property
     def engine(self) -> Engine:

@@ -1,0 +1,37 @@
+"""Runs a worker in this process until a signal or a failure ends it."""
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from faust.worker import Worker
+
+from stream.settings import Settings
+from stream.worker import build_app
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_QUIET = ("aiokafka", "faust", "mode")
+
+
+def run(settings: Settings, level: int = logging.INFO) -> None:
+    """Build the app and run it; returns after SIGTERM or SIGINT, with what was ready committed.
+
+    Raises what build_app raises, and what ended the worker: an ExactlyOnceError, a StreamError, a ModelError.
+    """
+    logging.basicConfig(level=level, stream=sys.stderr, format=_FORMAT)
+    for name in _QUIET:  # their information is about themselves
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    app = build_app(settings)
+    app.open()  # what cannot work is refused here, with its own message
+    with Path(os.devnull).open(
+        "w"
+    ) as nowhere:  # Faust's own words on a crash; ours are in the log and raised
+        worker = Worker(
+            app, loglevel=level, override_logging=False, redirect_stdouts=False, quiet=True, stderr=nowhere
+        )
+        with suppress(SystemExit):
+            worker.execute_from_commandline()
+    if app.failure is not None:
+        raise app.failure
