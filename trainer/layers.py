@@ -100,15 +100,14 @@ def frozen_activations(
     layers = layer_list(network.encoder)
     if not 0 < trained_layers <= len(layers):
         raise ValueError(f"trained_layers={trained_layers} must be 1 to {len(layers)}")
-    below = len(layers) - trained_layers
-    source = layers[below - 1] if below else cast("nn.Module", network.encoder.embeddings)
+    first_trained = layers[len(layers) - trained_layers]
     tokens = np.array([text.tokens for text in texts], dtype=np.int64)
     starts = np.concatenate(([0], np.cumsum(tokens)))
     width = network.heads.in_features
     hidden = np.empty((int(starts[-1]), width), np.float16)
     features = np.empty((len(texts), width), np.float32)
     captured: list[Tensor] = []
-    hook = source.register_forward_hook(lambda _, __, output: captured.append(_first(output)))
+    hook = first_trained.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
     network.eval()
     done = 0
     try:
@@ -141,8 +140,10 @@ def batches_of_similar_length(tokens: NDArray[np.int64], batch_tokens: int) -> l
 class _PassThrough(nn.Module):
     """Stands where the embeddings were: what comes in has been embedded."""
 
-    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Tensor:
-        return inputs_embeds
+    def forward(self, *inputs: Tensor | None, **named: Any) -> Tensor:
+        if named.get("inputs_embeds") is not None:
+            return cast("Tensor", named["inputs_embeds"])
+        return next(tensor for tensor in inputs if tensor is not None)  # DistilBERT passes it by position
 
 
 def _with_layers(encoder: PreTrainedModel, layers: nn.ModuleList) -> PreTrainedModel:
@@ -162,8 +163,3 @@ def _shallow(module: ModuleT) -> ModuleT:
     clone = copy.copy(module)
     clone._modules = dict(module._modules)
     return clone
-
-
-def _first(output: Any) -> Tensor:
-    """Return the hidden states of a layer's output, which some families wrap in a tuple."""
-    return cast("Tensor", output[0] if isinstance(output, tuple) else output)

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from model.tokens import BehaviourTokenizer
+from schemas.records import BehaviorEvent, LabeledExample, Outcome
+from trainer.dataset import Example, label_in_order, labels, split_by_time
+
+
+def example(occurred_at: int, y: float = 1.0, z: float | None = None) -> Example:
+    return Example("", f"watch film {occurred_at}", y, z, occurred_at)
+
+
+def pair(number: int, user: str, y: float) -> tuple[BehaviorEvent, Outcome]:
+    event = BehaviorEvent(f"e{number}", user, "watch", 1000 + number, item_text=f"Film {number}")
+    return event, Outcome(event.event_id, user, y, event.occurred_at, z=y)
+
+
+def test_the_newest_share_is_held_out() -> None:
+    older, newest = split_by_time([example(at) for at in (3, 1, 2, 5, 4)], 0.4)
+    assert [e.occurred_at for e in older] == [1, 2, 3]
+    assert [e.occurred_at for e in newest] == [4, 5]
+
+
+def test_one_moment_is_never_on_both_sides() -> None:
+    older, newest = split_by_time([example(at) for at in (1, 2, 2, 2, 3)], 0.6)
+    assert [e.occurred_at for e in older] == [1, 2, 2, 2]
+    assert [e.occurred_at for e in newest] == [3]
+    assert split_by_time([example(1)] * 3, 0.5) == ([example(1)] * 3, [])
+
+
+def test_a_share_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="held_out=1"):
+        split_by_time([example(1)], 1)
+
+
+def test_labels_mark_the_unknown_z() -> None:
+    found = labels([example(1, 0.0, 0.25), example(2, 1.0, None)])
+    assert found.dtype == np.float32
+    assert found[0].tolist() == [0.0, 0.25]
+    assert np.isnan(found[1, 1])
+    assert labels([]).shape == (0, 2)
+
+
+def test_a_text_knows_earlier_outcomes_of_its_user_and_nothing_else(tokenizer: BehaviourTokenizer) -> None:
+    pairs = [pair(1, "ann", 1.0), pair(2, "bob", 0.0), pair(3, "ann", 0.0), pair(4, "ann", 1.0)]
+    made = list(label_in_order(pairs, tokenizer))
+    assert [(e.history, e.target) for e in made] == [
+        ("", "watch Film 1"),
+        ("", "watch Film 2"),
+        ("user likes 100 percent of 1 ; watch Film 1 loved", "watch Film 3"),
+        ("user likes 50 percent of 2 ; watch Film 1 loved ; watch Film 3 hated", "watch Film 4"),
+    ]
+    assert [(e.y, e.z, e.occurred_at) for e in made][2] == (0.0, 0.0, 1003)
+
+
+def test_a_later_outcome_changes_no_earlier_text(tokenizer: BehaviourTokenizer) -> None:
+    """Flip every label from the k-th on: the texts up to and with the k-th stay the same."""
+    pairs = [pair(n, "ann", float(n % 2)) for n in range(12)]
+    made = list(label_in_order(pairs, tokenizer))
+    for k in range(12):
+        flipped = [pair(n, "ann", float(n % 2) if n < k else 1.0 - n % 2) for n in range(12)]
+        again = list(label_in_order(flipped, tokenizer))
+        assert [(e.history, e.target) for e in again[: k + 1]] == [
+            (e.history, e.target) for e in made[: k + 1]
+        ]
+
+
+def test_a_window_forgets_its_oldest(tokenizer: BehaviourTokenizer) -> None:
+    made = list(label_in_order([pair(n, "ann", 1.0) for n in range(5)], tokenizer, max_behaviours=2))
+    assert made[-1].history == "user likes 100 percent of 2 ; watch Film 2 loved ; watch Film 3 loved"
+
+
+def test_an_example_is_made_from_a_record() -> None:
+    record = LabeledExample("e", "u", "i", "history", "target", 1.0, 0.5, 0.5, "v1", "outcome", 7, 8, z=0.75)
+    assert Example.from_record(record) == Example("history", "target", 1.0, 0.75, 7)
