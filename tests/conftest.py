@@ -1,39 +1,62 @@
-"""Fixtures that many tests share: the real weights and tokenizer, and a tiny random model."""
+"""Fixtures that many tests share: one Kafka, the real weights and tokenizer, and a tiny random model.
+
+What is slow to import (torch, transformers, Kafka's clients) is imported by the fixture that needs it, so that a pure
+test starts at once.
+"""
 
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from transformers import BertConfig, BertModel
 
-from model import checkpoint
-from model.loaded import LoadedModel
-from model.network import NetworkSettings, TwoHeadedNetwork
-from model.text import TextSettings
-from model.tokens import BehaviourTokenizer
-from sway import base_model
+if TYPE_CHECKING:
+    from model.loaded import LoadedModel
+    from model.network import TwoHeadedNetwork
+    from model.tokens import BehaviourTokenizer
+    from sway.embedded import EmbeddedKafka
+
+
+@pytest.fixture(scope="session")
+def kafka() -> "Iterator[EmbeddedKafka]":
+    """The broker that all tests share, with topics and groups of their own: to stop one, start another."""
+    from sway.embedded import EmbeddedKafka
+
+    with EmbeddedKafka() as embedded:
+        yield embedded
 
 
 @pytest.fixture(scope="session")
 def minilm_dir() -> Path:
     """The folder of all-MiniLM-L6-v2, as its package ships it."""
+    from sway import base_model
+
     return base_model.minilm_dir()
 
 
 @pytest.fixture(scope="session")
-def tokenizer(minilm_dir: Path) -> BehaviourTokenizer:
+def tokenizer(minilm_dir: Path) -> "BehaviourTokenizer":
     """The real tokenizer with default settings, shared: its cache only makes it faster."""
+    from model.text import TextSettings
+    from model.tokens import BehaviourTokenizer
+
     return BehaviourTokenizer.from_folder(minilm_dir, TextSettings())
 
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory, minilm_dir: Path) -> Path:
     """A Hugging Face checkpoint: two layers, 32 wide, random weights, the real tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from model import checkpoint
+    from model.network import NetworkSettings, TwoHeadedNetwork
+
     torch.manual_seed(0)
     config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
     folder = tmp_path_factory.mktemp("tiny-base")
@@ -43,8 +66,13 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory, minilm_dir: Path) -> Pat
 
 
 @pytest.fixture
-def tiny_network(tiny_base: Path) -> TwoHeadedNetwork:
+def tiny_network(tiny_base: Path) -> "TwoHeadedNetwork":
     """A network on the tiny base with random heads; each test has its own."""
+    import torch
+
+    from model import checkpoint
+    from model.network import NetworkSettings
+
     network = checkpoint.from_base(tiny_base, NetworkSettings())
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -54,6 +82,10 @@ def tiny_network(tiny_base: Path) -> TwoHeadedNetwork:
 
 
 @pytest.fixture
-def tiny_model(tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer) -> LoadedModel:
+def tiny_model(tiny_network: "TwoHeadedNetwork", tokenizer: "BehaviourTokenizer") -> "LoadedModel":
     """The tiny network, loaded on the CPU in fp32."""
+    import torch
+
+    from model.loaded import LoadedModel
+
     return LoadedModel("tiny", tiny_network, tokenizer, device=torch.device("cpu"), dtype="fp32")

@@ -1,9 +1,9 @@
-"""One embedded Kafka for the whole session; topics and groups of its own for each test."""
+"""Topics and groups of its own for each test, on the session's one Kafka (the fixture `kafka`, one folder up)."""
 
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,13 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.integration)
-
-
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[EmbeddedKafka]:
-    """The broker that all tests share: do not stop it, start another one for that."""
-    with EmbeddedKafka() as embedded:
-        yield embedded
 
 
 class Topics:
