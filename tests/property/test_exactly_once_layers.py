@@ -80,7 +80,9 @@ TestLayers.settings = settings(max_examples=60, stateful_step_count=40, deadline
 class FakeRecord:
     """Only what cutting looks at."""
 
-    topic, partition, timestamp, key, value = "t", 0, 0, None, None
+    topic, partition, timestamp = "t", 0, 0
+    key: bytes | None = None
+    value: bytes | None = None
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
