@@ -1,0 +1,187 @@
+"""All checks of `sway doctor`, in the order in which they are shown. The thin shell."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import torch
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
+
+from model.device import choose_device, choose_dtype, dtype_name
+from model.errors import ModelError
+from model.loaded import LoadedModel
+from schemas.errors import DecodeError, SchemaError
+from schemas.records import BehaviorEvent, Outcome
+from stream.errors import ConfigurationError, StreamError
+from stream.exactly_once import ExactlyOnceError
+from stream.processor import WINDOWS
+from stream.settings import Settings
+from stream.wire import codec_for
+from stream.worker import check, load_champion
+from sway.cluster import QUIET, Cluster, reason
+from sway.doctor import conflicts, cpu, dtypes, keys, ports, speed, state_folder, topics
+from sway.doctor.findings import Finding, fail, ok, warn
+from sway.doctor.run import Check, NotChecked, Once
+from sway.doctor.sample import newest_records
+from sway.errors import CommandError, SwayError
+
+EXPECTED = (SwayError, SchemaError, ModelError, StreamError, ExactlyOnceError, OSError)
+"""Errors whose message is a finding."""
+
+_CPUINFO = Path("/proc/cpuinfo")
+_SAMPLED_RECORDS = 400
+_NO_BROKER = "no broker, see above"
+_NO_MODEL = "no model, see above"
+
+
+class Doctor:
+    """The checks of one configuration; what several of them need is made once.
+
+    variables: the names in the environment. measure_s: how long each type of the model is measured.
+    """
+
+    def __init__(self, settings: Settings, variables: Collection[str], *, measure_s: float = 1.0) -> None:
+        self._settings = settings
+        self._variables = variables
+        self._measure_s = measure_s
+        self._cluster = Once(lambda: Cluster(settings.kafka), missing=_NO_BROKER)
+        self._model = Once(self._load_model, missing=_NO_MODEL)
+
+    def checks(self) -> list[Check]:
+        """Return all checks, those that others depend on first."""
+        names = self._settings.topics
+        return [
+            Check(conflicts.CHECK, self._look_at_settings),
+            Check("broker", self._look_at_broker),
+            Check(topics.CHECK, self._look_at_topics),
+            Check(f"records of {names.events}", lambda: self._look_at_records(names.events, BehaviorEvent)),
+            Check(f"records of {names.outcomes}", lambda: self._look_at_records(names.outcomes, Outcome)),
+            Check(state_folder.CHECK, self._look_at_state_folder),
+            Check(ports.CHECK, self._look_at_web_port),
+            Check("device", self._look_at_device),
+            Check("model", self._look_at_model),
+            Check(dtypes.CHECK, self._look_at_dtypes),
+        ]
+
+    def _look_at_settings(self) -> list[Finding]:
+        findings = conflicts.find_conflicts(self._settings, self._variables)
+        try:
+            check(self._settings)
+        except ConfigurationError as exc:
+            return [fail(conflicts.CHECK, str(exc)), *(f for f in findings if f.status != "ok")]
+        return findings
+
+    def _look_at_broker(self) -> list[Finding]:
+        view = self._cluster.first().view()
+        address = self._settings.kafka.bootstrap_servers
+        return [ok("broker", f"{address} answers; {view.brokers} in the cluster")]
+
+    def _look_at_topics(self) -> list[Finding]:
+        counts = self._cluster.get().view().partition_counts
+        needed = topics.needed_topics(self._settings.topics, self._settings.app_id, [WINDOWS])
+        findings = topics.check_topics(needed, counts)
+        there = [topic for topic in needed.changelogs if topic in counts]
+        return [*findings, *topics.check_cleanup_policies(self._cleanup_policies(there))]
+
+    def _cleanup_policies(self, names: Sequence[str]) -> dict[str, str]:
+        if not names:
+            return {}
+        kafka = self._settings.kafka
+        timeout_s = kafka.connect_timeout_s
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        admin = AdminClient({**kafka.client_config(), **QUIET})
+        try:
+            futures = admin.describe_configs(resources, request_timeout=timeout_s)
+            configs = {resource.name: future.result(timeout_s) for resource, future in futures.items()}
+        except KafkaException as exc:
+            raise CommandError(f"cannot read the settings of {', '.join(names)}: {reason(exc)}") from exc
+        return {name: config["cleanup.policy"].value for name, config in configs.items()}
+
+    def _look_at_records(self, topic: str, record_type: type[BehaviorEvent] | type[Outcome]) -> list[Finding]:
+        kafka = self._settings.kafka
+        partitions = self._cluster.get().view().partition_counts.get(topic)
+        if partitions is None:
+            raise NotChecked(f"there is no topic {topic}")
+        records = newest_records(
+            kafka.client_config(),
+            topic,
+            partitions,
+            wanted=_SAMPLED_RECORDS,
+            timeout_s=kafka.connect_timeout_s,
+        )
+        codec = codec_for(record_type, topic, self._settings.wire)
+        user_ids = [
+            found if isinstance(found, DecodeError) else found.user_id
+            for found in codec.decode_batch([record.value for record in records])
+        ]
+        placed = keys.check_partitioner(topic, records, partitions)
+        return [placed, *keys.check_keys(topic, records, user_ids)]
+
+    def _look_at_state_folder(self) -> list[Finding]:
+        return [state_folder.check_state_folder(self._settings.state_dir, self._settings.slot)]
+
+    def _look_at_web_port(self) -> list[Finding]:
+        web = self._settings.web
+        if not web.enabled:
+            return [ok(ports.CHECK, "the pages are off (SWAY_WEB__ENABLED)")]
+        return [ports.check_web_port(web.host, web.port)]
+
+    def _look_at_device(self) -> list[Finding]:
+        wanted = self._settings.model.device
+        try:
+            device = choose_device(wanted)
+        except ValueError as exc:
+            return [fail("device", str(exc), "set SWAY_MODEL__DEVICE=auto, or install a torch with CUDA")]
+        if device.type == "cuda":
+            gpu = torch.cuda.get_device_properties(device)
+            found = f"{gpu.name}, {gpu.total_memory / 1024**3:.0f} GiB"
+        else:
+            found = f"CPU, {torch.get_num_threads()} threads; torch sees no GPU"
+        return [ok("device", f"{found} (SWAY_MODEL__DEVICE={wanted})")]
+
+    def _load_model(self) -> LoadedModel:
+        """Load the model as a worker would, but in fp32, and on the CPU where the device is not there."""
+        wanted = self._settings.model
+        device = wanted.device if torch.cuda.is_available() else "cpu"
+        model = wanted.model_copy(update={"dtype": "fp32", "device": device})
+        return load_champion(self._settings.model_copy(update={"model": model}))
+
+    def _look_at_model(self) -> list[Finding]:
+        wanted = self._settings.model
+        try:
+            model = self._model.first()
+        except (ModelError, ConfigurationError) as exc:
+            told = " ".join([str(exc), *getattr(exc, "__notes__", ())])
+            return [fail("model", told, "set SWAY_MODEL__REGISTRY to where your champion is")]
+        which = "pinned by SWAY_MODEL__VERSION" if wanted.version else "the champion"
+        findings = [
+            ok(
+                "model",
+                f"{model.version}, {which} of {wanted.registry}: hashes verified, a known-good text scores; "
+                f"{model.text.max_tokens} tokens a text",
+            )
+        ]
+        if model.text.max_tokens > wanted.max_batch_tokens:
+            findings.append(
+                warn(
+                    "model",
+                    f"its longest text is above model.max_batch_tokens={wanted.max_batch_tokens} and runs alone",
+                    "raise SWAY_MODEL__MAX_BATCH_TOKENS",
+                )
+            )
+        return findings
+
+    def _look_at_dtypes(self) -> list[Finding]:
+        model = self._model.get()
+        wanted = self._settings.model
+        measured = list(
+            speed.measure(model, max_batch_tokens=wanted.max_batch_tokens, seconds=self._measure_s)
+        )
+        flags = cpu.flags_in(_CPUINFO.read_text()) if _CPUINFO.is_file() else frozenset[str]()
+        where = f"at {model.text.max_tokens} tokens on {model.device.type}; {cpu.describe(flags)}"
+        in_use = dtype_name(choose_dtype(wanted.dtype, model.device))
+        return [dtypes.judge(measured, configured=wanted.dtype, in_use=in_use, where=where)]

@@ -1,0 +1,129 @@
+"""What is said about topics, partitioners and keys. No broker."""
+
+import pytest
+
+from schemas.errors import DecodeError, UnknownSchemaError
+from stream.settings import TopicSettings
+from sway.doctor.findings import Status
+from sway.doctor.keys import (
+    SampledRecord,
+    check_keys,
+    check_partitioner,
+    crc32_partition,
+    murmur2_partition,
+)
+from sway.doctor.topics import NeededTopics, check_cleanup_policies, check_topics, needed_topics
+
+NEEDED = needed_topics(TopicSettings(), "shop", ["windows"])
+ALL = dict.fromkeys((*NEEDED.inputs, *NEEDED.outputs, *NEEDED.later), 4)
+KEYS = [f"u{number}".encode() for number in range(40)]
+
+
+def records(partition_of: object, partitions: int) -> list[SampledRecord]:
+    assert callable(partition_of)
+    return [SampledRecord(partition_of(key, partitions), key, None) for key in KEYS]
+
+
+def test_the_topics_are_those_of_the_worker() -> None:
+    assert (
+        NeededTopics(
+            inputs=("sway.events", "sway.outcomes"),
+            outputs=("sway.scores", "sway.dead-letters"),
+            changelogs=("shop-windows-changelog",),
+            later=(
+                "sway.scores.shadow",
+                "sway.examples",
+                "sway.training",
+                "sway.models",
+                "sway.recommendation-requests",
+                "sway.recommendations",
+            ),
+        )
+        == NEEDED
+    )
+
+
+def test_topics_that_fit_are_ok_with_and_without_a_changelog() -> None:
+    (first,) = check_topics(NEEDED, ALL)
+    assert first.status is Status.OK
+    assert "shop-windows-changelog is made by the first worker" in first.found
+    (later,) = check_topics(NEEDED, {**ALL, "shop-windows-changelog": 4})
+    assert later.status is Status.OK
+    assert "have 4 partitions, shop-windows-changelog too" in later.found
+
+
+def test_missing_topics_fail_if_a_worker_needs_them() -> None:
+    fail, warn = check_topics(NEEDED, {"sway.events": 4})
+    assert (fail.status, warn.status) == (Status.FAIL, Status.WARN)
+    assert fail.found == "missing: sway.outcomes, sway.scores, sway.dead-letters"
+    assert "sway topics create" in fail.advice
+    assert "sway.training" in warn.found
+
+
+def test_inputs_of_different_counts_fail() -> None:
+    (finding,) = check_topics(NEEDED, {**ALL, "sway.outcomes": 6})
+    assert finding.status is Status.FAIL
+    assert "sway.events has 4, sway.outcomes has 6" in finding.found
+
+
+def test_a_changelog_of_another_count_fails() -> None:
+    (finding,) = check_topics(NEEDED, {**ALL, "shop-windows-changelog": 2})
+    assert finding.status is Status.FAIL
+    assert "shop-windows-changelog has 2 partitions, the inputs have 4" in finding.found
+    assert "SWAY_APP_ID" in finding.advice
+
+
+def test_a_changelog_that_is_not_only_compacted_fails() -> None:
+    assert check_cleanup_policies({"a": "compact"}) == []
+    (finding,) = check_cleanup_policies({"a": "compact", "b": "delete"})
+    assert finding.found.startswith("b has cleanup.policy=delete")
+
+
+def test_partitions_are_those_of_java_and_of_librdkafka() -> None:
+    # Kafka's own UtilsTest: murmur2("21") = -973932308; zlib's CRC-32 of "123456789" is its check value
+    assert murmur2_partition(b"21", 7) == (-973932308 & 0x7FFFFFFF) % 7
+    assert crc32_partition(b"123456789", 1000) == 0xCBF43926 % 1000
+
+
+def test_a_right_partitioner_is_ok() -> None:
+    finding = check_partitioner("events", records(murmur2_partition, 4), 4)
+    assert finding.status is Status.OK
+    assert "all 40 sampled keys" in finding.found
+
+
+def test_librdkafkas_default_is_recognised_and_the_setting_named() -> None:
+    finding = check_partitioner("events", records(crc32_partition, 4), 4)
+    assert finding.status is Status.FAIL
+    assert "librdkafka's default, CRC32, explains all of them" in finding.found
+    assert "partitioner=murmur2_random" in finding.advice
+
+
+def test_another_partitioner_fails_without_a_guess() -> None:
+    finding = check_partitioner("events", records(lambda key, count: len(key) % count, 4), 4)
+    assert finding.status is Status.FAIL
+    assert "CRC32" not in finding.found
+
+
+def test_without_keys_or_with_one_partition_there_is_nothing_to_compare() -> None:
+    assert check_partitioner("events", [SampledRecord(0, None, b"x")], 4).status is Status.WARN
+    assert check_partitioner("events", records(crc32_partition, 1), 1).status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("keys", "user_ids", "status"),
+    [
+        ([b"a", b"b"], ["a", "b"], Status.OK),
+        ([b"a", b"b", b"x"], ["a", "b", "c"], Status.WARN),
+        ([b"a", None], ["a", "b"], Status.FAIL),
+        ([b"a", b"b"], ["a", UnknownSchemaError("?")], Status.WARN),
+    ],
+)
+def test_keys_are_compared_with_the_user_ids(
+    keys: list[bytes | None], user_ids: list[str | DecodeError], status: Status
+) -> None:
+    found = check_keys("events", [SampledRecord(0, key, b"v") for key in keys], user_ids)
+    assert found[0].status is status
+
+
+def test_an_empty_sample_says_nothing_of_keys() -> None:
+    assert check_keys("events", [], []) == []

@@ -1,0 +1,33 @@
+"""The settings as environment variables."""
+
+import pytest
+
+from stream.settings import Settings
+from sway.settings_tree import unknown_variables, variables
+
+
+def test_every_variable_is_read_by_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Settings()
+    tree = variables()
+    assert len({variable.name for variable in tree}) == len(tree) > 40
+    for variable in tree:
+        if variable.default not in {None, ""}:
+            monkeypatch.setenv(variable.name, str(variable.default))
+    assert Settings() == plain  # a nested name that is no setting would be refused
+    monkeypatch.setenv("SWAY_WEB__PORT", "1234")
+    assert Settings().web.port == 1234
+
+
+def test_what_is_allowed_is_told_in_words() -> None:
+    allowed = {variable.path: variable.allowed for variable in variables()}
+    assert allowed["web.port"] == "whole number, at least 0, at most 65535"
+    assert allowed["model.dtype"] == "auto, fp32, bf16, fp16"
+    assert allowed["kafka.sasl_password"] == "text, secret"  # noqa: S105
+    assert allowed["state_dir"] == "path"
+    assert allowed["slot"] == "text"
+
+
+def test_a_misspelt_variable_is_found_and_the_setting_that_was_meant() -> None:
+    names = ["SWAY_STATEDIR", "SWAY_KAFKA__BOOTSTRAP_SERVERS", "SWAY_KAFKA", "sway_app_id", "HOME"]
+    assert unknown_variables(names) == {"SWAY_STATEDIR": "SWAY_STATE_DIR"}
+    assert unknown_variables(["SWAY_XXXXXXXXXXXX"]) == {"SWAY_XXXXXXXXXXXX": None}
