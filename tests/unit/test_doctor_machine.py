@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from model.loaded import LoadedModel
-from stream.exactly_once.store import StateFolder
 from stream.settings import KafkaSettings, Settings, TimeSettings, TopicSettings, UnitSettings
-from sway.doctor import speed
 from sway.doctor.conflicts import find_conflicts
 from sway.doctor.cpu import describe, flags_in
 from sway.doctor.dtypes import Measured, judge, recommend
@@ -87,6 +83,8 @@ def test_a_folder_that_is_not_there_yet_is_ok_and_is_not_made(tmp_path: Path) ->
 
 
 def test_a_used_folder_tells_its_partitions_and_its_slot(tmp_path: Path) -> None:
+    from stream.exactly_once.store import StateFolder  # its package imports Faust
+
     folder = StateFolder(tmp_path)
     slot = folder.open(None)
     folder.partition(3).mkdir()
@@ -174,21 +172,3 @@ def test_a_slow_type_that_is_set_is_told_with_the_setting() -> None:
     assert wrong.status is Status.WARN
     assert wrong.advice == "set SWAY_MODEL__DTYPE=fp32 for 90 texts/s"
     assert "bf16 not measured: 75 times as long" in wrong.found
-
-
-def test_every_type_is_measured_at_the_models_own_length(tiny_model: LoadedModel) -> None:
-    batch = speed.full_batch(tiny_model, max_batch_tokens=200)
-    assert batch.input_ids.shape == (2, tiny_model.text.max_tokens)
-    measured = {m.dtype: m for m in speed.measure(tiny_model, max_batch_tokens=200, seconds=0.0)}
-    assert list(measured) == ["fp32", "bf16", "int8"]
-    assert (measured["fp32"].texts_per_s or 0) > 0
-    assert tiny_model.network.encoder.dtype is torch.float32
-
-
-def test_a_type_with_a_slow_product_is_not_waited_for(
-    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(speed, "product_s", lambda _device, dtype: 75.0 if dtype is torch.bfloat16 else 1.0)
-    measured = {m.dtype: m for m in speed.measure(tiny_model, max_batch_tokens=96, seconds=0.0)}
-    assert measured["bf16"].texts_per_s is None
-    assert "75 times as long as in fp32" in measured["bf16"].why_not

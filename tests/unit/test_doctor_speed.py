@@ -1,0 +1,25 @@
+"""Measuring a model's types, on a tiny model."""
+
+import pytest
+import torch
+
+from model.loaded import LoadedModel
+from sway.doctor import speed
+
+
+def test_every_type_is_measured_at_the_models_own_length(tiny_model: LoadedModel) -> None:
+    batch = speed.full_batch(tiny_model, max_batch_tokens=200)
+    assert batch.input_ids.shape == (2, tiny_model.text.max_tokens)
+    measured = {m.dtype: m for m in speed.measure(tiny_model, max_batch_tokens=200, seconds=0.0)}
+    assert list(measured) == ["fp32", "bf16", "int8"]
+    assert (measured["fp32"].texts_per_s or 0) > 0
+    assert tiny_model.network.encoder.dtype is torch.float32
+
+
+def test_a_type_with_a_slow_product_is_not_waited_for(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "product_s", lambda _device, dtype: 75.0 if dtype is torch.bfloat16 else 1.0)
+    measured = {m.dtype: m for m in speed.measure(tiny_model, max_batch_tokens=96, seconds=0.0)}
+    assert measured["bf16"].texts_per_s is None
+    assert "75 times as long as in fp32" in measured["bf16"].why_not
