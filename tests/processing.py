@@ -1,0 +1,255 @@
+"""Sway's processor without Kafka and without a model: real codecs, tokenizer, units and layers.
+
+Windows lie encoded in a dictionary, as they would in RocksDB; a score is a checksum of the text that was scored,
+so that equal scores mean equal texts.
+"""
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from model.errors import ModelOutputError
+from model.tokens import BehaviourTokenizer, EncodedText
+from model.waiting import ScoredTexts
+from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome
+from schemas.resolvers import Resolver
+from schemas.validate import Limits
+from schemas.wire import Codec
+from stream.behaviours import BehaviourLimits, WindowCodec
+from stream.exactly_once import RecordBatch, Unit
+from stream.exactly_once.layers import Layers
+from stream.exactly_once.records import Epoch, TopicPartition
+from stream.processor import WINDOWS, BatchContext, Codecs, ScoringProcessor, Topics
+from stream.settings import WireSettings
+from stream.windows import EMPTY, Window, WindowLimits
+from stream.wire import codec_for
+
+NOW_MS = 1_750_000_000_000
+EPOCH = Epoch(1, "member")
+TOPICS = Topics("t.events", "t.outcomes", "t.scores", "t.dead-letters")
+
+
+@dataclass(slots=True)
+class Record:
+    """A consumed record."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+def event(
+    event_id: str = "e1", user_id: str = "ann", occurred_at: int = NOW_MS, **more: Any
+) -> BehaviorEvent:
+    """An event that is in order, but for what the test says."""
+    return BehaviorEvent(
+        event_id, user_id, **{"action": "watch", "occurred_at": occurred_at, "item_text": "alien", **more}
+    )
+
+
+def outcome(event_id: str = "e1", user_id: str = "ann", y: float = 1.0, z: float | None = None) -> Outcome:
+    """What came of an event."""
+    return Outcome(event_id, user_id, y, NOW_MS, z)
+
+
+class MemoryTable:
+    """Where the processor looks windows up; what is committed is bytes, decoded at every look."""
+
+    def __init__(self, codec: WindowCodec) -> None:
+        self.codec = codec
+        self.stored: dict[tuple[int, Any], bytes] = {}
+        self.layers: Layers[tuple[int, Any], Window] = Layers(self._committed, cached=0)
+
+    def get_in(self, partition: int, key: bytes) -> Window | None:
+        return self.layers.get((partition, key))
+
+    def commit_oldest(self, unit: Unit) -> None:
+        for where, window in unit.layers[WINDOWS].items():
+            self.stored[where] = self.codec.dumps(window)
+        self.layers.commit_oldest()
+
+    def _committed(self, where: tuple[int, Any]) -> Window | None:
+        raw = self.stored.get(where)
+        return None if raw is None else self.codec.loads(raw)
+
+
+def score_of(text: EncodedText) -> tuple[np.float32, np.float32]:
+    """y_hat and z_hat of a text: two checksums of its ids, in [0, 1)."""
+    return np.float32(zlib.crc32(text.ids) / 2**32), np.float32(zlib.adler32(text.ids) / 2**32)
+
+
+@dataclass(slots=True)
+class Published:
+    """What committed units have emitted, in order, and the text behind each score."""
+
+    scores: list[InfluenceScore] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    texts: dict[int, EncodedText] = field(default_factory=dict)
+    """by the offset of the event"""
+    contexts: list[BatchContext] = field(default_factory=list)
+
+    def score(self, event_id: str) -> InfluenceScore:
+        """The one score of an event."""
+        (found,) = [score for score in self.scores if score.event_id == event_id]
+        return found
+
+
+class Processing:
+    """Delivers batches to a processor, in units, and commits them in order."""
+
+    def __init__(
+        self,
+        tokenizer: BehaviourTokenizer,
+        *,
+        windows: WindowLimits | None = None,
+        behaviours: BehaviourLimits | None = None,
+        wire: WireSettings | None = None,
+        resolver: Resolver | None = None,
+        fails: Callable[[BehaviorEvent], bool] = lambda _event: False,
+    ) -> None:
+        """fails: for which events the scorer gives no score."""
+        wire = wire or WireSettings()
+        self.codecs = Codecs(
+            events=codec_for(BehaviorEvent, TOPICS.events, wire, resolver),
+            outcomes=codec_for(Outcome, TOPICS.outcomes, wire, resolver),
+            scores=codec_for(InfluenceScore, TOPICS.scores, WireSettings()),
+            dead_letters=codec_for(DeadLetter, TOPICS.dead_letters, WireSettings()),
+            late_dead_letters=codec_for(DeadLetter, TOPICS.dead_letters, WireSettings()),
+        )
+        self.processor = ScoringProcessor(
+            topics=TOPICS,
+            codecs=self.codecs,
+            tokenizer=tokenizer,
+            lam=0.5,
+            windows=windows or WindowLimits(),
+            behaviours=behaviours or BehaviourLimits(),
+            limits=Limits(),
+            now_ms=lambda: NOW_MS + 7,
+        )
+        self.table = MemoryTable(WindowCodec(tokenizer))
+        self.processor.table = self.table  # type: ignore[assignment]
+        self.published = Published()
+        self.reached: dict[TopicPartition, int] = {
+            TopicPartition(topic, partition): 0
+            for topic in (TOPICS.events, TOPICS.outcomes)
+            for partition in range(4)
+        }
+        self._fails = fails
+        self._units: deque[Unit] = deque()
+        self._begins: deque[dict[TopicPartition, int]] = deque()
+        self._numbers = 0
+        self._made: dict[TopicPartition, int] = {}
+
+    # --- records ----------------------------------------------------------------------------------------
+
+    def record(
+        self,
+        what: BehaviorEvent | Outcome | bytes | None,
+        *,
+        topic: str = "",
+        key: bytes | None = b"ann",
+        timestamp: int = NOW_MS,
+        partition: int = 0,
+    ) -> Record:
+        """The next record of a topic; an event or outcome has its user as key, raw bytes the key given."""
+        value: bytes | None
+        if isinstance(what, BehaviorEvent):
+            topic, value, key = (
+                topic or TOPICS.events,
+                Codec(BehaviorEvent).encode(what),
+                what.user_id.encode(),
+            )
+        elif isinstance(what, Outcome):
+            topic, value, key = topic or TOPICS.outcomes, Codec(Outcome).encode(what), what.user_id.encode()
+        else:
+            topic, value = topic or TOPICS.events, what
+        where = TopicPartition(topic, partition)
+        offset = self._made.get(where, 0)
+        self._made[where] = offset + 1
+        return Record(topic, partition, offset, timestamp, key, value)
+
+    # --- delivery ---------------------------------------------------------------------------------------
+
+    def deliver(self, *what: BehaviorEvent | Outcome | Record) -> Published:
+        """Read these as one batch in a unit of its own, commit it, and return all that is published so far."""
+        records = [one if isinstance(one, Record) else self.record(one) for one in what]
+        self.open()
+        self.read(records)
+        self.commit()
+        return self.published
+
+    def open(self) -> None:
+        """Close the open unit and start another."""
+        self._numbers += 1
+        layers = {WINDOWS: self.table.layers.open()}
+        self._begins.append(dict(self.reached))
+        self._units.append(Unit(self._numbers, EPOCH, layers, self.reached))
+
+    def read(self, records: Sequence[Record]) -> None:
+        """Read a batch into the open unit."""
+        batch = batch_of(records)
+        where = TopicPartition(batch.topic, batch.partition)
+        work = self.processor.read(batch, self._units[-1])
+        self._units[-1].read_to(batch, work, None, 0)
+        self.reached[where] = batch.next
+
+    def commit(self) -> None:
+        """Score and commit the oldest unit."""
+        unit = self._units.popleft()
+        self._begins.popleft()
+        for work in unit.works:
+            context: BatchContext = work.context
+            self.processor.finish(work, self._score(context), unit)
+            self.published.contexts.append(context)
+            for pending in context.pending:
+                self.published.texts[pending.record.offset] = pending.text
+        for output in unit.outputs:
+            value = output.value or b""
+            if output.topic == TOPICS.scores:
+                self.published.scores.append(Codec(InfluenceScore).decode(value))
+            else:
+                self.published.dead_letters.append(Codec(DeadLetter).decode(value))
+        self.table.commit_oldest(unit)
+
+    def drop(self) -> dict[TopicPartition, int]:
+        """Forget every open unit, as when the group moves on; return where to read on from."""
+        if self._units:
+            self.reached.update(self._begins[0])
+        self._units.clear()
+        self._begins.clear()
+        self.table.layers.drop()
+        return self.reached
+
+    @property
+    def open_units(self) -> int:
+        return len(self._units)
+
+    def window(self, user_id: str = "ann", partition: int = 0) -> Window:
+        """A user's window as the newest unit sees it."""
+        return self.table.get_in(partition, user_id.encode()) or EMPTY
+
+    def _score(self, context: BatchContext) -> ScoredTexts | None:
+        if not context.pending:
+            return None
+        scores = np.array([score_of(pending.text) for pending in context.pending], np.float32)
+        failed: dict[int, Exception] = {
+            index: ModelOutputError("no score")
+            for index, pending in enumerate(context.pending)
+            if self._fails(pending.event)
+        }
+        scores[list(failed)] = np.nan
+        return ScoredTexts(scores[:, 0], scores[:, 1], failed, "v1", "fp32")
+
+
+def batch_of(records: Iterable[Record]) -> RecordBatch:
+    """Records of one partition as one message."""
+    found = list(records)
+    first, last = found[0], found[-1]
+    return RecordBatch(first.topic, first.partition, found, first.offset, last.offset + 1, EPOCH)
