@@ -60,6 +60,9 @@ def server_properties(node: Node, cluster: tuple[Node, ...]) -> str:
         # A broker that was killed cannot come back before its old session is over (9 s by default).
         "broker.session.timeout.ms": 3000,
         "broker.heartbeat.interval.ms": 500,
+        # A text of 1 MiB with its envelope; Kafka's own limit is 1 MiB for the whole record.
+        "message.max.bytes": 8 * 1024 * 1024,
+        "replica.fetch.max.bytes": 8 * 1024 * 1024,
         # How soon the transaction of a killed worker is noticed after its timeout.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
     }

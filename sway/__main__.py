@@ -1,0 +1,5 @@
+"""`python -m sway` is `sway`."""
+
+from sway.cli import main
+
+main()

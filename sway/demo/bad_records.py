@@ -1,0 +1,35 @@
+"""The five bad records of the demo, and what a worker must make of them."""
+
+from dataclasses import dataclass
+
+from schemas.records import BehaviorEvent
+from schemas.wire import SINGLE_OBJECT_MAGIC, Codec
+
+_YEAR_9999_MS = 253_370_764_800_000
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """name: for the summary. scored: whether it is scored all the same (cut and flagged), not a dead letter."""
+
+    name: str
+    key: bytes
+    value: bytes
+    scored: bool = False
+
+
+def bad_records(codec: Codec[BehaviorEvent], now_ms: int) -> list[BadRecord]:
+    """Make the five: undecodable bytes, an unknown schema, no user, a 1 MiB text, the year 9999."""
+    good = codec.encode(BehaviorEvent("bad-1", "bad-user", "watch", now_ms, item_text="cut short"))
+    huge = BehaviorEvent("bad-4", "bad-user", "watch", now_ms, "i", "long " * (1024 * 1024 // 5))
+    return [
+        BadRecord("undecodable bytes", b"bad-user", good[:-4] + b"\xff\xfe\xfd"),
+        BadRecord("unknown schema fingerprint", b"bad-user", SINGLE_OBJECT_MAGIC + b"\x07" * 8 + good[10:]),
+        BadRecord("missing user", b"", codec.encode(BehaviorEvent("bad-3", "", "watch", now_ms))),
+        BadRecord("1 MiB text", b"bad-user", codec.encode(huge), scored=True),
+        BadRecord(
+            "the year 9999",
+            b"bad-user",
+            codec.encode(BehaviorEvent("bad-5", "bad-user", "watch", _YEAR_9999_MS)),
+        ),
+    ]

@@ -1,0 +1,168 @@
+"""Feeds a worker as services would: events out, scores back as a read_committed reader sees them, outcomes out."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome
+from schemas.wire import Codec
+from stream.settings import PARTITIONER, Settings
+from sway.demo.bad_records import BadRecord
+from sway.demo.ledger import Ledger
+from sway.errors import SwayError
+
+_MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_POLL_S = 0.01
+_POLL_RECORDS = 500
+
+
+class DemoFailedError(SwayError):
+    """The worker ended, or nothing moved for too long."""
+
+
+class Feeder:
+    """Keeps a bounded number of events in flight; the ledger knows what became of each."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, partitions: int) -> None:
+        self._topics = settings.topics
+        self._ledger = ledger
+        self._events = Codec(BehaviorEvent)
+        self._outcomes = Codec(Outcome)
+        self._scores = Codec(InfluenceScore)
+        self._dead_letters = Codec(DeadLetter)
+        self._sent = 0
+        self._producer = Producer(
+            {
+                **settings.kafka.client_config(),
+                "partitioner": PARTITIONER,
+                "enable.idempotence": True,
+                "linger.ms": 1,
+                "message.max.bytes": _MAX_MESSAGE_BYTES,
+            }
+        )
+        self._consumer = Consumer(
+            {
+                **settings.kafka.client_config(),
+                "group.id": "sway-demo-reader",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 20,
+            }
+        )
+        self._consumer.assign(
+            [
+                TopicPartition(topic, partition, 0)
+                for topic in (self._topics.scores, self._topics.dead_letters)
+                for partition in range(partitions)
+            ]
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """Records produced whose score or dead letter is not visible yet."""
+        return self._sent - self._ledger.finished
+
+    def run(
+        self,
+        pairs: Sequence[tuple[BehaviorEvent, Outcome]],
+        bad: Sequence[BadRecord],
+        *,
+        max_in_flight: int,
+        idle_timeout_s: float,
+        on_tick: Callable[[], None],
+    ) -> None:
+        """Feed all events, the bad records spread among them, until each has ended.
+
+        on_tick: called about a hundred times a second; may raise to end the run.
+        Raises DemoFailedError when nothing becomes visible for idle_timeout_s.
+        """
+        stream = mixed(pairs, bad)
+        more = True
+        moved_s = time.monotonic()
+        while more or self.in_flight:
+            while more and self.in_flight < max_in_flight:
+                more = self._send_next(stream)
+            self._producer.poll(0)
+            if self._receive():
+                moved_s = time.monotonic()
+            elif time.monotonic() - moved_s > idle_timeout_s:
+                raise DemoFailedError(
+                    f"nothing became visible for {idle_timeout_s:g} s; see the worker's log"
+                )
+            on_tick()
+
+    def linger(self, seconds: float) -> None:
+        """Go on reading for a while after the last score: a doubled one would show now."""
+        self._producer.flush(seconds)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._receive()
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._producer.flush(5)
+        self._consumer.close()
+
+    def _send_next(self, stream: "Iterator[tuple[BehaviorEvent, Outcome] | BadRecord]") -> bool:
+        one = next(stream, None)
+        if one is None:
+            return False
+        if isinstance(one, BadRecord):
+            self._produce(self._topics.events, one.value, one.key, self._delivered)
+        else:
+            event, outcome = one
+            self._ledger.sending(event, outcome, time.monotonic())
+            self._produce(
+                self._topics.events, self._events.encode(event), event.user_id.encode(), self._delivered
+            )
+        self._sent += 1
+        return True
+
+    def _receive(self) -> bool:
+        moved = False
+        for message in self._consumer.consume(_POLL_RECORDS, _POLL_S):
+            error = message.error()
+            if error is not None:
+                raise KafkaException(error)
+            moved = True
+            self._take(message)
+        return moved
+
+    def _take(self, message: Message) -> None:
+        if message.topic() == self._topics.dead_letters:
+            letter = self._dead_letters.decode(message.value())
+            self._ledger.rejected((letter.topic, letter.partition, letter.offset), letter.reason)
+            return
+        score = self._scores.decode(message.value())
+        outcome = self._ledger.scored(score, time.monotonic())
+        if outcome is not None:
+            self._produce(
+                self._topics.outcomes, self._outcomes.encode(outcome), outcome.user_id.encode(), None
+            )
+
+    def _produce(self, topic: str, value: bytes, key: bytes, on_delivery: Any) -> None:
+        self._producer.produce(topic, value, key, on_delivery=on_delivery or _check)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        _check(error, message)
+        self._ledger.delivered((message.topic() or "", message.partition() or 0, message.offset() or 0))
+
+
+def mixed(
+    pairs: Sequence[tuple[BehaviorEvent, Outcome]], bad: Sequence[BadRecord]
+) -> "Iterator[tuple[BehaviorEvent, Outcome] | BadRecord]":
+    """Yield the events in order, with the bad records spread evenly among them."""
+    every = max(1, len(pairs) // (len(bad) + 1))
+    left = list(bad)
+    for number, pair in enumerate(pairs, start=1):
+        yield pair
+        if left and number % every == 0:
+            yield left.pop(0)
+    yield from left
+
+
+def _check(error: KafkaError | None, _message: Message) -> None:
+    if error is not None:
+        raise KafkaException(error)

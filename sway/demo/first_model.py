@@ -1,0 +1,43 @@
+"""The demo's model: fitted once on the oldest ratings, found again in the user's cache after that."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import platformdirs
+
+from model.network import NetworkSettings
+from model.registry import ModelRegistry
+from model.text import TextSettings
+from model.tokens import BehaviourTokenizer
+from schemas.records import BehaviorEvent, Outcome
+from sway.base_model import minilm_dir
+from trainer.dataset import label_in_order
+from trainer.first_model import FirstModelConfig, Progress, fit_first_model
+
+MAX_TOKENS = 96
+
+
+def default_registry() -> Path:
+    """Return the registry that the demo keeps between runs."""
+    return platformdirs.user_cache_path("sway", appauthor=False) / "demo-registry"
+
+
+def fit_or_find(
+    pairs: Sequence[tuple[BehaviorEvent, Outcome]],
+    registry_dir: Path,
+    progress: Callable[[Progress], None],
+) -> str:
+    """Fit a model on these ratings, make it the champion, and return its version.
+
+    A repeated call with the same data and recipe finds the version in the registry.
+    """
+    base = minilm_dir()
+    text = TextSettings(max_tokens=MAX_TOKENS)
+    tokenizer = BehaviourTokenizer.from_folder(base, text)
+    examples = list(label_in_order(pairs, tokenizer))
+    registry = ModelRegistry(registry_dir)
+    config = FirstModelConfig(network=NetworkSettings(text=text))
+    version = fit_first_model(examples, base, registry, config=config, progress=progress)
+    if registry.champion() != version:
+        registry.promote(version, reason="sway demo")
+    return version

@@ -1,0 +1,120 @@
+"""The demo's book-keeping: what was produced, what became of it, how good and how fast it was. Pure."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from schemas.records import BehaviorEvent, InfluenceScore, Outcome
+from sway.demo.baselines import MeanSoFar
+from trainer.metrics import auc
+
+Coordinates = tuple[str, int, int]
+
+_ITEM_WEIGHT = 5.0
+_USER_WEIGHT = 5.0
+
+
+@dataclass(slots=True)
+class Judged:
+    """One rated event: what was predicted before its outcome was known, and the outcome."""
+
+    event: BehaviorEvent
+    y: float
+    score: InfluenceScore
+    item_mean: float
+    user_mean: float
+
+
+@dataclass(slots=True)
+class _Sent:
+    event: BehaviorEvent
+    outcome: Outcome
+    sent_s: float
+    item_mean: float
+    user_mean: float
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Counts every record of sway.events by its coordinates, so that nothing lost or doubled can hide."""
+
+    items: MeanSoFar = field(default_factory=lambda: MeanSoFar(_ITEM_WEIGHT))
+    users: MeanSoFar = field(default_factory=lambda: MeanSoFar(_USER_WEIGHT))
+    produced: set[Coordinates] = field(default_factory=set)
+    ended: Counter[Coordinates] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    scores: int = 0
+    dead_letters: int = 0
+    judged: list[Judged] = field(default_factory=list)
+    latencies_s: list[float] = field(default_factory=list)
+    first_score_s: float | None = None
+    last_score_s: float = 0.0
+    _sent: dict[str, _Sent] = field(default_factory=dict)
+
+    def learn(self, event: BehaviorEvent, outcome: Outcome) -> None:
+        """Let the baselines take in an outcome that is known."""
+        self.items.learn(event.item_id, outcome.y)
+        self.users.learn(event.user_id, outcome.y)
+
+    def sending(self, event: BehaviorEvent, outcome: Outcome, now_s: float) -> None:
+        """Note an event that goes out now, with what the baselines say of it now."""
+        self._sent[event.event_id] = _Sent(
+            event, outcome, now_s, self.items.predict(event.item_id), self.users.predict(event.user_id)
+        )
+
+    def delivered(self, coordinates: Coordinates) -> None:
+        """Note where a record came to lie."""
+        self.produced.add(coordinates)
+
+    def scored(self, score: InfluenceScore, now_s: float) -> Outcome | None:
+        """Note a visible score; return the outcome that may be told now, if it is one of ours."""
+        self._end(score.source.topic, score.source.partition, score.source.offset)
+        self.scores += 1
+        self.first_score_s = self.first_score_s or now_s
+        self.last_score_s = now_s
+        sent = self._sent.pop(score.event_id, None)
+        if sent is None:
+            return None
+        self.latencies_s.append(now_s - sent.sent_s)
+        self.judged.append(Judged(sent.event, sent.outcome.y, score, sent.item_mean, sent.user_mean))
+        self.learn(sent.event, sent.outcome)
+        return sent.outcome
+
+    def rejected(self, coordinates: Coordinates, reason: str) -> None:
+        """Note a visible dead letter."""
+        self._end(*coordinates)
+        self.dead_letters += 1
+        self.reasons[reason] += 1
+
+    def _end(self, topic: str, partition: int, offset: int) -> None:
+        self.ended[(topic, partition, offset)] += 1
+
+    @property
+    def finished(self) -> int:
+        """How many records have become a score or a dead letter."""
+        return len(self.ended)
+
+    @property
+    def lost(self) -> int:
+        """Records without either."""
+        return len(self.produced - set(self.ended))
+
+    @property
+    def duplicates(self) -> int:
+        """Scores and dead letters beyond one a record."""
+        return sum(self.ended.values()) - len(self.ended)
+
+    def aucs(self, newest: int | None = None) -> dict[str, float]:
+        """Return the AUC of the published influence and of both baselines, over all or the newest so many."""
+        judged = self.judged if newest is None else self.judged[-newest:]
+        liked = np.array([one.y >= 0.5 for one in judged], dtype=np.bool_)
+        return {
+            "auc_live": auc(np.array([one.score.influence for one in judged]), liked),
+            "auc_item_mean": auc(np.array([one.item_mean for one in judged]), liked),
+            "auc_user_mean": auc(np.array([one.user_mean for one in judged]), liked),
+        }
+
+    def latency_ms(self, quantile: float) -> float:
+        """Return a quantile of the time from producing an event to seeing its score, in milliseconds."""
+        return float(np.quantile(self.latencies_s, quantile) * 1000) if self.latencies_s else float("nan")

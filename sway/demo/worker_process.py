@@ -1,0 +1,76 @@
+"""The worker of the demo: a process of its own, `sway worker`, watched by its health pages."""
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from sway.demo.feeder import DemoFailedError
+
+_STOP_TIMEOUT_S = 30.0
+_PAGE_TIMEOUT_S = 1.0
+_LOG_LINES = 20
+
+
+class WorkerProcess:
+    """`with WorkerProcess(settings, port, log)`: started, and stopped in peace at the end."""
+
+    def __init__(self, settings: Mapping[str, str], port: int, log: Path) -> None:
+        """settings: environment variables; port: of its health pages; log: where its words go."""
+        self._settings = settings
+        self._url = f"http://127.0.0.1:{port}"
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sway", "worker"],
+                env={**_without_our_settings(), **self._settings},
+                stdout=log,
+                stderr=log,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def check(self) -> None:
+        """Raise DemoFailedError, with the end of its log, if the worker has ended."""
+        status = None if self._process is None else self._process.poll()
+        if status is not None:
+            lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+            raise DemoFailedError(
+                f"the worker ended with status {status}; the end of its log:\n" + "\n".join(lines)
+            )
+
+    def metrics(self) -> dict[str, float]:
+        """Return the worker's own figures by name, summed over labels; empty while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"{self._url}/metrics", timeout=_PAGE_TIMEOUT_S) as page:  # noqa: S310
+                text = page.read().decode()
+        except (OSError, urllib.error.URLError):
+            return {}
+        figures: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                figures[sample.name] = figures.get(sample.name, 0.0) + sample.value
+        return figures
+
+
+def _without_our_settings() -> dict[str, str]:
+    """The demo's worker is the demo's own: what is set for another cluster must not reach it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SWAY_")}
