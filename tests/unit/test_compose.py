@@ -1,0 +1,94 @@
+"""docker-compose.yml and the Dockerfile, as far as they can be checked without a Docker engine."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import typer.main
+import yaml  # type: ignore[import-untyped]
+
+from schemas.records import BehaviorEvent
+from stream.settings import Settings
+from sway.cli import app
+from sway.embedded.runtime import KAFKA_VERSION
+from sway.loading.files import open_rows
+from sway.loading.rows import RowReader
+from sway.settings_tree import unknown_variables
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ["topics", "worker", "feeder"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+
+
+def image_environment() -> dict[str, str]:
+    """What the image itself sets of ours."""
+    return dict(re.findall(r"\b(SWAY_[A-Z_]+)=(\S+)", DOCKERFILE))
+
+
+def test_the_services_are_a_broker_its_topics_a_worker_and_a_feeder() -> None:
+    assert list(SERVICES) == ["kafka", *OURS]
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+    assert SERVICES["kafka"]["environment"]["KAFKA_PROCESS_ROLES"] == "broker,controller"
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_variable_is_a_setting_and_its_value_is_allowed(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {**image_environment(), **SERVICES[service]["environment"]}
+    assert unknown_variables(environment) == {}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    settings = Settings()
+    assert settings.web.host == "0.0.0.0"  # noqa: S104 - inside a container
+    listeners = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert f"INSIDE://{settings.kafka.bootstrap_servers}" in listeners.split(",")
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_command_is_one_of_the_command_line(service: str) -> None:
+    command: Any = typer.main.get_command(app)
+    arguments = list(SERVICES[service]["command"])
+    while hasattr(command, "get_command"):
+        name = arguments.pop(0)
+        command = command.get_command(typer.Context(command), name)
+        assert command is not None, name
+    command.make_context(service, arguments)  # refuses options that there are not
+
+
+def test_nothing_starts_before_what_it_needs() -> None:
+    assert SERVICES["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
+    for service in ("worker", "feeder"):
+        needed = SERVICES[service]["depends_on"]
+        assert needed == {"topics": {"condition": "service_completed_successfully"}}
+
+
+def test_what_is_mounted_is_where_it_is_looked_for() -> None:
+    assert any(":/registry:ro" in volume for volume in SERVICES["worker"]["volumes"])
+    assert image_environment()["SWAY_MODEL__REGISTRY"] == "/registry"
+    local, inside = SERVICES["feeder"]["volumes"][0].split(":")[:2]
+    file = next(argument for argument in SERVICES["feeder"]["command"] if argument.startswith(inside))
+    assert (ROOT / local / Path(file).relative_to(inside)).is_file()
+
+
+def test_the_feeders_file_holds_events() -> None:
+    rows = open_rows(ROOT / "examples" / "events.csv")
+    reader = RowReader(BehaviorEvent)
+    reader.check_columns(rows.columns)
+    events = [reader.read(row.values) for row in rows.rows()]
+    assert len({event.event_id for event in events}) == len(events) > 10
+
+
+def test_the_image_is_what_it_says() -> None:
+    stages = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert set(stages) == {"python:3.11-slim"}
+    assert "--require-hashes requirements.lock" in DOCKERFILE
+    final = DOCKERFILE.rpartition("FROM ")[2]
+    assert "\nUSER sway\n" in final
+    assert re.search(r"HEALTHCHECK .*/livez", final)
+    copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE))
+    assert copied == {"schemas", "model", "stream", "trainer", "sway"}
