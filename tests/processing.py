@@ -18,7 +18,6 @@ from model.waiting import ScoredTexts
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome
 from schemas.resolvers import Resolver
 from schemas.validate import Limits
-from schemas.wire import Codec
 from stream.behaviours import BehaviourLimits, WindowCodec
 from stream.exactly_once import RecordBatch, Unit
 from stream.exactly_once.layers import Layers
@@ -43,6 +42,21 @@ class Record:
     timestamp: int
     key: bytes | None
     value: bytes | None
+
+
+def codecs(resolver: Resolver | None = None) -> Codecs:
+    """Codecs as the settings make them by default."""
+    wire = WireSettings()
+    return Codecs(
+        events=codec_for(BehaviorEvent, TOPICS.events, wire, resolver),
+        outcomes=codec_for(Outcome, TOPICS.outcomes, wire, resolver),
+        scores=codec_for(InfluenceScore, TOPICS.scores, wire),
+        dead_letters=codec_for(DeadLetter, TOPICS.dead_letters, wire),
+        late_dead_letters=codec_for(DeadLetter, TOPICS.dead_letters, wire),
+    )
+
+
+_CODECS = codecs()  # making them costs milliseconds, and a property test makes hundreds of processors
 
 
 def event(
@@ -110,22 +124,13 @@ class Processing:
         *,
         windows: WindowLimits | None = None,
         behaviours: BehaviourLimits | None = None,
-        wire: WireSettings | None = None,
         resolver: Resolver | None = None,
         fails: Callable[[BehaviorEvent], bool] = lambda _event: False,
     ) -> None:
         """fails: for which events the scorer gives no score."""
-        wire = wire or WireSettings()
-        self.codecs = Codecs(
-            events=codec_for(BehaviorEvent, TOPICS.events, wire, resolver),
-            outcomes=codec_for(Outcome, TOPICS.outcomes, wire, resolver),
-            scores=codec_for(InfluenceScore, TOPICS.scores, WireSettings()),
-            dead_letters=codec_for(DeadLetter, TOPICS.dead_letters, WireSettings()),
-            late_dead_letters=codec_for(DeadLetter, TOPICS.dead_letters, WireSettings()),
-        )
         self.processor = ScoringProcessor(
             topics=TOPICS,
-            codecs=self.codecs,
+            codecs=_CODECS if resolver is None else codecs(resolver),
             tokenizer=tokenizer,
             lam=0.5,
             windows=windows or WindowLimits(),
@@ -163,11 +168,11 @@ class Processing:
         if isinstance(what, BehaviorEvent):
             topic, value, key = (
                 topic or TOPICS.events,
-                Codec(BehaviorEvent).encode(what),
+                _CODECS.events.encode(what),
                 what.user_id.encode(),
             )
         elif isinstance(what, Outcome):
-            topic, value, key = topic or TOPICS.outcomes, Codec(Outcome).encode(what), what.user_id.encode()
+            topic, value, key = topic or TOPICS.outcomes, _CODECS.outcomes.encode(what), what.user_id.encode()
         else:
             topic, value = topic or TOPICS.events, what
         where = TopicPartition(topic, partition)
@@ -213,19 +218,22 @@ class Processing:
         for output in unit.outputs:
             value = output.value or b""
             if output.topic == TOPICS.scores:
-                self.published.scores.append(Codec(InfluenceScore).decode(value))
+                self.published.scores.append(_CODECS.scores.decode(value))
             else:
-                self.published.dead_letters.append(Codec(DeadLetter).decode(value))
+                self.published.dead_letters.append(_CODECS.dead_letters.decode(value))
         self.table.commit_oldest(unit)
 
-    def drop(self) -> dict[TopicPartition, int]:
-        """Forget every open unit, as when the group moves on; return where to read on from."""
+    def drop(self) -> None:
+        """Forget every open unit, as when the group moves on; `reached` goes back to what is committed."""
         if self._units:
             self.reached.update(self._begins[0])
         self._units.clear()
         self._begins.clear()
         self.table.layers.drop()
-        return self.reached
+
+    def reached_by(self, record: Record) -> int:
+        """The next offset of a record's partition."""
+        return self.reached[TopicPartition(record.topic, record.partition)]
 
     @property
     def open_units(self) -> int:

@@ -15,7 +15,6 @@ from schemas.records import BehaviorEvent, Source
 from schemas.resolvers import LocalResolver
 from schemas.wire import Codec
 from stream import processor as processor_module
-from stream.settings import WireSettings
 from stream.windows import WindowLimits
 from tests.processing import NOW_MS, TOPICS, Processing, batch_of, event, outcome, score_of
 
@@ -286,7 +285,7 @@ def test_while_the_schema_registry_is_away_intake_pauses_and_nothing_is_lost(
 ) -> None:
     monkeypatch.setattr(processor_module, "_REGISTRY_PAUSE_S", 0.0)
     resolver = AwayResolver(away=3)
-    processing = Processing(tokenizer, resolver=resolver, wire=WireSettings())
+    processing = Processing(tokenizer, resolver=resolver)
     records = [
         processing.record(event("e1")),
         processing.record(in_confluent_format(event("e2"))),

@@ -1,0 +1,215 @@
+"""Any interleaving of events and outcomes, cut into any batches and units, gives what one plain loop gives."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.tokens import BehaviourTokenizer, EncodedText
+from schemas.records import BehaviorEvent, Behaviour, Outcome
+from schemas.window_state import encode_behaviour
+from stream.behaviours import BehaviourLimits
+from stream.windows import WindowLimits
+from tests.processing import NOW_MS, Processing, Record, event, outcome, score_of
+
+PARTITION_OF = {"ann": 0, "bob": 1, "cem": 0}
+MAX_CHARS = 60
+
+USERS = st.sampled_from(sorted(PARTITION_OF))
+IDS = st.integers(0, 9).map("e{}".format)
+EVENTS = st.builds(
+    lambda user, event_id, minute, text, action, value: event(
+        event_id, user, NOW_MS - minute * 60_000, item_text=text, action=action, value=value
+    ),
+    USERS,
+    IDS,
+    st.integers(0, 20),
+    st.sampled_from(["alien", "brazil (1985), dystopia", "🎬 amélie <b>", "x" * 80, ""]),
+    st.sampled_from(["watch", "purchase", "stare"]),
+    st.sampled_from([None, 3.0, 7200.0]),
+)
+OUTCOMES = st.builds(outcome, IDS, USERS, st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([None, 0.0, 1.0]))
+BAD = st.sampled_from([event(user_id=""), b"?", outcome(y=2.0)])
+INPUTS = st.lists(st.one_of(EVENTS, EVENTS, EVENTS, OUTCOMES, OUTCOMES, BAD), max_size=30)
+LIMITS = st.builds(WindowLimits, st.integers(1, 6), st.integers(250, 700))
+CUTS = st.lists(st.booleans(), max_size=30)
+STEPS = st.lists(st.sampled_from(["go on", "go on", "cut", "commit", "drop"]), max_size=40)
+
+
+class Reference:
+    """The contract, said plainly: one record after the other, whole windows, no units."""
+
+    def __init__(self, tokenizer: BehaviourTokenizer, limits: WindowLimits) -> None:
+        self.tokenizer = tokenizer
+        self.limits = limits
+        self.windows: dict[str, list[Behaviour]] = defaultdict(list)
+        self.floors: dict[str, tuple[int, int]] = {}
+        self.outcomes_next: dict[int, int] = defaultdict(int)
+        self.scores: list[tuple[Any, ...]] = []
+
+    def process(self, what: BehaviorEvent | Outcome | bytes, record: Record) -> None:
+        if isinstance(what, BehaviorEvent) and what.user_id:
+            text, duplicate = self._place(what, record.offset)
+            scored = (*score_of(text), text.behaviours, duplicate, self.outcomes_next[record.partition])
+            self.scores.append((record.partition, record.offset, what.event_id, *scored))
+        elif isinstance(what, Outcome):
+            if what.y <= 1:
+                self._apply(what)
+            self.outcomes_next[record.partition] += 1
+
+    def _place(self, one: BehaviorEvent, offset: int) -> tuple[EncodedText, bool]:
+        window = self.windows[one.user_id]
+        known = next((behaviour for behaviour in window if behaviour.event_id == one.event_id), None)
+        behaviour = known or Behaviour(
+            one.event_id,
+            offset,
+            one.occurred_at,
+            one.action,
+            one.item_id,
+            one.item_text[:MAX_CHARS],
+            one.value,
+        )
+        history = [other for other in window if _order(other) < _order(behaviour)]
+        text = self.tokenizer.encode(
+            self.tokenizer.pieces(history),
+            self.tokenizer.target(behaviour),
+            self.tokenizer.habits(other.y for other in history),
+        )
+        if known is None and _order(behaviour) > self.floors.get(one.user_id, (-1, -1)):
+            window.append(behaviour)
+            self._trim(one.user_id)
+        return text, known is not None
+
+    def _apply(self, one: Outcome) -> None:
+        window = self.windows[one.user_id]
+        for index, behaviour in enumerate(window):
+            if behaviour.event_id == one.event_id and behaviour.y is None:
+                window[index] = replace(behaviour, y=one.y, z=one.z)
+        self._trim(one.user_id)
+
+    def _trim(self, user_id: str) -> None:
+        window = self.windows[user_id]
+        window.sort(key=_order)
+        while len(window) > self.limits.max_behaviours or self._bytes(window) > self.limits.max_bytes:
+            self.floors[user_id] = _order(window.pop(0))
+
+    @staticmethod
+    def _bytes(window: list[Behaviour]) -> int:
+        return sum(len(encode_behaviour(behaviour)) for behaviour in window)
+
+
+def _order(behaviour: Behaviour) -> tuple[int, int]:
+    return behaviour.occurred_at, behaviour.offset
+
+
+@dataclass
+class Story:
+    """Inputs, and the records that they became, in the one order of delivery."""
+
+    inputs: list[Any]
+    records: list[Record]
+
+    @classmethod
+    def of(cls, processing: Processing, inputs: list[Any]) -> "Story":
+        users = [getattr(one, "user_id", "") for one in inputs]
+        return cls(
+            inputs,
+            [
+                processing.record(one, partition=PARTITION_OF.get(user, 0))
+                for one, user in zip(inputs, users, strict=True)
+            ],
+        )
+
+    def batches(self, start: int, cuts: list[bool]) -> Iterator[list[Record]]:
+        """The records from a place on, in runs of one partition and also cut where `cuts` says."""
+        numbers = iter(range(len(self.records)))
+        cut = 0
+
+        def key(record: Record) -> tuple[str, int, int]:
+            nonlocal cut
+            index = next(numbers) + start
+            cut += index < len(cuts) and cuts[index]
+            return record.topic, record.partition, cut
+
+        for _key, run in groupby(self.records[start:], key):
+            yield list(run)
+
+
+def play(processing: Processing, story: Story, cuts: list[bool], steps: list[str]) -> None:
+    """Deliver the story; between the batches do what the steps say, and after the last one commit all."""
+    todo = iter(steps)
+    processing.open()
+    start = 0
+    while True:
+        for batch in story.batches(start, cuts):
+            processing.read(batch)
+            step = next(todo, "go on")
+            if step == "commit":
+                processing.commit()
+            if step == "drop":
+                processing.drop()
+            if step == "cut" or not processing.open_units:
+                processing.open()
+            if step == "drop":
+                break
+        else:
+            break
+        start = next(
+            index
+            for index, record in enumerate(story.records)
+            if record.offset >= processing.reached_by(record)
+        )
+    while processing.open_units:
+        processing.commit()
+
+
+@settings(deadline=None)
+@given(inputs=INPUTS, limits=LIMITS, cuts=CUTS, steps=STEPS)
+def test_any_batches_and_units_give_the_reference(
+    tokenizer: BehaviourTokenizer,
+    inputs: list[Any],
+    limits: WindowLimits,
+    cuts: list[bool],
+    steps: list[str],
+) -> None:
+    processing = Processing(tokenizer, windows=limits, behaviours=BehaviourLimits(MAX_CHARS))
+    story = Story.of(processing, inputs)
+    play(processing, story, cuts, steps)
+    reference = Reference(tokenizer, limits)
+    for one, record in zip(story.inputs, story.records, strict=True):
+        reference.process(one, record)
+    assert [
+        (
+            score.source.partition,
+            score.source.offset,
+            score.event_id,
+            score.y_hat,
+            score.z_hat,
+            score.behaviours,
+            score.duplicate,
+            score.outcomes_next,
+        )
+        for score in processing.published.scores
+    ] == reference.scores
+    for user_id, partition in PARTITION_OF.items():
+        window = processing.window(user_id, partition)
+        assert [entry.behaviour for entry in window.entries] == reference.windows[user_id]
+        assert window.floor == reference.floors.get(user_id)
+    letters = len(processing.published.dead_letters)
+    assert letters == sum(one in (b"?", event(user_id=""), outcome(y=2.0)) for one in inputs)
+
+
+@settings(deadline=None)
+@given(inputs=st.lists(EVENTS, min_size=1, max_size=20), cuts=CUTS)
+def test_a_batch_in_any_slicing_gives_the_same_bytes(
+    tokenizer: BehaviourTokenizer, inputs: list[BehaviorEvent], cuts: list[bool]
+) -> None:
+    whole, sliced = Processing(tokenizer), Processing(tokenizer)
+    play(whole, Story.of(whole, inputs), [], [])
+    play(sliced, Story.of(sliced, inputs), cuts, ["cut"] * len(inputs))
+    assert sliced.published.scores == whole.published.scores
+    assert sliced.table.stored == whole.table.stored

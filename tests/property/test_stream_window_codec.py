@@ -1,0 +1,48 @@
+"""A window comes back from its bytes as it was, its words too: state read from disk gives the text that memory gave."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.tokens import BehaviourTokenizer
+from schemas.records import Behaviour
+from stream.behaviours import WindowCodec, entry_of, entry_with_outcome
+from stream.windows import Window
+
+TEXTS = st.one_of(st.sampled_from(["alien", "Brazil <i>1985</i>", ""]), st.text(max_size=40))
+SHARES = st.floats(0, 1)
+BEHAVIOURS = st.builds(
+    Behaviour,
+    event_id=st.text(min_size=1, max_size=20),
+    offset=st.integers(0, 2**53),
+    occurred_at=st.integers(0, 2**53),
+    action=st.one_of(st.sampled_from(["watch", "rate", "purchase"]), st.text(max_size=10)),
+    item_id=st.text(max_size=20),
+    item_text=TEXTS,
+    value=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+)
+KNOWN = st.none() | st.tuples(SHARES, st.none() | SHARES)
+FLOORS = st.none() | st.tuples(st.integers(0, 2**53), st.integers(0, 2**53))
+
+
+@settings(deadline=None)
+@given(drawn=st.lists(st.tuples(BEHAVIOURS, KNOWN), max_size=6), floor=FLOORS)
+def test_a_window_comes_back_from_its_bytes(
+    tokenizer: BehaviourTokenizer,
+    drawn: list[tuple[Behaviour, tuple[float, float | None] | None]],
+    floor: tuple[int, int] | None,
+) -> None:
+    entries = []
+    for behaviour, known in drawn:
+        entry = entry_of(behaviour, tokenizer.target(behaviour))  # as an event puts it in
+        if known is not None:
+            entry = entry_with_outcome(entry, *known, tokenizer)  # as an outcome changes it
+        entries.append(entry)
+    window = Window(tuple(entries), sum(len(entry.block) for entry in entries), floor)
+    codec = WindowCodec(tokenizer)
+    raw = codec.dumps(window)
+    back = codec.loads(raw)
+    assert codec.dumps(back) == raw
+    assert (back.size_bytes, back.floor) == (window.size_bytes, floor)
+    for entry, other in zip(window.entries, back.entries, strict=True):
+        assert entry[:4] == other[:4]
+        assert (entry.piece.ids, entry.piece.text) == (other.piece.ids, other.piece.text)
