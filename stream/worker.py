@@ -156,7 +156,7 @@ def make_processor(settings: Settings, model: LoadedModel) -> ScoringProcessor:
 def _config(settings: Settings) -> ExactlyOnceConfig:
     units = settings.units
     return ExactlyOnceConfig(
-        input_topics=[settings.topics.events, settings.topics.outcomes],
+        input_topics=[settings.topics.outcomes, settings.topics.events],
         state_dir=settings.state_dir,
         client_config=settings.kafka.client_config(),
         slot=settings.slot,

@@ -36,7 +36,8 @@ _EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 class ExactlyOnceConfig:
     """What the app takes besides Faust's own settings.
 
-    input_topics have one partition count; their partition p goes to one worker, in one order.
+    input_topics have one partition count; their partition p goes to one worker, in one order: what one poll
+    brings is read by Kafka's time, at equal times in the order of input_topics.
     client_config holds connection settings under librdkafka's names.
     """
 

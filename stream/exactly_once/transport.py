@@ -147,9 +147,15 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def _deliver(self, records: Mapping[Any, list[Any]], epoch: Epoch) -> None:
         inputs = self.app.engine.input_topics
-        for tp, found in records.items():
+        # A poll gives partitions in no order; by Kafka's time, what was produced first is read first.
+        ranks = {topic: rank for rank, topic in enumerate(self.app.config.input_topics)}
+        in_time = sorted(
+            ((tp, found) for tp, found in records.items() if found),
+            key=lambda pair: (pair[1][0].timestamp, ranks.get(pair[0].topic, 0)),
+        )
+        for tp, found in in_time:
             where = TopicPartition(tp.topic, tp.partition)
-            if where.topic not in inputs or not found or not self.flow_active:
+            if where.topic not in inputs or not self.flow_active:
                 continue
             base = self._delivered.get(where)
             if base is None or epoch is not self.epoch:

@@ -1,5 +1,10 @@
-"""Feeds a worker as services would: events out, scores back as a read_committed reader sees them, outcomes out."""
+"""Feeds a worker as services would: events out, scores back as a read_committed reader sees them, outcomes out.
 
+People overlap as on any service, but each waits for their own score and tells how it was before their next
+event goes out. So up to `max_in_flight` people are served at once, and every text knows all earlier outcomes.
+"""
+
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,6 +21,7 @@ from sway.errors import SwayError
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.01
 _POLL_RECORDS = 500
+_LOOK_AHEAD = 1000  # events; how far the feeder looks for somebody who is not waiting
 
 
 class DemoFailedError(SwayError):
@@ -33,6 +39,7 @@ class Feeder:
         self._scores = Codec(InfluenceScore)
         self._dead_letters = Codec(DeadLetter)
         self._sent = 0
+        self._waiting: set[str] = set()  # people whose last event has no visible outcome yet
         self._producer = Producer(
             {
                 **settings.kafka.client_config(),
@@ -40,6 +47,7 @@ class Feeder:
                 "enable.idempotence": True,
                 "linger.ms": 1,
                 "message.max.bytes": _MAX_MESSAGE_BYTES,
+                "log_level": 0,
             }
         )
         self._consumer = Consumer(
@@ -49,6 +57,7 @@ class Feeder:
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "fetch.wait.max.ms": 20,
+                "log_level": 0,
             }
         )
         self._consumer.assign(
@@ -78,12 +87,11 @@ class Feeder:
         on_tick: called about a hundred times a second; may raise to end the run.
         Raises DemoFailedError when nothing becomes visible for idle_timeout_s.
         """
-        stream = mixed(pairs, bad)
-        more = True
+        ahead = _LookAhead(mixed(pairs, bad))
         moved_s = time.monotonic()
-        while more or self.in_flight:
-            while more and self.in_flight < max_in_flight:
-                more = self._send_next(stream)
+        while ahead or self.in_flight:
+            while self.in_flight < max_in_flight and (one := ahead.take(self._waiting)) is not None:
+                self._send(one)
             self._producer.poll(0)
             if self._receive():
                 moved_s = time.monotonic()
@@ -105,20 +113,17 @@ class Feeder:
         self._producer.flush(5)
         self._consumer.close()
 
-    def _send_next(self, stream: "Iterator[tuple[BehaviorEvent, Outcome] | BadRecord]") -> bool:
-        one = next(stream, None)
-        if one is None:
-            return False
+    def _send(self, one: "Item") -> None:
         if isinstance(one, BadRecord):
             self._produce(self._topics.events, one.value, one.key, self._delivered)
         else:
             event, outcome = one
+            self._waiting.add(event.user_id)
             self._ledger.sending(event, outcome, time.monotonic())
             self._produce(
                 self._topics.events, self._events.encode(event), event.user_id.encode(), self._delivered
             )
         self._sent += 1
-        return True
 
     def _receive(self) -> bool:
         moved = False
@@ -150,9 +155,30 @@ class Feeder:
         self._ledger.delivered((message.topic() or "", message.partition() or 0, message.offset() or 0))
 
 
-def mixed(
-    pairs: Sequence[tuple[BehaviorEvent, Outcome]], bad: Sequence[BadRecord]
-) -> "Iterator[tuple[BehaviorEvent, Outcome] | BadRecord]":
+Item = tuple[BehaviorEvent, Outcome] | BadRecord
+
+
+class _LookAhead:
+    """The next events in order, out of which somebody who is not waiting is taken first."""
+
+    def __init__(self, stream: Iterator[Item]) -> None:
+        self._stream = stream
+        self._ahead: list[Item] = []
+
+    def take(self, waiting: set[str]) -> Item | None:
+        """Return and remove the first whose person is not waiting; None if all within sight are."""
+        self._ahead.extend(itertools.islice(self._stream, _LOOK_AHEAD - len(self._ahead)))
+        for index, one in enumerate(self._ahead):
+            if isinstance(one, BadRecord) or one[0].user_id not in waiting:
+                return self._ahead.pop(index)
+        return None
+
+    def __bool__(self) -> bool:
+        self._ahead.extend(itertools.islice(self._stream, _LOOK_AHEAD - len(self._ahead)))
+        return bool(self._ahead)
+
+
+def mixed(pairs: Sequence[tuple[BehaviorEvent, Outcome]], bad: Sequence[BadRecord]) -> Iterator[Item]:
     """Yield the events in order, with the bad records spread evenly among them."""
     every = max(1, len(pairs) // (len(bad) + 1))
     left = list(bad)

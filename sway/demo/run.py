@@ -37,6 +37,7 @@ _PARTITIONS = 4
 _TEXTS = 10
 _IDLE_TIMEOUT_S = 90.0
 _SETTLE_S = 1.0
+_READY_TIMEOUT_S = 120.0
 _VIEW_INTERVAL_S = 0.5
 _LINE_INTERVAL_S = 10.0
 
@@ -75,6 +76,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
         feeder = Feeder(settings, ledger, _PARTITIONS)
         started_s = time.monotonic()
         with WorkerProcess(environment, port, log) as worker:
+            worker.wait_until_ready(_READY_TIMEOUT_S)
             _feed(feeder, pairs[TRAINED_ON:], options, ledger, worker, console)
             feeder.linger(_SETTLE_S)
         feeder.close()
@@ -172,7 +174,7 @@ def _settings(bootstrap_servers: str) -> Settings:
 
 def _summary(ledger: Ledger, version: str, started_s: float) -> dict[str, Any]:
     first_s = ledger.first_score_s or started_s
-    duration_s = max(1e-9, ledger.last_score_s - first_s)
+    duration_s = ledger.last_score_s - first_s
     return {
         "events": len(ledger.produced),
         "scores": ledger.scores,
@@ -180,7 +182,7 @@ def _summary(ledger: Ledger, version: str, started_s: float) -> dict[str, Any]:
         "lost": ledger.lost,
         "duplicates": ledger.duplicates,
         **ledger.aucs(),
-        "events_per_s": ledger.scores / duration_s,
+        "events_per_s": (ledger.scores - 1) / duration_s if duration_s > 0 else 0.0,
         "seconds_to_first_score": first_s - started_s,
         "latency_p50_ms": ledger.latency_ms(0.5),
         "latency_p99_ms": ledger.latency_ms(0.99),

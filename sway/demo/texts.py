@@ -71,6 +71,7 @@ def _records(settings: Settings, topic: str, partitions: int) -> Iterator[tuple[
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "log_level": 0,
         }
     )
     consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from sway.demo.feeder import DemoFailedError
 _STOP_TIMEOUT_S = 30.0
 _PAGE_TIMEOUT_S = 1.0
 _LOG_LINES = 20
+_READY_POLL_S = 0.1
 
 
 class WorkerProcess:
@@ -56,6 +58,15 @@ class WorkerProcess:
             raise DemoFailedError(
                 f"the worker ended with status {status}; the end of its log:\n" + "\n".join(lines)
             )
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Wait until records are being processed. Raises DemoFailedError if it ends or takes longer."""
+        deadline = time.monotonic() + timeout_s
+        while not self.metrics().get("sway_ready"):
+            self.check()
+            if time.monotonic() > deadline:
+                raise DemoFailedError(f"the worker was not ready after {timeout_s:g} s; see {self._log}")
+            time.sleep(_READY_POLL_S)
 
     def metrics(self) -> dict[str, float]:
         """Return the worker's own figures by name, summed over labels; empty while it does not answer."""
