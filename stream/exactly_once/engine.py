@@ -239,6 +239,7 @@ class Engine:
             logger.warning("Unit %d of %d records is dropped: %s", unit.number, unit.records, exc)
             self.stats.fenced_units += 1
             self._drop_units()
+            self.state = "rebalancing"  # until the consumer has noticed and joined again
         else:
             self._after_commit(unit, time.monotonic() - began)
         finally:
