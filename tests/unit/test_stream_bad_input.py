@@ -9,6 +9,7 @@ from model.tokens import BehaviourTokenizer
 from schemas.dead_letters import MAX_RAW_BYTES
 from schemas.records import BehaviorEvent, DeadLetter, Outcome
 from schemas.wire import Codec
+from stream.behaviours import BehaviourLimits
 from stream.settings import WireSettings
 from tests.processing import NOW_MS, TOPICS, Processing, Published, event, outcome
 
@@ -169,6 +170,16 @@ def test_a_value_above_the_wire_limit_is_a_dead_letter_that_holds_its_beginning(
     assert len(letter.raw) == MAX_RAW_BYTES
     assert letter.raw_length > len(text)
     assert [score.event_id for score in published.scores] == ["before", "after"]
+
+
+def test_what_only_the_state_cuts_is_flagged_too_and_so_is_its_duplicate(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    processing = Processing(tokenizer, behaviours=BehaviourLimits(max_item_text_chars=10))
+    published = processing.deliver(
+        event("fits", item_text="t" * 10), *(event("cut", item_text="t" * 11) for _ in range(2))
+    )
+    assert [score.truncated for score in published.scores] == [False, True, True]
 
 
 def test_a_long_action_is_cut_and_flagged(processing: Processing) -> None:
