@@ -1,0 +1,29 @@
+"""docs/settings.md is what the settings are."""
+
+from pathlib import Path
+
+import pytest
+
+from sway.settings_page import MEANINGS, meaning, page
+from sway.settings_tree import Variable, variables
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def test_the_committed_page_is_up_to_date() -> None:
+    assert COMMITTED.read_text(encoding="utf-8") == page(), "python -m sway.settings_page > docs/settings.md"
+
+
+@pytest.mark.parametrize("variable", variables(), ids=lambda variable: variable.path)
+def test_every_setting_says_what_it_means(variable: Variable) -> None:
+    assert meaning(variable), f"give {variable.path} a description in stream/settings.py"
+
+
+def test_what_the_tree_says_itself_is_not_said_twice() -> None:
+    assert set(MEANINGS) <= {variable.path for variable in variables() if not variable.description}
+
+
+def test_every_setting_has_a_row() -> None:
+    assert [line.split("`")[1] for line in page().splitlines() if line.startswith("| `")] == [
+        variable.name for variable in variables()
+    ]
