@@ -10,7 +10,7 @@ CHECK = "web port"
 def check_web_port(host: str, port: int) -> Finding:
     """Say whether a server can listen there now."""
     if port == 0:
-        return ok(CHECK, "any free port")
+        return fail(CHECK, "Faust's web server takes no port 0", "set SWAY_WEB__PORT to 1 to 65535")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as exc:

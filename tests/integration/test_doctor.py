@@ -15,6 +15,7 @@ from model.registry import ModelRegistry
 from schemas.records import BehaviorEvent, Outcome
 from schemas.wire import Codec
 from sway.cli import app
+from sway.embedded.ports import free_port
 from tests.integration.conftest import Topics
 
 NOW_MS = int(time.time() * 1000)
@@ -47,7 +48,7 @@ def settings(topics: Topics, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ti
         "STATE_DIR": str(tmp_path / "state"),
         "MODEL__REGISTRY": str(tmp_path / "registry"),
         "MODEL__DTYPE": "fp32",
-        "WEB__PORT": "0",
+        "WEB__PORT": str(free_port()),
     }.items():
         monkeypatch.setenv(f"SWAY_{name}", value)
     created = CliRunner().invoke(app, ["topics", "create", "--partitions", "4"])

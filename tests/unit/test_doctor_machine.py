@@ -138,7 +138,7 @@ def taken_port() -> Iterator[int]:
 
 
 def test_a_port_that_is_taken_is_told(taken_port: int) -> None:
-    assert check_web_port("127.0.0.1", 0).status is Status.OK
+    assert check_web_port("127.0.0.1", 0).status is Status.FAIL
     finding = check_web_port("127.0.0.1", taken_port)
     assert finding.status is Status.WARN
     assert "SWAY_WEB__PORT" in finding.advice
