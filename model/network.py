@@ -21,10 +21,15 @@ from model.text import TextSettings
 
 
 class Pooling(StrEnum):
-    """How token vectors become one: the first token's, or the mean over all (sentence-transformers')."""
+    """How token vectors become one.
+
+    CLS: the first token's. MEAN: the mean over all tokens, as sentence-transformers do. TARGET: the mean over
+    the behaviour being scored, segment B; the history comes in by attention and is not in its way.
+    """
 
     CLS = "cls"
     MEAN = "mean"
+    TARGET = "target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class NetworkSettings:
     lam: the weight of the affinity in loss and influence, >= 0. text: the texts that it understands.
     """
 
-    pooling: Pooling = Pooling.MEAN
+    pooling: Pooling = Pooling.TARGET
     lam: float = 0.5
     text: TextSettings = field(default_factory=TextSettings)
 
@@ -59,7 +64,8 @@ class TwoHeadedNetwork(nn.Module):
         self.heads = nn.Linear(hidden_size(encoder), 2)
         nn.init.zeros_(self.heads.weight)
         nn.init.zeros_(self.heads.bias)
-        self._takes_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+        takes_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+        self._has_types = takes_types and getattr(encoder.config, "type_vocab_size", 0) > 1
 
     @property
     def device(self) -> torch.device:
@@ -81,18 +87,22 @@ class TwoHeadedNetwork(nn.Module):
     def features(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Return h, float32 (B, d): the pooled token vectors that the heads read."""
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if self._takes_types:
+        if self._has_types:
             inputs["token_type_ids"] = token_type_ids
         hidden = self.encoder(**inputs).last_hidden_state  # (B, T, d)
-        return pool(hidden, attention_mask, self.settings.pooling)
+        return pool(hidden, attention_mask, token_type_ids, self.settings.pooling)
 
 
-def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
-    """Return one vector a text, float32 (B, d), from hidden (B, T, d) and its mask (B, T)."""
+def pool(hidden: Tensor, attention_mask: Tensor, token_type_ids: Tensor, pooling: Pooling) -> Tensor:
+    """Return one vector a text, float32 (B, d).
+
+    hidden: (B, T, d). attention_mask: 1 for every token but padding. token_type_ids: 1 for segment B.
+    """
     if pooling is Pooling.CLS:
         return hidden[:, 0].float()
-    mask = attention_mask.unsqueeze(-1).float()  # (B, T, 1)
-    return (hidden.float() * mask).sum(1) / mask.sum(1)  # (B, d); a text has at least its special tokens
+    counted = attention_mask if pooling is Pooling.MEAN else token_type_ids  # (B, T)
+    weights = counted.unsqueeze(-1).float()  # (B, T, 1)
+    return (hidden.float() * weights).sum(1) / weights.sum(1)  # (B, d); each segment ends in a special token
 
 
 def two_head_loss(outputs: Tensor, y: Tensor, z: Tensor, lam: float) -> Tensor:

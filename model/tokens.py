@@ -49,7 +49,7 @@ class EncodedText:
     """The ids of one behaviour text; treat it as a value.
 
     ids: int32 in machine order, special tokens included; tokens: how many.
-    first_segment_tokens: how many of them are of token type 0, `[CLS] A [SEP]`.
+    first_segment_tokens: how many of them are `[CLS] A [SEP]`, of token type 0.
     truncated: whether a behaviour was left out, or one that was kept lost the end of its item text.
     behaviours: past behaviours in the text, the one being scored not counted.
     """
@@ -163,8 +163,8 @@ class BehaviourTokenizer:
             (template.prefix, self._separator.ids.join(kept), template.middle, target.ids, template.suffix)
         )
         tokens = len(ids) // ID_BYTES
-        second = target.tokens + template.second_specials if template.has_second else 0
-        return EncodedText(ids, tokens, tokens - second, cut or behaviours < len(history), behaviours)
+        first = tokens - target.tokens - template.suffix_tokens
+        return EncodedText(ids, tokens, first, cut or behaviours < len(history), behaviours)
 
     def behaviour_text(
         self, history: Sequence[Piece], target: Piece, habits: Piece | None = None
@@ -266,8 +266,7 @@ class _Template:
     prefix: bytes
     middle: bytes
     suffix: bytes
-    has_second: bool  # whether segment B has a token type of its own
-    second_specials: int
+    suffix_tokens: int
 
     @property
     def specials(self) -> int:
@@ -279,13 +278,11 @@ class _Template:
         pair = tokenizer.encode("a", "b")
         first = [i for i, part in enumerate(pair.sequence_ids) if part == 0]
         second = [i for i, part in enumerate(pair.sequence_ids) if part == 1]
-        specials = [t for t, part in zip(pair.type_ids, pair.sequence_ids, strict=True) if part is None]
         return cls(
             prefix=_to_bytes(pair.ids[: first[0]]),
             middle=_to_bytes(pair.ids[first[-1] + 1 : second[0]]),
             suffix=_to_bytes(pair.ids[second[-1] + 1 :]),
-            has_second=pair.type_ids[second[0]] == 1,
-            second_specials=sum(specials),
+            suffix_tokens=len(pair.ids) - second[-1] - 1,
         )
 
 

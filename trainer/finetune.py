@@ -73,8 +73,7 @@ def finetune_top(
     tokens = np.diff(activations.starts)
 
     def collate(rows: Sequence[int]) -> dict[str, Tensor]:
-        hidden, mask = activations.padded(rows)
-        return {"hidden": hidden, "attention_mask": mask, "labels": torch.from_numpy(labels[list(rows)])}
+        return {**activations.padded(rows), "labels": torch.from_numpy(labels[list(rows)])}
 
     return _train(network, TopNetwork(network, trained_layers), collate, tokens, config, progress)
 

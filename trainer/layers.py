@@ -30,23 +30,32 @@ class Activations:
 
     hidden: float16 (sum of tokens, d); half precision halves the memory, and the layers above normalise.
     starts: int64 (N + 1,): text i is hidden[starts[i]:starts[i + 1]].
+    first_segments: int64 (N,): how many of its tokens are segment A.
     features: float32 (N, d): the pooled output of the whole, untrained network, for the heads.
     """
 
     hidden: NDArray[np.float16]
     starts: NDArray[np.int64]
+    first_segments: NDArray[np.int64]
     features: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def padded(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return hidden, float32 (B, T, d), and its mask, int64 (B, T)."""
-        tokens = self.starts[np.asarray(rows) + 1] - self.starts[np.asarray(rows)]  # (B,)
-        mask = np.arange(tokens.max()) < tokens[:, None]  # (B, T)
+    def padded(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Return TopNetwork's inputs: hidden, float32 (B, T, d), mask and token types, int64 (B, T)."""
+        index = np.asarray(rows)
+        tokens = self.starts[index + 1] - self.starts[index]  # (B,)
+        place = np.arange(tokens.max())  # (T,)
+        mask = place < tokens[:, None]  # (B, T)
+        second = mask & (place >= self.first_segments[index][:, None])
         hidden = np.zeros((*mask.shape, self.hidden.shape[1]), np.float32)
         hidden[mask] = np.concatenate([self.hidden[self.starts[i] : self.starts[i + 1]] for i in rows])
-        return torch.from_numpy(hidden), torch.from_numpy(mask.astype(np.int64))
+        return {
+            "hidden": torch.from_numpy(hidden),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            "token_type_ids": torch.from_numpy(second.astype(np.int64)),
+        }
 
 
 class TopNetwork(nn.Module):
@@ -65,10 +74,10 @@ class TopNetwork(nn.Module):
         self.heads = network.heads
         self._pooling = network.settings.pooling
 
-    def forward(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return y_hat and z_hat, (B, 2), from activations (B, T, d) and their mask (B, T)."""
+    def forward(self, hidden: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Return y_hat and z_hat, (B, 2), from activations (B, T, d), their mask and token types (B, T)."""
         top = self.encoder(inputs_embeds=hidden, attention_mask=attention_mask).last_hidden_state
-        outputs: Tensor = self.heads(pool(top, attention_mask, self._pooling))
+        outputs: Tensor = self.heads(pool(top, attention_mask, token_type_ids, self._pooling))
         return outputs
 
 
@@ -123,7 +132,8 @@ def frozen_activations(
                 progress(done)
     finally:
         hook.remove()
-    return Activations(hidden, starts, features)
+    first_segments = np.array([text.first_segment_tokens for text in texts], dtype=np.int64)
+    return Activations(hidden, starts, first_segments, features)
 
 
 def batches_of_similar_length(tokens: NDArray[np.int64], batch_tokens: int) -> list[list[int]]:

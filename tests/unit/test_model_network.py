@@ -40,8 +40,10 @@ def test_a_row_without_z_counts_in_the_first_term_only() -> None:
 def test_pooling_passes_over_padding() -> None:
     hidden = torch.tensor([[[1.0], [3.0], [99.0]]])
     mask = torch.tensor([[1, 1, 0]])
-    assert pool(hidden, mask, Pooling.MEAN).item() == 2.0
-    assert pool(hidden, mask, Pooling.CLS).item() == 1.0
+    second = torch.tensor([[0, 1, 0]])
+    assert pool(hidden, mask, second, Pooling.MEAN).item() == 2.0
+    assert pool(hidden, mask, second, Pooling.TARGET).item() == 3.0
+    assert pool(hidden, mask, second, Pooling.CLS).item() == 1.0
 
 
 def test_tensors_are_padded_and_typed() -> None:
@@ -59,7 +61,7 @@ def test_the_shipped_weights_are_the_ones_we_know(minilm_dir: Path) -> None:
 
 
 def test_features_equal_sentence_transformers_pooling_of_the_plain_model(minilm_dir: Path) -> None:
-    network = checkpoint.from_base(minilm_dir, NetworkSettings()).eval()
+    network = checkpoint.from_base(minilm_dir, NetworkSettings(pooling=Pooling.MEAN)).eval()
     tokenizer = BehaviourTokenizer.from_folder(minilm_dir, TextSettings())
     pieces = tokenizer.words(["watch Heat 1995 liked", "watch Alien 1979", "user likes 60 percent of 5"])
     texts = [tokenizer.encode(pieces[:1], pieces[1], pieces[2]), tokenizer.encode((), pieces[1])]

@@ -43,9 +43,8 @@ def activations_equal_the_whole(network: TwoHeadedNetwork, texts: list[EncodedTe
     """Assert that the top layers on activations give what the whole network gives on ids."""
     for trained in range(1, len(layer_list(network.encoder)) + 1):
         activations = frozen_activations(network, texts, trained, pad_id=0, batch_tokens=100)
-        hidden, mask = activations.padded(range(len(texts)))
         with torch.inference_mode():
-            top = TopNetwork(network, trained).eval()(hidden, mask)
+            top = TopNetwork(network, trained).eval()(**activations.padded(range(len(texts))))
         assert torch.allclose(top, outputs_of(network, texts), atol=2e-3)  # float16 in between
 
 
