@@ -37,6 +37,7 @@ class StateFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
+            return slot or self._own_slot()
         except Timeout as exc:
             raise StartError(
                 f"The state folder {self.path} is in use by another worker. Give each worker a folder of its own "
@@ -46,12 +47,14 @@ class StateFolder:
             raise StartError(
                 f"The state folder {self.path} cannot be written: {exc.strerror}. Set state_dir to a folder that can."
             ) from exc
-        if slot is not None:
-            return slot
+
+    def _own_slot(self) -> str:
         file = self.path / "slot"
-        if not file.exists():
-            file.write_text(secrets.token_hex(8))
-        return file.read_text().strip()
+        slot = file.read_text().strip() if file.exists() else ""
+        if not slot:  # a crash may have left the file empty, and two workers must never share a name
+            slot = secrets.token_hex(8)
+            file.write_text(slot)
+        return slot
 
     def partition(self, number: int) -> Path:
         """Return where a partition's store lies."""

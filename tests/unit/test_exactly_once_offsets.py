@@ -1,0 +1,133 @@
+"""Where an epoch starts: stable committed offsets that the log still holds, or an error; never a silent jump."""
+
+import re
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
+
+from stream.exactly_once import offsets
+from stream.exactly_once.errors import OffsetOutOfRangeError
+from stream.exactly_once.offsets import Cancelled, OffsetReset, stable_offsets, start_offsets, watermarks
+from stream.exactly_once.records import TopicPartition
+
+TP = TopicPartition("t.events", 3)
+OTHER = TopicPartition("t.outcomes", 3)
+
+
+class FakeConsumer:
+    """Answers from lists; an exception in a list is raised."""
+
+    def __init__(self, *, committed: Any = (), watermarks: Any = ()) -> None:
+        self.answers = {"committed": list(committed), "watermarks": list(watermarks)}
+        self.asked: list[Any] = []
+
+    def committed(self, partitions: list[Any], timeout: float) -> Any:
+        self.asked.append([(tp.topic, tp.partition) for tp in partitions])
+        return self._next("committed")
+
+    def get_watermark_offsets(self, partition: Any, timeout: float) -> Any:
+        self.asked.append((partition.topic, partition.partition))
+        return self._next("watermarks")
+
+    def _next(self, name: str) -> Any:
+        answer = self.answers[name].pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def as_consumer(self) -> Consumer:
+        return cast("Consumer", self)
+
+
+def failure(code: int, *, retriable: bool = False) -> KafkaException:
+    return KafkaException(KafkaError(code, "why", retriable=retriable))
+
+
+def answer(offset: int, error: KafkaError | None = None, tp: TopicPartition = TP) -> Any:
+    return SimpleNamespace(topic=tp.topic, partition=tp.partition, offset=offset, error=error)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offsets, "_RETRY_PAUSE_S", 0.0)
+
+
+def go_on() -> bool:
+    return False
+
+
+def test_a_committed_offset_is_returned_and_none_where_there_is_none() -> None:
+    consumer = FakeConsumer(committed=[[answer(7), answer(OFFSET_INVALID, tp=OTHER)]])
+    assert stable_offsets(consumer.as_consumer(), [TP, OTHER], go_on) == {TP: 7, OTHER: None}
+    assert consumer.asked == [[TP, OTHER]]
+
+
+def test_an_unstable_offset_is_asked_for_again_until_the_open_transaction_has_ended() -> None:
+    unstable = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
+    consumer = FakeConsumer(
+        committed=[
+            failure(KafkaError._TIMED_OUT),
+            [answer(OFFSET_INVALID, unstable)],
+            failure(KafkaError._WAIT_COORD),
+            failure(KafkaError.NOT_COORDINATOR, retriable=True),
+            [answer(9)],
+        ]
+    )
+    assert stable_offsets(consumer.as_consumer(), [TP], go_on) == {TP: 9}
+    assert len(consumer.asked) == 5
+
+
+def test_another_failure_is_raised() -> None:
+    consumer = FakeConsumer(committed=[failure(KafkaError.GROUP_AUTHORIZATION_FAILED)])
+    with pytest.raises(KafkaException):
+        stable_offsets(consumer.as_consumer(), [TP], go_on)
+
+
+def test_waiting_for_a_stable_offset_ends_with_the_epoch() -> None:
+    consumer = FakeConsumer(committed=[failure(KafkaError._TIMED_OUT)] * 3)
+    with pytest.raises(Cancelled):
+        stable_offsets(consumer.as_consumer(), [TP], lambda: len(consumer.asked) == 3)
+
+
+@pytest.mark.parametrize("offset", [5, 8, 20])
+def test_an_offset_within_the_log_stands_its_ends_included(offset: int) -> None:
+    consumer = FakeConsumer(watermarks=[(5, 20)])
+    assert start_offsets(consumer.as_consumer(), {TP: offset}, "error", go_on) == {TP: offset}
+
+
+@pytest.mark.parametrize("reset", ["earliest", "latest", "error"])
+@pytest.mark.parametrize("offset", [4, 21, 0])
+def test_an_offset_outside_the_log_is_an_error_that_shows_both(offset: int, reset: OffsetReset) -> None:
+    consumer = FakeConsumer(watermarks=[(5, 20)])
+    wanted = re.escape(f"{offset} of t.events[3] is outside the log, which holds 5 to 20")
+    with pytest.raises(OffsetOutOfRangeError, match=wanted):
+        start_offsets(consumer.as_consumer(), {TP: offset}, reset, go_on)
+
+
+@pytest.mark.parametrize(("reset", "start"), [("earliest", 5), ("latest", 20)])
+def test_without_a_committed_offset_the_setting_decides(reset: OffsetReset, start: int) -> None:
+    consumer = FakeConsumer(watermarks=[(5, 20), (0, 3)])
+    starts = start_offsets(consumer.as_consumer(), {TP: None, OTHER: 2}, reset, go_on)
+    assert starts == {TP: start, OTHER: 2}
+
+
+def test_without_a_committed_offset_it_can_be_an_error_that_names_the_setting() -> None:
+    consumer = FakeConsumer(watermarks=[(5, 20)])
+    with pytest.raises(OffsetOutOfRangeError, match=r"t\.events\[3\].*offset_reset"):
+        start_offsets(consumer.as_consumer(), {TP: None}, "error", go_on)
+
+
+def test_watermarks_are_asked_for_again_while_the_broker_does_not_answer() -> None:
+    consumer = FakeConsumer(watermarks=[failure(KafkaError._TIMED_OUT), None, (1, 2)])
+    assert watermarks(consumer.as_consumer(), TP, go_on) == (1, 2)
+    assert consumer.asked == [TP] * 3
+
+
+def test_waiting_for_watermarks_ends_with_the_epoch_and_with_a_verdict() -> None:
+    consumer = FakeConsumer(watermarks=[None, failure(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+    with pytest.raises(Cancelled):
+        watermarks(consumer.as_consumer(), TP, lambda: bool(consumer.asked))
+    with pytest.raises(KafkaException):
+        watermarks(consumer.as_consumer(), TP, go_on)

@@ -1,0 +1,156 @@
+"""The state on disk: a partition's store, and the folder that one worker owns."""
+
+import multiprocessing
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stream.exactly_once.errors import StartError
+from stream.exactly_once.store import PartitionStore, Position, StateFolder
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "partition-00000"
+
+
+def position(store: PartitionStore, table: str = "users") -> tuple[str, int, int] | None:
+    found = store.position(table)
+    return None if found is None else (found.topic_id, found.next_offset, found.written_at_ms)
+
+
+def test_what_was_written_is_there_after_a_reopening_with_its_position(path: Path) -> None:
+    store = PartitionStore(path)
+    assert position(store) is None
+    store.write(
+        [("users", b"ann", b"1"), ("users", b"bob", b"2"), ("items", b"ann", b"3")],
+        {"users": Position("id-ü", 17, 1_700_000_000_000)},
+    )
+    store.close()
+    store = PartitionStore(path)
+    assert (store.get("users", b"ann"), store.get("items", b"ann"), store.get("items", b"bob")) == (
+        b"1",
+        b"3",
+        None,
+    )
+    assert (position(store), position(store, "items")) == (("id-ü", 17, 1_700_000_000_000), None)
+    store.close()
+
+
+def test_none_deletes_and_the_last_change_of_a_key_wins(path: Path) -> None:
+    store = PartitionStore(path)
+    store.write([("users", b"ann", b"1"), ("users", b"bob", b"1")], {})
+    store.write([("users", b"ann", None), ("users", b"bob", b"2"), ("users", b"bob", b"3")], {})
+    assert dict(store.items("users")) == {b"bob": b"3"}
+    store.close()
+
+
+def test_a_table_is_walked_alone_in_key_order_whatever_its_keys(path: Path) -> None:
+    store = PartitionStore(path)
+    keys = [b"", b"\x00", b"a", b"a\x00b", b"\xff", b"\x00position\x00users"]
+    for table in ("user", "users", "usert"):
+        store.write([(table, key, table.encode()) for key in reversed(keys)], {table: Position("id", 1, 2)})
+    assert list(store.items("users")) == [(key, b"users") for key in sorted(keys)]
+    assert position(store) == ("id", 1, 2)
+    store.close()
+
+
+def test_a_wiped_store_is_empty_and_can_be_written(path: Path) -> None:
+    store = PartitionStore(path)
+    store.write([("users", b"ann", b"1")], {"users": Position("id", 1, 2)})
+    store.wipe()
+    assert (store.get("users", b"ann"), position(store)) == (None, None)
+    store.write([("users", b"ann", b"2")], {})
+    assert store.get("users", b"ann") == b"2"
+    store.close()
+
+
+@pytest.mark.parametrize("broken", ["CURRENT", "MANIFEST-*", "*"])
+def test_a_broken_store_is_begun_anew(path: Path, broken: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = PartitionStore(path)
+    store.write([("users", b"ann", b"1")], {"users": Position("id", 1, 2)})
+    store.close()
+    for file in path.glob(broken):
+        file.write_bytes(b"not RocksDB's")
+    store = PartitionStore(path)
+    assert position(store) is None  # so all of the changelog is read
+    assert "rebuilt from the changelog" in caplog.text
+    store.write([("users", b"ann", b"2")], {})
+    assert store.get("users", b"ann") == b"2"
+    store.close()
+
+
+# --- the folder -------------------------------------------------------------------------------------------
+
+
+def test_the_slot_is_made_once_and_kept(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path / "new" / "state")
+    slot = folder.open(None)
+    folder.close()
+    assert len(slot) == 16
+    again = StateFolder(tmp_path / "new" / "state")
+    assert again.open(None) == slot
+    again.close()
+    shutil.rmtree(tmp_path / "new")
+    other = StateFolder(tmp_path / "new" / "state")
+    assert other.open(None) != slot
+    other.close()
+
+
+def test_a_slot_that_is_given_is_taken(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    assert folder.open("blue") == "blue"
+    folder.close()
+
+
+def test_a_slot_file_that_a_crash_left_empty_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "slot").touch()
+    folder = StateFolder(tmp_path)
+    slot = folder.open(None)
+    folder.close()
+    assert len(slot) == 16
+    assert (tmp_path / "slot").read_text().strip() == slot
+
+
+def test_a_second_worker_is_refused_and_told_the_setting(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    folder.open(None)
+    with pytest.raises(StartError, match=r"in use by another worker.*state_dir"):
+        StateFolder(tmp_path).open(None)
+    folder.close()
+    second = StateFolder(tmp_path)
+    second.open(None)
+    second.close()
+
+
+def _hold(path: Path, held: "multiprocessing.synchronize.Event") -> None:
+    StateFolder(path).open(None)
+    held.set()
+    held.wait(0)  # and ends without closing, as a killed process does
+
+
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, held))
+    process.start()
+    process.join(60)
+    assert held.is_set()
+    folder = StateFolder(tmp_path)
+    folder.open(None)
+    folder.close()
+
+
+@pytest.mark.parametrize("below", ["", "state"], ids=["a file in its place", "a file above it"])
+def test_a_folder_that_cannot_be_made_is_refused_and_told_the_setting(tmp_path: Path, below: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(StartError, match=r"cannot be written.*state_dir"):
+        StateFolder(file / below).open(None)
+
+
+def test_partitions_have_folders_of_their_own(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    assert folder.partition(7) == tmp_path / "partition-00007"
+    assert folder.partition(123_456) != folder.partition(12_345)
