@@ -1,0 +1,192 @@
+"""Where reading a changelog begins: on from the store, or from the start when the store cannot be trusted."""
+
+import time
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from stream.exactly_once.offsets import Cancelled
+from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.recovery import Changelog, _begin, _read_changelogs
+from stream.exactly_once.store import Change, PartitionStore, Position
+
+HOUR_MS = 3_600_000
+USERS = Changelog("users", "app-users-changelog", "id-1", 24 * HOUR_MS)
+ITEMS = Changelog("items", "app-items-changelog", "id-2", 24 * HOUR_MS)
+
+
+class FakeStore:
+    """A store in memory."""
+
+    path = "partition-00000"
+
+    def __init__(self, **positions: Position) -> None:
+        self.positions = dict(positions)
+        self.values: dict[tuple[str, bytes], bytes] = {}
+        self.wiped = 0
+
+    def position(self, table: str) -> Position | None:
+        return self.positions.get(table)
+
+    def wipe(self) -> None:
+        self.wiped += 1
+        self.positions.clear()
+        self.values.clear()
+
+    def write(self, changes: list[Change], positions: dict[str, Position]) -> None:
+        for table, key, value in changes:
+            if value is None:
+                self.values.pop((table, key), None)
+            else:
+                self.values[table, key] = value
+        self.positions |= positions
+
+    def as_store(self) -> PartitionStore:
+        return cast("PartitionStore", self)
+
+
+def written(next_offset: int, *, topic_id: str = "id-1", hours_ago: float = 0.0) -> Position:
+    return Position(topic_id, next_offset, int(time.time() * 1000 - hours_ago * HOUR_MS))
+
+
+def test_a_new_store_reads_all_that_there_is() -> None:
+    store = FakeStore()
+    assert _begin(USERS, store.as_store(), (5, 90)) == 5
+    assert not store.wiped
+
+
+@pytest.mark.parametrize(
+    "position", [written(40), written(90), written(40, hours_ago=23), written(90, hours_ago=48)]
+)
+def test_a_store_is_read_on_from_where_it_is(position: Position) -> None:
+    store = FakeStore(users=position)
+    assert _begin(USERS, store.as_store(), (0, 90)) == position.next_offset
+    assert not store.wiped
+
+
+def test_what_the_changelog_has_dropped_below_is_passed_over() -> None:
+    assert _begin(USERS, FakeStore(users=written(3)).as_store(), (5, 90)) == 5
+
+
+@pytest.mark.parametrize(
+    ("position", "why"),
+    [
+        (written(40, topic_id="id-0"), "made again"),
+        (written(91), "past the changelog's end 90"),
+        (written(40, hours_ago=25), r"delete\.retention\.ms"),
+    ],
+)
+def test_a_store_that_cannot_be_trusted_is_rebuilt(
+    position: Position, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FakeStore(users=position)
+    assert _begin(USERS, store.as_store(), (5, 90)) == 5
+    assert store.wiped == 1
+    assert why.replace("\\", "") in caplog.text
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+class Message:
+    """What a consumer gives: a record, or a partition's end."""
+
+    def __init__(
+        self, tp: TopicPartition, offset: int, key: bytes = b"", value: Any = None, code: int = 0
+    ) -> None:
+        self._tp, self._offset, self._key, self._value = tp, offset, key, value
+        self._error = KafkaError(code) if code else None
+
+    def topic(self) -> str:
+        return self._tp.topic
+
+    def partition(self) -> int:
+        return self._tp.partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes:
+        return self._key
+
+    def value(self) -> Any:
+        return self._value
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+
+class FakeConsumer:
+    """Gives its polls one after the other, then nothing."""
+
+    def __init__(self, *polls: list[Message]) -> None:
+        self.polls = list(polls)
+        self.assigned: dict[TopicPartition, int] = {}
+
+    def list_topics(self, timeout: float) -> None: ...
+
+    def assign(self, partitions: list[Any]) -> None:
+        self.assigned = {TopicPartition(tp.topic, tp.partition): tp.offset for tp in partitions}
+
+    def consume(self, count: int, timeout: float) -> list[Message]:
+        return self.polls.pop(0) if self.polls else []
+
+
+USERS_0 = TopicPartition(USERS.topic, 0)
+USERS_1 = TopicPartition(USERS.topic, 1)
+ITEMS_0 = TopicPartition(ITEMS.topic, 0)
+EOF_CODE = KafkaError._PARTITION_EOF
+
+
+def read(
+    consumer: FakeConsumer,
+    stores: dict[int, FakeStore],
+    ends: dict[TopicPartition, tuple[int, int]],
+    cancelled: Any = lambda: False,
+) -> int:
+    opened = {number: store.as_store() for number, store in stores.items()}
+    return _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, ends, cancelled)
+
+
+def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_was_asked_for() -> None:
+    stores = {0: FakeStore(), 1: FakeStore(users=written(2))}
+    stores[1].values["users", b"bob"] = b"old"
+    consumer = FakeConsumer(
+        [Message(USERS_0, 0, b"ann", b"1"), Message(USERS_1, 3, b"bob"), Message(USERS_0, 1, b"ann", b"2")],
+        [Message(USERS_0, 2, code=EOF_CODE)],  # an end short of the watermark: there is more to come
+        [Message(USERS_0, 5, b"cem", b"3"), Message(USERS_1, 5, code=EOF_CODE)],
+        [Message(USERS_0, 9, code=KafkaError._TRANSPORT)],  # mends itself
+        [Message(USERS_0, 7, code=EOF_CODE)],  # past a transaction's marker, which no consumer delivers
+    )
+    assert read(consumer, stores, {USERS_0: (0, 7), USERS_1: (0, 5)}) == 4
+    assert consumer.assigned == {USERS_0: 0, USERS_1: 2}
+    assert stores[0].values == {("users", b"ann"): b"2", ("users", b"cem"): b"3"}
+    assert stores[1].values == {}
+    assert {number: store.positions["users"].next_offset for number, store in stores.items()} == {0: 7, 1: 5}
+    assert stores[0].positions["users"].topic_id == "id-1"
+
+
+def test_a_store_at_the_end_reads_nothing() -> None:
+    consumer = FakeConsumer()
+    assert read(consumer, {0: FakeStore(users=written(7))}, {USERS_0: (0, 7)}) == 0
+    assert not consumer.assigned
+
+
+def test_a_store_that_is_rebuilt_starts_over_in_every_table() -> None:
+    store = FakeStore(users=written(4), items=written(50, topic_id="id-old"))
+    consumer = FakeConsumer([Message(USERS_0, 7, code=EOF_CODE), Message(ITEMS_0, 3, code=EOF_CODE)])
+    read(consumer, {0: store}, {USERS_0: (0, 7), ITEMS_0: (0, 3)})
+    assert consumer.assigned == {USERS_0: 0, ITEMS_0: 0}
+    assert store.wiped == 1
+
+
+def test_reading_ends_with_the_epoch() -> None:
+    with pytest.raises(Cancelled):
+        read(FakeConsumer(), {0: FakeStore()}, {USERS_0: (0, 7)}, lambda: True)
+
+
+def test_a_failure_that_does_not_mend_itself_is_raised() -> None:
+    consumer = FakeConsumer([Message(USERS_0, 0, code=KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+    with pytest.raises(KafkaException):
+        read(consumer, {0: FakeStore()}, {USERS_0: (0, 7)})

@@ -1,0 +1,277 @@
+"""One answer for each class of error: repeat the call, write the unit again, drop it, or end the process."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream.exactly_once import transactions
+from stream.exactly_once.errors import FatalTransactionError, FencedError, RecordTooLargeError, StartError
+from stream.exactly_once.records import Output, TopicPartition
+from stream.exactly_once.transactions import TransactionWriter
+
+CHANGELOG = TopicPartition("t.changelog", 2)
+OFFSETS = {TopicPartition("t.events", 2): 7, TopicPartition("t.outcomes", 2): 3}
+OUTPUTS = [
+    Output("t.scores", b"ann", b"1", None, None),
+    Output(CHANGELOG.topic, b"ann", b"w1", 2, None),
+    Output(CHANGELOG.topic, b"bob", None, 2, 1_700_000_000_000),
+]
+
+
+class FakeProducer:
+    """librdkafka's transactional producer: writes down the calls, and fails as the script says."""
+
+    def __init__(self) -> None:
+        self.config: dict[str, Any] = {}
+        self.calls: list[str] = []
+        self.produced: list[tuple[Any, ...]] = []
+        self.sent: list[Any] = []
+        self.script: dict[str, list[Exception | None]] = {}
+        self._offset = 40
+        self._undelivered: list[tuple[Callable[..., None], str]] = []
+
+    def fails(self, call: str, *errors: Exception | None) -> None:
+        """The next calls of this name fail with these; None lets one through."""
+        self.script[call] = list(errors)
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        script = self.script.get(name)
+        error = script.pop(0) if script else None
+        if error is not None:
+            raise error
+
+    def init_transactions(self, timeout: float) -> None:
+        self._call("init")
+
+    def begin_transaction(self) -> None:
+        self._call("begin")
+
+    def produce(self, topic: str, value: Any, key: Any, **extra: Any) -> None:
+        self._call("produce")
+        on_delivery = extra.pop("on_delivery", None)
+        self.produced.append((topic, key, value, extra))
+        if on_delivery is not None:
+            self._undelivered.append((on_delivery, topic))
+
+    def send_offsets_to_transaction(self, positions: list[Any], metadata: bytes, timeout: float) -> None:
+        self._call("offsets")
+        self.sent.append(({(tp.topic, tp.partition): tp.offset for tp in positions}, metadata))
+
+    def commit_transaction(self, timeout: float) -> None:
+        self._call("commit")
+        for on_delivery, _topic in self._undelivered:
+            self._offset += 1
+            offset = self._offset
+            on_delivery(None, SimpleNamespace(offset=lambda offset=offset: offset))
+        self._undelivered.clear()
+
+    def abort_transaction(self, timeout: float) -> None:
+        self._call("abort")
+        self._undelivered.clear()
+
+    def poll(self, timeout: float) -> int:
+        self.calls.append("poll")
+        return 0
+
+
+def error(code: int, **kind: bool) -> KafkaException:
+    return KafkaException(KafkaError(code, "why", **kind))
+
+
+RETRIABLE = error(KafkaError._TIMED_OUT, retriable=True)
+ABORTABLE = error(KafkaError.INVALID_TXN_STATE, txn_requires_abort=True)
+FENCED = error(KafkaError.ILLEGAL_GENERATION, txn_requires_abort=True)
+FATAL = error(KafkaError._FENCED, fatal=True)
+ATTEMPT = ["begin", "produce", "produce", "produce", "offsets", "commit"]
+
+
+@pytest.fixture
+def producer() -> FakeProducer:
+    return FakeProducer()
+
+
+@pytest.fixture
+def writer(producer: FakeProducer, monkeypatch: pytest.MonkeyPatch) -> TransactionWriter:
+    def connect(config: dict[str, Any]) -> FakeProducer:
+        producer.config = config
+        return producer
+
+    monkeypatch.setattr(transactions, "Producer", connect)
+    return TransactionWriter(
+        {"bootstrap.servers": "b:1"}, "app-slot", transaction_timeout_s=10.0, max_record_bytes=100
+    )
+
+
+def commit(writer: TransactionWriter) -> dict[TopicPartition, int]:
+    return writer.commit(OUTPUTS, OFFSETS, b"metadata", {CHANGELOG: 2})
+
+
+def calls(producer: FakeProducer) -> list[str]:
+    return [call for call in producer.calls if call != "poll"]
+
+
+def test_a_unit_is_one_transaction_with_its_offsets_and_the_groups_identity(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    assert commit(writer) == {CHANGELOG: 42}  # the offset after its last record's, and of no other's
+    assert calls(producer) == ATTEMPT
+    assert producer.sent == [({tuple(tp): offset for tp, offset in OFFSETS.items()}, b"metadata")]
+    assert producer.produced == [
+        ("t.scores", b"ann", b"1", {}),
+        (CHANGELOG.topic, b"ann", b"w1", {"partition": 2}),
+        (CHANGELOG.topic, b"bob", None, {"partition": 2, "timestamp": 1_700_000_000_000}),
+    ]
+
+
+def test_the_producer_is_idempotent_transactional_and_partitions_as_java_does(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    wanted = {
+        "bootstrap.servers": "b:1",
+        "transactional.id": "app-slot",
+        "transaction.timeout.ms": 10_000,
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+    }
+    assert producer.config.items() >= wanted.items()
+
+
+@pytest.mark.parametrize("call", ["offsets", "commit"])
+def test_a_retriable_failure_repeats_the_call_and_nothing_else(
+    writer: TransactionWriter, producer: FakeProducer, call: str
+) -> None:
+    producer.fails(call, RETRIABLE, RETRIABLE)
+    commit(writer)
+    place = ATTEMPT.index(call)
+    assert calls(producer) == [*ATTEMPT[:place], call, call, *ATTEMPT[place:]]
+
+
+def test_a_commit_whose_fate_stays_unknown_ends_the_process_and_is_never_redone(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    producer.fails("commit", *[RETRIABLE] * 1000)
+    with pytest.raises(FatalTransactionError, match="fate is unknown"):
+        commit(writer)
+    assert producer.calls.count("begin") == 1
+    assert "abort" not in producer.calls
+    assert producer.calls.count("commit") < 100
+
+
+@pytest.mark.parametrize("call", ["begin", "produce", "offsets", "commit"])
+def test_an_abortable_failure_writes_the_same_unit_again(
+    writer: TransactionWriter, producer: FakeProducer, call: str
+) -> None:
+    producer.fails(call, ABORTABLE)
+    written = commit(writer)
+    place = ATTEMPT.index(call) + 1
+    assert calls(producer) == [*ATTEMPT[:place], "abort", *ATTEMPT]
+    assert producer.produced[-3:] == [
+        ("t.scores", b"ann", b"1", {}),
+        (CHANGELOG.topic, b"ann", b"w1", {"partition": 2}),
+        (CHANGELOG.topic, b"bob", None, {"partition": 2, "timestamp": 1_700_000_000_000}),
+    ]
+    assert written.keys() == {CHANGELOG}
+
+
+def test_positions_are_those_of_the_attempt_that_was_committed(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    producer.fails("commit", None)
+    first = commit(writer)
+    producer.fails("offsets", ABORTABLE)
+    assert commit(writer)[CHANGELOG] == first[CHANGELOG] + 1
+
+
+def test_an_abort_is_repeated_while_it_fails_retriably(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    producer.fails("commit", ABORTABLE)
+    producer.fails("abort", RETRIABLE)
+    commit(writer)
+    assert calls(producer) == [*ATTEMPT, "abort", "abort", *ATTEMPT]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+    ],
+)
+@pytest.mark.parametrize("call", ["offsets", "commit"])
+def test_when_the_group_has_moved_on_the_transaction_is_aborted_and_not_redone(
+    writer: TransactionWriter, producer: FakeProducer, code: int, call: str
+) -> None:
+    producer.fails(call, error(code, txn_requires_abort=True))
+    with pytest.raises(FencedError):
+        commit(writer)
+    assert calls(producer)[-1] == "abort"
+    assert producer.calls.count("begin") == 1
+    commit(writer)  # the producer is good for the next epoch
+
+
+def test_a_fatal_failure_ends_the_process_without_another_call(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    producer.fails("commit", FATAL)
+    with pytest.raises(FatalTransactionError, match=r"app-slot.*took its transactional id"):
+        commit(writer)
+    assert calls(producer) == ATTEMPT
+
+
+def test_a_failure_that_no_repeating_mends_ends_the_process(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    producer.fails("offsets", error(KafkaError._INVALID_ARG))
+    with pytest.raises(FatalTransactionError):
+        commit(writer)
+    assert producer.calls.count("begin") == 1
+
+
+def test_an_abort_that_fails_ends_the_process(writer: TransactionWriter, producer: FakeProducer) -> None:
+    producer.fails("commit", FENCED)
+    producer.fails("abort", FATAL)
+    with pytest.raises(FatalTransactionError):
+        commit(writer)
+
+
+def test_a_full_local_queue_is_drained_and_the_record_produced_once(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    producer.fails("produce", None, BufferError(), BufferError())
+    commit(writer)
+    assert [topic for topic, *_ in producer.produced] == ["t.scores", CHANGELOG.topic, CHANGELOG.topic]
+    assert producer.calls.count("poll") >= 2
+
+
+def test_a_record_that_is_too_large_is_refused_before_anything_is_sent(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    large = Output("t.scores", b"k" * 50, b"v" * 51, None, None)
+    with pytest.raises(RecordTooLargeError, match=r"101 bytes for t\.scores.*max_record_bytes=100"):
+        writer.commit([OUTPUTS[0], large], OFFSETS, b"metadata", {})
+    assert producer.calls == []
+    writer.commit([Output("t.scores", b"k" * 50, b"v" * 50, None, None)], OFFSETS, b"metadata", {})
+
+
+def test_a_unit_without_offsets_is_refused_because_nothing_would_fence_it(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    with pytest.raises(ValueError, match="not be fenced"):
+        writer.commit(OUTPUTS, {}, b"metadata", {})
+    assert producer.calls == []
+
+
+def test_a_cluster_that_gives_no_producer_id_is_named_at_the_start(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    producer.fails("init", RETRIABLE)
+    with pytest.raises(StartError, match=r"app-slot.*within 10 s"):
+        writer.init(10.0)
