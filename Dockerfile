@@ -14,7 +14,7 @@ COPY model model
 COPY stream stream
 COPY trainer trainer
 COPY sway sway
-RUN uv pip install --python /opt/venv/bin/python --no-deps .
+RUN uv pip install --python /opt/venv/bin/python --no-deps --no-build-isolation .
 
 FROM python:3.11-slim
 RUN useradd --create-home --uid 10001 sway && install -d -o sway -g sway /var/lib/sway

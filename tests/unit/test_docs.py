@@ -1,0 +1,57 @@
+"""What the pages say is what the code has: codes, metrics, topics, programs, links."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import DecodeError
+from schemas.validate import DETAILS
+from stream.settings import TopicSettings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert broken == []
+
+
+def test_every_reason_of_a_dead_letter_has_its_row() -> None:
+    from stream.processor import KEY_MISMATCH, SCORING_FAILED  # its package imports Faust
+
+    reasons = {error.reason for error in DecodeError.__subclasses__()}
+    reasons |= {*DETAILS, KEY_MISMATCH, SCORING_FAILED}
+    assert reasons <= _first_cells()
+
+
+def test_every_metric_has_its_row() -> None:
+    from stream.metrics import WorkerMetrics  # as above
+
+    families = WorkerMetrics().registry.collect()
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    assert names <= _first_cells()
+
+
+def test_every_topic_is_in_the_glossary() -> None:
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    assert [name for name in TopicSettings().names().values() if f"`{name}`" not in glossary] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "program"),
+    [("README.md", "produce_event.py"), ("docs/exactly-once.md", "exactly_once.py")],
+)
+def test_a_program_in_a_page_is_the_one_that_is_tested(page: str, program: str) -> None:
+    code = (ROOT / "examples" / program).read_text(encoding="utf-8")
+    assert f"```python\n{code}```\n" in (ROOT / page).read_text(encoding="utf-8")
+
+
+def _first_cells() -> set[str]:
+    """The names in the first column of the tables of docs/operations.md, without labels."""
+    rows = (line.split("|")[1] for line in OPERATIONS.splitlines() if line.startswith("| `"))
+    return {name for cell in rows for name in re.findall(r"`([a-z_0-9]+)", cell)}
