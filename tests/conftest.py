@@ -4,6 +4,8 @@ What is slow to import (torch, transformers, Kafka's clients) is imported by the
 test starts at once.
 """
 
+import asyncio
+import inspect
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
     from model.network import TwoHeadedNetwork
     from model.tokens import BehaviourTokenizer
     from sway.embedded import EmbeddedKafka
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine on an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 @pytest.fixture(scope="session")

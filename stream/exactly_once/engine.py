@@ -110,6 +110,7 @@ class Engine:
         self.room.set()
         self.state = "waiting for partitions"
         self._epoch: Epoch | None = None  # None: take() ignores what comes
+        self._begun: Epoch | None = None  # from begin_epoch to revoke, so that a recovery sees its epoch end
         self._next: dict[TopicPartition, int] = {}
         self._stores: dict[int, PartitionStore] = {}
         self._open: Unit | None = None
@@ -148,10 +149,10 @@ class Engine:
         while rest is not None:
             unit = self._open or self._open_unit(self._epoch)
             limits = self._limits
-            count = slices(rest, sizes, limits.max_records - unit.records, limits.max_bytes - unit.bytes)
-            if count == 0:
-                self._close_unit()
+            if unit.records and unit.bytes + sizes[0] > limits.max_bytes:
+                self._close_unit()  # only an empty unit takes a record that is larger than what is left
                 continue
+            count = slices(rest, sizes, limits.max_records - unit.records, limits.max_bytes - unit.bytes)
             part, rest = split(rest, count)
             self._read(part, unit, sum(sizes[:count]))
             self._next[where] = part.next
@@ -328,6 +329,7 @@ class Engine:
         if epoch is None:
             return
         partitions = sorted({tp.partition for tp in assigned if tp.topic in self.input_topics})
+        self._begun = epoch
         previous = self._recovery
         self._recovery = asyncio.get_running_loop().create_task(
             self._start_epoch(epoch, partitions, previous)
@@ -354,7 +356,8 @@ class Engine:
             await self.fail(exc)
 
     def _over(self, epoch: Epoch) -> bool:
-        return self._driver.consumer_epoch() is not epoch or self.failure is not None
+        moved_on = self._begun is not epoch or self._driver.consumer_epoch() is not epoch
+        return moved_on or self.failure is not None
 
     def _recover(self, epoch: Epoch, partitions: Sequence[int]) -> Recovered:
         """On the recovery thread."""
@@ -384,6 +387,7 @@ class Engine:
     async def revoke(self) -> None:
         """End the epoch: commit what is ready within the bound, drop the rest, close the stores."""
         self.state = "rebalancing"
+        self._begun = None  # abandons its recovery: the whole group waits until this returns
         if self._epoch is not None and self.failure is None:
             self._epoch = None  # no more intake
             self._close_unit()

@@ -1,0 +1,283 @@
+"""An engine without Kafka: a driver, a writer and a scorer that do what a test says; real units, layers and stores.
+
+Its program appends each record's value to its key's tuple, scores the record, and emits the tuple as it was when
+the record was read, so that an output tells what state it was made from.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from stream.exactly_once import engine as engine_module
+from stream.exactly_once.engine import Engine, UnitLimits
+from stream.exactly_once.layers import Layers
+from stream.exactly_once.offsets import Cancelled
+from stream.exactly_once.processor import Work
+from stream.exactly_once.records import Epoch, Output, RecordBatch, TopicPartition
+from stream.exactly_once.recovery import Changelog, Recovered, RecoveryPlan
+from stream.exactly_once.store import PartitionStore, StateFolder
+from stream.exactly_once.unit import Unit
+
+EVENTS, NOTES, SCORES, CHANGELOG = "t.events", "t.notes", "t.scores", "t.changelog"
+SEEN = "seen"
+Values = tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class Record:
+    """A consumed record."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+    key: bytes | None = b"ann"
+    timestamp: int = 0
+
+
+class Table:
+    """What the engine asks of a LayeredTable, without Faust."""
+
+    name = SEEN
+
+    def __init__(self) -> None:
+        self._stores: Mapping[int, PartitionStore] = {}
+        self.layers: Layers[tuple[int, Any], Values] = Layers(self._committed, cached=2)
+
+    def get_in(self, partition: int, key: bytes) -> Values:
+        return self.layers.get((partition, key)) or ()
+
+    def use_stores(self, stores: Mapping[int, PartitionStore]) -> None:
+        self.layers.drop()
+        self._stores = stores
+
+    def encode_changes(self, unit: Unit) -> Iterator[tuple[int, bytes, bytes | None]]:
+        for (partition, key), values in unit.layers[SEEN].items():
+            yield partition, key, b",".join(values)
+
+    def _committed(self, where: tuple[int, Any]) -> Values | None:
+        raw = self._stores[where[0]].get(SEEN, where[1])
+        return None if raw is None else tuple(raw.split(b","))
+
+
+class Program:
+    """The Processor."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.finish_fails: Exception | None = None
+
+    async def prepare(self, batch: RecordBatch) -> None: ...
+
+    def read(self, batch: RecordBatch, unit: Unit) -> Work:
+        jobs = []
+        for record in batch.records:
+            key = record.key or b""
+            values = (*self.table.get_in(batch.partition, key), record.value or b"")
+            unit.put(SEEN, batch.partition, key, values)
+            jobs.append((record.topic, batch.partition, record.offset, values))
+        return Work(jobs, jobs)
+
+    def finish(self, work: Work, results: Any, unit: Unit) -> None:
+        if self.finish_fails is not None:
+            raise self.finish_fails
+        for (topic, partition, offset, values), result in zip(work.context, results, strict=True):
+            assert result == values[-1]
+            unit.emit(SCORES, f"{topic}[{partition}]@{offset}".encode(), b",".join(values))
+
+
+class Scorer:
+    """Scores what it is given when it is told to."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self.at_once = at_once
+        self.submitted: list[tuple[Sequence[Any], Future[Any]]] = []
+
+    def submit(self, jobs: Sequence[Any]) -> "Future[Any]":
+        future: Future[Any] = Future()
+        self.submitted.append((jobs, future))
+        if self.at_once:
+            self.score(len(self.submitted) - 1)
+        return future
+
+    def score(self, index: int) -> None:
+        """Give the scores of the submission with this index, unless it was cancelled."""
+        jobs, future = self.submitted[index]
+        if not future.done():
+            future.set_result([values[-1] for *_, values in jobs])
+
+
+class Writer:
+    """Keeps what is committed; a commit can be held up, and can fail."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Output] = []
+        self.offsets: dict[TopicPartition, int] = {}
+        self.commits: list[tuple[dict[TopicPartition, int], bytes]] = []
+        self.fails: list[Exception | None] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.inside = threading.Event()
+
+    def commit(
+        self,
+        outputs: Sequence[Output],
+        offsets: Mapping[TopicPartition, int],
+        group_metadata: bytes,
+        tracked: Mapping[TopicPartition, int],
+    ) -> dict[TopicPartition, int]:
+        self.inside.set()
+        assert self.free.wait(30)
+        error = self.fails.pop(0) if self.fails else None
+        if error is not None:
+            raise error
+        self.outputs += outputs
+        self.offsets.update(offsets)
+        self.commits.append((dict(offsets), group_metadata))
+        changelog = sum(output.topic == CHANGELOG for output in self.outputs)
+        return dict.fromkeys(tracked, changelog)
+
+    def scores(self) -> dict[str, Values]:
+        """What was published, by source coordinates; an output that comes twice is an error."""
+        found: dict[str, Values] = {}
+        for output in self.outputs:
+            if output.topic == SCORES:
+                name = (output.key or b"").decode()
+                assert name not in found
+                found[name] = tuple((output.value or b"").split(b","))
+        return found
+
+
+@dataclass
+class Driver:
+    """Faust's part."""
+
+    epoch: Epoch | None = None
+    starts: list[dict[TopicPartition, int]] = field(default_factory=list)
+    crashed: list[BaseException] = field(default_factory=list)
+
+    def consumer_epoch(self) -> Epoch | None:
+        return self.epoch
+
+    async def resume_delivery(self, starts: Mapping[TopicPartition, int]) -> None:
+        self.starts.append(dict(starts))
+
+    async def crash(self, reason: BaseException) -> None:
+        self.crashed.append(reason)
+
+
+class Running:
+    """One worker's engine; `begin` an epoch, `take` batches, and look at what was committed.
+
+    at_once: whether what is submitted is scored at once, or when the test says so.
+    """
+
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, at_once: bool = True, **limits: Any
+    ) -> None:
+        self.driver = Driver()
+        self.writer = Writer()
+        self.scorer = Scorer(at_once=at_once)
+        self.table = Table()
+        self.program = Program(self.table)
+        self.folder = StateFolder(folder)
+        self.committed: list[Unit] = []
+        self.recovering = threading.Event()  # set while a recovery is under way
+        self.recovered = threading.Event()  # when cleared, a recovery does not end
+        self.recovered.set()
+        self.recovery_fails: Exception | None = None
+        monkeypatch.setattr(engine_module, "recover", self._recover)
+        plan = RecoveryPlan({}, "group", [EVENTS, NOTES], [Changelog(SEEN, CHANGELOG, "id", 1)], "earliest")
+        usual = {"max_records": 3, "max_bytes": 1000, "linger_s": 0.001}
+        room = {"max_in_flight_records": 100, "max_in_flight_bytes": 10_000, "revoke_timeout_s": 5.0}
+        self.engine = Engine(
+            self.driver,
+            plan=plan,
+            limits=UnitLimits(**{**usual, **room, **limits}),
+            tables=[self.table],  # type: ignore[list-item]
+            folder=self.folder,
+            writer=self.writer,  # type: ignore[arg-type]
+            processor=self.program,
+            scorer=self.scorer,
+            on_commit=lambda unit, _seconds: self.committed.append(unit),
+        )
+        self.folder.open("slot")
+        self.engine.start()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.free.set()
+        self.recovered.set()
+        await self.engine.stop()
+
+    def _recover(
+        self, plan: Any, stores: Mapping[int, PartitionStore], cancelled: Callable[[], bool]
+    ) -> Recovered:
+        """On the recovery thread: the committed offsets; what is in the stores stays there."""
+        self.recovering.set()
+        while not self.recovered.wait(0.001):
+            if cancelled():
+                self.recovering.clear()
+                raise Cancelled
+        self.recovering.clear()
+        if self.recovery_fails is not None:
+            raise self.recovery_fails
+        starts = {TopicPartition(t, p): 0 for p in stores for t in (EVENTS, NOTES)}
+        return Recovered({tp: self.writer.offsets.get(tp, 0) for tp in starts}, 0, 0.0)
+
+    def assign(self, *partitions: int) -> Epoch:
+        """Begin the next epoch and return at once."""
+        generation = 1 if self.driver.epoch is None else self.driver.epoch.generation + 1
+        self.driver.epoch = Epoch(generation, f"member-{generation}")
+        self.engine.begin_epoch({TopicPartition(t, p) for p in partitions for t in (EVENTS, NOTES)})
+        return self.driver.epoch
+
+    async def begin(self, *partitions: int) -> Epoch:
+        """Begin the next epoch and wait until its records may come."""
+        count = len(self.driver.starts)
+        epoch = self.assign(*partitions or (0,))
+        await until(lambda: len(self.driver.starts) > count)
+        return epoch
+
+    def batch(
+        self, first: int, *values: str, topic: str = EVENTS, partition: int = 0, epoch: Epoch | None = None
+    ) -> RecordBatch:
+        """Records with these values from an offset on."""
+        records = [
+            Record(topic, partition, first + index, value.encode()) for index, value in enumerate(values)
+        ]
+        epoch = epoch or self.driver.epoch
+        assert epoch is not None
+        return RecordBatch(topic, partition, records, first, first + len(values), epoch)
+
+    def take(self, first: int, *values: str, **more: Any) -> None:
+        """Give the engine a batch of these values."""
+        self.engine.take(self.batch(first, *values, **more))
+
+    async def idle(self) -> None:
+        """Wait until everything that was taken is committed or dropped."""
+        await until(lambda: self.engine.stats.in_flight_records == 0)
+
+    def close_units(self) -> None:
+        """Close the open unit, as its linger would."""
+        self.engine._close_unit()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the committed units."""
+        return [unit.number for unit in self.committed]
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.001)
