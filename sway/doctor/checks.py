@@ -1,5 +1,6 @@
 """All checks of `sway doctor`, in the order in which they are shown. The thin shell."""
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -183,5 +184,6 @@ class Doctor:
         )
         flags = cpu.flags_in(_CPUINFO.read_text()) if _CPUINFO.is_file() else frozenset[str]()
         where = f"at {model.text.max_tokens} tokens on {model.device.type}; {cpu.describe(flags)}"
+        where += dtypes.busy_words(os.getloadavg()[0], os.cpu_count() or 1)
         in_use = dtype_name(choose_dtype(wanted.dtype, model.device))
         return [dtypes.judge(measured, configured=wanted.dtype, in_use=in_use, where=where)]

@@ -54,6 +54,13 @@ def judge(measured: Sequence[Measured], *, configured: str, in_use: str, where: 
     )
 
 
+def busy_words(load: float, cores: int) -> str:
+    """Return a warning if other programs want the cores too: the figures are low then, and may mislead."""
+    return (
+        f"; the machine is busy (load {load:.1f} on {cores} cores), so measure again" if load > cores else ""
+    )
+
+
 def _told(measured: Measured) -> str:
     if measured.texts_per_s is None:
         return f"{measured.dtype} not measured: {measured.why_not}"

@@ -100,5 +100,6 @@ def _in_dtype(model: LoadedModel, dtype: str) -> nn.Module:
         from torch.ao.quantization import quantize_dynamic
 
         network.place(model.device, torch.float32)
-        quantised: nn.Module = quantize_dynamic(network, {nn.Linear}, dtype=torch.qint8)  # type: ignore[no-untyped-call]
-    return quantised
+        # The encoder only: the heads stay float32 in every type.
+        network.encoder = quantize_dynamic(network.encoder, {nn.Linear}, dtype=torch.qint8)  # type: ignore[no-untyped-call]
+    return network

@@ -11,7 +11,7 @@ import pytest
 from stream.settings import KafkaSettings, Settings, TimeSettings, TopicSettings, UnitSettings
 from sway.doctor.conflicts import find_conflicts
 from sway.doctor.cpu import describe, flags_in
-from sway.doctor.dtypes import Measured, judge, recommend
+from sway.doctor.dtypes import Measured, busy_words, judge, recommend
 from sway.doctor.findings import Status
 from sway.doctor.ports import check_web_port
 from sway.doctor.state_folder import LOW_BYTES, TOO_LOW_BYTES, check_state_folder, judge_free
@@ -161,6 +161,11 @@ def test_another_type_is_recommended_only_if_it_is_clearly_faster() -> None:
     assert recommend([Measured("fp32", 90), Measured("bf16", 95)]) == "fp32"
     assert recommend([Measured("fp32", 90), Measured("bf16", None, "slow")]) == "fp32"
     assert recommend([]) == "fp32"
+
+
+def test_figures_of_a_busy_machine_are_told_to_be_so() -> None:
+    assert busy_words(1.5, 2) == ""
+    assert "load 5.2 on 2 cores" in busy_words(5.2, 2)
 
 
 def test_a_slow_type_that_is_set_is_told_with_the_setting() -> None:
