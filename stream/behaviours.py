@@ -1,14 +1,17 @@
 """From a decoded event to an entry of its user's window, and from a window to the text that is scored. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 from model.tokens import BehaviourTokenizer, EncodedText, Piece
 from schemas.records import BehaviorEvent, Behaviour
 from schemas.window_state import decode_block, encode_behaviour, join_window, read_window
-from stream.windows import Entry, Window, outcome_known
+from stream.windows import Entry, Window, outcome_known, outcomes_of
 
 _MAX_ACTION_CHARS = 64
+_PIECE = attrgetter("piece")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,33 @@ def entry_with_outcome(entry: Entry, y: float, z: float | None, tokenizer: Behav
     return entry_of(behaviour, tokenizer.piece(behaviour))
 
 
-def encode_text(history: Sequence[Entry], target: Piece, tokenizer: BehaviourTokenizer) -> EncodedText:
-    """Build the text as of an event: the user's habits, what happened before it, and the event itself."""
-    habits = tokenizer.habits(entry.behaviour.y for entry in history)
-    return tokenizer.encode([entry.piece for entry in history], target, habits)
+class _Words(Sequence[Piece]):
+    """The Pieces of a history, taken only as far back as a text reaches."""
+
+    __slots__ = ("_history",)
+
+    def __init__(self, history: Sequence[Entry]) -> None:
+        self._history = history
+
+    def __len__(self) -> int:
+        return len(self._history)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._history[index].piece
+
+    def __reversed__(self) -> Iterator[Piece]:
+        return map(_PIECE, reversed(self._history))
+
+
+def encode_text(
+    window: Window, history: Sequence[Entry], target: Piece, tokenizer: BehaviourTokenizer
+) -> EncodedText:
+    """Build the text as of an event: the user's habits, what happened before it, and the event itself.
+
+    history: the oldest entries of the window, those before the event.
+    """
+    habits = window.habits if history is window.entries else outcomes_of(history)
+    return tokenizer.encode(_Words(history), target, tokenizer.counted_habits(habits))
 
 
 class WindowCodec:
@@ -80,4 +106,4 @@ class WindowCodec:
             Entry((b.occurred_at, b.offset), b.event_id, b, block, piece)
             for b, block, piece in zip(behaviours, blocks, pieces, strict=True)
         )
-        return Window(entries, sum(len(entry.block) for entry in entries), floor)
+        return Window.of(entries, floor)

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from model.influence import influence
-from model.tokens import BehaviourTokenizer, EncodedText, Piece
+from model.tokens import BehaviourTokenizer, EncodedText
 from model.waiting import ScoredTexts
 from schemas.dead_letters import dead_letter
 from schemas.errors import DecodeError, RegistryUnavailable
-from schemas.records import BehaviorEvent, Behaviour, DeadLetter, InfluenceScore, Outcome, Source
+from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Source
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
 from schemas.wire import Codec
 from stream.behaviours import BehaviourLimits, behaviour_of, encode_text, entry_of, entry_with_outcome
 from stream.exactly_once import RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.records import TopicPartition
-from stream.windows import EMPTY, WindowLimits, find, history, insert, with_outcome
+from stream.windows import EMPTY, WindowLimits, find, history, insert_new, with_outcome
 
 if TYPE_CHECKING:
     from stream.exactly_once import LayeredTable
@@ -92,6 +92,8 @@ class ScoringProcessor:
     """
 
     table: "LayeredTable[Window]"
+    on_wait: Callable[[str | None], None] = staticmethod(lambda _what: None)
+    """Told what reading waits for, and None when it waits no more."""
 
     def __init__(
         self,
@@ -123,9 +125,11 @@ class ScoringProcessor:
                 await asyncio.to_thread(codec.decode_batch, values)
             except RegistryUnavailable as exc:
                 logger.warning("%s waits for the Schema Registry: %s", batch.topic, exc)
+                self.on_wait("waiting for the Schema Registry")
                 await asyncio.sleep(_REGISTRY_PAUSE_S)
             else:
-                return
+                break
+        self.on_wait(None)
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
         """Bring the windows up to date and return the texts to score."""
@@ -144,15 +148,17 @@ class ScoringProcessor:
         scored: ScoredTexts = results
         mixed = influence(scored.y_hat, scored.z_hat, self._lam).tolist()
         scored_at = self._now_ms()
-        encode = self._codecs.scores.encode
         columns = zip(context.pending, scored.y_hat.tolist(), scored.z_hat.tolist(), mixed, strict=True)
+        keys: list[bytes | None] = []
+        scores: list[InfluenceScore] = []
         for index, (pending, y_hat, z_hat, score) in enumerate(columns):
             record = pending.record
             if index in scored.failed:
                 self._reject(unit, context, record, SCORING_FAILED, self._codecs.late_dead_letters)
                 continue
             event = pending.event
-            value = encode(
+            keys.append(record.key)
+            scores.append(
                 InfluenceScore(
                     event.event_id,
                     event.user_id,
@@ -171,8 +177,8 @@ class ScoringProcessor:
                     scored_at,
                 )
             )
-            unit.emit(self._topics.scores, record.key, value)
-            context.counts["scores"] += 1
+        unit.emit_all(self._topics.scores, keys, self._codecs.scores.encode_batch(scores))
+        context.counts["scores"] += len(scores)
 
     # --- events -----------------------------------------------------------------------------------------
 
@@ -181,9 +187,28 @@ class ScoringProcessor:
         accepted = self._accepted_events(batch, unit, context)
         made = [behaviour_of(event, record.offset, self._behaviours) for event, record in accepted]
         targets = self._tokenizer.targets([behaviour for behaviour, _cut in made])
+        partition, get_in = batch.partition, self.table.get_in
+        changed: dict[bytes, Window] = {}  # looked up and put once a batch, however many events a user has
         for (event, record), (behaviour, cut), target in zip(accepted, made, targets, strict=True):
-            context.pending.append(self._place(unit, event, record, behaviour, target, cut))
+            key = record.key or b""
+            window = changed.get(key) or get_in(partition, key) or EMPTY
+            duplicate = event.event_id in window.event_ids
+            if duplicate:
+                text = self._text_again(window, event.event_id)
+            else:
+                entry = entry_of(behaviour, target)
+                text = encode_text(window, history(window, entry.position), target, self._tokenizer)
+                changed[key] = insert_new(window, entry, self._windows)
+            context.pending.append(Pending(event, record, text, text.truncated or cut, duplicate))
+        for key, window in changed.items():
+            unit.put(WINDOWS, partition, key, window)
         context.counts["events"] += len(batch.records)
+
+    def _text_again(self, window: "Window", event_id: str) -> EncodedText:
+        """Build the text of an event that its producer sent again: the same as the first time."""
+        index = window.event_ids.index(event_id)
+        target = self._tokenizer.target(window.entries[index].behaviour)
+        return encode_text(window, window.entries[:index], target, self._tokenizer)
 
     def _accepted_events(
         self, batch: RecordBatch, unit: Unit, context: BatchContext
@@ -203,30 +228,6 @@ class ScoringProcessor:
                     continue
             self._reject(unit, context, record, reason, self._codecs.dead_letters)
         return accepted
-
-    def _place(
-        self,
-        unit: Unit,
-        event: BehaviorEvent,
-        record: SourceRecord,
-        behaviour: Behaviour,
-        target: Piece,
-        cut: bool,
-    ) -> Pending:
-        """Put one event into its user's window and build its text."""
-        partition = record.partition
-        key = record.key or b""
-        window = self.table.get_in(partition, key) or EMPTY
-        known = find(window, event.event_id)
-        if known is not None:  # its producer sent it again: the same text, flagged
-            entry = window.entries[known]
-            target = self._tokenizer.target(entry.behaviour)
-            text = encode_text(window.entries[:known], target, self._tokenizer)
-            return Pending(event, record, text, text.truncated or cut, duplicate=True)
-        position = (behaviour.occurred_at, behaviour.offset)
-        text = encode_text(history(window, position), target, self._tokenizer)
-        unit.put(WINDOWS, partition, key, insert(window, entry_of(behaviour, target), self._windows))
-        return Pending(event, record, text, text.truncated or cut, duplicate=False)
 
     # --- outcomes ---------------------------------------------------------------------------------------
 

@@ -195,7 +195,7 @@ class WebSettings(BaseModel):
 
     enabled: bool = True
     host: str = "127.0.0.1"
-    port: int = Field(6066, ge=0, le=65535)
+    port: int = Field(6066, ge=1, le=65535)
 
 
 class Settings(BaseSettings):

@@ -10,10 +10,12 @@ Source: DESIGN section 4.
 """
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from model.tokens import Piece
+from model.words import NO_HABITS, Habits, count_habits
 from schemas.records import Behaviour
 
 Position = tuple[int, int]
@@ -30,13 +32,30 @@ class Entry(NamedTuple):
     piece: Piece  # its words and token ids, outcome included
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Window:
-    """Behaviours oldest first, the bytes of their blocks, and the floor below which nothing enters."""
+    """Behaviours oldest first, and the floor below which nothing enters; treat it as a value.
+
+    The rest is derived and carried along, so that an event costs the same in a long window as in a short one:
+    the bytes of the blocks, the entries' event ids, and the counts of their outcomes.
+    """
 
     entries: tuple[Entry, ...] = ()
     size_bytes: int = 0
     floor: Position | None = None
+    event_ids: tuple[str, ...] = ()
+    habits: Habits = NO_HABITS
+
+    @classmethod
+    def of(cls, entries: tuple[Entry, ...], floor: Position | None = None) -> Self:
+        """Return the window with these entries, oldest first, and derive the rest."""
+        return cls(
+            entries,
+            sum(len(entry.block) for entry in entries),
+            floor,
+            tuple(entry.event_id for entry in entries),
+            outcomes_of(entries),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +71,25 @@ EMPTY = Window()
 
 def find(window: Window, event_id: str) -> int | None:
     """Return the index of an event in the window, or None."""
-    entries = window.entries
-    for index in range(len(entries) - 1, -1, -1):  # what is looked for is nearly always among the newest
-        if entries[index].event_id == event_id:
-            return index
-    return None
+    if event_id not in window.event_ids:  # a scan in C: nearly every event is new
+        return None
+    return window.event_ids.index(event_id)
 
 
 def history(window: Window, position: Position) -> tuple[Entry, ...]:
-    """Return what happened before a position: what the text as of that event may know."""
+    """Return what happened before a position: what the text as of that event may know.
+
+    For an event that comes in time this is `window.entries` itself.
+    """
     entries = window.entries
     if not entries or entries[-1].position < position:
         return entries
     return entries[: bisect_left(entries, position, key=lambda entry: entry.position)]
+
+
+def outcomes_of(entries: Iterable[Entry]) -> Habits:
+    """Count what came of these behaviours."""
+    return count_habits(entry.behaviour.y for entry in entries)
 
 
 def insert(window: Window, entry: Entry, limits: WindowLimits) -> Window:
@@ -72,31 +97,54 @@ def insert(window: Window, entry: Entry, limits: WindowLimits) -> Window:
 
     The same event again changes nothing. One older than the floor does not enter.
     """
-    if (window.floor is not None and entry.position <= window.floor) or find(
-        window, entry.event_id
-    ) is not None:
+    return window if entry.event_id in window.event_ids else insert_new(window, entry, limits)
+
+
+def insert_new(window: Window, entry: Entry, limits: WindowLimits) -> Window:
+    """Return what insert() does, for an event that is known not to be in the window."""
+    if window.floor is not None and entry.position <= window.floor:
         return window
+    entries = window.entries
+    if entry.behaviour.y is None and (not entries or entries[-1].position < entry.position):
+        return _appended(window, entry, limits)
     before = history(window, entry.position)
-    entries = (*before, entry, *window.entries[len(before) :])
-    return _cut(entries, window.size_bytes + len(entry.block), window.floor, limits)
+    return _recounted((*before, entry, *entries[len(before) :]), window.floor, limits)
 
 
 def with_outcome(window: Window, index: int, entry: Entry, limits: WindowLimits) -> Window:
     """Return the window with the entry at index replaced by one that knows its outcome."""
-    old = window.entries[index]
     entries = (*window.entries[:index], entry, *window.entries[index + 1 :])
-    return _cut(entries, window.size_bytes + len(entry.block) - len(old.block), window.floor, limits)
+    return _recounted(entries, window.floor, limits)
 
 
-def _cut(entries: tuple[Entry, ...], size_bytes: int, floor: Position | None, limits: WindowLimits) -> Window:
-    if len(entries) <= limits.max_behaviours and size_bytes <= limits.max_bytes:
-        return Window(entries, size_bytes, floor)
+def _recounted(entries: tuple[Entry, ...], floor: Position | None, limits: WindowLimits) -> Window:
+    window = Window.of(entries, floor)
+    start, _ = _excess(entries, window.size_bytes, limits)
+    return Window.of(entries[start:], entries[start - 1].position) if start else window
+
+
+def _appended(window: Window, entry: Entry, limits: WindowLimits) -> Window:
+    """Put the newest behaviour, whose outcome is not known, at the end: the way of nearly all events."""
+    entries = (*window.entries, entry)
+    event_ids = (*window.event_ids, entry.event_id)
+    start, size_bytes = _excess(entries, window.size_bytes + len(entry.block), limits)
+    if not start:
+        return Window(entries, size_bytes, window.floor, event_ids, window.habits)
+    kept, habits = entries[start:], window.habits
+    if habits.known and any(dropped.behaviour.y is not None for dropped in entries[:start]):
+        habits = outcomes_of(kept)
+    return Window(kept, size_bytes, entries[start - 1].position, event_ids[start:], habits)
+
+
+def _excess(entries: tuple[Entry, ...], size_bytes: int, limits: WindowLimits) -> tuple[int, int]:
+    """Return how many of the oldest must go, and the bytes of the blocks that stay."""
     start = max(0, len(entries) - limits.max_behaviours)
-    size_bytes -= sum(len(entry.block) for entry in entries[:start])
+    for entry in entries[:start]:
+        size_bytes -= len(entry.block)
     while size_bytes > limits.max_bytes:
         size_bytes -= len(entries[start].block)
         start += 1
-    return Window(entries[start:], size_bytes, entries[start - 1].position if start else floor)
+    return start, size_bytes
 
 
 def outcome_known(behaviour: Behaviour, y: float, z: float | None) -> Behaviour:

@@ -34,6 +34,7 @@ class SwayApp(ExactlyOnceApp):
     def __init__(self, settings: Settings, metrics: WorkerMetrics) -> None:
         self.settings = settings
         self.metrics = metrics
+        self.waiting_for: str | None = None  # something that is away and without which nothing can be read
         super().__init__(settings.app_id, _config(settings), **_faust_options(settings))
 
     def on_unit_committed(self, unit: Unit, seconds: float) -> None:
@@ -46,7 +47,7 @@ class SwayApp(ExactlyOnceApp):
         engine = self._engine
         if engine is None:
             return "starting"
-        return None if engine.state == "running" else engine.state
+        return self.waiting_for if engine.state == "running" else engine.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     metrics.model.labels(model.version, str(model.device), model.dtype).set(1)
     app = SwayApp(settings, metrics)
     processor = make_processor(settings, model)
+    processor.on_wait = lambda what: setattr(app, "waiting_for", what)
     codec = WindowCodec(model.tokenizer)
     processor.table = app.layered_table(WINDOWS, dumps=codec.dumps, loads=codec.loads)
     app.process_with(processor, parts.scorer)
@@ -96,7 +98,10 @@ def load_champion(settings: Settings) -> LoadedModel:
     Raises a RegistryError that names the setting.
     """
     registry = ModelRegistry(settings.model.registry)
-    device = None if settings.model.device == "auto" else choose_device(settings.model.device)
+    try:
+        device = choose_device(settings.model.device)
+    except ValueError as exc:
+        raise ConfigurationError(f"model.device={settings.model.device!r} cannot be used: {exc}") from exc
     try:
         version = settings.model.version or registry.champion()
         if version is None:
@@ -141,6 +146,8 @@ def make_processor(settings: Settings, model: LoadedModel) -> ScoringProcessor:
         dead_letters=codec_for(DeadLetter, names.dead_letters, wire, resolver),
         late_dead_letters=codec_for(DeadLetter, names.dead_letters, wire, resolver),
     )
+    for codec in (codecs.scores, codecs.dead_letters, codecs.late_dead_letters):
+        codec.prepare_write()  # a schema that is not registered shows now, not at the first score
     return ScoringProcessor(
         topics=Topics(names.events, names.outcomes, names.scores, names.dead_letters),
         codecs=codecs,
@@ -215,6 +222,8 @@ def _watch(app: SwayApp) -> None:
         lag = engine.lag(app.consumer.positions())
         app.metrics.observe(engine.stats, lag, app.not_ready_because is None)
         behind = sum(lag.values())
+        if app.waiting_for is not None:  # said on /readyz; ending the process would not bring it back
+            engine.stats.last_progress = time.monotonic()
         stalled_s = engine.stalled_s(behind)
         limit_s = app.settings.time.stuck_after_s
         if stalled_s > limit_s:

@@ -1,6 +1,6 @@
 """The commit unit: a closed slice of the one order of delivery. Pure."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stream.exactly_once.records import Epoch, Output, RecordBatch, TopicPartition
@@ -77,6 +77,12 @@ class Unit:
     ) -> None:
         """Produce a record in this unit's transaction."""
         self.outputs.append(Output(topic, key, value, partition, timestamp_ms))
+
+    def emit_all(self, topic: str, keys: Iterable[bytes | None], values: Iterable[bytes | None]) -> None:
+        """Produce many records of one topic, each to the partition of its key."""
+        self.outputs += [
+            Output(topic, key, value, None, None) for key, value in zip(keys, values, strict=True)
+        ]
 
     def read_to(
         self, batch: RecordBatch, work: "Work", future: "Future[Any] | None", size_bytes: int
