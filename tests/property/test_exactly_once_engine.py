@@ -17,7 +17,7 @@ PARTITIONS = (0, 1)
 INPUTS = [TopicPartition(topic, partition) for topic in (EVENTS, NOTES) for partition in PARTITIONS]
 TAKE = st.tuples(st.just("take"), st.sampled_from(INPUTS), st.integers(1, 7))
 SCORE = st.tuples(st.just("score"), st.floats(0, 1))
-OTHER = st.sampled_from([("wait",), ("fence",), ("rebalance",), ("rebalance early",)])
+OTHER = st.sampled_from([("wait",), ("hold",), ("fence",), ("rebalance",), ("rebalance early",)])
 STORY = st.lists(st.one_of(TAKE, TAKE, SCORE, SCORE, OTHER), max_size=25)
 
 
@@ -50,6 +50,9 @@ async def play(worker: Running, story: list[tuple]) -> dict[TopicPartition, int]
             log.deliver(*args)
         elif step == "score" and worker.scorer.submitted:
             worker.scorer.score(int(args[0] * (len(worker.scorer.submitted) - 1)))
+        elif step == "hold":  # commits take longer than revocation waits for scores
+            worker.writer.free.clear()
+            asyncio.get_running_loop().call_later(0.015, worker.writer.free.set)
         elif step == "fence":
             worker.writer.fails = [FencedError("moved on")]
         elif step == "rebalance":
