@@ -2,18 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.tokens import BehaviourTokenizer, EncodedText
-from schemas.records import BehaviorEvent, Behaviour, Outcome
-from schemas.window_state import encode_behaviour
+from model.tokens import BehaviourTokenizer
+from schemas.records import BehaviorEvent, Outcome
 from stream.behaviours import BehaviourLimits
 from stream.windows import WindowLimits
+from tests.plain_windows import PlainWindows
 from tests.processing import NOW_MS, Processing, Record, event, outcome, score_of
 
 PARTITION_OF = {"ann": 0, "bob": 1, "cem": 0}
@@ -41,69 +41,22 @@ STEPS = st.lists(st.sampled_from(["go on", "go on", "cut", "commit", "drop"]), m
 
 
 class Reference:
-    """The contract, said plainly: one record after the other, whole windows, no units."""
+    """One record after the other, without units, over plain windows."""
 
     def __init__(self, tokenizer: BehaviourTokenizer, limits: WindowLimits) -> None:
-        self.tokenizer = tokenizer
-        self.limits = limits
-        self.windows: dict[str, list[Behaviour]] = defaultdict(list)
-        self.floors: dict[str, tuple[int, int]] = {}
+        self.plain = PlainWindows(tokenizer, limits, MAX_CHARS)
         self.outcomes_next: dict[int, int] = defaultdict(int)
         self.scores: list[tuple[Any, ...]] = []
 
     def process(self, what: BehaviorEvent | Outcome | bytes, record: Record) -> None:
         if isinstance(what, BehaviorEvent) and what.user_id:
-            text, duplicate = self._place(what, record.offset)
+            text, duplicate = self.plain.event(what, record.offset)
             scored = (*score_of(text), text.behaviours, duplicate, self.outcomes_next[record.partition])
             self.scores.append((record.partition, record.offset, what.event_id, *scored))
         elif isinstance(what, Outcome):
             if what.y <= 1:
-                self._apply(what)
+                self.plain.outcome(what)
             self.outcomes_next[record.partition] += 1
-
-    def _place(self, one: BehaviorEvent, offset: int) -> tuple[EncodedText, bool]:
-        window = self.windows[one.user_id]
-        known = next((behaviour for behaviour in window if behaviour.event_id == one.event_id), None)
-        behaviour = known or Behaviour(
-            one.event_id,
-            offset,
-            one.occurred_at,
-            one.action,
-            one.item_id,
-            one.item_text[:MAX_CHARS],
-            one.value,
-        )
-        history = [other for other in window if _order(other) < _order(behaviour)]
-        text = self.tokenizer.encode(
-            self.tokenizer.pieces(history),
-            self.tokenizer.target(behaviour),
-            self.tokenizer.habits(other.y for other in history),
-        )
-        if known is None and _order(behaviour) > self.floors.get(one.user_id, (-1, -1)):
-            window.append(behaviour)
-            self._trim(one.user_id)
-        return text, known is not None
-
-    def _apply(self, one: Outcome) -> None:
-        window = self.windows[one.user_id]
-        for index, behaviour in enumerate(window):
-            if behaviour.event_id == one.event_id and behaviour.y is None:
-                window[index] = replace(behaviour, y=one.y, z=one.z)
-        self._trim(one.user_id)
-
-    def _trim(self, user_id: str) -> None:
-        window = self.windows[user_id]
-        window.sort(key=_order)
-        while len(window) > self.limits.max_behaviours or self._bytes(window) > self.limits.max_bytes:
-            self.floors[user_id] = _order(window.pop(0))
-
-    @staticmethod
-    def _bytes(window: list[Behaviour]) -> int:
-        return sum(len(encode_behaviour(behaviour)) for behaviour in window)
-
-
-def _order(behaviour: Behaviour) -> tuple[int, int]:
-    return behaviour.occurred_at, behaviour.offset
 
 
 @dataclass
@@ -197,8 +150,8 @@ def test_any_batches_and_units_give_the_reference(
     ] == reference.scores
     for user_id, partition in PARTITION_OF.items():
         window = processing.window(user_id, partition)
-        assert [entry.behaviour for entry in window.entries] == reference.windows[user_id]
-        assert window.floor == reference.floors.get(user_id)
+        assert [entry.behaviour for entry in window.entries] == reference.plain.windows[user_id]
+        assert window.floor == reference.plain.floors.get(user_id)
     letters = len(processing.published.dead_letters)
     assert letters == sum(one in (b"?", event(user_id=""), outcome(y=2.0)) for one in inputs)
 

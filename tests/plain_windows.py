@@ -1,0 +1,63 @@
+"""The contract of windows and texts, said plainly: whole lists, one record after the other. Tests compare with it."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+from model.tokens import BehaviourTokenizer, EncodedText
+from schemas.records import BehaviorEvent, Behaviour, Outcome
+from schemas.window_state import encode_behaviour
+from stream.windows import WindowLimits
+
+Place = tuple[int, int]
+
+
+class PlainWindows:
+    """Every user's window, oldest behaviour first; bad input must have been taken out before."""
+
+    def __init__(self, tokenizer: BehaviourTokenizer, limits: WindowLimits, max_item_text_chars: int) -> None:
+        self.tokenizer = tokenizer
+        self.limits = limits
+        self.max_chars = max_item_text_chars
+        self.windows: dict[str, list[Behaviour]] = defaultdict(list)
+        self.floors: dict[str, Place] = {}
+
+    def event(self, one: BehaviorEvent, offset: int) -> tuple[EncodedText, bool]:
+        """Put an event into its user's window; return its text, and whether it is a duplicate."""
+        window = self.windows[one.user_id]
+        known = next((behaviour for behaviour in window if behaviour.event_id == one.event_id), None)
+        text = one.item_text[: self.max_chars]
+        behaviour = known or Behaviour(
+            one.event_id, offset, one.occurred_at, one.action, one.item_id, text, one.value
+        )
+        history = [other for other in window if _place(other) < _place(behaviour)]
+        encoded = self.tokenizer.encode(
+            self.tokenizer.pieces(history),
+            self.tokenizer.target(behaviour),
+            self.tokenizer.habits(other.y for other in history),
+        )
+        if known is None and _place(behaviour) > self.floors.get(one.user_id, (-1, -1)):
+            window.append(behaviour)
+            self._trim(one.user_id)
+        return encoded, known is not None
+
+    def outcome(self, one: Outcome) -> None:
+        """Give an event in its user's window its outcome, if it has none."""
+        window = self.windows[one.user_id]
+        for index, behaviour in enumerate(window):
+            if behaviour.event_id == one.event_id and behaviour.y is None:
+                window[index] = replace(behaviour, y=one.y, z=one.z)
+        self._trim(one.user_id)
+
+    def _trim(self, user_id: str) -> None:
+        window = self.windows[user_id]
+        window.sort(key=_place)
+        while len(window) > self.limits.max_behaviours or _bytes(window) > self.limits.max_bytes:
+            self.floors[user_id] = _place(window.pop(0))
+
+
+def _place(behaviour: Behaviour) -> Place:
+    return behaviour.occurred_at, behaviour.offset
+
+
+def _bytes(window: list[Behaviour]) -> int:
+    return sum(len(encode_behaviour(behaviour)) for behaviour in window)
