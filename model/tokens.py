@@ -20,7 +20,7 @@ from tokenizers import Encoding, Tokenizer
 
 from model.errors import TokenizerIncompatible
 from model.text import SEPARATOR, BehaviourFields, Rendered, TextSettings, render, split_behaviours
-from model.words import HABITS_START, NO_HABITS, count_habits, habit_words, outcome_words, value_words
+from model.words import HABITS_START, NO_HABITS, Habits, count_habits, habit_words, outcome_words, value_words
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -137,8 +137,11 @@ class BehaviourTokenizer:
         outcomes: the y of the window's behaviours before the one being scored, oldest first, None where it
         is not known yet.
         """
-        habits = count_habits(outcomes) if self.settings.habits else NO_HABITS
-        if not habits.known:
+        return self.counted_habits(count_habits(outcomes) if self.settings.habits else NO_HABITS)
+
+    def counted_habits(self, habits: Habits) -> Piece | None:
+        """Return what habits() does, for outcomes that are counted already."""
+        if not habits.known or not self.settings.habits:
             return None
 
         def rendered(_: int) -> Rendered:

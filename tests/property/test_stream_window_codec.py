@@ -37,7 +37,7 @@ def test_a_window_comes_back_from_its_bytes(
         if known is not None:
             entry = entry_with_outcome(entry, *known, tokenizer)  # as an outcome changes it
         entries.append(entry)
-    window = Window(tuple(entries), sum(len(entry.block) for entry in entries), floor)
+    window = Window.of(tuple(entries), floor)
     codec = WindowCodec(tokenizer)
     raw = codec.dumps(window)
     back = codec.loads(raw)
