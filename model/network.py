@@ -105,16 +105,18 @@ def pool(hidden: Tensor, attention_mask: Tensor, token_type_ids: Tensor, pooling
     return (hidden.float() * weights).sum(1) / weights.sum(1)  # (B, d); each segment ends in a special token
 
 
-def two_head_loss(outputs: Tensor, y: Tensor, z: Tensor, lam: float) -> Tensor:
+def two_head_loss(outputs: Tensor, y: Tensor, z: Tensor, lam: float, weights: Tensor | None = None) -> Tensor:
     """Return L = 1/N sum (y_hat - y)^2 + lam (z_hat - z)^2, a scalar.
 
     outputs: (N, 2). y: (N,). z: (N,), NaN where it is not known: such a row counts in the first term
-    only, and N stays the number of all rows.
+    only, and N stays the number of all rows. weights: (N,), how many examples a row stands for, of mean 1
+    over the data; None means 1 each.
     """
     first = (outputs[:, 0] - y).square()  # (N,)
     known = ~torch.isnan(z)
     second = torch.where(known, outputs[:, 1] - z.nan_to_num(), 0.0).square()  # (N,)
-    return (first + lam * second).mean()
+    losses = first + lam * second
+    return (losses if weights is None else weights * losses).mean()
 
 
 def hidden_size(encoder: PreTrainedModel) -> int:

@@ -64,16 +64,20 @@ def finetune_top(
     trained_layers: int,
     config: FinetuneConfig,
     *,
+    weights: NDArray[np.float32] | None = None,
     progress: Callable[[int, int], None] = lambda _step, _steps: None,
 ) -> FinetuneResult:
     """Train the top layers and the heads, in place, on cached activations.
 
-    labels: float32 (N, 2), NaN where z is not known. progress: called with step and steps.
+    labels: float32 (N, 2), NaN where z is not known. weights: float32 (N,), how many examples each row stands
+    for. progress: called with step and steps.
     """
     tokens = np.diff(activations.starts)
+    relative = None if weights is None else torch.from_numpy(weights / weights.mean())
 
     def collate(rows: Sequence[int]) -> dict[str, Tensor]:
-        return {**activations.padded(rows), "labels": torch.from_numpy(labels[list(rows)])}
+        batch = {**activations.padded(rows), "labels": torch.from_numpy(labels[list(rows)])}
+        return batch if relative is None else {**batch, "weights": relative[list(rows)]}
 
     return _train(network, TopNetwork(network, trained_layers), collate, tokens, config, progress)
 
@@ -147,7 +151,8 @@ class _TwoHeadTrainer(Trainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
         labels = inputs.pop("labels")
-        return two_head_loss(model(**inputs), labels[:, 0], labels[:, 1], self._lam)
+        weights = inputs.pop("weights", None)
+        return two_head_loss(model(**inputs), labels[:, 0], labels[:, 1], self._lam, weights)
 
     def get_train_dataloader(self) -> DataLoader[int]:
         batches = LengthGroupedBatches(self._tokens, self._config.batch_rows, self._config.seed)

@@ -1,7 +1,10 @@
 """The first model: from a pre-trained checkpoint and labelled examples to a version in the registry.
 
-Heads in closed form on frozen features, then the top layers fine-tuned from there (LP-FT), on activations
-that the frozen layers below are asked for once.
+Two stages, each on activations that its frozen layers are asked for once:
+
+    targets   the distinct targets without history, weighted by how often they occur: what an item is worth.
+              Heads in closed form on frozen features, then layers fine-tuned from there (LP-FT).
+    texts     whole texts, the newest, some without their history: what the user makes of it. The top layers.
 
 Source: DESIGN sections 8 and 9.
 """
@@ -23,16 +26,25 @@ from model import checkpoint
 from model.device import choose_device
 from model.hashing import sha256_of
 from model.manifest import Manifest
-from model.network import NetworkSettings, TwoHeadedNetwork
+from model.network import NetworkSettings
 from model.registry import ModelRegistry
 from model.tokens import BehaviourTokenizer, EncodedText
+from trainer.augment import drop_histories
 from trainer.dataset import Example, labels
-from trainer.finetune import FinetuneConfig, finetune_top
-from trainer.heads import choose_penalty, fit_heads
-from trainer.layers import frozen_activations
-from trainer.metrics import auc
+from trainer.finetune import FinetuneConfig, FinetuneResult, finetune_top
+from trainer.heads import Heads, choose_penalty, fit_heads
+from trainer.layers import Activations, frozen_activations, layer_list
+from trainer.targets import distinct_targets
 
 RECIPE = 1  # part of a version's id: raise it when the same data and configuration give another model
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One stage of fine-tuning: the top so many layers, and how."""
+
+    trained_layers: int
+    finetune: FinetuneConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +52,30 @@ class FirstModelConfig:
     """How the first model is made; the defaults fit a demo on two cores without a GPU.
 
     base_name: for the manifest. network: pooling, lambda and text. kept_layers: of the base, the lowest;
-    None keeps all. trained_layers: the top so many of those.
-    training_tokens: longest text to train on, None for the model's own max_tokens; the oldest behaviours
-    are left out.
+    None keeps all. targets, texts: the two stages.
+    newest_texts: how many examples, the newest, the second stage sees; None for all.
+    histories_dropped: the share of those that go without their history.
     """
 
     base_name: str = "all-MiniLM-L6-v2"
     network: NetworkSettings = field(default_factory=NetworkSettings)
     kept_layers: int | None = None
-    trained_layers: int = 2
-    training_tokens: int | None = 64
-    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    targets: StageConfig = field(
+        default_factory=lambda: StageConfig(6, FinetuneConfig(epochs=5, batch_rows=32, learning_rate=1e-4))
+    )
+    texts: StageConfig = field(
+        default_factory=lambda: StageConfig(2, FinetuneConfig(epochs=1, batch_rows=16, learning_rate=1e-4))
+    )
+    newest_texts: int | None = 6000
+    histories_dropped: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a fit has come. stage: activations, heads, finetune, publish or found."""
+    """How far a fit has come.
+
+    stage: targets, heads, targets: fine-tuning, texts, texts: fine-tuning, publish; or found, at once.
+    """
 
     stage: str
     done: int
@@ -81,14 +101,14 @@ def fit_first_model(
     if len(examples) < 2:
         raise ValueError(f"{len(examples)} examples are too few to fit a model")
     config = config or FirstModelConfig()
-    config = replace(config, finetune=replace(config.finetune, seed=seed))
-    version = version_of(examples, base_dir, config)
+    version = version_of(examples, base_dir, config, seed)
     if registry.exists(version):
         progress(Progress("found", 1, 1))
         return version
     ordered = sorted(examples, key=lambda example: example.occurred_at)
     began_s = time.monotonic()
-    network, metrics = _fit(ordered, base_dir, config, progress)
+    fit = _Fit(base_dir, config, seed, progress)
+    metrics = {**fit.targets(ordered), **fit.texts(ordered)}
     metrics["seconds"] = time.monotonic() - began_s
     manifest = Manifest(
         version=version,
@@ -100,21 +120,21 @@ def fit_first_model(
             "to_ms": ordered[-1].occurred_at,
         },
         metrics=metrics,
-        config=_plain(config),
+        config={"seed": seed, **_plain(config)},
     )
     progress(Progress("publish", 0, 1))
     with tempfile.TemporaryDirectory(prefix="sway-first-model-") as scratch:
         folder = Path(scratch) / version
-        checkpoint.save(network, folder, tokenizer_from=base_dir)
+        checkpoint.save(fit.network, folder, tokenizer_from=base_dir)
         registry.publish(folder, manifest)
     progress(Progress("publish", 1, 1))
     return version
 
 
-def version_of(examples: Sequence[Example], base_dir: Path, config: FirstModelConfig) -> str:
+def version_of(examples: Sequence[Example], base_dir: Path, config: FirstModelConfig, seed: int) -> str:
     """Return the id of the version that these inputs make: `first-` and 12 hexadecimal digits."""
     digest = hashlib.sha256()
-    digest.update(json.dumps({"recipe": RECIPE, **_plain(config)}, sort_keys=True).encode())
+    digest.update(json.dumps({"recipe": RECIPE, "seed": seed, **_plain(config)}, sort_keys=True).encode())
     digest.update(sha256_of(base_dir / "model.safetensors").encode())
     for example in examples:
         row = (example.history, example.target, example.y, example.z, example.occurred_at)
@@ -122,61 +142,79 @@ def version_of(examples: Sequence[Example], base_dir: Path, config: FirstModelCo
     return f"first-{digest.hexdigest()[:12]}"
 
 
-def _fit(
-    ordered: Sequence[Example],
-    base_dir: Path,
-    config: FirstModelConfig,
-    progress: Callable[[Progress], None],
-) -> tuple[TwoHeadedNetwork, dict[str, float]]:
-    """Fit on examples in the order of time; return the network, on the CPU, and what was measured."""
-    torch.manual_seed(config.finetune.seed)
-    network = checkpoint.from_base(base_dir, config.network, layers=config.kept_layers)
-    network.place(choose_device(), torch.float32)
-    texts = _encode(ordered, base_dir, config)
-    wanted = labels(ordered)
-    activations = frozen_activations(
-        network,
-        texts,
-        config.trained_layers,
-        pad_id=int(network.encoder.config.pad_token_id or 0),
-        progress=lambda done: progress(Progress("activations", done, len(texts))),
-    )
-    progress(Progress("heads", 0, 1))
-    metrics = _set_heads(network, activations.features, wanted)
-    progress(Progress("heads", 1, 1))
-    result = finetune_top(
-        network,
-        activations,
-        wanted,
-        config.trained_layers,
-        config.finetune,
-        progress=lambda step, steps: progress(Progress("finetune", step, steps)),
-    )
-    return network.to("cpu"), {**metrics, "steps": float(result.steps), "training_loss": result.loss}
+class _Fit:
+    """A network on its way through the two stages."""
 
+    def __init__(
+        self, base_dir: Path, config: FirstModelConfig, seed: int, progress: Callable[[Progress], None]
+    ) -> None:
+        torch.manual_seed(seed)
+        self.network = checkpoint.from_base(base_dir, config.network, layers=config.kept_layers)
+        self.network.place(choose_device(), torch.float32)
+        self._tokenizer = BehaviourTokenizer.from_folder(base_dir, config.network.text)
+        self._config = config
+        self._seed = seed
+        self._progress = progress
 
-def _encode(ordered: Sequence[Example], base_dir: Path, config: FirstModelConfig) -> list[EncodedText]:
-    text = config.network.text
-    if config.training_tokens is not None:
-        text = replace(text, max_tokens=min(text.max_tokens, config.training_tokens))
-    tokenizer = BehaviourTokenizer.from_folder(base_dir, text)
-    return tokenizer.encode_texts([(example.history, example.target) for example in ordered])
+    def targets(self, ordered: Sequence[Example]) -> dict[str, float]:
+        """Learn from the distinct targets alone; return what was measured.
 
+        ordered: in the order of time: the newest fifth judges the heads and chooses their penalty.
+        """
+        distinct = distinct_targets(ordered)
+        texts = self._tokenizer.encode_texts([("", target) for target in distinct.targets])
+        activations = self._activations("targets", texts, self._config.targets)
+        wanted = labels(ordered)
+        features = activations.features[distinct.of_example]  # (N, d)
+        penalty, held_out_auc = choose_penalty(features, wanted)
+        self._set_heads(fit_heads(features, wanted, penalty))
+        self._progress(Progress("heads", 1, 1))
+        result = self._finetune(
+            "targets", activations, distinct.labels, self._config.targets, weights=distinct.counts
+        )
+        judged = {} if np.isnan(held_out_auc) else {"heads_auc_held_out": held_out_auc}
+        return {"heads_penalty": penalty, "targets_loss": result.loss, **judged}
 
-def _set_heads(
-    network: TwoHeadedNetwork, features: NDArray[np.float32], wanted: NDArray[np.float32]
-) -> dict[str, float]:
-    """Fit the heads in closed form; the penalty, and how good they are, by the newest fifth."""
-    cut = len(features) - max(1, len(features) // 5)
-    penalty = choose_penalty(features, wanted)
-    older = fit_heads(features[:cut], wanted[:cut], penalty)
-    held_out = older.predict(features[cut:])[:, 0]
-    heads = fit_heads(features, wanted, penalty)
-    with torch.no_grad():
-        network.heads.weight.copy_(torch.from_numpy(heads.weight))
-        network.heads.bias.copy_(torch.from_numpy(heads.bias))
-    found = auc(held_out, wanted[cut:, 0] >= 0.5)
-    return {"heads_penalty": penalty} | ({} if np.isnan(found) else {"heads_auc_held_out": found})
+    def texts(self, ordered: Sequence[Example]) -> dict[str, float]:
+        """Learn from the newest whole texts; return what was measured."""
+        newest = ordered[-self._config.newest_texts :] if self._config.newest_texts else ordered
+        shown = drop_histories(newest, self._config.histories_dropped, self._seed)
+        texts = self._tokenizer.encode_texts([(example.history, example.target) for example in shown])
+        activations = self._activations("texts", texts, self._config.texts)
+        result = self._finetune("texts", activations, labels(shown), self._config.texts)
+        return {"texts_loss": result.loss}
+
+    def _activations(self, name: str, texts: Sequence[EncodedText], stage: StageConfig) -> Activations:
+        return frozen_activations(
+            self.network,
+            texts,
+            min(stage.trained_layers, len(layer_list(self.network.encoder))),
+            pad_id=int(self.network.encoder.config.pad_token_id or 0),
+            progress=lambda done: self._progress(Progress(name, done, len(texts))),
+        )
+
+    def _finetune(
+        self,
+        name: str,
+        activations: Activations,
+        wanted: NDArray[np.float32],
+        stage: StageConfig,
+        weights: NDArray[np.float32] | None = None,
+    ) -> FinetuneResult:
+        return finetune_top(
+            self.network,
+            activations,
+            wanted,
+            min(stage.trained_layers, len(layer_list(self.network.encoder))),
+            replace(stage.finetune, seed=self._seed),
+            weights=weights,
+            progress=lambda step, steps: self._progress(Progress(f"{name}: fine-tuning", step, steps)),
+        )
+
+    def _set_heads(self, heads: Heads) -> None:
+        with torch.no_grad():
+            self.network.heads.weight.copy_(torch.from_numpy(heads.weight))
+            self.network.heads.bias.copy_(torch.from_numpy(heads.bias))
 
 
 def _plain(config: FirstModelConfig) -> dict[str, Any]:

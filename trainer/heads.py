@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.metrics import auc
+
 PENALTIES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 
 FloatMatrix = NDArray[np.float64]
@@ -52,17 +54,19 @@ def choose_penalty(
     *,
     held_out: float = 0.2,
     penalties: Sequence[float] = PENALTIES,
-) -> float:
-    """Return the penalty with the least squared error of y on the newest share of the rows.
+) -> tuple[float, float]:
+    """Return the penalty with the least squared error of y on the newest share of the rows, and its AUC there.
 
     features, labels: in the order of time.
     """
     cut = len(features) - max(1, round(len(features) * held_out))
-    errors = {}
+    found = []
     for penalty in penalties:
-        heads = fit_heads(features[:cut], labels[:cut], penalty)
-        errors[penalty] = float(np.mean((heads.predict(features[cut:])[:, 0] - labels[cut:, 0]) ** 2))
-    return min(errors, key=errors.__getitem__)
+        y_hat = fit_heads(features[:cut], labels[:cut], penalty).predict(features[cut:])[:, 0]
+        error = float(np.mean((y_hat - labels[cut:, 0]) ** 2))
+        found.append((error, penalty, auc(y_hat, labels[cut:, 0] >= 0.5)))
+    _, penalty, held_out_auc = min(found)
+    return penalty, held_out_auc
 
 
 def _fit_one(

@@ -37,6 +37,16 @@ def test_a_row_without_z_counts_in_the_first_term_only() -> None:
     assert outputs.grad[1, 1] == 0
 
 
+def test_a_weighted_row_counts_as_so_many_rows() -> None:
+    outputs = torch.tensor([[0.5, 0.2], [1.0, 0.9]])
+    y, z = torch.tensor([1.0, 0.0]), torch.tensor([0.7, 0.9])
+    weighted = two_head_loss(outputs, y, z, 0.5, torch.tensor([1.5, 0.5]))
+    repeated = torch.tensor([0, 0, 0, 1])
+    assert weighted.item() == pytest.approx(
+        two_head_loss(outputs[repeated], y[repeated], z[repeated], 0.5).item()
+    )
+
+
 def test_pooling_passes_over_padding() -> None:
     hidden = torch.tensor([[[1.0], [3.0], [99.0]]])
     mask = torch.tensor([[1, 1, 0]])

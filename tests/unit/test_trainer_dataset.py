@@ -3,7 +3,9 @@ import pytest
 
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, LabeledExample, Outcome
+from trainer.augment import drop_histories
 from trainer.dataset import Example, label_in_order, labels, split_by_time
+from trainer.targets import distinct_targets
 
 
 def example(occurred_at: int, y: float = 1.0, z: float | None = None) -> Example:
@@ -73,3 +75,35 @@ def test_a_window_forgets_its_oldest(tokenizer: BehaviourTokenizer) -> None:
 def test_an_example_is_made_from_a_record() -> None:
     record = LabeledExample("e", "u", "i", "history", "target", 1.0, 0.5, 0.5, "v1", "outcome", 7, 8, z=0.75)
     assert Example.from_record(record) == Example("history", "target", 1.0, 0.75, 7)
+
+
+def test_equal_targets_become_one_with_means_and_counts() -> None:
+    examples = [
+        Example("a", "watch Heat", 1.0, 0.75, 1),
+        Example("b", "watch Alien", 0.0, None, 2),
+        Example("c", "watch Heat", 0.0, None, 3),
+    ]
+    distinct = distinct_targets(examples)
+    assert distinct.targets == ["watch Alien", "watch Heat"]
+    assert distinct.labels[1].tolist() == [0.5, 0.75]
+    assert distinct.labels[0, 0] == 0.0
+    assert np.isnan(distinct.labels[0, 1])
+    assert distinct.counts.tolist() == [1.0, 2.0]
+    assert distinct.of_example.tolist() == [1, 0, 1]
+
+
+def test_a_dropped_history_leaves_the_habits() -> None:
+    long = Example(
+        "user likes 50 percent of 2 ; watch Heat liked ; watch Alien hated", "watch x", 1.0, None, 1
+    )
+    bare = Example("watch Heat liked", "watch x", 1.0, None, 1)
+    assert [e.history for e in drop_histories([long, bare], 1.0, seed=0)] == [
+        "user likes 50 percent of 2",
+        "",
+    ]
+    assert drop_histories([long, bare], 0.0, seed=0) == [long, bare]
+    some = drop_histories([bare] * 100, 0.5, seed=1)
+    assert 30 < sum(not e.history for e in some) < 70
+    assert some == drop_histories([bare] * 100, 0.5, seed=1)
+    with pytest.raises(ValueError, match="share=2"):
+        drop_histories([], 2, seed=0)

@@ -9,13 +9,13 @@ from model.registry import ModelRegistry
 from model.text import TextSettings
 from trainer.dataset import Example
 from trainer.finetune import FinetuneConfig
-from trainer.first_model import FirstModelConfig, Progress, fit_first_model, version_of
+from trainer.first_model import FirstModelConfig, Progress, StageConfig, fit_first_model, version_of
 
 CONFIG = FirstModelConfig(
     base_name="tiny",
     network=NetworkSettings(lam=0.5, text=TextSettings(max_tokens=96)),
-    trained_layers=1,
-    finetune=FinetuneConfig(epochs=1, batch_rows=8),
+    targets=StageConfig(6, FinetuneConfig(epochs=2, batch_rows=2)),
+    texts=StageConfig(1, FinetuneConfig(epochs=1, batch_rows=8)),
 )
 EXAMPLES = [
     Example(
@@ -41,10 +41,10 @@ def test_a_fitted_model_is_in_the_registry_and_scores(tiny_base: Path, tmp_path:
     assert (manifest.parent, manifest.base, manifest.data["examples"]) == (None, "tiny", 60)
     assert manifest.metrics["heads_auc_held_out"] == 1.0
     assert manifest.metrics["seconds"] > 0
-    assert manifest.config["trained_layers"] == 1
+    assert manifest.config["texts"]["trained_layers"] == 1
     assert registry.champion() is None
     stages = list(dict.fromkeys(progress.stage for progress in seen))
-    assert stages == ["activations", "heads", "finetune", "publish"]
+    assert stages == ["targets", "heads", "targets: fine-tuning", "texts", "texts: fine-tuning", "publish"]
 
 
 def test_a_repeated_call_finds_its_own_work(tiny_base: Path, tmp_path: Path) -> None:
@@ -65,13 +65,13 @@ def test_the_same_inputs_make_the_same_weights(tiny_base: Path, tmp_path: Path) 
 
 
 def test_the_id_depends_on_data_configuration_and_seed(tiny_base: Path) -> None:
-    first = version_of(EXAMPLES, tiny_base, CONFIG)
-    assert first == version_of(EXAMPLES, tiny_base, CONFIG)
+    first = version_of(EXAMPLES, tiny_base, CONFIG, 0)
+    assert first == version_of(EXAMPLES, tiny_base, CONFIG, 0)
     others = [
-        version_of(EXAMPLES[:-1], tiny_base, CONFIG),
-        version_of([*EXAMPLES[:-1], replace(EXAMPLES[-1], y=0.5)], tiny_base, CONFIG),
-        version_of(EXAMPLES, tiny_base, replace(CONFIG, trained_layers=2)),
-        version_of(EXAMPLES, tiny_base, replace(CONFIG, finetune=replace(CONFIG.finetune, seed=1))),
+        version_of(EXAMPLES[:-1], tiny_base, CONFIG, 0),
+        version_of([*EXAMPLES[:-1], replace(EXAMPLES[-1], y=0.5)], tiny_base, CONFIG, 0),
+        version_of(EXAMPLES, tiny_base, replace(CONFIG, newest_texts=9), 0),
+        version_of(EXAMPLES, tiny_base, CONFIG, 1),
     ]
     assert len({first, *others}) == 5
     assert first.startswith("first-")

@@ -40,8 +40,8 @@ def test_the_penalty_is_chosen_by_the_newest_rows() -> None:
     features = random.normal(size=(300, 40))
     signal = features[:, :1].repeat(2, axis=1)
     noise = random.normal(size=(300, 2))
-    assert choose_penalty(features, signal, penalties=(0.1, 1e6)) == 0.1
-    assert choose_penalty(features, noise, penalties=(0.1, 1e6)) == 1e6
+    assert choose_penalty(features, signal, penalties=(0.1, 1e6))[0] == 0.1
+    assert choose_penalty(features, noise, penalties=(0.1, 1e6))[0] == 1e6
 
 
 def test_a_penalty_must_be_above_zero() -> None:
