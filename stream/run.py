@@ -9,7 +9,7 @@ from pathlib import Path
 from faust.worker import Worker
 
 from stream.settings import Settings
-from stream.worker import build_app
+from stream.worker import SwayApp, build_app
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _QUIET = ("aiokafka", "faust", "mode")
@@ -18,12 +18,24 @@ _QUIET = ("aiokafka", "faust", "mode")
 def run(settings: Settings, level: int = logging.INFO) -> None:
     """Build the app and run it; returns after SIGTERM or SIGINT, with what was ready committed.
 
-    Raises what build_app raises, and what ended the worker: an ExactlyOnceError, a StreamError, a ModelError.
+    Raises what build_app raises, and what run_app raises.
     """
+    set_up_log(level)
+    run_app(build_app(settings), level)
+
+
+def set_up_log(level: int) -> None:
+    """Log to stderr, and keep the libraries quiet."""
     logging.basicConfig(level=level, stream=sys.stderr, format=_FORMAT)
     for name in _QUIET:  # their information is about themselves
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    app = build_app(settings)
+
+
+def run_app(app: SwayApp, level: int = logging.INFO) -> None:
+    """Run an app; returns after SIGTERM or SIGINT, with what was ready committed.
+
+    Raises what ended the worker: an ExactlyOnceError, a StreamError, a ModelError.
+    """
     app.open()  # what cannot work is refused here, with its own message
     with Path(os.devnull).open(
         "w"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import aiokafka
+from aiokafka.errors import NoOffsetForPartitionError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 
@@ -60,7 +61,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> tuple[Mapping[Any, list[Any]], Epoch | None]:
-        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        try:
+            records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        except NoOffsetForPartitionError:  # assigned while this waited, and the engine has not sought it yet
+            records = {}
         # No await lies between aiokafka's look at its assignment and this line.
         return records, self.consumer.epoch
 

@@ -3,14 +3,18 @@
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from sway.embedded import EmbeddedKafka
+
+if TYPE_CHECKING:
+    from tests.integration.workers import Sway
 
 _HERE = Path(__file__).parent
 
@@ -56,6 +60,36 @@ def topics(kafka: EmbeddedKafka, request: pytest.FixtureRequest) -> Topics:
     """Topics of this test's own; `topics.prefix` is also good as an app id."""
     test = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")[:40]
     return Topics(kafka.bootstrap_servers, f"{test}-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """A model registry whose champion is the tiny network with heads that tell texts apart; do not write to it."""
+    import torch
+
+    from model import checkpoint
+    from model.manifest import Manifest
+    from model.network import NetworkSettings
+    from model.registry import ModelRegistry
+
+    network = checkpoint.from_base(tiny_base, NetworkSettings())
+    with torch.no_grad():
+        network.heads.weight.copy_(torch.randn(2, 32, generator=torch.Generator().manual_seed(2)))
+    folder = tmp_path_factory.mktemp("champion")
+    checkpoint.save(network, folder, tokenizer_from=tiny_base)
+    path = tmp_path_factory.mktemp("registry")
+    registry = ModelRegistry(path)
+    registry.promote(registry.publish(folder, Manifest("tiny", base="tiny", created_at_ms=0)))
+    return path
+
+
+@pytest.fixture
+def sway(topics: Topics, registry: Path, tmp_path: Path) -> "Iterator[Sway]":
+    """Topics of this test's own and workers on them; what still runs at the end is killed."""
+    from tests.integration.workers import Sway
+
+    with Sway(topics, registry, tmp_path) as made:
+        yield made
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:

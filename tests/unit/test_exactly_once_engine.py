@@ -196,8 +196,9 @@ async def test_a_fenced_unit_takes_the_later_ones_along_and_nothing_more_is_take
     async with worker(at_once=False, max_records=1) as w:
         epoch = await w.begin()
         w.take(0, "a", "b", "c")
-        w.writer.fails = [None, FencedError("moved on")]
         w.scorer.score(0)
+        await until(lambda: w.numbers == [1])
+        w.writer.fails = [FencedError("moved on")]
         w.scorer.score(1)
         await w.idle()
         assert w.numbers == [1]
@@ -207,6 +208,7 @@ async def test_a_fenced_unit_takes_the_later_ones_along_and_nothing_more_is_take
         await asyncio.sleep(0.01)
         assert len(w.scorer.submitted) == 3
         assert w.engine.failure is None  # the next epoch reads again
+        assert w.engine.state == "rebalancing"  # so /readyz does not say that records are processed
 
         await w.engine.revoke()
         await w.begin()
@@ -279,11 +281,13 @@ async def test_revocation_waits_for_scores_within_its_bound_and_drops_the_rest(w
 
 
 async def test_revocation_waits_for_the_commit_in_flight_and_lets_no_other_begin(worker: NewWorker) -> None:
-    async with worker(max_records=1, revoke_timeout_s=0.02) as w:
+    async with worker(at_once=False, max_records=1, revoke_timeout_s=0.02) as w:
         await w.begin()
         w.writer.free.clear()
         w.take(0, "a", "b")
+        w.scorer.score(0)
         await until(w.writer.inside.is_set)
+        w.scorer.score(1)
         revoked = asyncio.create_task(w.engine.revoke())
         await asyncio.sleep(0.1)  # well past the bound
         assert not revoked.done()
@@ -293,6 +297,7 @@ async def test_revocation_waits_for_the_commit_in_flight_and_lets_no_other_begin
         await w.begin()
         assert w.table.get_in(0, b"ann") == (b"a",)  # what was committed went into the store
         w.take(1, "b")
+        w.scorer.score(2)
         await w.idle()
         assert w.writer.scores()["t.events[0]@1"] == (b"a", b"b")
 

@@ -1,0 +1,28 @@
+"""A worker whose model never answers: `python -m tests.integration.blocked_worker`; settings as ever."""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from stream.run import run_app, set_up_log
+from stream.settings import Settings
+from stream.worker import Parts, build_app, load_champion
+
+
+class BlockingScorer:
+    """Takes texts, and gives no score, ever."""
+
+    def submit(self, jobs: Sequence[Any]) -> "Future[Any]":
+        return Future()
+
+
+def main() -> None:
+    """Run the worker until it ends itself."""
+    set_up_log(logging.INFO)
+    settings = Settings()
+    run_app(build_app(settings, Parts(load_champion(settings), BlockingScorer())))
+
+
+if __name__ == "__main__":
+    main()

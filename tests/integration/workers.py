@@ -1,0 +1,271 @@
+"""Real worker processes on topics of their own: what goes in, and what a read_committed reader sees."""
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Record
+from schemas.wire import Codec
+from stream.exactly_once.store import PartitionStore
+from sway.embedded.ports import free_port
+from tests.integration.conftest import Topics, wait_for
+
+R = TypeVar("R", bound=Record)
+SWAY = ("-m", "sway", "worker")
+_START_TIMEOUT_S = 60.0  # importing torch and Faust takes seconds, and the machine may be busy
+
+
+class Worker:
+    """One worker process with a state folder and a port of its own."""
+
+    def __init__(self, folder: Path, name: str, environment: dict[str, str]) -> None:
+        self.state = folder / name
+        self.log = folder / f"{name}.log"
+        self.port = free_port()
+        self._environment = {
+            **os.environ,
+            **environment,
+            "SWAY_STATE_DIR": str(self.state),
+            "SWAY_WEB__PORT": str(self.port),
+            "OMP_NUM_THREADS": "1",
+        }
+        self._environment.pop(
+            "PYTHONDONTWRITEBYTECODE", None
+        )  # else each process compiles torch anew, for 10 s
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, command: Sequence[str] = SWAY, **changes: Any) -> Self:
+        """Start it, again perhaps; changes: environment variables."""
+        environment = {**self._environment, **{name: str(value) for name, value in changes.items()}}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *command], env=environment, stdout=log, stderr=log
+            )
+        return self
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        assert self._process is not None
+        return self._process
+
+    def said(self) -> str:
+        """Its log."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and text of a page; (0, "") while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return answer.code, answer.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, line: str) -> float:
+        """The value of a metric, named with its labels; 0 while it is not there."""
+        text = self.page("/metrics")[1]
+        return next(
+            (float(value.rsplit(" ", 1)[1]) for value in text.splitlines() if value.startswith(f"{line} ")), 0
+        )
+
+    def wait_until_ready(self) -> None:
+        """Wait until records are being processed."""
+
+        def ready() -> bool:
+            assert self.process.poll() is None, self.said()
+            return self.page("/readyz")[0] == 200
+
+        wait_for(ready, f"readiness of {self.log.stem}", _START_TIMEOUT_S)
+
+    def wait(self, timeout_s: float = 30.0) -> int:
+        """Wait until it has ended; return its exit code."""
+        return self.process.wait(timeout_s)
+
+    def terminate(self) -> int:
+        """Ask it to end (SIGTERM); return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it in the middle of whatever it does (SIGKILL)."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(30)
+
+
+class Sway:
+    """Topics, a registry with a champion, a producer, and any number of workers."""
+
+    def __init__(self, topics: Topics, registry: Path, folder: Path) -> None:
+        self.topics = topics
+        self.folder = folder
+        self.partitions = 4
+        self.environment = {
+            "SWAY_KAFKA__BOOTSTRAP_SERVERS": topics.bootstrap_servers,
+            "SWAY_KAFKA__SESSION_TIMEOUT_S": "6",
+            "SWAY_KAFKA__HEARTBEAT_INTERVAL_S": "1.5",
+            "SWAY_KAFKA__REBALANCE_TIMEOUT_S": "20",
+            "SWAY_TOPICS__PREFIX": topics.prefix,
+            "SWAY_APP_ID": topics.prefix,
+            "SWAY_MODEL__REGISTRY": str(registry),
+            "SWAY_MODEL__DEVICE": "cpu",
+            "SWAY_MODEL__DTYPE": "fp32",
+        }
+        self._workers: dict[str, Worker] = {}
+        self._producer = Producer(
+            {
+                "bootstrap.servers": topics.bootstrap_servers,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+            }
+        )
+        self._codecs: dict[type, Codec[Any]] = {kind: Codec(kind) for kind in (BehaviorEvent, Outcome)}
+        self.produced: list[tuple[tuple[str, int, int], BehaviorEvent | Outcome | bytes | None]] = []
+        """What was acknowledged: (topic, partition, offset), and what it was."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+            print(f"--- {worker.log.name}", *worker.said().splitlines()[-40:], sep="\n")  # noqa: T201
+
+    def create_topics(self, partitions: int = 4, **others: int) -> Self:
+        """Create the four topics of the main job; others: counts that differ."""
+        self.partitions = partitions
+        for short in ("events", "outcomes", "scores", "dead-letters"):
+            self.topics.create(short, others.get(short, partitions))
+        return self
+
+    def worker(self, name: str = "a", **environment: Any) -> Worker:
+        """Return the named worker, not started."""
+        if name not in self._workers:
+            settings = {**self.environment, **{key: str(value) for key, value in environment.items()}}
+            self._workers[name] = Worker(self.folder, name, settings)
+        return self._workers[name]
+
+    # --- input ------------------------------------------------------------------------------------------
+
+    def produce(
+        self, what: BehaviorEvent | Outcome | bytes | None, *, topic: str = "events", key: str | None = None
+    ) -> None:
+        """Produce an event or an outcome with its user as key, or any bytes to a topic."""
+        value: bytes | None
+        if isinstance(what, BehaviorEvent | Outcome):
+            topic = "events" if isinstance(what, BehaviorEvent) else "outcomes"
+            value, key = self._codecs[type(what)].encode(what), key or what.user_id
+        else:
+            value = what
+
+        def acknowledged(error: Any, message: Message) -> None:
+            assert error is None, error
+            where = (message.topic() or "", message.partition() or 0, message.offset() or 0)
+            self.produced.append((where, what))
+
+        self._producer.produce(self.topics.name(topic), value, key, on_delivery=acknowledged)
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait until all that was produced is in the log."""
+        assert self._producer.flush(30) == 0
+
+    # --- output -----------------------------------------------------------------------------------------
+
+    def scores(self) -> list[InfluenceScore]:
+        """All scores that a read_committed reader sees now."""
+        return [Codec(InfluenceScore).decode(message.value()) for message in self.read("scores")]
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """All dead letters that a read_committed reader sees now."""
+        return [Codec(DeadLetter).decode(message.value()) for message in self.read("dead-letters")]
+
+    def wait_for_answers(self, count: int, timeout_s: float = 60.0) -> None:
+        """Wait until so many scores and dead letters are visible."""
+        with Visible(self, ("scores", "dead-letters")) as visible:
+            wait_for(lambda: visible.count() >= count, f"{count} scores and dead letters", timeout_s)
+
+    def read(self, short: str) -> Iterator[Message]:
+        """All that a read_committed reader sees of a topic now."""
+        with Visible(self, (short,)) as visible:
+            yield from visible.to_the_end()
+
+    def changelog(self) -> dict[int, dict[bytes, bytes]]:
+        """The newest value of every key of the windows' changelog, by partition."""
+        found: dict[int, dict[bytes, bytes]] = {partition: {} for partition in range(self.partitions)}
+        with Visible(self, ()) as visible:
+            visible.follow(f"{self.topics.prefix}-windows-changelog")
+            for message in visible.to_the_end():
+                found[message.partition() or 0][message.key() or b""] = message.value() or b""
+        return found
+
+    def stores(self) -> dict[int, dict[bytes, bytes]]:
+        """The windows of every partition, from the worker that was the last to have it; none may run."""
+        newest = dict.fromkeys(range(self.partitions), -1)
+        found: dict[int, dict[bytes, bytes]] = {partition: {} for partition in newest}
+        for worker in self._workers.values():
+            for path in sorted(worker.state.glob("partition-*")):
+                partition = int(path.name.rsplit("-", 1)[1])
+                store = PartitionStore(path)
+                position = store.position("windows")
+                if position is not None and position.next_offset > newest[partition]:
+                    newest[partition] = position.next_offset
+                    found[partition] = dict(store.items("windows"))
+                store.close()
+        return found
+
+
+class Visible:
+    """A read_committed reader of whole topics, from their beginning."""
+
+    def __init__(self, sway: Sway, shorts: Sequence[str]) -> None:
+        self._sway = sway
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": sway.topics.bootstrap_servers,
+                "group.id": sway.topics.group("audit"),
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+        self._partitions: list[TopicPartition] = []
+        self._seen = 0
+        for short in shorts:
+            self.follow(sway.topics.name(short))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def follow(self, topic: str) -> None:
+        """Read this topic too."""
+        self._partitions += [TopicPartition(topic, number, 0) for number in range(self._sway.partitions)]
+        self._consumer.assign(self._partitions)
+
+    def count(self) -> int:
+        """Read on; return how many records were visible so far."""
+        self._seen += sum(message.error() is None for message in self._consumer.consume(10_000, 0.05))
+        return self._seen
+
+    def to_the_end(self) -> Iterator[Message]:
+        """The records up to the end that every partition has now."""
+        left = len(self._partitions)
+        while left:
+            for message in self._consumer.consume(10_000, 1.0):
+                if message.error() is None:
+                    yield message
+                else:
+                    left -= 1

@@ -1,0 +1,129 @@
+"""What of the fetched records is delivered: those of this epoch, from its start on, each once and in order."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+from faust.transport.drivers import aiokafka as driver
+
+from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
+from stream.exactly_once.transport import BatchConsumer, BatchConsumerThread
+from tests.running_engine import EVENTS, NOTES, Record
+
+TP = TopicPartition(EVENTS, 0)
+EPOCH = Epoch(3, "member")
+
+
+class Consumer(BatchConsumer):
+    """Faust's consumer without Faust: what it delivers goes into a list."""
+
+    def __init__(self) -> None:
+        self.app = SimpleNamespace(
+            engine=SimpleNamespace(input_topics={EVENTS, NOTES}),
+            config=SimpleNamespace(input_topics=[EVENTS, NOTES]),
+            consumer_generation_id=3,
+        )
+        self.epoch = EPOCH
+        self.flow_active = True
+        self.suspend_flow = asyncio.Event()
+        self.sought: list[Any] = []
+        self._delivered = {}
+        self._thread = SimpleNamespace(seek_all=self._seek_all)
+        self.batches: list[RecordBatch] = []
+
+    async def _seek_all(self, offsets: Any) -> None:
+        self.sought.append(offsets)
+
+    async def callback(self, message: Any) -> None:
+        self.batches.append(message.value)
+
+    async def wait_first(self, *coros: Any) -> None:
+        first, *others = coros
+        for other in others:
+            other.close()
+        await first
+
+    async def deliver(self, *offsets: int, where: TopicPartition = TP, epoch: Epoch = EPOCH) -> None:
+        await self._deliver({where: [Record(*where, offset, b"") for offset in offsets]}, epoch)
+
+    @property
+    def spans(self) -> list[tuple[int, list[int], int]]:
+        return [(batch.base, [r.offset for r in batch.records], batch.next) for batch in self.batches]
+
+
+async def test_nothing_is_delivered_before_the_epoch_has_its_start() -> None:
+    consumer = Consumer()
+    await consumer.deliver(0, 1)
+    assert consumer.batches == []
+    await consumer.start_from({TP: 1})
+    assert consumer.sought == [{TP: 1}]
+    await consumer.deliver(0, 1, 2)
+    assert consumer.spans == [(1, [1, 2], 3)]
+
+
+async def test_batches_join_without_a_gap_whatever_holes_the_offsets_have() -> None:
+    consumer = Consumer()
+    await consumer.start_from({TP: 5})
+    for offsets in ([7, 8], [12], [13, 20]):
+        await consumer.deliver(*offsets)
+    assert consumer.spans == [(5, [7, 8], 9), (9, [12], 13), (13, [13, 20], 21)]
+
+
+async def test_what_was_delivered_is_not_delivered_again_wherever_the_client_seeks() -> None:
+    consumer = Consumer()
+    await consumer.start_from({TP: 0})
+    await consumer.deliver(0, 1, 2)
+    await consumer.deliver(1, 2)
+    await consumer.deliver(0, 1, 2, 3)
+    assert consumer.spans == [(0, [0, 1, 2], 3), (3, [3], 4)]
+
+
+async def test_records_of_another_epoch_and_of_other_topics_are_passed_over() -> None:
+    consumer = Consumer()
+    await consumer.start_from({TP: 0})
+    await consumer.deliver(0, epoch=Epoch(3, "member"))  # equal, and not the same stay in the group
+    await consumer.deliver(0, where=TopicPartition("t.changelog", 0))
+    await consumer.deliver(0, where=TopicPartition(EVENTS, 1))  # a partition that it was not given
+    consumer.flow_active = False
+    await consumer.deliver(0)
+    assert consumer.batches == []
+
+
+async def test_partitions_of_one_poll_come_by_kafkas_time_and_then_as_the_inputs_are_listed() -> None:
+    consumer = Consumer()
+    notes, other = TopicPartition(NOTES, 0), TopicPartition(EVENTS, 1)
+    await consumer.start_from({TP: 0, notes: 0, other: 0})
+    times = {notes: 20, other: 10, TP: 20}
+    await consumer._deliver({tp: [Record(*tp, 0, b"", timestamp=time)] for tp, time in times.items()}, EPOCH)
+    assert [(batch.topic, batch.partition) for batch in consumer.batches] == [other, TP, notes]
+
+
+async def fetch(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Any:
+    """Fetch by the consumer's thread, which gets this answer and is in the next epoch after it."""
+    consumer = SimpleNamespace(epoch=None)
+
+    async def fetched(*_args: Any) -> Any:
+        consumer.epoch = EPOCH
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetched)
+    thread = BatchConsumerThread.__new__(BatchConsumerThread)
+    thread.consumer = consumer
+    return await thread._fetch_records(None, set())
+
+
+async def test_records_belong_to_the_epoch_in_which_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await fetch(monkeypatch, {TP: []}) == ({TP: []}, EPOCH)
+
+
+async def test_a_partition_that_has_no_start_yet_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await fetch(monkeypatch, NoOffsetForPartitionError(TP)) == ({}, EPOCH)
+
+
+async def test_an_offset_that_has_left_the_log_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OffsetOutOfRangeError):
+        await fetch(monkeypatch, OffsetOutOfRangeError(TP))
