@@ -28,7 +28,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except _expected_errors() as exc:
-            typer.echo(f"sway: {exc}", err=True)
+            notes = getattr(exc, "__notes__", ())  # which setting leads there, where the error cannot know
+            typer.echo(f"sway: {' '.join([str(exc), *notes])}", err=True)
             raise typer.Exit(1) from exc
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None

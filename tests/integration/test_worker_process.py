@@ -1,0 +1,93 @@
+"""One worker process from its start to its end: pages, signals, Faust's own command, and a model that never answers."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from typer.testing import CliRunner
+
+from schemas.records import BehaviorEvent
+from sway.cli import app
+from tests.integration.conftest import wait_for
+from tests.integration.workers import Sway
+
+NOW_MS = int(time.time() * 1000)
+
+
+def event(number: int) -> BehaviorEvent:
+    return BehaviorEvent(f"e{number}", f"user-{number % 3}", "watch", NOW_MS, item_text="alien")
+
+
+@contextmanager
+def open_transaction(sway: Sway) -> Iterator[None]:
+    """A transaction that holds offsets of the worker's group, as one that was killed in the middle leaves behind."""
+    servers = {"bootstrap.servers": sway.topics.bootstrap_servers}
+    producer = Producer({**servers, "transactional.id": f"{sway.topics.prefix}-killed"})
+    consumer = Consumer({**servers, "group.id": sway.topics.prefix})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    positions = [TopicPartition(sway.topics.name("events"), 0, 0)]
+    producer.send_offsets_to_transaction(positions, consumer.consumer_group_metadata(), 30)
+    yield
+    producer.abort_transaction(30)
+    consumer.close()
+
+
+def test_a_worker_tells_its_state_and_ends_with_what_was_ready_committed(
+    sway: Sway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = sway.create_topics().worker(SWAY_UNITS__LINGER_S=60)  # so that a unit waits to be closed
+    with open_transaction(sway):
+        worker.start()
+        wait_for(lambda: worker.page("/readyz") == (503, "recovering 4 partitions\n"), "recovery", 60)
+        assert worker.page("/livez") == (200, "ok\n")
+        assert worker.metric("sway_ready") == 0
+    worker.wait_until_ready()
+    assert worker.page("/readyz") == (200, "ok\n")
+
+    for number in range(5):
+        sway.produce(event(number))
+    sway.produce(b"?", key="user-1")
+    sway.flush()
+    wait_for(lambda: worker.metric("sway_in_flight_records") == 6, "six records in flight")
+    assert worker.metric("sway_ready") == 1
+    assert sway.scores() == []
+
+    for name, value in {**sway.environment, "SWAY_STATE_DIR": str(worker.state)}.items():
+        monkeypatch.setenv(name, value)
+    second = CliRunner().invoke(app, ["worker"])  # on the same state folder
+    assert second.exit_code == 1
+    assert "in use by another worker" in second.stderr
+    assert "state_dir" in second.stderr
+
+    assert worker.terminate() == 0
+    assert sorted(score.event_id for score in sway.scores()) == [f"e{number}" for number in range(5)]
+    assert [letter.reason for letter in sway.dead_letters()] == ["bad_magic"]
+    assert sway.stores() == sway.changelog()
+    assert sum(map(len, sway.changelog().values())) == 3
+    assert "Traceback" not in worker.said()
+
+
+@pytest.mark.faults
+def test_a_worker_whose_model_never_answers_ends_itself_and_one_under_fausts_command_goes_on(
+    sway: Sway,
+) -> None:
+    blocked = sway.create_topics().worker("blocked", SWAY_TIME__STUCK_AFTER_S=3)
+    blocked.start(("-m", "tests.integration.blocked_worker"))
+    blocked.wait_until_ready()
+    for number in range(6):
+        sway.produce(event(number))
+    sway.flush()
+    assert blocked.wait() == 1
+    assert "No progress for" in blocked.said()
+    assert "time.stuck_after_s=3" in blocked.said()
+    assert "6 in flight" in blocked.said()
+    assert sway.scores() == []
+
+    faust = sway.worker("faust").start(("-m", "faust", "-A", "stream.app", "worker"))
+    faust.wait_until_ready()
+    sway.wait_for_answers(6)
+    assert faust.terminate() == 0
+    assert sorted(score.event_id for score in sway.scores()) == [f"e{number}" for number in range(6)]
