@@ -7,7 +7,6 @@ event goes out. So up to `max_in_flight` people are served at once, and every te
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -22,6 +21,9 @@ _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.01
 _POLL_RECORDS = 500
 _LOOK_AHEAD = 1000  # events; how far the feeder looks for somebody who is not waiting
+
+
+OnDelivery = Callable[[KafkaError | None, Message], None]
 
 
 class DemoFailedError(SwayError):
@@ -144,11 +146,15 @@ class Feeder:
         outcome = self._ledger.scored(score, time.monotonic())
         if outcome is not None:
             self._produce(
-                self._topics.outcomes, self._outcomes.encode(outcome), outcome.user_id.encode(), None
+                self._topics.outcomes, self._outcomes.encode(outcome), outcome.user_id.encode(), self._told
             )
 
-    def _produce(self, topic: str, value: bytes, key: bytes, on_delivery: Any) -> None:
-        self._producer.produce(topic, value, key, on_delivery=on_delivery or _check)
+    def _produce(self, topic: str, value: bytes, key: bytes, on_delivery: OnDelivery) -> None:
+        self._producer.produce(topic, value, key, on_delivery=on_delivery)
+
+    def _told(self, error: KafkaError | None, message: Message) -> None:
+        _check(error, message)
+        self._waiting.discard((message.key() or b"").decode())
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         _check(error, message)
