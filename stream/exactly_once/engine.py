@@ -220,47 +220,80 @@ class Engine:
         except BaseException as exc:
             await self.fail(exc)
 
-    async def _commit_oldest(self, unit: Unit) -> None:
-        results = []
-        for future in unit.futures:
+    async def _commit_oldest(self, oldest: Unit) -> None:
+        for future in oldest.futures:
+            if future is None or future.done():  # a wait costs a turn of the event loop
+                continue
             try:
-                results.append(None if future is None else await asyncio.wrap_future(future))
+                await asyncio.wrap_future(future)
             except asyncio.CancelledError:
-                if unit.dropped:
+                if oldest.dropped:
                     return
                 raise
-        if unit.dropped or self._revoking:
+        if oldest.dropped or self._revoking:
             return
+        units = self._ready_units()
+        results = [[None if future is None else future.result() for future in unit.futures] for unit in units]
         self._committing = True
         began = time.monotonic()
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._commit_thread, self._commit, unit, results)
+            await loop.run_in_executor(self._commit_thread, self._commit, units, results)
         except FencedError as exc:
-            logger.warning("Unit %d of %d records is dropped: %s", unit.number, unit.records, exc)
-            self.stats.fenced_units += 1
+            dropped = sum(unit.records for unit in units)
+            logger.warning("%d units of %d records are dropped: %s", len(units), dropped, exc)
+            self.stats.fenced_units += len(units)
             self._drop_units()
             self.state = "rebalancing"  # until the consumer has noticed and joined again
         else:
-            self._after_commit(unit, time.monotonic() - began)
+            self._after_commit(units, time.monotonic() - began)
         finally:
             self._committing = False
             self._settled.set()
 
-    def _commit(self, unit: Unit, results: Sequence[Any]) -> None:
+    def _ready_units(self) -> list[Unit]:
+        """Return the oldest unit and those right behind it that are scored as well: they share a transaction.
+
+        So the faster records come, the fewer transactions a record costs; at most half of what may be in flight, so
+        that the other half is read meanwhile.
+        """
+        ready: list[Unit] = []
+        records = size_bytes = 0
+        for unit in self._units:
+            records += unit.records
+            size_bytes += unit.bytes
+            full = (
+                2 * records > self._limits.max_in_flight_records
+                or 2 * size_bytes > self._limits.max_in_flight_bytes
+            )
+            if ready and (full or not unit.closed or not unit.scored):
+                break
+            ready.append(unit)
+        return ready
+
+    def _commit(self, units: Sequence[Unit], results: Sequence[Sequence[Any]]) -> None:
         """On the commit thread: finish, one transaction, one WriteBatch a partition."""
-        metadata = group_metadata(self._plan.group_id, unit.epoch, self._group_instance_id)
-        for work, result in zip(unit.works, results, strict=True):
-            self._processor.finish(work, result, unit)
-        outputs = list(unit.outputs)
+        metadata = group_metadata(self._plan.group_id, units[0].epoch, self._group_instance_id)
+        outputs: list[Output] = []
+        offsets: dict[TopicPartition, int] = {}
+        for unit, of_unit in zip(units, results, strict=True):
+            for work, result in zip(unit.works, of_unit, strict=True):
+                self._processor.finish(work, result, unit)
+            outputs += unit.outputs
+            offsets.update(unit.offsets)
         changes: dict[int, list[Change]] = {}
         last: dict[TopicPartition, int] = {}  # a changelog partition -> the index of its last record
         for table, changelog in zip(self._tables, self._plan.changelogs, strict=True):
-            for partition, key, value in table.encode_changes(unit):
+            newest = {
+                (partition, key): value
+                for unit in units
+                for partition, key, value in table.encode_changes(unit)
+            }
+            for (partition, key), value in newest.items():
                 changes.setdefault(partition, []).append((table.name, key, value))
                 last[TopicPartition(changelog.topic, partition)] = len(outputs)
                 outputs.append(Output(changelog.topic, key, value, partition, None))
-        written = self._writer.commit(outputs, unit.offsets, metadata, last)
+        written = self._writer.commit(outputs, offsets, metadata, last)
         self._write_stores(changes, written)
 
     def _write_stores(
@@ -277,16 +310,17 @@ class Engine:
         for partition, made in changes.items():
             self._stores[partition].write(made, positions.get(partition, {}))
 
-    def _after_commit(self, unit: Unit, seconds: float) -> None:
-        for table in self._tables:
-            table.layers.commit_oldest()
-        self._units.popleft()
-        self._forget(unit)
-        self.stats.records += unit.records
-        self.stats.units += 1
+    def _after_commit(self, units: Sequence[Unit], seconds: float) -> None:
         self.stats.last_progress = time.monotonic()
-        if self._on_commit is not None:
-            self._on_commit(unit, seconds)
+        for unit in units:
+            for table in self._tables:
+                table.layers.commit_oldest()
+            self._units.popleft()
+            self._forget(unit)
+            self.stats.records += unit.records
+            self.stats.units += 1
+            if self._on_commit is not None:
+                self._on_commit(unit, seconds)
 
     def _forget(self, unit: Unit) -> None:
         self.stats.in_flight_records -= unit.records

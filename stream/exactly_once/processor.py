@@ -21,9 +21,9 @@ class Processor(Protocol):
     """The program's own logic, in two stages, each called in the order of delivery.
 
     `prepare` and `read` run on the event loop as records arrive; `finish` on the commit thread, once the jobs
-    of the unit are done and every earlier unit is committed. A table is written in one stage only, so that what `read`
-    sees never depends on how fast the scorer is. Both are called again for records whose unit was dropped, so they
-    keep nothing outside the unit. An exception ends the process with nothing committed.
+    of the unit are done and every earlier unit is finished. A table is written in one stage only, so that what
+    `read` sees never depends on how fast the scorer is. Both are called again for records whose unit was dropped, so
+    they keep nothing outside the unit. An exception ends the process with nothing committed.
     """
 
     async def prepare(self, batch: RecordBatch) -> None:

@@ -58,6 +58,14 @@ class Unit:
         self.closed = False
         self.dropped = False
 
+    @property
+    def scored(self) -> bool:
+        """Whether every result is there."""
+        return all(
+            future is None or (future.done() and not future.cancelled() and future.exception() is None)
+            for future in self.futures
+        )
+
     def put(self, table: str, partition: int, key: Hashable, value: Any) -> None:
         """Set a key of a table. value is immutable from here on; None deletes."""
         self.layers[table][(partition, key)] = value
