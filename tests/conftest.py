@@ -10,6 +10,7 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are tiny: more threads only wait for each other
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory, minilm_dir: Path) -> Pat
     from model import checkpoint
     from model.network import NetworkSettings, TwoHeadedNetwork
 
+    torch.set_num_threads(1)  # for a tiny model more threads only wait for each other, the longer the busier
     torch.manual_seed(0)
     config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
     folder = tmp_path_factory.mktemp("tiny-base")
