@@ -1,0 +1,73 @@
+"""Counters rise by what was committed, gauges show the engine as it is."""
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any, cast
+
+from model.scorer import BatchStats
+from stream.exactly_once import Unit, Work
+from stream.exactly_once.engine import EngineStats
+from stream.exactly_once.records import TopicPartition
+from stream.metrics import WorkerMetrics
+from stream.processor import BatchContext
+
+
+def unit_of(*contexts: BatchContext) -> Unit:
+    return cast("Unit", SimpleNamespace(works=[Work([], context) for context in contexts]))
+
+
+def shown(metrics: WorkerMetrics) -> dict[str, float]:
+    lines = [line for line in metrics.render().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def test_a_committed_unit_is_counted_by_what_became_of_its_records() -> None:
+    metrics = WorkerMetrics()
+    pending: Any = SimpleNamespace(record=SimpleNamespace(timestamp=0))
+    events = BatchContext(
+        pending=[pending], counts=Counter(events=5, scores=3), dead_letters=Counter(empty=1, not_finite=1)
+    )
+    outcomes = BatchContext(
+        counts=Counter(outcomes=4, outcomes_applied=2, outcomes_without_event=1),
+        dead_letters=Counter(empty=1),
+    )
+    metrics.on_commit(unit_of(events, outcomes), 0.2)
+    metrics.on_commit(unit_of(events), 0.3)
+    values = shown(metrics)
+    assert values["sway_events_total"] == 10
+    assert values["sway_scores_total"] == 6
+    assert values['sway_dead_letters_total{reason="empty"}'] == 3
+    assert values['sway_dead_letters_total{reason="not_finite"}'] == 2
+    assert values['sway_outcomes_total{result="applied"}'] == 2
+    assert values['sway_outcomes_total{result="without_event"}'] == 1
+    assert values["sway_commit_seconds_sum"] == 0.5
+    assert values["sway_latency_seconds_count"] == 2  # once a batch that had a text
+
+
+def test_a_record_from_the_future_has_no_negative_latency() -> None:
+    metrics = WorkerMetrics()
+    pending: Any = SimpleNamespace(record=SimpleNamespace(timestamp=99_999_999_999_999))
+    metrics.on_commit(unit_of(BatchContext(pending=[pending])), 0.0)
+    assert shown(metrics)["sway_latency_seconds_sum"] == 0
+
+
+def test_the_engines_figures_are_shown_and_lag_only_of_partitions_that_are_ours() -> None:
+    metrics = WorkerMetrics()
+    stats = EngineStats(in_flight_records=7, epochs=2, fenced_units=1, recovered_records=9)
+    first, second = TopicPartition("sway.events", 0), TopicPartition("sway.events", 1)
+    metrics.observe(stats, {first: 4, second: 0}, True)
+    metrics.observe(stats, {second: 5}, False)
+    values = shown(metrics)
+    assert values['sway_lag_records{partition="1",topic="sway.events"}'] == 5
+    assert 'sway_lag_records{partition="0",topic="sway.events"}' not in values
+    assert (values["sway_ready"], values["sway_in_flight_records"]) == (0, 7)
+    assert (values["sway_epochs"], values["sway_fenced_units"], values["sway_recovered_records"]) == (2, 1, 9)
+
+
+def test_a_micro_batch_is_noted_with_its_fill_and_times() -> None:
+    metrics = WorkerMetrics()
+    metrics.on_batch(BatchStats("v1", 4, 100, 128, 0.5, 0.02, 0.001, 0.25, 1, 0, 0))
+    values = shown(metrics)
+    assert values["sway_batch_fill_sum"] == 0.5
+    assert values["sway_queue_seconds_sum"] == 0.02
+    assert values["sway_forward_seconds_sum"] == 0.25
