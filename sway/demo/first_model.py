@@ -15,6 +15,7 @@ from trainer.dataset import label_in_order
 from trainer.first_model import FirstModelConfig, Progress, fit_first_model
 
 MAX_TOKENS = 96
+NEWEST_TEXTS = 4_500  # of the oldest 10,000: what two cores learn from in about two minutes
 
 
 def default_registry() -> Path:
@@ -36,7 +37,7 @@ def fit_or_find(
     tokenizer = BehaviourTokenizer.from_folder(base, text)
     examples = list(label_in_order(pairs, tokenizer))
     registry = ModelRegistry(registry_dir)
-    config = FirstModelConfig(network=NetworkSettings(text=text))
+    config = FirstModelConfig(network=NetworkSettings(text=text), newest_texts=NEWEST_TEXTS)
     version = fit_first_model(examples, base, registry, config=config, progress=progress)
     if registry.champion() != version:
         registry.promote(version, reason="sway demo")
