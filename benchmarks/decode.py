@@ -16,6 +16,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from benchmarks.rows import Row
 from schemas.contracts import current, current_text, fingerprint, parsed
 from schemas.convert import to_mapping
 from schemas.records import BehaviorEvent, Behaviour, InfluenceScore, Source, Window
@@ -59,8 +60,8 @@ BEHAVIOUR = Behaviour(
 )
 
 
-def rows() -> list[dict[str, Any]]:
-    """One row a cost, for the main benchmark: name, value, unit, peer, peer_value, ratio, aim, met."""
+def rows() -> list[Row]:
+    """One row a cost, for the main benchmark."""
     return [
         _decode(),
         _decode_confluent(),
@@ -72,7 +73,7 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
-def _decode() -> dict[str, Any]:
+def _decode() -> Row:
     codec = Codec(BehaviorEvent)
     schema = parsed(current(BehaviorEvent))
     values = [codec.encode(EVENT)] * BATCH
@@ -85,7 +86,7 @@ def _decode() -> dict[str, Any]:
     )
 
 
-def _decode_confluent() -> dict[str, Any]:
+def _decode_confluent() -> Row:
     client = SchemaRegistryClient.new_client({"url": "mock://decode"})
     client.register_schema(SUBJECT, RegistrySchema(current_text(BehaviorEvent), "AVRO"))
     resolver = RegistryResolver(client)
@@ -102,7 +103,7 @@ def _decode_confluent() -> dict[str, Any]:
     )
 
 
-def _decode_evolved() -> dict[str, Any]:
+def _decode_evolved() -> Row:
     schema = current(BehaviorEvent)
     writer = {**schema, "fields": [*schema["fields"], {"name": "more", "type": "string"}]}
     codec = Codec(BehaviorEvent, resolver=LocalResolver([writer]))
@@ -119,7 +120,7 @@ def _decode_evolved() -> dict[str, Any]:
     )
 
 
-def _encode(name: str, record: BehaviorEvent | InfluenceScore) -> dict[str, Any]:
+def _encode(name: str, record: BehaviorEvent | InfluenceScore) -> Row:
     codec: Codec[Any] = Codec(type(record))
     schema = parsed(current(type(record)))
     records, mappings = [record] * BATCH, [to_mapping(record)] * BATCH
@@ -133,7 +134,7 @@ def _encode(name: str, record: BehaviorEvent | InfluenceScore) -> dict[str, Any]
     return _row(name, lambda: codec.encode_batch(records), "bare fastavro from a dict", bare, aim=1.0)
 
 
-def _split_window() -> dict[str, Any]:
+def _split_window() -> Row:
     value = join_window([encode_behaviour(BEHAVIOUR)] * 50)
     schema = parsed(current(Window))
     values = [value] * 16
@@ -147,7 +148,7 @@ def _split_window() -> dict[str, Any]:
     )
 
 
-def _build() -> dict[str, Any]:
+def _build() -> Row:
     frozen = dataclasses.make_dataclass(
         "Frozen", [field.name for field in dataclasses.fields(BehaviorEvent)], frozen=True, slots=True
     )
@@ -169,22 +170,12 @@ def _row(
     *,
     aim: float,
     times: int = BATCH,
-) -> dict[str, Any]:
+) -> Row:
     best_ours = best_theirs = float("inf")
     for _ in range(ROUNDS):
         best_ours = min(best_ours, _seconds(ours))
         best_theirs = min(best_theirs, _seconds(theirs))
-    ratio = best_ours / best_theirs
-    return {
-        "name": name,
-        "value": round(best_ours / times * 1e6, 2),
-        "unit": "µs",
-        "peer": peer,
-        "peer_value": round(best_theirs / times * 1e6, 2),
-        "ratio": round(ratio, 2),
-        "aim": f"<= {aim}",
-        "met": ratio <= aim,
-    }
+    return Row.compared(name, best_ours / times * 1e6, "µs", peer, best_theirs / times * 1e6, at_most=aim)
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -197,8 +188,8 @@ def main() -> None:
     """Print the rows as a table."""
     for row in rows():
         print(
-            f"{row['name']:42} {row['value']:8.2f} {row['unit']}   {row['peer']:36} {row['peer_value']:8.2f}   "
-            f"ratio {row['ratio']:5.2f}, aim {row['aim']}, {'met' if row['met'] else 'MISSED'}"
+            f"{row.name:42} {row.value:8.2f} {row.unit}   {row.peer:36} {row.peer_value:8.2f}   "
+            f"ratio {row.ratio:5.2f}, aim {row.aim}, {'met' if row.met else 'MISSED'}"
         )
 
 

@@ -1,0 +1,76 @@
+"""All benchmarks, one after the other: `python -m benchmarks`, or `make bench`.
+
+Prints a table; writes build/bench/summary.json, a list of rows, and build/bench/machine.json. An aim that is not met
+is shown, and does not fail the command. Rates depend on what else the machine does: the load is noted with them.
+"""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import batched_path, decode, latency, machine, whole_path
+from benchmarks.rows import Row
+from benchmarks.stand import Stand
+from sway.embedded import EmbeddedKafka
+
+FOLDER = Path("build/bench")
+
+
+def main() -> None:
+    """Run, show and write."""
+    console = Console()
+    began = time.monotonic()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    about = machine.describe()
+    console.print_json(data=about)
+    rows = _measure(console)
+    about["load_at_the_end"] = [round(load, 2) for load in os.getloadavg()]
+    _write("machine.json", about)
+    _write("summary.json", [asdict(row) for row in rows])
+    console.print(_table(rows))
+    console.print(f"{time.monotonic() - began:.0f} s; {FOLDER / 'summary.json'}")
+
+
+def _measure(console: Console) -> list[Row]:
+    rows = decode.rows()
+    with console.status("Kafka") as status, EmbeddedKafka() as kafka:
+        stand = Stand(kafka, FOLDER)
+        status.update(f"{batched_path.EVENTS:,} events")
+        stand.load(batched_path.EVENTS)
+        status.update("batched path")
+        rows += batched_path.rows(stand)
+        status.update("whole path")
+        rows += whole_path.rows(stand, batched_path.EVENTS)
+        status.update("latency")
+        rows += latency.rows(stand)
+    return rows
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table("", "value", "peer", "value", "ratio", "aim", "met")
+    for number in (1, 3, 4, 5):
+        table.columns[number].justify = "right"
+    for row in rows:
+        met = {None: "", True: "yes", False: "[bold red]no[/]"}[row.met]
+        ours, theirs = (
+            f"{row.value:,.4g} {row.unit}",
+            "" if row.peer_value is None else f"{row.peer_value:,.4g}",
+        )
+        ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+        table.add_row(row.name, ours, row.peer or "", theirs, ratio, row.aim or "", met)
+    return table
+
+
+def _write(name: str, content: object) -> None:
+    (FOLDER / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

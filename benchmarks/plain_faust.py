@@ -1,0 +1,116 @@
+"""The peer: the same job as a plain Faust agent, one event at a time: `python -m benchmarks.plain_faust`.
+
+Written as Faust's documentation does it: an agent that reads a stream, a Table with a codec for its values,
+`topic.send`; at least once, which is Faust's default. Avro codecs, checks, windows, text and token ids are the very
+functions of Sway's worker, so that what differs is how records, state and output travel.
+
+Settings are Sway's own, from the environment. The one argument is the table's store, `rocksdb://` by default (through
+rocksdict, as Sway's). `memory://` favours the peer: it keeps windows as objects and decodes none.
+"""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import faust
+from faust.serializers.codecs import Codec as ValueCodec
+from faust.worker import Worker
+
+from benchmarks.children import die_with_parent
+from schemas.records import BehaviorEvent, InfluenceScore, Source
+from schemas.validate import check_event
+from schemas.wire import Codec
+from stream.behaviours import BehaviourLimits, WindowCodec, behaviour_of, encode_text, entry_of
+from stream.settings import Settings
+from stream.windows import EMPTY, WindowLimits, history, insert
+from stream.worker import load_champion
+
+
+class Windows(ValueCodec):  # type: ignore[misc]
+    """How the table's values become bytes."""
+
+    def __init__(self, codec: WindowCodec) -> None:
+        super().__init__()
+        self._codec = codec
+
+    def _loads(self, raw: bytes) -> Any:
+        return self._codec.loads(raw)
+
+    def _dumps(self, window: Any) -> bytes:
+        return self._codec.dumps(window)
+
+
+def build(settings: Settings, store: str) -> faust.App:
+    """Make the app; its one agent is the whole job."""
+    model = load_champion(settings)
+    tokenizer, lam = model.tokenizer, model.lam
+    kept = BehaviourLimits(settings.text.max_item_text_chars)
+    limits = WindowLimits(settings.window.max_behaviours, settings.window.max_bytes)
+    decode, encode = Codec(BehaviorEvent).decode, Codec(InfluenceScore).encode
+
+    app = faust.App(
+        settings.app_id,
+        broker=f"kafka://{settings.kafka.bootstrap_servers}",
+        store=store,
+        datadir=str(settings.state_dir),
+        topic_partitions=settings.topics.partitions,
+        topic_replication_factor=1,
+        consumer_auto_offset_reset="earliest",
+        web_enabled=False,
+    )
+    raw = {"key_type": bytes, "value_type": bytes, "value_serializer": "raw"}
+    events = app.topic(settings.topics.events, **raw)
+    scores = app.topic(settings.topics.scores, **raw)
+    windows = app.Table("windows", key_type=bytes)
+    windows.value_serializer = Windows(WindowCodec(tokenizer))
+
+    @app.agent(events)  # type: ignore[untyped-decorator]
+    async def score(stream: Any) -> None:
+        async for message in stream.events():
+            key, source = message.key, message.message
+            event = decode(message.value)
+            wrong = check_event(event, int(source.timestamp * 1000)) or key != event.user_id.encode()
+            if wrong:
+                raise ValueError(
+                    f"{source.topic}[{source.partition}]@{source.offset}: there are none in this load"
+                )
+            window = windows.get(key) or EMPTY
+            behaviour, cut = behaviour_of(event, source.offset, kept)
+            target = tokenizer.target(behaviour)
+            entry = entry_of(behaviour, target)
+            text = encode_text(window, history(window, entry.position), target, tokenizer)
+            windows[key] = insert(window, entry, limits)
+            y_hat = z_hat = 0.0  # the scorer that costs nothing
+            found = InfluenceScore(
+                event.event_id,
+                event.user_id,
+                event.item_id,
+                y_hat,
+                z_hat,
+                min(1.0, max(0.0, (y_hat + lam * z_hat) / (1 + lam))),
+                model.version,
+                model.dtype,
+                text.behaviours,
+                text.truncated or cut,
+                event.event_id in window.event_ids,
+                Source(source.topic, source.partition, source.offset),
+                0,
+                event.occurred_at,
+                int(time.time() * 1000),
+            )
+            await scores.send(key=key, value=encode(found))
+
+    return app
+
+
+def main() -> None:
+    """Run the agent until a signal comes."""
+    die_with_parent()
+    logging.basicConfig(level=logging.WARNING)
+    app = build(Settings(), sys.argv[1] if len(sys.argv) > 1 else "rocksdb://")
+    Worker(app, loglevel="WARNING", redirect_stdouts=False, override_logging=False).execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()
