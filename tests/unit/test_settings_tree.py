@@ -20,7 +20,7 @@ def test_every_variable_is_read_by_the_settings(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_is_allowed_is_told_in_words() -> None:
     allowed = {variable.path: variable.allowed for variable in variables()}
-    assert allowed["web.port"] == "whole number, at least 0, at most 65535"
+    assert allowed["web.port"] == "whole number, at least 1, at most 65535"
     assert allowed["model.dtype"] == "auto, fp32, bf16, fp16"
     assert allowed["kafka.sasl_password"] == "text, secret"  # noqa: S105
     assert allowed["state_dir"] == "path"
