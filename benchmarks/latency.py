@@ -34,8 +34,7 @@ def rows(stand: Stand) -> list[Row]:
         for now, messages in reader.arrivals(program):
             if not taken_s:
                 feeder.start()
-            for message in messages:
-                taken_s.append(now - feeder.produced[decode(message.value()).event_id])
+            taken_s += [now - feeder.produced[decode(message.value()).event_id] for message in messages]
             if len(taken_s) == feeder.number:
                 break
         feeder.join()

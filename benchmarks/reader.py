@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from benchmarks.stand import PARTITIONS, Program, Stand
 
 _POLL_S = 0.2
+_POLL_RECORDS = 20_000
 _FIRST_SCORE_S = 180.0  # a busy machine may take a minute to import torch
 _SILENCE_S = 60.0
 _FETCH_BYTES = 100_000
@@ -44,6 +45,7 @@ class Reader:
 
     def __init__(self, stand: Stand, name: str, *, at_once: bool = False) -> None:
         """at_once: take each record as soon as it is visible, where a rate needs larger fetches."""
+        self._at_once = at_once
         self._consumer = Consumer(
             {
                 "bootstrap.servers": stand.servers,
@@ -70,7 +72,7 @@ class Reader:
         """
         patience_s, since = _FIRST_SCORE_S, time.monotonic()
         while True:
-            messages = [m for m in self._consumer.consume(20_000, _POLL_S) if m.error() is None]
+            messages = self._next()
             now = time.monotonic()
             if messages:
                 yield now, messages
@@ -79,6 +81,14 @@ class Reader:
                 program.check()
                 if now - since > patience_s:
                     raise TimeoutError(f"no scores for {now - since:.0f} s")
+
+    def _next(self) -> list[Message]:
+        if self._at_once:  # consume() waits for its number or its time-out
+            message = self._consumer.poll(_POLL_S)
+            found = [] if message is None else [message]
+        else:
+            found = self._consumer.consume(_POLL_RECORDS, _POLL_S)
+        return [message for message in found if message.error() is None]
 
     def measure(self, program: Program, total: int, *, warm_s: float, for_s: float) -> Span:
         """Measure from the first arrival that is warm_s after the very first one, for for_s or to the end.
