@@ -237,6 +237,7 @@ async def test_late_scores_of_a_dropped_unit_commit_nothing(worker: NewWorker) -
         future.set_result([values[-1] for *_, values in jobs])
         await asyncio.sleep(0.01)
         assert w.writer.commits == []
+        assert w.engine.failure is None
 
 
 @pytest.mark.parametrize("epoch", [Epoch(-1, "member"), Epoch(3, "")])

@@ -292,8 +292,11 @@ def test_while_the_schema_registry_is_away_intake_pauses_and_nothing_is_lost(
         processing.record(in_confluent_format(event("e3"), schema_id=8)),
         processing.record(in_confluent_format(event("e4"))),
     ]
+    said: list[str | None] = []
+    processing.processor.on_wait = said.append
     asyncio.run(processing.processor.prepare(batch_of(records)))
     assert caplog.text.count("waits for the Schema Registry") == 3
+    assert said == ["waiting for the Schema Registry"] * 3 + [None]
     published = processing.deliver(*records)
     assert [score.event_id for score in published.scores] == ["e1", "e2", "e4"]
     assert [letter.reason for letter in published.dead_letters] == ["unknown_schema"]
