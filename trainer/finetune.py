@@ -26,6 +26,7 @@ Collate = Callable[[Sequence[int]], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
+from transformers.trainer_callback import PrinterCallback
 class FinetuneConfig:
     """Knobs of fine-tuning.
 
@@ -235,6 +236,7 @@ def _train(
             config=config,
             tokens=tokens,
         )
+        trainer.remove_callback(PrinterCallback)  # it prints the last figures whatever the strategy
         result = trainer.train()
     for module, p in before:
         module.p = p
