@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
 
 from model.batches import to_tensors
 from model.network import TwoHeadedNetwork, two_head_loss
@@ -26,7 +27,6 @@ Collate = Callable[[Sequence[int]], dict[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
-from transformers.trainer_callback import PrinterCallback
 class FinetuneConfig:
     """Knobs of fine-tuning.
 
