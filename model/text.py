@@ -8,10 +8,11 @@ Source: DESIGN section 5.
 import html
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from model.words import outcome_words, value_words
+from model.words import RATES_START, outcome_words, value_words
 
 SEPARATOR = ";"
 """Stands between behaviours; cleaning takes it out of everything else, so that it splits a text exactly."""
@@ -110,5 +111,18 @@ def render(behaviour: BehaviourFields, settings: TextSettings, *, with_outcome: 
 
 
 def split_behaviours(history: str) -> list[str]:
-    """Split a history text into its behaviours (and its habits), oldest first."""
+    """Split a history text into its behaviours (and its rates), oldest first."""
     return history.split(f" {SEPARATOR} ") if history else []
+
+
+def split_history(history: str) -> tuple[str, list[str]]:
+    """Split a history text into its rates in words ("" if it has none) and its behaviours, oldest first."""
+    parts = split_behaviours(history)
+    if parts and parts[0].startswith(RATES_START):
+        return parts[0], parts[1:]
+    return "", parts
+
+
+def join_history(rates: str, behaviours: Sequence[str]) -> str:
+    """Put together again what split_history() took apart."""
+    return f" {SEPARATOR} ".join([rates, *behaviours] if rates else behaviours)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from model.errors import TokenizerIncompatible
-from model.text import SEPARATOR, BehaviourFields, Rendered, TextSettings, render, split_behaviours
-from model.words import HABITS_START, NO_HABITS, Habits, count_habits, habit_words, outcome_words, value_words
+from model.text import SEPARATOR, BehaviourFields, Rendered, TextSettings, render, split_history
+from model.words import NO_HABITS, Habits, count_habits, habit_words, outcome_words, value_words
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -184,14 +184,17 @@ class BehaviourTokenizer:
         Equal to what was scored while the settings are the same; under a smaller max_tokens the oldest
         behaviours are left out.
         """
-        parts = [split_behaviours(history) for history, _ in texts]
-        pieces = iter(self.words([part for history in parts for part in history]))
+        parts = [split_history(history) for history, _ in texts]
+        words = [
+            part for rates, behaviours in parts for part in ((rates, *behaviours) if rates else behaviours)
+        ]
+        pieces = iter(self.words(words))
         targets = self.words([target for _, target in texts])
         encoded = []
-        for history, target in zip(parts, targets, strict=True):
-            behaviours = [next(pieces) for _ in history]
-            habits = behaviours.pop(0) if history and history[0].startswith(HABITS_START) else None
-            encoded.append(self.encode(behaviours, target, habits if self.settings.habits else None))
+        for (rates, behaviours), target in zip(parts, targets, strict=True):
+            piece = next(pieces) if rates else None
+            kept = [next(pieces) for _ in behaviours]
+            encoded.append(self.encode(kept, target, piece if self.settings.habits else None))
         return encoded
 
     def _keep(

@@ -28,6 +28,9 @@ _DURATIONS = (
 )
 
 HABITS_START = "user likes "
+ITEM_START = "item liked by "
+
+RATES_START = (HABITS_START, ITEM_START)
 """How the rates in words begin, by which they are told from a behaviour in a stored text."""
 
 RECENT = 10

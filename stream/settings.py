@@ -155,6 +155,64 @@ class ModelSettings(BaseModel):
     max_wait_s: float = Field(0.005, ge=0, description="how long a text may wait for a fuller batch")
 
 
+class AttributionRule(BaseModel):
+    """A later event that says what came of an earlier one: same user, same item, within a time."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    action: str = Field(description="of the event that is labelled, such as view")
+    by: str = Field(description="the action that is its outcome, such as purchase")
+    within_s: float = Field(86_400.0, gt=0, description="from the labelled event to the other, event times")
+    y: float = Field(1.0, ge=0, le=1)
+
+
+class LabelSettings(BaseModel):
+    """Where labels come from; any of the three together. Times are event times."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    outcomes: bool = Field(True, description="the outcomes topic closes an event at once")
+    rules: tuple[AttributionRule, ...] = Field((), description="the first rule that fits gives y")
+    weights: dict[str, float] = Field(
+        {}, description="z is the strongest of these actions within the horizon"
+    )
+    negative: float | None = Field(
+        None, ge=0, le=1, description="y when the horizon runs out; None: no example then"
+    )
+    horizon_s: float = Field(86_400.0, gt=0, description="how long after its event an outcome counts")
+    grace_s: float = Field(3_600.0, ge=0, description="how late or out of order records may come")
+
+    @model_validator(mode="after")
+    def _rules_fit_the_horizon(self) -> Self:
+        for rule in self.rules:
+            if rule.within_s > self.horizon_s:
+                raise ValueError(
+                    f"labels.rules: {rule.by!r} within {rule.within_s:g} s is beyond "
+                    f"labels.horizon_s={self.horizon_s:g}"
+                )
+        for action, weight in self.weights.items():
+            if not 0 <= weight <= 1:
+                raise ValueError(f"labels.weights: {action!r} has {weight:g}; z is in [0, 1]")
+        return self
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any label can come at all."""
+        return self.outcomes or bool(self.rules) or self.negative is not None
+
+
+class HandoverSettings(BaseModel):
+    """When the examples that have piled up are handed to a trainer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = Field(True, description="whether the worker that leads hands over by itself")
+    min_examples: int = Field(10_000, gt=0, description="so many new examples are handed over")
+    max_interval_s: float = Field(
+        86_400.0, gt=0, description="or fewer after this long, if there are any at all"
+    )
+
+
 class UnitSettings(BaseModel):
     """The commit unit: what is written in one Kafka transaction."""
 
@@ -215,6 +273,8 @@ class Settings(BaseSettings):
     window: WindowSettings = WindowSettings()
     text: TextSettings = TextSettings()
     model: ModelSettings = ModelSettings()
+    labels: LabelSettings = LabelSettings()
+    handover: HandoverSettings = HandoverSettings()
     units: UnitSettings = UnitSettings()
     time: TimeSettings = TimeSettings()
     web: WebSettings = WebSettings()

@@ -69,7 +69,9 @@ def meaning(variable: Variable) -> str:
 def _row(variable: Variable) -> str:
     default = variable.default
     shown = (
-        "" if default in {None, ""} else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        ""
+        if default in (None, "", (), {})
+        else f"`{str(default).lower() if isinstance(default, bool) else default}`"
     )
     return f"| `{variable.name}` | {variable.allowed} | {shown} | {meaning(variable)} |\n"
 

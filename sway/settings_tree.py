@@ -99,4 +99,8 @@ def _type_words(annotation: Any) -> str:
         return ", ".join(map(str, get_args(annotation)))
     if origin in {Union, UnionType}:
         return " or ".join(_type_words(part) for part in get_args(annotation) if part is not NoneType)
+    if origin is tuple:
+        return "JSON list of objects: " + ", ".join(get_args(annotation)[0].model_fields)
+    if origin is dict:
+        return f"JSON object: {_type_words(get_args(annotation)[1])} by name"
     return _TYPES.get(annotation, "path")

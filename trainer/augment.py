@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.text import SEPARATOR, split_behaviours
-from model.words import HABITS_START
+from model.text import split_history
 from trainer.dataset import Example
 
 
 def drop_histories(examples: Sequence[Example], share: float, seed: int) -> list[Example]:
-    """Take the past behaviours out of a random share of the texts; the habits in words stay.
+    """Take the past behaviours out of a random share of the texts; the rates in words stay.
 
     A short text costs a third of a long one, and the model learns not to lean on the history alone.
     share: 0 to 1.
@@ -23,12 +22,6 @@ def drop_histories(examples: Sequence[Example], share: float, seed: int) -> list
         raise ValueError(f"share={share} must be 0 to 1")
     dropped = np.random.default_rng(seed).random(len(examples)) < share
     return [
-        replace(example, history=_habits_of(example.history)) if drop else example
+        replace(example, history=split_history(example.history)[0]) if drop else example
         for example, drop in zip(examples, dropped, strict=True)
     ]
-
-
-def _habits_of(history: str) -> str:
-    return f" {SEPARATOR} ".join(
-        part for part in split_behaviours(history)[:1] if part.startswith(HABITS_START)
-    )

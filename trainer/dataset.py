@@ -20,6 +20,7 @@ class Example:
 
     history, target: the two segments, as BehaviourTokenizer.behaviour_text gives them.
     y, z: in [0, 1]; z is None where it is not known. occurred_at: milliseconds since 1970.
+    user_id, item_id: for baselines and means over users; the model never reads them.
     """
 
     history: str
@@ -27,11 +28,21 @@ class Example:
     y: float
     z: float | None
     occurred_at: int
+    user_id: str = ""
+    item_id: str = ""
 
     @classmethod
     def from_record(cls, record: LabeledExample) -> "Example":
         """Take what training needs from a record of sway.examples."""
-        return cls(record.history, record.target, record.y, record.z, record.occurred_at)
+        return cls(
+            record.history,
+            record.target,
+            record.y,
+            record.z,
+            record.occurred_at,
+            record.user_id,
+            record.item_id,
+        )
 
 
 def split_by_time(examples: Sequence[Example], held_out: float) -> tuple[list[Example], list[Example]]:
@@ -80,6 +91,6 @@ def label_in_order(
             tokenizer.target(behaviour),
             tokenizer.habits([past.y for past in window]),
         )
-        yield Example(history, target, outcome.y, outcome.z, event.occurred_at)
+        yield Example(history, target, outcome.y, outcome.z, event.occurred_at, event.user_id, event.item_id)
         behaviour.y, behaviour.z = outcome.y, outcome.z
         window.append(behaviour)

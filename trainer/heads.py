@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.metrics import auc
+from model.metrics import auc
 
 PENALTIES = (1.0, 10.0, 100.0, 1_000.0, 10_000.0)
 

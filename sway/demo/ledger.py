@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from model.metrics import auc
 from schemas.records import BehaviorEvent, InfluenceScore, Outcome
 from sway.demo.baselines import MeanSoFar
-from trainer.metrics import auc
 
 Coordinates = tuple[str, int, int]
 

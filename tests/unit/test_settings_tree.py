@@ -11,11 +11,13 @@ def test_every_variable_is_read_by_the_settings(monkeypatch: pytest.MonkeyPatch)
     tree = variables()
     assert len({variable.name for variable in tree}) == len(tree) > 40
     for variable in tree:
-        if variable.default not in {None, ""}:
+        if variable.default not in (None, "", (), {}):
             monkeypatch.setenv(variable.name, str(variable.default))
     assert Settings() == plain  # a nested name that is no setting would be refused
     monkeypatch.setenv("SWAY_WEB__PORT", "1234")
     assert Settings().web.port == 1234
+    monkeypatch.setenv("SWAY_LABELS__RULES", '[{"action": "view", "by": "purchase"}]')
+    assert Settings().labels.rules[0].by == "purchase"
 
 
 def test_what_is_allowed_is_told_in_words() -> None:

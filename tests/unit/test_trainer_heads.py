@@ -3,8 +3,8 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
+from model.metrics import auc
 from trainer.heads import choose_penalty, fit_heads
-from trainer.metrics import auc
 
 random = np.random.default_rng(0)
 
