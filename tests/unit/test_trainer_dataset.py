@@ -74,7 +74,7 @@ def test_a_window_forgets_its_oldest(tokenizer: BehaviourTokenizer) -> None:
 
 def test_an_example_is_made_from_a_record() -> None:
     record = LabeledExample("e", "u", "i", "history", "target", 1.0, 0.5, 0.5, "v1", "outcome", 7, 8, z=0.75)
-    assert Example.from_record(record) == Example("history", "target", 1.0, 0.75, 7)
+    assert Example.from_record(record) == Example("history", "target", 1.0, 0.75, 7, "u", "i")
 
 
 def test_equal_targets_become_one_with_means_and_counts() -> None:
