@@ -1,13 +1,88 @@
-"""How good scores are. Pure.
+"""How good scores are. Pure, and numpy alone: the worker measures live quality with it.
+
+y_hat comes from a linear head, so it may leave [0, 1]: for the log-loss and calibration it is clipped to
+[EPSILON, 1 - EPSILON]. A figure that is not defined, such as the AUC of one class, is NaN.
 
 Source: DESIGN section 8.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+EPSILON = 1e-3
+"""The surest that a y_hat counts as: a wrong one costs 6.9 nats at most, however far out it lies."""
 
-def auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
+THRESHOLD = 0.5
+"""From here on, a y is positive and a y_hat says so."""
+
+CALIBRATION_BINS = 10
+
+Floats = NDArray[np.floating]
+Flags = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How many positives and negatives were called so; counts may be weighted."""
+
+    true_positives: float
+    false_positives: float
+    false_negatives: float
+    true_negatives: float
+
+    @property
+    def accuracy(self) -> float:
+        """The share of all that were called right."""
+        right = self.true_positives + self.true_negatives
+        return _share(right, right + self.false_positives + self.false_negatives)
+
+    @property
+    def precision(self) -> float:
+        """The share of those called positive that are."""
+        return _share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float:
+        """The share of the positives that were called so."""
+        return _share(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of precision and recall."""
+        return _share(
+            2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UserAuc:
+    """mean: of the users' own AUCs; users: how many have both classes, and so have one."""
+
+    mean: float
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points (x, y), float64 (P,) each, in the order of falling thresholds."""
+
+    x: FloatArray
+    y: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationCurve:
+    """What was predicted and what came, by bin: float64 (B,) each, ascending; empty bins are left out."""
+
+    predicted: FloatArray
+    observed: FloatArray
+    counts: FloatArray
+
+
+def auc(scores: Floats, positive: Flags) -> float:
     """Return the area under the ROC curve: how often a positive is scored above a negative, ties half.
 
     scores, positive: (N,). NaN if all are positive or none is.
@@ -19,3 +94,143 @@ def auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2  # of each distinct score: the mean of its places, from 1
     return float((ranks[inverse][positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def auc_by_group(scores: Floats, positive: Flags, groups: NDArray[np.int64]) -> FloatArray:
+    """Return each group's own AUC, float64 (G,); NaN for a group of one class.
+
+    groups: (N,), each row's group, 0 to G - 1.
+    """
+    size = int(groups.max(initial=-1)) + 1
+    order = np.lexsort((scores, groups))
+    scores, positive, groups = scores[order], positive[order], groups[order]
+    place = np.arange(len(order))
+    new_score = np.concatenate(([True], (np.diff(scores) != 0) | (np.diff(groups) != 0)))[: len(order)]
+    ties = np.cumsum(new_score) - 1  # (N,): which run of equal scores
+    lengths = np.bincount(ties)
+    middles = np.bincount(ties, place) / np.maximum(lengths, 1)  # of each run: the mean of its places
+    rows = np.bincount(groups, minlength=size)
+    before = np.cumsum(rows) - rows  # rows of the groups before
+    ranks = middles[ties] - before[groups] + 1 if len(order) else middles
+    positives = np.bincount(groups, positive, size)
+    rank_sums = np.bincount(groups, ranks * positive, size)
+    pairs = positives * (rows - positives)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that says "one class"
+        found: FloatArray = (rank_sums - positives * (positives + 1) / 2) / pairs
+    return found
+
+
+def user_auc(scores: Floats, positive: Flags, user_ids: NDArray[np.str_]) -> UserAuc:
+    """Return the mean of the users' own AUCs: how well each user's behaviours are ordered among themselves.
+
+    All arrays (N,). Every user with both classes counts alike. NaN if there is none.
+    """
+    _, groups = np.unique(user_ids, return_inverse=True)
+    known = auc_by_group(scores, positive, groups)
+    known = known[np.isfinite(known)]
+    return UserAuc(float(known.mean()) if len(known) else float("nan"), len(known))
+
+
+def mse(y_hat: Floats, y: Floats) -> float:
+    """Return the mean squared error, NaN of no rows; y_hat as the model gave it, not clipped."""
+    return _mean((y_hat.astype(np.float64) - y) ** 2)
+
+
+def log_losses(y_hat: Floats, y: Floats) -> FloatArray:
+    """Return each row's log-loss in nats, float64 (N,), y_hat clipped; a y between 0 and 1 is a probability."""
+    p = clipped(y_hat)
+    losses: FloatArray = -(y * np.log(p) + (1 - y) * np.log1p(-p))
+    return losses
+
+
+def log_loss(y_hat: Floats, y: Floats) -> float:
+    """Return the mean log-loss in nats, y_hat clipped to [EPSILON, 1 - EPSILON]; NaN of no rows."""
+    return _mean(log_losses(y_hat, y))
+
+
+def confusion(y_hat: Floats, positive: Flags) -> Confusion:
+    """Count what is called right and wrong at THRESHOLD."""
+    called = y_hat >= THRESHOLD
+    return Confusion(
+        float((called & positive).sum()),
+        float((called & ~positive).sum()),
+        float((~called & positive).sum()),
+        float((~called & ~positive).sum()),
+    )
+
+
+def positive_rate(positive: Flags) -> float:
+    """Return the share of positives, NaN of no rows."""
+    return _mean(positive)
+
+
+def calibration_bins(y_hat: Floats, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
+    """Put rows into bins of equal mass by their y_hat, int64 (N,); equal y_hat share a bin.
+
+    Bins of equal width would leave most of them to a few rows each: a model says little below .2 or above .9.
+    """
+    _, inverse, counts = np.unique(y_hat, return_inverse=True, return_counts=True)
+    first_places = np.cumsum(counts) - counts
+    binned: NDArray[np.int64] = first_places[inverse] * bins // max(len(y_hat), 1)
+    return binned
+
+
+def calibration_curve(y_hat: Floats, y: Floats, bins: int = CALIBRATION_BINS) -> CalibrationCurve:
+    """Compare the mean y_hat, clipped, with the mean y, in bins of equal mass."""
+    binned = calibration_bins(y_hat, bins)
+    counts = np.bincount(binned, minlength=bins)
+    predicted = np.bincount(binned, clipped(y_hat), bins)
+    observed = np.bincount(binned, y, bins)
+    full = counts > 0
+    return CalibrationCurve(
+        predicted[full] / counts[full], observed[full] / counts[full], counts[full].astype(np.float64)
+    )
+
+
+def calibration_error(y_hat: Floats, y: Floats, bins: int = CALIBRATION_BINS) -> float:
+    """Return the expected calibration error: the mean |predicted - observed| over the bins, by their rows.
+
+    NaN of no rows. Source: M. Pakdaman Naeini et al., 2015, "Obtaining Well Calibrated Probabilities Using
+    Bayesian Binning", AAAI; here with bins of equal mass.
+    """
+    curve = calibration_curve(y_hat, y, bins)
+    if not len(curve.counts):
+        return float("nan")
+    return float(np.average(np.abs(curve.predicted - curve.observed), weights=curve.counts))
+
+
+def roc_curve(scores: Floats, positive: Flags) -> Curve:
+    """Return false positive rates (x) and true positive rates (y), from (0, 0) to (1, 1).
+
+    One point a distinct score. NaN along an axis whose class has no rows.
+    """
+    true, false = _counts_by_threshold(scores, positive)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Curve(np.concatenate(([0.0], false)) / false[-1:], np.concatenate(([0.0], true)) / true[-1:])
+
+
+def precision_recall_curve(scores: Floats, positive: Flags) -> Curve:
+    """Return recalls (x) and precisions (y), one point a distinct score, recall ascending."""
+    true, false = _counts_by_threshold(scores, positive)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Curve(true / true[-1:], true / (true + false))
+
+
+def clipped(y_hat: Floats) -> FloatArray:
+    """Return y_hat clipped to [EPSILON, 1 - EPSILON], float64."""
+    return np.clip(y_hat.astype(np.float64), EPSILON, 1 - EPSILON)
+
+
+def _counts_by_threshold(scores: Floats, positive: Flags) -> tuple[FloatArray, FloatArray]:
+    """Return how many positives and negatives lie at or above each distinct score, highest first."""
+    _, inverse, counts = np.unique(-scores, return_inverse=True, return_counts=True)
+    positives = np.bincount(inverse, positive, len(counts))
+    return np.cumsum(positives), np.cumsum(counts - positives)
+
+
+def _mean(values: NDArray[np.generic]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")  # type: ignore[arg-type]
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,113 @@
+"""Metrics, beside worked examples and scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn import metrics as theirs
+from sklearn.calibration import calibration_curve as their_calibration_curve
+
+from model import metrics
+from model.metrics import EPSILON
+
+Case = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.str_]]
+
+
+@pytest.fixture
+def case() -> Case:
+    """Five hundred rows of twenty users; scores with ties, some outside [0, 1]."""
+    random = np.random.default_rng(0)
+    y = (random.random(500) < 0.6).astype(np.float32)
+    y_hat = (np.round(0.5 + 0.3 * (y - 0.5) + 0.3 * random.standard_normal(500), 2)).astype(np.float32)
+    return y_hat, y, random.integers(0, 20, 500).astype(np.str_)
+
+
+def test_the_metrics_are_scikit_learns(case: Case) -> None:
+    y_hat, y, _ = case
+    positive = y >= 0.5
+    called = y_hat >= 0.5
+    counted = metrics.confusion(y_hat, positive)
+    clipped = np.clip(y_hat.astype(np.float64), EPSILON, 1 - EPSILON)
+    assert metrics.auc(y_hat, positive) == pytest.approx(theirs.roc_auc_score(y, y_hat))
+    assert metrics.mse(y_hat, y) == pytest.approx(theirs.mean_squared_error(y, y_hat))
+    assert metrics.log_loss(y_hat, y) == pytest.approx(theirs.log_loss(y, clipped))
+    assert counted.accuracy == pytest.approx(theirs.accuracy_score(positive, called))
+    assert counted.precision == pytest.approx(theirs.precision_score(positive, called))
+    assert counted.recall == pytest.approx(theirs.recall_score(positive, called))
+    assert counted.f1 == pytest.approx(theirs.f1_score(positive, called))
+    assert metrics.positive_rate(positive) == pytest.approx(y.mean())
+
+
+def test_the_curves_are_scikit_learns(case: Case) -> None:
+    y_hat, y, _ = case
+    positive = y >= 0.5
+    false_rates, true_rates, _ = theirs.roc_curve(positive, y_hat, drop_intermediate=False)
+    roc = metrics.roc_curve(y_hat, positive)
+    assert np.allclose(roc.x, false_rates)
+    assert np.allclose(roc.y, true_rates)
+    precisions, recalls, _ = theirs.precision_recall_curve(positive, y_hat)
+    found = metrics.precision_recall_curve(y_hat, positive)
+    assert np.allclose(found.x, recalls[-2::-1])  # theirs ascend in the threshold, and end in (0, 1)
+    assert np.allclose(found.y, precisions[-2::-1])
+
+
+def test_the_calibration_curve_is_scikit_learns() -> None:
+    random = np.random.default_rng(1)
+    y_hat = random.permutation(np.linspace(0.01, 0.99, 400)).astype(np.float64)
+    y = (random.random(400) < y_hat).astype(np.float64)
+    observed, predicted = their_calibration_curve(y, y_hat, n_bins=10, strategy="quantile")
+    curve = metrics.calibration_curve(y_hat, y)
+    assert np.allclose(curve.predicted, predicted)
+    assert np.allclose(curve.observed, observed)
+    assert curve.counts.tolist() == [40.0] * 10
+
+
+def test_the_mean_over_users_is_the_mean_of_each_users_own_auc(case: Case) -> None:
+    y_hat, y, users = case
+    users[:3] = "only positives"
+    y[:3] = 1.0
+    own = [
+        theirs.roc_auc_score(y[users == user], y_hat[users == user])
+        for user in np.unique(users)
+        if 0 < y[users == user].mean() < 1
+    ]
+    found = metrics.user_auc(y_hat, y >= 0.5, users)
+    assert found.mean == pytest.approx(np.mean(own))
+    assert found.users == len(own) == 20
+
+
+def test_a_calibration_error_worked_by_hand() -> None:
+    y_hat = np.array([0.2, 0.2, 0.2, 0.2, 0.9, 0.9])  # two bins: four rows and two
+    y = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    assert metrics.calibration_error(y_hat, y, bins=2) == pytest.approx((4 * 0.3 + 2 * 0.1) / 6)
+
+
+def test_equal_predictions_share_a_bin() -> None:
+    y_hat = np.full(100, 0.7)
+    y = np.concatenate((np.ones(70), np.zeros(30)))  # in this order halves would look badly calibrated
+    assert metrics.calibration_error(y_hat, y) == pytest.approx(0.0)
+
+
+def test_a_y_hat_outside_the_unit_interval_costs_a_bounded_log_loss() -> None:
+    wrong = metrics.log_loss(np.array([7.0, -3.0]), np.array([0.0, 1.0]))
+    assert wrong == pytest.approx(-math.log(EPSILON))
+    assert metrics.mse(np.array([1.5]), np.array([1.0])) == pytest.approx(0.25)  # the error is not clipped
+
+
+def test_what_is_not_defined_is_nan() -> None:
+    none, ones = np.zeros(0), np.ones(3, dtype=bool)
+    scores = np.array([0.1, 0.2, 0.3])
+    undefined = [
+        metrics.auc(scores, ones),
+        metrics.user_auc(scores, ones, np.array(["a", "a", "b"])).mean,
+        metrics.user_auc(none, none > 0, none.astype(np.str_)).mean,
+        metrics.mse(none, none),
+        metrics.log_loss(none, none),
+        metrics.calibration_error(none, none),
+        metrics.positive_rate(none > 0),
+        metrics.confusion(scores, ones).precision,  # nothing was called positive
+    ]
+    assert np.isnan(undefined).all()
+    assert metrics.confusion(scores, ones).recall == 0.0
+    assert np.isnan(metrics.roc_curve(scores, ones).x).all()
