@@ -7,12 +7,9 @@ import numpy as np
 
 from model.metrics import auc
 from schemas.records import BehaviorEvent, InfluenceScore, Outcome
-from sway.demo.baselines import MeanSoFar
+from trainer.evaluation.baselines import ITEM_WEIGHT, USER_WEIGHT, MeanSoFar
 
 Coordinates = tuple[str, int, int]
-
-_ITEM_WEIGHT = 5.0
-_USER_WEIGHT = 5.0
 
 
 @dataclass(slots=True)
@@ -39,8 +36,8 @@ class _Sent:
 class Ledger:
     """Counts every record of sway.events by its coordinates, so that nothing lost or doubled can hide."""
 
-    items: MeanSoFar = field(default_factory=lambda: MeanSoFar(_ITEM_WEIGHT))
-    users: MeanSoFar = field(default_factory=lambda: MeanSoFar(_USER_WEIGHT))
+    items: MeanSoFar = field(default_factory=lambda: MeanSoFar(ITEM_WEIGHT))
+    users: MeanSoFar = field(default_factory=lambda: MeanSoFar(USER_WEIGHT))
     produced: set[Coordinates] = field(default_factory=set)
     ended: Counter[Coordinates] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)

@@ -1,0 +1,187 @@
+"""The gate: who is promoted, who is refused, and what is said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trainer.gate import GateSettings, Predictions, Verdict, judge, losses
+
+N = 800
+LAM = 0.5
+SETTINGS = GateSettings(samples=400)
+
+
+@pytest.fixture
+def y() -> NDArray[np.float32]:
+    return (np.random.default_rng(0).random(N) < 0.6).astype(np.float32)
+
+
+def guess(y: NDArray[np.float32], skill: float, seed: int, ms: float = 10.0) -> Predictions:
+    """Predictions that lean to the truth by so much."""
+    noise = np.random.default_rng(seed).normal(0, 0.1, (2, N))
+    return Predictions(0.5 + skill * (y - 0.5) + noise[0], 0.5 + skill * (y - 0.5) + noise[1], ms)
+
+
+def decide(y: NDArray[np.float32], champion: Predictions, challenger: Predictions, **how: object) -> Verdict:
+    settings = replace(SETTINGS, **how)  # type: ignore[arg-type]
+    return judge(champion, challenger, y, y, LAM, settings=settings)
+
+
+def test_a_better_challenger_is_promoted_and_the_reason_has_the_figures(y: NDArray[np.float32]) -> None:
+    verdict = decide(y, guess(y, 0.2, 1), guess(y, 0.4, 2, ms=10.5))
+    assert verdict.promote
+    found = verdict.metrics
+    assert found["challenger_loss"] < found["champion_loss"]
+    assert 0 < found["loss_gain_low"] < found["loss_gain_high"]
+    assert found["better_share"] == 1.0
+    assert verdict.reason.startswith(
+        f"promoted: loss {found['challenger_loss']:.4f} against {found['champion_loss']:.4f}, better in 100 % "
+        "of 400 resamples of 800 rows (at least 95 %); AUC "
+    )
+    assert verdict.reason.endswith("; 10.50 ms a text against 10.00")
+
+
+def test_a_deliberately_worse_challenger_is_refused(y: NDArray[np.float32]) -> None:
+    verdict = decide(y, guess(y, 0.4, 1), guess(y, 0.2, 2))
+    assert not verdict.promote
+    assert verdict.reason.startswith("rejected: loss ")
+    assert "better in 0 % of 400 resamples" in verdict.reason
+    assert verdict.metrics["auc_gain_high"] < 0
+
+
+def test_an_equal_challenger_is_refused(y: NDArray[np.float32]) -> None:
+    same = guess(y, 0.3, 1)
+    verdict = decide(y, same, same)
+    assert not verdict.promote
+    assert verdict.metrics["better_share"] == 0.0
+
+
+def test_a_better_challenger_must_be_better_by_the_least_improvement(y: NDArray[np.float32]) -> None:
+    champion, challenger = guess(y, 0.2, 1), guess(y, 0.21, 1)
+    gain = losses(champion, y, y, LAM).mean() - losses(challenger, y, y, LAM).mean()
+    assert decide(y, champion, challenger).promote
+    verdict = decide(y, champion, challenger, min_improvement=2 * gain)
+    assert not verdict.promote
+    assert "better by more than 0.0" in verdict.reason
+
+
+def test_too_few_examples_promote_nothing(y: NDArray[np.float32]) -> None:
+    verdict = decide(y, guess(y, 0.1, 1), guess(y, 0.9, 2), min_examples=801)
+    assert not verdict.promote
+    assert verdict.reason == "rejected: 800 examples are too few to judge by (at least 801)"
+    assert verdict.metrics["examples"] == 800
+
+
+@pytest.mark.parametrize(
+    ("limits", "ms", "told"),
+    [
+        ({"max_ms_per_text": 12.0}, 12.5, "rejected: too slow, at most 12 ms a text are allowed; loss "),
+        (
+            {"max_slowdown": 1.2},
+            12.5,
+            "rejected: too slow, 1.25 times as long a text as the champion (at most 1.2); ",
+        ),
+        ({"max_ms_per_text": 12.0}, float("nan"), "rejected: its time was not measured, at most 12 ms"),
+    ],
+)
+def test_a_better_challenger_that_is_too_slow_is_refused(
+    y: NDArray[np.float32], limits: dict[str, float], ms: float, told: str
+) -> None:
+    verdict = decide(y, guess(y, 0.2, 1), guess(y, 0.4, 2, ms=ms), **limits)
+    assert not verdict.promote
+    assert verdict.reason.startswith(told)
+    assert verdict.metrics["better_share"] == 1.0
+
+
+def test_a_time_within_the_budget_or_not_measured_refuses_nothing(y: NDArray[np.float32]) -> None:
+    champion, challenger = guess(y, 0.2, 1), guess(y, 0.4, 2, ms=12.0)
+    assert decide(y, champion, challenger, max_ms_per_text=12.0, max_slowdown=1.2).promote
+    verdict = decide(y, champion, replace(challenger, ms_per_text=float("nan")))
+    assert verdict.promote
+    assert "ms a text" not in verdict.reason
+
+
+@pytest.mark.parametrize("head", ["y_hat", "z_hat"])
+def test_a_challenger_that_gives_nan_is_refused(y: NDArray[np.float32], head: str) -> None:
+    broken = guess(y, 0.9, 2)
+    getattr(broken, head)[[3, 5]] = (np.nan, np.inf)
+    verdict = decide(y, guess(y, 0.1, 1), broken)
+    assert not verdict.promote
+    assert verdict.reason == "rejected: 2 of the challenger's 800 predictions are NaN or infinite"
+
+
+def test_a_champion_that_gives_nan_is_no_reason_to_promote(y: NDArray[np.float32]) -> None:
+    broken = guess(y, 0.9, 2)
+    broken.y_hat[0] = np.nan
+    verdict = decide(y, broken, guess(y, 0.9, 1))
+    assert not verdict.promote
+    assert "1 of the champion's 800 predictions" in verdict.reason
+    assert "promote by hand" in verdict.reason
+
+
+def test_a_row_without_z_counts_in_the_first_term_only() -> None:
+    said = Predictions(np.array([0.5, 0.5]), np.array([0.0, 0.0]))
+    found = losses(said, np.array([1.0, 1.0]), np.array([1.0, np.nan]), lam=2.0)
+    assert found.tolist() == [0.25 + 2.0, 0.25]
+
+
+def test_lambda_decides_which_head_counts(y: NDArray[np.float32]) -> None:
+    good, bad = guess(y, 0.6, 1), guess(y, 0.1, 2)
+    champion, challenger = Predictions(good.y_hat, bad.z_hat), Predictions(bad.y_hat, good.z_hat)
+    assert not judge(champion, challenger, y, y, 0.1, settings=SETTINGS).promote
+    assert judge(champion, challenger, y, y, 10.0, settings=SETTINGS).promote
+
+
+def test_drawing_users_is_not_fooled_by_one_that_has_many_rows(y: NDArray[np.float32]) -> None:
+    """All the gain is one user's: by rows it looks certain, by users it is not."""
+    users = np.array(["many"] * (N // 2) + [f"user {i // 50}" for i in range(N // 2)])
+    champion = guess(y, 0.3, 1)
+    challenger = Predictions(champion.y_hat.copy(), champion.z_hat)
+    challenger.y_hat[: N // 2] += 0.2 * (y[: N // 2] - 0.5)
+    by_rows = judge(champion, challenger, y, y, LAM, settings=SETTINGS)
+    by_users = judge(champion, challenger, y, y, LAM, user_ids=users, settings=SETTINGS)
+    assert by_rows.promote
+    assert not by_users.promote
+    assert "resamples of 9 users" in by_users.reason
+
+
+def test_one_class_alone_has_no_auc_and_can_be_judged() -> None:
+    ones = np.ones(N, np.float32)
+    verdict = decide(ones, guess(ones, 0.2, 1), guess(ones, 0.4, 2))
+    assert verdict.promote
+    assert "AUC" not in verdict.reason
+    assert "challenger_auc" not in verdict.metrics
+    assert all(np.isfinite(list(verdict.metrics.values())))
+
+
+def test_the_same_seed_gives_the_same_verdict(y: NDArray[np.float32]) -> None:
+    champion, challenger = guess(y, 0.3, 1), guess(y, 0.305, 2)
+    first, again = decide(y, champion, challenger), decide(y, champion, challenger)
+    assert first == again
+    assert 0 < first.metrics["better_share"] < 1
+    other = decide(y, champion, challenger, seed=1)
+    assert other.metrics["better_share"] != first.metrics["better_share"]
+
+
+def test_arrays_of_different_lengths_are_refused(y: NDArray[np.float32]) -> None:
+    short = Predictions(np.zeros(3), np.zeros(3))
+    with pytest.raises(ValueError, match=r"must have one length, they have \[3, 800\]"):
+        judge(short, guess(y, 0.1, 1), y, y, LAM)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"confidence": 1.0},
+        {"confidence": 0.4},
+        {"min_improvement": -1.0},
+        {"samples": 0},
+        {"max_slowdown": 0.0},
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be_met_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
+        GateSettings(**wrong)  # type: ignore[arg-type]
