@@ -14,6 +14,13 @@ from model.network import TwoHeadedNetwork
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer, EncodedText
 
+_WARM_UP_WORDS = (
+    "view a lamp",
+    "view The Third Man (1949) drama film noir liked",
+    "buy two red-hot chillies; price 20 to 50",
+    "rate Amélie 2001 comedy romance value 4 disliked",
+)
+
 
 class LoadedModel:
     """One version, ready to score; immutable but for its tokenizer's cache.
@@ -52,10 +59,17 @@ class LoadedModel:
         device: torch.device | None = None,
         dtype: str = "auto",
         cached_pieces: int = 100_000,
+        tokenizer: BehaviourTokenizer | None = None,
     ) -> Self:
-        """Read a checkpoint that model.checkpoint.save wrote."""
+        """Read a checkpoint that model.checkpoint.save wrote.
+
+        tokenizer: one in use; it is shared if the checkpoint's own and its text settings are the same, so that
+        token ids that are kept stay valid.
+        """
         network = checkpoint.load(folder)
-        tokenizer = BehaviourTokenizer.from_folder(folder, network.settings.text, cached_pieces=cached_pieces)
+        text = network.settings.text
+        if tokenizer is None or not tokenizer.reads_like(folder, text):
+            tokenizer = BehaviourTokenizer.from_folder(folder, text, cached_pieces=cached_pieces)
         return cls(version, network, tokenizer, device=device, dtype=dtype)
 
     @property
@@ -74,14 +88,22 @@ class LoadedModel:
         """Score a few texts in one pass, off the micro-batcher: float32 (N, 2) on the CPU."""
         return self.score(to_tensors(texts, pad_id=self.pad_id)).cpu()
 
-    def warm_up(self, rows: int = 8) -> None:
-        """Score the probe alone and in a batch, so that the first real text does not pay for set-up.
+    def warm_up(self) -> None:
+        """Score texts like real ones, alone and as a batch, so that the first real text does not pay for set-up.
 
-        Raises DeviceError if the outputs are not finite: such a model must not be swapped in.
+        Raises DeviceError if an output is not finite: such a model must not be swapped in.
         """
-        for count in (1, rows):
-            if not torch.isfinite(self.score_texts([self.probe] * count)).all():
+        texts = self._warm_up_texts()
+        for batch in ([self.probe], texts[-1:], texts):
+            if not torch.isfinite(self.score_texts(batch)).all():
                 raise DeviceError(f"model {self.version} gives NaN or infinity for a known-good text")
+
+    def _warm_up_texts(self) -> list[EncodedText]:
+        """Return texts from one behaviour to as many as fit, with outcomes and values, the longest last."""
+        words = self.tokenizer.words(_WARM_UP_WORDS)
+        target = words[0]
+        lengths = (0, 1, 3, 8, 20, self.text.max_tokens)
+        return [self.tokenizer.encode([words[i % len(words)] for i in range(n)], target) for n in lengths]
 
 
 def _check_fit(model: LoadedModel, config: object) -> None:

@@ -27,6 +27,7 @@ from model.errors import ModelCorrupt, ModelIncompatible, ModelMissing, Promotio
 from model.hashing import sha256_of
 from model.loaded import LoadedModel
 from model.manifest import MANIFEST_FILE, Manifest, check_version, files_of
+from model.tokens import BehaviourTokenizer
 
 _PROMOTION = re.compile(r"(\d{6,})\.json")
 _PROMOTION_TRIES = 10
@@ -150,8 +151,11 @@ class ModelRegistry:
         device: torch.device | None = None,
         dtype: str = "auto",
         cached_pieces: int = 100_000,
+        tokenizer: BehaviourTokenizer | None = None,
     ) -> LoadedModel:
         """Fetch a version, verify every hash, then read it into memory.
+
+        tokenizer: one in use, shared if this version reads texts in the same way.
 
         What is verified is a private copy, so nothing can change between the check and the reading.
         Raises ModelMissing, ModelCorrupt (with the file and both hashes) or ModelIncompatible.
@@ -159,7 +163,12 @@ class ModelRegistry:
         with tempfile.TemporaryDirectory(prefix="sway-model-") as scratch:
             folder = self.fetch(version, Path(scratch) / version)
             return LoadedModel.from_folder(
-                version, folder, device=device, dtype=dtype, cached_pieces=cached_pieces
+                version,
+                folder,
+                device=device,
+                dtype=dtype,
+                cached_pieces=cached_pieces,
+                tokenizer=tokenizer,
             )
 
     def fetch(self, version: str, folder: Path) -> Path:

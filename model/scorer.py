@@ -91,7 +91,7 @@ class MicroBatcher:
         self._clock = clock
         self._changed = threading.Condition()  # guards everything below
         self._waiting = WaitingTexts()
-        self._live: dict[Group, None] = {}  # every group whose waiter has nothing yet, oldest first
+        self._live: dict[int, Group] = {}  # every group whose waiter has nothing yet, by number
         self._slot: _Packed | None = None
         self._submitted = 0
         self._busy = False
@@ -140,12 +140,15 @@ class MicroBatcher:
             self._submitted += 1
             group = Group(texts, model or self._model, self._clock(), self._submitted, future)
             if texts:
-                self._live[group] = None
+                self._live[group.number] = group
                 self._waiting.add(group)
                 self._changed.notify_all()
         if not texts:
             group.finish()
-        future.add_done_callback(lambda _: self._live.pop(group, None))
+        number = (
+            group.number
+        )  # a callback with the group would be a cycle, and keep its model until it is collected
+        future.add_done_callback(lambda _: self._live.pop(number, None))
         return future
 
     def close(self, *, drop: bool = False, timeout_s: float | None = None) -> None:
@@ -193,7 +196,7 @@ class MicroBatcher:
             self._fail_all(error)
 
     def _fail_all(self, error: Exception) -> None:
-        for group in list(self._live):
+        for group in list(self._live.values()):
             group.fail(error)
 
     # The packer's thread
@@ -206,6 +209,7 @@ class MicroBatcher:
                 if not self._dropping:  # close(drop=True) may have come in between
                     self._slot = packed
                 self._changed.notify_all()
+            del taken, entries, packed  # while this waits, nothing keeps a model alive that was swapped out
         with self._changed:
             self._packer_done = True
             self._changed.notify_all()
@@ -247,6 +251,7 @@ class MicroBatcher:
             torch.set_num_threads(self._torch_threads)
         while (packed := self._next_packed()) is not None:
             self._run(packed)
+            del packed  # as in _pack_loop
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()

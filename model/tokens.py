@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from model.errors import TokenizerIncompatible
+from model.hashing import sha256_of
 from model.text import SEPARATOR, BehaviourFields, Rendered, TextSettings, render, split_history
 from model.words import NO_HABITS, Habits, count_habits, habit_words, outcome_words, value_words
 
@@ -73,11 +74,20 @@ class BehaviourTokenizer:
 
     tokenizer: a fast tokenizer of WordPiece's kind; a copy is used, without padding and truncation.
     cached_pieces: how many Pieces are kept, the least recently used dropped first.
+    sha256: of the tokenizer.json that it was read from; None means that it cannot be told from another.
     Raises TokenizerIncompatible if a piece's ids depend on its neighbours (byte-level BPE does so).
     """
 
-    def __init__(self, tokenizer: Tokenizer, settings: TextSettings, *, cached_pieces: int = 100_000) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        settings: TextSettings,
+        *,
+        cached_pieces: int = 100_000,
+        sha256: str | None = None,
+    ) -> None:
         self.settings = settings
+        self._sha256 = sha256
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -93,13 +103,22 @@ class BehaviourTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path, settings: TextSettings, *, cached_pieces: int = 100_000) -> Self:
-        """Read `tokenizer.json` of a Hugging Face checkpoint."""
+        """Read `tokenizer.json` of a Hugging Face checkpoint; raises TokenizerIncompatible if it cannot be read."""
         path = folder / TOKENIZER_FILE
         if not path.is_file():
             raise TokenizerIncompatible(
                 f"no {TOKENIZER_FILE} in {folder}: only fast tokenizers are supported"
             )
-        return cls(Tokenizer.from_file(str(path)), settings, cached_pieces=cached_pieces)
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as exc:  # the library raises a plain Exception
+            raise TokenizerIncompatible(f"{path} is not a tokenizer that can be read: {exc}") from exc
+        return cls(tokenizer, settings, cached_pieces=cached_pieces, sha256=sha256_of(path))
+
+    def reads_like(self, folder: Path, settings: TextSettings) -> bool:
+        """Say whether a checkpoint's own tokenizer would give every text the same ids as this one."""
+        path = folder / TOKENIZER_FILE
+        return settings == self.settings and path.is_file() and sha256_of(path) == self._sha256
 
     @property
     def vocabulary_size(self) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from model.loaded import LoadedModel
 from model.scorer import BatchStats
 from stream.exactly_once import Unit
 from stream.exactly_once.engine import EngineStats
@@ -59,6 +60,19 @@ class WorkerMetrics:
         self.model = Gauge(
             "sway_model", "The model in use", ["version", "device", "dtype"], registry=registry
         )
+        self.swaps = Counter("sway_model_swaps", "New champions taken", registry=registry)
+        self.swap_s = Histogram(
+            "sway_model_swap_seconds",
+            "From seeing a promotion to its model being ready",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.refused = Counter(
+            "sway_champion_refused", "Promotions that cannot be used", ["reason"], registry=registry
+        )
+        self.champion_alarm = Gauge(
+            "sway_champion_alarm", "1 if the champion is not in use, or not known", registry=registry
+        )
 
     def on_commit(self, unit: Unit, commit_s: float) -> None:
         """Count a committed unit."""
@@ -80,6 +94,25 @@ class WorkerMetrics:
         self.batch_fill.observe(stats.fill)
         self.forward_s.observe(stats.forward_s)
         self.queue_s.observe(stats.queue_s)
+
+    def show_model(self, model: LoadedModel) -> None:
+        """Name the model in use, and no other any more."""
+        self.model.clear()
+        self.model.labels(model.version, str(model.device), model.dtype).set(1)
+
+    def on_swap(self, model: LoadedModel, seconds: float) -> None:
+        """Note a new champion, ready so many seconds after its promotion was seen."""
+        self.swaps.inc()
+        self.swap_s.observe(seconds)
+        self.show_model(model)
+
+    def on_refused(self, reason: str) -> None:
+        """Note a promotion that cannot be used."""
+        self.refused.labels(reason).inc()
+
+    def alarm(self, on: bool) -> None:
+        """Raise or end the champion's alarm."""
+        self.champion_alarm.set(on)
 
     def observe(self, stats: EngineStats, lag: Mapping[TopicPartition, int], ready: bool) -> None:
         """Take over the engine's own figures; called at intervals."""

@@ -148,6 +148,7 @@ class ModelSettings(BaseModel):
 
     registry: str = Field("registry", description="a folder, or any fsspec address")
     version: str | None = Field(None, description="pin one version; None follows the champion")
+    poll_interval_s: float = Field(2.0, gt=0, description="how often a new champion is looked for")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     max_batch_tokens: int = Field(2048, gt=0, description="rows times the longest row")

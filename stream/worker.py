@@ -2,10 +2,12 @@
 
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import faust
+import torch
 
 from model.device import choose_device
 from model.errors import RegistryError
@@ -14,9 +16,11 @@ from model.loaded import LoadedModel
 from model.packing import PackingSettings
 from model.registry import ModelRegistry
 from model.scorer import MicroBatcher
+from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome
 from schemas.validate import Limits
 from stream.behaviours import BehaviourLimits, WindowCodec
+from stream.champion import ChampionWatcher
 from stream.errors import ConfigurationError, StuckError
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, Scorer, Unit
 from stream.metrics import WorkerMetrics
@@ -31,6 +35,18 @@ _GC_THRESHOLDS = (50_000, 20, 100)
 _MAX_BLOCK_BYTES_BESIDE_TEXT = 1_700  # ids of 512 bytes each, the action, the numbers
 
 
+class Background(Protocol):
+    """A thread beside the stream; the worker never waits for it."""
+
+    def start(self) -> None:
+        """Start it."""
+        ...
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        ...
+
+
 class SwayApp(ExactlyOnceApp):
     """The worker as a Faust app; `metrics` and `settings` hang on it."""
 
@@ -38,12 +54,21 @@ class SwayApp(ExactlyOnceApp):
         self.settings = settings
         self.metrics = metrics
         self.waiting_for: str | None = None  # something that is away and without which nothing can be read
+        self.background: list[Background] = []
         super().__init__(settings.app_id, _config(settings), **_faust_options(settings))
 
     async def on_first_start(self) -> None:
         """Start, with everything that is loaded by now left out of garbage collection."""
         _spare_the_collector()
         await super().on_first_start()
+        for part in self.background:
+            part.start()
+
+    async def on_stop(self) -> None:
+        """Stop what runs beside, then Faust."""
+        for part in self.background:
+            part.stop()
+        await super().on_stop()
 
     def on_unit_committed(self, unit: Unit, seconds: float) -> None:
         """Count it."""
@@ -73,17 +98,20 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     """
     check(settings)
     metrics = WorkerMetrics()
+    follows = parts is None and settings.model.version is None
     if parts is None:
         model = load_champion(settings)
         parts = Parts(model, make_batcher(settings, model, metrics))
     model = parts.model
-    metrics.model.labels(model.version, str(model.device), model.dtype).set(1)
+    metrics.show_model(model)
     app = SwayApp(settings, metrics)
     processor = make_processor(settings, model)
     processor.on_wait = lambda what: setattr(app, "waiting_for", what)
     codec = WindowCodec(model.tokenizer)
     processor.table = app.layered_table(WINDOWS, dumps=codec.dumps, loads=codec.loads)
     app.process_with(processor, parts.scorer)
+    if follows and (offer := getattr(processor, "offer", None)) is not None:
+        app.background.append(make_watcher(settings, model, offer, metrics))
     add_pages(app)
     _watch(app)
     return app
@@ -128,17 +156,42 @@ def load_champion(settings: Settings) -> LoadedModel:
                 f"The registry {settings.model.registry!r} (model.registry) has no champion. Train and promote a "
                 "model first, or name one with model.version."
             )
-        model = registry.load(
-            version,
-            device=device,
-            dtype=settings.model.dtype,
-            cached_pieces=settings.text.cached_behaviours,
-        )
+        model = _load(settings, registry, version, device)
     except RegistryError as exc:
         exc.add_note(f"The registry is model.registry={settings.model.registry!r}.")
         raise
     model.warm_up()
     return model
+
+
+def make_watcher(
+    settings: Settings, model: LoadedModel, offer: Callable[[LoadedModel], None], metrics: WorkerMetrics
+) -> ChampionWatcher:
+    """Make what follows the registry from the model that was loaded at the start; not started."""
+    registry = ModelRegistry(settings.model.registry)
+    device = model.device
+
+    def load(version: str, tokenizer: BehaviourTokenizer) -> LoadedModel:
+        return _load(settings, registry, version, device, tokenizer)
+
+    interval_s = settings.model.poll_interval_s
+    return ChampionWatcher(registry, model, load, offer, metrics, poll_interval_s=interval_s)
+
+
+def _load(
+    settings: Settings,
+    registry: ModelRegistry,
+    version: str,
+    device: torch.device,
+    tokenizer: BehaviourTokenizer | None = None,
+) -> LoadedModel:
+    return registry.load(
+        version,
+        device=device,
+        dtype=settings.model.dtype,
+        cached_pieces=settings.text.cached_behaviours,
+        tokenizer=tokenizer,
+    )
 
 
 def make_batcher(settings: Settings, model: ScoringModel, metrics: WorkerMetrics) -> MicroBatcher:
