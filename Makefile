@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint ci bench lock clean
+.PHONY: help setup demo test lint ci bench quality lock clean
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -35,6 +35,9 @@ ci: lint test  ## exactly what CI runs
 
 bench: setup  ## ratios against peers and limits, into build/bench/summary.json
 	$(BIN)/python -m benchmarks
+
+quality: setup  ## how good scores are on real data beside baselines, into build/quality/
+	$(BIN)/python -m benchmarks.quality
 
 lock:  ## resolve the dependencies again
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 \

@@ -1,0 +1,86 @@
+"""`sway evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from trainer.evaluation.report import Compared
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="The examples to judge by: .parquet, .csv or .jsonl.")],
+    version: Annotated[str | None, typer.Option(help="Which version [default: the champion].")] = None,
+    registry: Annotated[
+        str | None, typer.Option(help="The registry's address [default: the settings'].")
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Earlier examples, for what the baselines know before.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("build/evaluation"),
+    samples: Annotated[int, typer.Option(min=10, help="Bootstrap samples for the intervals.")] = 500,
+) -> None:
+    """Measure how good a version is, with intervals and beside baselines, and write a report.
+
+    Columns of the files: target, y, occurred_at (milliseconds), and if you have them history, z, user_id, item_id.
+    The report is a page with plots (report.html), its plots as PNG, and metrics.json.
+
+    Example: `sway evaluate test.parquet --train train.parquet`
+    """
+    from rich.console import Console  # torch and Arrow take seconds to import
+
+    from model.registry import ModelRegistry
+    from sway.configuration import load_settings
+    from sway.errors import CommandError
+    from sway.example_files import read_examples
+    from trainer.evaluation.report import compare, write_report
+    from trainer.evaluation.scoring import score_examples
+
+    test = read_examples(file)
+    known = read_examples(train) if train else []
+    store = ModelRegistry(registry or load_settings().model.registry)
+    name = version or store.champion()
+    if name is None:
+        raise CommandError("the registry has no champion yet: name a version with --version")
+    model = store.load(name)
+    console = Console()
+    with console.status("scoring") as status:
+        y_hat, z_hat = score_examples(
+            model, test, progress=lambda done, of: status.update(f"scoring {done:,} of {of:,}")
+        )
+        try:
+            compared = compare(test, y_hat, z_hat, model.lam, train=known, samples=samples)
+        except ValueError as exc:
+            raise CommandError(f"version {name} cannot be measured on {file}: {exc}") from exc
+    facts = {"version": name, "examples": f"{len(test):,} of {file.name}"}
+    facts |= {"baselines know": f"{len(known):,} of {train.name} before"} if train else {}
+    page = write_report(out, compared, title=f"Evaluation of {name}", facts=facts)
+    console.print(_table(name, compared))
+    console.print(f"{page}", soft_wrap=True)
+
+
+def _table(version: str, compared: "Compared") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    from trainer.evaluation.page import NAMES, figure_text, shown_metrics
+
+    evaluations = compared.evaluations
+    ours, *_ = evaluations.values()
+    others = list(evaluations)[1:]
+    table = Table("", escape(version), f"{ours.confidence:.0%} interval", *others)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in shown_metrics(evaluations):
+        metric = ours.metrics.get(name)
+        cells = ["", ""]
+        if metric:
+            cells = [figure_text(metric.value), f"{figure_text(metric.low)} to {figure_text(metric.high)}"]
+        for other in others:
+            theirs = evaluations[other].metrics.get(name)
+            cells.append(figure_text(theirs.value) if theirs else "")
+        table.add_row(NAMES[name], *cells)
+    return table

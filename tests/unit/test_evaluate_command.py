@@ -1,0 +1,83 @@
+"""`sway evaluate` on a tiny registry and small files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from model import checkpoint
+from model.manifest import Manifest
+from model.network import TwoHeadedNetwork
+from model.registry import ModelRegistry
+from sway.cli import app
+
+
+@pytest.fixture
+def registry(tmp_path: Path, tiny_network: TwoHeadedNetwork, tiny_base: Path) -> Path:
+    store = ModelRegistry(tmp_path / "registry")
+    checkpoint.save(tiny_network, tmp_path / "tiny", tokenizer_from=tiny_base)
+    store.publish(tmp_path / "tiny", Manifest("v-1", "tiny", 0))
+    return tmp_path / "registry"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    rows = [
+        {
+            "target": f"watch {i % 5}",
+            "y": i % 2,
+            "occurred_at": i,
+            "user_id": f"u{i % 3}",
+            "item_id": str(i % 5),
+        }
+        for i in range(30)
+    ]
+    path = tmp_path / "test.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def run(registry: Path, file: Path, *more: str) -> tuple[int, str]:
+    command = ["evaluate", str(file), "--registry", str(registry), "--out", str(registry.parent / "out")]
+    result = CliRunner().invoke(app, [*command, "--samples", "20", *more], env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def test_the_champion_is_measured_beside_baselines(registry: Path, file: Path) -> None:
+    ModelRegistry(registry).promote("v-1")
+    code, output = run(registry, file, "--train", str(file))
+    assert code == 0, output
+    found = json.loads((registry.parent / "out" / "metrics.json").read_text())
+    area = found["evaluations"]["model"]["metrics"]["auc"]["value"]
+    assert f"{area:.4f}" in output
+    assert {"item mean", "user mean so far"} <= set(found["evaluations"])
+    assert found["facts"]["version"] == "v-1"
+    assert (registry.parent / "out" / "report.html").is_file()
+
+
+def test_without_a_champion_a_version_must_be_named(registry: Path, file: Path) -> None:
+    assert run(registry, file) == (
+        1,
+        "sway: the registry has no champion yet: name a version with --version\n",
+    )
+    assert run(registry, file, "--version", "v-1")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"y": 1, "occurred_at": 1}, "no target"),
+        ({"target": "a", "y": 2, "occurred_at": 1}, "y and z must be numbers from 0 to 1"),
+        ({"target": "a", "y": "NaN", "occurred_at": 1}, "y and z must be numbers from 0 to 1"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_told_with_its_line(
+    registry: Path, file: Path, row: dict[str, object], told: str
+) -> None:
+    with file.open("a") as lines:
+        lines.write(json.dumps(row) + "\n")
+    code, output = run(registry, file)
+    assert code == 1
+    assert "line 31: " in output
+    assert told in output
