@@ -1,0 +1,1 @@
+"""Hands the examples that have piled up to a trainer: every example in exactly one request."""
