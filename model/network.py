@@ -68,6 +68,11 @@ class TwoHeadedNetwork(nn.Module):
         self._has_types = takes_types and getattr(encoder.config, "type_vocab_size", 0) > 1
 
     @property
+    def takes_types(self) -> bool:
+        """Whether the encoder reads token types."""
+        return self._has_types
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.heads.weight.device

@@ -14,13 +14,11 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from model import checkpoint
 from model.device import choose_device
@@ -28,23 +26,16 @@ from model.hashing import sha256_of
 from model.manifest import Manifest
 from model.network import NetworkSettings
 from model.registry import ModelRegistry
-from model.tokens import BehaviourTokenizer, EncodedText
-from trainer.augment import drop_histories
-from trainer.dataset import Example, labels
-from trainer.finetune import FinetuneConfig, FinetuneResult, finetune_top
-from trainer.heads import Heads, choose_penalty, fit_heads
-from trainer.layers import Activations, frozen_activations, layer_list
-from trainer.targets import distinct_targets
+from model.tokens import BehaviourTokenizer
+from trainer.augment import Augmentation
+from trainer.dataset import Example
+from trainer.finetune import FinetuneConfig
+from trainer.progress import Progress
+from trainer.stages import StageConfig, Stages
 
-RECIPE = 1  # part of a version's id: raise it when the same data and configuration give another model
+__all__ = ["FirstModelConfig", "Progress", "StageConfig", "fit_first_model", "version_of"]
 
-
-@dataclass(frozen=True, slots=True)
-class StageConfig:
-    """One stage of fine-tuning: the top so many layers, and how."""
-
-    trained_layers: int
-    finetune: FinetuneConfig
+RECIPE = 2  # part of a version's id: raise it when the same data and configuration give another model
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +59,6 @@ class FirstModelConfig:
     )
     newest_texts: int | None = 6000
     histories_dropped: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a fit has come.
-
-    stage: targets, heads, targets: fine-tuning, texts, texts: fine-tuning, publish; or found, at once.
-    """
-
-    stage: str
-    done: int
-    total: int
 
 
 def fit_first_model(
@@ -107,8 +86,16 @@ def fit_first_model(
         return version
     ordered = sorted(examples, key=lambda example: example.occurred_at)
     began_s = time.monotonic()
-    fit = _Fit(base_dir, config, seed, progress)
-    metrics = {**fit.targets(ordered), **fit.texts(ordered)}
+    torch.manual_seed(seed)
+    network = checkpoint.from_base(base_dir, config.network, layers=config.kept_layers)
+    network.place(choose_device(), torch.float32)
+    tokenizer = BehaviourTokenizer.from_folder(base_dir, config.network.text)
+    stages = Stages(network, tokenizer, seed=seed, progress=progress)
+    newest = ordered[-config.newest_texts :] if config.newest_texts else ordered
+    dropping = Augmentation(histories_dropped=config.histories_dropped)
+    targets = stages.targets(ordered, config.targets)
+    texts = stages.texts(newest, config.texts, augmentation=dropping)
+    metrics = {**targets.metrics, **texts.metrics}
     metrics["seconds"] = time.monotonic() - began_s
     manifest = Manifest(
         version=version,
@@ -125,7 +112,7 @@ def fit_first_model(
     progress(Progress("publish", 0, 1))
     with tempfile.TemporaryDirectory(prefix="sway-first-model-") as scratch:
         folder = Path(scratch) / version
-        checkpoint.save(fit.network, folder, tokenizer_from=base_dir)
+        checkpoint.save(network, folder, tokenizer_from=base_dir)
         registry.publish(folder, manifest)
     progress(Progress("publish", 1, 1))
     return version
@@ -140,81 +127,6 @@ def version_of(examples: Sequence[Example], base_dir: Path, config: FirstModelCo
         row = (example.history, example.target, example.y, example.z, example.occurred_at)
         digest.update(json.dumps(row).encode())
     return f"first-{digest.hexdigest()[:12]}"
-
-
-class _Fit:
-    """A network on its way through the two stages."""
-
-    def __init__(
-        self, base_dir: Path, config: FirstModelConfig, seed: int, progress: Callable[[Progress], None]
-    ) -> None:
-        torch.manual_seed(seed)
-        self.network = checkpoint.from_base(base_dir, config.network, layers=config.kept_layers)
-        self.network.place(choose_device(), torch.float32)
-        self._tokenizer = BehaviourTokenizer.from_folder(base_dir, config.network.text)
-        self._config = config
-        self._seed = seed
-        self._progress = progress
-
-    def targets(self, ordered: Sequence[Example]) -> dict[str, float]:
-        """Learn from the distinct targets alone; return what was measured.
-
-        ordered: in the order of time: the newest fifth judges the heads and chooses their penalty.
-        """
-        distinct = distinct_targets(ordered)
-        texts = self._tokenizer.encode_texts([("", target) for target in distinct.targets])
-        activations = self._activations("targets", texts, self._config.targets)
-        wanted = labels(ordered)
-        features = activations.features[distinct.of_example]  # (N, d)
-        penalty, held_out_auc = choose_penalty(features, wanted)
-        self._set_heads(fit_heads(features, wanted, penalty))
-        self._progress(Progress("heads", 1, 1))
-        result = self._finetune(
-            "targets", activations, distinct.labels, self._config.targets, weights=distinct.counts
-        )
-        judged = {} if np.isnan(held_out_auc) else {"heads_auc_held_out": held_out_auc}
-        return {"heads_penalty": penalty, "targets_loss": result.loss, **judged}
-
-    def texts(self, ordered: Sequence[Example]) -> dict[str, float]:
-        """Learn from the newest whole texts; return what was measured."""
-        newest = ordered[-self._config.newest_texts :] if self._config.newest_texts else ordered
-        shown = drop_histories(newest, self._config.histories_dropped, self._seed)
-        texts = self._tokenizer.encode_texts([(example.history, example.target) for example in shown])
-        activations = self._activations("texts", texts, self._config.texts)
-        result = self._finetune("texts", activations, labels(shown), self._config.texts)
-        return {"texts_loss": result.loss}
-
-    def _activations(self, name: str, texts: Sequence[EncodedText], stage: StageConfig) -> Activations:
-        return frozen_activations(
-            self.network,
-            texts,
-            min(stage.trained_layers, len(layer_list(self.network.encoder))),
-            pad_id=int(self.network.encoder.config.pad_token_id or 0),
-            progress=lambda done: self._progress(Progress(name, done, len(texts))),
-        )
-
-    def _finetune(
-        self,
-        name: str,
-        activations: Activations,
-        wanted: NDArray[np.float32],
-        stage: StageConfig,
-        weights: NDArray[np.float32] | None = None,
-    ) -> FinetuneResult:
-        return finetune_top(
-            self.network,
-            activations,
-            wanted,
-            min(stage.trained_layers, len(layer_list(self.network.encoder))),
-            replace(stage.finetune, seed=self._seed),
-            weights=weights,
-            progress=lambda step, steps: self._progress(Progress(f"{name}: fine-tuning", step, steps)),
-        )
-
-    def _set_heads(self, heads: Heads) -> None:
-        with torch.no_grad():
-            self.network.heads.weight.copy_(torch.from_numpy(heads.weight))
-            self.network.heads.bias.copy_(torch.from_numpy(heads.bias))
 
 
 def _plain(config: FirstModelConfig) -> dict[str, Any]:

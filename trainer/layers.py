@@ -136,6 +136,21 @@ def frozen_activations(
     return Activations(hidden, starts, first_segments, features)
 
 
+def pooled_features(
+    network: TwoHeadedNetwork, texts: Sequence[EncodedText], *, pad_id: int, batch_tokens: int = 2048
+) -> NDArray[np.float32]:
+    """Return h of N texts, float32 (N, d), from the network as it is; for the heads."""
+    tokens = np.array([text.tokens for text in texts], dtype=np.int64)
+    features = np.empty((len(texts), network.heads.in_features), np.float32)
+    network.eval()
+    with torch.inference_mode():
+        for rows in batches_of_similar_length(tokens, batch_tokens):
+            batch = to_tensors([texts[row] for row in rows], pad_id=pad_id).to(network.device)
+            pooled = network.features(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            features[rows] = pooled.cpu().numpy()
+    return features
+
+
 def batches_of_similar_length(tokens: NDArray[np.int64], batch_tokens: int) -> list[list[int]]:
     """Cut all rows into batches, shortest first, of at most batch_tokens with padding (or of one row)."""
     batches: list[list[int]] = []

@@ -1,0 +1,35 @@
+"""Errors of the trainer package, in one tree.
+
+TrainerError
+├── TrainingRefused   these examples, this start and this configuration do not go together
+├── WorkFolderError   the work folder holds another training, or cannot be used
+├── TrackingError     TensorBoard or Weights & Biases cannot be used as asked
+├── ExamplesError     a file of examples cannot be read, or a row of it does not fit
+└── RangeError        a range of sway.examples cannot be read
+"""
+
+# ruff: noqa: N818 -- the tree says that they are errors
+
+
+class TrainerError(Exception):
+    """Root of all errors of the trainer package."""
+
+
+class TrainingRefused(TrainerError):
+    """These examples, this start and this configuration do not go together."""
+
+
+class WorkFolderError(TrainerError):
+    """The work folder holds another training, or cannot be used."""
+
+
+class TrackingError(TrainerError):
+    """TensorBoard or Weights & Biases cannot be used as asked."""
+
+
+class ExamplesError(TrainerError):
+    """A file of examples cannot be read, or a row of it does not fit."""
+
+
+class RangeError(TrainerError):
+    """A range of sway.examples cannot be read."""

@@ -1,0 +1,330 @@
+"""A training, from examples and a start to a checkpoint, in a folder that survives interruption.
+
+    work/training.json        what is trained here: another training is refused
+    work/STAGE/checkpoints/   the library's own, to resume from
+    work/STAGE/done/          the network as the stage left it
+    work/tensorboard/STAGE/   event files
+    work/model/               the result, a Sway checkpoint
+    work/result.json          metrics and curves; written last
+
+Under the library's launcher (`torchrun`, `accelerate launch`) every process calls train() with the same
+arguments; the first writes, and all return the same.
+
+Source: DESIGN section 8.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import checkpoint
+from model.hashing import sha256_of
+from model.network import NetworkSettings, TwoHeadedNetwork
+from model.tokens import BehaviourTokenizer
+from trainer.config import TrainingConfig
+from trainer.dataset import Example
+from trainer.errors import TrainingRefused, WorkFolderError
+from trainer.finetune import FinetuneConfig
+from trainer.loop import Run
+from trainer.pretrain import Vocabulary, pretrain
+from trainer.processes import Processes
+from trainer.progress import OnProgress, Progress, ignore_progress
+from trainer.rows import encode
+from trainer.stages import StageConfig, StageResult, Stages
+from trainer.tracking import Tracker, tracking
+
+RECIPE = 1  # part of a version's id: raise it when the same data and configuration give another model
+
+_TRAINING_FILE = "training.json"
+_RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training made.
+
+    folder: a Sway checkpoint. metrics: by name: the losses of the stages, and valid_loss and valid_auc where
+    there were validation examples. curves: of whole texts: rows of `step` with `loss`, or with the validation
+    figures.
+    """
+
+    folder: Path
+    metrics: dict[str, float]
+    curves: list[dict[str, float]]
+
+
+def train(
+    train: Sequence[Example],
+    valid: Sequence[Example],
+    *,
+    start: Path,
+    config: TrainingConfig,
+    work: Path,
+    unlabelled: Sequence[Example] = (),
+    progress: OnProgress = ignore_progress,
+) -> Trained:
+    """Train a model on examples, or go on with a training that was interrupted.
+
+    train: at least two, in any order. valid: judged at intervals; may be empty, unless config.patience asks
+    for them. unlabelled: more texts for pre-training, whose labels are not read.
+    start: a Sway checkpoint (it has a sway.json), which goes on with its own texts, pooling and lambda, or a
+    plain Hugging Face checkpoint.
+    work: called again with the same arguments and folder, resumes from the last checkpoint in it; a training
+    that had ended is found at once.
+    Raises TrainingRefused if the arguments do not go together, WorkFolderError if the folder holds another
+    training, ModelIncompatible if the start is no checkpoint.
+    """
+    _check(train, valid, start, config)
+    processes = Processes.of(work)
+    identity = _identity(train, valid, unlabelled, start, config)
+    if processes.is_first:
+        _claim(work, identity)
+    processes.wait()
+    found = _result(work)
+    if found is not None:
+        progress(Progress("found", 1, 1))
+        return found
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads or before)
+    try:
+        with tracking(replace(config, **_QUIET) if not processes.is_first else config, work) as tracker:
+            return _Job(start, config, work, processes, tracker, progress).run(train, valid, unlabelled)
+    finally:
+        torch.set_num_threads(before)
+
+
+def version_of(parent: str | None, base: str, data: Mapping[str, Any], config: TrainingConfig) -> str:
+    """Return the id of the version that a training makes: `v-` and 12 hexadecimal digits.
+
+    parent: the version that it starts from, None for a plain checkpoint. base: that checkpoint's name.
+    data: what names the examples beyond doubt: offset ranges, or the sha256 of files.
+    """
+    told = [RECIPE, parent, base, data, config.identity()]
+    return f"v-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+_QUIET: dict[str, Any] = {"tensorboard": False, "wandb": False}
+
+
+class _Job:
+    """One training under way."""
+
+    def __init__(
+        self,
+        start: Path,
+        config: TrainingConfig,
+        work: Path,
+        processes: Processes,
+        tracker: Tracker,
+        progress: OnProgress,
+    ) -> None:
+        self._start = start
+        self._config = config
+        self._work = work
+        self._processes = processes
+        self._tracker = tracker
+        self._progress = progress
+        self._network = _open(start, config)
+        self._tokenizer = BehaviourTokenizer.from_folder(start, self._network.settings.text)
+        self._untrained = not bool(self._network.heads.weight.any())
+
+    def run(
+        self, train: Sequence[Example], valid: Sequence[Example], unlabelled: Sequence[Example]
+    ) -> Trained:
+        config, began_s = self._config, time.monotonic()
+        ordered = sorted(train, key=lambda example: example.occurred_at)
+        newest = ordered[-config.newest_texts :] if config.newest_texts else ordered
+        heads_first = self._untrained if config.heads_first is None else config.heads_first
+        metrics: dict[str, float] = {}
+        if config.pretraining.epochs:
+            texts = [*unlabelled, *ordered]
+            metrics |= self._stage(
+                "pretraining", lambda stages, run: self._pretrain(stages, texts, run)
+            ).metrics
+        targets = config.targets
+        if targets.epochs and (targets.on_champion or not is_sway_checkpoint(self._start)):
+            knobs = replace(
+                self._finetune(),
+                epochs=targets.epochs,
+                batch_rows=targets.batch_rows,
+                learning_rate=targets.learning_rate,
+                adversarial_epsilon=0.0,
+            )
+            stage, first = StageConfig(targets.trained_layers, knobs), heads_first
+            metrics |= self._stage(
+                "targets", lambda stages, run: stages.targets(ordered, stage, heads_first=first, run=run)
+            ).metrics
+            heads_first = False
+        last = self._stage(
+            "texts",
+            lambda stages, run: stages.texts(
+                newest,
+                StageConfig(config.trained_layers, self._finetune()),
+                valid=valid,
+                augmentation=config.augmentation,
+                lora=config.lora,
+                heads_first=heads_first,
+                run=run,
+            ),
+        )
+        metrics = {**metrics, **last.metrics, "seconds": time.monotonic() - began_s}
+        if self._processes.is_first:
+            self._save(self._work / "model")
+            _write(self._work / _RESULT_FILE, {"metrics": metrics, "curves": last.curves})
+        self._processes.wait()
+        return Trained(self._work / "model", metrics, last.curves)
+
+    def _stage(self, name: str, learn: Callable[[Stages, Run], StageResult]) -> StageResult:
+        """Run a stage and keep what it made, or take up what it had made."""
+        done = self._work / name / "done"
+        if (done / _RESULT_FILE).is_file():
+            self._network = checkpoint.load(done)
+            plain = json.loads((done / _RESULT_FILE).read_text(encoding="utf-8"))
+            return StageResult(plain["metrics"], plain["curves"])
+        torch.manual_seed(self._config.seed)  # the same start, whether the stage before ran now or earlier
+        self._network.place(self._processes.device, torch.float32)
+        stages = Stages(self._network, self._tokenizer, seed=self._config.seed, progress=self._progress)
+        result = learn(stages, Run(name, self._work / name / "checkpoints", self._tracker))
+        if self._processes.is_first:
+            self._save(done)
+            _write(done / _RESULT_FILE, {"metrics": result.metrics, "curves": result.curves})
+            shutil.rmtree(self._work / name / "checkpoints", ignore_errors=True)
+        self._processes.wait()
+        return result
+
+    def _pretrain(self, stages: Stages, examples: Sequence[Example], run: Run) -> StageResult:
+        def told(step: int, steps: int) -> None:
+            self._progress(Progress("pretraining", step, steps))
+
+        result = pretrain(
+            stages.network,
+            encode(examples, self._tokenizer),
+            Vocabulary.from_folder(self._start),
+            self._config.pretraining,
+            seed=self._config.seed,
+            run=replace(run, progress=told),
+        )
+        return StageResult(
+            {"pretraining_loss": result.loss, "pretraining_valid_loss": result.judged["valid_loss"]},
+            result.curves,
+        )
+
+    def _finetune(self) -> FinetuneConfig:
+        config = self._config
+        return FinetuneConfig(
+            epochs=config.epochs,
+            batch_rows=config.batch_rows,
+            learning_rate=config.learning_rate,
+            heads_learning_rate=config.heads_learning_rate,
+            warmup=config.warmup,
+            weight_decay=config.weight_decay,
+            dropout=config.dropout,
+            max_grad_norm=config.max_grad_norm,
+            seed=config.seed,
+            patience=config.patience,
+            evaluations_per_epoch=config.evaluations_per_epoch,
+            adversarial_epsilon=config.adversarial_epsilon,
+            bf16=config.bf16,
+        )
+
+    def _save(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted save left
+        checkpoint.save(self._network, folder, tokenizer_from=self._start)
+
+
+def is_sway_checkpoint(folder: Path) -> bool:
+    """Whether a folder is a checkpoint of ours, not a plain Hugging Face one."""
+    return (folder / checkpoint.SETTINGS_FILE).is_file()
+
+
+def _open(start: Path, config: TrainingConfig) -> TwoHeadedNetwork:
+    if is_sway_checkpoint(start):
+        network = checkpoint.load(start)
+        if config.lam is not None:
+            network.settings = replace(network.settings, lam=config.lam)
+        return network
+    given = {"pooling": config.pooling, "lam": config.lam, "text": config.text}
+    settings = NetworkSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    return checkpoint.from_base(start, settings, layers=config.kept_layers)
+
+
+def _check(train: Sequence[Example], valid: Sequence[Example], start: Path, config: TrainingConfig) -> None:
+    if len(train) < 2:
+        raise TrainingRefused(f"{len(train)} examples are too few to train on; at least 2 are needed")
+    if config.patience and not valid:
+        raise TrainingRefused(f"patience={config.patience} needs validation examples, and there are none")
+    if is_sway_checkpoint(start):
+        for name in ("pooling", "text", "kept_layers"):
+            if getattr(config, name) is not None:
+                raise TrainingRefused(
+                    f"{name} is set, but {start} is a Sway checkpoint and has its own: leave it out, or start "
+                    "from a plain Hugging Face checkpoint"
+                )
+
+
+def _identity(
+    train: Sequence[Example],
+    valid: Sequence[Example],
+    unlabelled: Sequence[Example],
+    start: Path,
+    config: TrainingConfig,
+) -> dict[str, Any]:
+    """Return what the training is, in hashes: nobody's text is written out."""
+    weights = [path for path in sorted(start.glob("*.safetensors")) if path.is_file()]
+    return {
+        "recipe": RECIPE,
+        "config": config.identity(),
+        "start": {path.name: sha256_of(path) for path in weights},
+        "train": _digest(train),
+        "valid": _digest(valid),
+        "unlabelled": _digest(unlabelled),
+    }
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps(asdict(example)).encode())
+    return digest.hexdigest()
+
+
+def _claim(work: Path, identity: dict[str, Any]) -> None:
+    path = work / _TRAINING_FILE
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _write(path, identity)
+        other = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise WorkFolderError(f"the work folder {work} cannot be used: {exc}") from exc
+    changed = [name for name in identity if other.get(name) != identity[name]]
+    if changed:
+        raise WorkFolderError(
+            f"{work} holds another training ({', '.join(changed)} differ): name another work folder, or delete it"
+        )
+
+
+def _result(work: Path) -> Trained | None:
+    path = work / _RESULT_FILE
+    if not path.is_file():
+        return None
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    return Trained(work / "model", plain["metrics"], plain["curves"])
+
+
+def _write(path: Path, plain: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    half = path.with_suffix(".part")
+    with half.open("w", encoding="utf-8") as file:
+        json.dump(plain, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    half.replace(path)

@@ -1,0 +1,177 @@
+"""The stages of a training, each from where the one before left the network.
+
+    pretraining   masked language modelling on behaviour texts, which need no label.
+    targets       the distinct targets without history, weighted by how often they occur: what an item is worth.
+    texts         whole texts: what the user makes of it.
+
+The heads come first, in closed form on frozen features, and layers are fine-tuned from there (LP-FT).
+
+Source: DESIGN section 8.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.network import TwoHeadedNetwork
+from model.tokens import BehaviourTokenizer, EncodedText
+from trainer.augment import Augmentation, augment_rows
+from trainer.config import Lora
+from trainer.dataset import Example, labels
+from trainer.finetune import FinetuneConfig, FinetuneResult, finetune
+from trainer.heads import Heads, choose_penalty, fit_heads
+from trainer.layers import Activations, frozen_activations, layer_list, pooled_features
+from trainer.loop import Run
+from trainer.lora import adapters
+from trainer.progress import OnProgress, Progress, ignore_progress
+from trainer.rows import ActivationRows, AugmentedRows, Rows, TextRows, encode
+from trainer.targets import distinct_targets
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One stage of fine-tuning: the top so many layers (None for all), and how."""
+
+    trained_layers: int | None
+    finetune: FinetuneConfig
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """metrics: by name; curves: what was logged on the way."""
+
+    metrics: dict[str, float]
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+
+class Stages:
+    """A network on its way through the stages; each changes it in place."""
+
+    def __init__(
+        self,
+        network: TwoHeadedNetwork,
+        tokenizer: BehaviourTokenizer,
+        *,
+        seed: int,
+        progress: OnProgress = ignore_progress,
+    ) -> None:
+        self.network = network
+        self._tokenizer = tokenizer
+        self._seed = seed
+        self._progress = progress
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills up short texts."""
+        return int(self.network.encoder.config.pad_token_id or 0)
+
+    def targets(
+        self,
+        ordered: Sequence[Example],
+        stage: StageConfig,
+        *,
+        heads_first: bool = True,
+        run: Run | None = None,
+    ) -> StageResult:
+        """Learn from the distinct targets alone.
+
+        ordered: in the order of time: the newest fifth judges the heads and chooses their penalty.
+        """
+        distinct = distinct_targets(ordered)
+        texts = self._tokenizer.encode_texts([("", target) for target in distinct.targets])
+        depth = len(layer_list(self.network.encoder))
+        trained = min(stage.trained_layers or depth, depth)
+        activations = self._activations("targets", texts, trained)
+        metrics = {}
+        if heads_first:
+            metrics = self._fit_heads(activations.features[distinct.of_example], labels(ordered))
+        rows = ActivationRows(activations, distinct.labels, distinct.counts)
+        result = self._finetune("targets", rows, replace(stage, trained_layers=trained), None, run)
+        return StageResult({**metrics, "targets_loss": result.loss}, result.curves)
+
+    def texts(
+        self,
+        ordered: Sequence[Example],
+        stage: StageConfig,
+        *,
+        valid: Sequence[Example] = (),
+        augmentation: Augmentation | None = None,
+        lora: Lora | None = None,
+        heads_first: bool = False,
+        run: Run | None = None,
+    ) -> StageResult:
+        """Learn from whole texts; judge on the valid ones, which are never augmented.
+
+        On cached activations a text is augmented once for all epochs, else anew in each.
+        """
+        augmentation = augmentation or Augmentation()
+        shown = augment_rows(ordered, range(len(ordered)), augmentation, seed=self._seed)
+        texts = encode(shown, self._tokenizer)
+        metrics: dict[str, float] = {}
+        rows: Rows
+        judge: Rows | None = None
+        if stage.trained_layers is not None:
+            trained = min(stage.trained_layers, len(layer_list(self.network.encoder)))
+            stage = replace(stage, trained_layers=trained)
+            activations = self._activations("texts", texts, trained)
+            if heads_first:
+                metrics = self._fit_heads(activations.features, labels(shown))
+            rows = ActivationRows(activations, labels(shown))
+            if valid:
+                of_valid = self._activations("valid texts", encode(valid, self._tokenizer), trained)
+                judge = ActivationRows(of_valid, labels(valid))
+        else:
+            if heads_first:
+                metrics = self._fit_heads(
+                    pooled_features(self.network, texts, pad_id=self.pad_id), labels(shown)
+                )
+            rows = TextRows(texts, labels(shown), pad_id=self.pad_id)
+            if augmentation.acts:
+                rows = AugmentedRows(
+                    ordered, self._tokenizer, augmentation, pad_id=self.pad_id, seed=self._seed
+                )
+            if valid:
+                judge = TextRows(encode(valid, self._tokenizer), labels(valid), pad_id=self.pad_id)
+        with adapters(self.network, lora or Lora(), stage.trained_layers, self._seed):
+            result = self._finetune("texts", rows, stage, judge, run)
+        return StageResult({**metrics, "texts_loss": result.loss, **result.judged}, result.curves)
+
+    def _activations(self, name: str, texts: Sequence[EncodedText], trained: int) -> Activations:
+        return frozen_activations(
+            self.network,
+            texts,
+            trained,
+            pad_id=self.pad_id,
+            progress=lambda done: self._progress(Progress(name, done, len(texts))),
+        )
+
+    def _finetune(
+        self, name: str, rows: Rows, stage: StageConfig, valid: Rows | None, run: Run | None
+    ) -> FinetuneResult:
+        def told(step: int, steps: int) -> None:
+            self._progress(Progress(f"{name}: fine-tuning", step, steps))
+
+        return finetune(
+            self.network,
+            rows,
+            replace(stage.finetune, seed=self._seed),
+            trained_layers=stage.trained_layers,
+            valid=valid,
+            run=replace(run or Run(), name=name, progress=told),
+        )
+
+    def _fit_heads(self, features: NDArray[np.float32], wanted: NDArray[np.float32]) -> dict[str, float]:
+        """Fit the heads in closed form; rows in the order of time."""
+        penalty, held_out_auc = choose_penalty(features, wanted)
+        self._set_heads(fit_heads(features, wanted, penalty))
+        self._progress(Progress("heads", 1, 1))
+        judged = {} if np.isnan(held_out_auc) else {"heads_auc_held_out": held_out_auc}
+        return {"heads_penalty": penalty, **judged}
+
+    def _set_heads(self, heads: Heads) -> None:
+        with torch.no_grad():
+            self.network.heads.weight.copy_(torch.from_numpy(heads.weight))
+            self.network.heads.bias.copy_(torch.from_numpy(heads.bias))
