@@ -222,6 +222,84 @@ class Window:
     floor_offset: int | None = None
 
 
+@dataclass(slots=True)
+class PendingLabel:
+    """State: an event that waits for its label, or what is known of one (table pending).
+
+    status: open, parked or closed. due_at: in stream time.
+    """
+
+    status: str
+    due_at: int
+    occurred_at: int
+    action: str = ""
+    item_id: str = ""
+    history: str = ""
+    target: str = ""
+    y: float | None = None
+    z: float | None = None
+
+
+@dataclass(slots=True)
+class DueEntry:
+    """One entry of the pending table, and when it falls due in stream time."""
+
+    due_at: int
+    key: str
+
+
+@dataclass(slots=True)
+class DueList:
+    """State: entries of the pending table in the order in which they fall due (table pending)."""
+
+    entries: list[DueEntry]
+
+
+@dataclass(slots=True)
+class Signal:
+    """An action that may label earlier events."""
+
+    occurred_at: int
+    action: str
+
+
+@dataclass(slots=True)
+class Signals:
+    """State: a user's newest such actions on an item (table pending)."""
+
+    signals: list[Signal]
+
+
+@dataclass(slots=True)
+class JoinClock:
+    """State: stream time of a partition, and how far its due lists are worked off (table pending)."""
+
+    stream_at: int
+    next_list: int
+    due_list: int
+    due_index: int
+    kept_list: int
+    kept_index: int
+
+
+@dataclass(slots=True)
+class Estimate:
+    """State: what was published for an event that waits for its label (table estimates)."""
+
+    y_hat: float
+    z_hat: float
+    model_version: str
+
+
+@dataclass(slots=True)
+class ItemRate:
+    """State: what came of an item's behaviours in one partition (table items)."""
+
+    outcomes: int
+    positive: int
+    z_sum: float
+
+
 Record = (
     BehaviorEvent
     | Outcome
@@ -233,6 +311,12 @@ Record = (
     | RecommendationRequest
     | Recommendation
     | Window
+    | PendingLabel
+    | DueList
+    | Signals
+    | JoinClock
+    | Estimate
+    | ItemRate
 )
 """Every record that has a schema of its own."""
 
@@ -247,4 +331,10 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     RecommendationRequest,
     Recommendation,
     Window,
+    PendingLabel,
+    DueList,
+    Signals,
+    JoinClock,
+    Estimate,
+    ItemRate,
 )
