@@ -79,7 +79,7 @@ def build(settings: Settings, store: str) -> faust.App:
             behaviour, cut = behaviour_of(event, source.offset, kept)
             target = tokenizer.target(behaviour)
             entry = entry_of(behaviour, target)
-            text = encode_text(window, history(window, entry.position), target, tokenizer)
+            text, _ = encode_text(window, history(window, entry.position), target, tokenizer)
             windows[key] = insert(window, entry, limits)
             y_hat = z_hat = 0.0  # the scorer that costs nothing
             found = InfluenceScore(

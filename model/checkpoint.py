@@ -31,6 +31,7 @@ from model.text import TextSettings
 HEADS_FILE = "heads.safetensors"
 SETTINGS_FILE = "sway.json"
 SETTINGS_FORMAT = 1
+_TEXT_BEFORE = {"item_rates": False}  # of checkpoints that were saved before there was this setting
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -91,9 +92,8 @@ def load_settings(folder: Path) -> NetworkSettings:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if raw.pop("format") != SETTINGS_FORMAT:
             raise ModelIncompatible(f"{path}: this code reads format {SETTINGS_FORMAT}, found another")
-        return NetworkSettings(
-            pooling=Pooling(raw.pop("pooling")), text=TextSettings(**raw.pop("text")), **raw
-        )
+        text = TextSettings(**{**_TEXT_BEFORE, **raw.pop("text")})
+        return NetworkSettings(pooling=Pooling(raw.pop("pooling")), text=text, **raw)
     except (OSError, ValueError, TypeError, KeyError) as exc:
         raise ModelIncompatible(f"{path} is not the settings of a Sway checkpoint: {exc!r}") from exc
 

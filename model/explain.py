@@ -35,7 +35,7 @@ class Explanation:
 def explain(
     history: Sequence[Piece],
     target: Piece,
-    habits: Piece | None,
+    rates: Sequence[Piece],
     *,
     tokenizer: BehaviourTokenizer,
     score: ScoreTexts,
@@ -43,13 +43,13 @@ def explain(
 ) -> Explanation:
     """Score a text, and the same text without each of the behaviours that it kept.
 
-    The habits in words stay as they are, and no older behaviour moves up: each effect is that of one
+    The rates in words stay as they are, and no older behaviour moves up: each effect is that of one
     behaviour in this very text.
     """
-    kept = tokenizer.encode(history, target, habits).behaviours
+    kept = tokenizer.encode(history, target, rates).behaviours
     shown = list(history[len(history) - kept :])
     without = [shown[:index] + shown[index + 1 :] for index in range(kept)]
-    texts = [tokenizer.encode(pieces, target, habits) for pieces in [shown, *without]]
+    texts = [tokenizer.encode(pieces, target, rates) for pieces in [shown, *without]]
     outputs = score(texts)
     influences = influence(outputs[:, 0], outputs[:, 1], lam)  # (n + 1,)
     effects = [0.0] * (len(history) - kept) + (influences[0] - influences[1:]).astype(float).tolist()

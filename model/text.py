@@ -43,7 +43,7 @@ class TextSettings:
     max_behaviour_tokens: of one behaviour; a longer one loses the end of its item text.
     max_item_chars, max_action_chars: after cleaning.
     lowercase: in the text itself; an uncased tokenizer lower-cases anyway.
-    habits: whether the text begins with the user's rates in words.
+    habits: whether the text begins with the user's rates in words; item_rates: and with the item's.
     """
 
     max_tokens: int = 96
@@ -52,6 +52,7 @@ class TextSettings:
     max_action_chars: int = 32
     lowercase: bool = False
     habits: bool = True
+    item_rates: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,10 @@ def split_behaviours(history: str) -> list[str]:
 def split_history(history: str) -> tuple[str, list[str]]:
     """Split a history text into its rates in words ("" if it has none) and its behaviours, oldest first."""
     parts = split_behaviours(history)
-    if parts and parts[0].startswith(RATES_START):
-        return parts[0], parts[1:]
-    return "", parts
+    count = 0
+    while count < len(parts) and count < len(RATES_START) and parts[count].startswith(RATES_START):
+        count += 1
+    return f" {SEPARATOR} ".join(parts[:count]), parts[count:]
 
 
 def join_history(rates: str, behaviours: Sequence[str]) -> str:

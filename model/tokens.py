@@ -20,10 +20,33 @@ from tokenizers import Encoding, Tokenizer
 
 from model.errors import TokenizerIncompatible
 from model.hashing import sha256_of
-from model.text import SEPARATOR, BehaviourFields, Rendered, TextSettings, render, split_history
-from model.words import NO_HABITS, Habits, count_habits, habit_words, outcome_words, value_words
+from model.text import (
+    SEPARATOR,
+    BehaviourFields,
+    Rendered,
+    TextSettings,
+    render,
+    split_behaviours,
+    split_history,
+)
+from model.words import (
+    HABITS_START,
+    ITEM_START,
+    NO_HABITS,
+    NO_OUTCOMES,
+    Habits,
+    ItemCounts,
+    habit_words,
+    item_rate_words,
+    outcome_words,
+    value_words,
+)
 
 TOKENIZER_FILE = "tokenizer.json"
+
+_RATES_TOKENS = (
+    24  # "user likes 100 percent of several, lately 100 ; item liked by 100 percent of several" and some room
+)
 
 ID_BYTES = 4  # ids are int32 in machine order: numpy reads a whole batch of them without a loop
 
@@ -147,38 +170,31 @@ class BehaviourTokenizer:
         return self._cached(keys, lambda index: render(behaviours[index], self.settings, with_outcome=False))
 
     def words(self, texts: Sequence[str]) -> list[Piece]:
-        """Return the Pieces of texts that are rendered already (habits, a stored example), order kept."""
+        """Return the Pieces of texts that are rendered already (rates, a stored example), order kept."""
         return self._cached(texts, lambda index: Rendered(texts[index], len(texts[index]), cut=False))
 
-    def habits(self, outcomes: Iterable[float | None]) -> Piece | None:
-        """Return the Piece of a user's rates in words; None if nothing is known, or the model reads none.
+    def rates(self, habits: Habits = NO_HABITS, item: ItemCounts = NO_OUTCOMES) -> tuple[Piece, ...]:
+        """Return the rates in words that begin a text: the user's, the item's; without what is not known.
 
-        outcomes: the y of the window's behaviours before the one being scored, oldest first, None where it
-        is not known yet.
+        habits: of the window's behaviours before the one being scored. item: the item's outcomes of all users.
+        What the model does not read (settings.habits, settings.item_rates) is left out.
         """
-        return self.counted_habits(count_habits(outcomes) if self.settings.habits else NO_HABITS)
+        texts = []
+        if habits.known and self.settings.habits:
+            texts.append(habit_words(habits))
+        if item.known and self.settings.item_rates:
+            texts.append(item_rate_words(item))
+        return tuple(self.words(texts)) if texts else ()
 
-    def counted_habits(self, habits: Habits) -> Piece | None:
-        """Return what habits() does, for outcomes that are counted already."""
-        if not habits.known or not self.settings.habits:
-            return None
-
-        def rendered(_: int) -> Rendered:
-            text = habit_words(habits)
-            return Rendered(text, len(text), cut=False)
-
-        return self._cached((habits,), rendered)[0]
-
-    def encode(self, history: Sequence[Piece], target: Piece, habits: Piece | None = None) -> EncodedText:
+    def encode(self, history: Sequence[Piece], target: Piece, rates: Sequence[Piece] = ()) -> EncodedText:
         """Concatenate: the newest behaviours that fit, whole, before the one being scored.
 
-        history: oldest first. habits: stands before them and is never cut off.
+        history: oldest first. rates: stand before them and are never cut off.
         Costs about two microseconds: it walks back from the newest only until max_tokens is full.
         """
-        kept, cut = self._keep(history, target, habits)
+        kept, cut = self._keep(history, target, rates)
         behaviours = len(kept)
-        if habits is not None:
-            kept.append(habits.ids)
+        kept.extend(piece.ids for piece in reversed(rates))
         kept.reverse()
         template = self._template
         ids = b"".join(
@@ -189,13 +205,11 @@ class BehaviourTokenizer:
         return EncodedText(ids, tokens, first, cut or behaviours < len(history), behaviours)
 
     def behaviour_text(
-        self, history: Sequence[Piece], target: Piece, habits: Piece | None = None
+        self, history: Sequence[Piece], target: Piece, rates: Sequence[Piece] = ()
     ) -> tuple[str, str]:
         """Return the two readable segments that encode() keeps, word for word."""
-        behaviours = len(self._keep(history, target, habits)[0])
-        parts = [habits.text] if habits is not None else []
-        parts += [piece.text for piece in history[len(history) - behaviours :]]
-        return f" {SEPARATOR} ".join(parts), target.text
+        behaviours = len(self._keep(history, target, rates)[0])
+        return history_text(history[len(history) - behaviours :], rates), target.text
 
     def encode_texts(self, texts: Sequence[tuple[str, str]]) -> list[EncodedText]:
         """Encode stored pairs (history, target), as behaviour_text() gave them; the trainer's way in.
@@ -203,27 +217,31 @@ class BehaviourTokenizer:
         Equal to what was scored while the settings are the same; under a smaller max_tokens the oldest
         behaviours are left out.
         """
-        parts = [split_history(history) for history, _ in texts]
-        words = [
-            part for rates, behaviours in parts for part in ((rates, *behaviours) if rates else behaviours)
-        ]
-        pieces = iter(self.words(words))
+        parts = [self._stored(history) for history, _ in texts]
+        pieces = iter(self.words([part for both in parts for some in both for part in some]))
         targets = self.words([target for _, target in texts])
         encoded = []
         for (rates, behaviours), target in zip(parts, targets, strict=True):
-            piece = next(pieces) if rates else None
-            kept = [next(pieces) for _ in behaviours]
-            encoded.append(self.encode(kept, target, piece if self.settings.habits else None))
+            said = [next(pieces) for _ in rates]
+            encoded.append(self.encode([next(pieces) for _ in behaviours], target, said))
         return encoded
 
+    def _stored(self, history: str) -> tuple[list[str], list[str]]:
+        """Split a stored history into the rates that this model reads, and the behaviours."""
+        rates, behaviours = split_history(history)
+        settings = self.settings
+        read = ((HABITS_START, settings.habits), (ITEM_START, settings.item_rates))
+        wanted = tuple(start for start, is_read in read if is_read)
+        return [part for part in split_behaviours(rates) if part.startswith(wanted)], behaviours
+
     def _keep(
-        self, history: Sequence[Piece], target: Piece, habits: Piece | None
+        self, history: Sequence[Piece], target: Piece, rates: Sequence[Piece]
     ) -> tuple[list[bytes], bool]:
         """Return the ids of the newest behaviours that fit, newest first, and whether one of them is cut."""
         between = self._separator.tokens
         room = self._room - target.tokens + between  # the first part has no separator before it
-        if habits is not None:
-            room -= habits.tokens + between
+        for piece in rates:
+            room -= piece.tokens + between
         cut = target.cut
         kept = []
         for piece in reversed(history):
@@ -284,6 +302,11 @@ class BehaviourTokenizer:
             )
 
 
+def history_text(kept: Iterable[Piece], rates: Sequence[Piece] = ()) -> str:
+    """Return segment A in words: the rates, and the behaviours that encode() kept, oldest first."""
+    return f" {SEPARATOR} ".join([piece.text for piece in (*rates, *kept)])
+
+
 @dataclass(frozen=True, slots=True)
 class _Template:
     """The special tokens of a pair: `prefix A middle B suffix`."""
@@ -315,11 +338,12 @@ def _check_limits(settings: TextSettings, specials: int) -> None:
     """Refuse limits under which a text could exceed max_tokens, or a behaviour lose its outcome."""
     if settings.max_behaviour_tokens < 16:
         raise ValueError(f"max_behaviour_tokens={settings.max_behaviour_tokens} is below 16")
-    needed = 2 * settings.max_behaviour_tokens + specials + 1
+    rates = max(settings.max_behaviour_tokens, _RATES_TOKENS)
+    needed = settings.max_behaviour_tokens + rates + specials + 1
     if settings.max_tokens < needed:
         raise ValueError(
-            f"max_tokens={settings.max_tokens} is below {needed}: the rates and the behaviour scored, "
-            f"max_behaviour_tokens={settings.max_behaviour_tokens} each, and {specials} specials must fit"
+            f"max_tokens={settings.max_tokens} is below {needed}: the rates ({rates} tokens), the behaviour scored "
+            f"(max_behaviour_tokens={settings.max_behaviour_tokens}) and {specials} specials must fit"
         )
 
 

@@ -123,6 +123,20 @@ class Habits(NamedTuple):
 NO_HABITS = Habits(0, 0, 0)
 
 
+class ItemCounts(NamedTuple):
+    """An item's outcomes in counts, over all users. known: how many; positive: of those with y >= 0.5."""
+
+    known: int
+    positive: int
+
+    def and_one(self, y: float) -> "ItemCounts":
+        """Return the counts with one more outcome."""
+        return ItemCounts(self.known + 1, self.positive + (y >= 0.5))
+
+
+NO_OUTCOMES = ItemCounts(0, 0)
+
+
 def count_habits(window: Iterable[float | None]) -> Habits:
     """Count the outcomes in the y of a window's behaviours, oldest first; None is not known yet."""
     known = [y >= 0.5 for y in window if y is not None]
@@ -141,6 +155,16 @@ def habit_words(habits: Habits) -> str:
     if habits.known <= RECENT:
         return text
     return f"{text}, lately {round(10 * habits.lately / RECENT) * 10}"
+
+
+def item_rate_words(item: ItemCounts) -> str:
+    """Say how an item's outcomes usually go, over all users: "item liked by 65 percent of many"; none known, nothing.
+
+    Rounded to 5 percent, so that what an item is worth is one of a hundred phrases.
+    """
+    if not item.known:
+        return ""
+    return f"{ITEM_START}{round(20 * item.positive / item.known) * 5} percent of {_count_words(item.known)}"
 
 
 def _count_words(count: int) -> str:

@@ -226,7 +226,7 @@ class Window:
 class PendingLabel:
     """State: an event that waits for its label, or what is known of one (table pending).
 
-    status: open, parked or closed. due_at: in stream time.
+    status: open, parked, joined or expired. due_at: in stream time.
     """
 
     status: str
@@ -268,6 +268,7 @@ class Signals:
     """State: a user's newest such actions on an item (table pending)."""
 
     signals: list[Signal]
+    due_at: int
 
 
 @dataclass(slots=True)

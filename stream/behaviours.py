@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from model.tokens import BehaviourTokenizer, EncodedText, Piece
+from model.tokens import BehaviourTokenizer, EncodedText, Piece, history_text
+from model.words import NO_OUTCOMES, ItemCounts
 from schemas.records import BehaviorEvent, Behaviour
 from schemas.window_state import decode_block, encode_behaviour, join_window, read_window
 from stream.windows import Entry, Window, outcome_known, outcomes_of
@@ -77,21 +78,42 @@ class _Words(Sequence[Piece]):
 
 
 def encode_text(
-    window: Window, history: Sequence[Entry], target: Piece, tokenizer: BehaviourTokenizer
-) -> EncodedText:
-    """Build the text as of an event: the user's habits, what happened before it, and the event itself.
+    window: Window,
+    history: Sequence[Entry],
+    target: Piece,
+    tokenizer: BehaviourTokenizer,
+    item: ItemCounts = NO_OUTCOMES,
+) -> tuple[EncodedText, tuple[Piece, ...]]:
+    """Build the text as of an event: rates in words, what happened before it, and the event itself.
 
-    history: the oldest entries of the window, those before the event.
+    history: the oldest entries of the window, those before the event. item: the outcomes of the event's item so far.
+    Returns the text, and the rates that it begins with.
     """
     habits = window.habits if history is window.entries else outcomes_of(history)
-    return tokenizer.encode(_Words(history), target, tokenizer.counted_habits(habits))
+    rates = tokenizer.rates(habits, item)
+    return tokenizer.encode(_Words(history), target, rates), rates
+
+
+def history_in_words(text: EncodedText, history: Sequence[Entry], rates: Sequence[Piece]) -> str:
+    """Return segment A of a text that encode_text built, readable, word for word."""
+    return history_text([entry.piece for entry in history[len(history) - text.behaviours :]], rates)
+
+
+def reworded(window: Window, tokenizer: BehaviourTokenizer) -> Window:
+    """Return the window as another model reads it."""
+    pieces = tokenizer.pieces([entry.behaviour for entry in window.entries])
+    entries = tuple(entry._replace(piece=piece) for entry, piece in zip(window.entries, pieces, strict=True))
+    return Window.of(entries, window.floor, tokenizer)
 
 
 class WindowCodec:
-    """Windows to and from the bytes of the windows table; words are tokenised when a window is read."""
+    """Windows to and from the bytes of the windows table; words are tokenised when a window is read.
+
+    tokenizer: of the model in use; may be replaced at any time.
+    """
 
     def __init__(self, tokenizer: BehaviourTokenizer) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
 
     def dumps(self, window: Window) -> bytes:
         """Encode; no behaviour is encoded twice in its life."""
@@ -101,9 +123,10 @@ class WindowCodec:
         """Decode. Raises DecodeError if it is no window: the store is broken, so the process ends."""
         blocks, floor = read_window(raw)
         behaviours = [decode_block(block) for block in blocks]
-        pieces = self._tokenizer.pieces(behaviours)
+        tokenizer = self.tokenizer
+        pieces = tokenizer.pieces(behaviours)
         entries = tuple(
             Entry((b.occurred_at, b.offset), b.event_id, b, block, piece)
             for b, block, piece in zip(behaviours, blocks, pieces, strict=True)
         )
-        return Window.of(entries, floor)
+        return Window.of(entries, floor, tokenizer)

@@ -1,7 +1,7 @@
 """Sway's own logic between the input topics and the output topics, on stream.exactly_once.
 
-`read`: decode, check, put into the user's window, build the text as of the event. `finish`: scores out.
-Outcomes become part of the windows, and so of the user's later texts.
+`read`: decode, check, put into the window, build the text as of the event; join outcomes to events, and make what is
+known part of the windows, and so of later texts. `finish`: scores and examples out.
 """
 
 import asyncio
@@ -9,24 +9,32 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from model.influence import influence
 from model.tokens import BehaviourTokenizer, EncodedText
 from model.waiting import ScoredTexts
+from model.words import NO_OUTCOMES
 from schemas.dead_letters import dead_letter
 from schemas.errors import DecodeError, RegistryUnavailable
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Source
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
 from schemas.wire import Codec
-from stream.behaviours import BehaviourLimits, behaviour_of, encode_text, entry_of, entry_with_outcome
+from stream.behaviours import (
+    BehaviourLimits,
+    WindowCodec,
+    behaviour_of,
+    encode_text,
+    entry_of,
+    entry_with_outcome,
+    history_in_words,
+    reworded,
+)
 from stream.exactly_once import RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.records import TopicPartition
-from stream.windows import EMPTY, WindowLimits, find, history, insert_new, with_outcome
-
-if TYPE_CHECKING:
-    from stream.exactly_once import LayeredTable
-    from stream.windows import Window
+from stream.labels.join import Closing
+from stream.labels.labelling import BatchLabels, Labelling, Labels
+from stream.windows import Window, WindowLimits, find, history, insert_new, with_outcome
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +71,22 @@ class Codecs:
     late_dead_letters: Codec[DeadLetter]
 
 
+class ReadingModel(Protocol):
+    """What the processor must know of a model: how texts read to it, and how its scores are mixed."""
+
+    version: str
+    tokenizer: BehaviourTokenizer
+    lam: float
+
+
+class WindowsTable(Protocol):
+    """The windows, as the newest open unit sees them."""
+
+    def get_in(self, partition: int, key: bytes) -> Window | None:
+        """Return a user's window, or None."""
+        ...
+
+
 @dataclass(slots=True)
 class Pending:
     """An event whose text waits for its score."""
@@ -72,13 +96,17 @@ class Pending:
     text: EncodedText
     truncated: bool
     duplicate: bool
+    key: bytes | None  # under which its estimate waits for its label, if it does
 
 
 @dataclass(slots=True)
 class BatchContext:
     """What one batch came to; summed into the metrics when its unit is committed."""
 
+    partition: int
+    lam: float
     pending: list[Pending] = field(default_factory=list)
+    labels: BatchLabels = field(default_factory=BatchLabels)
     outcomes_next: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
@@ -87,34 +115,55 @@ class BatchContext:
 class ScoringProcessor:
     """A stream.exactly_once Processor.
 
-    tokenizer and lam are the champion's: they decide how texts read and how scores are mixed.
+    model: whose words the texts are in; `offer` brings its successor. labels: None if no label can come.
     now_ms: wall-clock epoch milliseconds, for `scored_at` and `failed_at` only.
     """
 
-    table: "LayeredTable[Window]"
+    table: WindowsTable
     on_wait: Callable[[str | None], None] = staticmethod(lambda _what: None)
     """Told what reading waits for, and None when it waits no more."""
+    on_swap: Callable[[Any], None] = staticmethod(lambda _model: None)
+    """Told of a new model when the first unit that it scores is read, before that unit's texts are submitted."""
 
     def __init__(
         self,
         *,
         topics: Topics,
         codecs: Codecs,
-        tokenizer: BehaviourTokenizer,
-        lam: float,
+        model: ReadingModel,
         windows: WindowLimits,
         behaviours: BehaviourLimits,
         limits: Limits,
+        labels: Labels | None,
         now_ms: Callable[[], int],
     ) -> None:
         self._topics = topics
         self._codecs = codecs
-        self._tokenizer = tokenizer
-        self._lam = lam
+        self._model = model
+        self._tokenizer = model.tokenizer
+        self.window_codec = WindowCodec(model.tokenizer)
+        self._offered: ReadingModel | None = None
+        self._unit = 0
         self._windows = windows
         self._behaviours = behaviours
         self._limits = limits
+        self._labels = labels
         self._now_ms = now_ms
+
+    def offer(self, model: ReadingModel) -> None:
+        """Score with this model from the next unit on. May be called on any thread; the newest offer counts."""
+        self._offered = model
+
+    def _swap_between_units(self, unit: Unit) -> None:
+        """Take an offered model if this is the first that is read of a unit: one version a unit."""
+        if unit.number == self._unit:
+            return
+        self._unit = unit.number
+        offered, self._offered = self._offered, None
+        if offered is not None:
+            self._model = offered
+            self._tokenizer = self.window_codec.tokenizer = offered.tokenizer
+            self.on_swap(offered)
 
     async def prepare(self, batch: RecordBatch) -> None:
         """Ask the Schema Registry for ids not met yet; while it is away intake pauses and nothing is lost."""
@@ -132,21 +181,32 @@ class ScoringProcessor:
         self.on_wait(None)
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
-        """Bring the windows up to date and return the texts to score."""
-        context = BatchContext()
+        """Bring the state up to date and return the texts to score."""
+        self._swap_between_units(unit)
+        context = BatchContext(batch.partition, self._model.lam)
+        windows = _Windows(self, unit, batch.partition)
+        labelling = None
+        if self._labels is not None:
+            labelling = self._labels.begin(batch.partition, unit, context.labels, context.counts)
         if batch.topic == self._topics.events:
-            self._read_events(batch, unit, context)
+            self._read_events(batch, unit, context, windows, labelling)
         else:
-            self._read_outcomes(batch, unit, context)
+            self._read_outcomes(batch, unit, context, windows, labelling)
+        if labelling is not None:
+            labelling.end()
+        windows.write()
         return Work([pending.text for pending in context.pending], context)
 
     def finish(self, work: Work, results: Any, unit: Unit) -> None:
         """Emit a score for each text, or a dead letter for one that the model fails on alone."""
         context: BatchContext = work.context
-        if not context.pending:
-            return
-        scored: ScoredTexts = results
-        mixed = influence(scored.y_hat, scored.z_hat, self._lam).tolist()
+        if context.pending:
+            self._finish_scores(context, results, unit)
+        if self._labels is not None:
+            context.labels.finish(self._labels, context.partition, unit, context.counts)
+
+    def _finish_scores(self, context: BatchContext, scored: ScoredTexts, unit: Unit) -> None:
+        mixed = influence(scored.y_hat, scored.z_hat, context.lam).tolist()
         scored_at = self._now_ms()
         columns = zip(context.pending, scored.y_hat.tolist(), scored.z_hat.tolist(), mixed, strict=True)
         keys: list[bytes | None] = []
@@ -157,6 +217,8 @@ class ScoringProcessor:
                 self._reject(unit, context, record, SCORING_FAILED, self._codecs.late_dead_letters)
                 continue
             event = pending.event
+            if pending.key is not None:
+                context.labels.scored(unit, record.partition, pending.key, y_hat, z_hat, scored.model_version)
             keys.append(record.key)
             scores.append(
                 InfluenceScore(
@@ -182,33 +244,46 @@ class ScoringProcessor:
 
     # --- events -----------------------------------------------------------------------------------------
 
-    def _read_events(self, batch: RecordBatch, unit: Unit, context: BatchContext) -> None:
-        context.outcomes_next = unit.reached[TopicPartition(self._topics.outcomes, batch.partition)]
+    def _read_events(
+        self,
+        batch: RecordBatch,
+        unit: Unit,
+        context: BatchContext,
+        windows: "_Windows",
+        labelling: Labelling | None,
+    ) -> None:
+        context.outcomes_next = unit.reached.get(TopicPartition(self._topics.outcomes, batch.partition), 0)
         accepted = self._accepted_events(batch, unit, context)
         made = [behaviour_of(event, record.offset, self._behaviours) for event, record in accepted]
         targets = self._tokenizer.targets([behaviour for behaviour, _cut in made])
-        partition, get_in = batch.partition, self.table.get_in
-        changed: dict[bytes, Window] = {}  # looked up and put once a batch, however many events a user has
         for (event, record), (behaviour, cut), target in zip(accepted, made, targets, strict=True):
-            key = record.key or b""
-            window = changed.get(key) or get_in(partition, key) or EMPTY
+            if labelling is not None:
+                windows.learn(labelling.advance(event.occurred_at, record.timestamp))
+            window = windows.get(record.key or b"")
             duplicate = event.event_id in window.event_ids
+            key: bytes | None = None
             if duplicate:
-                text = self._text_again(window, event.event_id)
+                text = self._text_again(window, event, labelling)
             else:
                 entry = entry_of(behaviour, target)
-                text = encode_text(window, history(window, entry.position), target, self._tokenizer)
-                changed[key] = insert_new(window, entry, self._windows)
-            context.pending.append(Pending(event, record, text, text.truncated or cut, duplicate))
-        for key, window in changed.items():
-            unit.put(WINDOWS, partition, key, window)
+                past = history(window, entry.position)
+                item = NO_OUTCOMES if labelling is None else labelling.item(event.item_id)
+                text, rates = encode_text(window, past, target, self._tokenizer, item)
+                windows.put(record.key or b"", insert_new(window, entry, self._windows))
+                if labelling is not None:
+                    words = history_in_words(text, past, rates)
+                    key, closings = labelling.event(event, words, target.text)
+                    windows.learn(closings)
+            context.pending.append(Pending(event, record, text, text.truncated or cut, duplicate, key))
         context.counts["events"] += len(batch.records)
 
-    def _text_again(self, window: "Window", event_id: str) -> EncodedText:
-        """Build the text of an event that its producer sent again: the same as the first time."""
-        index = window.event_ids.index(event_id)
-        target = self._tokenizer.target(window.entries[index].behaviour)
-        return encode_text(window, window.entries[:index], target, self._tokenizer)
+    def _text_again(self, window: Window, event: BehaviorEvent, labelling: Labelling | None) -> EncodedText:
+        """Build the text of an event that its producer sent again: as of the first time, with the item as of now."""
+        index = window.event_ids.index(event.event_id)
+        behaviour = window.entries[index].behaviour
+        item = NO_OUTCOMES if labelling is None else labelling.item(behaviour.item_id)
+        target = self._tokenizer.target(behaviour)
+        return encode_text(window, window.entries[:index], target, self._tokenizer, item)[0]
 
     def _accepted_events(
         self, batch: RecordBatch, unit: Unit, context: BatchContext
@@ -231,7 +306,14 @@ class ScoringProcessor:
 
     # --- outcomes ---------------------------------------------------------------------------------------
 
-    def _read_outcomes(self, batch: RecordBatch, unit: Unit, context: BatchContext) -> None:
+    def _read_outcomes(
+        self,
+        batch: RecordBatch,
+        unit: Unit,
+        context: BatchContext,
+        windows: "_Windows",
+        labelling: Labelling | None,
+    ) -> None:
         decoded = self._codecs.outcomes.decode_batch([record.value for record in batch.records])
         for record, outcome in zip(batch.records, decoded, strict=True):
             reason: str | DecodeError | None
@@ -242,27 +324,12 @@ class ScoringProcessor:
                     record, outcome.user_id
                 )
                 if reason is None:
-                    context.counts[self._apply(unit, record, outcome)] += 1
+                    if labelling is not None:
+                        windows.learn(labelling.advance(outcome.observed_at, record.timestamp))
+                        windows.learn(labelling.outcome(outcome))
                     continue
             self._reject(unit, context, record, reason, self._codecs.dead_letters)
         context.counts["outcomes"] += len(batch.records)
-
-    def _apply(self, unit: Unit, record: SourceRecord, outcome: Outcome) -> str:
-        """Make an outcome part of its user's later texts; return what became of it, for the metrics.
-
-        The first outcome of an event stands. One whose event is not in the window (yet, or any more) changes nothing.
-        """
-        key = record.key or b""
-        window = self.table.get_in(record.partition, key)
-        index = None if window is None else find(window, outcome.event_id)
-        if window is None or index is None:
-            return "outcomes_without_event"
-        entry = window.entries[index]
-        if entry.behaviour.y is not None:
-            return "outcomes_repeated"
-        known = entry_with_outcome(entry, outcome.y, outcome.z, self._tokenizer)
-        unit.put(WINDOWS, record.partition, key, with_outcome(window, index, known, self._windows))
-        return "outcomes_applied"
 
     # --- dead letters -----------------------------------------------------------------------------------
 
@@ -288,6 +355,43 @@ class ScoringProcessor:
         )
         unit.emit(self._topics.dead_letters, record.topic.encode(), codec.encode(letter))
         context.dead_letters[reason] += 1
+
+
+class _Windows:
+    """One batch's view of a partition's windows: each looked up and written once, however many events a user has."""
+
+    def __init__(self, processor: ScoringProcessor, unit: Unit, partition: int) -> None:
+        self._tokenizer = processor._tokenizer
+        self._limits = processor._windows
+        self._get_in = processor.table.get_in
+        self._empty = Window(words=self._tokenizer)
+        self._unit = unit
+        self._partition = partition
+        self._changed: dict[bytes, Window] = {}
+
+    def get(self, key: bytes) -> Window:
+        """Return a user's window, in the words of the model in use; an empty one if there is none."""
+        window = self._changed.get(key) or self._get_in(self._partition, key) or self._empty
+        return window if window.words is self._tokenizer else reworded(window, self._tokenizer)
+
+    def put(self, key: bytes, window: Window) -> None:
+        """Set a user's window."""
+        self._changed[key] = window
+
+    def learn(self, closings: Sequence[Closing]) -> None:
+        """Make outcomes that are known now part of later texts, where their events are still in a window."""
+        for closing in closings:
+            key = closing.user_id.encode()
+            window = self.get(key)
+            index = find(window, closing.event_id)
+            if index is not None and window.entries[index].behaviour.y is None:
+                known = entry_with_outcome(window.entries[index], closing.y, closing.z, self._tokenizer)
+                self._changed[key] = with_outcome(window, index, known, self._limits)
+
+    def write(self) -> None:
+        """Put what has changed into the unit."""
+        for key, window in self._changed.items():
+            self._unit.put(WINDOWS, self._partition, key, window)
 
 
 def _check_key(record: SourceRecord, user_id: str) -> str | None:

@@ -11,7 +11,7 @@ Source: DESIGN section 4.
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from model.tokens import Piece
@@ -37,7 +37,8 @@ class Window:
     """Behaviours oldest first, and the floor below which nothing enters; treat it as a value.
 
     The rest is derived and carried along, so that an event costs the same in a long window as in a short one:
-    the bytes of the blocks, the entries' event ids, and the counts of their outcomes.
+    the bytes of the blocks, the entries' event ids, and the counts of their outcomes. words: the tokenizer that made
+    the entries' pieces.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -45,9 +46,10 @@ class Window:
     floor: Position | None = None
     event_ids: tuple[str, ...] = ()
     habits: Habits = NO_HABITS
+    words: object = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, entries: tuple[Entry, ...], floor: Position | None = None) -> Self:
+    def of(cls, entries: tuple[Entry, ...], floor: Position | None = None, words: object = None) -> Self:
         """Return the window with these entries, oldest first, and derive the rest."""
         return cls(
             entries,
@@ -55,6 +57,7 @@ class Window:
             floor,
             tuple(entry.event_id for entry in entries),
             outcomes_of(entries),
+            words,
         )
 
 
@@ -108,19 +111,19 @@ def insert_new(window: Window, entry: Entry, limits: WindowLimits) -> Window:
     if entry.behaviour.y is None and (not entries or entries[-1].position < entry.position):
         return _appended(window, entry, limits)
     before = history(window, entry.position)
-    return _recounted((*before, entry, *entries[len(before) :]), window.floor, limits)
+    return _recounted(window, (*before, entry, *entries[len(before) :]), limits)
 
 
 def with_outcome(window: Window, index: int, entry: Entry, limits: WindowLimits) -> Window:
     """Return the window with the entry at index replaced by one that knows its outcome."""
     entries = (*window.entries[:index], entry, *window.entries[index + 1 :])
-    return _recounted(entries, window.floor, limits)
+    return _recounted(window, entries, limits)
 
 
-def _recounted(entries: tuple[Entry, ...], floor: Position | None, limits: WindowLimits) -> Window:
-    window = Window.of(entries, floor)
+def _recounted(before: Window, entries: tuple[Entry, ...], limits: WindowLimits) -> Window:
+    window = Window.of(entries, before.floor, before.words)
     start, _ = _excess(entries, window.size_bytes, limits)
-    return Window.of(entries[start:], entries[start - 1].position) if start else window
+    return Window.of(entries[start:], entries[start - 1].position, before.words) if start else window
 
 
 def _appended(window: Window, entry: Entry, limits: WindowLimits) -> Window:
@@ -129,11 +132,11 @@ def _appended(window: Window, entry: Entry, limits: WindowLimits) -> Window:
     event_ids = (*window.event_ids, entry.event_id)
     start, size_bytes = _excess(entries, window.size_bytes + len(entry.block), limits)
     if not start:
-        return Window(entries, size_bytes, window.floor, event_ids, window.habits)
+        return Window(entries, size_bytes, window.floor, event_ids, window.habits, window.words)
     kept, habits = entries[start:], window.habits
     if habits.known and any(dropped.behaviour.y is not None for dropped in entries[:start]):
         habits = outcomes_of(kept)
-    return Window(kept, size_bytes, entries[start - 1].position, event_ids[start:], habits)
+    return Window(kept, size_bytes, entries[start - 1].position, event_ids[start:], habits, window.words)
 
 
 def _excess(entries: tuple[Entry, ...], size_bytes: int, limits: WindowLimits) -> tuple[int, int]:

@@ -17,17 +17,28 @@ from model.packing import PackingSettings
 from model.registry import ModelRegistry
 from model.scorer import MicroBatcher
 from model.tokens import BehaviourTokenizer
-from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome
+from schemas.records import (
+    BehaviorEvent,
+    DeadLetter,
+    Estimate,
+    InfluenceScore,
+    ItemRate,
+    LabeledExample,
+    Outcome,
+)
 from schemas.validate import Limits
-from stream.behaviours import BehaviourLimits, WindowCodec
+from stream.behaviours import BehaviourLimits
 from stream.champion import ChampionWatcher
 from stream.errors import ConfigurationError, StuckError
-from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, Scorer, Unit
+from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
+from stream.labels.labelling import Labels
+from stream.labels.rules import JoinSettings, Rule
+from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
 from stream.metrics import WorkerMetrics
 from stream.processor import WINDOWS, Codecs, ScoringProcessor, Topics
 from stream.settings import KafkaSettings, Settings
 from stream.web import add_pages
-from stream.windows import WindowLimits
+from stream.windows import Window, WindowLimits
 from stream.wire import codec_for, resolver_for
 
 _WATCH_INTERVAL_S = 1.0
@@ -105,16 +116,46 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     model = parts.model
     metrics.show_model(model)
     app = SwayApp(settings, metrics)
-    processor = make_processor(settings, model)
+    labels = make_labels(settings) if settings.labels.wanted else None
+    processor = make_processor(settings, model, labels)
     processor.on_wait = lambda what: setattr(app, "waiting_for", what)
-    codec = WindowCodec(model.tokenizer)
-    processor.table = app.layered_table(WINDOWS, dumps=codec.dumps, loads=codec.loads)
+    add_tables(app, processor, labels)
     app.process_with(processor, parts.scorer)
     if follows and (offer := getattr(processor, "offer", None)) is not None:
         app.background.append(make_watcher(settings, model, offer, metrics))
     add_pages(app)
     _watch(app)
     return app
+
+
+def add_tables(app: ExactlyOnceApp, processor: ScoringProcessor, labels: Labels | None) -> None:
+    """Declare the tables, and give them to who reads them."""
+    windows = processor.window_codec
+    table: LayeredTable[Window] = app.layered_table(WINDOWS, dumps=windows.dumps, loads=windows.loads)
+    processor.table = table
+    if labels is None:
+        return
+    states = pending_codec()
+    pending: LayeredTable[PendingState] = app.layered_table(PENDING, dumps=states.dumps, loads=states.loads)
+    of_estimate, of_item = StateCodec(Estimate), StateCodec(ItemRate)
+    estimates: LayeredTable[Estimate] = app.layered_table(
+        ESTIMATES, dumps=of_estimate.dumps, loads=of_estimate.loads
+    )
+    items: LayeredTable[ItemRate] = app.layered_table(ITEMS, dumps=of_item.dumps, loads=of_item.loads)
+    labels.pending, labels.estimates, labels.items = pending, estimates, items
+
+
+def make_labels(settings: Settings) -> Labels:
+    """Make the label join; its tables are still to be set."""
+    wanted = settings.labels
+    topic = settings.topics.examples
+    codec = codec_for(LabeledExample, topic, settings.wire)
+    codec.prepare_write()
+    rules = tuple(Rule(rule.action, rule.by, round(rule.within_s * 1000), rule.y) for rule in wanted.rules)
+    join = JoinSettings(
+        rules, wanted.weights, wanted.negative, round(wanted.horizon_s * 1000), round(wanted.grace_s * 1000)
+    )
+    return Labels(join, topic, codec)
 
 
 def _spare_the_collector() -> None:
@@ -206,8 +247,8 @@ def make_batcher(settings: Settings, model: ScoringModel, metrics: WorkerMetrics
     return MicroBatcher(model, packing, on_batch=metrics.on_batch)
 
 
-def make_processor(settings: Settings, model: LoadedModel) -> ScoringProcessor:
-    """Make the processor for a model's way of reading; its table is still to be set."""
+def make_processor(settings: Settings, model: LoadedModel, labels: Labels | None) -> ScoringProcessor:
+    """Make the processor for a model's way of reading; its tables are still to be set."""
     names = settings.topics
     wire = settings.wire
     resolver = resolver_for(wire)
@@ -223,10 +264,10 @@ def make_processor(settings: Settings, model: LoadedModel) -> ScoringProcessor:
     return ScoringProcessor(
         topics=Topics(names.events, names.outcomes, names.scores, names.dead_letters),
         codecs=codecs,
-        tokenizer=model.tokenizer,
-        lam=model.lam,
+        model=model,
         windows=WindowLimits(settings.window.max_behaviours, settings.window.max_bytes),
         behaviours=BehaviourLimits(settings.text.max_item_text_chars),
+        labels=labels,
         limits=Limits(max_ahead_ms=int(settings.time.max_ahead_s * 1000)),
         now_ms=lambda: int(time.time() * 1000),
     )
@@ -234,8 +275,9 @@ def make_processor(settings: Settings, model: LoadedModel) -> ScoringProcessor:
 
 def _config(settings: Settings) -> ExactlyOnceConfig:
     units = settings.units
+    topics = settings.topics
     return ExactlyOnceConfig(
-        input_topics=[settings.topics.outcomes, settings.topics.events],
+        input_topics=[topics.outcomes, topics.events] if settings.labels.outcomes else [topics.events],
         state_dir=settings.state_dir,
         client_config=settings.kafka.client_config(),
         slot=settings.slot,

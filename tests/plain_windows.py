@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from model.tokens import BehaviourTokenizer, EncodedText
+from model.words import NO_OUTCOMES, ItemCounts, count_habits
 from schemas.records import BehaviorEvent, Behaviour, Outcome
 from schemas.window_state import encode_behaviour
 from stream.windows import WindowLimits
@@ -20,6 +21,7 @@ class PlainWindows:
         self.max_chars = max_item_text_chars
         self.windows: dict[str, list[Behaviour]] = defaultdict(list)
         self.floors: dict[str, Place] = {}
+        self.items: dict[str, ItemCounts] = {}
 
     def event(self, one: BehaviorEvent, offset: int) -> tuple[EncodedText, bool]:
         """Put an event into its user's window; return its text, and whether it is a duplicate."""
@@ -33,7 +35,9 @@ class PlainWindows:
         encoded = self.tokenizer.encode(
             self.tokenizer.pieces(history),
             self.tokenizer.target(behaviour),
-            self.tokenizer.habits(other.y for other in history),
+            self.tokenizer.rates(
+                count_habits(other.y for other in history), self.items.get(behaviour.item_id, NO_OUTCOMES)
+            ),
         )
         if known is None and _place(behaviour) > self.floors.get(one.user_id, (-1, -1)):
             window.append(behaviour)

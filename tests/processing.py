@@ -8,27 +8,42 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from model.errors import ModelOutputError
 from model.tokens import BehaviourTokenizer, EncodedText
 from model.waiting import ScoredTexts
-from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome
+from schemas.records import (
+    BehaviorEvent,
+    DeadLetter,
+    Estimate,
+    InfluenceScore,
+    ItemRate,
+    LabeledExample,
+    Outcome,
+)
 from schemas.resolvers import Resolver
 from schemas.validate import Limits
-from stream.behaviours import BehaviourLimits, WindowCodec
+from schemas.wire import Codec
+from stream.behaviours import BehaviourLimits
 from stream.exactly_once import RecordBatch, Unit
 from stream.exactly_once.layers import Layers
 from stream.exactly_once.records import Epoch, TopicPartition
+from stream.labels.labelling import Labels
+from stream.labels.rules import JoinSettings
+from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
 from stream.processor import WINDOWS, BatchContext, Codecs, ScoringProcessor, Topics
 from stream.settings import WireSettings
 from stream.windows import EMPTY, Window, WindowLimits
 from stream.wire import codec_for
 
+V = TypeVar("V")
+
 NOW_MS = 1_750_000_000_000
 EPOCH = Epoch(1, "member")
+EXAMPLES = "t.examples"
 TOPICS = Topics("t.events", "t.outcomes", "t.scores", "t.dead-letters")
 
 
@@ -73,25 +88,46 @@ def outcome(event_id: str = "e1", user_id: str = "ann", y: float = 1.0, z: float
     return Outcome(event_id, user_id, y, NOW_MS, z)
 
 
-class MemoryTable:
-    """Where the processor looks windows up; what is committed is bytes, decoded at every look."""
+class ValueCodec(Protocol[V]):
+    """To and from the bytes of a table."""
 
-    def __init__(self, codec: WindowCodec) -> None:
+    def dumps(self, value: V, /) -> bytes: ...
+
+    def loads(self, raw: bytes) -> V: ...
+
+
+class MemoryTable(Generic[V]):
+    """Where the processor looks values up; what is committed is bytes, decoded at every look."""
+
+    def __init__(self, name: str, codec: ValueCodec[V]) -> None:
+        self.name = name
         self.codec = codec
         self.stored: dict[tuple[int, Any], bytes] = {}
-        self.layers: Layers[tuple[int, Any], Window] = Layers(self._committed, cached=0)
+        self.layers: Layers[tuple[int, Any], V] = Layers(self._committed, cached=0)
 
-    def get_in(self, partition: int, key: bytes) -> Window | None:
+    def get_in(self, partition: int, key: bytes) -> V | None:
         return self.layers.get((partition, key))
 
     def commit_oldest(self, unit: Unit) -> None:
-        for where, window in unit.layers[WINDOWS].items():
-            self.stored[where] = self.codec.dumps(window)
+        for where, value in unit.layers[self.name].items():
+            if value is None:
+                self.stored.pop(where, None)
+            else:
+                self.stored[where] = self.codec.dumps(value)
         self.layers.commit_oldest()
 
-    def _committed(self, where: tuple[int, Any]) -> Window | None:
+    def _committed(self, where: tuple[int, Any]) -> V | None:
         raw = self.stored.get(where)
         return None if raw is None else self.codec.loads(raw)
+
+
+@dataclass(slots=True)
+class Model:
+    """What the processor knows of a model."""
+
+    version: str
+    tokenizer: BehaviourTokenizer
+    lam: float = 0.5
 
 
 def score_of(text: EncodedText) -> tuple[np.float32, np.float32]:
@@ -105,6 +141,7 @@ class Published:
 
     scores: list[InfluenceScore] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    examples: list[LabeledExample] = field(default_factory=list)
     texts: dict[int, EncodedText] = field(default_factory=dict)
     """by the offset of the event"""
     contexts: list[BatchContext] = field(default_factory=list)
@@ -124,22 +161,33 @@ class Processing:
         *,
         windows: WindowLimits | None = None,
         behaviours: BehaviourLimits | None = None,
+        join: JoinSettings | None = None,
         resolver: Resolver | None = None,
         fails: Callable[[BehaviorEvent], bool] = lambda _event: False,
     ) -> None:
         """fails: for which events the scorer gives no score."""
+        self.labels = Labels(join or JoinSettings(), EXAMPLES, Codec(LabeledExample))
         self.processor = ScoringProcessor(
             topics=TOPICS,
             codecs=_CODECS if resolver is None else codecs(resolver),
-            tokenizer=tokenizer,
-            lam=0.5,
+            model=Model("v1", tokenizer),
             windows=windows or WindowLimits(),
             behaviours=behaviours or BehaviourLimits(),
             limits=Limits(),
+            labels=self.labels,
             now_ms=lambda: NOW_MS + 7,
         )
-        self.table = MemoryTable(WindowCodec(tokenizer))
-        self.processor.table = self.table  # type: ignore[assignment]
+        self.table: MemoryTable[Window] = MemoryTable(WINDOWS, self.processor.window_codec)
+        self.processor.table = self.table
+        self.pending: MemoryTable[PendingState] = MemoryTable(PENDING, pending_codec())
+        self.estimates: MemoryTable[Estimate] = MemoryTable(ESTIMATES, StateCodec(Estimate))
+        self.items: MemoryTable[ItemRate] = MemoryTable(ITEMS, StateCodec(ItemRate))
+        self.labels.pending, self.labels.estimates, self.labels.items = (
+            self.pending,
+            self.estimates,
+            self.items,
+        )
+        self.tables: list[MemoryTable[Any]] = [self.table, self.pending, self.estimates, self.items]
         self.published = Published()
         self.reached: dict[TopicPartition, int] = {
             TopicPartition(topic, partition): 0
@@ -193,7 +241,7 @@ class Processing:
     def open(self) -> None:
         """Close the open unit and start another."""
         self._numbers += 1
-        layers = {WINDOWS: self.table.layers.open()}
+        layers = {table.name: table.layers.open() for table in self.tables}
         self._begins.append(dict(self.reached))
         self._units.append(Unit(self._numbers, EPOCH, layers, self.reached))
 
@@ -219,9 +267,12 @@ class Processing:
             value = output.value or b""
             if output.topic == TOPICS.scores:
                 self.published.scores.append(_CODECS.scores.decode(value))
+            elif output.topic == EXAMPLES:
+                self.published.examples.append(self.labels.codec.decode(value))
             else:
                 self.published.dead_letters.append(_CODECS.dead_letters.decode(value))
-        self.table.commit_oldest(unit)
+        for table in self.tables:
+            table.commit_oldest(unit)
 
     def drop(self) -> None:
         """Forget every open unit, as when the group moves on; `reached` goes back to what is committed."""
@@ -229,7 +280,8 @@ class Processing:
             self.reached.update(self._begins[0])
         self._units.clear()
         self._begins.clear()
-        self.table.layers.drop()
+        for table in self.tables:
+            table.layers.drop()
 
     def reached_by(self, record: Record) -> int:
         """The next offset of a record's partition."""

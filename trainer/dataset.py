@@ -4,13 +4,14 @@ Source: DESIGN section 8.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.tokens import BehaviourTokenizer
+from model.words import NO_OUTCOMES, ItemCounts, count_habits
 from schemas.records import BehaviorEvent, Behaviour, LabeledExample, Outcome
 
 
@@ -67,16 +68,23 @@ def labels(examples: Sequence[Example]) -> NDArray[np.float32]:
 
 
 def label_in_order(
-    pairs: Iterable[tuple[BehaviorEvent, Outcome]], tokenizer: BehaviourTokenizer, *, max_behaviours: int = 50
+    pairs: Iterable[tuple[BehaviorEvent, Outcome]],
+    tokenizer: BehaviourTokenizer,
+    *,
+    max_behaviours: int = 50,
+    partition_of: Callable[[str], int] = lambda _user_id: 0,
 ) -> Iterator[Example]:
     """Make the examples that a worker would have made, had each outcome come right after its event.
 
     pairs: events in the order of their times, each with its outcome. An event's text holds the outcomes of
     the same user's earlier events, and never its own.
+    partition_of: the partition of a user; a worker counts items in each partition for itself.
     """
+    items: dict[tuple[int, str], ItemCounts] = defaultdict(lambda: NO_OUTCOMES)
     windows: dict[str, deque[Behaviour]] = defaultdict(lambda: deque(maxlen=max_behaviours))
     for offset, (event, outcome) in enumerate(pairs):
         window = windows[event.user_id]
+        where = (partition_of(event.user_id), event.item_id)
         behaviour = Behaviour(
             event.event_id,
             offset,
@@ -89,8 +97,10 @@ def label_in_order(
         history, target = tokenizer.behaviour_text(
             tokenizer.pieces(window),
             tokenizer.target(behaviour),
-            tokenizer.habits([past.y for past in window]),
+            tokenizer.rates(count_habits(past.y for past in window), items[where]),
         )
         yield Example(history, target, outcome.y, outcome.z, event.occurred_at, event.user_id, event.item_id)
         behaviour.y, behaviour.z = outcome.y, outcome.z
         window.append(behaviour)
+        if event.item_id:
+            items[where] = items[where].and_one(outcome.y)

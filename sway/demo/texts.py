@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, TopicPartition
 
 from model.tokens import BehaviourTokenizer
+from model.words import count_habits
 from stream.behaviours import WindowCodec
 from stream.settings import Settings
 from stream.windows import Window, find
@@ -46,7 +47,7 @@ def scored_texts(
         history, target = tokenizer.behaviour_text(
             [entry.piece for entry in past],
             tokenizer.target(window.entries[index].behaviour),
-            tokenizer.habits(entry.behaviour.y for entry in past),
+            tokenizer.rates(count_habits(entry.behaviour.y for entry in past)),
         )
         found.append(ScoredText(history, target, one.score.influence, one.score.y_hat, one.y))
         if len(found) == count:

@@ -142,8 +142,8 @@ SAMPLES: tuple[Record, ...] = (
         y=1.0,
         z=0.75,
     ),
-    DueList([DueEntry(1_735_776_000_123, "euser-17\x00e-1"), DueEntry(1_735_776_000_124, "suser-17\x00i")]),
-    Signals([Signal(1_735_689_600_123, "cart"), Signal(1_735_689_700_000, "purchase")]),
+    DueList([DueEntry(1_735_776_000_123, "e7:user-17e-1"), DueEntry(1_735_776_000_124, "s7:user-17item-1")]),
+    Signals([Signal(1_735_689_600_123, "cart"), Signal(1_735_689_700_000, "purchase")], 1_735_776_000_123),
     JoinClock(
         stream_at=1_735_689_700_000,
         next_list=70_000,

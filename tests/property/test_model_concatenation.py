@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from model.text import SEPARATOR, TextSettings, clean, render, split_behaviours
 from model.tokens import BehaviourTokenizer
+from model.words import ItemCounts, count_habits
 from sway.base_model import minilm_dir
 
 
@@ -72,9 +73,11 @@ behaviours = st.builds(
 def test_pieces_together_equal_the_whole_text(past: list[Fields], scored: Fields) -> None:
     ours = tokenizer()
     history, target = ours.pieces(past), ours.target(scored)
-    habits = ours.habits([behaviour.y for behaviour in past])
-    encoded = ours.encode(history, target, habits)
-    whole = whole_text_tokenizer().encode(*ours.behaviour_text(history, target, habits))
+    rates = ours.rates(
+        count_habits([behaviour.y for behaviour in past]), ItemCounts(len(past), len(past) // 2)
+    )
+    encoded = ours.encode(history, target, rates)
+    whole = whole_text_tokenizer().encode(*ours.behaviour_text(history, target, rates))
     assert encoded.input_ids().tolist() == whole.ids
     assert encoded.first_segment_tokens == whole.type_ids.count(0)
     assert encoded.tokens == len(whole.ids) <= ours.settings.max_tokens

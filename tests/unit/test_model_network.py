@@ -74,7 +74,7 @@ def test_features_equal_sentence_transformers_pooling_of_the_plain_model(minilm_
     network = checkpoint.from_base(minilm_dir, NetworkSettings(pooling=Pooling.MEAN)).eval()
     tokenizer = BehaviourTokenizer.from_folder(minilm_dir, TextSettings())
     pieces = tokenizer.words(["watch Heat 1995 liked", "watch Alien 1979", "user likes 60 percent of 5"])
-    texts = [tokenizer.encode(pieces[:1], pieces[1], pieces[2]), tokenizer.encode((), pieces[1])]
+    texts = [tokenizer.encode(pieces[:1], pieces[1], pieces[2:]), tokenizer.encode((), pieces[1])]
     batch = to_tensors(texts, pad_id=0)
     reference = AutoModel.from_pretrained(minilm_dir, attn_implementation="eager").eval()
     with torch.inference_mode():

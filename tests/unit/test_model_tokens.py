@@ -8,6 +8,7 @@ from tokenizers.processors import TemplateProcessing
 from model.errors import TokenizerIncompatible
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
+from model.words import ItemCounts, count_habits
 
 
 @dataclass
@@ -26,12 +27,12 @@ def watched(title: str, y: float | None = 1.0) -> Fields:
 def test_a_text_is_a_pair_of_history_and_behaviour(tokenizer: BehaviourTokenizer) -> None:
     history = tokenizer.pieces([watched("Heat"), watched("Alien", 0.0)])
     target = tokenizer.target(watched("Fargo"))
-    habits = tokenizer.habits([1.0, 0.0])
-    assert tokenizer.behaviour_text(history, target, habits) == (
+    rates = tokenizer.rates(count_habits([1.0, 0.0]))
+    assert tokenizer.behaviour_text(history, target, rates) == (
         "user likes 50 percent of 2 ; watch Heat liked ; watch Alien disliked",
         "watch Fargo",
     )
-    encoded = tokenizer.encode(history, target, habits)
+    encoded = tokenizer.encode(history, target, rates)
     assert (encoded.behaviours, encoded.truncated) == (2, False)
     assert encoded.input_ids()[0] == 101
     assert encoded.input_ids()[encoded.first_segment_tokens - 1] == 102
@@ -98,10 +99,10 @@ def test_a_batch_keeps_its_order_when_some_are_cached(tokenizer: BehaviourTokeni
 def test_stored_texts_encode_to_what_was_scored(tokenizer: BehaviourTokenizer) -> None:
     history = tokenizer.pieces([watched(f"Film {n}") for n in range(30)])
     target = tokenizer.target(watched("Fargo"))
-    habits = tokenizer.habits([1.0] * 30)
-    stored = tokenizer.behaviour_text(history, target, habits)
+    rates = tokenizer.rates(count_habits([1.0] * 30), ItemCounts(9, 6))
+    stored = tokenizer.behaviour_text(history, target, rates)
     encoded = tokenizer.encode_texts([stored, ("", stored[1])])
-    assert encoded[0].ids == tokenizer.encode(history, target, habits).ids
+    assert encoded[0].ids == tokenizer.encode(history, target, rates).ids
     assert encoded[1].ids == tokenizer.encode((), target).ids
 
 
@@ -110,15 +111,30 @@ def test_a_smaller_limit_cuts_stored_texts_at_behaviours(
 ) -> None:
     smaller = BehaviourTokenizer.from_folder(minilm_dir, replace(TextSettings(), max_tokens=64))
     history = tokenizer.pieces([watched(f"Film {n}") for n in range(30)])
-    target, habits = tokenizer.target(watched("Fargo")), tokenizer.habits([1.0] * 30)
-    stored = tokenizer.behaviour_text(history, target, habits)
-    assert smaller.encode_texts([stored])[0].ids == smaller.encode(history, target, habits).ids
+    target, rates = tokenizer.target(watched("Fargo")), tokenizer.rates(count_habits([1.0] * 30))
+    stored = tokenizer.behaviour_text(history, target, rates)
+    assert smaller.encode_texts([stored])[0].ids == smaller.encode(history, target, rates).ids
 
 
-def test_habits_are_nothing_before_the_first_outcome(tokenizer: BehaviourTokenizer, minilm_dir: Path) -> None:
-    assert tokenizer.habits([None]) is None
-    without = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(habits=False))
-    assert without.habits([1.0] * 9) is None
+def test_rates_are_nothing_before_the_first_outcome(tokenizer: BehaviourTokenizer, minilm_dir: Path) -> None:
+    assert tokenizer.rates(count_habits([None])) == ()
+    without = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(habits=False, item_rates=False))
+    assert without.rates(count_habits([1.0] * 9), ItemCounts(3, 1)) == ()
+
+
+def test_rates_are_the_users_and_the_items(tokenizer: BehaviourTokenizer, minilm_dir: Path) -> None:
+    both = tokenizer.rates(count_habits([1.0] * 9), ItemCounts(3, 1))
+    assert [piece.text for piece in both] == [
+        "user likes 100 percent of several",
+        "item liked by 35 percent of few",
+    ]
+    history, target = tokenizer.words(["watch Heat liked"]), tokenizer.target(watched("Fargo"))
+    stored = tokenizer.behaviour_text(history, target, both)
+    assert stored[0] == f"{both[0].text} ; {both[1].text} ; watch Heat liked"
+    assert tokenizer.encode_texts([stored])[0].ids == tokenizer.encode(history, target, both).ids
+    items_only = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(habits=False))
+    expected = items_only.encode(history, target, items_only.rates(item=ItemCounts(3, 1)))
+    assert items_only.encode_texts([stored])[0].ids == expected.ids
 
 
 def test_reprs_never_show_a_users_text(tokenizer: BehaviourTokenizer) -> None:

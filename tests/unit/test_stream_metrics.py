@@ -25,10 +25,15 @@ def test_a_committed_unit_is_counted_by_what_became_of_its_records() -> None:
     metrics = WorkerMetrics()
     pending: Any = SimpleNamespace(record=SimpleNamespace(timestamp=0))
     events = BatchContext(
+        0,
+        0.5,
         pending=[pending], counts=Counter(events=5, scores=3), dead_letters=Counter(empty=1, not_finite=1)
     )
     outcomes = BatchContext(
-        counts=Counter(outcomes=4, outcomes_applied=2, outcomes_without_event=1),
+        0,
+        0.5,
+        labels=BatchLabels(labeled=[Labeled("v1", 1.0, 0.75), Labeled("v1", 0.0, 0.25), Labeled("v2", 1.0, 0.5)]),
+        counts=Counter(outcomes=4, joined=2, without_event=1, label_outcome=2, label_expiry=1),
         dead_letters=Counter(empty=1),
     )
     metrics.on_commit(unit_of(events, outcomes), 0.2)
@@ -38,8 +43,15 @@ def test_a_committed_unit_is_counted_by_what_became_of_its_records() -> None:
     assert values["sway_scores_total"] == 6
     assert values['sway_dead_letters_total{reason="empty"}'] == 3
     assert values['sway_dead_letters_total{reason="not_finite"}'] == 2
-    assert values['sway_outcomes_total{result="applied"}'] == 2
+    assert values['sway_outcomes_total{result="joined"}'] == 2
     assert values['sway_outcomes_total{result="without_event"}'] == 1
+    assert values['sway_labels_total{source="outcome"}'] == 2
+    assert values['sway_labels_total{source="expiry"}'] == 1
+    assert values['sway_live_mse{version="v1"}'] == pytest.approx(0.0625)
+    assert values['sway_live_auc{version="v1"}'] == 1.0
+    assert values['sway_live_positive_rate{version="v1"}'] == 0.5
+    assert values['sway_live_examples{version="v2"}'] == 1
+    assert 'sway_live_auc{version="v2"}' not in values  # of one class alone there is none
     assert values["sway_commit_seconds_sum"] == 0.5
     assert values["sway_latency_seconds_count"] == 2  # once a batch that had a text
 
@@ -47,7 +59,7 @@ def test_a_committed_unit_is_counted_by_what_became_of_its_records() -> None:
 def test_a_record_from_the_future_has_no_negative_latency() -> None:
     metrics = WorkerMetrics()
     pending: Any = SimpleNamespace(record=SimpleNamespace(timestamp=99_999_999_999_999))
-    metrics.on_commit(unit_of(BatchContext(pending=[pending])), 0.0)
+    metrics.on_commit(unit_of(BatchContext(0, 0.5, pending=[pending])), 0.0)
     assert shown(metrics)["sway_latency_seconds_sum"] == 0
 
 

@@ -1,0 +1,296 @@
+"""The label join of one partition: events and outcomes in, closings out. Pure.
+
+An event waits until an outcome closes it at once, or until it falls due: then the rules look at what the user did
+with the item since, and the configured negative is the last word. All decisions go by event times, so that within
+the grace any order of arrival gives the same labels; stream time only says when nothing more can come.
+
+What falls due stands in due lists, one a batch, in the order in which it was read: the horizon is the same for all,
+so that this is the order in which it falls due. Two cursors walk them, one that settles and, a grace later,
+one that forgets: no scan, nothing in memory but the list at each cursor.
+
+Source: DESIGN sections 1 and 4.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from schemas.records import DueEntry, DueList, JoinClock, PendingLabel, Signal, Signals
+from stream.labels.rules import JoinSettings, label_by_signals
+from stream.labels.state import CLOCK_KEY, PendingState, event_key, list_key, signals_key, user_and_id
+
+OPEN = "open"
+PARKED = "parked"
+JOINED = "joined"
+EXPIRED = "expired"
+
+BY_OUTCOME = "outcome"
+BY_ATTRIBUTION = "attribution"
+BY_EXPIRY = "expiry"
+
+_MAX_SETTLED = (
+    16  # entries settled, and as many forgotten, for each record read: a jump of time is worked off in steps
+)
+_MAX_SIGNALS = 100  # kept of a user on an item
+_NEVER = 2**63
+
+Get = Callable[[str], PendingState | None]
+Put = Callable[[str, PendingState | None], None]
+
+
+class Closing(NamedTuple):
+    """An event and its label; history and target as they were scored, labeled_at in stream time."""
+
+    key: str
+    user_id: str
+    event_id: str
+    item_id: str
+    history: str
+    target: str
+    y: float
+    z: float | None
+    source: str
+    occurred_at: int
+    labeled_at: int
+
+
+@dataclass(slots=True)
+class NewEvent:
+    """An event that was read: what the join must know of it, and its text."""
+
+    user_id: str
+    event_id: str
+    item_id: str
+    action: str
+    occurred_at: int
+
+
+class PartitionJoin:
+    """One batch's view of a partition's join; `end` writes what all of it came to.
+
+    get, put: the pending table, as the open unit sees it; None deletes.
+    count: told what became of outcomes and of events that got no label: a name, and the key.
+    """
+
+    def __init__(self, settings: JoinSettings, get: Get, put: Put, count: Callable[[str, str], None]) -> None:
+        self._settings = settings
+        self._get = get
+        self._put = put
+        self._count = count
+        clock = get(CLOCK_KEY)
+        self._clock = replace(clock) if isinstance(clock, JoinClock) else JoinClock(0, 0, 0, 0, 0, 0)
+        self._began = replace(self._clock)
+        self._new: list[DueEntry] = []  # this batch's due list
+        self._lists: dict[int, list[DueEntry]] = {}  # those at the cursors
+        self._next = self._next_due()
+
+    @property
+    def stream_at(self) -> int:
+        """Stream time, milliseconds since 1970; 0 before the first record."""
+        return self._clock.stream_at
+
+    def advance(self, own_time_ms: int, kafka_time_ms: int) -> list[Closing]:
+        """Take in a record's time; return what falls due by it, in order.
+
+        kafka_time_ms: Kafka's own time of the record; below 0 if it has none.
+        """
+        time_ms = min(own_time_ms, kafka_time_ms) if kafka_time_ms >= 0 else own_time_ms
+        clock = self._clock
+        clock.stream_at = max(clock.stream_at, time_ms)
+        return self._settle_due() if clock.stream_at >= self._next else []
+
+    def event(self, event: NewEvent, history: str, target: str) -> tuple[bool, Closing | None]:
+        """Let an event wait for its label, or close it with the outcome that came before it.
+
+        Returns whether the event is new to the join: one that waits or is settled already never waits twice.
+        """
+        key = event_key(event.user_id, event.event_id)
+        self._note_signal(event)
+        known = self._get(key)
+        parked = None
+        if isinstance(known, PendingLabel):
+            if known.status != PARKED:
+                return False, None
+            parked = known
+        due_at = self._clock.stream_at + self._settings.wait_ms
+        entry = PendingLabel(OPEN, due_at, event.occurred_at, event.action, event.item_id, history, target)
+        self._due(due_at, key)
+        if parked is not None and parked.y is not None:
+            if parked.occurred_at - event.occurred_at <= self._settings.horizon_ms:
+                self._count("joined", key)
+                return True, self._close(key, entry, parked.y, parked.z, BY_OUTCOME)
+            self._count("late", key)
+        self._put(key, entry)
+        return True, None
+
+    def outcome(
+        self, user_id: str, event_id: str, observed_at: int, y: float, z: float | None
+    ) -> Closing | None:
+        """Take in an outcome: it closes its event, or waits for it, or is counted as repeated or late."""
+        key = event_key(user_id, event_id)
+        known = self._get(key)
+        if not isinstance(known, PendingLabel):
+            due_at = self._clock.stream_at + self._settings.wait_ms
+            self._put(key, PendingLabel(PARKED, due_at, observed_at, y=y, z=z))
+            self._due(due_at, key)
+            self._count("parked", key)
+            return None
+        if known.status == PARKED:
+            if (
+                observed_at < known.occurred_at
+            ):  # the first observed stands, so that a late one hides none in time
+                self._put(key, replace(known, occurred_at=observed_at, y=y, z=z))
+            self._count("repeated", key)
+            return None
+        if known.status == JOINED:
+            self._count("repeated", key)
+            return None
+        if known.status == EXPIRED or observed_at - known.occurred_at > self._settings.horizon_ms:
+            self._count("late", key)
+            return None
+        self._count("joined", key)
+        return self._close(key, known, y, z, BY_OUTCOME)
+
+    def end(self) -> None:
+        """Write this batch's due list and the clock."""
+        clock = self._clock
+        if self._new:
+            self._put(list_key(clock.next_list), DueList(self._new))
+            clock.next_list += 1
+        if clock != self._began:
+            self._put(CLOCK_KEY, clock)
+
+    # --- closing ----------------------------------------------------------------------------------------
+
+    def _close(self, key: str, entry: PendingLabel, y: float, z: float | None, source: str) -> Closing:
+        status = EXPIRED if source == BY_EXPIRY else JOINED
+        self._put(key, PendingLabel(status, entry.due_at, entry.occurred_at))
+        user_id, event_id = user_and_id(key)
+        return Closing(
+            key,
+            user_id,
+            event_id,
+            entry.item_id,
+            entry.history,
+            entry.target,
+            y,
+            z,
+            source,
+            entry.occurred_at,
+            self._clock.stream_at,
+        )
+
+    def _settle(self, entry: DueEntry) -> Closing | None:
+        """Settle an entry that is due: by the rules, by the configured negative, or by giving it up."""
+        known = self._get(entry.key)
+        if not isinstance(known, PendingLabel) or known.due_at > entry.due_at:
+            return None
+        if known.status == PARKED:
+            self._put(entry.key, None)
+            self._count("without_event", entry.key)
+        if known.status != OPEN:
+            return None
+        user_id, _ = user_and_id(entry.key)
+        found = self._get(signals_key(user_id, known.item_id)) if known.item_id else None
+        signals = found.signals if isinstance(found, Signals) else []
+        label = label_by_signals(known.action, known.occurred_at, signals, self._settings)
+        if label is None:
+            self._put(entry.key, PendingLabel(EXPIRED, known.due_at, known.occurred_at))
+            self._count("unlabeled", entry.key)
+            return None
+        source = BY_ATTRIBUTION if label.attributed else BY_EXPIRY
+        return self._close(entry.key, known, label.y, label.z, source)
+
+    def _forget(self, entry: DueEntry) -> None:
+        """Forget what has been settled for as long as the grace."""
+        known = self._get(entry.key)
+        if known is None or isinstance(known, DueList | JoinClock) or known.due_at > entry.due_at:
+            return
+        if isinstance(known, PendingLabel):
+            self._put(entry.key, None)
+            return
+        oldest = self._clock.stream_at - self._settings.wait_ms - self._settings.grace_ms
+        kept = [signal for signal in known.signals if signal.occurred_at > oldest]
+        if not kept:
+            self._put(entry.key, None)
+            return
+        due_at = self._clock.stream_at + self._settings.wait_ms
+        self._put(entry.key, Signals(kept, due_at))
+        self._due(due_at, entry.key)
+
+    def _note_signal(self, event: NewEvent) -> None:
+        if not event.item_id or event.action not in self._settings.signal_actions:
+            return
+        key = signals_key(event.user_id, event.item_id)
+        found = self._get(key)
+        before = found.signals if isinstance(found, Signals) else []
+        signal = Signal(event.occurred_at, event.action)
+        if signal in before:
+            return
+        signals = sorted([*before, signal], key=lambda one: (one.occurred_at, one.action))[-_MAX_SIGNALS:]
+        due_at = self._clock.stream_at + self._settings.wait_ms
+        self._put(key, Signals(signals, due_at))
+        self._due(due_at, key)
+
+    # --- due lists --------------------------------------------------------------------------------------
+
+    def _due(self, due_at: int, key: str) -> None:
+        self._new.append(DueEntry(due_at, key))
+        self._next = min(self._next, due_at)
+
+    def _settle_due(self) -> list[Closing]:
+        clock, grace_ms = self._clock, self._settings.grace_ms
+        closings = []
+        for _ in range(_MAX_SETTLED):
+            clock.due_list, clock.due_index, entry = self._at(clock.due_list, clock.due_index)
+            if entry is None or entry.due_at > clock.stream_at:
+                break
+            clock.due_index += 1
+            closing = self._settle(entry)
+            if closing is not None:
+                closings.append(closing)
+        for _ in range(_MAX_SETTLED):
+            before = clock.kept_list
+            clock.kept_list, clock.kept_index, entry = self._at(clock.kept_list, clock.kept_index)
+            self._drop_lists(before, clock.kept_list)
+            not_settled = (clock.kept_list, clock.kept_index) >= (clock.due_list, clock.due_index)
+            if entry is None or not_settled or entry.due_at + grace_ms > clock.stream_at:
+                break
+            clock.kept_index += 1
+            self._forget(entry)
+        self._next = self._next_due()
+        return closings
+
+    def _next_due(self) -> int:
+        """Return the stream time at which a cursor moves next."""
+        clock = self._clock
+        _, _, due = self._at(clock.due_list, clock.due_index)
+        _, _, kept = self._at(clock.kept_list, clock.kept_index)
+        return min(
+            _NEVER if due is None else due.due_at,
+            _NEVER if kept is None else kept.due_at + self._settings.grace_ms,
+        )
+
+    def _at(self, number: int, index: int) -> tuple[int, int, DueEntry | None]:
+        """Return where a cursor really stands, past the ends of lists, and the entry there; None at the very end."""
+        while True:
+            entries = self._list(number)
+            if index < len(entries):
+                return number, index, entries[index]
+            if number >= self._clock.next_list:
+                return number, index, None
+            number, index = number + 1, 0
+
+    def _list(self, number: int) -> list[DueEntry]:
+        if number >= self._clock.next_list:
+            return self._new
+        entries = self._lists.get(number)
+        if entries is None:
+            found = self._get(list_key(number))
+            entries = self._lists[number] = found.entries if isinstance(found, DueList) else []
+        return entries
+
+    def _drop_lists(self, first: int, end: int) -> None:
+        for number in range(first, end):
+            self._lists.pop(number, None)
+            self._put(list_key(number), None)

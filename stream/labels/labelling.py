@@ -1,0 +1,184 @@
+"""Between the processor and the label join: the tables, and the two stages.
+
+Read: the join decides, items are counted. Finish: what was published is kept until its label comes, and the example
+is emitted with it.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from model.words import NO_OUTCOMES, ItemCounts
+from schemas.records import BehaviorEvent, Estimate, ItemRate, LabeledExample, Outcome
+from schemas.wire import Codec
+from stream.exactly_once import Unit
+from stream.labels.join import Closing, NewEvent, PartitionJoin
+from stream.labels.rules import JoinSettings
+from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, event_key
+
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Table(Protocol[V_co]):
+    """A table as the newest open unit sees it."""
+
+    def get_in(self, partition: int, key: bytes) -> V_co | None:
+        """Return the value of a key, or None."""
+        ...
+
+
+@dataclass(slots=True)
+class Labels:
+    """What labelling works with. topic, codec: of the examples. The tables are set once they exist."""
+
+    settings: JoinSettings
+    topic: str
+    codec: Codec[LabeledExample]
+    pending: Table[PendingState] = field(init=False)
+    estimates: Table[Estimate] = field(init=False)
+    items: Table[ItemRate] = field(init=False)
+
+    def begin(self, partition: int, unit: Unit, batch: "BatchLabels", counts: Counter[str]) -> "Labelling":
+        """Return the labelling of one batch."""
+        return Labelling(self, partition, unit, batch, counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Labeled:
+    """A joined example's figures, for the metrics."""
+
+    model_version: str
+    y: float
+    y_hat: float
+
+
+@dataclass(slots=True)
+class BatchLabels:
+    """What one batch leaves for `finish`: closings in order, events given up; and what it came to."""
+
+    closings: list[Closing] = field(default_factory=list)
+    given_up: list[bytes] = field(default_factory=list)
+    labeled: list[Labeled] = field(default_factory=list)
+
+    def scored(
+        self, unit: Unit, partition: int, key: bytes, y_hat: float, z_hat: float, model_version: str
+    ) -> None:
+        """Keep what was published for an event until its label comes."""
+        unit.put(ESTIMATES, partition, key, Estimate(y_hat, z_hat, model_version))
+
+    def finish(self, labels: Labels, partition: int, unit: Unit, counts: Counter[str]) -> None:
+        """Emit an example for each closing whose event was scored, and forget the estimates that nobody needs."""
+        keys: list[bytes | None] = []
+        examples: list[LabeledExample] = []
+        self.labeled.clear()
+        for closing in self.closings:
+            key = closing.key.encode()
+            estimate = labels.estimates.get_in(partition, key)
+            if estimate is None:  # its text was a dead letter
+                counts["label_without_score"] += 1
+                continue
+            unit.delete(ESTIMATES, partition, key)
+            counts[f"label_{closing.source}"] += 1
+            self.labeled.append(Labeled(estimate.model_version, closing.y, estimate.y_hat))
+            keys.append(closing.user_id.encode())
+            examples.append(_example(closing, estimate))
+        for key in self.given_up:
+            if labels.estimates.get_in(partition, key) is not None:
+                unit.delete(ESTIMATES, partition, key)
+        if examples:
+            unit.emit_all(labels.topic, keys, labels.codec.encode_batch(examples))
+
+
+def _example(closing: Closing, estimate: Estimate) -> LabeledExample:
+    return LabeledExample(
+        event_id=closing.event_id,
+        user_id=closing.user_id,
+        item_id=closing.item_id,
+        history=closing.history,
+        target=closing.target,
+        y=closing.y,
+        y_hat=estimate.y_hat,
+        z_hat=estimate.z_hat,
+        model_version=estimate.model_version,
+        label_source=closing.source,
+        occurred_at=closing.occurred_at,
+        labeled_at=closing.labeled_at,
+        z=closing.z,
+    )
+
+
+class Labelling:
+    """The labelling of one batch while it is read; every method returns the closings that it caused."""
+
+    def __init__(
+        self, labels: Labels, partition: int, unit: Unit, batch: BatchLabels, counts: Counter[str]
+    ) -> None:
+        self._labels = labels
+        self._partition = partition
+        self._unit = unit
+        self._batch = batch
+        self._counts = counts
+        self._join = PartitionJoin(labels.settings, self._get, self._put, self._count)
+
+    def _get(self, key: str) -> PendingState | None:
+        return self._labels.pending.get_in(self._partition, key.encode())
+
+    def _put(self, key: str, value: PendingState | None) -> None:
+        self._unit.put(PENDING, self._partition, key.encode(), value)
+
+    def _count(self, what: str, key: str) -> None:
+        self._counts[what] += 1
+        if what == "unlabeled":
+            self._batch.given_up.append(key.encode())
+
+    def advance(self, own_time_ms: int, kafka_time_ms: int) -> Sequence[Closing]:
+        """Take in a record's time; return what falls due by it."""
+        closings = self._join.advance(own_time_ms, kafka_time_ms)
+        return self._note(closings) if closings else closings
+
+    def event(
+        self, event: BehaviorEvent, history: str, target: str
+    ) -> tuple[bytes | None, Sequence[Closing]]:
+        """Let an event wait for its label.
+
+        Returns the key under which its estimate waits, None for an event that the join has met before; and its
+        closing, if its outcome came first.
+        """
+        new = NewEvent(event.user_id, event.event_id, event.item_id, event.action, event.occurred_at)
+        waits, closing = self._join.event(new, history, target)
+        key = event_key(event.user_id, event.event_id).encode() if waits else None
+        return key, () if closing is None else self._note([closing])
+
+    def outcome(self, outcome: Outcome) -> Sequence[Closing]:
+        """Take in an outcome."""
+        closing = self._join.outcome(
+            outcome.user_id, outcome.event_id, outcome.observed_at, outcome.y, outcome.z
+        )
+        return () if closing is None else self._note([closing])
+
+    def item(self, item_id: str) -> ItemCounts:
+        """Return what came of an item so far, in this partition."""
+        if not item_id:
+            return NO_OUTCOMES
+        rate = self._labels.items.get_in(self._partition, item_id.encode())
+        return NO_OUTCOMES if rate is None else ItemCounts(rate.outcomes, rate.positive)
+
+    def end(self) -> None:
+        """Write what the batch came to."""
+        self._join.end()
+
+    def _note(self, closings: Sequence[Closing]) -> Sequence[Closing]:
+        for closing in closings:
+            self._batch.closings.append(closing)
+            if closing.item_id:
+                self._learn_item(closing)
+        return closings
+
+    def _learn_item(self, closing: Closing) -> None:
+        key = closing.item_id.encode()
+        rate = self._labels.items.get_in(self._partition, key) or ItemRate(0, 0, 0.0)
+        learnt = ItemRate(
+            rate.outcomes + 1, rate.positive + (closing.y >= 0.5), rate.z_sum + (closing.z or 0.0)
+        )
+        self._unit.put(ITEMS, self._partition, key, learnt)
