@@ -11,8 +11,20 @@ from stream.exactly_once import Unit
 from stream.exactly_once.engine import EngineStats
 from stream.exactly_once.records import TopicPartition
 from stream.processor import contexts
+from stream.quality import LiveQuality
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_OUTCOME_RESULTS = ("joined", "parked", "repeated", "late", "without_event", "unlabeled")
+_LABEL_SOURCES = ("outcome", "attribution", "expiry")
+_LIVE = {
+    "auc": "Area under the ROC curve",
+    "mse": "Mean squared error of y_hat",
+    "log_loss": "Log-loss in nats",
+    "calibration_error": "Expected calibration error",
+    "positive_rate": "Share of labels that are positive",
+    "examples": "Examples labelled since the worker's start",
+}
+
 _FILL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
@@ -30,6 +42,19 @@ class WorkerMetrics:
         self.outcomes = Counter(
             "sway_outcomes", "Outcomes, by what became of them", ["result"], registry=registry
         )
+        self.labels = Counter(
+            "sway_labels", "Examples, by how their label came about", ["source"], registry=registry
+        )
+        self.labels_without_score = Counter(
+            "sway_labels_without_score", "Labels of events whose text was a dead letter", registry=registry
+        )
+        self.quality = LiveQuality()
+        self.live = {
+            name: Gauge(
+                f"sway_live_{name}", f"{words}, of the newest labelled scores", ["version"], registry=registry
+            )
+            for name, words in _LIVE.items()
+        }
         self.lag = Gauge(
             "sway_lag_records", "Offsets not fetched yet", ["topic", "partition"], registry=registry
         )
@@ -81,9 +106,15 @@ class WorkerMetrics:
         for context in contexts(unit.works):
             self.events.inc(context.counts["events"])
             self.scores.inc(context.counts["scores"])
-            for result in ("outcomes_applied", "outcomes_repeated", "outcomes_without_event"):
+            for result in _OUTCOME_RESULTS:
                 if context.counts[result]:
-                    self.outcomes.labels(result.removeprefix("outcomes_")).inc(context.counts[result])
+                    self.outcomes.labels(result).inc(context.counts[result])
+            for source in _LABEL_SOURCES:
+                if context.counts[f"label_{source}"]:
+                    self.labels.labels(source).inc(context.counts[f"label_{source}"])
+            self.labels_without_score.inc(context.counts["label_without_score"])
+            for labeled in context.labels.labeled:
+                self.quality.add(labeled.model_version, labeled.y, labeled.y_hat)
             for reason, count in context.dead_letters.items():
                 self.dead_letters.labels(reason).inc(count)
             if context.pending:
@@ -128,4 +159,7 @@ class WorkerMetrics:
 
     def render(self) -> bytes:
         """Return all of it in Prometheus' text format."""
+        for version, figures in self.quality.changed():
+            for name, value in figures.items():
+                self.live[name].labels(version).set(value)
         return generate_latest(self.registry)

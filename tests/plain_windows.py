@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from model.tokens import BehaviourTokenizer, EncodedText
 from model.words import NO_OUTCOMES, ItemCounts, count_habits
-from schemas.records import BehaviorEvent, Behaviour, Outcome
+from schemas.records import BehaviorEvent, Behaviour
 from schemas.window_state import encode_behaviour
 from stream.windows import WindowLimits
+from tests.plain_labels import Joined
 
 Place = tuple[int, int]
 
@@ -44,8 +45,13 @@ class PlainWindows:
             self._trim(one.user_id)
         return encoded, known is not None
 
-    def outcome(self, one: Outcome) -> None:
-        """Give an event in its user's window its outcome, if it has none."""
+    def outcome(self, joined: Joined | None) -> None:
+        """Count what came of an item, and give an event in its user's window its outcome, if it has none."""
+        if joined is None:
+            return
+        one, item_id = joined
+        if item_id:
+            self.items[item_id] = self.items.get(item_id, NO_OUTCOMES).and_one(one.y)
         window = self.windows[one.user_id]
         for index, behaviour in enumerate(window):
             if behaviour.event_id == one.event_id and behaviour.y is None:

@@ -4,10 +4,13 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from model.scorer import BatchStats
 from stream.exactly_once import Unit, Work
 from stream.exactly_once.engine import EngineStats
 from stream.exactly_once.records import TopicPartition
+from stream.labels.labelling import BatchLabels, Labeled
 from stream.metrics import WorkerMetrics
 from stream.processor import BatchContext
 
@@ -27,12 +30,16 @@ def test_a_committed_unit_is_counted_by_what_became_of_its_records() -> None:
     events = BatchContext(
         0,
         0.5,
-        pending=[pending], counts=Counter(events=5, scores=3), dead_letters=Counter(empty=1, not_finite=1)
+        pending=[pending],
+        counts=Counter(events=5, scores=3),
+        dead_letters=Counter(empty=1, not_finite=1),
     )
     outcomes = BatchContext(
         0,
         0.5,
-        labels=BatchLabels(labeled=[Labeled("v1", 1.0, 0.75), Labeled("v1", 0.0, 0.25), Labeled("v2", 1.0, 0.5)]),
+        labels=BatchLabels(
+            labeled=[Labeled("v1", 1.0, 0.75), Labeled("v1", 0.0, 0.25), Labeled("v2", 1.0, 0.5)]
+        ),
         counts=Counter(outcomes=4, joined=2, without_event=1, label_outcome=2, label_expiry=1),
         dead_letters=Counter(empty=1),
     )

@@ -175,18 +175,18 @@ def test_the_first_outcome_stands_and_the_others_are_counted(
     published = processing.deliver(outcome("e1", y=0.0, z=0.0))
     first, second = published.contexts[1:]
     assert (
-        first.counts["outcomes_applied"],
-        first.counts["outcomes_repeated"],
+        first.counts["joined"],
+        first.counts["repeated"],
         first.counts["outcomes"],
     ) == (1, 2, 3)
-    assert (second.counts["outcomes_applied"], second.counts["outcomes_repeated"]) == (0, 1)
+    assert (second.counts["joined"], second.counts["repeated"]) == (0, 1)
     assert told(words, processing.deliver(seen(2, "e2", "dune")).texts[1])[0].endswith("watch alien loved")
 
 
-def test_an_outcome_without_its_event_changes_nothing_and_is_counted(processing: Processing) -> None:
+def test_an_outcome_without_its_event_waits_and_changes_nothing_meanwhile(processing: Processing) -> None:
     processing.deliver(outcome("e1"), outcome("e1", user_id="bob"))
     published = processing.deliver(seen(1, "e2", "alien"))
-    assert published.contexts[0].counts["outcomes_without_event"] == 2
+    assert published.contexts[0].counts["parked"] == 2
     assert not published.dead_letters
     assert processing.window().entries[0].behaviour.y is None
 
@@ -231,7 +231,7 @@ def test_what_was_dropped_and_is_read_again_is_published_once_and_the_same(proce
     published = processing.published
     assert [score.event_id for score in published.scores] == ["e0", "e1", "e2"]
     assert [score.outcomes_next for score in published.scores] == [0, 1, 1]
-    assert sum(context.counts["outcomes_applied"] for context in published.contexts) == 1
+    assert sum(context.counts["joined"] for context in published.contexts) == 1
 
 
 # --- scoring fails ----------------------------------------------------------------------------------------

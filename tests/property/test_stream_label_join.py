@@ -1,0 +1,123 @@
+"""Labels are blind to the order of arrival within the grace, to duplicates and restarts; and nothing is kept."""
+
+from itertools import count
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.tokens import BehaviourTokenizer
+from schemas.records import BehaviorEvent, JoinClock, Outcome, PendingLabel
+from stream.labels.rules import JoinSettings, Rule
+from tests.plain_labels import labels_of
+from tests.processing import NOW_MS, Processing, Record, event, outcome
+
+MINUTE = 60_000
+BEGAN = NOW_MS - 600 * MINUTE
+HORIZON, GRACE = 60, 10  # minutes
+
+SETTINGS = st.builds(
+    JoinSettings,
+    rules=st.sampled_from(
+        [(), (Rule("view", "purchase", 30 * MINUTE), Rule("view", "cart", HORIZON * MINUTE, 0.5))]
+    ),
+    weights=st.sampled_from([{}, {"cart": 0.5, "purchase": 1.0}]),
+    negative=st.sampled_from([None, 0.0]),
+    horizon_ms=st.just(HORIZON * MINUTE),
+    grace_ms=st.just(GRACE * MINUTE),
+)
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["ann", "bob"]),
+        st.integers(0, 150),
+        st.sampled_from(["view", "view", "cart", "purchase"]),
+        st.sampled_from(["", "i1", "i2"]),
+    ),
+    min_size=1,
+    max_size=15,
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[BehaviorEvent], list[Outcome]]:
+    """Events of two hours and a half, and for some an outcome, in time or late; or one without an event."""
+    numbers = count()
+    events = [
+        event(f"e{next(numbers)}", user, BEGAN + minute * MINUTE, action=action, item_id=item)
+        for user, minute, action, item in draw(EVENTS)
+    ]
+    outcomes = []
+    for one in events:
+        after = draw(st.sampled_from([None, None, 0, 5, HORIZON, HORIZON + 1, 3 * HORIZON]))
+        if after is not None:
+            told = outcome(one.event_id, one.user_id, y=draw(st.sampled_from([0.0, 1.0])), z=0.25)
+            told.observed_at = one.occurred_at + after * MINUTE
+            outcomes.append(told)
+    if draw(st.booleans()):
+        nobody = outcome("nobody", "ann")
+        nobody.observed_at = BEGAN
+        outcomes.append(nobody)
+    return events, outcomes
+
+
+def time_of(one: BehaviorEvent | Outcome) -> int:
+    return one.occurred_at if isinstance(one, BehaviorEvent) else one.observed_at
+
+
+def deliver(processing: Processing, arrivals: list[BehaviorEvent | Outcome], steps: list[str]) -> None:
+    """Read these one by one, cut into units, committed, dropped and read again as the steps say."""
+    records: list[Record] = [processing.record(one) for one in arrivals]
+    todo = iter(steps)
+    processing.open()
+    while unread := [record for record in records if record.offset >= processing.reached_by(record)]:
+        for record in unread:
+            processing.read([record])
+            step = next(todo, "go on")
+            if step == "commit":
+                processing.commit()
+            if step == "drop":
+                processing.drop()
+            if step == "cut" or not processing.open_units:
+                processing.open()
+            if step == "drop":
+                break
+    while processing.open_units:
+        processing.commit()
+
+
+@settings(deadline=None)
+@given(
+    history=histories(),
+    join=SETTINGS,
+    jitter=st.lists(st.integers(0, GRACE * MINUTE - 1), min_size=31, max_size=31),
+    doubled=st.sets(st.integers(0, 30)),
+    steps=st.lists(st.sampled_from(["go on", "go on", "cut", "commit", "drop"]), max_size=40),
+)
+def test_any_arrival_within_the_grace_gives_the_same_labels(
+    tokenizer: BehaviourTokenizer,
+    history: tuple[list[BehaviorEvent], list[Outcome]],
+    join: JoinSettings,
+    jitter: list[int],
+    doubled: set[int],
+    steps: list[str],
+) -> None:
+    events, outcomes = history
+    sent = [one for index, one in enumerate([*events, *outcomes]) for _ in range(1 + (index in doubled))]
+    order = sorted(range(len(sent)), key=lambda index: time_of(sent[index]) + jitter[index % len(jitter)])
+    processing = Processing(tokenizer, join=join)
+    deliver(processing, [sent[index] for index in order], steps)
+    # Time goes on: what is open falls due, and a grace later it is forgotten.
+    later = [event(f"later{n}", "cem", NOW_MS - 300 * MINUTE + n) for n in range(40)]
+    much_later = [event(f"much-later{n}", "cem", NOW_MS - 100 * MINUTE + n) for n in range(40)]
+    deliver(processing, [*later, *much_later], [])
+    examples = [one for one in processing.published.examples if one.user_id != "cem"]
+    assert len({one.event_id for one in examples}) == len(examples)
+    assert {(one.event_id, one.y, one.z) for one in examples} == labels_of(events, outcomes, join)
+    for one in examples:
+        score = next(score for score in processing.published.scores if score.event_id == one.event_id)
+        assert (one.y_hat, one.z_hat, one.model_version) == (score.y_hat, score.z_hat, score.model_version)
+    kept = [processing.pending.codec.loads(raw) for raw in processing.pending.stored.values()]
+    waiting = [state for state in kept if isinstance(state, PendingLabel)]
+    assert len(waiting) == len(much_later)  # nothing of the story is left
+    assert sum(isinstance(state, JoinClock) for state in kept) == 1
+    assert len(kept) <= 2 * len(much_later) + 1
+    assert len(processing.estimates.stored) == len(much_later)
