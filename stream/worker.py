@@ -109,10 +109,11 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     """
     check(settings)
     metrics = WorkerMetrics()
-    follows = parts is None and settings.model.version is None
+    batcher = None
     if parts is None:
         model = load_champion(settings)
-        parts = Parts(model, make_batcher(settings, model, metrics))
+        batcher = make_batcher(settings, model, metrics)
+        parts = Parts(model, batcher)
     model = parts.model
     metrics.show_model(model)
     app = SwayApp(settings, metrics)
@@ -121,8 +122,9 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     processor.on_wait = lambda what: setattr(app, "waiting_for", what)
     add_tables(app, processor, labels)
     app.process_with(processor, parts.scorer)
-    if follows and (offer := getattr(processor, "offer", None)) is not None:
-        app.background.append(make_watcher(settings, model, offer, metrics))
+    if batcher is not None and settings.model.version is None:
+        processor.on_swap = batcher.use
+        app.background.append(make_watcher(settings, model, processor.offer, metrics))
     add_pages(app)
     _watch(app)
     return app

@@ -18,6 +18,7 @@ from stream.behaviours import WindowCodec
 from stream.windows import WindowLimits
 from tests.integration.conftest import wait_for
 from tests.integration.workers import Sway, Worker
+from tests.plain_labels import PlainLabels
 from tests.plain_windows import PlainWindows
 
 pytestmark = pytest.mark.faults
@@ -173,7 +174,7 @@ def audit_texts_and_windows(sway: Sway, registry: Path) -> list[tuple[InfluenceS
     Returns every score with the text that it must have been made from.
     """
     tokenizer = ModelRegistry(registry).load("tiny").tokenizer
-    plain = PlainWindows(tokenizer, LIMITS, MAX_ITEM_TEXT_CHARS)
+    labels = PlainLabels()
     scores = {(s.source.partition, s.source.offset): s for s in sway.scores()}
     events: dict[int, list[tuple[int, BehaviorEvent]]] = defaultdict(list)
     outcomes: dict[int, list[tuple[int, Outcome]]] = defaultdict(list)
@@ -184,13 +185,19 @@ def audit_texts_and_windows(sway: Sway, registry: Path) -> list[tuple[InfluenceS
             events[partition].append((offset, what))
 
     texts = []
+    windows = {}
     for partition, produced in events.items():
         waiting = outcomes[partition]
+        plain = PlainWindows(
+            tokenizer, LIMITS, MAX_ITEM_TEXT_CHARS
+        )  # of one partition: each counts items for itself
         for offset, event in produced:
             score = scores[partition, offset]
             while waiting and waiting[0][0] < score.outcomes_next:
-                plain.outcome(waiting.pop(0)[1])
+                plain.outcome(labels.outcome(waiting.pop(0)[1]))
             text, duplicate = plain.event(event, offset)
+            if not duplicate:
+                plain.outcome(labels.event(event))
             assert (score.event_id, score.duplicate, score.behaviours) == (
                 event.event_id,
                 duplicate,
@@ -199,16 +206,26 @@ def audit_texts_and_windows(sway: Sway, registry: Path) -> list[tuple[InfluenceS
             assert score.truncated == (text.truncated or len(event.item_text) > MAX_ITEM_TEXT_CHARS)
             texts.append((score, text))
         for _offset, outcome in waiting:
-            plain.outcome(outcome)
+            plain.outcome(labels.outcome(outcome))
+        windows.update({user: window for user, window in plain.windows.items() if window})
 
+    audit_examples(sway, labels, texts)
     changelog = sway.changelog()
     codec = WindowCodec(tokenizer)
     kept = {key.decode(): codec.loads(raw) for users in changelog.values() for key, raw in users.items()}
-    assert {user: [entry.behaviour for entry in window.entries] for user, window in kept.items()} == {
-        user: window for user, window in plain.windows.items() if window
-    }
+    assert {user: [entry.behaviour for entry in window.entries] for user, window in kept.items()} == windows
     assert sway.stores() == changelog
     return texts
+
+
+def audit_examples(sway: Sway, labels: PlainLabels, texts: list[tuple[InfluenceScore, EncodedText]]) -> None:
+    """Each label in exactly one example, with the text and the estimates that were published."""
+    examples = sway.examples()
+    assert Counter((one.user_id, one.event_id, one.y, one.z) for one in examples) == Counter(labels.joined)
+    scored = {(score.user_id, score.event_id): score for score, _text in reversed(texts)}
+    for one in examples:
+        score = scored[one.user_id, one.event_id]
+        assert (one.y_hat, one.z_hat, one.item_id) == (score.y_hat, score.z_hat, score.item_id)
 
 
 def audit_scores(sway: Sway, registry: Path, texts: list[tuple[InfluenceScore, EncodedText]]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Record
+from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, LabeledExample, Outcome, Record
 from schemas.wire import Codec
 from stream.exactly_once.store import PartitionStore
 from sway.embedded.ports import free_port
@@ -142,9 +142,9 @@ class Sway:
             print(f"--- {worker.log.name}", *worker.said().splitlines()[-40:], sep="\n")  # noqa: T201
 
     def create_topics(self, partitions: int = 4, **others: int) -> Self:
-        """Create the four topics of the main job; others: counts that differ."""
+        """Create the topics of the main job; others: counts that differ."""
         self.partitions = partitions
-        for short in ("events", "outcomes", "scores", "dead-letters"):
+        for short in ("events", "outcomes", "scores", "examples", "dead-letters"):
             self.topics.create(short, others.get(short, partitions))
         return self
 
@@ -189,6 +189,10 @@ class Sway:
     def dead_letters(self) -> list[DeadLetter]:
         """All dead letters that a read_committed reader sees now."""
         return [Codec(DeadLetter).decode(message.value()) for message in self.read("dead-letters")]
+
+    def examples(self) -> list[LabeledExample]:
+        """All examples that a read_committed reader sees now."""
+        return [Codec(LabeledExample).decode(message.value()) for message in self.read("examples")]
 
     def wait_for_answers(self, count: int, timeout_s: float = 60.0) -> None:
         """Wait until so many scores and dead letters are visible."""

@@ -101,7 +101,8 @@ def test_any_arrival_within_the_grace_gives_the_same_labels(
     steps: list[str],
 ) -> None:
     events, outcomes = history
-    sent = [one for index, one in enumerate([*events, *outcomes]) for _ in range(1 + (index in doubled))]
+    everything: list[BehaviorEvent | Outcome] = [*events, *outcomes]
+    sent = [one for index, one in enumerate(everything) for _ in range(1 + (index in doubled))]
     order = sorted(range(len(sent)), key=lambda index: time_of(sent[index]) + jitter[index % len(jitter)])
     processing = Processing(tokenizer, join=join)
     deliver(processing, [sent[index] for index in order], steps)
