@@ -141,7 +141,7 @@ def check_metrics(workers: list[Worker]) -> None:
     assert alive.metric("sway_scores_total") > 0
     assert alive.metric("sway_events_total") >= alive.metric("sway_scores_total")
     assert alive.metric('sway_dead_letters_total{reason="bad_magic"}') > 0
-    assert alive.metric('sway_outcomes_total{result="applied"}') > 0
+    assert alive.metric('sway_outcomes_total{result="joined"}') > 0
     assert alive.metric("sway_batch_fill_count") > 0
     assert alive.metric("sway_latency_seconds_count") > 0
     assert alive.metric('sway_model{device="cpu",dtype="fp32",version="tiny"}') == 1
