@@ -6,7 +6,7 @@ ModelError
 │   ├── ModelMissing         no such version, or no champion yet
 │   ├── ModelCorrupt         a file is not what its manifest says
 │   ├── ModelIncompatible    intact, but not a model that this code can run
-│   └── PromotionConflict    somebody else took the next promotion number, again and again
+│   └── PromotionConflict    the champion is another than expected, or changed meanwhile
 └── ScoringError             the micro-batcher
     ├── ModelOutputError     one text came out as NaN or infinity
     ├── OutOfMemory          one text alone did not fit in memory, several times
@@ -43,7 +43,7 @@ class ModelIncompatible(RegistryError):
 
 
 class PromotionConflict(RegistryError):
-    """The next promotion number was taken by somebody else each time."""
+    """The champion is another than expected, or somebody else promoted meanwhile."""
 
 
 class ScoringError(ModelError):

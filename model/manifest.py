@@ -25,7 +25,8 @@ class Manifest:
     version: 1 to 80 letters, digits, `.`, `_` or `-`. parent: the version that it was trained from, None
     for a first model. base: name of the pre-trained checkpoint. data: what it was trained on, such as
     {"ranges": [{"topic": ..., "partition": 0, "start": 0, "end": 9}]}, half open. metrics: by name.
-    config: the training configuration. files: sha256 in hex by path, written by publish().
+    config: the training configuration. files: sha256 in hex by path, written by publish(). folder: where in the
+    version's own folder the files are, written by publish() too; empty for right there.
     """
 
     version: str
@@ -36,6 +37,7 @@ class Manifest:
     metrics: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    folder: str = ""
 
     def __post_init__(self) -> None:
         check_version(self.version)
@@ -76,9 +78,14 @@ class Manifest:
                 )
 
 
+def is_version(name: str) -> bool:
+    """Say whether a name can be a version's."""
+    return _VERSION.fullmatch(name) is not None
+
+
 def check_version(version: str) -> str:
     """Return the version if it can be a folder's name; raises ValueError if not."""
-    if not _VERSION.fullmatch(version):
+    if not is_version(version):
         raise ValueError(f"version {version!r} must be 1 to 80 letters, digits, dots, underscores or dashes")
     return version
 

@@ -1,45 +1,43 @@
 """The model registry: a folder behind fsspec, on a local disk or in an object store.
 
-    versions/<version>/           a checkpoint, its tokenizer, manifest.json (written last)
+    versions/<version>/           a checkpoint, its tokenizer, manifest.json; all at once, or the manifest last
     promotions/000017.json        created exclusively; the highest number names the champion
+    rejections/<version>.json     created exclusively; why a version is not to be promoted
+    reports/<version>/<name>/     what an evaluation found, see model.reports
 
-Storage has no compare-and-swap, but it can create a file only if there is none: on a local disk by
-link(2), in S3 and GCS by a conditional write. So two promotions at once get two numbers.
+Storage has no compare-and-swap, but it can create a file only if there is none (model.storage). So two promotions
+at once get two numbers, and one that expects a champion gets its number only if that champion was still it.
 
 Source: DESIGN section 9.
 """
 
-import json
-import os
+import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from types import EllipsisType
 
-import fsspec
 import torch
-from fsspec.implementations.local import LocalFileSystem
 
+from model import reports
 from model.errors import ModelCorrupt, ModelIncompatible, ModelMissing, PromotionConflict
 from model.hashing import sha256_of
 from model.loaded import LoadedModel
-from model.manifest import MANIFEST_FILE, Manifest, check_version, files_of
+from model.manifest import MANIFEST_FILE, Manifest, check_version, files_of, is_version
+from model.promotions import Promotion, in_force
+from model.storage import Storage
 from model.tokens import BehaviourTokenizer
+from model.verdicts import Rejection, Standing
+
+__all__ = ["ModelRegistry", "Promotion", "Standing"]
 
 _PROMOTION = re.compile(r"(\d{6,})\.json")
-_PROMOTION_TRIES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Promotion:
-    """One numbered file: from here on, this version is the champion. A rollback is one too."""
-
-    version: str
-    promoted_at_ms: int
-    reason: str = ""
+_PROMOTION_TRIES = 100
 
 
 def _now_ms() -> int:
@@ -54,92 +52,52 @@ class ModelRegistry:
     """
 
     def __init__(self, address: str | Path, *, now_ms: Callable[[], int] = _now_ms) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(str(address))
-        self._is_local = isinstance(self._fs, LocalFileSystem)
+        self._storage = Storage(address)
         self._now_ms = now_ms
+
+    # --- versions ---------------------------------------------------------------------------------------
 
     def publish(self, folder: Path, manifest: Manifest) -> str:
         """Copy a checkpoint folder in, with the sha256 of every file; return its version.
 
-        The manifest goes last: a version without one does not exist yet, so an interrupted publish can be
-        repeated. Publishing the same files under the same version again changes nothing.
+        On a local disk the version appears with all its files at once. In an object store the files go to a
+        folder of their own below the version's, named after their hashes, and the manifest, which names it, goes
+        last: a version without one does not exist yet. So an interrupted publish is invisible and can be
+        repeated, and two at once do not touch each other's files. Publishing the same files under the same
+        version again changes nothing.
         Raises ModelCorrupt if the version exists with other files.
         """
         hashes = {name: sha256_of(folder / name) for name in files_of(folder)}
         if not hashes:
             raise ModelMissing(f"nothing to publish in {folder}")
-        if self.exists(manifest.version):
-            if self.manifest(manifest.version).files != hashes:
-                raise ModelCorrupt(f"version {manifest.version} exists already, with other files")
-            return manifest.version
-        target = self._version_path(manifest.version)
-        for name in hashes:
-            path = f"{target}/{name}"
-            self._fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
-            self._fs.put_file(str(folder / name), path)
-        text = replace(manifest, files=hashes).to_json()
-        with suppress(FileExistsError):  # somebody published the same version meanwhile
-            self._create(f"{target}/{MANIFEST_FILE}", text.encode())
+        if not self.exists(manifest.version):
+            with suppress(FileExistsError):  # somebody published the same version meanwhile
+                self._place(folder, replace(manifest, files=hashes))
+        if self.manifest(manifest.version).files != hashes:
+            raise ModelCorrupt(f"version {manifest.version} exists already, with other files")
         return manifest.version
-
-    def promote(self, version: str, *, reason: str = "") -> int:
-        """Make a version the champion; return the promotion's number. Rolling back is the same.
-
-        Raises ModelMissing if there is no such version, PromotionConflict if the next number was taken
-        each time.
-        """
-        self.manifest(version)
-        text = json.dumps(asdict(Promotion(version, self._now_ms(), reason)), indent=2) + "\n"
-        for _ in range(_PROMOTION_TRIES):
-            number = max(self.promotions(), default=0) + 1
-            with suppress(FileExistsError):
-                self._create(f"{self._root}/promotions/{number:06d}.json", text.encode())
-                return number
-        raise PromotionConflict(f"promoting {version}: the next number was taken {_PROMOTION_TRIES} times")
-
-    def champion(self) -> str | None:
-        """Return the version of the highest promotion; None before the first.
-
-        Raises ModelCorrupt if that promotion cannot be read.
-        """
-        number = max(self.promotions(), default=0)
-        return self.promotion(number).version if number else None
-
-    def promotions(self) -> list[int]:
-        """Return the numbers of all promotions, ascending."""
-        names = self._names("promotions")
-        return sorted(int(match[1]) for match in map(_PROMOTION.fullmatch, names) if match)
-
-    def promotion(self, number: int) -> Promotion:
-        """Read one promotion; raises ModelCorrupt if it is not one."""
-        path = f"{self._root}/promotions/{number:06d}.json"
-        try:
-            promotion = Promotion(**json.loads(self._fs.cat_file(path)))
-            check_version(promotion.version)
-        except (OSError, ValueError, TypeError) as exc:
-            raise ModelCorrupt(
-                f"promotion {path} cannot be read: {exc!r}; remove it or promote anew"
-            ) from exc
-        return promotion
 
     def versions(self) -> list[str]:
         """Return the names of all complete versions, sorted."""
-        return sorted(name for name in self._names("versions") if self.exists(name))
+        return sorted(
+            name for name in self._storage.names("versions") if is_version(name) and self.exists(name)
+        )
 
     def exists(self, version: str) -> bool:
         """Say whether a version is complete."""
-        self._fs.invalidate_cache()
-        return bool(self._fs.exists(f"{self._version_path(version)}/{MANIFEST_FILE}"))
+        return self._storage.exists(f"{_version_path(version)}/{MANIFEST_FILE}")
 
     def manifest(self, version: str) -> Manifest:
         """Read a version's manifest; raises ModelMissing, or ModelCorrupt if it cannot be read."""
-        path = f"{self._version_path(version)}/{MANIFEST_FILE}"
+        path = f"{_version_path(version)}/{MANIFEST_FILE}"
         try:
-            text = self._fs.cat_file(path)
+            text = self._storage.read(path)
         except FileNotFoundError:
             known = ", ".join(self.versions()[-5:]) or "none"
-            raise ModelMissing(f"no version {version!r} in {self._root}; the last known: {known}") from None
-        manifest = Manifest.from_json(text, path)
+            raise ModelMissing(
+                f"no version {version!r} in {self._storage.root}; the last known: {known}"
+            ) from None
+        manifest = Manifest.from_json(text, f"{self._storage.root}/{path}")
         if manifest.version != version:
             raise ModelCorrupt(f"{path} is the manifest of {manifest.version!r}")
         return manifest
@@ -175,36 +133,193 @@ class ModelRegistry:
         """Copy a version into a new folder and verify every hash; return the folder."""
         manifest = self.manifest(version)
         for name in manifest.files:
-            path = PurePosixPath(name)
+            path = PurePosixPath(manifest.folder) / name
             if path.is_absolute() or ".." in path.parts:
                 raise ModelIncompatible(f"version {version}: file name {name!r} leads out of its folder")
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # verify() names all that are missing
-                self._fs.get_file(f"{self._version_path(version)}/{name}", str(folder / name))
+                self._storage.fetch(f"{_version_path(version)}/{path}", folder / name)
         manifest.verify(folder)
         return folder
 
-    def _version_path(self, version: str) -> str:
-        return f"{self._root}/versions/{check_version(version)}"
+    # --- promotions -------------------------------------------------------------------------------------
 
-    def _names(self, part: str) -> list[str]:
-        """List the plain names in one part of the registry; an absent part is empty."""
-        self._fs.invalidate_cache()  # another process may have written since
+    def promote(self, version: str, *, reason: str = "", expected: str | EllipsisType | None = ...) -> int:
+        """Make a version the champion; return the promotion's number.
+
+        expected: the champion that the decision was made against, None for no champion yet; left out, any.
+        Raises ModelMissing if there is no such version, PromotionConflict if the champion is another than
+        expected by now, or if the next number was taken each time.
+        """
+        self.manifest(version)
+        promotion = Promotion(version, self._now_ms(), reason, id=uuid.uuid4().hex)
+        for _ in range(_PROMOTION_TRIES):
+            number = max(self.promotions(), default=0)
+            if expected is not ...:
+                champion = self.promotion(number).version if number else None
+                if champion != expected:
+                    raise PromotionConflict(
+                        f"promoting {version}: the champion is {champion}, not {expected} any more; compare with it"
+                    )
+            if self._number(number + 1, promotion):
+                return number + 1
+        raise PromotionConflict(f"promoting {version}: the next number was taken {_PROMOTION_TRIES} times")
+
+    def rollback(self, *, reason: str) -> str:
+        """Go back to the champion before the current one; return its version.
+
+        It is a promotion with a number of its own, which says how far back it goes. A second rollback goes back
+        one champion further; after a new promotion, a rollback goes to what that replaced. If the newest
+        promotion cannot be read, it is what is taken back.
+        Raises ModelMissing if there is nothing to go back to, ModelCorrupt if an older promotion cannot be read,
+        PromotionConflict if somebody promotes meanwhile: look, then decide anew.
+        """
+        numbers = self.promotions()
+        if not numbers:
+            raise ModelMissing(f"nothing to roll back in {self._storage.root}: nothing was promoted yet")
+        stack = in_force([(number, self.promotion(number)) for number in numbers[:-1]])
+        with suppress(ModelCorrupt):
+            newest = [(number, self.promotion(number)) for number in numbers]
+            stack = in_force(newest)[:-1]
+        if not stack:
+            raise ModelMissing(
+                f"nothing to roll back to in {self._storage.root}: there was no champion before this one"
+            )
+        back_to, version = stack[-1]
+        self.manifest(version)
+        rollback = Promotion(version, self._now_ms(), reason, back_to, uuid.uuid4().hex)
+        if not self._number(numbers[-1] + 1, rollback):
+            raise PromotionConflict(f"rolling back to {version}: somebody else promoted meanwhile")
+        return version
+
+    def champion(self) -> str | None:
+        """Return the version of the highest promotion; None before the first.
+
+        Raises ModelCorrupt if that promotion cannot be read.
+        """
+        number = max(self.promotions(), default=0)
+        return self.promotion(number).version if number else None
+
+    def promotions(self) -> list[int]:
+        """Return the numbers of all promotions, ascending."""
+        names = self._storage.names("promotions")
+        return sorted(int(match[1]) for match in map(_PROMOTION.fullmatch, names) if match)
+
+    def promotion(self, number: int) -> Promotion:
+        """Read one promotion; raises ModelCorrupt if it is not one."""
+        path = _promotion_path(number)
         try:
-            paths = self._fs.ls(f"{self._root}/{part}", detail=False)
-        except FileNotFoundError:
-            return []
-        return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths]
+            return Promotion.from_json(self._storage.read(path))
+        except (OSError, ValueError, TypeError) as exc:
+            raise ModelCorrupt(
+                f"promotion {self._storage.root}/{path} cannot be read: {exc!r}; roll back or promote anew"
+            ) from exc
 
-    def _create(self, path: str, content: bytes) -> None:
-        """Create a file whole, or raise FileExistsError; a reader never sees half of it."""
-        self._fs.makedirs(str(PurePosixPath(path).parent), exist_ok=True)
-        if not self._is_local:
-            self._fs.pipe_file(path, content, mode="create")
+    def history(self) -> list[tuple[int, Promotion]]:
+        """Return every promotion with its number, ascending; raises ModelCorrupt as promotion() does."""
+        return [(number, self.promotion(number)) for number in self.promotions()]
+
+    # --- verdicts and reports ---------------------------------------------------------------------------
+
+    def reject(self, version: str, reason: str, metrics: Mapping[str, float] | None = None) -> None:
+        """Record why a version is not to be promoted; it stays where it is, and a first reason stands.
+
+        The version need not exist: training may have failed. A person may still promote it.
+        Raises PromotionConflict if it was promoted before: roll back instead.
+        """
+        check_version(version)
+        if any(promotion.version == version for _, promotion in self.history()):
+            raise PromotionConflict(f"rejecting {version}: it was promoted before; roll back instead")
+        rejection = Rejection(version, self._now_ms(), reason, dict(metrics or {}))
+        with suppress(FileExistsError):
+            self._storage.create(_rejection_path(version), rejection.to_json().encode())
+
+    def rejections(self) -> list[str]:
+        """Return the versions that were rejected, complete or not, sorted."""
+        names = self._storage.names("rejections")
+        return sorted(name.removesuffix(".json") for name in names if is_version(name))
+
+    def rejection(self, version: str) -> Rejection | None:
+        """Return why a version was rejected, None if it was not; raises ModelCorrupt if it cannot be read."""
+        path = _rejection_path(version)
+        try:
+            return Rejection.from_json(self._storage.read(path))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as exc:
+            raise ModelCorrupt(f"rejection {self._storage.root}/{path} cannot be read: {exc!r}") from exc
+
+    def verdict(self, version: str) -> Standing:
+        """Say where a version stands. Having been promoted counts more than a rejection.
+
+        Raises ModelMissing if there is no such version and none of that name was rejected.
+        """
+        history = self.history()
+        named = [(number, promotion) for number, promotion in history if promotion.version == version]
+        if named:
+            newest = named[-1][1]
+            is_champion = history[-1][1].version == version
+            return Standing(
+                version,
+                "champion" if is_champion else "promoted before",
+                newest.reason,
+                newest.promoted_at_ms,
+                promotions=tuple(number for number, _ in named),
+            )
+        rejection = self.rejection(version)
+        if rejection is not None:
+            return Standing(
+                version, "rejected", rejection.reason, rejection.rejected_at_ms, rejection.metrics
+            )
+        self.manifest(version)
+        return Standing(version, "published")
+
+    def attach(self, version: str, folder: Path, name: str = "report") -> None:
+        """Put an evaluation report beside a version, in place of one of the same name; see model.reports."""
+        self.manifest(version)
+        reports.attach(self._storage, version, folder, name)
+
+    def reports(self, version: str) -> list[str]:
+        """Return the names of the reports beside a version, sorted."""
+        return reports.names(self._storage, version)
+
+    def fetch_report(self, version: str, folder: Path, name: str = "report") -> Path:
+        """Copy a report into a folder; raises ModelMissing or ModelCorrupt."""
+        return reports.fetch(self._storage, version, name, folder)
+
+    # --- files ------------------------------------------------------------------------------------------
+
+    def _place(self, folder: Path, manifest: Manifest) -> None:
+        """Write a version's files and its manifest; raises FileExistsError if it is there by then."""
+        target = _version_path(manifest.version)
+        if self._storage.is_local:
+            files = {name: folder / name for name in manifest.files}
+            self._storage.place(files, {MANIFEST_FILE: manifest.to_json()}, target, MANIFEST_FILE)
             return
-        target = Path(path)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.link(file.name, target)
+        listed = "\n".join(f"{name} {digest}" for name, digest in sorted(manifest.files.items()))
+        own = replace(manifest, folder=hashlib.sha256(listed.encode()).hexdigest()[:12])
+        for name in own.files:
+            self._storage.put(folder / name, f"{target}/{own.folder}/{name}")
+        self._storage.create(f"{target}/{MANIFEST_FILE}", own.to_json().encode())
+
+    def _number(self, number: int, promotion: Promotion) -> bool:
+        """Give a promotion its number; False if that was taken."""
+        path, content = _promotion_path(number), promotion.to_json().encode()
+        try:
+            self._storage.create(path, content)
+        except FileExistsError:
+            # The answer to our own first try may have been lost, and the client may have tried again.
+            return self._storage.read(path) == content
+        return True
+
+
+def _version_path(version: str) -> str:
+    return f"versions/{check_version(version)}"
+
+
+def _promotion_path(number: int) -> str:
+    return f"promotions/{number:06d}.json"
+
+
+def _rejection_path(version: str) -> str:
+    return f"rejections/{check_version(version)}.json"
