@@ -98,6 +98,11 @@ class WorkerMetrics:
         self.champion_alarm = Gauge(
             "sway_champion_alarm", "1 if the champion is not in use, or not known", registry=registry
         )
+        self.handovers = Counter("sway_handovers", "Training requests written", registry=registry)
+        self.handover_waiting = Gauge(
+            "sway_handover_examples_waiting", "Examples counted and not handed over", registry=registry
+        )
+        self.handover_leader = Gauge("sway_handover_leader", "1 if this worker hands over", registry=registry)
 
     def on_commit(self, unit: Unit, commit_s: float) -> None:
         """Count a committed unit."""
@@ -144,6 +149,15 @@ class WorkerMetrics:
     def alarm(self, on: bool) -> None:
         """Raise or end the champion's alarm."""
         self.champion_alarm.set(on)
+
+    def on_handover(self) -> None:
+        """Count a training request."""
+        self.handovers.inc()
+
+    def show_handover(self, leads: bool, waiting: int) -> None:
+        """Show whether this worker hands over, and how many examples wait."""
+        self.handover_leader.set(leads)
+        self.handover_waiting.set(waiting)
 
     def observe(self, stats: EngineStats, lag: Mapping[TopicPartition, int], ready: bool) -> None:
         """Take over the engine's own figures; called at intervals."""

@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import faust
@@ -31,6 +32,8 @@ from stream.behaviours import BehaviourLimits
 from stream.champion import ChampionWatcher
 from stream.errors import ConfigurationError, StuckError
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
+from stream.handover.setup import lead
+from stream.handover.watch import HandoverThread
 from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings, Rule
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
@@ -85,6 +88,10 @@ class SwayApp(ExactlyOnceApp):
         """Count it."""
         self.metrics.on_commit(unit, seconds)
 
+    def leads(self) -> bool:
+        """Whether this is the worker of the first input partition; safe to ask from any thread."""
+        return self._engine is not None and self._engine.has(0)
+
     @property
     def not_ready_because(self) -> str | None:
         """Why no records are being processed, or None."""
@@ -125,6 +132,8 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     if batcher is not None and settings.model.version is None:
         processor.on_swap = batcher.use
         app.background.append(make_watcher(settings, model, processor.offer, metrics))
+    if settings.handover.enabled and settings.labels.wanted:
+        app.background.append(HandoverThread(app.leads, partial(lead, settings), metrics))
     add_pages(app)
     _watch(app)
     return app

@@ -337,6 +337,10 @@ class Engine:
             if tp.topic in self.input_topics
         }
 
+    def has(self, partition: int) -> bool:
+        """Whether records of this input partition are taken now; safe to ask from any thread."""
+        return self._epoch is not None and partition in self._stores
+
     def stalled_s(self, lag: int) -> float:
         """Return for how long there was something to do and nothing was done; 0 while idle or moving.
 

@@ -1,7 +1,8 @@
 """The one who hands over: counts examples, and writes request and offsets in one transaction.
 
 Becoming leader fences whoever led before; only then are the committed ends read. So two that both believe they lead
-cannot hand over the same range, and a crash leaves a transaction that is committed or not.
+cannot hand over the same range, and a crash leaves a transaction that is committed or not. Where the ends are
+forgotten, the requests themselves say how far they went; each leader begins by writing the ends again.
 """
 
 import time
@@ -14,22 +15,28 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from schemas.records import TrainingRequest
 from schemas.wire import Codec
+from stream.exactly_once.errors import OffsetOutOfRangeError, StartError
 from stream.exactly_once.offsets import reader, stable_offsets, start_offsets
 from stream.exactly_once.records import Output, TopicPartition
 from stream.exactly_once.topics import partition_counts
 from stream.exactly_once.transactions import TransactionWriter
+from stream.handover.requested import requested_ends
 from stream.handover.rule import HandoverRule, make_request
 
 _TRANSACTION_TIMEOUT_S = 10.0
 _MAX_RECORD_BYTES = 1_000_000
+_LOST = frozenset(
+    {KafkaError._AUTO_OFFSET_RESET, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
+)  # librdkafka stops reading at these; the other errors it mends itself
 
 
 class HandoverLeader:
     """Leads from the moment it is made. Not thread-safe; make another one after any error.
 
     group_id: a group without members, which holds how far examples were handed over; also the transactional id.
-    clock: monotonic seconds. now_ms: epoch milliseconds.
-    A topic of examples that does not exist has nothing to hand over. Raises StartError if no broker answers.
+    cancelled: ends a wait for stable offsets, with Cancelled. now_ms: epoch milliseconds.
+    Raises StartError if no broker answers or a topic does not exist, OffsetOutOfRangeError if examples that were not
+    handed over are gone.
     """
 
     def __init__(
@@ -42,32 +49,52 @@ class HandoverLeader:
         codec: Codec[TrainingRequest],
         rule: HandoverRule,
         connect_timeout_s: float = 10.0,
-        clock: Callable[[], float] = time.monotonic,
+        cancelled: Callable[[], bool] = lambda: False,
         now_ms: Callable[[], int] = lambda: int(time.time() * 1000),
         writer_type: type[TransactionWriter] = TransactionWriter,
     ) -> None:
         self._examples, self._training = examples, training
         self._codec, self._rule = codec, rule
-        self._clock, self._now_ms = clock, now_ms
-        self._consumer = reader(client_config, group_id, **{"enable.partition.eof": True})
-        count = partition_counts(client_config, connect_timeout_s).get(examples, 0)
-        partitions = [TopicPartition(examples, number) for number in range(count)]
-        self._writer = writer_type(
-            client_config,
-            group_id,
-            transaction_timeout_s=_TRANSACTION_TIMEOUT_S,
-            max_record_bytes=_MAX_RECORD_BYTES,
-        )
-        self._writer.init(connect_timeout_s)  # first: from here on, nobody else moves the ends
-        committed = stable_offsets(self._consumer, partitions, lambda: False) if partitions else {}
-        starts = start_offsets(self._consumer, committed, "earliest", lambda: False)
-        self._starts = {tp.partition: offset for tp, offset in starts.items()}
-        self._ends = dict(self._starts)
-        self._first_seen_s: float | None = None
-        self._at_end: set[int] = set()
+        self._now_ms = now_ms
         self.waiting = 0
-        if partitions:
-            self._consumer.assign([_at(examples, number, offset) for number, offset in self._starts.items()])
+        self._oldest_ms: int | None = None  # Kafka's time of the oldest example that waits
+        self._at_end: set[int] = set()
+        counts = partition_counts(client_config, connect_timeout_s)
+        missing = [topic for topic in (examples, training) if topic not in counts]
+        if missing:
+            raise StartError(f"These topics do not exist: {', '.join(missing)}. Create them first.")
+        self._consumer = reader(client_config, group_id, **{"enable.partition.eof": True})
+        try:
+            self._writer = writer_type(
+                client_config,
+                group_id,
+                transaction_timeout_s=_TRANSACTION_TIMEOUT_S,
+                max_record_bytes=_MAX_RECORD_BYTES,
+            )
+            self._writer.init(connect_timeout_s)  # first: from here on, nobody else moves the ends
+            self._starts = self._find_starts(client_config, counts, cancelled)
+            self._ends = dict(self._starts)
+            self._commit([])  # so that the broker does not forget them
+        except BaseException:
+            self._consumer.close()
+            raise
+        self._consumer.assign([_at(examples, number, offset) for number, offset in self._starts.items()])
+
+    def _find_starts(
+        self, client_config: Mapping[str, str], counts: Mapping[str, int], cancelled: Callable[[], bool]
+    ) -> dict[int, int]:
+        partitions = [TopicPartition(self._examples, number) for number in range(counts[self._examples])]
+        committed = stable_offsets(self._consumer, partitions, cancelled)
+        if None in committed.values():
+            requested = requested_ends(
+                client_config, self._training, counts[self._training], self._examples, self._codec, cancelled
+            )
+            committed = {
+                tp: requested.get(tp.partition) if offset is None else offset
+                for tp, offset in committed.items()
+            }
+        starts = start_offsets(self._consumer, committed, "earliest", cancelled)
+        return {tp.partition: offset for tp, offset in starts.items()}
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +102,7 @@ class HandoverLeader:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._consumer.close()
+        self._consumer.close()  # the writer holds nothing outside a commit, and ends with this object
 
     @property
     def caught_up(self) -> bool:
@@ -83,22 +110,30 @@ class HandoverLeader:
         return len(self._at_end) == len(self._starts)
 
     def read(self, timeout_s: float) -> None:
-        """Count what comes within timeout_s; stops early at min_examples, so that a backlog is several requests."""
+        """Count what comes within timeout_s; stops early at min_examples, so that a backlog is several requests.
+
+        Raises OffsetOutOfRangeError if what comes next is gone.
+        """
         room = self._rule.min_examples - self.waiting
-        if room <= 0 or not self._starts:
+        if room <= 0:
             return
         for message in self._consumer.consume(min(room, 10_000), timeout_s):
             partition = message.partition() or 0
             error = message.error()
-            if error is not None:  # others than the end of a partition are librdkafka's own to mend
+            if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:
                     self._at_end.add(partition)
+                elif error.code() in _LOST:
+                    raise OffsetOutOfRangeError(
+                        f"{self._examples}[{partition}] cannot be read on from {self._ends.get(partition)}: "
+                        f"{error.str()}. Retention has passed it, or the topic was deleted."
+                    )
                 continue
             self._at_end.discard(partition)
             self._ends[partition] = (message.offset() or 0) + 1
             self.waiting += 1
-            if self._first_seen_s is None:
-                self._first_seen_s = self._clock()
+            written_ms = message.timestamp()[1]
+            self._oldest_ms = written_ms if self._oldest_ms is None else min(self._oldest_ms, written_ms)
 
     def hand_over(self, *, forced: bool = False) -> TrainingRequest | None:
         """Write one request if it is time; returns it once it is committed.
@@ -106,7 +141,9 @@ class HandoverLeader:
         Raises FatalTransactionError when another leader has taken over, or the fate of the commit is unknown: the
         next leader reads from the broker what was committed.
         """
-        waited_s = 0.0 if self._first_seen_s is None else self._clock() - self._first_seen_s
+        waited_s = 0.0
+        if self._oldest_ms is not None and self.caught_up:  # else a backlog would become many small requests
+            waited_s = (self._now_ms() - self._oldest_ms) / 1000
         reason = self._rule.reason(self.waiting, waited_s, forced=forced)
         if reason is None:
             return None
@@ -118,12 +155,14 @@ class HandoverLeader:
             created_at_ms=self._now_ms(),
             reason=reason,
         )
-        output = Output(self._training, None, self._codec.encode(request), None, None)
-        offsets = {TopicPartition(self._examples, number): end for number, end in self._ends.items()}
-        self._writer.commit([output], offsets, self._consumer.consumer_group_metadata(), {})
+        self._commit([Output(self._training, None, self._codec.encode(request), None, None)])
         self._starts = dict(self._ends)
-        self.waiting, self._first_seen_s = 0, None
+        self.waiting, self._oldest_ms = 0, None
         return request
+
+    def _commit(self, outputs: list[Output]) -> None:
+        offsets = {TopicPartition(self._examples, number): end for number, end in self._ends.items()}
+        self._writer.commit(outputs, offsets, self._consumer.consumer_group_metadata(), {})
 
 
 def _at(topic: str, partition: int, offset: int) -> KafkaTopicPartition:

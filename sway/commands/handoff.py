@@ -14,26 +14,13 @@ def handoff() -> None:
     Example: `sway handoff`
     """
     settings = load_settings()
-    from schemas.records import TrainingRequest
-    from stream.handover.leader import HandoverLeader
-    from stream.handover.rule import HandoverRule
-    from stream.wire import codec_for
+    from stream.handover.setup import lead
 
-    wanted, names = settings.handover, settings.topics
-    leader = HandoverLeader(
-        settings.kafka.client_config(),
-        f"{settings.app_id}-handover",
-        examples=names.examples,
-        training=names.training,
-        codec=codec_for(TrainingRequest, names.training, settings.wire),
-        rule=HandoverRule(wanted.min_examples, wanted.max_interval_s),
-        connect_timeout_s=settings.kafka.connect_timeout_s,
-    )
     handed_over = 0
-    with leader:
+    with lead(settings) as leader:
         while True:
             leader.read(0.5)
-            full = leader.waiting >= wanted.min_examples
+            full = leader.waiting >= settings.handover.min_examples
             if not (full or leader.caught_up):
                 continue
             request = leader.hand_over(forced=True)

@@ -1,63 +1,19 @@
 """Every example is in exactly one request, also when two believe that they lead."""
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from typer.testing import CliRunner
 
-from schemas.records import TrainingRequest
-from schemas.wire import Codec
-from stream.exactly_once.errors import FatalTransactionError
-from stream.handover.leader import HandoverLeader
-from stream.handover.rule import HandoverRule
+from stream.exactly_once.errors import FatalTransactionError, StartError
 from sway.cli import app
-from tests.integration.conftest import Topics, wait_for
-
-
-def lead(topics: Topics) -> HandoverLeader:
-    return HandoverLeader(
-        {"bootstrap.servers": topics.bootstrap_servers},
-        topics.group("handover"),
-        examples=topics.name("examples"),
-        training=topics.name("training"),
-        codec=Codec(TrainingRequest),
-        rule=HandoverRule(10, 1000),
-    )
-
-
-def read_to_end(leader: HandoverLeader) -> None:
-    def read() -> bool:
-        leader.read(0.2)
-        return leader.caught_up
-
-    wait_for(read, "end of the examples")
-
-
-def requests(topics: Topics) -> list[TrainingRequest]:
-    consumer = Consumer(
-        {
-            "bootstrap.servers": topics.bootstrap_servers,
-            "group.id": topics.group("audit"),
-            "enable.partition.eof": True,
-        }
-    )
-    consumer.assign([TopicPartition(topics.name("training"), 0, 0)])
-    found = []
-    while (message := consumer.poll(10)) is not None and message.error() is None:
-        found.append(Codec(TrainingRequest).decode(message.value()))
-    consumer.close()
-    return found
+from tests.integration.conftest import Topics
+from tests.integration.handovers import PARTITIONS, Examples, audit, lead, read_to_end, requests
 
 
 def test_two_leaders_hand_over_every_example_once_and_without_a_gap(topics: Topics) -> None:
-    topics.create("examples", 2)
+    topics.create("examples", PARTITIONS)
     topics.create("training")
-    producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "transactional.id": topics.prefix})
-    producer.init_transactions(30)
-    for _ in range(3):  # each transaction's marker is a hole in the offsets
-        producer.begin_transaction()
-        for number in range(4):
-            producer.produce(topics.name("examples"), b"example", partition=number % 2)
-        producer.commit_transaction(30)
+    Examples(topics).write(3)
     with lead(topics) as first:
         read_first = 0
         while first.waiting < 10:
@@ -77,11 +33,27 @@ def test_two_leaders_hand_over_every_example_once_and_without_a_gap(topics: Topi
             assert (rest.reason, rest.examples) == ("forced", 2)
             assert second.hand_over(forced=True) is None
     assert [request.request_id for request in requests(topics)] == [made.request_id, rest.request_id]
-    reached = {0: 0, 1: 0}
-    for request in (made, rest):
-        for part in request.ranges:
-            assert part.start == reached[part.partition]
-            reached[part.partition] = part.end
+    audit(topics)
+
+
+def test_few_examples_wait_for_their_time_which_counts_from_when_they_were_written(topics: Topics) -> None:
+    topics.create("examples", PARTITIONS)
+    topics.create("training")
+    Examples(topics).write(1)
+    late_ms = 0
+    with lead(topics, now_ms=lambda: late_ms) as leader:
+        read_to_end(leader)
+        assert leader.hand_over() is None
+        late_ms = 2_000_000_000_000  # another leader would have waited as long: the record has the time
+        made = leader.hand_over()
+        assert made is not None
+        assert (made.reason, made.examples) == ("time", 4)
+
+
+def test_topics_that_are_missing_are_named(topics: Topics) -> None:
+    topics.create("examples")
+    with pytest.raises(StartError, match=rf"do not exist: {topics.name('training')}\. Create"):
+        lead(topics)
 
 
 def test_handoff_prints_what_it_hands_over_and_then_that_there_is_nothing_new(

@@ -1,0 +1,111 @@
+"""Examples in transactions, leaders, and the audit of what they handed over."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from schemas.records import TrainingRequest
+from schemas.wire import Codec
+from stream.handover.leader import HandoverLeader
+from stream.handover.rule import HandoverRule
+from tests.integration.conftest import Topics, wait_for
+
+PARTITIONS = 2
+
+
+def lead(topics: Topics, min_examples: int = 10, **extra: Any) -> HandoverLeader:
+    """Become the leader of this test's topics."""
+    return HandoverLeader(
+        {"bootstrap.servers": topics.bootstrap_servers},
+        topics.group("handover"),
+        examples=topics.name("examples"),
+        training=topics.name("training"),
+        codec=Codec(TrainingRequest),
+        rule=HandoverRule(min_examples, 1000),
+        **extra,
+    )
+
+
+def read_to_end(leader: HandoverLeader) -> None:
+    """Read until every partition's end was seen."""
+
+    def read() -> bool:
+        leader.read(0.2)
+        return leader.caught_up
+
+    wait_for(read, "end of the examples")
+
+
+class Examples:
+    """Writes records to the topic of examples, four to a transaction: each transaction's marker is a hole."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topic = topics.name("examples")
+        self._producer = Producer(
+            {"bootstrap.servers": topics.bootstrap_servers, "transactional.id": topics.prefix}
+        )
+        self._producer.init_transactions(30)
+
+    def write(self, transactions: int) -> None:
+        """Write so many transactions, each of four records and seen by none before it returns."""
+        for _ in range(transactions):
+            self._producer.begin_transaction()
+            for number in range(4):
+                self._producer.produce(self._topic, b"example", partition=number % PARTITIONS)
+            self._producer.commit_transaction(30)
+
+
+def visible(topics: Topics, short: str, partitions: int) -> list[Message]:
+    """All that a read_committed reader sees of a topic now."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": topics.bootstrap_servers,
+            "group.id": topics.group("audit"),
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    consumer.assign([TopicPartition(topics.name(short), number, 0) for number in range(partitions)])
+    found: list[Message] = []
+    left = partitions
+    while left:
+        for message in consumer.consume(10_000, 1.0):
+            if message.error() is None:
+                found.append(message)
+            else:
+                left -= 1
+    consumer.close()
+    return found
+
+
+def requests(topics: Topics) -> list[TrainingRequest]:
+    """All requests that a read_committed reader sees now, oldest first."""
+    return [Codec(TrainingRequest).decode(message.value()) for message in visible(topics, "training", 1)]
+
+
+def audit(topics: Topics, *, whole: bool = True) -> Mapping[int, int]:
+    """Hold the requests against the examples: no gap, no overlap, and each says how many it holds.
+
+    whole: every visible example must be in a request. Returns how far each partition was handed over.
+    """
+    offsets: dict[int, list[int]] = {number: [] for number in range(PARTITIONS)}
+    for message in visible(topics, "examples", PARTITIONS):
+        offsets[message.partition() or 0].append(message.offset() or 0)
+    reached = dict.fromkeys(range(PARTITIONS), 0)
+    for request in requests(topics):
+        count = 0
+        for part in request.ranges:
+            assert part.topic == topics.name("examples")
+            assert part.start == reached[part.partition], f"{request} starts elsewhere than {reached}"
+            assert part.end > part.start
+            reached[part.partition] = part.end
+            count += sum(part.start <= offset < part.end for offset in offsets[part.partition])
+        assert request.examples == count, f"{request} holds {count} examples"
+    if whole:
+        left = {
+            number: sum(offset >= reached[number] for offset in of_partition)
+            for number, of_partition in offsets.items()
+        }
+        assert not any(left.values()), f"examples that nobody handed over: {left}"
+    return reached
