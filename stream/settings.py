@@ -214,6 +214,40 @@ class HandoverSettings(BaseModel):
     )
 
 
+class TrainerSettings(BaseModel):
+    """The trainer service, `sway trainer`: what it learns from, and what a challenger must show."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    work_dir: Path = Field(Path("trainer"), description="trainings under way; they resume after a restart")
+    config: Path | None = Field(None, description="a TOML file of training knobs, see docs/training.md")
+    base: Path | None = Field(
+        None, description="a Hugging Face checkpoint to start from while there is no champion"
+    )
+    older_examples: int = Field(
+        20_000, ge=0, description="how many examples from before a request's ranges are learned from too"
+    )
+    valid_share: float = Field(
+        0.1, ge=0, lt=1, description="the newest of what is learned from, for early stopping"
+    )
+    gate_share: float = Field(
+        0.25, gt=0, lt=1, description="the newest of a request's examples, for the gate alone"
+    )
+    gate_confidence: float = Field(
+        0.95, ge=0.5, lt=1, description="share of resamples in which it must be better"
+    )
+    gate_min_improvement: float = Field(0.0, ge=0, description="by more than so much loss")
+    gate_min_examples: int = Field(500, gt=0, description="with fewer to judge by, nothing is promoted")
+    gate_max_slowdown: float | None = Field(
+        1.25, gt=0, description="of a text's forward pass, against the champion"
+    )
+    gate_max_ms_per_text: float | None = Field(
+        None, gt=0, description="of a text's forward pass, in milliseconds"
+    )
+    threads: int | None = Field(None, gt=0, description="of the CPU; none leaves torch's own number")
+    nice: int = Field(10, ge=0, le=19, description="so that a worker on the same machine goes first")
+
+
 class UnitSettings(BaseModel):
     """The commit unit: what is written in one Kafka transaction."""
 
@@ -276,6 +310,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     labels: LabelSettings = LabelSettings()
     handover: HandoverSettings = HandoverSettings()
+    trainer: TrainerSettings = TrainerSettings()
     units: UnitSettings = UnitSettings()
     time: TimeSettings = TimeSettings()
     web: WebSettings = WebSettings()

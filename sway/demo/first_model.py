@@ -1,5 +1,6 @@
 """The demo's model: fitted once on the oldest ratings, found again in the user's cache after that."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,11 +12,18 @@ from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, Outcome
 from sway.base_model import minilm_dir
+from sway.doctor.keys import murmur2_partition
 from trainer.dataset import label_in_order
 from trainer.first_model import FirstModelConfig, Progress, fit_first_model
 
 MAX_TOKENS = 96
+PARTITIONS = 4  # of the demo's topics; each counts items for itself
 NEWEST_TEXTS = 4_500  # of the oldest 10,000: what two cores learn from in about two minutes
+
+
+def partition_of(user_id: str) -> int:
+    """Return the partition of a user's records, by Java's and Faust's murmur2."""
+    return murmur2_partition(user_id.encode(), PARTITIONS)
 
 
 def default_registry() -> Path:
@@ -35,10 +43,19 @@ def fit_or_find(
     base = minilm_dir()
     text = TextSettings(max_tokens=MAX_TOKENS)
     tokenizer = BehaviourTokenizer.from_folder(base, text)
-    examples = list(label_in_order(pairs, tokenizer))
+    examples = list(label_in_order(pairs, tokenizer, partition_of=partition_of))
     registry = ModelRegistry(registry_dir)
     config = FirstModelConfig(network=NetworkSettings(text=text), newest_texts=NEWEST_TEXTS)
     version = fit_first_model(examples, base, registry, config=config, progress=progress)
     if registry.champion() != version:
         registry.promote(version, reason="sway demo")
     return version
+
+
+def copy_version(registry_dir: Path, version: str, own: Path) -> Path:
+    """Make a registry that holds this version alone, as its champion; return its folder."""
+    kept, registry = ModelRegistry(registry_dir), ModelRegistry(own)
+    with tempfile.TemporaryDirectory(prefix="sway-copy-") as scratch:
+        registry.publish(kept.fetch(version, Path(scratch) / version), kept.manifest(version))
+    registry.promote(version, reason="sway demo")
+    return own

@@ -1,6 +1,7 @@
 """The demo's book-keeping: what was produced, what became of it, how good and how fast it was. Pure."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,6 +48,9 @@ class Ledger:
     latencies_s: list[float] = field(default_factory=list)
     first_score_s: float | None = None
     last_score_s: float = 0.0
+    versions: list[str] = field(default_factory=list)
+    """The model versions of the scores, in the order in which they took over."""
+    _swap_gaps_s: list[float] = field(default_factory=list)
     _sent: dict[str, _Sent] = field(default_factory=dict)
 
     def learn(self, event: BehaviorEvent, outcome: Outcome) -> None:
@@ -69,6 +73,10 @@ class Ledger:
         self._end(score.source.topic, score.source.partition, score.source.offset)
         self.scores += 1
         self.first_score_s = self.first_score_s or now_s
+        if score.model_version not in self.versions:
+            if self.versions:
+                self._swap_gaps_s.append(now_s - self.last_score_s)
+            self.versions.append(score.model_version)
         self.last_score_s = now_s
         sent = self._sent.pop(score.event_id, None)
         if sent is None:
@@ -111,6 +119,20 @@ class Ledger:
             "auc_item_mean": auc(np.array([one.item_mean for one in judged]), liked),
             "auc_user_mean": auc(np.array([one.user_mean for one in judged]), liked),
         }
+
+    def auc_of(self, versions: Collection[str]) -> float:
+        """Return the AUC of what these model versions published."""
+        judged = [one for one in self.judged if one.score.model_version in versions]
+        liked = np.array([one.y >= 0.5 for one in judged], dtype=np.bool_)
+        return auc(np.array([one.score.influence for one in judged]), liked)
+
+    def scored_by(self, version: str) -> int:
+        """Return how many judged scores a version has published."""
+        return sum(one.score.model_version == version for one in self.judged)
+
+    def swap_gap_ms(self) -> float:
+        """Return the longest time between the scores around a swap, as their reader saw them; NaN without a swap."""
+        return max(self._swap_gaps_s, default=float("nan")) * 1000
 
     def latency_ms(self, quantile: float) -> float:
         """Return a quantile of the time from producing an event to seeing its score, in milliseconds."""

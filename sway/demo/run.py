@@ -21,25 +21,31 @@ from stream.settings import KafkaSettings, Settings
 from sway import movielens
 from sway.cluster import Cluster
 from sway.demo.bad_records import bad_records
-from sway.demo.feeder import Feeder
-from sway.demo.first_model import default_registry, fit_or_find
+from sway.demo.feeder import DemoFailedError, Feeder
+from sway.demo.first_model import PARTITIONS, copy_version, default_registry, fit_or_find
 from sway.demo.ledger import Ledger
+from sway.demo.loop import PROMOTED, REJECTED, Loop, LoopReader
 from sway.demo.texts import read_windows, scored_texts
 from sway.demo.view import LiveView, summary_table, texts_table
-from sway.demo.worker_process import WorkerProcess
+from sway.demo.worker_process import ChildProcess, WorkerProcess
 from sway.embedded import EmbeddedKafka
 from sway.embedded.ports import free_port
 from sway.topic_plan import plan_topics
 from trainer.first_model import Progress as FitProgress
 
 TRAINED_ON = 10_000
-_PARTITIONS = 4
 _TEXTS = 10
 _IDLE_TIMEOUT_S = 90.0
 _SETTLE_S = 1.0
 _READY_TIMEOUT_S = 120.0
 _VIEW_INTERVAL_S = 0.5
 _LINE_INTERVAL_S = 10.0
+_HANDOVER_EXAMPLES = 1_000
+_GATE_SHARE = 0.3
+_VERDICT_TIMEOUT_S = 300.0
+_SWAP_TIMEOUT_S = 60.0
+_AFTER_SWAP = 500  # events that a promoted challenger scores before the demo ends
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +61,55 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
     """Fit or find the model, run Kafka, a worker and the feeder, show it, write and return the summary."""
     options.out.mkdir(parents=True, exist_ok=True)
     console.print("[bold]1[/] The data: MovieLens-100K, 100,000 ratings by 943 people")
-    pairs = list(movielens.rated_events(movielens.fetch(), limit=TRAINED_ON + options.events))
+    pairs = list(movielens.rated_events(movielens.fetch(), limit=TRAINED_ON + options.events + _AFTER_SWAP))
     console.print(f"[bold]2[/] The model: fitted on the oldest {TRAINED_ON:,} ratings, once")
     registry = default_registry()
     version = _fit(pairs[:TRAINED_ON], registry, console)
     console.print(f"[bold]3[/] A real Kafka of its own; model {version}")
     with EmbeddedKafka() as kafka, tempfile.TemporaryDirectory(prefix="sway-demo-") as scratch:
-        port = free_port()
-        environment = _environment(kafka.bootstrap_servers, registry, Path(scratch) / "state", port)
+        own = copy_version(registry, version, Path(scratch) / "registry")
         settings = _settings(kafka.bootstrap_servers)
-        cluster = Cluster(settings.kafka)
-        cluster.create(plan_topics(settings.topics, _PARTITIONS, history=True))
+        Cluster(settings.kafka).create(plan_topics(settings.topics, PARTITIONS, history=True))
         ledger = Ledger()
         for event, outcome in pairs[:TRAINED_ON]:
             ledger.learn(event, outcome)  # the baselines know what the model was fitted on
         console.print(
-            "[bold]4[/] A worker process scores what a feeder produces; each rating follows its score"
+            "[bold]4[/] A worker process scores what a feeder produces; each rating follows its score.\n"
+            f"  After {_HANDOVER_EXAMPLES:,} labels a trainer process fine-tunes a challenger beside it"
         )
-        log = options.out / "worker.log"
-        feeder = Feeder(settings, ledger, _PARTITIONS)
+        port = free_port()
+        worker = WorkerProcess(
+            _worker_settings(kafka.bootstrap_servers, own, Path(scratch) / "state", port),
+            port,
+            options.out / "worker.log",
+        )
+        trainer = ChildProcess(
+            "trainer",
+            _trainer_settings(kafka.bootstrap_servers, own, Path(scratch) / "trainer"),
+            options.out / "trainer.log",
+        )
+        feeder, loop = Feeder(settings, ledger, PARTITIONS), LoopReader(settings, PARTITIONS)
         started_s = time.monotonic()
-        with WorkerProcess(environment, port, log) as worker:
+        with worker:
             worker.wait_until_ready(_READY_TIMEOUT_S)
-            _feed(feeder, pairs[TRAINED_ON:], options, ledger, worker, console)
+            with trainer:
+                live = _Live(feeder, loop, ledger, worker, trainer, options, console)
+                live.feed(pairs[TRAINED_ON : TRAINED_ON + options.events], with_bad_records=True)
+                live.finish_the_loop(pairs[TRAINED_ON + options.events :])
             feeder.linger(_SETTLE_S)
+            loop.read()
         feeder.close()
-        model = ModelRegistry(registry).load(version)
+        loop.close()
+        model = ModelRegistry(own).load(version)
         windows = read_windows(
-            settings, f"{settings.app_id}-{WINDOWS}-changelog", _PARTITIONS, model.tokenizer
+            settings, f"{settings.app_id}-{WINDOWS}-changelog", PARTITIONS, model.tokenizer
         )
-    summary = _summary(ledger, version, started_s)
+    summary = _summary(ledger, loop.loop, version, started_s)
     console.print(texts_table(scored_texts(ledger.judged, windows, model.tokenizer, _TEXTS)))
     console.print(summary_table(summary))
     console.print("dead letters: " + ", ".join(f"{name} ×{n}" for name, n in sorted(ledger.reasons.items())))
+    for verdict in loop.loop.verdicts.values():
+        console.print(f"model {verdict.version} {verdict.reason}")
     path = options.out / "summary.json"
     path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     console.print(f"written to {path}")
@@ -113,57 +135,136 @@ def _fit(pairs: Sequence[tuple[BehaviorEvent, Outcome]], registry: Path, console
         return fit_or_find(pairs, registry, show)
 
 
-def _feed(
-    feeder: Feeder,
-    pairs: Sequence[tuple[BehaviorEvent, Outcome]],
-    options: DemoOptions,
-    ledger: Ledger,
-    worker: WorkerProcess,
-    console: Console,
-) -> None:
-    bad = bad_records(Codec(BehaviorEvent), int(time.time() * 1000))
-    view = LiveView(len(pairs) + len(bad), ledger)
-    live: AbstractContextManager[Any] = (
-        Live(view, console=console, refresh_per_second=4) if console.is_terminal else nullcontext()
-    )
-    with live:
-        feeder.run(
-            pairs,
-            bad,
-            max_in_flight=options.max_in_flight,
-            idle_timeout_s=_IDLE_TIMEOUT_S,
-            on_tick=_ticker(view, worker, console),
+class _Live:
+    """The running demo: events go out, and what comes of them is shown."""
+
+    def __init__(
+        self,
+        feeder: Feeder,
+        loop: LoopReader,
+        ledger: Ledger,
+        worker: WorkerProcess,
+        trainer: ChildProcess,
+        options: DemoOptions,
+        console: Console,
+    ) -> None:
+        self._feeder = feeder
+        self._loop = loop
+        self._ledger = ledger
+        self._worker = worker
+        self._trainer = trainer
+        self._options = options
+        self._console = console
+
+    def feed(self, pairs: Sequence[tuple[BehaviorEvent, Outcome]], *, with_bad_records: bool = False) -> None:
+        """Feed these until each has ended."""
+        bad = bad_records(Codec(BehaviorEvent), int(time.time() * 1000)) if with_bad_records else []
+        view = LiveView(self._ledger.finished + len(pairs) + len(bad), self._ledger, self._loop.loop)
+        console = self._console
+        live: AbstractContextManager[Any] = (
+            Live(view, console=console, refresh_per_second=4) if console.is_terminal else nullcontext()
         )
+        with live:
+            self._feeder.run(
+                pairs,
+                bad,
+                max_in_flight=self._options.max_in_flight,
+                idle_timeout_s=_IDLE_TIMEOUT_S,
+                on_tick=self._ticker(view),
+            )
 
-
-def _ticker(view: LiveView, worker: WorkerProcess, console: Console) -> Callable[[], None]:
-    shown_s = said_s = time.monotonic()
-
-    def tick() -> None:
-        nonlocal shown_s, said_s
-        now_s = time.monotonic()
-        if now_s - shown_s < _VIEW_INTERVAL_S:
+    def finish_the_loop(self, more: Sequence[tuple[BehaviorEvent, Outcome]]) -> None:
+        """Wait for the challenger's verdict; a promoted one scores some more events, unless it has scored enough."""
+        loop = self._loop.loop
+        if not loop.labeled >= _HANDOVER_EXAMPLES:
+            self._console.print(f"  {loop.labeled} labels are too few for a hand-over")
             return
-        shown_s = now_s
-        worker.check()
-        view.update(worker.metrics())
-        if not console.is_terminal and now_s - said_s > _LINE_INTERVAL_S:
-            said_s = now_s
-            console.print(view.line())
+        self._console.print("  every event has ended; waiting for the challenger's verdict")
+        self._wait(lambda: bool(loop.verdicts), "verdict on the challenger", _VERDICT_TIMEOUT_S)
+        (verdict, *_) = loop.verdicts.values()
+        self._console.print(f"  challenger {verdict.version} {verdict.reason}")
+        if verdict.event != PROMOTED:
+            return
+        self._wait(
+            lambda: self._worker.metrics().get("sway_model_swaps_total", 0) >= 1,
+            "swap of the worker's model",
+            _SWAP_TIMEOUT_S,
+        )
+        missing = _AFTER_SWAP - self._ledger.scored_by(verdict.version)
+        if missing > 0:
+            self._console.print(f"  the new champion scores {missing} events more")
+            self.feed(more[:missing])
 
-    return tick
+    def _wait(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            self._check()
+            self._feeder.linger(_VIEW_INTERVAL_S)
+            self._loop.read()
+            if time.monotonic() > deadline_s:
+                raise DemoFailedError(
+                    f"no {what} within {timeout_s:g} s; see the logs in {self._options.out}"
+                )
+
+    def _check(self) -> None:
+        self._worker.check()
+        self._trainer.check()
+
+    def _ticker(self, view: LiveView) -> Callable[[], None]:
+        shown_s = said_s = time.monotonic()
+        told = 0
+
+        def tick() -> None:
+            nonlocal shown_s, said_s, told
+            now_s = time.monotonic()
+            if now_s - shown_s < _VIEW_INTERVAL_S:
+                return
+            shown_s = now_s
+            self._check()
+            self._loop.read()
+            view.update(self._worker.metrics())
+            for verdict in list(self._loop.loop.verdicts.values())[told:]:
+                told += 1
+                self._console.print(f"  challenger {verdict.version} {verdict.reason}")
+            if not self._console.is_terminal and now_s - said_s > _LINE_INTERVAL_S:
+                said_s = now_s
+                self._console.print(view.line())
+
+        return tick
 
 
-def _environment(bootstrap_servers: str, registry: Path, state: Path, port: int) -> Mapping[str, str]:
-    """The worker's settings: a window for texts of 96 tokens, small units, and what is its own."""
+def _worker_settings(bootstrap_servers: str, registry: Path, state: Path, port: int) -> Mapping[str, str]:
+    """The worker's settings: a window for texts of 96 tokens, small units, and what is its own.
+
+    People of 1998 come back after weeks, and the feeder lets some wait: so the horizon is long.
+    """
     return {
         "SWAY_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
         "SWAY_STATE_DIR": str(state),
         "SWAY_MODEL__REGISTRY": str(registry),
+        "SWAY_MODEL__POLL_INTERVAL_S": "0.5",
         "SWAY_WEB__PORT": str(port),
         "SWAY_WINDOW__MAX_BYTES": "8192",
         "SWAY_UNITS__MAX_RECORDS": "32",
         "SWAY_UNITS__LINGER_S": "0.01",
+        "SWAY_LABELS__HORIZON_S": str(90 * _DAY_S),
+        "SWAY_LABELS__GRACE_S": str(30 * _DAY_S),
+        "SWAY_HANDOVER__MIN_EXAMPLES": str(_HANDOVER_EXAMPLES),
+    }
+
+
+def _trainer_settings(bootstrap_servers: str, registry: Path, work: Path) -> Mapping[str, str]:
+    """The trainer's settings: one thread and a low priority, so that the worker goes first; and a small gate slice."""
+    return {
+        "SWAY_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
+        "SWAY_MODEL__REGISTRY": str(registry),
+        "SWAY_TRAINER__WORK_DIR": str(work),
+        "SWAY_TRAINER__THREADS": "1",
+        "SWAY_TRAINER__NICE": "10",
+        "SWAY_TRAINER__VALID_SHARE": "0",
+        "SWAY_TRAINER__GATE_SHARE": str(_GATE_SHARE),
+        "SWAY_TRAINER__GATE_MIN_EXAMPLES": str(round(_HANDOVER_EXAMPLES * _GATE_SHARE * 0.8)),
+        "OMP_NUM_THREADS": "1",
     }
 
 
@@ -172,19 +273,28 @@ def _settings(bootstrap_servers: str) -> Settings:
     return Settings.model_construct(kafka=KafkaSettings(bootstrap_servers=bootstrap_servers))
 
 
-def _summary(ledger: Ledger, version: str, started_s: float) -> dict[str, Any]:
+def _summary(ledger: Ledger, loop: Loop, version: str, started_s: float) -> dict[str, Any]:
     first_s = ledger.first_score_s or started_s
     duration_s = ledger.last_score_s - first_s
-    return {
+    later = [name for name in ledger.versions if name != version]
+    summary = {
         "events": len(ledger.produced),
         "scores": ledger.scores,
         "dead_letters": ledger.dead_letters,
         "lost": ledger.lost,
         "duplicates": ledger.duplicates,
+        "labeled": loop.labeled,
+        "handovers": len(loop.handovers),
+        "models_promoted": loop.count(PROMOTED),
+        "models_rejected": loop.count(REJECTED),
+        "swap_gap_ms": ledger.swap_gap_ms(),
         **ledger.aucs(),
+        "auc_before_swap": ledger.auc_of([version]),
+        "auc_after_swap": ledger.auc_of(later),
         "events_per_s": (ledger.scores - 1) / duration_s if duration_s > 0 else 0.0,
         "seconds_to_first_score": first_s - started_s,
         "latency_p50_ms": ledger.latency_ms(0.5),
         "latency_p99_ms": ledger.latency_ms(0.99),
-        "model_version": version,
+        "model_version": ledger.versions[-1] if ledger.versions else version,
     }
+    return {name: None if value != value else value for name, value in summary.items()}  # JSON knows no NaN

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sway.demo.ledger import Ledger
+from sway.demo.loop import Loop
 from sway.demo.texts import ScoredText
 
 _RECENT_S = 5.0
@@ -20,8 +21,9 @@ _RECENT_S = 5.0
 class LiveView:
     """A rich renderable; `update` takes in what is known now."""
 
-    def __init__(self, total: int, ledger: Ledger) -> None:
+    def __init__(self, total: int, ledger: Ledger, loop: Loop) -> None:
         self._ledger = ledger
+        self._loop = loop
         self._figures: Mapping[str, float] = {}
         self._recent: list[tuple[float, int]] = []
         self._progress = Progress(
@@ -52,6 +54,10 @@ class LiveView:
             "p99",
             f"{_number(self._ledger.latency_ms(0.99))} ms",
         )
+        table.add_row("labels", str(self._loop.labeled), "hand-overs", str(len(self._loop.handovers)))
+        table.add_row(
+            "model", self._ledger.versions[-1] if self._ledger.versions else "–", *self._last_verdict()
+        )
         table.add_row(
             Text("AUC of the scores", style="bold"),
             Text(_auc(aucs["auc_live"]), style="bold green"),
@@ -67,8 +73,15 @@ class LiveView:
             f"{self._ledger.finished} ended, {_number(self._rate())} events/s, "
             f"fill {_percent(self._fill())}, p50 {_number(self._ledger.latency_ms(0.5))} ms, "
             f"p99 {_number(self._ledger.latency_ms(0.99))} ms, "
-            f"AUC {_auc(aucs['auc_live'])} (item mean {_auc(aucs['auc_item_mean'])})"
+            f"AUC {_auc(aucs['auc_live'])} (item mean {_auc(aucs['auc_item_mean'])}), "
+            f"{self._loop.labeled} labels, {len(self._loop.handovers)} hand-overs"
         )
+
+    def _last_verdict(self) -> tuple[str, str]:
+        verdicts = list(self._loop.verdicts.values())
+        if verdicts:
+            return "challenger", verdicts[-1].event
+        return ("challenger", "in training") if self._loop.handovers else ("", "")
 
     def _rate(self) -> float:
         if len(self._recent) < 2:
@@ -102,7 +115,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """The summary as it stands in the file."""
     table = Table(title="Summary", show_header=False)
     for name, value in summary.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+        shown = f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
+        table.add_row(name, shown)
     return table
 
 

@@ -1,4 +1,4 @@
-"""The worker of the demo: a process of its own, `sway worker`, watched by its health pages."""
+"""The demo's own processes: `sway worker`, watched by its health pages, and `sway trainer`."""
 
 import os
 import subprocess
@@ -20,20 +20,20 @@ _LOG_LINES = 20
 _READY_POLL_S = 0.1
 
 
-class WorkerProcess:
-    """`with WorkerProcess(settings, port, log)`: started, and stopped in peace at the end."""
+class ChildProcess:
+    """`with ChildProcess("worker", settings, log)`: `sway worker`, started, and stopped in peace at the end."""
 
-    def __init__(self, settings: Mapping[str, str], port: int, log: Path) -> None:
-        """settings: environment variables; port: of its health pages; log: where its words go."""
+    def __init__(self, command: str, settings: Mapping[str, str], log: Path) -> None:
+        """settings: environment variables; log: where its words go."""
+        self._command = command
         self._settings = settings
-        self._url = f"http://127.0.0.1:{port}"
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "sway", "worker"],
+            self._process = subprocess.Popen(  # noqa: S603 -- our own command line
+                [sys.executable, "-m", "sway", self._command],
                 env={**_without_our_settings(), **self._settings},
                 stdout=log,
                 stderr=log,
@@ -51,13 +51,22 @@ class WorkerProcess:
             self._process.wait()
 
     def check(self) -> None:
-        """Raise DemoFailedError, with the end of its log, if the worker has ended."""
+        """Raise DemoFailedError, with the end of its log, if it has ended."""
         status = None if self._process is None else self._process.poll()
         if status is not None:
             lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
             raise DemoFailedError(
-                f"the worker ended with status {status}; the end of its log:\n" + "\n".join(lines)
+                f"the {self._command} ended with status {status}; the end of its log:\n" + "\n".join(lines)
             )
+
+
+class WorkerProcess(ChildProcess):
+    """The worker, watched by its health pages."""
+
+    def __init__(self, settings: Mapping[str, str], port: int, log: Path) -> None:
+        """port: of its health pages."""
+        super().__init__("worker", settings, log)
+        self._url = f"http://127.0.0.1:{port}"
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Wait until records are being processed. Raises DemoFailedError if it ends or takes longer."""

@@ -19,8 +19,8 @@ from trainer.layers import batches_of_similar_length
 FloatArray = NDArray[np.float32]
 
 BATCH_TOKENS = 4096
-_TIMED_TEXTS = 256
-_TIMED_PASSES = 5
+_TIMED_TEXTS = 96
+_TIMED_PASSES = 3
 
 
 def score_examples(
@@ -46,7 +46,7 @@ def measure_ms_per_text(model: LoadedModel, examples: Sequence[Example]) -> floa
 def measure_in_turns(models: Sequence[LoadedModel], examples: Sequence[Example]) -> list[float]:
     """Return how many milliseconds a text takes each model: the forward passes in batches, tokens given.
 
-    The models take turns on the same sample of the examples, spread over all of them, and the median of five passes
+    The models take turns on the same sample of the examples, spread over all of them, and the median of their passes
     counts: what else the machine does then hits all of them alike. Raises ValueError without examples.
     """
     if not examples:

@@ -1,0 +1,77 @@
+"""The learning loop as anyone may watch it: examples, hand-overs and what became of models, by their topics."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from schemas.records import ModelAnnouncement, TrainingRequest
+from schemas.wire import Codec
+from stream.settings import Settings
+
+_READ_RECORDS = 1000
+PROMOTED = "promoted"
+REJECTED = "rejected"
+
+
+@dataclass(slots=True)
+class Loop:
+    """What has become visible of it.
+
+    labeled: examples. verdicts: the announcements that promoted or rejected a version, one a version, in order.
+    """
+
+    labeled: int = 0
+    handovers: dict[str, TrainingRequest] = field(default_factory=dict)
+    verdicts: dict[str, ModelAnnouncement] = field(default_factory=dict)
+
+    def count(self, event: str) -> int:
+        """Return how many versions were promoted, or rejected."""
+        return Counter(verdict.event for verdict in self.verdicts.values())[event]
+
+
+class LoopReader:
+    """Follows the loop's topics from their beginning, as a read_committed reader."""
+
+    def __init__(self, settings: Settings, partitions: int) -> None:
+        topics = settings.topics
+        self.loop = Loop()
+        self._topics = topics
+        self._requests = Codec(TrainingRequest)
+        self._announcements = Codec(ModelAnnouncement)
+        self._consumer = Consumer(
+            {
+                **settings.kafka.client_config(),
+                "group.id": "sway-demo-loop",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
+        )
+        self._consumer.assign(
+            [
+                *(TopicPartition(topics.examples, partition, 0) for partition in range(partitions)),
+                TopicPartition(topics.training, 0, 0),
+                TopicPartition(topics.models, 0, 0),
+            ]
+        )
+
+    def read(self) -> None:
+        """Take in what is there, without waiting."""
+        for message in self._consumer.consume(_READ_RECORDS, 0):
+            error = message.error()
+            if error is not None:
+                raise KafkaException(error)
+            if message.topic() == self._topics.examples:
+                self.loop.labeled += 1
+            elif message.topic() == self._topics.training:
+                request = self._requests.decode(message.value())
+                self.loop.handovers[request.request_id] = request
+            else:
+                announcement = self._announcements.decode(message.value())
+                if announcement.event in (PROMOTED, REJECTED):
+                    self.loop.verdicts[announcement.version] = announcement
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
