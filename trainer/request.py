@@ -240,11 +240,13 @@ class RequestHandler:
         versions = (champion, version)
         models = [self._registry.load(name) for name in versions]
         took = measure_in_turns(models, gate) if gate else [float("nan")] * 2
-        said = [Predictions(*score_examples(model, gate), ms) for model, ms in zip(models, took, strict=True)]
-        self._report(models[1], said[1], gate)
+        before, after = (
+            Predictions(*score_examples(model, gate), ms) for model, ms in zip(models, took, strict=True)
+        )
+        self._report(models[1], after, gate)
         y, z = labels(gate).T
         users = np.array([example.user_id for example in gate])
-        return judge(*said, y, z, models[0].lam, user_ids=users, settings=self._config.gate)
+        return judge(before, after, y, z, models[0].lam, user_ids=users, settings=self._config.gate)
 
     def _report(self, model: LoadedModel, said: Predictions, gate: Sequence[Example]) -> None:
         if not gate or not np.isfinite(said.y_hat).all():

@@ -42,13 +42,13 @@ def trainer(
 def make_service(settings: "Settings") -> "TrainerService":
     """Put the service together."""
     import torch  # takes seconds to import, as do the others
-    from trainer.ranges import ExampleRanges
 
     from model.registry import ModelRegistry
     from schemas.records import LabeledExample, ModelAnnouncement, TrainingRequest
     from stream.wire import codec_for
     from trainer.announce import Announcer
     from trainer.gate import GateSettings
+    from trainer.ranges import ExampleRanges
     from trainer.request import RequestConfig, RequestHandler
     from trainer.service import TrainerService
 

@@ -69,7 +69,7 @@ class Stage:
         assert (list(ranges), older) == (REQUEST.ranges, 7)
         return self.found, []
 
-    def announce(self, version: str, event: str, reason: str, _metrics: dict[str, float]) -> None:
+    def announce(self, version: str, event: str, reason: str, metrics: dict[str, float]) -> None:
         self.step(f"before {event}")
         self.announced.append((version, event, reason))
         self.step(f"after {event}")

@@ -1,0 +1,66 @@
+"""Examples come out of ranges as a read_committed reader sees them, holes and all."""
+
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+
+from schemas.records import LabeledExample, OffsetRange
+from schemas.wire import Codec
+from tests.integration.conftest import Topics
+from trainer.errors import RangeError
+from trainer.ranges import ExampleRanges
+
+
+def labeled(number: int) -> LabeledExample:
+    return LabeledExample(
+        f"e{number}", f"u{number}", "i", "", f"watch {number}", 1.0, 0.5, 0.5, "v", "outcome", number, number
+    )
+
+
+@pytest.fixture
+def topic(topics: Topics) -> str:
+    """Two partitions of ten examples each, in transactions of five: offsets 5 and 11 are markers."""
+    name = topics.create("examples", 2)
+    producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "transactional.id": topics.prefix})
+    producer.init_transactions(30)
+    codec = Codec(LabeledExample)
+    for batch in range(4):
+        producer.begin_transaction()
+        for number in range(batch * 5, batch * 5 + 5):
+            producer.produce(name, codec.encode(labeled(number)), partition=batch % 2)
+        producer.commit_transaction(30)
+    return name
+
+
+def reader(topics: Topics) -> ExampleRanges:
+    return ExampleRanges({"bootstrap.servers": topics.bootstrap_servers}, timeout_s=20)
+
+
+def told(examples: list[Any]) -> list[int]:
+    return sorted(example.occurred_at for example in examples)
+
+
+def test_all_that_is_committed_is_read_once(topics: Topics, topic: str) -> None:
+    ranges = reader(topics).all_of(topic)
+    assert [(part.partition, part.start, part.end) for part in ranges] == [(0, 0, 12), (1, 0, 12)]
+    new, older = reader(topics).read(ranges, 5)
+    assert told(new) == list(range(20))
+    assert older == []
+
+
+def test_a_range_is_half_open_and_may_begin_and_end_in_a_hole(topics: Topics, topic: str) -> None:
+    new, older = reader(topics).read([OffsetRange(topic, 0, 2, 4), OffsetRange(topic, 1, 5, 12)], 3)
+    assert told(new) == [2, 3, 15, 16, 17, 18, 19]
+    assert told(older) == [7, 8, 9]  # the newest of what is before: partition 1 holds 5 to 9 there
+    assert reader(topics).read([OffsetRange(topic, 0, 5, 6)], 0) == ([], [])
+
+
+def test_a_range_that_is_not_in_the_log_says_what_is(topics: Topics, topic: str) -> None:
+    topics.admin.delete_records([TopicPartition(topic, 0, 6)])[TopicPartition(topic, 0)].result(30)
+    with pytest.raises(RangeError, match="before 6, the oldest"):
+        reader(topics).read([OffsetRange(topic, 0, 2, 12)], 0)
+    with pytest.raises(RangeError, match="ends at 12"):
+        reader(topics).read([OffsetRange(topic, 1, 2, 25)], 0)
+    with pytest.raises(RangeError, match="no topic"):
+        reader(topics).all_of(topics.name("nothing"))

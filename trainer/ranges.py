@@ -1,0 +1,135 @@
+"""Examples out of ranges of sway.examples.
+
+What is read is what a read_committed reader sees: offsets in a range may be holes (transaction markers, what
+compaction took), so ranges end by position and never by counting.
+
+Source: DESIGN sections 3 and 8.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.errors import DecodeError
+from schemas.records import LabeledExample, OffsetRange
+from schemas.wire import Codec
+from trainer.dataset import Example
+from trainer.errors import RangeError
+
+_GROUP = "sway-example-reader"  # never joined, never committed to
+_READ_RECORDS = 5_000
+_POLL_S = 0.2
+_CALL_TIMEOUT_S = 10.0
+_SPAN_FACTOR = 2  # offsets looked at for each older example wanted: every transaction leaves a marker
+
+
+class ExampleRanges:
+    """Reads examples by their coordinates.
+
+    client_config: connection settings under librdkafka's names. timeout_s: without any progress.
+    """
+
+    def __init__(
+        self,
+        client_config: Mapping[str, str],
+        codec: Codec[LabeledExample] | None = None,
+        *,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self._client_config = client_config
+        self._codec = codec or Codec(LabeledExample)
+        self._timeout_s = timeout_s
+
+    def read(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
+        """Return the examples of the ranges, and up to `older` from before them, the newest, by event time.
+
+        Raises RangeError if retention has passed a range or a record is no example; KafkaException.
+        """
+        with closing(self._consumer()) as consumer:
+            self._check(consumer, ranges)
+            new = list(self._examples(consumer, ranges))
+            before = self._before(consumer, ranges, older) if older else []
+            earlier = sorted(self._examples(consumer, before), key=lambda example: example.occurred_at)
+            return new, earlier[-older:] if older else []
+
+    def all_of(self, topic: str) -> list[OffsetRange]:
+        """Return the ranges of everything that is in a topic now. Raises RangeError if there is no such topic."""
+        with closing(self._consumer()) as consumer:
+            found = consumer.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
+            if found.error is not None or not found.partitions:
+                raise RangeError(f"there is no topic {topic!r} to read examples from")
+            ends = {number: self._watermarks(consumer, topic, number) for number in found.partitions}
+            return [
+                OffsetRange(topic, number, low, high) for number, (low, high) in ends.items() if low < high
+            ]
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
+            {
+                **self._client_config,
+                "group.id": _GROUP,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "log_level": 0,
+            }
+        )
+
+    def _watermarks(self, consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_TIMEOUT_S)
+        return low, high
+
+    def _check(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> None:
+        for part in ranges:
+            low, high = self._watermarks(consumer, part.topic, part.partition)
+            if part.start < low:
+                raise RangeError(
+                    f"{part.topic}[{part.partition}] was asked for from offset {part.start}, but retention has taken "
+                    f"what is before {low}, the oldest offset there is"
+                )
+            if part.end > high:
+                raise RangeError(
+                    f"{part.topic}[{part.partition}] was asked for up to offset {part.end}, but ends at {high}"
+                )
+
+    def _before(self, consumer: Consumer, ranges: Sequence[OffsetRange], older: int) -> list[OffsetRange]:
+        """Return what to look at for older examples: of each partition alike, the newest offsets before its range."""
+        found = []
+        for part in ranges:
+            low, _ = self._watermarks(consumer, part.topic, part.partition)
+            start = max(low, part.start - _SPAN_FACTOR * older)
+            if start < part.start:
+                found.append(OffsetRange(part.topic, part.partition, start, part.start))
+        return found
+
+    def _examples(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> Iterator[Example]:
+        wanted = [part for part in ranges if part.start < part.end]
+        left = {(part.topic, part.partition): part.end for part in wanted}
+        if not left:
+            return
+        consumer.assign([TopicPartition(part.topic, part.partition, part.start) for part in wanted])
+        moved_s = time.monotonic()
+        while left:
+            for message in consumer.consume(_READ_RECORDS, _POLL_S):
+                moved_s = time.monotonic()
+                where = (message.topic() or "", message.partition() or 0)
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                if error is None and (message.offset() or 0) < left.get(where, 0):
+                    yield self._example(message.value(), where, message.offset() or 0)
+            for position in consumer.position([TopicPartition(*where) for where in left]):
+                if position.offset >= left[position.topic, position.partition]:
+                    del left[position.topic, position.partition]
+            if time.monotonic() - moved_s > self._timeout_s:
+                raise RangeError(f"no record of {sorted(left)} came for {self._timeout_s:g} s")
+        consumer.unassign()
+
+    def _example(self, value: bytes | None, where: tuple[str, int], offset: int) -> Example:
+        try:
+            return Example.from_record(self._codec.decode(value))
+        except DecodeError as exc:
+            raise RangeError(f"{where[0]}[{where[1]}]@{offset} is no LabeledExample: {exc}") from exc
