@@ -142,10 +142,11 @@ class Sway:
             print(f"--- {worker.log.name}", *worker.said().splitlines()[-40:], sep="\n")  # noqa: T201
 
     def create_topics(self, partitions: int = 4, **others: int) -> Self:
-        """Create the topics of the main job; others: counts that differ."""
+        """Create the topics of the main job and of the hand-over; others: counts that differ."""
         self.partitions = partitions
         for short in ("events", "outcomes", "scores", "examples", "dead-letters"):
             self.topics.create(short, others.get(short, partitions))
+        self.topics.create("training")
         return self
 
     def worker(self, name: str = "a", **environment: Any) -> Worker:
