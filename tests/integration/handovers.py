@@ -30,7 +30,7 @@ def read_to_end(leader: HandoverLeader) -> None:
     """Read until every partition's end was seen; fewer than its min_examples must be there."""
 
     def read() -> bool:
-        leader.read(0.2)
+        leader.read(0.05)
         return leader.caught_up
 
     wait_for(read, "end of the examples")
@@ -69,7 +69,7 @@ def visible(topics: Topics, short: str, partitions: int) -> list[Message]:
     found: list[Message] = []
     left = partitions
     while left:
-        for message in consumer.consume(10_000, 1.0):
+        for message in consumer.consume(10_000, 0.1):
             if message.error() is None:
                 found.append(message)
             else:
