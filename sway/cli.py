@@ -6,7 +6,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from sway.commands import demo, doctor, evaluate, handoff, produce, tail, topics, trainer, up, worker
+from sway.commands import (
+    demo,
+    doctor,
+    evaluate,
+    handoff,
+    models,
+    produce,
+    tail,
+    topics,
+    train,
+    trainer,
+    up,
+    worker,
+)
 
 INTERRUPTED = 130  # what a shell says of a program that ended on Ctrl-C
 
@@ -55,6 +68,8 @@ app.add_typer(topics.app, name="topics")
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("trainer")(trainer.trainer)
+app.command("train")(train.train)
+app.add_typer(models.app, name="models")
 app.command("handoff")(handoff.handoff)
 app.command("produce")(produce.produce)
 app.command("tail")(tail.tail)

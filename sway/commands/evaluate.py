@@ -25,8 +25,9 @@ def evaluate(
 ) -> None:
     """Measure how good a version is, with intervals and beside baselines, and write a report.
 
-    Columns of the files: target, y, occurred_at (milliseconds), and if you have them history, z, user_id, item_id.
-    The report is a page with plots (report.html), its plots as PNG, and metrics.json.
+    Columns of the files: target, y, occurred_at, and if you have them history or behaviours, z, user_id, item_id.
+    The report is a page with plots (report.html), its plots as PNG, and metrics.json; it is kept beside the
+    version too.
 
     Example: `sway evaluate test.parquet --train train.parquet`
     """
@@ -39,13 +40,13 @@ def evaluate(
     from trainer.evaluation.report import compare, write_report
     from trainer.evaluation.scoring import score_examples
 
-    test = read_examples(file)
-    known = read_examples(train) if train else []
     store = ModelRegistry(registry or load_settings().model.registry)
     name = version or store.champion()
     if name is None:
         raise CommandError("the registry has no champion yet: name a version with --version")
     model = store.load(name)
+    test = read_examples(file, model.tokenizer)
+    known = read_examples(train, model.tokenizer) if train else []
     console = Console()
     with console.status("scoring") as status:
         y_hat, z_hat = score_examples(
@@ -58,6 +59,7 @@ def evaluate(
     facts = {"version": name, "examples": f"{len(test):,} of {file.name}"}
     facts |= {"baselines know": f"{len(known):,} of {train.name} before"} if train else {}
     page = write_report(out, compared, title=f"Evaluation of {name}", facts=facts)
+    store.attach(name, out, "evaluation")
     console.print(_table(name, compared))
     console.print(f"{page}", soft_wrap=True)
 

@@ -19,7 +19,7 @@ from trainer.layers import batches_of_similar_length
 FloatArray = NDArray[np.float32]
 
 BATCH_TOKENS = 4096
-_TIMED_TEXTS = 96
+_TIMED_TEXTS = 48
 _TIMED_PASSES = 3
 
 

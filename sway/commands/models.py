@@ -1,0 +1,165 @@
+"""`sway models list|show|promote|rollback|compare`."""
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from model.registry import ModelRegistry
+
+app = typer.Typer(
+    no_args_is_help=True, help="Versions in the model registry: what there is, and who is champion."
+)
+
+_Registry = Annotated[str | None, typer.Option(help="The registry's address [default: the settings'].")]
+_Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+_Announce = Annotated[bool, typer.Option(help="Tell it on sway.models too.")]
+
+
+@app.command("list")
+def list_versions(registry: _Registry = None, as_json: _Json = False) -> None:
+    """List all versions, the newest last: where each stands, and why.
+
+    Example: `sway models list`
+    """
+    store = _open(registry)
+    rows = sorted(
+        (_about(store, version) for version in _all(store)), key=lambda row: row["created_at_ms"] or 0
+    )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table("version", "made", "from", "status", "why")
+    for row in rows:
+        table.add_row(
+            row["version"], _date(row["created_at_ms"]), row["parent"] or "", row["status"], row["reason"]
+        )
+    _print(table)
+
+
+@app.command()
+def show(version: str, registry: _Registry = None) -> None:
+    """Show all that is known of a version, as JSON: manifest, standing, reports.
+
+    Example: `sway models show v-3f2a90d1c7e4`
+    """
+    store = _open(registry)
+    typer.echo(json.dumps(_about(store, version, whole=True), indent=2))
+
+
+@app.command()
+def promote(
+    version: str,
+    reason: Annotated[str, typer.Option(help="Why, for those who come later.")] = "by hand",
+    registry: _Registry = None,
+    announce: _Announce = False,
+) -> None:
+    """Make a version the champion; workers take it within seconds. The gate is not asked.
+
+    Example: `sway models promote v-3f2a90d1c7e4 --reason "new texts"`
+    """
+    store = _open(registry)
+    number = store.promote(version, reason=reason)
+    _tell(announce, version, "promoted", reason)
+    typer.echo(f"promotion {number}: {version}")
+
+
+@app.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why, for those who come later.")],
+    registry: _Registry = None,
+    announce: _Announce = False,
+) -> None:
+    """Go back to the champion before this one; a second time, one further.
+
+    Example: `sway models rollback --reason "AUC fell"`
+    """
+    store = _open(registry)
+    before = store.champion() or ""
+    version = store.rollback(reason=reason)
+    _tell(announce, before, "rolled_back", f"{reason}; back to {version}")
+    typer.echo(f"{version} is the champion again")
+
+
+@app.command()
+def compare(first: str, second: str, registry: _Registry = None, as_json: _Json = False) -> None:
+    """Compare what was measured of two versions, side by side. To measure both anew: `sway evaluate`.
+
+    Example: `sway models compare v-3f2a90d1c7e4 v-90b1`
+    """
+    store = _open(registry)
+    sides = [{**store.manifest(name).metrics, **store.verdict(name).metrics} for name in (first, second)]
+    names = sorted({*sides[0], *sides[1]})
+    if as_json:
+        typer.echo(json.dumps({name: [side.get(name) for side in sides] for name in names}, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table("", first, second, "difference")
+    for name in names:
+        one, other = (side.get(name) for side in sides)
+        difference = "" if one is None or other is None else f"{other - one:+.4g}"
+        table.add_row(name, *("" if value is None else f"{value:.4g}" for value in (one, other)), difference)
+    _print(table)
+
+
+def _open(registry: str | None) -> "ModelRegistry":
+    from model.registry import ModelRegistry  # torch takes seconds to import
+    from sway.configuration import load_settings
+
+    return ModelRegistry(registry or load_settings().model.registry)
+
+
+def _all(store: "ModelRegistry") -> list[str]:
+    """Complete versions, and those whose training failed and left a rejection only."""
+    return sorted({*store.versions(), *store.rejections()})
+
+
+def _about(store: "ModelRegistry", version: str, *, whole: bool = False) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    standing = store.verdict(version)
+    manifest = store.manifest(version) if store.exists(version) else None
+    if whole:
+        return {
+            **asdict(standing),
+            "manifest": None if manifest is None else asdict(manifest),
+            "reports": store.reports(version),
+        }
+    return {
+        "version": version,
+        "created_at_ms": None if manifest is None else manifest.created_at_ms,
+        "parent": None if manifest is None else manifest.parent,
+        "status": standing.status,
+        "reason": standing.reason,
+    }
+
+
+def _tell(announce: bool, version: str, event: str, reason: str) -> None:
+    if not announce:
+        return
+    from schemas.records import ModelAnnouncement
+    from stream.wire import codec_for
+    from sway.configuration import load_settings
+    from trainer.announce import Announcer
+
+    settings = load_settings()
+    topic = settings.topics.models
+    codec = codec_for(ModelAnnouncement, topic, settings.wire)
+    Announcer(settings.kafka.client_config(), topic, codec)(version, event, reason, {})
+
+
+def _date(created_at_ms: int | None) -> str:
+    if created_at_ms is None:
+        return ""
+    return datetime.fromtimestamp(created_at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    Console().print(table)

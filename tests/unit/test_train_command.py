@@ -1,0 +1,128 @@
+"""From a file of examples to a version, its report and its promotion, by the commands alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from model.registry import ModelRegistry
+from model.tokens import BehaviourTokenizer
+from sway.cli import app
+from sway.errors import CommandError
+from sway.example_files import read_examples, write_examples
+from trainer.dataset import Example
+
+RUN = CliRunner()
+
+
+def example(index: int) -> Example:
+    liked = index % 2 == 0
+    words = "watch heat crime" if liked else "watch gigli comedy"
+    return Example(
+        "watch alien liked", words, float(liked), None if index % 5 else 0.5, index, f"u{index % 7}", "i"
+    )
+
+
+EXAMPLES = [example(index) for index in range(200)]
+
+
+def sway(*arguments: str) -> str:
+    result = RUN.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_examples_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    assert read_examples(write_examples(tmp_path / "e.parquet", EXAMPLES)) == EXAMPLES
+
+
+def test_behaviours_of_a_file_are_put_into_words(tmp_path: Path, tokenizer: BehaviourTokenizer) -> None:
+    past = [
+        {"action": "watch", "item_text": "Alien", "y": 1.0, "z": 1.0},
+        {"action": "watch", "item_text": "Heat"},
+    ]
+    row = {"target": "watch Gigli", "y": 0, "occurred_at": "2026-01-02T03:04:05+00:00", "behaviours": past}
+    file = tmp_path / "e.jsonl"
+    file.write_text(json.dumps(row) + "\n" + json.dumps({**row, "behaviours": json.dumps(past)}) + "\n")
+    first, second = read_examples(file, tokenizer)
+    assert first.history == "user likes 100 percent of 1 ; watch Alien loved ; watch Heat"
+    assert first == second
+    assert first.occurred_at == 1_767_323_045_000
+    with pytest.raises(CommandError, match="way of reading"):
+        read_examples(file)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"y": 2}, {"occurred_at": "yesterday"}, {"behaviours": [{"verb": "watch"}]}, {"z": "nan"}]
+)
+def test_a_row_that_does_not_fit_is_named(
+    tmp_path: Path, tokenizer: BehaviourTokenizer, wrong: dict[str, object]
+) -> None:
+    file = tmp_path / "e.jsonl"
+    good = {"target": "watch Gigli", "y": 0, "occurred_at": 7}
+    file.write_text(json.dumps(good) + "\n" + json.dumps({**good, **wrong}) + "\n")
+    with pytest.raises(CommandError, match="line 2"):
+        read_examples(file, tokenizer)
+
+
+def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -> None:
+    file = write_examples(tmp_path / "e.parquet", EXAMPLES)
+    registry = str(tmp_path / "registry")
+    common = (
+        "--examples",
+        str(file),
+        "--registry",
+        registry,
+        "--out",
+        str(tmp_path / "out"),
+        "--no-tensorboard",
+    )
+    first = sway(
+        "train", *common, "--start", str(tiny_base), "--trained-layers", "1", "--learning-rate", "0.001"
+    )
+    assert "160 train, 20 valid, 20 test" in first
+    (version,) = ModelRegistry(registry).versions()
+    assert f"published {version}" in first
+    assert f"published {version}" in sway(
+        "train", *common, "--start", str(tiny_base), "--trained-layers", "1", "--learning-rate", "0.001"
+    )  # again: its own work is found
+    manifest = ModelRegistry(registry).manifest(version)
+    assert manifest.data["train_examples"] == 160
+    assert manifest.config["learning_rate"] == 0.001
+    sway("models", "promote", version, "--registry", registry)
+
+    sway("train", *common, "--seed", "1", "--trained-layers", "1")  # from the champion
+    (second,) = set(ModelRegistry(registry).versions()) - {version}
+    assert ModelRegistry(registry).manifest(second).parent == version
+    report = tmp_path / "report"
+    test = str(tmp_path / "out" / second / "test.parquet")
+    sway(
+        "evaluate", test, "--version", second, "--registry", registry, "--out", str(report), "--samples", "20"
+    )
+    assert ModelRegistry(registry).reports(second) == ["evaluation"]
+    listed = {
+        row["version"]: row["status"]
+        for row in json.loads(sway("models", "list", "--json", "--registry", registry))
+    }
+    assert listed == {version: "champion", second: "published"}
+    sway("models", "promote", second, "--registry", registry, "--reason", "better")
+    assert "better" in sway("models", "list", "--registry", registry)
+    compared = json.loads(sway("models", "compare", version, second, "--json", "--registry", registry))
+    assert len(compared["valid_loss"]) == 2
+    assert sway("models", "rollback", "--reason", "test", "--registry", registry).startswith(version)
+    shown = json.loads(sway("models", "show", second, "--registry", registry))
+    assert shown["status"] == "promoted before"
+    assert shown["manifest"]["parent"] == version
+
+
+def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
+    result = RUN.invoke(app, ["train", "--registry", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "give one of --examples" in result.output
+    file = write_examples(tmp_path / "e.parquet", EXAMPLES)
+    result = RUN.invoke(
+        app, ["train", "--examples", str(file), "--split", "most", "--registry", str(tmp_path)]
+    )
+    assert result.exit_code == 1
+    assert "80/10/10" in result.output
