@@ -50,8 +50,9 @@ def write_examples(path: Path, examples: Sequence[Example]) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    texts = dict.fromkeys(("history", "target", "user_id", "item_id"), pa.string())
-    schema = pa.schema({**texts, "y": pa.float64(), "z": pa.float64(), "occurred_at": pa.int64()})
+    types: dict[str, pa.DataType] = dict.fromkeys(("history", "target", "user_id", "item_id"), pa.string())
+    types |= {"y": pa.float64(), "z": pa.float64(), "occurred_at": pa.int64()}
+    schema = pa.schema(types)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [asdict(example) for example in examples]
     pq.write_table(pa.Table.from_pylist(rows, schema), path, compression="zstd")

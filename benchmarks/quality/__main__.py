@@ -27,7 +27,7 @@ from trainer.first_model import FirstModelConfig, Progress, fit_first_model
 
 FOLDER = Path("build/quality")
 MAX_TOKENS = 96
-NEWEST_TEXTS = 25_000
+NEWEST_TEXTS = 12_000
 QUICK_RATINGS, QUICK_TEXTS = 10_000, 500
 
 

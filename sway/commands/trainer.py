@@ -92,13 +92,13 @@ def make_service(settings: "Settings") -> "TrainerService":
 
 
 def training_config(settings: "Settings") -> "TrainingConfig":
-    """Return the knobs of the TOML file, if there is one, else what two cores can do: the top two layers, one epoch."""
+    """Return the knobs of the TOML file, if there is one; else small steps from the champion, and what two cores can do."""
     from dataclasses import replace
 
     from trainer.config import TrainingConfig
 
     wanted = settings.trainer
-    config = TrainingConfig(trained_layers=2, epochs=1)
+    config = TrainingConfig(trained_layers=2, epochs=1, learning_rate=2e-5, heads_learning_rate=1e-4)
     if wanted.config is not None:
         config = TrainingConfig.from_plain(tomllib.loads(wanted.config.read_text(encoding="utf-8")))
     return replace(config, threads=wanted.threads)
