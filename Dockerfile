@@ -25,6 +25,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     TOKENIZERS_PARALLELISM=false \
     SWAY_STATE_DIR=/var/lib/sway/state \
     SWAY_MODEL__REGISTRY=/registry \
+    SWAY_TRAINER__WORK_DIR=/var/lib/sway/trainer \
     SWAY_WEB__HOST=0.0.0.0 \
     SWAY_WEB__PORT=6066
 USER sway

@@ -206,11 +206,11 @@ class ModelRegistry:
         return sorted(int(match[1]) for match in map(_PROMOTION.fullmatch, names) if match)
 
     def promotion(self, number: int) -> Promotion:
-        """Read one promotion; raises ModelCorrupt if it is not one."""
+        """Read one promotion; raises ModelCorrupt if it is not one, and what the storage raises while it is away."""
         path = _promotion_path(number)
         try:
             return Promotion.from_json(self._storage.read(path))
-        except (OSError, ValueError, TypeError) as exc:
+        except (FileNotFoundError, ValueError, TypeError) as exc:
             raise ModelCorrupt(
                 f"promotion {self._storage.root}/{path} cannot be read: {exc!r}; roll back or promote anew"
             ) from exc

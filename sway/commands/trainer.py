@@ -92,7 +92,7 @@ def make_service(settings: "Settings") -> "TrainerService":
 
 
 def training_config(settings: "Settings") -> "TrainingConfig":
-    """Return the knobs of the TOML file, if there is one; else small steps from the champion, and what two cores can do."""
+    """Return the knobs of the TOML file, if there is one; else small steps, and few enough for two cores."""
     from dataclasses import replace
 
     from trainer.config import TrainingConfig

@@ -20,7 +20,7 @@ from sway.settings_tree import unknown_variables
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ["topics", "worker", "feeder"]
+OURS = ["topics", "worker", "trainer", "feeder"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 
 
@@ -29,7 +29,7 @@ def image_environment() -> dict[str, str]:
     return dict(re.findall(r"\b(SWAY_[A-Z_]+)=(\S+)", DOCKERFILE))
 
 
-def test_the_services_are_a_broker_its_topics_a_worker_and_a_feeder() -> None:
+def test_the_services_are_a_broker_its_topics_a_worker_a_trainer_and_a_feeder() -> None:
     assert list(SERVICES) == ["kafka", *OURS]
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
     assert SERVICES["kafka"]["environment"]["KAFKA_PROCESS_ROLES"] == "broker,controller"
@@ -62,7 +62,7 @@ def test_every_command_is_one_of_the_command_line(service: str) -> None:
 
 def test_nothing_starts_before_what_it_needs() -> None:
     assert SERVICES["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
-    for service in ("worker", "feeder"):
+    for service in ("worker", "trainer", "feeder"):
         needed = SERVICES[service]["depends_on"]
         assert needed == {"topics": {"condition": "service_completed_successfully"}}
 
