@@ -2,11 +2,14 @@
 
 A local disk makes both by link(2) and rename(2); S3 and GCS by a conditional write (for S3 `If-None-Match: *`,
 which s3fs sends for mode="create"). A store that has neither must have one writer at a time.
+
+Source: Amazon S3 User Guide, "Add preconditions to S3 operations with conditional requests".
 """
 
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +19,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 _STAGING = ".staging"
+_CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class Storage:
@@ -60,7 +64,7 @@ class Storage:
         """Create a small file whole, or raise FileExistsError; a reader never sees half of it."""
         if not self.is_local:
             self._fs.makedirs(str(PurePosixPath(self._full(path)).parent), exist_ok=True)
-            self._fs.pipe_file(self._full(path), content, mode="create")
+            self._create_remote(path, content)
             return
         target = Path(self._full(path))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +73,23 @@ class Storage:
             file.flush()
             os.fsync(file.fileno())
             os.link(file.name, target)
+
+    def _create_remote(self, path: str, content: bytes) -> None:
+        """Write on condition. S3 answers a conflict while another writer is at it: then the end decides."""
+        for pause_s in (*_CONFLICT_PAUSES_S, None):
+            try:
+                self._fs.pipe_file(self._full(path), content, mode="create")
+            except FileExistsError:
+                raise
+            except OSError as exc:
+                refusal = _s3_error_code(exc)
+                if refusal == "PreconditionFailed":  # from a store that does not name the condition
+                    raise FileExistsError(self._full(path)) from exc
+                if refusal != "ConditionalRequestConflict" or pause_s is None:
+                    raise
+                time.sleep(pause_s)
+            else:
+                return
 
     def put(self, source: Path, path: str) -> None:
         """Copy a local file in, whole, in place of what is there."""
@@ -134,3 +155,9 @@ class Storage:
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
+
+
+def _s3_error_code(exc: OSError) -> str:
+    """Return the code that S3 answered with, empty if the error is another; s3fs keeps botocore's as the cause."""
+    response = getattr(exc.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
