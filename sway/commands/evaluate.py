@@ -8,11 +8,17 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from trainer.dataset import Example
     from trainer.evaluation.report import Compared
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="The examples to judge by: .parquet, .csv or .jsonl.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="The examples to judge by: .parquet, .csv or .jsonl.")
+    ] = None,
+    from_topic: Annotated[
+        int, typer.Option(min=0, help="Or the newest so many examples of sway.examples.")
+    ] = 0,
     version: Annotated[str | None, typer.Option(help="Which version [default: the champion].")] = None,
     registry: Annotated[
         str | None, typer.Option(help="The registry's address [default: the settings'].")
@@ -35,6 +41,7 @@ def evaluate(
 
     from model.registry import ModelRegistry
     from sway.configuration import load_settings
+    from sway.curves import training_curves
     from sway.errors import CommandError
     from sway.example_files import read_examples
     from trainer.evaluation.report import compare, write_report
@@ -45,7 +52,10 @@ def evaluate(
     if name is None:
         raise CommandError("the registry has no champion yet: name a version with --version")
     model = store.load(name)
-    test = read_examples(file, model.tokenizer)
+    if (file is None) == (not from_topic):
+        raise CommandError("give either a file of examples or --from-topic COUNT")
+    test = read_examples(file, model.tokenizer) if file else _newest(from_topic)
+    source = file.name if file else "sway.examples"
     known = read_examples(train, model.tokenizer) if train else []
     console = Console()
     with console.status("scoring") as status:
@@ -55,13 +65,28 @@ def evaluate(
         try:
             compared = compare(test, y_hat, z_hat, model.lam, train=known, samples=samples)
         except ValueError as exc:
-            raise CommandError(f"version {name} cannot be measured on {file}: {exc}") from exc
-    facts = {"version": name, "examples": f"{len(test):,} of {file.name}"}
+            raise CommandError(f"version {name} cannot be measured on {source}: {exc}") from exc
+    facts = {"version": name, "examples": f"{len(test):,} of {source}"}
     facts |= {"baselines know": f"{len(known):,} of {train.name} before"} if train else {}
-    page = write_report(out, compared, title=f"Evaluation of {name}", facts=facts)
+    page = write_report(
+        out, compared, title=f"Evaluation of {name}", facts=facts, curves=training_curves(store, name)
+    )
     store.attach(name, out, "evaluation")
     console.print(_table(name, compared))
     console.print(f"{page}", soft_wrap=True)
+
+
+def _newest(count: int) -> "list[Example]":
+    from schemas.records import LabeledExample
+    from stream.wire import codec_for
+    from sway.configuration import load_settings
+    from trainer.ranges import ExampleRanges
+
+    settings = load_settings()
+    topic = settings.topics.examples
+    source = ExampleRanges(settings.kafka.client_config(), codec_for(LabeledExample, topic, settings.wire))
+    found, _ = source.read(source.all_of(topic), 0)
+    return sorted(found, key=lambda example: example.occurred_at)[-count:]
 
 
 def _table(version: str, compared: "Compared") -> "Table":

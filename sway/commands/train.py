@@ -220,6 +220,7 @@ def _publish(
     show: Any,
 ) -> dict[str, float]:
     from model.manifest import Manifest
+    from sway.curves import keep_curves
     from trainer import job
 
     if store.exists(version):
@@ -238,4 +239,5 @@ def _publish(
         config=knobs.to_plain(),
     )
     store.publish(trained.folder, manifest)
+    keep_curves(store, version, trained.curves)
     return dict(trained.metrics)

@@ -100,7 +100,8 @@ def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -
     sway(
         "evaluate", test, "--version", second, "--registry", registry, "--out", str(report), "--samples", "20"
     )
-    assert ModelRegistry(registry).reports(second) == ["evaluation"]
+    assert ModelRegistry(registry).reports(second) == ["evaluation", "training"]
+    assert {"report.html", "metrics.json", "training.png"} <= {path.name for path in report.iterdir()}
     listed = {
         row["version"]: row["status"]
         for row in json.loads(sway("models", "list", "--json", "--registry", registry))
