@@ -1,0 +1,37 @@
+"""Live quality is that of the newest labelled scores, version by version."""
+
+import math
+
+import pytest
+
+from stream.quality import LiveQuality
+
+
+def test_figures_are_of_the_newest_window_and_counts_of_all() -> None:
+    quality = LiveQuality(window=4)
+    for _ in range(10):
+        quality.add("v1", 1.0, 0.0)
+    for y, y_hat in ((1.0, 0.9), (0.0, 0.2), (1.0, 0.6), (0.0, 0.1)):
+        quality.add("v1", y, y_hat)
+    ((version, figures),) = quality.changed()
+    assert version == "v1"
+    assert figures["auc"] == 1.0
+    assert figures["mse"] == pytest.approx((0.01 + 0.04 + 0.16 + 0.01) / 4)
+    expected = -(math.log(0.9) + math.log(0.8) + math.log(0.6) + math.log(0.9)) / 4
+    assert figures["log_loss"] == pytest.approx(expected)
+    assert (figures["positive_rate"], figures["examples"]) == (0.5, 14)
+
+
+def test_only_what_has_changed_is_computed_again_and_what_is_undefined_is_left_out() -> None:
+    quality = LiveQuality()
+    quality.add("v1", 1.0, 0.5)
+    assert "auc" not in dict(quality.changed())["v1"]
+    assert list(quality.changed()) == []
+
+
+def test_a_worker_that_swaps_for_years_keeps_a_few_versions() -> None:
+    quality = LiveQuality()
+    for number in range(100):
+        quality.add(f"v{number}", 1.0, 0.5)
+    assert quality.versions == [f"v{number}" for number in range(92, 100)]
+    assert {version for version, _ in quality.changed()} == set(quality.versions)
