@@ -15,8 +15,9 @@ _FOR_S = 12.0
 
 
 def rows(stand: Stand) -> list[Row]:
-    """Run the worker, the peer, and the peer with a table in memory, one after the other."""
+    """Run the worker without and with the label join, the peer, and the peer with a table in memory, in turn."""
     ours = _measure(stand, "batched", "benchmarks.sway_worker", "free")
+    joining = _measure(stand, "batched-joining", "benchmarks.sway_worker", "joining")
     peer = _measure(stand, "plain-faust", "benchmarks.plain_faust", "rocksdb://")
     kind = _measure(stand, "plain-faust-memory", "benchmarks.plain_faust", "memory://")
     return [
@@ -34,6 +35,20 @@ def rows(stand: Stand) -> list[Row]:
             "events/s",
             "plain Faust agent, table in memory",
             kind.per_s,
+        ),
+        Row.compared(
+            "batched path with the label join, each event waits for its label",
+            joining.per_s,
+            "events/s",
+            "batched path without it",
+            ours.per_s,
+        ),
+        Row.compared(
+            "label join, CPU of the process",
+            joining.cpu_us,
+            "µs/event",
+            "batched path without it",
+            ours.cpu_us,
         ),
         Row.compared(
             "batched path, CPU of the process",

@@ -1,7 +1,8 @@
-"""A Sway worker under measurement: `python -m benchmarks.sway_worker free` or `… real FILE`.
+"""A Sway worker under measurement: `python -m benchmarks.sway_worker free`, `… joining` or `… real FILE`.
 
-free: a scorer that costs nothing. real: the model; each packed batch and when its pass ended goes to FILE at the end.
-Settings come from the environment, as ever.
+free: a scorer that costs nothing, and no label join. joining: with the label join, so that each event waits.
+real: the model; each packed batch and when its pass ended goes to FILE at the end. Settings come from the environment,
+as ever.
 """
 
 import logging
@@ -66,7 +67,9 @@ def main() -> None:
     set_up_log(logging.WARNING)
     settings = Settings()
     model = load_champion(settings)
-    if sys.argv[1] == "free":
+    if sys.argv[1] in {"free", "joining"}:
+        settings.labels.outcomes = sys.argv[1] == "joining"
+        settings.handover.enabled = False
         run_app(build_app(settings, Parts(model, FreeScorer(model))), logging.WARNING)
         return
     recording = RecordingModel(model)
