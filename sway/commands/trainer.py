@@ -52,7 +52,8 @@ def make_service(settings: "Settings") -> "TrainerService":
     from trainer.request import RequestConfig, RequestHandler
     from trainer.service import TrainerService
 
-    wanted, topics, client = settings.trainer, settings.topics, settings.kafka.client_config()
+    wanted, topics, kafka = settings.trainer, settings.topics, settings.kafka
+    client = kafka.client_config()
     if wanted.threads is not None:
         torch.set_num_threads(wanted.threads)
     config = RequestConfig(
@@ -82,7 +83,11 @@ def make_service(settings: "Settings") -> "TrainerService":
         progress=lambda progress: service.on_progress(progress),
     )
     service = TrainerService(
-        client,
+        {
+            **client,
+            "session.timeout.ms": str(round(kafka.session_timeout_s * 1000)),
+            "heartbeat.interval.ms": str(round(kafka.heartbeat_interval_s * 1000)),
+        },
         f"{settings.app_id}-trainer",
         topics.training,
         handler.handle,

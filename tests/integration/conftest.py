@@ -1,9 +1,11 @@
 """Topics and groups of its own for each test, on the session's one Kafka (the fixture `kafka`, one folder up)."""
 
+import multiprocessing
 import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +63,14 @@ def topics(kafka: EmbeddedKafka, request: pytest.FixtureRequest) -> Topics:
     """Topics of this test's own; `topics.prefix` is also good as an app id."""
     test = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")[:40]
     return Topics(kafka.bootstrap_servers, f"{test}-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Processes that have imported what they need: there is one server of them, and it loads at its start only."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.integration.dying_leader", "tests.integration.killed_trainer"])
+    return context
 
 
 @pytest.fixture(scope="session")

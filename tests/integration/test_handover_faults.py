@@ -1,8 +1,8 @@
 """Whatever dies, is fenced or is forgotten: the requests hold every example once."""
 
 import logging
-import multiprocessing
 import signal
+from multiprocessing.context import ForkServerContext
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -39,10 +39,8 @@ def forget(topics: Topics) -> None:
 
 
 def test_a_leader_that_is_killed_at_any_step_loses_and_doubles_nothing(
-    topics: Topics, examples: Examples
+    topics: Topics, examples: Examples, processes: ForkServerContext
 ) -> None:
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.integration.dying_leader"])
     seen = []
     for step in STEPS:
         examples.write(1)

@@ -1,0 +1,79 @@
+"""A trainer that ends itself at one step of a request; run by multiprocessing, which tells how it ended."""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import model.registry
+import trainer.announce
+import trainer.ranges
+import trainer.service
+from model.manifest import Manifest
+from schemas.records import OffsetRange
+from sway.commands.trainer import trainer as run_trainer
+from trainer.dataset import Example
+from trainer.progress import Progress
+from trainer.request import PROMOTED
+
+STOPPED = "asked to stop in the middle of training"
+STEPS = ("read", "in the middle of training", "published", "promoted", "announced")
+"""Where it is killed: behind each, and before what comes next."""
+
+_step = ""  # of this process
+
+
+def end_at(step: str, environment: Mapping[str, str]) -> None:
+    """Run `sway trainer` until it is killed (SIGKILL) behind a step, or asked to stop (SIGTERM)."""
+    global _step
+    _step = step
+    os.environ.update(environment)
+    trainer.ranges.ExampleRanges = Ranges  # type: ignore[misc]
+    model.registry.ModelRegistry = Registry  # type: ignore[misc]
+    trainer.announce.Announcer = Announcer  # type: ignore[misc]
+    trainer.service.TrainerService = Service  # type: ignore[misc]
+    run_trainer("info")
+
+
+def _reached(step: str) -> None:
+    if step == _step:
+        os.kill(os.getpid(), signal.SIGTERM if step == STOPPED else signal.SIGKILL)
+
+
+class Ranges(trainer.ranges.ExampleRanges):
+    def read(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
+        found = super().read(ranges, older)
+        _reached("read")
+        return found
+
+
+class Registry(model.registry.ModelRegistry):
+    def publish(self, folder: Path, manifest: Manifest) -> str:
+        version = super().publish(folder, manifest)
+        _reached("published")
+        return version
+
+    def promote(self, version: str, **how: Any) -> int:
+        number = super().promote(version, **how)
+        _reached("promoted")
+        return number
+
+
+class Announcer(trainer.announce.Announcer):
+    def __call__(self, version: str, event: str, reason: str, metrics: Mapping[str, float]) -> None:
+        super().__call__(version, event, reason, metrics)
+        if event == PROMOTED:
+            _reached("announced")
+
+
+class Service(trainer.service.TrainerService):
+    def __init__(self, client_config: Mapping[str, str], *args: Any, **extra: Any) -> None:
+        # The next of this name has the partition at once, else it would wait until the killed one's session is over.
+        super().__init__({**client_config, "group.instance.id": "killed"}, *args, **extra)
+
+    def on_progress(self, progress: Progress) -> None:
+        if progress.stage == "texts: fine-tuning" and progress.done > progress.total // 2:
+            _reached("in the middle of training")
+            _reached(STOPPED)
+        super().on_progress(progress)
