@@ -1,7 +1,6 @@
 """The demo's own processes: `sway worker`, watched by its health pages, and `sway trainer`."""
 
 import os
-import subprocess
 import sys
 import time
 import urllib.error
@@ -13,6 +12,7 @@ from typing import Self
 from prometheus_client.parser import text_string_to_metric_families
 
 from sway.demo.feeder import DemoFailedError
+from sway.embedded.process import LeashedProcess
 
 _STOP_TIMEOUT_S = 30.0
 _PAGE_TIMEOUT_S = 1.0
@@ -21,38 +21,35 @@ _READY_POLL_S = 0.1
 
 
 class ChildProcess:
-    """`with ChildProcess("worker", settings, log)`: `sway worker`, started, and stopped in peace at the end."""
+    """`with ChildProcess("worker", settings, log)`: `sway worker`, stopped in peace at the end.
+
+    However the demo ends, it ends as well.
+    """
 
     def __init__(self, command: str, settings: Mapping[str, str], log: Path) -> None:
         """settings: environment variables; log: where its words go."""
         self._command = command
         self._settings = settings
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._log = log.absolute()
+        self._process: LeashedProcess | None = None
 
     def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own command line
-                [sys.executable, "-m", "sway", self._command],
-                env={**_without_our_settings(), **self._settings},
-                stdout=log,
-                stderr=log,
-            )
+        self._process = LeashedProcess(
+            [sys.executable, "-m", "sway", self._command],
+            self._log.parent,
+            self._log.name,
+            grace_s=_STOP_TIMEOUT_S,
+            environment={**_without_our_settings(), **self._settings},
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process is not None:
+            self._process.stop()
 
     def check(self) -> None:
         """Raise DemoFailedError, with the end of its log, if it has ended."""
-        status = None if self._process is None else self._process.poll()
+        status = None if self._process is None else self._process.exit_status()
         if status is not None:
             lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
             raise DemoFailedError(

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -33,8 +33,9 @@ class LeashedProcess:
         grace_s: float = 20.0,
         remove_folder: bool = False,
         held: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the command. Raises EmbeddedError if it cannot be executed."""
+        """Start the command. environment: None for ours. Raises EmbeddedError if it cannot be executed."""
         options = ["--remove", str(folder)] if remove_folder else []
         told = [str(os.getpid()), str(grace_s), *options, "--"]
         self._grace_s = grace_s
@@ -46,6 +47,7 @@ class LeashedProcess:
                 stderr=file,
                 cwd=folder,
                 pass_fds=held,
+                env=environment,
                 start_new_session=True,
             )
         self.pid = self._read_pid(command, folder / output)
