@@ -19,7 +19,7 @@ from tests.plain_labels import PlainLabels
 pytestmark = pytest.mark.faults
 
 NOW_MS = int(time.time() * 1000)
-EVENTS = 1500
+EVENTS = 1800
 MIN_EXAMPLES = 20
 
 
@@ -71,16 +71,21 @@ def test_every_label_is_in_one_example_and_every_example_in_one_request_whatever
         sway.flush()
 
     with Visible(sway, ("examples",)) as examples:
-        examples.count()
-        feed(1000)
-        wait_for(lambda: examples.count() >= 40, "examples")
-        worker.kill()  # in the middle of the labels
+
+        def some() -> bool:
+            feed(10)
+            return examples.count() >= 40
+
+        wait_for(some, "examples")
+        feed(600)
+        worker.kill()  # in the middle of these
         assert examples.count() < len(labels.joined)
 
-        feed(800)
+        feed(300)
         worker.start().wait_until_ready()
         wait_for(lambda: worker.metric("sway_handovers_total") >= 2, "requests")
-        worker.kill()  # in the middle of the requests
+        feed(600)
+        worker.kill()  # while it labels and hands over
         made = requests(sway.topics)
         assert sum(request.examples for request in made) < len(labels.joined)
 
