@@ -7,7 +7,7 @@ value, y and z, oldest first (in a .csv file as JSON), which are put into words 
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,10 +33,10 @@ class _Past:
     z: float | None = None
 
 
-def read_examples(path: Path, tokenizer: BehaviourTokenizer | None = None) -> list[Example]:
+def read_examples(path: Path, tokenizer: Callable[[], BehaviourTokenizer] | None = None) -> list[Example]:
     """Read all examples of a .parquet, .csv or .jsonl file, in its order.
 
-    tokenizer: puts behaviours into words; needed only for files that have that column.
+    tokenizer: gives what puts behaviours into words; asked only for files that have that column.
     Raises CommandError with the line of the first row that does not fit, or if there is none.
     """
     examples = [_example(path, row, tokenizer) for row in open_rows(path).rows()]
@@ -59,7 +59,7 @@ def write_examples(path: Path, examples: Sequence[Example]) -> Path:
     return path
 
 
-def _example(path: Path, row: Row, tokenizer: BehaviourTokenizer | None) -> Example:
+def _example(path: Path, row: Row, tokenizer: Callable[[], BehaviourTokenizer] | None) -> Example:
     if row.problem:
         raise CommandError(f"{path}, line {row.line}: {row.problem}")
     values = row.values
@@ -86,7 +86,7 @@ def _example(path: Path, row: Row, tokenizer: BehaviourTokenizer | None) -> Exam
         ) from None
 
 
-def _in_words(behaviours: Any, tokenizer: BehaviourTokenizer | None) -> str:
+def _in_words(behaviours: Any, tokenizer: Callable[[], BehaviourTokenizer] | None) -> str:
     """Put past behaviours into words, with the user's rate; more than the text holds is cut, the oldest first."""
     if behaviours in (None, "", []):
         return ""
@@ -94,8 +94,9 @@ def _in_words(behaviours: Any, tokenizer: BehaviourTokenizer | None) -> str:
         raise CommandError("behaviours need a model's way of reading: give histories, or name a version")
     listed = json.loads(behaviours) if isinstance(behaviours, str) else behaviours
     past = [_Past(**{name: value for name, value in one.items() if value is not None}) for one in listed]
-    rates = tokenizer.rates(count_habits(one.y for one in past))
-    return tokenizer.behaviour_text(tokenizer.pieces(past), tokenizer.words([""])[0], rates)[0]
+    reader = tokenizer()
+    rates = reader.rates(count_habits(one.y for one in past))
+    return reader.behaviour_text(reader.pieces(past), reader.words([""])[0], rates)[0]
 
 
 def _time_ms(value: Any) -> int:

@@ -1,5 +1,6 @@
 """`sway evaluate`."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +40,9 @@ def evaluate(
     """
     from rich.console import Console  # torch and Arrow take seconds to import
 
+    from model.loaded import LoadedModel
     from model.registry import ModelRegistry
+    from model.tokens import BehaviourTokenizer
     from sway.configuration import load_settings
     from sway.curves import training_curves
     from sway.errors import CommandError
@@ -47,16 +50,25 @@ def evaluate(
     from trainer.evaluation.report import compare, write_report
     from trainer.evaluation.scoring import score_examples
 
-    store = ModelRegistry(registry or load_settings().model.registry)
-    name = version or store.champion()
-    if name is None:
-        raise CommandError("the registry has no champion yet: name a version with --version")
-    model = store.load(name)
     if (file is None) == (not from_topic):
         raise CommandError("give either a file of examples or --from-topic COUNT")
-    test = read_examples(file, model.tokenizer) if file else _newest(from_topic)
+    store = ModelRegistry(registry or load_settings().model.registry)
+
+    @cache
+    def loaded() -> LoadedModel:
+        name = version or store.champion()
+        if name is None:
+            raise CommandError("the registry has no champion yet: name a version with --version")
+        return store.load(name)
+
+    def reader() -> BehaviourTokenizer:
+        return loaded().tokenizer
+
+    test = read_examples(file, reader) if file else _newest(from_topic)
+    known = read_examples(train, reader) if train else []
     source = file.name if file else "sway.examples"
-    known = read_examples(train, model.tokenizer) if train else []
+    model = loaded()
+    name = model.version
     console = Console()
     with console.status("scoring") as status:
         y_hat, z_hat = score_examples(

@@ -157,10 +157,10 @@ def _parts(
         raise CommandError("give one of --examples FILE, --train FILE and --from-topic")
     if files["train"] is not None:
         given = {name: path for name, path in files.items() if path is not None}
-        parts = {name: read_examples(path, reader) if path else [] for name, path in files.items()}
+        parts = {name: read_examples(path, lambda: reader) if path else [] for name, path in files.items()}
         return parts, {name: _of_file(path) for name, path in given.items()}
     if examples is not None:
-        return _by_time(read_examples(examples, reader), split), {
+        return _by_time(read_examples(examples, lambda: reader), split), {
             "examples": _of_file(examples),
             "split": split,
         }

@@ -45,7 +45,7 @@ def test_behaviours_of_a_file_are_put_into_words(tmp_path: Path, tokenizer: Beha
     row = {"target": "watch Gigli", "y": 0, "occurred_at": "2026-01-02T03:04:05+00:00", "behaviours": past}
     file = tmp_path / "e.jsonl"
     file.write_text(json.dumps(row) + "\n" + json.dumps({**row, "behaviours": json.dumps(past)}) + "\n")
-    first, second = read_examples(file, tokenizer)
+    first, second = read_examples(file, lambda: tokenizer)
     assert first.history == "user likes 100 percent of 1 ; watch Alien loved ; watch Heat"
     assert first == second
     assert first.occurred_at == 1_767_323_045_000
@@ -63,7 +63,7 @@ def test_a_row_that_does_not_fit_is_named(
     good = {"target": "watch Gigli", "y": 0, "occurred_at": 7}
     file.write_text(json.dumps(good) + "\n" + json.dumps({**good, **wrong}) + "\n")
     with pytest.raises(CommandError, match="line 2"):
-        read_examples(file, tokenizer)
+        read_examples(file, lambda: tokenizer)
 
 
 def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -> None:
