@@ -79,7 +79,7 @@ def _example(path: Path, row: Row, tokenizer: Callable[[], BehaviourTokenizer] |
             user_id=str(values.get("user_id") or ""),
             item_id=str(values.get("item_id") or ""),
         )
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise CommandError(
             f"{path}, line {row.line}: y and z must be numbers from 0 to 1, occurred_at whole milliseconds or "
             "ISO-8601, behaviours a list of objects with action, item_text, value, y and z"

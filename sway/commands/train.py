@@ -3,7 +3,6 @@
 import hashlib
 import tempfile
 import time
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,8 +62,10 @@ def train(
     """
     from rich.console import Console  # torch takes seconds to import, as do the others
 
+    from model.hashing import sha256_of
     from model.registry import ModelRegistry
     from sway.configuration import load_settings
+    from sway.errors import CommandError
     from sway.example_files import write_examples
     from sway.progress import bars
 
@@ -86,7 +87,13 @@ def train(
         reader = _reader(folder, knobs)
         files = {"train": train_file, "valid": valid_file, "test": test_file}
         parts, data = _parts(examples, split, files, settings if from_topic else None, reader)
+        if parent is None:
+            data["start_sha256"] = sha256_of(folder / "model.safetensors")
         version = _version(parent, base, data, knobs)
+        if len(parts["train"]) < 2:
+            raise CommandError(
+                f"{len(parts['train'])} examples to learn from are too few; the split is {split}"
+            )
         work = out / version
         if parts["test"]:
             write_examples(work / "train.parquet", parts["train"])
@@ -99,11 +106,12 @@ def train(
 
 
 def _knobs(config: Path | None, **given: Any) -> "TrainingConfig":
+    from sway.training_file import read_knobs
     from trainer.config import TrainingConfig
 
     knobs = TrainingConfig(trained_layers=2, epochs=1)
     if config is not None:
-        knobs = TrainingConfig.from_plain(tomllib.loads(config.read_text(encoding="utf-8")))
+        knobs = read_knobs(config)
     changes = {name: value for name, value in given.items() if value is not None}
     for name in ("trained_layers", "newest_texts"):
         if changes.get(name) == 0:

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import sys
-import tomllib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,10 +99,11 @@ def training_config(settings: "Settings") -> "TrainingConfig":
     """Return the knobs of the TOML file, if there is one; else small steps, and few enough for two cores."""
     from dataclasses import replace
 
+    from sway.training_file import read_knobs
     from trainer.config import TrainingConfig
 
     wanted = settings.trainer
     config = TrainingConfig(trained_layers=2, epochs=1, learning_rate=2e-5, heads_learning_rate=1e-4)
     if wanted.config is not None:
-        config = TrainingConfig.from_plain(tomllib.loads(wanted.config.read_text(encoding="utf-8")))
+        config = read_knobs(wanted.config)
     return replace(config, threads=wanted.threads)

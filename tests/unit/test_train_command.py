@@ -54,7 +54,14 @@ def test_behaviours_of_a_file_are_put_into_words(tmp_path: Path, tokenizer: Beha
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"y": 2}, {"occurred_at": "yesterday"}, {"behaviours": [{"verb": "watch"}]}, {"z": "nan"}]
+    "wrong",
+    [
+        {"y": 2},
+        {"occurred_at": "yesterday"},
+        {"behaviours": [{"verb": "watch"}]},
+        {"behaviours": ["watch"]},
+        {"z": "nan"},
+    ],
 )
 def test_a_row_that_does_not_fit_is_named(
     tmp_path: Path, tokenizer: BehaviourTokenizer, wrong: dict[str, object]
@@ -127,3 +134,11 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
     )
     assert result.exit_code == 1
     assert "80/10/10" in result.output
+    for text, said in (("seed = ", "no TOML"), ("sed = 1", "no knob is called sed")):
+        knobs = tmp_path / "knobs.toml"
+        knobs.write_text(text)
+        result = RUN.invoke(
+            app, ["train", "--examples", str(file), "--config", str(knobs), "--registry", str(tmp_path)]
+        )
+        assert result.exit_code == 1
+        assert said in result.output
