@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from model.registry import ModelRegistry
 from schemas.records import BehaviorEvent, Outcome
@@ -30,8 +29,8 @@ from sway.demo.view import LiveView, summary_table, texts_table
 from sway.demo.worker_process import ChildProcess, WorkerProcess
 from sway.embedded import EmbeddedKafka
 from sway.embedded.ports import free_port
+from sway.progress import bars
 from sway.topic_plan import plan_topics
-from trainer.first_model import Progress as FitProgress
 
 TRAINED_ON = 10_000
 _TEXTS = 10
@@ -118,21 +117,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
 
 
 def _fit(pairs: Sequence[tuple[BehaviorEvent, Outcome]], registry: Path, console: Console) -> str:
-    with Progress(
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    ) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(progress: FitProgress) -> None:
-            task = tasks.get(progress.stage)
-            if task is None:
-                task = tasks[progress.stage] = bars.add_task(progress.stage, total=progress.total)
-            bars.update(task, completed=progress.done, total=progress.total)
-
+    with bars(console) as show:
         return fit_or_find(pairs, registry, show)
 
 
