@@ -35,6 +35,7 @@ class Labels:
     settings: JoinSettings
     topic: str
     codec: Codec[LabeledExample]
+    outcomes: bool = True  # whether the outcomes topic labels events
     pending: Table[PendingState] = field(init=False)
     estimates: Table[Estimate] = field(init=False)
     items: Table[ItemRate] = field(init=False)
