@@ -324,7 +324,7 @@ class ScoringProcessor:
                     record, outcome.user_id
                 )
                 if reason is None:
-                    if labelling is not None and self._labels is not None and self._labels.outcomes:
+                    if labelling is not None:
                         windows.learn(labelling.advance(outcome.observed_at, record.timestamp))
                         windows.learn(labelling.outcome(outcome))
                     continue

@@ -166,7 +166,7 @@ def make_labels(settings: Settings) -> Labels:
     join = JoinSettings(
         rules, wanted.weights, wanted.negative, round(wanted.horizon_s * 1000), round(wanted.grace_s * 1000)
     )
-    return Labels(join, topic, codec, outcomes=wanted.outcomes)
+    return Labels(join, topic, codec)
 
 
 def _spare_the_collector() -> None:
@@ -288,7 +288,7 @@ def _config(settings: Settings) -> ExactlyOnceConfig:
     units = settings.units
     topics = settings.topics
     return ExactlyOnceConfig(
-        input_topics=[topics.outcomes, topics.events],
+        input_topics=[topics.outcomes, topics.events] if settings.labels.outcomes else [topics.events],
         state_dir=settings.state_dir,
         client_config=settings.kafka.client_config(),
         slot=settings.slot,

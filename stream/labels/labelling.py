@@ -35,7 +35,6 @@ class Labels:
     settings: JoinSettings
     topic: str
     codec: Codec[LabeledExample]
-    outcomes: bool = True  # whether the outcomes topic labels events
     pending: Table[PendingState] = field(init=False)
     estimates: Table[Estimate] = field(init=False)
     items: Table[ItemRate] = field(init=False)
