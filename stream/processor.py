@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from model.influence import influence
 from model.tokens import BehaviourTokenizer, EncodedText
@@ -20,23 +20,23 @@ from schemas.errors import DecodeError, RegistryUnavailable
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Source
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
 from schemas.wire import Codec
+from stream.batch_windows import BatchWindows, WindowsTable
 from stream.behaviours import (
     BehaviourLimits,
     WindowCodec,
     behaviour_of,
     encode_text,
     entry_of,
-    entry_with_outcome,
     history_in_words,
-    reworded,
 )
 from stream.exactly_once import RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.records import TopicPartition
-from stream.labels.join import Closing
 from stream.labels.labelling import BatchLabels, Labelling, Labels
-from stream.windows import Window, WindowLimits, find, history, insert_new, with_outcome
+from stream.windows import Window, WindowLimits, history, insert_new
 
 logger = logging.getLogger(__name__)
+
+InputT = TypeVar("InputT", BehaviorEvent, Outcome)
 
 WINDOWS = "windows"
 
@@ -77,14 +77,6 @@ class ReadingModel(Protocol):
     version: str
     tokenizer: BehaviourTokenizer
     lam: float
-
-
-class WindowsTable(Protocol):
-    """The windows, as the newest open unit sees them."""
-
-    def get_in(self, partition: int, key: bytes) -> Window | None:
-        """Return a user's window, or None."""
-        ...
 
 
 @dataclass(slots=True)
@@ -142,7 +134,7 @@ class ScoringProcessor:
         self._model = model
         self._tokenizer = model.tokenizer
         self.window_codec = WindowCodec(model.tokenizer)
-        self._offered: ReadingModel | None = None
+        self._offered = model
         self._unit = 0
         self._windows = windows
         self._behaviours = behaviours
@@ -159,8 +151,8 @@ class ScoringProcessor:
         if unit.number == self._unit:
             return
         self._unit = unit.number
-        offered, self._offered = self._offered, None
-        if offered is not None:
+        offered = self._offered  # taken once and never reset: an offer on another thread must not get lost
+        if offered is not self._model:
             self._model = offered
             self._tokenizer = self.window_codec.tokenizer = offered.tokenizer
             self.on_swap(offered)
@@ -184,7 +176,7 @@ class ScoringProcessor:
         """Bring the state up to date and return the texts to score."""
         self._swap_between_units(unit)
         context = BatchContext(batch.partition, self._model.lam)
-        windows = _Windows(self, unit, batch.partition)
+        windows = BatchWindows(self.table, self._tokenizer, self._windows, batch.partition)
         labelling = None
         if self._labels is not None:
             labelling = self._labels.begin(batch.partition, unit, context.labels, context.counts)
@@ -194,7 +186,8 @@ class ScoringProcessor:
             self._read_outcomes(batch, unit, context, windows, labelling)
         if labelling is not None:
             labelling.end()
-        windows.write()
+        for key, window in windows.changed.items():
+            unit.put(WINDOWS, batch.partition, key, window)
         return Work([pending.text for pending in context.pending], context)
 
     def finish(self, work: Work, results: Any, unit: Unit) -> None:
@@ -249,11 +242,11 @@ class ScoringProcessor:
         batch: RecordBatch,
         unit: Unit,
         context: BatchContext,
-        windows: "_Windows",
+        windows: BatchWindows,
         labelling: Labelling | None,
     ) -> None:
         context.outcomes_next = unit.reached.get(TopicPartition(self._topics.outcomes, batch.partition), 0)
-        accepted = self._accepted_events(batch, unit, context)
+        accepted = self._accepted(batch, unit, context, self._codecs.events, check_event)
         made = [behaviour_of(event, record.offset, self._behaviours) for event, record in accepted]
         targets = self._tokenizer.targets([behaviour for behaviour, _cut in made])
         for (event, record), (behaviour, cut), target in zip(accepted, made, targets, strict=True):
@@ -285,25 +278,6 @@ class ScoringProcessor:
         target = self._tokenizer.target(behaviour)
         return encode_text(window, window.entries[:index], target, self._tokenizer, item)[0]
 
-    def _accepted_events(
-        self, batch: RecordBatch, unit: Unit, context: BatchContext
-    ) -> list[tuple[BehaviorEvent, SourceRecord]]:
-        accepted = []
-        decoded = self._codecs.events.decode_batch([record.value for record in batch.records])
-        for record, event in zip(batch.records, decoded, strict=True):
-            reason: str | DecodeError | None
-            if isinstance(event, DecodeError):
-                reason = event
-            else:
-                reason = check_event(event, record.timestamp, self._limits) or _check_key(
-                    record, event.user_id
-                )
-                if reason is None:
-                    accepted.append((event, record))
-                    continue
-            self._reject(unit, context, record, reason, self._codecs.dead_letters)
-        return accepted
-
     # --- outcomes ---------------------------------------------------------------------------------------
 
     def _read_outcomes(
@@ -311,27 +285,40 @@ class ScoringProcessor:
         batch: RecordBatch,
         unit: Unit,
         context: BatchContext,
-        windows: "_Windows",
+        windows: BatchWindows,
         labelling: Labelling | None,
     ) -> None:
-        decoded = self._codecs.outcomes.decode_batch([record.value for record in batch.records])
-        for record, outcome in zip(batch.records, decoded, strict=True):
-            reason: str | DecodeError | None
-            if isinstance(outcome, DecodeError):
-                reason = outcome
-            else:
-                reason = check_outcome(outcome, record.timestamp, self._limits) or _check_key(
-                    record, outcome.user_id
-                )
-                if reason is None:
-                    if labelling is not None:
-                        windows.learn(labelling.advance(outcome.observed_at, record.timestamp))
-                        windows.learn(labelling.outcome(outcome))
-                    continue
-            self._reject(unit, context, record, reason, self._codecs.dead_letters)
+        accepted = self._accepted(batch, unit, context, self._codecs.outcomes, check_outcome)
+        if labelling is not None:
+            for outcome, record in accepted:
+                windows.learn(labelling.advance(outcome.observed_at, record.timestamp))
+                windows.learn(labelling.outcome(outcome))
         context.counts["outcomes"] += len(batch.records)
 
     # --- dead letters -----------------------------------------------------------------------------------
+
+    def _accepted(
+        self,
+        batch: RecordBatch,
+        unit: Unit,
+        context: BatchContext,
+        codec: Codec[InputT],
+        check: Callable[[InputT, int, Limits], str | None],
+    ) -> list[tuple[InputT, SourceRecord]]:
+        """Return what is in order, with its source record; the rest becomes dead letters."""
+        accepted = []
+        decoded = codec.decode_batch([record.value for record in batch.records])
+        for record, found in zip(batch.records, decoded, strict=True):
+            reason: str | DecodeError | None
+            if isinstance(found, DecodeError):
+                reason = found
+            else:
+                reason = check(found, record.timestamp, self._limits) or _check_key(record, found.user_id)
+                if reason is None:
+                    accepted.append((found, record))
+                    continue
+            self._reject(unit, context, record, reason, self._codecs.dead_letters)
+        return accepted
 
     def _reject(
         self,
@@ -355,43 +342,6 @@ class ScoringProcessor:
         )
         unit.emit(self._topics.dead_letters, record.topic.encode(), codec.encode(letter))
         context.dead_letters[reason] += 1
-
-
-class _Windows:
-    """One batch's view of a partition's windows: each looked up and written once, however many events a user has."""
-
-    def __init__(self, processor: ScoringProcessor, unit: Unit, partition: int) -> None:
-        self._tokenizer = processor._tokenizer
-        self._limits = processor._windows
-        self._get_in = processor.table.get_in
-        self._empty = Window(words=self._tokenizer)
-        self._unit = unit
-        self._partition = partition
-        self._changed: dict[bytes, Window] = {}
-
-    def get(self, key: bytes) -> Window:
-        """Return a user's window, in the words of the model in use; an empty one if there is none."""
-        window = self._changed.get(key) or self._get_in(self._partition, key) or self._empty
-        return window if window.words is self._tokenizer else reworded(window, self._tokenizer)
-
-    def put(self, key: bytes, window: Window) -> None:
-        """Set a user's window."""
-        self._changed[key] = window
-
-    def learn(self, closings: Sequence[Closing]) -> None:
-        """Make outcomes that are known now part of later texts, where their events are still in a window."""
-        for closing in closings:
-            key = closing.user_id.encode()
-            window = self.get(key)
-            index = find(window, closing.event_id)
-            if index is not None and window.entries[index].behaviour.y is None:
-                known = entry_with_outcome(window.entries[index], closing.y, closing.z, self._tokenizer)
-                self._changed[key] = with_outcome(window, index, known, self._limits)
-
-    def write(self) -> None:
-        """Put what has changed into the unit."""
-        for key, window in self._changed.items():
-            self._unit.put(WINDOWS, self._partition, key, window)
 
 
 def _check_key(record: SourceRecord, user_id: str) -> str | None:

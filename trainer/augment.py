@@ -69,18 +69,6 @@ def augment_rows(
     return [augment(examples[row], augmentation, np.random.default_rng((seed, epoch, row))) for row in rows]
 
 
-def drop_histories(examples: Sequence[Example], share: float, seed: int) -> list[Example]:
-    """Take the past behaviours out of a random share of the texts; the rates in words stay.
-
-    A short text costs a third of a long one, and the model learns not to lean on the history alone.
-    share: 0 to 1.
-    """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share={share} must be 0 to 1")
-    rows = range(len(examples))
-    return augment_rows(examples, rows, Augmentation(histories_dropped=share), seed=seed)
-
-
 def _swap_neighbours(behaviours: list[str], share: float, random: np.random.Generator) -> None:
     place = 0
     while place + 1 < len(behaviours):

@@ -4,7 +4,6 @@ TrainerError
 ├── TrainingRefused   these examples, this start and this configuration do not go together
 ├── WorkFolderError   the work folder holds another training, or cannot be used
 ├── TrackingError     TensorBoard or Weights & Biases cannot be used as asked
-├── ExamplesError     a file of examples cannot be read, or a row of it does not fit
 └── RangeError        a range of sway.examples cannot be read
 """
 
@@ -25,10 +24,6 @@ class WorkFolderError(TrainerError):
 
 class TrackingError(TrainerError):
     """TensorBoard or Weights & Biases cannot be used as asked."""
-
-
-class ExamplesError(TrainerError):
-    """A file of examples cannot be read, or a row of it does not fit."""
 
 
 class RangeError(TrainerError):

@@ -5,30 +5,19 @@ Either all layers, from token ids, or the top k, from cached activations of the 
 Source: DESIGN section 8; the loss, section 6.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.metrics import auc
 from model.network import TwoHeadedNetwork, two_head_loss
-from model.tokens import EncodedText
 from trainer.adversarial import FastGradient
-from trainer.layers import Activations, TopNetwork
-from trainer.loop import LengthGroupedBatches, LoopConfig, LoopResult, Run, run_loop
-from trainer.rows import ActivationRows, Rows, TextRows
-
-__all__ = [
-    "FinetuneConfig",
-    "FinetuneResult",
-    "LengthGroupedBatches",
-    "finetune",
-    "finetune_all",
-    "finetune_top",
-]
+from trainer.layers import TopNetwork
+from trainer.loop import LoopConfig, LoopResult, Run, run_loop
+from trainer.rows import Rows
 
 FinetuneResult = LoopResult
 
@@ -122,35 +111,3 @@ def finetune(
     )
     network.eval()
     return result
-
-
-def finetune_top(
-    network: TwoHeadedNetwork,
-    activations: Activations,
-    labels: NDArray[np.float32],
-    trained_layers: int,
-    config: FinetuneConfig,
-    *,
-    weights: NDArray[np.float32] | None = None,
-    progress: Callable[[int, int], None] = lambda _step, _steps: None,
-) -> FinetuneResult:
-    """Train the top layers and the heads, in place, on cached activations.
-
-    labels: float32 (N, 2), NaN where z is not known. weights: float32 (N,), how many examples each row stands
-    for. progress: called with step and steps.
-    """
-    rows = ActivationRows(activations, labels, weights)
-    return finetune(network, rows, config, trained_layers=trained_layers, run=Run(progress=progress))
-
-
-def finetune_all(
-    network: TwoHeadedNetwork,
-    texts: Sequence[EncodedText],
-    labels: NDArray[np.float32],
-    config: FinetuneConfig,
-    *,
-    pad_id: int,
-    progress: Callable[[int, int], None] = lambda _step, _steps: None,
-) -> FinetuneResult:
-    """Train the whole network, in place, on encoded texts; labels and progress as in finetune_top."""
-    return finetune(network, TextRows(texts, labels, pad_id=pad_id), config, run=Run(progress=progress))

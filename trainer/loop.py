@@ -8,16 +8,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from transformers import (
     EarlyStoppingCallback,
     Trainer,
@@ -29,6 +28,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 
 from trainer.adversarial import FastGradient
+from trainer.grouped_batches import LengthGroupedBatches
 from trainer.layers import batches_of_similar_length
 from trainer.rows import Rows
 from trainer.tracking import NoTracker, Tracker
@@ -93,40 +93,6 @@ class Objective(Protocol):
     def judge(self, model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
         """Return figures over all batches, `valid_loss` among them."""
         ...
-
-
-class LengthGroupedBatches(Sampler[list[int]]):
-    """Shuffled batches of texts of similar length; another order every epoch, the same for the same seed.
-
-    epoch: the next one to be given out; set it to resume.
-    """
-
-    _WINDOW_BATCHES = 50  # sorted by length within so many batches' worth of shuffled texts
-
-    def __init__(self, tokens: NDArray[np.int64], batch_rows: int, seed: int) -> None:
-        self.batch_size = (
-            batch_rows  # these two are what accelerate asks for, to share batches among processes
-        )
-        self.drop_last = False
-        self.epoch = 0
-        self._tokens = tokens
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return -(-len(self._tokens) // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng((self._seed, self.epoch))
-        self.epoch += 1
-        rows = self.batch_size
-        order = random.permutation(len(self._tokens))
-        batches: list[list[int]] = []
-        for start in range(0, len(order), rows * self._WINDOW_BATCHES):
-            window = order[start : start + rows * self._WINDOW_BATCHES]
-            window = window[np.argsort(-self._tokens[window], kind="stable")]
-            batches += [window[i : i + rows].tolist() for i in range(0, len(window), rows)]
-        for index in random.permutation(len(batches)):
-            yield batches[index]
 
 
 def run_loop(

@@ -99,10 +99,10 @@ class PartitionJoin:
         clock.stream_at = max(clock.stream_at, time_ms)
         return self._settle_due() if clock.stream_at >= self._next else []
 
-    def event(self, event: NewEvent, history: str, target: str) -> tuple[bool, Closing | None]:
+    def event(self, event: NewEvent, history: str, target: str) -> tuple[str | None, Closing | None]:
         """Let an event wait for its label, or close it with the outcome that came before it.
 
-        Returns whether the event is new to the join: one that waits or is settled already never waits twice.
+        Returns the event's key, None for one that the join has met before: it never waits twice.
         """
         key = event_key(event.user_id, event.event_id)
         self._note_signal(event)
@@ -110,7 +110,7 @@ class PartitionJoin:
         parked = None
         if isinstance(known, PendingLabel):
             if known.status != PARKED:
-                return False, None
+                return None, None
             parked = known
         due_at = self._clock.stream_at + self._settings.wait_ms
         entry = PendingLabel(OPEN, due_at, event.occurred_at, event.action, event.item_id, history, target)
@@ -118,10 +118,10 @@ class PartitionJoin:
         if parked is not None and parked.y is not None:
             if parked.occurred_at - event.occurred_at <= self._settings.horizon_ms:
                 self._count("joined", key)
-                return True, self._close(key, entry, parked.y, parked.z, BY_OUTCOME)
+                return key, self._close(key, entry, parked.y, parked.z, BY_OUTCOME)
             self._count("late", key)
         self._put(key, entry)
-        return True, None
+        return key, None
 
     def outcome(
         self, user_id: str, event_id: str, observed_at: int, y: float, z: float | None
@@ -190,9 +190,7 @@ class PartitionJoin:
             self._count("without_event", entry.key)
         if known.status != OPEN:
             return None
-        user_id, _ = user_and_id(entry.key)
-        found = self._get(signals_key(user_id, known.item_id)) if known.item_id else None
-        signals = found.signals if isinstance(found, Signals) else []
+        signals = self._signals_on(known.item_id, entry.key)
         label = label_by_signals(known.action, known.occurred_at, signals, self._settings)
         if label is None:
             self._put(entry.key, PendingLabel(EXPIRED, known.due_at, known.occurred_at))
@@ -200,6 +198,14 @@ class PartitionJoin:
             return None
         source = BY_ATTRIBUTION if label.attributed else BY_EXPIRY
         return self._close(entry.key, known, label.y, label.z, source)
+
+    def _signals_on(self, item_id: str, key: str) -> list[Signal]:
+        """Return what the user of an event did with its item."""
+        if not item_id or not self._settings.signal_actions:
+            return []
+        user_id, _ = user_and_id(key)
+        found = self._get(signals_key(user_id, item_id))
+        return found.signals if isinstance(found, Signals) else []
 
     def _forget(self, entry: DueEntry) -> None:
         """Forget what has been settled for as long as the grace."""

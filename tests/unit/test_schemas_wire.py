@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.contracts import current, fingerprint
@@ -205,9 +206,9 @@ def test_strings_of_every_length_go_through(length: int) -> None:
 
 
 def test_a_numpy_integer_is_written_as_the_number_it_is() -> None:
-    numpy = pytest.importorskip("numpy")
     codec = Codec(BehaviorEvent)
-    value = codec.encode(replace(EVENT, occurred_at=numpy.int32(2**31 - 1), value=numpy.float32(0.5)))
+    numbers: Any = (np.int32(2**31 - 1), np.float32(0.5))
+    value = codec.encode(replace(EVENT, occurred_at=numbers[0], value=numbers[1]))
     assert codec.decode(value) == replace(EVENT, occurred_at=2**31 - 1, value=0.5)
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, LabeledExample, Outcome
-from trainer.augment import drop_histories
+from trainer.augment import Augmentation, augment_rows
 from trainer.dataset import Example, label_in_order, labels, split_by_time
 from trainer.targets import distinct_targets
 
@@ -92,6 +92,10 @@ def test_equal_targets_become_one_with_means_and_counts() -> None:
     assert distinct.of_example.tolist() == [1, 0, 1]
 
 
+def drop_histories(examples: list[Example], share: float, seed: int) -> list[Example]:
+    return augment_rows(examples, range(len(examples)), Augmentation(histories_dropped=share), seed=seed)
+
+
 def test_a_dropped_history_leaves_the_habits() -> None:
     long = Example(
         "user likes 50 percent of 2 ; watch Heat liked ; watch Alien hated", "watch x", 1.0, None, 1
@@ -105,5 +109,5 @@ def test_a_dropped_history_leaves_the_habits() -> None:
     some = drop_histories([bare] * 100, 0.5, seed=1)
     assert 30 < sum(not e.history for e in some) < 70
     assert some == drop_histories([bare] * 100, 0.5, seed=1)
-    with pytest.raises(ValueError, match="share=2"):
+    with pytest.raises(ValueError, match="histories_dropped=2"):
         drop_histories([], 2, seed=0)

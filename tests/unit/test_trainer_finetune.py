@@ -10,8 +10,11 @@ from model import checkpoint
 from model.batches import to_tensors
 from model.network import NetworkSettings, TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer, EncodedText
-from trainer.finetune import FinetuneConfig, LengthGroupedBatches, finetune_all, finetune_top
+from trainer.finetune import FinetuneConfig, finetune
+from trainer.grouped_batches import LengthGroupedBatches
 from trainer.layers import TopNetwork, batches_of_similar_length, frozen_activations, layer_list
+from trainer.loop import Run
+from trainer.rows import ActivationRows, TextRows
 
 FAST = FinetuneConfig(epochs=6, batch_rows=8, learning_rate=1e-3, heads_learning_rate=1e-2, dropout=0.0)
 
@@ -92,9 +95,8 @@ def test_only_the_trained_layers_change(
     before = {name: value.clone() for name, value in tiny_network.named_parameters()}
     activations = frozen_activations(tiny_network, texts, 1, pad_id=0)
     steps: list[tuple[int, int]] = []
-    result = finetune_top(
-        tiny_network, activations, labels, 1, FAST, progress=lambda step, total: steps.append((step, total))
-    )
+    run = Run(progress=lambda step, total: steps.append((step, total)))
+    result = finetune(tiny_network, ActivationRows(activations, labels), FAST, trained_layers=1, run=run)
     changed = {n for n, value in tiny_network.named_parameters() if not torch.equal(value, before[n])}
     assert changed
     assert all(name.startswith(("heads.", "encoder.encoder.layer.1.")) for name in changed)
@@ -105,7 +107,7 @@ def test_only_the_trained_layers_change(
 def test_fine_tuning_learns(
     tiny_network: TwoHeadedNetwork, texts: list[EncodedText], labels: NDArray[np.float32]
 ) -> None:
-    finetune_all(tiny_network, texts, labels, FAST, pad_id=0)
+    finetune(tiny_network, TextRows(texts, labels, pad_id=0), FAST)
     y_hat = outputs_of(tiny_network, texts)[:, 0].numpy()
     assert y_hat[1::2].min() > y_hat[::2].max()
     assert not tiny_network.training
@@ -119,7 +121,8 @@ def test_the_same_seed_gives_the_same_weights(
     for seed in (3, 3, 4):
         network = checkpoint.from_base(tiny_base, NetworkSettings())
         activations = frozen_activations(network, texts, 1, pad_id=0)
-        finetune_top(network, activations, labels, 1, FinetuneConfig(epochs=1, seed=seed))
+        rows = ActivationRows(activations, labels)
+        finetune(network, rows, FinetuneConfig(epochs=1, seed=seed), trained_layers=1)
         found.append(network.heads.weight.detach().clone())
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
