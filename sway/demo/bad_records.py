@@ -18,14 +18,17 @@ class BadRecord:
     scored: bool = False
 
 
-def bad_records(codec: Codec[BehaviorEvent], now_ms: int) -> list[BadRecord]:
-    """Make the five: undecodable bytes, an unknown schema, no user, a 1 MiB text, the year 9999."""
-    good = codec.encode(BehaviorEvent("bad-1", "bad-user", "watch", now_ms, item_text="cut short"))
-    huge = BehaviorEvent("bad-4", "bad-user", "watch", now_ms, "i", "long " * (1024 * 1024 // 5))
+def bad_records(codec: Codec[BehaviorEvent], time_ms: int) -> list[BadRecord]:
+    """Make the five: undecodable bytes, an unknown schema, no user, a 1 MiB text, the year 9999.
+
+    time_ms: of the stream that they are mixed into; one of today would make the old ones' labels fall due.
+    """
+    good = codec.encode(BehaviorEvent("bad-1", "bad-user", "watch", time_ms, item_text="cut short"))
+    huge = BehaviorEvent("bad-4", "bad-user", "watch", time_ms, "i", "long " * (1024 * 1024 // 5))
     return [
         BadRecord("undecodable bytes", b"bad-user", good[:-4] + b"\xff\xfe\xfd"),
         BadRecord("unknown schema fingerprint", b"bad-user", SINGLE_OBJECT_MAGIC + b"\x07" * 8 + good[10:]),
-        BadRecord("missing user", b"", codec.encode(BehaviorEvent("bad-3", "", "watch", now_ms))),
+        BadRecord("missing user", b"", codec.encode(BehaviorEvent("bad-3", "", "watch", time_ms))),
         BadRecord("1 MiB text", b"bad-user", codec.encode(huge), scored=True),
         BadRecord(
             "the year 9999",

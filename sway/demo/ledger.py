@@ -73,12 +73,13 @@ class Ledger:
         self._end(score.source.topic, score.source.partition, score.source.offset)
         self.scores += 1
         self.first_score_s = self.first_score_s or now_s
+        sent = self._sent.pop(score.event_id, None)
         if score.model_version not in self.versions:
             if self.versions:
-                self._swap_gaps_s.append(now_s - self.last_score_s)
+                asked_s = now_s if sent is None else sent.sent_s
+                self._swap_gaps_s.append(now_s - max(asked_s, self.last_score_s))
             self.versions.append(score.model_version)
         self.last_score_s = now_s
-        sent = self._sent.pop(score.event_id, None)
         if sent is None:
             return None
         self.latencies_s.append(now_s - sent.sent_s)
@@ -131,7 +132,10 @@ class Ledger:
         return sum(one.score.model_version == version for one in self.judged)
 
     def swap_gap_ms(self) -> float:
-        """Return the longest time between the scores around a swap, as their reader saw them; NaN without a swap."""
+        """Return the longest that the first score after a swap was waited for; NaN without a swap.
+
+        From the last score before it, or from when its event was sent if that was later.
+        """
         return max(self._swap_gaps_s, default=float("nan")) * 1000
 
     def latency_ms(self, quantile: float) -> float:

@@ -1,5 +1,6 @@
 """The learning loop as anyone may watch it: examples, hand-overs and what became of models, by their topics."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from schemas.wire import Codec
 from stream.settings import Settings
 
 _READ_RECORDS = 1000
+_POLL_S = 0.1
+_QUIET_S = 1.0
 PROMOTED = "promoted"
 REJECTED = "rejected"
 
@@ -56,9 +59,9 @@ class LoopReader:
             ]
         )
 
-    def read(self) -> None:
-        """Take in what is there, without waiting."""
-        for message in self._consumer.consume(_READ_RECORDS, 0):
+    def read(self, timeout_s: float = 0.0) -> None:
+        """Take in what is there, waiting at most so long for it."""
+        for message in self._consumer.consume(_READ_RECORDS, timeout_s):
             error = message.error()
             if error is not None:
                 raise KafkaException(error)
@@ -71,6 +74,15 @@ class LoopReader:
                 announcement = self._announcements.decode(message.value())
                 if announcement.event in (PROMOTED, REJECTED):
                     self.loop.verdicts[announcement.version] = announcement
+
+    def read_to_the_end(self) -> None:
+        """Take in all that is there, until nothing has come for a second."""
+        quiet_since_s = time.monotonic()
+        while time.monotonic() - quiet_since_s < _QUIET_S:
+            before = self.loop.labeled
+            self.read(_POLL_S)
+            if self.loop.labeled > before:
+                quiet_since_s = time.monotonic()
 
     def close(self) -> None:
         """Leave the broker."""

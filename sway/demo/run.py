@@ -97,14 +97,14 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
                 live.feed(pairs[TRAINED_ON : TRAINED_ON + options.events], with_bad_records=True)
                 live.finish_the_loop(pairs[TRAINED_ON + options.events :])
             feeder.linger(_SETTLE_S)
-            loop.read()
+        loop.read_to_the_end()  # a worker that stops commits what is ready
         feeder.close()
         loop.close()
         model = ModelRegistry(own).load(version)
         windows = read_windows(
             settings, f"{settings.app_id}-{WINDOWS}-changelog", PARTITIONS, model.tokenizer
         )
-    summary = _summary(ledger, loop.loop, version, started_s)
+    summary = _summary(ledger, loop.loop, version, started_s, live.paused_s)
     console.print(texts_table(scored_texts(ledger.judged, windows, model.tokenizer, _TEXTS)))
     console.print(summary_table(summary))
     console.print("dead letters: " + ", ".join(f"{name} ×{n}" for name, n in sorted(ledger.reasons.items())))
@@ -141,10 +141,11 @@ class _Live:
         self._trainer = trainer
         self._options = options
         self._console = console
+        self.paused_s = 0.0  # between two runs of events
 
     def feed(self, pairs: Sequence[tuple[BehaviorEvent, Outcome]], *, with_bad_records: bool = False) -> None:
         """Feed these until each has ended."""
-        bad = bad_records(Codec(BehaviorEvent), int(time.time() * 1000)) if with_bad_records else []
+        bad = bad_records(Codec(BehaviorEvent), pairs[0][0].occurred_at) if with_bad_records else []
         view = LiveView(self._ledger.finished + len(pairs) + len(bad), self._ledger, self._loop.loop)
         console = self._console
         live: AbstractContextManager[Any] = (
@@ -178,6 +179,7 @@ class _Live:
         )
         missing = _AFTER_SWAP - self._ledger.scored_by(verdict.version)
         if missing > 0:
+            self.paused_s = time.monotonic() - self._ledger.last_score_s
             self._console.print(f"  the new champion scores {missing} events more")
             self.feed(more[:missing])
 
@@ -260,9 +262,9 @@ def _settings(bootstrap_servers: str) -> Settings:
     return Settings.model_construct(kafka=KafkaSettings(bootstrap_servers=bootstrap_servers))
 
 
-def _summary(ledger: Ledger, loop: Loop, version: str, started_s: float) -> dict[str, Any]:
+def _summary(ledger: Ledger, loop: Loop, version: str, started_s: float, paused_s: float) -> dict[str, Any]:
     first_s = ledger.first_score_s or started_s
-    duration_s = ledger.last_score_s - first_s
+    duration_s = ledger.last_score_s - first_s - paused_s
     later = [name for name in ledger.versions if name != version]
     summary = {
         "events": len(ledger.produced),
