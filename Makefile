@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint ci bench quality lock clean
+.PHONY: help setup demo test lint ci faults bench quality lock clean
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -32,6 +32,9 @@ lint: setup  ## style, types and import arrows
 	$(BIN)/lint-imports
 
 ci: lint test  ## exactly what CI runs
+
+faults: setup  ## break it in every way, and audit; ONLY="words" plays the cases that hold them; build/faults.json
+	$(BIN)/python -m tests.faults "$(ONLY)"
 
 bench: setup  ## ratios against peers and limits, into build/bench/summary.json
 	$(BIN)/python -m benchmarks

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import tiny
+
 if TYPE_CHECKING:
     from model.loaded import LoadedModel
     from model.network import TwoHeadedNetwork
@@ -69,21 +71,17 @@ def tokenizer(minilm_dir: Path) -> "BehaviourTokenizer":
 
 
 @pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory, minilm_dir: Path) -> Path:
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face checkpoint: two layers, 32 wide, random weights, the real tokenizer."""
-    import torch
-    from transformers import BertConfig, BertModel
+    return tiny.make_base(tmp_path_factory.mktemp("tiny-base"))
 
-    from model import checkpoint
-    from model.network import NetworkSettings, TwoHeadedNetwork
 
-    torch.set_num_threads(1)  # for a tiny model more threads only wait for each other, the longer the busier
-    torch.manual_seed(0)
-    config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
-    folder = tmp_path_factory.mktemp("tiny-base")
-    network = TwoHeadedNetwork(BertModel(config), NetworkSettings())  # type: ignore[no-untyped-call]
-    checkpoint.save(network, folder, tokenizer_from=minilm_dir)
-    return folder
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
+    """A model registry whose champion is the tiny network with heads that tell texts apart; do not write to it."""
+    return tiny.make_registry(
+        tmp_path_factory.mktemp("registry"), tiny_base, tmp_path_factory.mktemp("champion")
+    )
 
 
 @pytest.fixture

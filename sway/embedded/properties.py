@@ -57,6 +57,8 @@ def server_properties(node: Node, cluster: tuple[Node, ...]) -> str:
         "transaction.state.log.num.partitions": 8,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
+        # Kafka's own is 6 s: whoever wants a killed worker noticed sooner on one machine, may.
+        "group.min.session.timeout.ms": 1000,
         # A broker that was killed cannot come back before its old session is over (9 s by default).
         "broker.session.timeout.ms": 3000,
         "broker.heartbeat.interval.ms": 500,

@@ -16,7 +16,6 @@ from confluent_kafka.cimpl import NewTopic
 from sway.embedded import EmbeddedKafka
 
 if TYPE_CHECKING:
-    from model.registry import ModelRegistry
     from tests.integration.workers import Sway
 
 _HERE = Path(__file__).parent
@@ -71,32 +70,6 @@ def processes() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.integration.dying_leader", "tests.integration.killed_trainer"])
     return context
-
-
-@pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
-    """A model registry whose champion is the tiny network with heads that tell texts apart; do not write to it."""
-    from model.registry import ModelRegistry
-
-    path = tmp_path_factory.mktemp("registry")
-    registry = ModelRegistry(path)
-    registry.promote(publish_tiny(registry, "tiny", tiny_base, tmp_path_factory.mktemp("champion"), seed=2))
-    return path
-
-
-def publish_tiny(registry: "ModelRegistry", version: str, base: Path, folder: Path, *, seed: int) -> str:
-    """Publish the tiny network with random heads; folder: empty, for the checkpoint. Returns the version."""
-    import torch
-
-    from model import checkpoint
-    from model.manifest import Manifest
-    from model.network import NetworkSettings
-
-    network = checkpoint.from_base(base, NetworkSettings())
-    with torch.no_grad():
-        network.heads.weight.copy_(torch.randn(2, 32, generator=torch.Generator().manual_seed(seed)))
-    checkpoint.save(network, folder, tokenizer_from=base)
-    return registry.publish(folder, Manifest(version, base="tiny", created_at_ms=0))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from model.manifest import Manifest
 from model.registry import ModelRegistry
 from model.storage import Storage
 from model.tokens import BehaviourTokenizer
-from tests.integration.conftest import publish_tiny
+from tests.tiny import publish_tiny
 
 pytestmark = pytest.mark.faults
 

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from model.registry import ModelRegistry
 from schemas.records import BehaviorEvent, Outcome
 from sway.cli import app
-from tests.integration.conftest import publish_tiny, wait_for
+from tests.integration.conftest import wait_for
 from tests.integration.handovers import audit, requests
 from tests.integration.workers import Sway
+from tests.tiny import publish_tiny
 
 NOW_MS = int(time.time() * 1000)
 

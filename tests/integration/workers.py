@@ -6,9 +6,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
@@ -21,6 +21,17 @@ from tests.integration.conftest import Topics, wait_for
 R = TypeVar("R", bound=Record)
 SWAY = ("-m", "sway", "worker")
 _START_TIMEOUT_S = 60.0  # importing torch and Faust takes seconds, and the machine may be busy
+
+
+class RunningProcess(Protocol):
+    """The part of subprocess.Popen that is used."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Worker:
@@ -40,21 +51,27 @@ class Worker:
         self._environment.pop(
             "PYTHONDONTWRITEBYTECODE", None
         )  # else each process compiles torch anew, for 10 s
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: RunningProcess | None = None
 
     def start(self, command: Sequence[str] = SWAY, **changes: Any) -> Self:
         """Start it, again perhaps; changes: environment variables."""
         environment = {**self._environment, **{name: str(value) for name, value in changes.items()}}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, *command], env=environment, stdout=log, stderr=log
-            )
+        self._process = self._launch(command, environment)
         return self
 
+    def _launch(self, command: Sequence[str], environment: dict[str, str]) -> RunningProcess:
+        with self.log.open("ab") as log:
+            return subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log)
+
     @property
-    def process(self) -> "subprocess.Popen[bytes]":
+    def process(self) -> RunningProcess:
         assert self._process is not None
         return self._process
+
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
 
     def said(self) -> str:
         """Its log."""
@@ -122,6 +139,7 @@ class Sway:
             "SWAY_MODEL__DTYPE": "fp32",
         }
         self._workers: dict[str, Worker] = {}
+        self._new_worker: Callable[[Path, str, dict[str, str]], Worker] = Worker
         self._producer = Producer(
             {
                 "bootstrap.servers": topics.bootstrap_servers,
@@ -132,6 +150,8 @@ class Sway:
         self._codecs: dict[type, Codec[Any]] = {kind: Codec(kind) for kind in (BehaviorEvent, Outcome)}
         self.produced: list[tuple[tuple[str, int, int], BehaviorEvent | Outcome | bytes | None]] = []
         """What was acknowledged: (topic, partition, offset), and what it was."""
+        self.reasons: dict[tuple[str, int, int], str] = {}
+        """The reason of the dead letter that an input must become, by (topic, partition, offset)."""
 
     def __enter__(self) -> Self:
         return self
@@ -153,15 +173,23 @@ class Sway:
         """Return the named worker, not started."""
         if name not in self._workers:
             settings = {**self.environment, **{key: str(value) for key, value in environment.items()}}
-            self._workers[name] = Worker(self.folder, name, settings)
+            self._workers[name] = self._new_worker(self.folder, name, settings)
         return self._workers[name]
 
     # --- input ------------------------------------------------------------------------------------------
 
     def produce(
-        self, what: BehaviorEvent | Outcome | bytes | None, *, topic: str = "events", key: str | None = None
+        self,
+        what: BehaviorEvent | Outcome | bytes | None,
+        *,
+        topic: str = "events",
+        key: str | None = None,
+        reason: str | None = None,
     ) -> None:
-        """Produce an event or an outcome with its user as key, or any bytes to a topic."""
+        """Produce an event or an outcome with its user as key, or any bytes to a topic.
+
+        reason: of the dead letter that it must become, if it must.
+        """
         value: bytes | None
         if isinstance(what, BehaviorEvent | Outcome):
             topic = "events" if isinstance(what, BehaviorEvent) else "outcomes"
@@ -172,6 +200,8 @@ class Sway:
         def acknowledged(error: Any, message: Message) -> None:
             assert error is None, error
             where = (message.topic() or "", message.partition() or 0, message.offset() or 0)
+            if reason is not None:
+                self.reasons[where] = reason
             self.produced.append((where, what))
 
         self._producer.produce(self.topics.name(topic), value, key, on_delivery=acknowledged)
@@ -253,6 +283,10 @@ class Visible:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the brokers."""
         self._consumer.close()
 
     def follow(self, topic: str) -> None:
@@ -262,8 +296,12 @@ class Visible:
 
     def count(self) -> int:
         """Read on; return how many records were visible so far."""
-        self._seen += sum(message.error() is None for message in self._consumer.consume(10_000, 0.05))
+        self._seen += len(self.more())
         return self._seen
+
+    def more(self) -> list[Message]:
+        """The records that have become visible since, perhaps not all of them."""
+        return [message for message in self._consumer.consume(10_000, 0.05) if message.error() is None]
 
     def to_the_end(self) -> Iterator[Message]:
         """The records up to the end that every partition has now."""

@@ -1,0 +1,74 @@
+"""`make faults`: breaks Sway in every way that the catalogue names, and audits what became of the events.
+
+One row a case; all of them in build/faults.json. Exits with 1 if one failed. `make faults ONLY="disk full"` plays those
+whose name holds the words; the broker is real, and so are the workers.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.faults.playing import Row
+
+OUTPUT = Path("build/faults.json")
+_COLUMNS = "{:>8} {:>8} {:>6} {:>5} {:>6} {:>10}  {}"
+
+
+def main() -> int:
+    """Play the cases and return the exit status."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from tests.faults.brokers_of import Brokers
+    from tests.faults.catalogue import CASES
+    from tests.faults.playing import play
+    from tests.tiny import make_base, make_registry
+
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    parser.add_argument("only", nargs="?", default="", help="play the cases whose names hold these words")
+    only = parser.parse_args().only
+    chosen = [case for case in CASES if only.lower() in case.name.lower()]
+    if not chosen:
+        parser.error(f"no case holds {only!r}; there are: {'; '.join(case.name for case in CASES)}")
+    rows: list[Row] = []
+    print(_COLUMNS.format("events", "scores", "dead", "lost", "double", "recovery", "case"), flush=True)
+    with tempfile.TemporaryDirectory(prefix="sway-faults-") as name, Brokers() as brokers:
+        folder = Path(name)
+        registry = make_registry(folder / "registry", make_base(folder / "base"), folder / "champion")
+        for case in chosen:
+            with brokers.of(case) as kafka:
+                row = play(case, kafka, registry, print)
+            rows.append(row)
+            _show(row)
+            OUTPUT.parent.mkdir(exist_ok=True)
+            OUTPUT.write_text(json.dumps([row.to_plain() for row in rows], indent=2))
+    failed = [row for row in rows if not row.passed]
+    seconds = sum(row.took_s for row in rows)
+    print(f"{len(rows) - len(failed)} of {len(rows)} cases passed in {seconds / 60:.1f} min; {OUTPUT}")
+    return 1 if failed else 0
+
+
+def _show(row: "Row") -> None:
+    print(
+        _COLUMNS.format(
+            row.events,
+            row.scores,
+            row.dead_letters,
+            row.lost,
+            row.duplicates,
+            f"{row.recovery_s:.1f} s",
+            row.case + "".join(f"; {name} {value}" for name, value in row.notes.items()),
+        ),
+        flush=True,
+    )
+    for problem in row.problems:
+        print(f"    FAILED: {problem}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

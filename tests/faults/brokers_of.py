@@ -1,0 +1,33 @@
+"""The brokers of a case: one that all share, or a cluster of its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from sway.embedded import EmbeddedKafka
+from tests.faults.case import Case
+
+
+class Brokers:
+    """Starts what is needed when it is needed."""
+
+    def __init__(self) -> None:
+        self._shared: EmbeddedKafka | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shared is not None:
+            self._shared.stop()
+
+    @contextmanager
+    def of(self, case: Case) -> Iterator[Any]:
+        """The brokers for a case; those of its own end with it."""
+        if case.own_brokers:
+            with EmbeddedKafka() as own:
+                yield own
+        else:
+            if self._shared is None:
+                self._shared = EmbeddedKafka().start()
+            yield self._shared

@@ -1,0 +1,87 @@
+"""Faults inside a worker process, at the seams where a signal from outside cannot aim."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What goes wrong in a worker. All counts start with the process.
+
+    die_after_commit: SIGKILL to itself after this many transactions, before the local write.
+    die_in_transaction: SIGKILL to itself inside this transaction, before its commit.
+    pause_in_transaction_s: sleep inside each transaction. marker: a file written when such a sleep begins.
+    poison_word: the model raises for a batch that holds this word.
+    memory_rows: the device has no room for more rows than that.
+    read_pause_s: sleep before each batch is read.
+    """
+
+    die_after_commit: int | None = None
+    die_in_transaction: int | None = None
+    pause_in_transaction_s: float = 0.0
+    marker: Path | None = None
+    poison_word: str | None = None
+    memory_rows: int | None = None
+    read_pause_s: float = 0.0
+
+    def arm(self) -> None:
+        """Put the faults in place, in this process."""
+        from model.loaded import LoadedModel
+        from stream.exactly_once.engine import Engine
+        from stream.exactly_once.transactions import TransactionWriter
+        from stream.processor import ScoringProcessor
+
+        if self.die_after_commit is not None:
+            _before(Engine, "_write_stores", _die_at(self.die_after_commit))
+        if self.die_in_transaction is not None:
+            _before(TransactionWriter, "_before_commit", _die_at(self.die_in_transaction))
+        if self.pause_in_transaction_s:
+            _before(TransactionWriter, "_before_commit", self._pause)
+        if self.poison_word is not None or self.memory_rows is not None:
+            _before(LoadedModel, "score", self._refuse)
+        if self.read_pause_s:
+            _before(ScoringProcessor, "read", lambda *_: time.sleep(self.read_pause_s))
+
+    def _pause(self, *_: Any) -> None:
+        if self.marker is not None:
+            self.marker.touch()
+        time.sleep(self.pause_in_transaction_s)
+
+    def _refuse(self, model: Any, batch: Any) -> None:
+        import torch
+
+        if self.memory_rows is not None and len(batch) > self.memory_rows:
+            raise torch.OutOfMemoryError(f"{len(batch)} rows, {self.memory_rows} fit")
+        if self.poison_word is not None:
+            (target,) = model.tokenizer.words((self.poison_word,))
+            word = torch.tensor(list(target.ids))
+            windows = batch.input_ids.unfold(1, len(word), 1)
+            if bool((windows == word).all(-1).any()):
+                raise ValueError("poison")
+
+
+def _before(owner: type, name: str, do: Callable[..., None]) -> None:
+    """Have `do` called before each call of a method, with its arguments."""
+    method = getattr(owner, name)
+
+    def both(*args: Any) -> Any:
+        do(*args)
+        return method(*args)
+
+    setattr(owner, name, both)
+
+
+def _die_at(count: int) -> Callable[..., None]:
+    calls = iter(range(1, count + 1))
+    last = count
+
+    def die(*_: Any) -> None:
+        if next(calls, last) >= last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return die

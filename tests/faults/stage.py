@@ -1,0 +1,222 @@
+"""Where a case plays: topics, workers, a steady load on a thread, and an audience that reads what is visible."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self, cast
+
+from confluent_kafka import Consumer
+
+from stream.exactly_once.offsets import reader, stable_offsets
+from stream.exactly_once.records import TopicPartition
+from sway.embedded import EmbeddedKafka
+from tests.faults.answers import Answers
+from tests.faults.audit import Audit, audit, is_due
+from tests.faults.inside import Inside
+from tests.faults.load import Given, Input, inputs
+from tests.faults.process import ForkedWorker
+from tests.integration.conftest import Topics, wait_for
+from tests.integration.workers import Sway
+
+RATE_PER_S = 150.0
+_SETTINGS = {
+    "SWAY_KAFKA__SESSION_TIMEOUT_S": "3",  # a killed worker's partitions wait so long
+    "SWAY_KAFKA__HEARTBEAT_INTERVAL_S": "0.8",
+    "SWAY_UNITS__MAX_RECORDS": "40",  # small, so that several are open at once
+    "SWAY_UNITS__LINGER_S": "0.01",
+    "SWAY_UNITS__TRANSACTION_TIMEOUT_S": "5",
+}
+
+
+class Stage(Sway):
+    """A Sway whose workers can carry a fault; `finish` audits it."""
+
+    def __init__(self, topics: Topics, registry: Path, folder: Path, kafka: Any) -> None:
+        """kafka: the EmbeddedKafka or EmbeddedCluster behind the topics; registry: whose champion is "tiny"."""
+        super().__init__(topics, registry, folder)
+        self.kafka = kafka
+        self.registry = registry
+        self.environment |= _SETTINGS
+        self._new_worker = ForkedWorker
+        self.recoveries_s: list[float] = []
+        self.notes: dict[str, str] = {}
+        """Figures of this case beside those that every case has."""
+        self._feeding = threading.Event()
+        self._feeder: threading.Thread | None = None
+        self._fed_wrong: list[BaseException] = []
+        self._due = 0
+        self._counted = 0
+        self._answers: Answers | None = None
+
+    @property
+    def single_kafka(self) -> EmbeddedKafka:
+        """The one broker."""
+        return cast("EmbeddedKafka", self.kafka)
+
+    def __exit__(self, *_: object) -> None:
+        self._feeding.clear()
+        if self._feeder is not None:
+            self._feeder.join(30)
+        for worker in self._workers.values():
+            worker.kill()
+        if self._answers is not None:
+            self._answers.__exit__()
+
+    # --- workers ----------------------------------------------------------------------------------------
+
+    def worker(self, name: str = "a", inside: Inside | None = None, **environment: Any) -> ForkedWorker:
+        """Return the named worker, not started. inside: what its next start brings with it."""
+        worker = cast("ForkedWorker", super().worker(name, **environment))
+        worker.inside = inside or Inside()
+        return worker
+
+    def start(self, *names: str, **environment: Any) -> list[ForkedWorker]:
+        """Start workers and wait until each processes records."""
+        workers = [self.worker(name, **environment) for name in names]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.wait_until_ready()
+        return workers
+
+    def tail(self, lines: int = 25) -> Iterator[str]:
+        """The last words of every worker."""
+        for worker in self._workers.values():
+            yield f"--- {worker.log.name}"
+            yield from worker.said().splitlines()[-lines:]
+
+    # --- load and answers -------------------------------------------------------------------------------
+
+    def feed(self, rate_per_s: float = RATE_PER_S, source: Iterator[Given] | None = None) -> None:
+        """Produce at a rate, on a thread, until `finish` or `stop_feeding`."""
+        self._feeding.set()
+        self._feeder = threading.Thread(
+            target=self._feed, args=(rate_per_s, source or inputs()), name="feeder", daemon=True
+        )
+        self._feeder.start()
+
+    def _feed(self, rate_per_s: float, source: Iterator[Given]) -> None:
+        try:
+            began = time.monotonic()
+            for count, given in enumerate(source):
+                ahead_s = count / rate_per_s - (time.monotonic() - began)
+                if ahead_s > 0:
+                    time.sleep(ahead_s)
+                if not self._feeding.is_set():
+                    break
+                self.give(given)
+            self.flush()
+        except BaseException as exc:  # raised again by stop_feeding, on the thread that waits
+            self._fed_wrong.append(exc)
+
+    def give(self, given: Given, key: str = "user-1") -> None:
+        """Produce one input; key: of what says itself not whose it is."""
+        raw = given.what is None or isinstance(given.what, bytes)
+        self.produce(given.what, key=key if raw else None, reason=given.reason)
+
+    def give_event(self, what: Input, reason: str | None = None) -> None:
+        """Produce one input of the case's own."""
+        self.give(Given(what, reason))
+
+    def stop_feeding(self) -> None:
+        """End the load; all of it is in the log then."""
+        self._feeding.clear()
+        if self._feeder is not None:
+            self._feeder.join(120)
+            assert not self._feeder.is_alive(), "the feeder hangs"
+            self._feeder = None
+        if self._fed_wrong:
+            raise self._fed_wrong[0]
+        self.flush()
+
+    @property
+    def answers(self) -> Answers:
+        """What a read_committed reader has seen."""
+        if self._answers is None:
+            self._answers = Answers(self)
+        return self._answers
+
+    def due(self) -> int:
+        """How many answers are due to what is in the log by now."""
+        produced = self.produced
+        while self._counted < len(produced):
+            where, what = produced[self._counted]
+            self._due += is_due(self, where, what)
+            self._counted += 1
+        return self._due
+
+    def wait_for_more(self, count: int, timeout_s: float = 60.0) -> None:
+        """Wait until so many more answers are visible than now."""
+        wanted = self.answers.read() + count
+        wait_for(lambda: self.answers.read() >= wanted, f"{count} more answers", timeout_s)
+
+    def wait_until_caught_up(self, since: float, timeout_s: float = 90.0) -> float:
+        """Wait until what is not answered is less than a second's load; note the seconds since the fault."""
+        broken_at = self.due()
+        wait_for(
+            lambda: self.answers.read() > broken_at and self.due() - self.answers.seen.total() < RATE_PER_S,
+            "recovery",
+            timeout_s,
+        )
+        took_s = time.monotonic() - since
+        self.recoveries_s.append(took_s)
+        return took_s
+
+    def check_offsets(self) -> None:
+        """Fail if an offset is committed whose record is not answered yet for a read_committed reader."""
+        committed = self.committed()
+        deadline = time.monotonic() + 30
+
+        def unanswered() -> list[Any]:
+            self.answers.read()
+            return [
+                where
+                for where, what in list(self.produced)
+                if is_due(self, where, what)
+                and where[2] < (committed[TopicPartition(where[0], where[1])] or 0)
+                and where not in self.answers.seen
+            ]
+
+        # The reader is asynchronous: what was visible when the offsets were asked may be on its way still.
+        while unanswered():
+            assert time.monotonic() < deadline, f"committed and not answered: {unanswered()[:5]}"
+
+    def committed(self) -> dict[TopicPartition, int | None]:
+        """The group's stable offsets of all inputs."""
+        inputs_ = [
+            TopicPartition(self.topics.name(short), number)
+            for short in ("events", "outcomes")
+            for number in range(self.partitions)
+        ]
+        consumer: Consumer = reader(
+            {"bootstrap.servers": self.topics.bootstrap_servers}, self.environment["SWAY_APP_ID"]
+        )
+        try:
+            return stable_offsets(consumer, inputs_, lambda: False)
+        finally:
+            consumer.close()
+
+    # --- the end ----------------------------------------------------------------------------------------
+
+    def finish(self, timeout_s: float = 90.0) -> Audit:
+        """End the load, wait until all is answered, end the workers in peace, and audit."""
+        self.stop_feeding()
+        self.check_offsets()
+        wait_until = time.monotonic() + timeout_s
+        while self.answers.read() < self.due() and time.monotonic() < wait_until:
+            pass  # reading waits
+        problems = []
+        for name, worker in self._workers.items():
+            if not worker.runs:
+                continue
+            worker.process.send_signal(signal.SIGCONT)
+            if (status := worker.terminate()) != 0:
+                problems.append(f"worker {name} ended with {status} on SIGTERM")
+        found = audit(self, self.registry, self.answers)
+        found.problems += problems
+        return found
+
+    def __enter__(self) -> Self:
+        return self
