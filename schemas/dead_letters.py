@@ -5,6 +5,7 @@ import hashlib
 from schemas.records import DeadLetter
 
 MAX_RAW_BYTES = 65_536
+MAX_DETAIL_CHARS = 1_000  # a sentence may name a foreign schema, and a name may be as long as its schema
 
 
 def dead_letter(
@@ -22,12 +23,13 @@ def dead_letter(
     """The dead letter of a source record: its coordinates, and at most 64 KiB each of its value and key.
 
     reason: a stable code, DecodeError.reason or one of schemas.validate. detail: a sentence that never holds
-    a user's text. timestamp: Kafka's, failed_at: the worker's, both in milliseconds since 1970-01-01T00:00:00Z.
+    a user's text; its first 1,000 characters are kept. timestamp: Kafka's, failed_at: the worker's, both in
+    milliseconds since 1970-01-01T00:00:00Z.
     The length and the SHA-256 are those of the whole value; the length of a null value is -1.
     """
     return DeadLetter(
         reason=reason,
-        detail=detail,
+        detail=detail[:MAX_DETAIL_CHARS],
         topic=topic,
         partition=partition,
         offset=offset,

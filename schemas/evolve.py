@@ -18,12 +18,14 @@ from schemas.convert import prepare_builder
 from schemas.errors import (
     DecodeError,
     IncompatibleSchemaError,
+    TooLargeError,
     TrailingBytesError,
     TruncatedError,
     UndecodableError,
     WrongRecordError,
 )
-from schemas.plan import RecordPlan
+from schemas.plan import ARRAY, MAP, RecordPlan
+from schemas.read import MAX_ENTRIES, MAX_ITEMS, check_items
 from schemas.safety import check_writer
 
 
@@ -39,13 +41,23 @@ def prepare_evolved_reader(
     writer_parsed, ours_parsed = _parse(writer), parsed(ours)
     check_writer(writer_parsed)
     build = prepare_builder(record_plan)
+    limits = [
+        (name, MAX_ENTRIES if kind == MAP else MAX_ITEMS)
+        for name, (kind, _) in zip(record_plan.names, record_plan.steps, strict=True)
+        if kind in {MAP, ARRAY}
+    ]
 
     def read(data: bytes) -> Any:
         # fastavro does not look whether what it skips is there. The extra byte shows it: whoever reads or skips
         # over the end has taken it.
         stream = BytesIO(data[start:] + b"\x00")
         try:
-            record = build(schemaless_reader(stream, writer_parsed, ours_parsed))
+            fields: Any = schemaless_reader(stream, writer_parsed, ours_parsed)
+            for name, most in limits:
+                check_items(len(fields[name]), most)
+            record = build(fields)
+        except TooLargeError:
+            raise
         except (
             Exception
         ) as exc:  # untrusted bytes and a foreign schema: what fastavro raises is not documented

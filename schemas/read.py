@@ -26,7 +26,9 @@ from schemas.plan import (
 )
 
 MAX_ITEMS = 65_536
-"""Items of one array or map; 1 MiB of empty map entries would otherwise hold a worker for a second."""
+"""Items of one array."""
+MAX_ENTRIES = 1_024
+"""Entries of one map: each takes some 200 bytes of memory, and as few as three in the record."""
 
 _WHOLE = frozenset({LONG, INT})
 _double = struct.Struct("<d").unpack_from
@@ -159,7 +161,7 @@ def _read_array(inner: Step, data: bytes, position: int) -> tuple[list[Any], int
     items: list[Any] = []
     count, block_end, position = read_block_start(data, position)
     while count:
-        _check_items(len(items) + count)
+        check_items(len(items) + count, MAX_ITEMS)
         for _ in range(count):
             item, position = _value(inner, data, position)
             items.append(item)
@@ -174,7 +176,7 @@ def _read_map(inner: Step, data: bytes, position: int) -> tuple[dict[str, Any], 
     count, block_end, position = read_block_start(data, position)
     while count:
         total += count
-        _check_items(total)
+        check_items(total, MAX_ENTRIES)
         for _ in range(count):
             key, position = _read_string(None, data, position)
             entries[key], position = _value(inner, data, position)
@@ -204,9 +206,10 @@ def check_block_end(block_end: int | None, position: int) -> None:
         raise UndecodableError("A block of an array or map is not as long as it says.")
 
 
-def _check_items(items: int) -> None:
-    if items > MAX_ITEMS:
-        raise TooLargeError(f"An array or map of {items} items or more; at most {MAX_ITEMS} are allowed.")
+def check_items(items: int, most: int) -> None:
+    """Raise TooLargeError for an array or map of more items than allowed."""
+    if items > most:
+        raise TooLargeError(f"An array or map of {items} items or more; at most {most} are allowed.")
 
 
 def _unsigned(data: bytes, position: int) -> tuple[int, int]:

@@ -81,9 +81,12 @@ class ReadingModel(Protocol):
 
 @dataclass(slots=True)
 class Pending:
-    """An event whose text waits for its score."""
+    """An event whose text waits for its score; its own texts are not kept, they may be megabytes."""
 
-    event: BehaviorEvent
+    event_id: str
+    user_id: str
+    item_id: str
+    occurred_at: int
     record: SourceRecord
     text: EncodedText
     truncated: bool
@@ -209,15 +212,14 @@ class ScoringProcessor:
             if index in scored.failed:
                 self._reject(unit, context, record, SCORING_FAILED, self._codecs.late_dead_letters)
                 continue
-            event = pending.event
             if pending.key is not None:
                 context.labels.scored(unit, record.partition, pending.key, y_hat, z_hat, scored.model_version)
             keys.append(record.key)
             scores.append(
                 InfluenceScore(
-                    event.event_id,
-                    event.user_id,
-                    event.item_id,
+                    pending.event_id,
+                    pending.user_id,
+                    pending.item_id,
                     y_hat,
                     z_hat,
                     score,
@@ -228,7 +230,7 @@ class ScoringProcessor:
                     pending.duplicate,
                     Source(record.topic, record.partition, record.offset),
                     context.outcomes_next,
-                    event.occurred_at,
+                    pending.occurred_at,
                     scored_at,
                 )
             )
@@ -265,9 +267,21 @@ class ScoringProcessor:
                 windows.put(record.key or b"", insert_new(window, entry, self._windows))
                 if labelling is not None:
                     words = history_in_words(text, past, rates)
-                    key, closings = labelling.event(event, words, target.text)
+                    key, closings = labelling.event(event.user_id, behaviour, words, target.text)
                     windows.learn(closings)
-            context.pending.append(Pending(event, record, text, text.truncated or cut, duplicate, key))
+            context.pending.append(
+                Pending(
+                    event.event_id,
+                    event.user_id,
+                    event.item_id,
+                    event.occurred_at,
+                    record,
+                    text,
+                    text.truncated or cut,
+                    duplicate,
+                    key,
+                )
+            )
         context.counts["events"] += len(batch.records)
 
     def _text_again(self, window: Window, event: BehaviorEvent, labelling: Labelling | None) -> EncodedText:

@@ -129,7 +129,7 @@ class WindowSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     max_behaviours: int = Field(50, gt=0)
-    max_bytes: int = Field(4096, gt=0, description="encoded; the oldest behaviours are dropped")
+    max_bytes: int = Field(4096, gt=0, le=900_000, description="encoded; the oldest behaviours are dropped")
 
 
 class TextSettings(BaseModel):
@@ -161,8 +161,8 @@ class AttributionRule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    action: str = Field(description="of the event that is labelled, such as view")
-    by: str = Field(description="the action that is its outcome, such as purchase")
+    action: str = Field(max_length=64, description="of the event that is labelled, such as view")
+    by: str = Field(max_length=64, description="the action that is its outcome, such as purchase")
     within_s: float = Field(86_400.0, gt=0, description="from the labelled event to the other, event times")
     y: float = Field(1.0, ge=0, le=1)
 
@@ -194,6 +194,8 @@ class LabelSettings(BaseModel):
         for action, weight in self.weights.items():
             if not 0 <= weight <= 1:
                 raise ValueError(f"labels.weights: {action!r} has {weight:g}; z is in [0, 1]")
+            if len(action) > 64:  # the state keeps so much of an action
+                raise ValueError(f"labels.weights: {action!r} has more than 64 characters")
         return self
 
     @property

@@ -34,7 +34,7 @@ from stream.exactly_once.records import Epoch, TopicPartition
 from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
-from stream.processor import WINDOWS, BatchContext, Codecs, ScoringProcessor, Topics
+from stream.processor import WINDOWS, BatchContext, Codecs, Pending, ScoringProcessor, Topics
 from stream.settings import WireSettings
 from stream.windows import EMPTY, Window, WindowLimits
 from stream.wire import codec_for
@@ -163,7 +163,7 @@ class Processing:
         behaviours: BehaviourLimits | None = None,
         join: JoinSettings | None = None,
         resolver: Resolver | None = None,
-        fails: Callable[[BehaviorEvent], bool] = lambda _event: False,
+        fails: Callable[[Pending], bool] = lambda _pending: False,
     ) -> None:
         """fails: for which events the scorer gives no score."""
         self.labels = Labels(join or JoinSettings(), EXAMPLES, Codec(LabeledExample))
@@ -302,7 +302,7 @@ class Processing:
         failed: dict[int, Exception] = {
             index: ModelOutputError("no score")
             for index, pending in enumerate(context.pending)
-            if self._fails(pending.event)
+            if self._fails(pending)
         }
         scores[list(failed)] = np.nan
         return ScoredTexts(scores[:, 0], scores[:, 1], failed, "v1", "fp32")

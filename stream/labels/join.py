@@ -4,9 +4,9 @@ An event waits until an outcome closes it at once, or until it falls due: then t
 with the item since, and the configured negative is the last word. All decisions go by event times, so that within
 the grace any order of arrival gives the same labels; stream time only says when nothing more can come.
 
-What falls due stands in due lists, one a batch, in the order in which it was read: the horizon is the same for all,
-so that this is the order in which it falls due. Two cursors walk them, one that settles and, a grace later,
-one that forgets: no scan, nothing in memory but the list at each cursor.
+What falls due stands in due lists, nearly always one a batch, in the order in which it was read: the horizon is the
+same for all, so that this is the order in which it falls due. Two cursors walk them, one that settles and, a grace
+later, one that forgets: no scan, nothing in memory but the list at each cursor.
 
 Source: DESIGN sections 1 and 4.
 """
@@ -31,6 +31,7 @@ BY_EXPIRY = "expiry"
 _MAX_SETTLED = (
     16  # entries settled, and as many forgotten, for each record read: a jump of time is worked off in steps
 )
+_MAX_DUE = 512  # entries of a due list: with ids as long as allowed, half of what a record may have
 _MAX_SIGNALS = 100  # kept of a user on an item
 _NEVER = 2**63
 
@@ -152,10 +153,10 @@ class PartitionJoin:
         return self._close(key, known, y, z, BY_OUTCOME)
 
     def end(self) -> None:
-        """Write this batch's due list and the clock."""
+        """Write this batch's due lists and the clock."""
         clock = self._clock
-        if self._new:
-            self._put(list_key(clock.next_list), DueList(self._new))
+        for start in range(0, len(self._new), _MAX_DUE):  # a cursor inside is carried over by _at
+            self._put(list_key(clock.next_list), DueList(self._new[start : start + _MAX_DUE]))
             clock.next_list += 1
         if clock != self._began:
             self._put(CLOCK_KEY, clock)
@@ -285,7 +286,7 @@ class PartitionJoin:
                 return number, index, entries[index]
             if number >= self._clock.next_list:
                 return number, index, None
-            number, index = number + 1, 0
+            number, index = number + 1, index - len(entries)
 
     def _list(self, number: int) -> list[DueEntry]:
         if number >= self._clock.next_list:

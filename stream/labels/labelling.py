@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from model.words import NO_OUTCOMES, ItemCounts
-from schemas.records import BehaviorEvent, Estimate, ItemRate, LabeledExample, Outcome
+from schemas.records import Behaviour, Estimate, ItemRate, LabeledExample, Outcome
 from schemas.wire import Codec
 from stream.exactly_once import Unit
 from stream.labels.join import Closing, NewEvent, PartitionJoin
@@ -137,14 +137,14 @@ class Labelling:
         return self._note(closings) if closings else closings
 
     def event(
-        self, event: BehaviorEvent, history: str, target: str
+        self, user_id: str, event: Behaviour, history: str, target: str
     ) -> tuple[bytes | None, Sequence[Closing]]:
-        """Let an event wait for its label.
+        """Let an event wait for its label; event: as the state keeps it, its words cut to their limits.
 
         Returns the key under which its estimate waits, None for an event that the join has met before; and its
         closing, if its outcome came first.
         """
-        new = NewEvent(event.user_id, event.event_id, event.item_id, event.action, event.occurred_at)
+        new = NewEvent(user_id, event.event_id, event.item_id, event.action, event.occurred_at)
         key, closing = self._join.event(new, history, target)
         return None if key is None else key.encode(), () if closing is None else self._note([closing])
 

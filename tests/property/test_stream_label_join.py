@@ -2,11 +2,13 @@
 
 from itertools import count
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
-from schemas.records import BehaviorEvent, JoinClock, Outcome, PendingLabel
+from schemas.records import BehaviorEvent, DueList, JoinClock, Outcome, PendingLabel
+from stream.labels import join as label_join
 from stream.labels.rules import JoinSettings, Rule
 from tests.plain_labels import labels_of
 from tests.processing import NOW_MS, Processing, Record, event, outcome
@@ -122,3 +124,38 @@ def test_any_arrival_within_the_grace_gives_the_same_labels(
     assert sum(isinstance(state, JoinClock) for state in kept) == 1
     assert len(kept) <= 2 * len(much_later) + 1
     assert len(processing.estimates.stored) == len(much_later)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    history=histories(),
+    join=SETTINGS,
+    most=st.integers(1, 4),
+    cuts=st.lists(st.integers(1, 12), max_size=20),
+)
+def test_lists_of_few_entries_are_worked_off_as_long_ones_are(
+    tokenizer: BehaviourTokenizer,
+    history: tuple[list[BehaviorEvent], list[Outcome]],
+    join: JoinSettings,
+    most: int,
+    cuts: list[int],
+) -> None:
+    """Time jumps inside a batch, so that the cursors stand in lists that are not cut yet."""
+    events, outcomes = history
+    later = [event(f"later{n}", "cem", NOW_MS - (300 - 50 * (n % 4)) * MINUTE) for n in range(20)]
+    told = []
+    for entries in (512, most):
+        processing = Processing(tokenizer, join=join)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(label_join, "_MAX_DUE", entries)
+            if outcomes:
+                processing.deliver(*outcomes)
+            todo: list[BehaviorEvent] = [*events, *later, event("end", "cem", NOW_MS)]
+            for size in [*cuts, len(todo)]:
+                batch, todo = todo[:size], todo[size:]
+                if batch:
+                    processing.deliver(*batch)
+        kept = [processing.pending.codec.loads(raw) for raw in processing.pending.stored.values()]
+        states = [state for state in kept if not isinstance(state, DueList | JoinClock)]
+        told.append((processing.published.examples, states))
+    assert told[0] == told[1]

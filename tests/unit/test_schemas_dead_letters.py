@@ -4,15 +4,17 @@ import hashlib
 
 import pytest
 
-from schemas.dead_letters import MAX_RAW_BYTES, dead_letter
+from schemas.dead_letters import MAX_DETAIL_CHARS, MAX_RAW_BYTES, dead_letter
 from schemas.records import DeadLetter
 from schemas.wire import Codec
 
 
-def letter(value: bytes | None, key: bytes | None = b"u") -> DeadLetter:
+def letter(
+    value: bytes | None, key: bytes | None = b"u", detail: str = "The value starts with 0x7b22."
+) -> DeadLetter:
     return dead_letter(
         reason="bad_magic",
-        detail="The value starts with 0x7b22.",
+        detail=detail,
         topic="sway.events",
         partition=3,
         offset=17,
@@ -39,6 +41,11 @@ def test_a_long_value_is_cut_and_its_length_and_hash_are_the_wholes() -> None:
     assert made.raw_length == len(value)
     assert made.raw_sha256 == hashlib.sha256(value).hexdigest()
     assert len(Codec(DeadLetter).encode(made)) < 200_000
+
+
+def test_a_detail_that_names_a_foreign_schema_of_a_mebibyte_is_cut() -> None:
+    made = letter(b"x", detail="n" * 1_048_576)
+    assert made.detail == "n" * MAX_DETAIL_CHARS
 
 
 def test_a_null_value_is_told_from_an_empty_one() -> None:

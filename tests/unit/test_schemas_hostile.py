@@ -17,7 +17,8 @@ from schemas.errors import (
     TruncatedError,
     UndecodableError,
 )
-from schemas.records import BehaviorEvent, DeadLetter, TrainingRequest, Window
+from schemas.read import MAX_ENTRIES, MAX_ITEMS
+from schemas.records import BehaviorEvent, DeadLetter, DueList, TrainingRequest, Window
 from schemas.window_state import HEADER
 from schemas.wire import Codec
 from tests.golden.make import OneSchemaResolver
@@ -103,6 +104,25 @@ def test_millions_of_tiny_map_entries_are_too_many() -> None:
     assert isinstance(error, TooLargeError)
     one_by_one = b"\x02e\x02u\x02a\x00\x00\x00\x00\x00" + b"\x02\x00\x00" * 1_000_000
     assert isinstance(decode_in_bounds(codec_of(BehaviorEvent, evolved=False), one_by_one), TooLargeError)
+
+
+@pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
+def test_a_map_has_so_many_entries_and_no_more(evolved: bool) -> None:
+    codec = codec_of(BehaviorEvent, evolved=evolved)
+    for entries in (MAX_ENTRIES, MAX_ENTRIES + 1, 300_000):
+        pairs = b"".join(b"\x0c" + f"{number:06}".encode() + b"\x00" for number in range(entries))
+        body = b"\x02e\x02u\x02a\x00\x00\x00\x00\x00" + long(entries) + pairs + b"\x00" + b"\x00" * evolved
+        if entries == MAX_ENTRIES:
+            assert len(codec.decode(ID + body).attributes) == MAX_ENTRIES
+        else:
+            assert isinstance(decode_in_bounds(codec, body), TooLargeError)
+
+
+@pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
+def test_an_array_has_so_many_items_and_no_more(evolved: bool) -> None:
+    codec = codec_of(DueList, evolved=evolved)
+    body = long(MAX_ITEMS + 1) + b"\x00\x00" * (MAX_ITEMS + 1) + b"\x00" + b"\x00" * evolved
+    assert isinstance(decode_in_bounds(codec, body), TooLargeError)
 
 
 @pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])

@@ -1,0 +1,90 @@
+"""However large an event's fields are, what is kept of it is small: in the state, in the output, in memory."""
+
+import tracemalloc
+
+import pytest
+
+from model.tokens import BehaviourTokenizer
+from schemas.read import MAX_ENTRIES
+from schemas.records import BehaviorEvent, DueList
+from stream.labels.rules import JoinSettings, Rule
+from tests.processing import NOW_MS, Processing, event, outcome
+
+MIB = 2**20
+MAX_OUTPUT_BYTES = 1_000_000  # what ExactlyOnceConfig and a broker's own default take
+LONGEST_ID_BYTES = 512
+
+LARGE: dict[str, BehaviorEvent] = {
+    "action": event(action="w" * MIB),
+    "action of signs": event(action="🎬" * (MIB // 4)),
+    "item text": event(item_text="<b>&amp;é; " * (MIB // 12)),
+    "domain": event(domain="d" * MIB),
+    "attribute": event(attributes={"a" * (MIB // 2): "b" * (MIB // 2)}),
+    "attributes": event(attributes={f"a{number}": "b" * 1000 for number in range(MAX_ENTRIES)}),
+}
+
+
+@pytest.mark.parametrize("large", LARGE.values(), ids=LARGE)
+def test_a_field_of_a_mebibyte_leaves_little_in_the_state_and_is_scored(
+    tokenizer: BehaviourTokenizer, large: BehaviorEvent
+) -> None:
+    processing = Processing(tokenizer, join=JoinSettings(negative=0.0))
+    published = processing.deliver(large, event("next", occurred_at=NOW_MS + 1))
+    assert [score.event_id for score in published.scores] == [large.event_id, "next"]
+    for table in processing.tables:
+        assert max(map(len, table.stored.values()), default=0) < 4096
+
+
+def test_an_event_that_waits_for_its_score_keeps_none_of_its_texts(tokenizer: BehaviourTokenizer) -> None:
+    processing = Processing(tokenizer)
+    signs = "🎬" + "x" * (MIB - 1)  # one sign of four bytes, and Python keeps four for each of a text
+    records = [processing.record(event(f"e{number}", item_text=signs)) for number in range(4)]
+    processing.open()
+    tracemalloc.start()
+    try:
+        processing.read(records)
+        kept_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < MIB // 4
+    processing.commit()
+    assert len(processing.published.scores) == 4
+
+
+def test_a_unit_of_the_longest_ids_fits_into_records_that_a_broker_takes(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    join = JoinSettings(rules=(Rule("view", "buy", 1000),), weights={"view": 0.5}, negative=0.0)
+    processing = Processing(tokenizer, join=join)
+    events = [
+        event(
+            f"{number:0{LONGEST_ID_BYTES}}",
+            "u" * LONGEST_ID_BYTES,
+            action="view",
+            item_id=f"{number:0{LONGEST_ID_BYTES}}",
+        )
+        for number in range(1024)
+    ]
+    processing.deliver(*events)
+    sizes = [len(value) for table in processing.tables for value in table.stored.values()]
+    assert max(sizes) + 2 * LONGEST_ID_BYTES + 16 < MAX_OUTPUT_BYTES
+    lists = [processing.pending.codec.loads(raw) for raw in processing.pending.stored.values()]
+    assert sum(len(one.entries) for one in lists if isinstance(one, DueList)) == 2 * len(events)
+
+
+def test_an_action_is_cut_for_its_label_as_it_is_for_its_text(tokenizer: BehaviourTokenizer) -> None:
+    rule = Rule("v" * 64, "buy", 60_000)
+    processing = Processing(tokenizer, join=JoinSettings(rules=(rule,), horizon_ms=60_000, grace_ms=0))
+    processing.deliver(event("seen", action="v" * 100, item_id="i"))
+    processing.deliver(event("bought", occurred_at=NOW_MS + 1, action="buy", item_id="i"))
+    late = processing.record(event("later", occurred_at=NOW_MS + 90_000), timestamp=NOW_MS + 90_000)
+    (example,) = processing.deliver(late).examples
+    assert (example.event_id, example.label_source) == ("seen", "attribution")
+
+
+def test_the_longest_ids_of_an_outcome_without_its_event_are_small_too(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    processing = Processing(tokenizer)
+    processing.deliver(outcome("e" * LONGEST_ID_BYTES, "u" * LONGEST_ID_BYTES))
+    assert all(len(raw) < 4096 for raw in processing.pending.stored.values())
