@@ -83,10 +83,10 @@ class RegistryResolver:
         try:
             registered = self._client.get_schema(schema_id)
         except Exception as exc:  # httpx, OAuth and JSON errors alike: only a verdict is a verdict
-            if _is_not_found(exc):
+            if is_not_found(exc):
                 self._remember_unknown(schema_id)
                 raise _unknown(schema_id) from exc
-            raise _unavailable(f"fetching the schema {schema_id}", exc) from exc
+            raise unavailable(f"fetching the schema {schema_id}", exc) from exc
         return _avro(schema_id, registered)
 
     def id_of(self, subject: str, record_type: type[Any]) -> int:
@@ -95,12 +95,12 @@ class RegistryResolver:
         try:
             return int(self._client.lookup_schema(subject, schema).schema_id)
         except Exception as exc:  # as above
-            if _is_not_found(exc):
+            if is_not_found(exc):
                 raise ContractError(
                     f"The current schema of {record_type.__name__} is not registered under {subject}: "
                     "register it, or write in the single_object format."
                 ) from exc
-            raise _unavailable(f"looking {subject} up", exc) from exc
+            raise unavailable(f"looking {subject} up", exc) from exc
 
     def _remember_unknown(self, schema_id: int) -> None:
         if len(self._unknown_until) >= _MAX_UNKNOWN:
@@ -127,7 +127,8 @@ def _avro(schema_id: int, registered: Any) -> Schema:
         raise IncompatibleSchemaError(f"The schema {schema_id} is not JSON.") from exc
 
 
-def _is_not_found(error: Exception) -> bool:
+def is_not_found(error: Exception) -> bool:
+    """Whether the registry says, in its own words, that it has no such subject, version or schema."""
     # 404 alone may be a wrong path or a proxy, and would turn every record into a dead letter. The registry's
     # own verdict has a code of five digits: 40401 subject, 40402 version, 40403 schema not found.
     if not isinstance(error, SchemaRegistryError) or error.http_status_code != 404:
@@ -139,6 +140,7 @@ def _unknown(schema_id: int) -> UnknownSchemaError:
     return UnknownSchemaError(f"The Schema Registry has no schema {schema_id}.")
 
 
-def _unavailable(what: str, exc: Exception) -> RegistryUnavailable:
+def unavailable(what: str, exc: Exception) -> RegistryUnavailable:
+    """The error to raise when there was no verdict; what: what was being done, such as "looking x up"."""
     said = str(exc) if isinstance(exc, SchemaRegistryError) else type(exc).__name__
     return RegistryUnavailable(f"The Schema Registry did not answer when {what}: {said}. Trying again helps.")

@@ -13,6 +13,7 @@ from sway.commands import (
     handoff,
     models,
     produce,
+    schemas,
     tail,
     topics,
     train,
@@ -65,6 +66,7 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.add_typer(topics.app, name="topics")
+app.add_typer(schemas.app, name="schemas")
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.command("trainer")(trainer.trainer)

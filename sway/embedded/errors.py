@@ -3,13 +3,16 @@
 EmbeddedError (SwayError)
 ├── MissingExtraError          a package of sway[embedded] is not installed
 ├── JavaNotFoundError          no Java runtime that is new enough
-├── ArtifactError              a jar that the lock file names
+├── ArtifactError              a file that a lock file names
 │   ├── ArtifactLockError          the lock file itself cannot be read
 │   ├── ArtifactUnreachableError   Maven Central did not give it
-│   └── ArtifactHashError          what came is not what the lock file names
-└── KafkaStartError            the broker died or did not answer in time
-    ├── FolderInUseError           another broker works in its folder
-    └── PortTakenError             another process listens on its port
+│   ├── ArtifactHashError          what came is not what the lock file names
+│   └── ArtifactUnpackError        an archive cannot be unpacked
+├── KafkaStartError            the broker died or did not answer in time
+│   ├── FolderInUseError           another broker works in its folder
+│   └── PortTakenError             another process listens on its port
+└── RegistryStartError         the Schema Registry died or did not answer in time
+    └── RegistryPortTakenError     another process listens on its port
 """
 
 from sway.errors import SwayError
@@ -34,7 +37,7 @@ class JavaNotFoundError(EmbeddedError):
 
 
 class ArtifactError(EmbeddedError):
-    """A jar that the lock file names cannot be had."""
+    """A file that a lock file names cannot be had."""
 
 
 class ArtifactLockError(ArtifactError):
@@ -49,6 +52,10 @@ class ArtifactHashError(ArtifactError):
     """What came is not the file that the lock file names."""
 
 
+class ArtifactUnpackError(ArtifactError):
+    """An archive cannot be unpacked: it is none, or the disk is full."""
+
+
 class KafkaStartError(EmbeddedError):
     """The broker died while starting, or did not answer in time."""
 
@@ -59,3 +66,11 @@ class FolderInUseError(KafkaStartError):
 
 class PortTakenError(KafkaStartError):
     """Another process listens on the port that the broker was to have."""
+
+
+class RegistryStartError(EmbeddedError):
+    """The Schema Registry died while starting, or did not answer in time."""
+
+
+class RegistryPortTakenError(RegistryStartError):
+    """Another process listens on the port that the Schema Registry was to have."""

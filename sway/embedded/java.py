@@ -10,6 +10,7 @@ from pathlib import Path
 from sway.embedded.errors import JavaNotFoundError
 
 KAFKA_NEEDS = 17  # the oldest Java that the broker of Kafka 4 runs on
+REGISTRY_NEEDS = 21  # the oldest Java that Apicurio Registry 3 runs on
 
 
 @dataclass(frozen=True, slots=True)

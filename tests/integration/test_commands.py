@@ -225,6 +225,22 @@ def test_up_creates_the_topics_keeps_the_data_and_ends_on_sigterm(tmp_path: Path
         assert _records(kafka, partitions) == 1
 
 
+def test_up_with_a_registry_has_the_schemas_in_it_and_says_so_when_it_ends_by_itself(topics: Topics) -> None:
+    with running("up", "--port", free_port(), "--registry", "--registry-port", free_port()) as process:
+        assert read_line(process.stdout).startswith("export SWAY_KAFKA__BOOTSTRAP_SERVERS=")
+        name, _, url = read_line(process.stdout).partition("=")
+        assert name == "export SWAY_WIRE__REGISTRY_URL"
+        checked = CliRunner().invoke(app, ["schemas", "check"], env={"SWAY_WIRE__REGISTRY_URL": url})
+        assert checked.exit_code == 0, checked.output
+        assert f"ok  {topics.name('events')}-value " in checked.stdout
+        javas = [c for c in psutil.Process(process.pid).children(recursive=True) if c.name() == "java"]
+        next(java for java in javas if "-jar" in java.cmdline()).kill()
+        assert process.wait(60) == 1
+        said = read_all(process.stderr)
+        assert "export SWAY_WIRE__FORMAT=confluent" in said
+        assert "sway: the Schema Registry ended by itself with status 137" in said
+
+
 def test_up_says_so_when_kafka_ends_by_itself() -> None:
     with running("up", "--port", free_port()) as process:
         assert read_line(process.stdout).startswith("export ")

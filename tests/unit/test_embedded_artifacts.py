@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sway.embedded import runtime
+from sway.embedded import registry, runtime
 from sway.embedded.artifacts import Artifact, ArtifactCache, parse_lock
 from sway.embedded.errors import ArtifactHashError, ArtifactLockError, ArtifactUnreachableError
 
@@ -156,3 +156,8 @@ def test_the_lock_of_kafka_names_one_version_of_each_jar() -> None:
     artifacts = parse_lock(Path(runtime.__file__).with_name("kafka.lock").read_text("utf-8"))
     assert len({a.file_name for a in artifacts}) == len({(a.group, a.name) for a in artifacts}) == 46
     assert {a.version for a in artifacts if a.group == "org.apache.kafka"} == {runtime.KAFKA_VERSION}
+
+
+def test_the_lock_of_the_registry_names_its_one_archive() -> None:
+    (archive,) = parse_lock(Path(registry.__file__).with_name("registry.lock").read_text("utf-8"))
+    assert archive.file_name == f"apicurio-registry-app-{registry.REGISTRY_VERSION}-all.tar.gz"

@@ -1,0 +1,106 @@
+"""`sway schemas register|check`."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import typer
+
+if TYPE_CHECKING:
+    from schemas.registration import Standing
+    from stream.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Our schemas in a Schema Registry, for Confluent's wire format: bring and check them.",
+)
+
+
+@app.command()
+def register() -> None:
+    """Register the current schema of every topic under `<topic>-value`, with compatibility BACKWARD; may be repeated.
+
+    Do it before the first worker that writes Confluent's format starts, and before each upgrade. A subject whose
+    compatibility is stricter keeps it. Ends with status 1 if the registry refuses one; the others are registered.
+
+    Example: `SWAY_WIRE__REGISTRY_URL=http://registry:8081 sway schemas register`
+    """
+    from schemas.registration import register as register_one
+
+    _end("registered", _each(register_one))
+
+
+@app.command()
+def check() -> None:
+    """Ask the registry whether every current schema is registered and may be; changes nothing.
+
+    Ends with status 1, and a line for each subject that is not in order, which says what to do.
+
+    Example: `SWAY_WIRE__REGISTRY_URL=http://registry:8081 sway schemas check`
+    """
+    from schemas.registration import check as check_one
+
+    _end("in order", _each(check_one))
+
+
+def register_all(settings: "Settings", url: str) -> "list[Standing]":
+    """Register the current schemas of all topics. Raises RegistryUnavailable, ContractError."""
+    from schemas.registration import register as register_one
+
+    return _ask_all(settings, url, register_one)
+
+
+def _each(ask: "Callable[[Any, str, type[Any]], Standing]") -> "list[Standing]":
+    from sway.configuration import load_settings
+    from sway.errors import CommandError
+
+    settings = load_settings()
+    url = settings.wire.registry_url
+    if url is None:
+        raise CommandError(
+            "no Schema Registry is set: set SWAY_WIRE__REGISTRY_URL (`sway up --registry` starts one and prints it)"
+        )
+    from schemas.errors import RegistryUnavailable
+
+    try:
+        return _ask_all(settings, url, ask)
+    except RegistryUnavailable as exc:
+        exc.add_note(f"Asked was {_without_user(url)}: check SWAY_WIRE__REGISTRY_URL (wire.registry_url).")
+        raise
+
+
+def _ask_all(
+    settings: "Settings", url: str, ask: "Callable[[Any, str, type[Any]], Standing]"
+) -> "list[Standing]":
+    from schemas.registry import connect  # takes half a second to import
+    from sway.schema_subjects import subjects
+
+    with connect(url) as client:
+        return [ask(client, subject, record) for subject, record in subjects(settings.topics).items()]
+
+
+def _end(what: str, standings: "Sequence[Standing]") -> None:
+    """Show the table; say what is wrong and end with status 1 if something is."""
+    rows: list[tuple[str, ...]] = [("", "subject", "record", "id", "version", "compatibility")]
+    for standing in standings:
+        numbers = (
+            "-" if number is None else str(number) for number in (standing.schema_id, standing.version)
+        )
+        state = "ok" if standing.problem is None else "PROBLEM"
+        rows.append((state, standing.subject, standing.record, *numbers, standing.level or "-"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+    problems = [standing for standing in standings if standing.problem is not None]
+    for standing in problems:
+        typer.echo(f"{standing.subject}: {standing.problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"all {len(standings)} schemas are {what}")
+
+
+def _without_user(url: str) -> str:
+    """Return the address without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

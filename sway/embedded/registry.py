@@ -1,0 +1,272 @@
+"""A real Schema Registry with Confluent's API, for one machine and for as long as a program runs."""
+
+import json
+import re
+import shutil
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sway.embedded import ports
+from sway.embedded.artifacts import ArtifactCache, Progress, parse_lock
+from sway.embedded.errors import EmbeddedError, RegistryPortTakenError, RegistryStartError
+from sway.embedded.java import REGISTRY_NEEDS, Java, find_java
+from sway.embedded.process import LeashedProcess
+from sway.embedded.unpack import unpacked
+
+REGISTRY_VERSION = "3.3.3"
+API_PATH = "/apis/ccompat/v7"  # Confluent's API, as Apicurio Registry serves it
+
+_LOCK = Path(__file__).with_name("registry.lock")
+_INSTEAD = "use a Schema Registry of your own (set SWAY_WIRE__REGISTRY_URL)"
+_LOG_FILE = "registry.log"
+_LISTENS = "Listening on: "  # Quarkus logs it once its ports are bound
+_PORT_TAKEN = ("seems to be in use by another process", "Address already in use")
+_DAMAGED = ("jarfile", "ClassNotFoundException", "NoClassDefFoundError", "NoSuchFileException")
+_PORT_ATTEMPTS = 5
+_POLL_S = 0.05
+_ANSWER_TIMEOUT_S = 5.0
+_TROUBLE = re.compile(r" ERROR |^Caused by: |^Error: |^Exception in ")
+_TROUBLE_LINES = 12
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way to our loopback
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRuntime:
+    """A Java runtime and the unpacked Apicurio Registry."""
+
+    java: Java
+    folder: Path
+
+    @classmethod
+    def prepare(cls, cache: ArtifactCache, on_fetch: Progress | None = None) -> Self:
+        """Find a Java runtime; fetch and unpack the registry if it is missing.
+
+        Raises JavaNotFoundError before anything is fetched, ArtifactError.
+        """
+        java = find_java(REGISTRY_NEEDS)
+        (artifact,) = parse_lock(_LOCK.read_text("utf-8"))
+        return cls(java, unpacked(cache, artifact, on_fetch, instead=_INSTEAD))
+
+    def command(self, folder: Path, heap_mb: int, port: int, management_port: int) -> list[str | Path]:
+        """Return the command line of a registry in memory, on loopback, with its temporary files in `folder`."""
+        told = {
+            "java.io.tmpdir": folder,
+            "quarkus.http.host": ports.HOST,
+            "quarkus.http.port": port,
+            # Health and metrics stand on a server of their own, which would listen on all addresses.
+            "quarkus.management.host": ports.HOST,
+            "quarkus.management.port": management_port,
+            "quarkus.http.access-log.enabled": "false",
+        }
+        return [
+            self.java.executable,
+            f"-Xmx{heap_mb}m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",  # as for Kafka: half the CPU of the start
+            *(f"-D{name}={value}" for name, value in told.items()),
+            "-jar",
+            self.folder / "quarkus-run.jar",
+        ]
+
+
+class EmbeddedRegistry:
+    """One Apicurio Registry on loopback, which ends with this process, even by SIGKILL.
+
+        with EmbeddedRegistry() as registry:
+            SchemaRegistryClient({"url": registry.url})
+
+    It keeps its schemas in memory: `stop`, `kill` and `restart` lose them all, and ids count from 1 again.
+    port: the port to listen on; None, or one that is taken, takes another. A restart keeps its port.
+    cache: where the program is; None takes the user's cache, shared by all programs.
+    on_fetch: told before the program must come from Maven Central, the first time.
+
+    Not for several threads at once. Source: DESIGN section 11.
+    """
+
+    def __init__(
+        self,
+        heap_mb: int = 256,
+        *,
+        port: int | None = None,
+        cache: ArtifactCache | None = None,
+        start_timeout_s: float = 90.0,
+        on_fetch: Progress | None = None,
+    ) -> None:
+        self._heap_mb = heap_mb
+        self._wanted_port = port
+        self._cache = cache or ArtifactCache()
+        self._start_timeout_s = start_timeout_s
+        self._on_fetch = on_fetch
+        self._runtime: RegistryRuntime | None = None
+        self._folder: Path | None = None
+        self._port: int | None = None
+        self._process: LeashedProcess | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients find it: SWAY_WIRE__REGISTRY_URL. `kill` and `restart` keep it.
+
+        Raises EmbeddedError before the start.
+        """
+        if self._port is None:
+            raise EmbeddedError("the embedded Schema Registry has no address: call start() first")
+        return f"http://{ports.HOST}:{self._port}{API_PATH}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the registry's JVM. Raises EmbeddedError if there is none."""
+        return self._started().pid
+
+    @property
+    def log_path(self) -> Path:
+        """What the registry has printed since its last start. Raises EmbeddedError if it was not started."""
+        if self._folder is None:
+            raise EmbeddedError("the embedded Schema Registry has no log: call start() first")
+        return self._folder / _LOG_FILE
+
+    @property
+    def running(self) -> bool:
+        """Whether the registry's process is there."""
+        return self._process is not None and self._process.exit_status() is None
+
+    def start(self) -> Self:
+        """Fetch what is missing, start the registry and return once its API answers.
+
+        Does nothing if it runs already. Raises ArtifactError, JavaNotFoundError, or RegistryStartError with
+        what the log says; nothing is left running then.
+        """
+        if self.running:
+            return self
+        try:
+            self._start_on_a_free_port()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def wait(self) -> int:
+        """Return how the registry ended (128 + N after signal N), once it has: by itself, or by `kill`."""
+        return self._started().wait()
+
+    def trouble(self) -> str:
+        """Return the last errors that the registry has logged since its start, else the last lines."""
+        logged = self._log().splitlines()
+        told = [line for line in logged if _TROUBLE.search(line)] or logged
+        return "\n".join(told[-_TROUBLE_LINES:]) or "(nothing was logged)"
+
+    def stop(self) -> None:
+        """Stop the registry, wait until it is gone and remove its folder. May be called again."""
+        self._end_process()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = self._port = None
+
+    def kill(self) -> None:
+        """End the registry as a crash would (SIGKILL) and wait until it is gone; its address stays."""
+        self._started().kill()
+
+    def restart(self) -> Self:
+        """Stop the registry if it runs, and start it, empty, on the same port.
+
+        Raises RegistryPortTakenError if another process has taken the port meanwhile.
+        """
+        self._started().stop()
+        return self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _started(self) -> LeashedProcess:
+        if self._process is None:
+            raise EmbeddedError("the embedded Schema Registry does not run: call start() first")
+        return self._process
+
+    def _end_process(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
+
+    def _start_on_a_free_port(self) -> None:
+        """Start again with another port if somebody took ours between the look and the start."""
+        if self._runtime is None:
+            self._runtime = RegistryRuntime.prepare(self._cache, self._on_fetch)
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="sway-registry-"))
+        for _ in range(_PORT_ATTEMPTS - 1):
+            try:
+                return self._start_once(self._runtime, self._folder)
+            except RegistryPortTakenError:
+                continue
+        return self._start_once(self._runtime, self._folder)
+
+    def _start_once(self, runtime: RegistryRuntime, folder: Path) -> None:
+        self._end_process()  # one that died by itself still holds its pipe
+        port = self._choose_port()
+        management_port = ports.free_port(taken=frozenset({port}))
+        command = runtime.command(folder, self._heap_mb, port, management_port)
+        self._process = LeashedProcess(command, folder, _LOG_FILE, remove_folder=True)
+        self._wait_until_it_answers(self._process, f"http://{ports.HOST}:{port}{API_PATH}/subjects")
+        self._port = port
+
+    def _choose_port(self) -> int:
+        if self._port is not None:  # clients know this address
+            if not ports.is_free(self._port):
+                raise RegistryPortTakenError(
+                    f"the embedded Schema Registry cannot come back: another process listens on its port {self._port}"
+                )
+            return self._port
+        if self._wanted_port is not None and ports.is_free(self._wanted_port):
+            return self._wanted_port
+        return ports.free_port()
+
+    def _wait_until_it_answers(
+        self, process: LeashedProcess, question: str, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        deadline = now() + self._start_timeout_s
+        # The log first: what answers on the port before that is another program.
+        while not (_LISTENS in self._log() and _answers(question)):
+            status = process.exit_status()
+            if status is not None:
+                raise self._death(status)
+            if now() > deadline:
+                raise RegistryStartError(
+                    f"the embedded Schema Registry did not answer within {self._start_timeout_s:g} s:\n{self.trouble()}"
+                )
+            time.sleep(_POLL_S)
+
+    def _death(self, status: int) -> RegistryStartError:
+        log = self._log()
+        taken = any(words in log for words in _PORT_TAKEN)
+        kind = RegistryPortTakenError if taken else RegistryStartError
+        way_out = ""
+        if self._runtime is not None and any(words in log for words in _DAMAGED):
+            way_out = f"\nRemove {self._runtime.folder}, and it is fetched again."
+        return kind(
+            f"the embedded Schema Registry ended with status {status} while starting:\n{self.trouble()}{way_out}"
+        )
+
+    def _log(self) -> str:
+        return self.log_path.read_text("utf-8", "replace") if self.log_path.exists() else ""
+
+
+def _answers(question: str) -> bool:
+    """Whether a GET answers with a JSON list."""
+    try:
+        with _DIRECT.open(question, timeout=_ANSWER_TIMEOUT_S) as answer:
+            return isinstance(json.load(answer), list)
+    except (OSError, ValueError):  # refused, an error's page, or not JSON
+        return False

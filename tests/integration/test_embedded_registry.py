@@ -1,0 +1,65 @@
+"""The embedded Schema Registry: it starts, speaks Confluent's API, survives crashes and leaves nothing behind."""
+
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas.errors import UnknownSchemaError
+from schemas.registry import RegistryResolver, connect
+from sway.embedded import EmbeddedError, EmbeddedRegistry
+from sway.embedded.errors import RegistryPortTakenError, RegistryStartError
+
+
+def port_of(registry: EmbeddedRegistry) -> int:
+    return int(registry.url.split("/")[2].rsplit(":", 1)[1])
+
+
+def test_only_loopback_listens_and_the_log_is_written(schema_registry: EmbeddedRegistry) -> None:
+    sockets = psutil.Process(schema_registry.pid).net_connections()
+    listening = [c.laddr for c in sockets if c.status == "LISTEN"]
+    assert len(listening) == 2
+    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    assert port_of(schema_registry) in {address.port for address in listening}
+    assert "apicurio-registry-app" in schema_registry.log_path.read_text("utf-8")
+
+
+def test_an_id_that_the_real_registry_does_not_know_is_unknown_and_not_unavailable(
+    schema_registry: EmbeddedRegistry,
+) -> None:
+    with connect(schema_registry.url) as client, pytest.raises(UnknownSchemaError):
+        RegistryResolver(client).by_id(4_000_000)
+
+
+def test_a_killed_one_does_not_change_its_address_silently_and_stop_leaves_nothing(
+    schema_registry: EmbeddedRegistry,
+) -> None:
+    registry = EmbeddedRegistry(port=port_of(schema_registry)).start()  # taken, so another
+    assert registry.url != schema_registry.url
+    pid, folder = registry.pid, registry.log_path.parent
+    registry.kill()
+    assert not registry.running
+    assert not psutil.pid_exists(pid)
+    taken = socket.create_server(("127.0.0.1", port_of(registry)))
+    with taken, pytest.raises(RegistryPortTakenError, match="cannot come back: another process listens"):
+        registry.start()
+    registry.stop()
+    assert not folder.exists()
+    with pytest.raises(EmbeddedError, match="call start"):
+        _ = registry.url
+
+
+def test_a_registry_that_cannot_start_says_why() -> None:
+    starved = EmbeddedRegistry(heap_mb=2)
+    with pytest.raises(RegistryStartError, match="heap"):
+        starved.start()
+    assert not starved.running
+    with pytest.raises(EmbeddedError, match="call start"):
+        _ = starved.pid
+
+
+def test_a_damaged_program_says_what_to_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sway.embedded.registry.unpacked", lambda *_, **__: tmp_path)
+    with pytest.raises(RegistryStartError, match=f"Remove {tmp_path}, and it is fetched again"):
+        EmbeddedRegistry().start()
