@@ -89,7 +89,9 @@ def check(client: RegistrationClient, subject: str, record_type: type[Any]) -> S
         return Standing(subject, name, level=level, problem=_why_not_registered(client, subject, schema))
     problem = None
     if level not in KEEPS_BACKWARD:
-        problem = f"{level} lets in versions that cannot read old values: run `sway schemas register` for {LEVEL}"
+        problem = (
+            f"{level} lets in versions that cannot read old values: run `sway schemas register` for {LEVEL}"
+        )
     return Standing(subject, name, found.schema_id, found.version, level, problem)
 
 
