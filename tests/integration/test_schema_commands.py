@@ -1,0 +1,69 @@
+"""`sway schemas` against a real Schema Registry, with subjects of this test's own."""
+
+import json
+import uuid
+
+import pytest
+from confluent_kafka.schema_registry import Schema
+from typer.testing import CliRunner, Result
+
+from schemas.contracts import current, current_text
+from schemas.records import BehaviorEvent
+from schemas.registry import connect
+from sway.cli import app
+from sway.embedded import EmbeddedRegistry
+
+
+@pytest.fixture
+def prefix(schema_registry: EmbeddedRegistry, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Topics that no other test has; the settings name them and the registry."""
+    name = f"commands-{uuid.uuid4().hex[:8]}"
+    monkeypatch.setenv("SWAY_WIRE__REGISTRY_URL", schema_registry.url)
+    monkeypatch.setenv("SWAY_TOPICS__PREFIX", name)
+    return name
+
+
+def sway_schemas(command: str) -> Result:
+    return CliRunner().invoke(app, ["schemas", command])
+
+
+def test_what_is_not_registered_is_told_then_registered_once_and_in_order(
+    schema_registry: EmbeddedRegistry, prefix: str
+) -> None:
+    missing = sway_schemas("check")
+    assert missing.exit_code == 1
+    assert missing.stderr.count(": not registered: run `sway schemas register`\n") == 10
+    registered = sway_schemas("register")
+    assert registered.exit_code == 0, registered.output
+    with connect(schema_registry.url) as client:
+        found = client.lookup_schema(f"{prefix}.events-value", Schema(current_text(BehaviorEvent), "AVRO"))
+        assert client.get_compatibility(f"{prefix}.events-value") == "BACKWARD"
+        versions = {subject: client.get_versions(subject) for subject in client.get_subjects(prefix)}
+    assert found.schema_id is not None
+    assert len(versions) == 10
+    assert set(map(tuple, versions.values())) == {(1,)}
+    assert sway_schemas("register").stdout == registered.stdout
+    checked = sway_schemas("check")
+    assert checked.exit_code == 0
+    assert checked.stdout == registered.stdout.replace("are registered", "are in order")
+
+
+def test_a_schema_that_cannot_follow_is_refused_in_the_registrys_words_and_the_others_are_registered(
+    schema_registry: EmbeddedRegistry, prefix: str
+) -> None:
+    subject = f"{prefix}.events-value"
+    schema = current(BehaviorEvent)
+    for field in schema["fields"]:
+        if field["name"] == "occurred_at":
+            field["type"] = "string"  # so that ours, with a long, cannot read it
+    with connect(schema_registry.url) as client:
+        client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
+    sway_schemas("register")
+    checked, registered = sway_schemas("check"), sway_schemas("register")
+    assert (checked.exit_code, registered.exit_code) == (1, 1)
+    assert checked.stderr.count("\n") == registered.stderr.count("\n") == 1
+    assert checked.stderr.startswith(f"{subject}: not registered, and the registry will refuse it")
+    assert registered.stderr.startswith(f"{subject}: the registry refuses it: ")
+    assert "/fields/" in registered.stderr  # where, as Apicurio says it
+    assert f"PROBLEM  {subject} " in registered.stdout
+    assert registered.stdout.count("\nok ") == 9

@@ -1,0 +1,150 @@
+"""Bringing our schemas into a Schema Registry, and asking how they stand: a registry of a few lines, no network."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+from typer.testing import CliRunner
+
+from schemas.contracts import current_text
+from schemas.errors import RegistryUnavailable
+from schemas.records import BehaviorEvent
+from schemas.registration import KEEPS_BACKWARD, check, register
+from stream.settings import TopicSettings
+from sway.cli import app
+from sway.schema_subjects import subjects
+
+SUBJECT = "sway.events-value"
+
+
+class FakeRegistry:
+    """Answers as Confluent's does: a subject without a level of its own is 40408."""
+
+    def __init__(self, *, refuses: str | None = None, level: str | None = None) -> None:
+        self.refuses = refuses
+        self.levels = {} if level is None else {SUBJECT: level}
+        self.versions: dict[str, list[str]] = {}
+        self.changes: list[tuple[str, str]] = []
+
+    def register_schema(self, subject_name: str, schema: Any) -> int:
+        if self.refuses is not None:
+            raise SchemaRegistryError(409, 409, self.refuses)
+        versions = self.versions.setdefault(subject_name, [])
+        if schema.schema_str not in versions:
+            versions.append(schema.schema_str)
+            self.changes.append(("register", subject_name))
+        return 7
+
+    def lookup_schema(self, subject_name: str, schema: Any) -> Any:
+        if subject_name not in self.versions:
+            raise SchemaRegistryError(404, 40401, f"Subject '{subject_name}' not found.")
+        if schema.schema_str not in self.versions[subject_name]:
+            raise SchemaRegistryError(404, 40403, "Schema not found")
+        return SimpleNamespace(schema_id=7, version=1 + self.versions[subject_name].index(schema.schema_str))
+
+    def test_compatibility(self, subject_name: str, schema: Any) -> bool:
+        if subject_name not in self.versions:
+            raise SchemaRegistryError(404, 40401, f"Subject '{subject_name}' not found.")
+        return self.refuses is None
+
+    def get_compatibility(self, subject_name: str | None = None) -> str:
+        if subject_name is None:
+            return "NONE"
+        if subject_name not in self.levels:
+            raise SchemaRegistryError(404, 40408, "Subject does not have a compatibility level")
+        return self.levels[subject_name]
+
+    def set_compatibility(self, subject_name: str, level: str) -> None:
+        self.levels[subject_name] = level
+        self.changes.append((level, subject_name))
+
+
+class AwayRegistry(FakeRegistry):
+    """Nobody answers."""
+
+    def get_compatibility(self, subject_name: str | None = None) -> str:
+        raise ConnectionRefusedError
+
+
+def test_the_level_is_set_before_the_schema_so_that_it_is_judged_and_a_second_time_changes_nothing() -> None:
+    registry = FakeRegistry()
+    first = register(registry, SUBJECT, BehaviorEvent)
+    assert registry.changes == [("BACKWARD", SUBJECT), ("register", SUBJECT)]
+    assert registry.versions == {SUBJECT: [current_text(BehaviorEvent)]}
+    assert (first.schema_id, first.version, first.level, first.problem) == (7, 1, "BACKWARD", None)
+    assert register(registry, SUBJECT, BehaviorEvent) == first == check(registry, SUBJECT, BehaviorEvent)
+    assert len(registry.changes) == 2
+
+
+@pytest.mark.parametrize("level", [*sorted(KEEPS_BACKWARD), "NONE", "FORWARD"])
+def test_a_stricter_level_is_kept_and_a_laxer_one_is_raised(level: str) -> None:
+    registry = FakeRegistry(level=level)
+    kept = level if level in KEEPS_BACKWARD else "BACKWARD"
+    assert register(registry, SUBJECT, BehaviorEvent).level == kept == registry.levels[SUBJECT]
+
+
+def test_what_the_registry_refuses_is_told_in_its_words() -> None:
+    registry = FakeRegistry(refuses="reader field zz has no default")
+    standing = register(registry, SUBJECT, BehaviorEvent)
+    assert standing.schema_id is None
+    assert standing.problem is not None
+    assert standing.problem.startswith(
+        "the registry refuses it: reader field zz has no default. Change the schema"
+    )
+
+
+def test_checking_tells_what_is_missing_and_changes_nothing() -> None:
+    registry = FakeRegistry()
+    standing = check(registry, SUBJECT, BehaviorEvent)
+    assert standing.problem == "not registered: run `sway schemas register`"
+    registry.versions[SUBJECT] = ["older"]
+    assert check(registry, SUBJECT, BehaviorEvent) == standing
+    registry.refuses = "no"
+    refused = check(registry, SUBJECT, BehaviorEvent).problem
+    assert refused is not None
+    assert refused.startswith("not registered, and the registry will refuse it")
+    assert registry.changes == []
+
+
+def test_a_level_that_protects_nobody_is_a_problem() -> None:
+    registry = FakeRegistry()
+    register(registry, SUBJECT, BehaviorEvent)
+    del registry.levels[SUBJECT]  # the registry's own holds, which is NONE
+    standing = check(registry, SUBJECT, BehaviorEvent)
+    assert (standing.version, standing.level) == (1, "NONE")
+    assert standing.problem is not None
+    assert "run `sway schemas register` for BACKWARD" in standing.problem
+
+
+@pytest.mark.parametrize("ask", [register, check])
+def test_no_answer_is_no_standing(ask: Any) -> None:
+    with pytest.raises(RegistryUnavailable, match=r"compatibility of sway\.events-value"):
+        ask(AwayRegistry(), SUBJECT, BehaviorEvent)
+
+
+def test_every_topic_has_its_subject() -> None:
+    topics = TopicSettings(prefix="shop", scores="points")
+    found = subjects(topics)
+    assert [subject.removesuffix("-value") for subject in found] == list(topics.names().values())
+    assert found["shop.events-value"] is BehaviorEvent
+    assert found["points-value"] is found["shop.scores.shadow-value"]
+
+
+@pytest.mark.parametrize("command", ["register", "check"])
+def test_without_a_registry_the_command_says_which_setting_to_set(command: str) -> None:
+    result = CliRunner().invoke(app, ["schemas", command])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("sway: no Schema Registry is set: set SWAY_WIRE__REGISTRY_URL")
+
+
+def test_an_address_where_nobody_answers_is_told_without_its_password() -> None:
+    environment = {"SWAY_WIRE__REGISTRY_URL": "http://user:word@127.0.0.1:9/api"}
+    result = CliRunner().invoke(app, ["schemas", "check"], env=environment)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("sway: The Schema Registry did not answer")
+    assert (
+        "Asked was http://127.0.0.1:9/api: check SWAY_WIRE__REGISTRY_URL (wire.registry_url)."
+        in result.stderr
+    )
+    assert "word" not in result.stderr
