@@ -81,6 +81,12 @@ class WorkerMetrics:
         self.epochs = Gauge("sway_epochs", "Assignments since the start", registry=registry)
         self.fenced = Gauge("sway_fenced_units", "Units refused by the broker and dropped", registry=registry)
         self.recovered = Gauge("sway_recovered_records", "Changelog records read", registry=registry)
+        self.offset_resets = Gauge(
+            "sway_offset_resets", "Partitions that went on elsewhere than committed", registry=registry
+        )
+        self.lost_records = Gauge(
+            "sway_lost_records", "Offsets passed over by these, where known", registry=registry
+        )
         self.recovery_s = Gauge("sway_recovery_seconds", "Time spent in recovery", registry=registry)
         self.model = Gauge(
             "sway_model", "The model in use", ["version", "device", "dtype"], registry=registry
@@ -167,6 +173,8 @@ class WorkerMetrics:
         self.fenced.set(stats.fenced_units)
         self.recovered.set(stats.recovered_records)
         self.recovery_s.set(stats.recovery_s)
+        self.offset_resets.set(stats.offset_resets)
+        self.lost_records.set(stats.lost_records)
         self.lag.clear()
         for tp, records in lag.items():
             self.lag.labels(tp.topic, str(tp.partition)).set(records)

@@ -304,6 +304,11 @@ class Settings(BaseSettings):
     offset_reset: Literal["earliest", "latest", "error"] = Field(
         "earliest", description="where a partition without a committed offset starts"
     )
+    lost_offset_reset: Literal["earliest", "latest", "error"] = Field(
+        "error",
+        description="where a partition goes on whose committed offset retention has passed, or whose topic was "
+        "made again; counted in sway_offset_resets and sway_lost_records",
+    )
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     wire: WireSettings = WireSettings()

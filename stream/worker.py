@@ -293,6 +293,7 @@ def _config(settings: Settings) -> ExactlyOnceConfig:
         client_config=settings.kafka.client_config(),
         slot=settings.slot,
         offset_reset=settings.offset_reset,
+        lost_offset_reset=settings.lost_offset_reset,
         unit_max_records=units.max_records,
         unit_max_bytes=units.max_bytes,
         unit_linger_s=units.linger_s,

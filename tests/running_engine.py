@@ -17,7 +17,7 @@ import pytest
 from stream.exactly_once import engine as engine_module
 from stream.exactly_once.engine import Engine, UnitLimits
 from stream.exactly_once.layers import Layers
-from stream.exactly_once.offsets import Cancelled
+from stream.exactly_once.offsets import Cancelled, OffsetPolicy
 from stream.exactly_once.processor import Work
 from stream.exactly_once.records import Epoch, Output, RecordBatch, TopicPartition
 from stream.exactly_once.recovery import Changelog, Recovered, RecoveryPlan
@@ -131,6 +131,7 @@ class Writer:
         offsets: Mapping[TopicPartition, int],
         group_metadata: bytes,
         tracked: Mapping[TopicPartition, int],
+        note: str = "",
     ) -> dict[TopicPartition, int]:
         self.inside.set()
         assert self.free.wait(30)
@@ -193,7 +194,14 @@ class Running:
         self.recovered.set()
         self.recovery_fails: Exception | None = None
         monkeypatch.setattr(engine_module, "recover", self._recover)
-        plan = RecoveryPlan({}, "group", [EVENTS, NOTES], [Changelog(SEEN, CHANGELOG, "id", 1)], "earliest")
+        plan = RecoveryPlan(
+            {},
+            "group",
+            [EVENTS, NOTES],
+            [Changelog(SEEN, CHANGELOG, "id", 1)],
+            OffsetPolicy(),
+            lambda _cancelled: {},
+        )
         usual = {"max_records": 3, "max_bytes": 1000, "linger_s": 0.001}
         room = {"max_in_flight_records": 100, "max_in_flight_bytes": 10_000, "revoke_timeout_s": 5.0}
         self.engine = Engine(

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import faust
+from confluent_kafka import KafkaException
 from yarl import URL
 
 from stream.exactly_once.engine import Engine, UnitLimits
-from stream.exactly_once.errors import StartError
-from stream.exactly_once.offsets import OffsetReset
+from stream.exactly_once.errors import StartError, TopicGoneError
+from stream.exactly_once.offsets import OffsetPolicy, OffsetReset
 from stream.exactly_once.processor import Processor, Scorer
 from stream.exactly_once.records import Epoch, TopicPartition
 from stream.exactly_once.recovery import RecoveryPlan
 from stream.exactly_once.store import StateFolder
 from stream.exactly_once.table import ExactlyOnceTableManager, LayeredTable
-from stream.exactly_once.topics import ensure_changelogs
+from stream.exactly_once.topics import TopicIds, ensure_changelogs
 from stream.exactly_once.transactions import TransactionWriter
 from stream.exactly_once.transport import BatchTransport
 from stream.exactly_once.unit import Unit
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 V = TypeVar("V")
 
 _EXIT_GRACE_S = 5.0  # after a failure, for logs and Faust's own shutdown
+_TOPIC_CHECK_INTERVAL_S = 10.0
 _EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -46,6 +48,7 @@ class ExactlyOnceConfig:
     client_config: Mapping[str, str]
     slot: str | None = None
     offset_reset: OffsetReset = "earliest"
+    lost_offset_reset: OffsetReset = "error"
     unit_max_records: int = 512
     unit_max_bytes: int = 8 * 1024 * 1024
     unit_linger_s: float = 0.02
@@ -137,7 +140,18 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         if self._engine is None:
             await asyncio.get_running_loop().run_in_executor(None, self.open)
         self.engine.start()
+        self.timer(_TOPIC_CHECK_INTERVAL_S, name="topics")(self._check_topics)
         await super().on_first_start()
+
+    async def _check_topics(self) -> None:
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(None, self._topic_ids.ask)
+        except TopicGoneError as exc:
+            await self.engine.fail(exc)
+        except (KafkaException, TimeoutError):
+            return  # nobody answers: what reads and commits notices by itself
+        else:
+            await self.engine.check_topics(found)
 
     def open(self) -> None:
         """Do what can be refused: state folder, topics, transactional id. Faust's start does it if nobody has.
@@ -176,6 +190,8 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
             replication=config.changelog_replication,
             timeout_s=config.connect_timeout_s,
         )
+        topics = [*config.input_topics, *(changelog.topic for changelog in changelogs)]
+        self._topic_ids = TopicIds(config.client_config, topics)
         writer = self._writer_type(
             config.client_config,
             f"{self.conf.id}-{slot}",
@@ -194,7 +210,12 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         return Engine(
             self,
             plan=RecoveryPlan(
-                config.client_config, self.conf.id, config.input_topics, changelogs, config.offset_reset
+                config.client_config,
+                self.conf.id,
+                config.input_topics,
+                changelogs,
+                OffsetPolicy(config.offset_reset, config.lost_offset_reset),
+                self._topic_ids.wait,
             ),
             limits=limits,
             tables=self._layered,

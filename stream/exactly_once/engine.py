@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stream.exactly_once.errors import FencedError, LostBatchError
-from stream.exactly_once.group_metadata import group_metadata
+from stream.exactly_once.committing import UnitCommitter
+from stream.exactly_once.errors import FencedError, LostBatchError, TopicGoneError
 from stream.exactly_once.offsets import Cancelled
 from stream.exactly_once.processor import Processor, Scorer
-from stream.exactly_once.records import Epoch, Output, RecordBatch, TopicPartition
+from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
 from stream.exactly_once.recovery import Recovered, RecoveryPlan, recover
-from stream.exactly_once.store import Change, PartitionStore, Position, StateFolder
+from stream.exactly_once.store import PartitionStore, StateFolder
+from stream.exactly_once.topic_ids import note_of
 from stream.exactly_once.unit import Unit, slices, split
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class EngineStats:
     epochs: int = 0
     recovered_records: int = 0
     recovery_s: float = 0.0
+    offset_resets: int = 0
+    lost_records: int = 0
     last_progress: float = field(default_factory=time.monotonic)
     in_flight_records: int = 0
     in_flight_bytes: int = 0
@@ -75,7 +78,7 @@ class Driver(Protocol):
 
 
 class Engine:
-    """Everything but `_commit` and recovery runs on the event loop."""
+    """Everything but commits and recovery runs on the event loop."""
 
     def __init__(
         self,
@@ -97,10 +100,9 @@ class Engine:
         self._limits = limits
         self._tables = list(tables)
         self._folder = folder
-        self._writer = writer
         self._processor = processor
         self._scorer = scorer
-        self._group_instance_id = group_instance_id
+        self._committer = UnitCommitter(plan, self._tables, writer, processor, group_instance_id)
         self._on_commit = on_commit
         self.input_topics = frozenset(plan.input_topics)
         self.stats = EngineStats()
@@ -112,6 +114,8 @@ class Engine:
         self._epoch: Epoch | None = None  # None: take() ignores what comes
         self._begun: Epoch | None = None  # from begin_epoch to revoke, so that a recovery sees its epoch end
         self._next: dict[TopicPartition, int] = {}
+        self._topic_ids: Mapping[str, str] = {}  # as the epoch began
+        self._note = ""
         self._stores: dict[int, PartitionStore] = {}
         self._open: Unit | None = None
         self._units: deque[Unit] = (
@@ -126,7 +130,7 @@ class Engine:
         self._commit_thread = ThreadPoolExecutor(1, "commit")
         self._recovery_thread = ThreadPoolExecutor(1, "recovery")
         self._recovery: asyncio.Task[None] | None = None
-        self._committer: asyncio.Task[None] | None = None
+        self._commit_task: asyncio.Task[None] | None = None
 
     # --- intake -----------------------------------------------------------------------------------------
 
@@ -238,7 +242,9 @@ class Engine:
         began = time.monotonic()
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._commit_thread, self._commit, units, results)
+            await loop.run_in_executor(
+                self._commit_thread, self._committer.commit, units, results, self._stores, self._note
+            )
         except FencedError as exc:
             dropped = sum(unit.records for unit in units)
             logger.warning("%d units of %d records are dropped: %s", len(units), dropped, exc)
@@ -271,45 +277,6 @@ class Engine:
             ready.append(unit)
         return ready
 
-    def _commit(self, units: Sequence[Unit], results: Sequence[Sequence[Any]]) -> None:
-        """On the commit thread: finish, one transaction, one WriteBatch a partition."""
-        metadata = group_metadata(self._plan.group_id, units[0].epoch, self._group_instance_id)
-        outputs: list[Output] = []
-        offsets: dict[TopicPartition, int] = {}
-        for unit, of_unit in zip(units, results, strict=True):
-            for work, result in zip(unit.works, of_unit, strict=True):
-                self._processor.finish(work, result, unit)
-            outputs += unit.outputs
-            offsets.update(unit.offsets)
-        changes: dict[int, list[Change]] = {}
-        last: dict[TopicPartition, int] = {}  # a changelog partition -> the index of its last record
-        for table, changelog in zip(self._tables, self._plan.changelogs, strict=True):
-            newest = {
-                (partition, key): value
-                for unit in units
-                for partition, key, value in table.encode_changes(unit)
-            }
-            for (partition, key), value in newest.items():
-                changes.setdefault(partition, []).append((table.name, key, value))
-                last[TopicPartition(changelog.topic, partition)] = len(outputs)
-                outputs.append(Output(changelog.topic, key, value, partition, None))
-        written = self._writer.commit(outputs, offsets, metadata, last)
-        self._write_stores(changes, written)
-
-    def _write_stores(
-        self, changes: Mapping[int, list[Change]], written: Mapping[TopicPartition, int]
-    ) -> None:
-        now_ms = int(time.time() * 1000)
-        positions: dict[int, dict[str, Position]] = {}
-        for changelog in self._plan.changelogs:
-            for partition in changes:
-                offset = written.get(TopicPartition(changelog.topic, partition))
-                if offset is not None:
-                    position = Position(changelog.topic_id, offset, now_ms)
-                    positions.setdefault(partition, {})[changelog.table] = position
-        for partition, made in changes.items():
-            self._stores[partition].write(made, positions.get(partition, {}))
-
     def _after_commit(self, units: Sequence[Unit], seconds: float) -> None:
         self.stats.last_progress = time.monotonic()
         for unit in units:
@@ -326,6 +293,15 @@ class Engine:
         self.stats.in_flight_records -= unit.records
         self.stats.in_flight_bytes -= unit.bytes
         self._update_room()
+
+    async def check_topics(self, topic_ids: Mapping[str, str]) -> None:
+        """End the process if a topic in use was made again: its offsets now mean something else.
+
+        topic_ids: of now. The next start finds by the note what that costs, and the policy decides.
+        """
+        changed = [topic for topic, known in self._topic_ids.items() if topic_ids.get(topic, known) != known]
+        if self._epoch is not None and changed:
+            await self.fail(TopicGoneError(f"Deleted and made again while in use: {', '.join(changed)}."))
 
     # --- progress ---------------------------------------------------------------------------------------
 
@@ -359,7 +335,7 @@ class Engine:
 
     def start(self) -> None:
         """Start committing; call once, on the event loop."""
-        self._committer = asyncio.get_running_loop().create_task(self._commit_units())
+        self._commit_task = asyncio.get_running_loop().create_task(self._commit_units())
 
     def begin_epoch(self, assigned: set[Any]) -> None:
         """Recover the assigned partitions and then let their records through; returns at once."""
@@ -407,12 +383,15 @@ class Engine:
         for table in self._tables:
             table.use_stores(self._stores)
         self._next = dict(recovered.starts)
+        self._topic_ids, self._note = recovered.topic_ids, note_of(recovered.topic_ids)
         self._epoch = epoch
         self._revoking = False
         self.state = "running"
         self.stats.epochs += 1
         self.stats.recovered_records += recovered.records
         self.stats.recovery_s += recovered.seconds
+        self.stats.offset_resets += recovered.resets
+        self.stats.lost_records += recovered.lost_records
         self.stats.last_progress = time.monotonic()
         logger.info(
             "Generation %d: %d partitions ready, %d changelog records recovered in %.2f s",
@@ -480,8 +459,8 @@ class Engine:
         if self.failure is None:
             await self.revoke()
         self.state = "stopped"
-        if self._committer is not None:
-            self._committer.cancel()
+        if self._commit_task is not None:
+            self._commit_task.cancel()
         self._commit_thread.shutdown(wait=self.failure is None)
         self._recovery_thread.shutdown(wait=self.failure is None)
         self._folder.close()

@@ -5,6 +5,10 @@ ExactlyOnceError
 ├── GroupMetadataError      a generation or member id that would commit unfenced
 ├── LostBatchError          a batch vanished between the consumer and the agent
 ├── OffsetOutOfRangeError   the committed offset is no longer in the topic
+├── StateLostError          a changelog was made again: what it held is gone
+├── TopicGoneError          a topic in use was deleted, or made again
+├── StoreError              the local state cannot be written or read: the disk
+│   └── StoreCorruptError   what is on the disk is damaged: rebuilt at the next start
 ├── FencedError             this epoch is over: drop its units (handled inside)
 ├── RecordTooLargeError     an output that no broker setting allows
 └── FatalTransactionError   the fate of a commit is unknown, or the producer is fenced: end the process
@@ -29,6 +33,22 @@ class LostBatchError(ExactlyOnceError):
 
 class OffsetOutOfRangeError(ExactlyOnceError):
     """Retention has passed the committed offset, or the topic was made again."""
+
+
+class StateLostError(ExactlyOnceError):
+    """The group has committed state to a changelog that is not there any more."""
+
+
+class TopicGoneError(ExactlyOnceError):
+    """A topic that is being read or written was deleted, or made again under the same name."""
+
+
+class StoreError(ExactlyOnceError):
+    """The local state cannot be written or read; nothing is lost, since the changelog has it."""
+
+
+class StoreCorruptError(StoreError):
+    """A file of the local state is damaged; the next start rebuilds its partition from the changelog."""
 
 
 class FencedError(ExactlyOnceError):

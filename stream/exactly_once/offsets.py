@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
@@ -10,6 +11,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from stream.exactly_once.errors import OffsetOutOfRangeError
 from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.topic_ids import Committed
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +19,26 @@ OffsetReset = Literal["earliest", "latest", "error"]
 _CALL_TIMEOUT_S = 2.0
 _RETRY_PAUSE_S = 0.05
 _RETRIABLE = frozenset({KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT, KafkaError._WAIT_COORD})
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetPolicy:
+    """Where a partition starts. new: without a committed offset. lost: if that is not in the log any more."""
+
+    new: OffsetReset = "earliest"
+    lost: OffsetReset = "error"
+
+
+@dataclass(slots=True)
+class Starts:
+    """Where reading starts, and what was passed over to start there.
+
+    resets: partitions whose committed offset was lost. lost_records: offsets between it and the start, as far as known.
+    """
+
+    offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    resets: int = 0
+    lost_records: int = 0
 
 
 class Cancelled(Exception):  # noqa: N818  (not an error: the epoch ended while it was being started)
@@ -43,8 +65,8 @@ def reader(client_config: Mapping[str, str], group_id: str, **extra: str | int |
 
 def stable_offsets(
     consumer: Consumer, partitions: Sequence[TopicPartition], cancelled: Callable[[], bool]
-) -> dict[TopicPartition, int | None]:
-    """Return the group's committed offset of each partition, or None where there is none.
+) -> dict[TopicPartition, Committed]:
+    """Return what the group has committed for each partition.
 
     Asks for stable offsets: while a transaction that holds offsets is open (a killed worker's, until the
     broker ends it) there is no answer, and this waits. Raises Cancelled.
@@ -62,10 +84,7 @@ def stable_offsets(
         else:
             error = next((tp.error for tp in answer if tp.error is not None), None)
             if error is None:
-                return {
-                    TopicPartition(tp.topic, tp.partition): None if tp.offset == OFFSET_INVALID else tp.offset
-                    for tp in answer
-                }
+                return {TopicPartition(tp.topic, tp.partition): _committed(tp) for tp in answer}
         if not warned and time.monotonic() - waiting_since > _CALL_TIMEOUT_S:
             warned = True
             logger.info("Waiting for stable offsets: %s. An open transaction must end first", error.str())
@@ -73,35 +92,68 @@ def stable_offsets(
     raise Cancelled
 
 
+def _committed(tp: KafkaTopicPartition) -> Committed:
+    offset = None if tp.offset == OFFSET_INVALID else tp.offset
+    return Committed(offset, getattr(tp, "metadata", None) or "")
+
+
 def start_offsets(
     consumer: Consumer,
     committed: Mapping[TopicPartition, int | None],
-    reset: OffsetReset,
+    policy: OffsetPolicy,
     cancelled: Callable[[], bool],
-) -> dict[TopicPartition, int]:
+    lost: Mapping[TopicPartition, str] | None = None,
+) -> Starts:
     """Turn committed offsets into offsets that exist in the log.
 
-    Raises OffsetOutOfRangeError when a committed offset is outside the log, or there is none and reset is "error":
+    lost: partitions that cannot be read on from their offset for another reason than the log's bounds, and why.
+    Raises OffsetOutOfRangeError when a committed offset is lost, or there is none, and the policy says "error":
     never silently.
     """
-    starts: dict[TopicPartition, int] = {}
+    starts = Starts()
     for tp, offset in committed.items():
         low, high = watermarks(consumer, tp, cancelled)
-        if offset is None:
-            if reset == "error":
-                raise OffsetOutOfRangeError(
-                    f"{tp.topic}[{tp.partition}] has no committed offset and offset_reset is 'error'"
-                )
-            starts[tp] = low if reset == "earliest" else high
-        elif low <= offset <= high:
-            starts[tp] = offset
-        else:
+        why = (lost or {}).get(tp)
+        if why is None and offset is not None and not low <= offset <= high:
+            why = "retention has passed it, or the topic was made again"
+        if why is not None:
+            starts.offsets[tp] = _lost(tp, offset, (low, high), policy.lost, why)
+            starts.resets += 1
+            if offset is not None and offset <= high:
+                starts.lost_records += max(0, starts.offsets[tp] - offset)
+        elif offset is not None:
+            starts.offsets[tp] = offset
+        elif policy.new == "error":
             raise OffsetOutOfRangeError(
-                f"The committed offset {offset} of {tp.topic}[{tp.partition}] is outside the log, which holds "
-                f"{low} to {high}: retention has passed it, or the topic was made again. Reset the group's offsets on "
-                "purpose (kafka-consumer-groups --reset-offsets) to go on with that loss."
+                f"{tp.topic}[{tp.partition}] has no committed offset and offset_reset is 'error'"
             )
+        else:
+            starts.offsets[tp] = low if policy.new == "earliest" else high
     return starts
+
+
+def _lost(
+    tp: TopicPartition, offset: int | None, bounds: tuple[int, int], reset: OffsetReset, why: str
+) -> int:
+    low, high = bounds
+    where = f"{tp.topic}[{tp.partition}]"
+    if reset == "error":
+        raise OffsetOutOfRangeError(
+            f"The committed offset {offset} of {where} cannot be read on from: {why}. The log holds {low} to {high}. "
+            "Reset the group's offsets on purpose (kafka-consumer-groups --reset-offsets), or set "
+            "lost_offset_reset to earliest or latest, to go on with that loss."
+        )
+    start = low if reset == "earliest" else high
+    logger.error(
+        "%s goes on at %d, not at its committed offset %s: %s. The log holds %d to %d",
+        where,
+        start,
+        offset,
+        why,
+        low,
+        high,
+    )
+    return start
 
 
 def watermarks(consumer: Consumer, tp: TopicPartition, cancelled: Callable[[], bool]) -> tuple[int, int]:

@@ -9,15 +9,16 @@ consumer delivers, so waiting for a record would wait for ever.)
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
+from stream.exactly_once.errors import StateLostError
 from stream.exactly_once.offsets import (
     Cancelled,
-    OffsetReset,
+    OffsetPolicy,
     reader,
     stable_offsets,
     start_offsets,
@@ -25,6 +26,7 @@ from stream.exactly_once.offsets import (
 )
 from stream.exactly_once.records import TopicPartition
 from stream.exactly_once.store import Change, PartitionStore, Position
+from stream.exactly_once.topic_ids import Committed, find_lost, find_made_again
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -48,22 +50,29 @@ class Changelog:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What an epoch starts from."""
+    """What an epoch starts from. records, seconds: of the changelogs. resets, lost_records: see offsets.Starts."""
 
     starts: dict[TopicPartition, int]
     records: int
     seconds: float
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
+    resets: int = 0
+    lost_records: int = 0
 
 
 @dataclass(frozen=True)
 class RecoveryPlan:
-    """What must be read, and from where; the same for every epoch of a worker but for its partitions."""
+    """What must be read, and from where; the same for every epoch of a worker but for its partitions.
+
+    topic_ids: asks the brokers for the ids of the inputs and the changelogs.
+    """
 
     client_config: Mapping[str, str]
     group_id: str
     input_topics: Sequence[str]
     changelogs: Sequence[Changelog]
-    offset_reset: OffsetReset
+    offsets: OffsetPolicy
+    topic_ids: Callable[[Callable[[], bool]], Mapping[str, str]]
 
 
 def recover(
@@ -73,8 +82,9 @@ def recover(
 ) -> Recovered:
     """Bring the stores up to date and return the start offsets of their input partitions.
 
-    Blocks: run it on a thread of its own. Raises Cancelled when the epoch ended meanwhile,
-    OffsetOutOfRangeError when the inputs cannot be read on from where the group is.
+    Blocks: run it on a thread of its own. Raises Cancelled when the epoch ended meanwhile, OffsetOutOfRangeError
+    when the inputs cannot be read on from where the group is, StateLostError when a changelog is not the one
+    that was written, StoreError.
     """
     began = time.monotonic()
     inputs = [TopicPartition(topic, number) for number in sorted(stores) for topic in plan.input_topics]
@@ -87,7 +97,8 @@ def recover(
     uncommitted = reader(plan.client_config, plan.group_id, **{"isolation.level": "read_uncommitted"})
     try:
         committed = stable_offsets(consumer, inputs, cancelled)
-        starts = start_offsets(uncommitted, committed, plan.offset_reset, cancelled)
+        topic_ids = plan.topic_ids(cancelled)
+        _check_changelogs(plan, committed, topic_ids)
         ends = {
             TopicPartition(changelog.topic, number): watermarks(
                 uncommitted, TopicPartition(changelog.topic, number), cancelled
@@ -96,10 +107,40 @@ def recover(
             for number in stores
         }
         records = _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled)
+        with_state = [number for number, store in stores.items() if _holds_anything(store, plan.changelogs)]
+        starts = start_offsets(
+            uncommitted,
+            {tp: one.offset for tp, one in committed.items()},
+            plan.offsets,
+            cancelled,
+            find_lost(committed, topic_ids, with_state),
+        )
     finally:
         consumer.close()
         uncommitted.close()
-    return Recovered(starts, records, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Recovered(starts.offsets, records, seconds, topic_ids, starts.resets, starts.lost_records)
+
+
+def _check_changelogs(
+    plan: RecoveryPlan, committed: Mapping[TopicPartition, Committed], topic_ids: Mapping[str, str]
+) -> None:
+    """Look before a store is touched: a local copy may be all that is left of the state."""
+    topics = [changelog.topic for changelog in plan.changelogs]
+    made_again = find_made_again(committed, topics, topic_ids)
+    if not made_again:
+        return
+    if plan.offsets.lost == "error":
+        raise StateLostError(
+            f"These changelogs were deleted and made again since the group's last commit: {', '.join(made_again)}. "
+            "What they held is gone. Read the inputs again with a new app_id, or set lost_offset_reset to earliest "
+            "or latest to go on without that state."
+        )
+    logger.error("Going on without the state that was in %s: made again", ", ".join(made_again))
+
+
+def _holds_anything(store: PartitionStore, changelogs: Sequence[Changelog]) -> bool:
+    return any(next(store.items(changelog.table), None) is not None for changelog in changelogs)
 
 
 def _read_changelogs(

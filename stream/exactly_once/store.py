@@ -11,13 +11,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
-from stream.exactly_once.errors import StartError
+from stream.exactly_once.errors import StartError, StoreCorruptError, StoreError
 
 logger = logging.getLogger(__name__)
 
 _POSITION = b"\x00position\x00"  # then the table's name; table names hold no NUL, so no user key can collide
 _BLOCK_CACHE_BYTES = 64 * 1024 * 1024  # shared by all partitions
 _WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+_CORRUPTION = "Corruption"
+# A store that cannot be opened for one of these is whole; for any other reason it is rebuilt.
+_NOT_DAMAGE = ("No space left", "lock", "Permission denied", "Too many open files", "Read-only file system")
 
 Change = tuple[str, bytes, bytes | None]  # table, key, value (None deletes)
 
@@ -71,6 +74,7 @@ class PartitionStore:
     _cache: Cache | None = None
 
     def __init__(self, path: Path) -> None:
+        """Open the store, or a new one where there is none or a damaged one. Raises StoreError."""
         self.path = path
         self._db = self._open()
 
@@ -85,21 +89,56 @@ class PartitionStore:
         options.set_block_based_table_factory(table)
         options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
         options.set_max_open_files(64)
+        if self._damaged.exists():  # found by an earlier process, while it was read
+            logger.warning("Store %s is damaged; it is rebuilt from the changelog", self.path)
+            self._remove()
         try:
             return Rdict(str(self.path), options)
         except Exception as exc:
+            if any(reason in str(exc) for reason in _NOT_DAMAGE):
+                raise self._failure(exc) from exc
             # The changelog holds all of it: a store that cannot be opened is rebuilt, not repaired.
             logger.warning("Store %s cannot be opened (%s); it is rebuilt from the changelog", self.path, exc)
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._remove()
+        try:
             return Rdict(str(self.path), options)
+        except Exception as exc:
+            raise self._failure(exc) from exc
+
+    @property
+    def _damaged(self) -> Path:
+        """The file that says that this store must not be trusted."""
+        return self.path.with_suffix(".damaged")
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._damaged.unlink(missing_ok=True)
+
+    def _failure(self, exc: Exception) -> StoreError:
+        """Name an error of RocksDB, which knows one class for all, and note damage for the next start."""
+        if _CORRUPTION not in str(exc):
+            return StoreError(
+                f"The store {self.path} cannot be written or read: {exc}. Make room for it, or mend what else is "
+                "said, and start again: nothing is lost, the changelog has what was committed."
+            )
+        self._damaged.touch()
+        return StoreCorruptError(
+            f"The store {self.path} is damaged: {exc}. The next start rebuilds it from the changelog."
+        )
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        """Return the committed value."""
-        value: bytes | None = self._db.get(_full_key(table, key))
+        """Return the committed value. Raises StoreError."""
+        try:
+            value: bytes | None = self._db.get(_full_key(table, key))
+        except Exception as exc:
+            raise self._failure(exc) from exc
         return value
 
     def write(self, changes: Iterable[Change], positions: dict[str, "Position"]) -> None:
-        """Apply a unit's changes and the changelog positions that belong to them, all or nothing."""
+        """Apply a unit's changes and the changelog positions that belong to them, all or nothing.
+
+        Raises StoreError, for a full disk too.
+        """
         batch = WriteBatch(raw_mode=True)
         for table, key, value in changes:
             if value is None:
@@ -108,11 +147,17 @@ class PartitionStore:
                 batch.put(_full_key(table, key), value)
         for table, position in positions.items():
             batch.put(_POSITION + table.encode(), position.pack())
-        self._db.write(batch)
+        try:
+            self._db.write(batch)
+        except Exception as exc:
+            raise self._failure(exc) from exc
 
     def position(self, table: str) -> "Position | None":
         """Return how far in the table's changelog this store is, or None for a new one."""
-        raw = self._db.get(_POSITION + table.encode())
+        try:
+            raw = self._db.get(_POSITION + table.encode())
+        except Exception as exc:
+            raise self._failure(exc) from exc
         return None if raw is None else Position.unpack(raw)
 
     def items(self, table: str) -> Iterator[tuple[bytes, bytes]]:
@@ -127,7 +172,7 @@ class PartitionStore:
     def wipe(self) -> None:
         """Start over with an empty store."""
         self._db.close()
-        shutil.rmtree(self.path)
+        self._remove()
         self._db = self._open()
 
     def close(self) -> None:

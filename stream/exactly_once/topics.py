@@ -1,7 +1,9 @@
 """Checks the input topics and makes the changelogs, before anything is consumed."""
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
@@ -11,11 +13,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
     ResourceType,
 )
 
-from stream.exactly_once.errors import StartError
+from stream.exactly_once.errors import StartError, TopicGoneError
+from stream.exactly_once.offsets import Cancelled
 from stream.exactly_once.recovery import Changelog
+
+logger = logging.getLogger(__name__)
 
 _DELETE_RETENTION_MS = 86_400_000  # Kafka's own default
 _RETRY_PAUSE_S = 0.05
+_CALL_TIMEOUT_S = 5.0
 _CHANGELOG_CONFIG = {"cleanup.policy": "compact"}
 
 
@@ -122,3 +128,35 @@ def _describe_once(admin: AdminClient, changelogs: Mapping[str, str], timeout_s:
             )
         )
     return described
+
+
+class TopicIds:
+    """Asks for the ids of some topics; one client for the life of a worker."""
+
+    def __init__(self, client_config: Mapping[str, str], topics: Sequence[str]) -> None:
+        config: dict[str, Any] = {**client_config, "log.connection.close": False, "logger": logger}
+        self._admin = AdminClient(config)
+        self._topics = list(topics)
+
+    def ask(self, timeout_s: float = _CALL_TIMEOUT_S) -> dict[str, str]:
+        """Return the ids by topic. Raises TopicGoneError if one is not there, KafkaException if nobody answers."""
+        found = self._admin.describe_topics(TopicCollection(self._topics), request_timeout=timeout_s)
+        ids = {}
+        for topic, future in found.items():
+            try:
+                ids[topic] = str(future.result(2 * timeout_s).topic_id)
+            except KafkaException as exc:
+                if exc.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise TopicGoneError(f"The topic {topic} does not exist any more.") from exc
+                raise
+        return ids
+
+    def wait(self, cancelled: Callable[[], bool]) -> dict[str, str]:
+        """Ask until somebody answers. Raises Cancelled, TopicGoneError."""
+        while not cancelled():
+            try:
+                return self.ask()
+            except (KafkaException, TimeoutError) as exc:
+                logger.info("Topics cannot be described yet: %s", exc)
+            time.sleep(_RETRY_PAUSE_S)
+        raise Cancelled

@@ -92,19 +92,23 @@ class TransactionWriter:
         offsets: Mapping[TopicPartition, int],
         group_metadata: bytes,
         tracked: Mapping[TopicPartition, int],
+        note: str = "",
     ) -> dict[TopicPartition, int]:
         """Write outputs and offsets in one transaction, repeated from memory when it aborts.
 
         offsets: the next offset by input partition; never empty, since librdkafka skips an empty list and then
-        nothing fences. tracked: for partitions whose position is wanted, the index in outputs of their last record.
-        Returns for those the offset after it.
+        nothing fences. note: their metadata. tracked: for partitions whose position is wanted, the index in outputs
+        of their last record. Returns for those the offset after it.
         Raises FencedError when the group has moved on (the transaction is aborted), RecordTooLargeError before
         anything is sent, FatalTransactionError when the process must end.
         """
         if not offsets:
             raise ValueError("A unit without offsets would not be fenced; nothing was sent.")
         self._check_sizes(outputs)
-        positions = [KafkaTopicPartition(tp.topic, tp.partition, offset) for tp, offset in offsets.items()]
+        positions = [
+            KafkaTopicPartition(tp.topic, tp.partition, offset, metadata=note)
+            for tp, offset in offsets.items()
+        ]
         while True:
             try:
                 return self._attempt(outputs, positions, group_metadata, tracked)

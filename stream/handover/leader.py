@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from schemas.records import TrainingRequest
 from schemas.wire import Codec
 from stream.exactly_once.errors import OffsetOutOfRangeError, StartError
-from stream.exactly_once.offsets import reader, stable_offsets, start_offsets
+from stream.exactly_once.offsets import OffsetPolicy, reader, stable_offsets, start_offsets
 from stream.exactly_once.records import Output, TopicPartition
 from stream.exactly_once.topics import partition_counts
 from stream.exactly_once.transactions import TransactionWriter
@@ -84,7 +84,8 @@ class HandoverLeader:
         self, client_config: Mapping[str, str], counts: Mapping[str, int], cancelled: Callable[[], bool]
     ) -> dict[int, int]:
         partitions = [TopicPartition(self._examples, number) for number in range(counts[self._examples])]
-        committed = stable_offsets(self._consumer, partitions, cancelled)
+        stable = stable_offsets(self._consumer, partitions, cancelled)
+        committed = {tp: one.offset for tp, one in stable.items()}
         if None in committed.values():
             requested = requested_ends(
                 client_config, self._training, counts[self._training], self._examples, self._codec, cancelled
@@ -93,8 +94,8 @@ class HandoverLeader:
                 tp: requested.get(tp.partition) if offset is None else offset
                 for tp, offset in committed.items()
             }
-        starts = start_offsets(self._consumer, committed, "earliest", cancelled)
-        return {tp.partition: offset for tp, offset in starts.items()}
+        starts = start_offsets(self._consumer, committed, OffsetPolicy(), cancelled)
+        return {tp.partition: offset for tp, offset in starts.offsets.items()}
 
     def __enter__(self) -> Self:
         return self

@@ -32,12 +32,12 @@ class Inside:
     def arm(self) -> None:
         """Put the faults in place, in this process."""
         from model.loaded import LoadedModel
-        from stream.exactly_once.engine import Engine
+        from stream.exactly_once.committing import UnitCommitter
         from stream.exactly_once.transactions import TransactionWriter
         from stream.processor import ScoringProcessor
 
         if self.die_after_commit is not None:
-            _before(Engine, "_write_stores", _die_at(self.die_after_commit))
+            _before(UnitCommitter, "_write_stores", _die_at(self.die_after_commit))
         if self.die_in_transaction is not None:
             _before(TransactionWriter, "_before_commit", _die_at(self.die_in_transaction))
         if self.pause_in_transaction_s:

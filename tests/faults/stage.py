@@ -194,7 +194,8 @@ class Stage(Sway):
             {"bootstrap.servers": self.topics.bootstrap_servers}, self.environment["SWAY_APP_ID"]
         )
         try:
-            return stable_offsets(consumer, inputs_, lambda: False)
+            found = stable_offsets(consumer, inputs_, lambda: False)
+            return {tp: one.offset for tp, one in found.items()}
         finally:
             consumer.close()
 

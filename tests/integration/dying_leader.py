@@ -36,9 +36,10 @@ def _dying(step: str) -> type[TransactionWriter]:
             offsets: Mapping[Where, int],
             group_metadata: bytes,
             tracked: Mapping[Where, int],
+            note: str = "",
         ) -> dict[Where, int]:
             self.outputs = outputs
-            written = super().commit(outputs, offsets, group_metadata, tracked)
+            written = super().commit(outputs, offsets, group_metadata, tracked, note)
             _die_if(step == ("committed" if outputs else "wrote the ends"))
             return written
 

@@ -1,6 +1,5 @@
 """Where an epoch starts: stable committed offsets that the log still holds, or an error; never a silent jump."""
 
-import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,8 +8,16 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from stream.exactly_once import offsets
 from stream.exactly_once.errors import OffsetOutOfRangeError
-from stream.exactly_once.offsets import Cancelled, OffsetReset, stable_offsets, start_offsets, watermarks
+from stream.exactly_once.offsets import (
+    Cancelled,
+    OffsetPolicy,
+    OffsetReset,
+    stable_offsets,
+    start_offsets,
+    watermarks,
+)
 from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.topic_ids import Committed
 
 TP = TopicPartition("t.events", 3)
 OTHER = TopicPartition("t.outcomes", 3)
@@ -45,8 +52,10 @@ def failure(code: int, *, retriable: bool = False) -> KafkaException:
     return KafkaException(KafkaError(code, "why", retriable=retriable))
 
 
-def answer(offset: int, error: KafkaError | None = None, tp: TopicPartition = TP) -> Any:
-    return SimpleNamespace(topic=tp.topic, partition=tp.partition, offset=offset, error=error)
+def answer(
+    offset: int, error: KafkaError | None = None, tp: TopicPartition = TP, note: str | None = None
+) -> Any:
+    return SimpleNamespace(topic=tp.topic, partition=tp.partition, offset=offset, error=error, metadata=note)
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +68,9 @@ def go_on() -> bool:
 
 
 def test_a_committed_offset_is_returned_and_none_where_there_is_none() -> None:
-    consumer = FakeConsumer(committed=[[answer(7), answer(OFFSET_INVALID, tp=OTHER)]])
-    assert stable_offsets(consumer.as_consumer(), [TP, OTHER], go_on) == {TP: 7, OTHER: None}
+    consumer = FakeConsumer(committed=[[answer(7, note="a:b"), answer(OFFSET_INVALID, tp=OTHER)]])
+    found = stable_offsets(consumer.as_consumer(), [TP, OTHER], go_on)
+    assert found == {TP: Committed(7, "a:b"), OTHER: Committed(None)}
     assert consumer.asked == [[TP, OTHER]]
 
 
@@ -75,7 +85,7 @@ def test_an_unstable_offset_is_asked_for_again_until_the_open_transaction_has_en
             [answer(9)],
         ]
     )
-    assert stable_offsets(consumer.as_consumer(), [TP], go_on) == {TP: 9}
+    assert stable_offsets(consumer.as_consumer(), [TP], go_on) == {TP: Committed(9)}
     assert len(consumer.asked) == 5
 
 
@@ -94,29 +104,57 @@ def test_waiting_for_a_stable_offset_ends_with_the_epoch() -> None:
 @pytest.mark.parametrize("offset", [5, 8, 20])
 def test_an_offset_within_the_log_stands_its_ends_included(offset: int) -> None:
     consumer = FakeConsumer(watermarks=[(5, 20)])
-    assert start_offsets(consumer.as_consumer(), {TP: offset}, "error", go_on) == {TP: offset}
+    starts = start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy(new="error"), go_on)
+    assert (starts.offsets, starts.resets, starts.lost_records) == ({TP: offset}, 0, 0)
 
 
-@pytest.mark.parametrize("reset", ["earliest", "latest", "error"])
+@pytest.mark.parametrize("new", ["earliest", "latest", "error"])
 @pytest.mark.parametrize("offset", [4, 21, 0])
-def test_an_offset_outside_the_log_is_an_error_that_shows_both(offset: int, reset: OffsetReset) -> None:
+def test_an_offset_outside_the_log_is_an_error_that_shows_both(offset: int, new: OffsetReset) -> None:
     consumer = FakeConsumer(watermarks=[(5, 20)])
-    wanted = re.escape(f"{offset} of t.events[3] is outside the log, which holds 5 to 20")
-    with pytest.raises(OffsetOutOfRangeError, match=wanted):
-        start_offsets(consumer.as_consumer(), {TP: offset}, reset, go_on)
+    with pytest.raises(OffsetOutOfRangeError) as raised:
+        start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy(new=new), go_on)
+    for part in (
+        f"offset {offset} of t.events[3]",
+        "retention has passed it",
+        "5 to 20",
+        "lost_offset_reset",
+    ):
+        assert part in str(raised.value)
 
 
-@pytest.mark.parametrize(("reset", "start"), [("earliest", 5), ("latest", 20)])
-def test_without_a_committed_offset_the_setting_decides(reset: OffsetReset, start: int) -> None:
+@pytest.mark.parametrize(
+    ("offset", "lost", "start", "records"),
+    [(2, "earliest", 5, 3), (2, "latest", 20, 18), (21, "earliest", 5, 0), (21, "latest", 20, 0)],
+)
+def test_a_lost_offset_can_be_reset_on_purpose_and_is_counted(
+    offset: int, lost: OffsetReset, start: int, records: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = FakeConsumer(watermarks=[(5, 20)])
+    starts = start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy("error", lost), go_on)
+    assert (starts.offsets, starts.resets, starts.lost_records) == ({TP: start}, 1, records)
+    assert f"t.events[3] goes on at {start}, not at its committed offset {offset}" in caplog.text
+
+
+def test_an_offset_within_the_log_of_another_topic_is_lost_too() -> None:
+    consumer = FakeConsumer(watermarks=[(5, 20), (5, 20)])
+    with pytest.raises(OffsetOutOfRangeError, match="made again"):
+        start_offsets(consumer.as_consumer(), {TP: 9}, OffsetPolicy(), go_on, {TP: "it was made again"})
+    policy = OffsetPolicy(lost="earliest")
+    assert start_offsets(consumer.as_consumer(), {TP: 9}, policy, go_on, {TP: "again"}).offsets == {TP: 5}
+
+
+@pytest.mark.parametrize(("new", "start"), [("earliest", 5), ("latest", 20)])
+def test_without_a_committed_offset_the_setting_decides(new: OffsetReset, start: int) -> None:
     consumer = FakeConsumer(watermarks=[(5, 20), (0, 3)])
-    starts = start_offsets(consumer.as_consumer(), {TP: None, OTHER: 2}, reset, go_on)
-    assert starts == {TP: start, OTHER: 2}
+    starts = start_offsets(consumer.as_consumer(), {TP: None, OTHER: 2}, OffsetPolicy(new), go_on)
+    assert (starts.offsets, starts.resets) == ({TP: start, OTHER: 2}, 0)
 
 
 def test_without_a_committed_offset_it_can_be_an_error_that_names_the_setting() -> None:
     consumer = FakeConsumer(watermarks=[(5, 20)])
     with pytest.raises(OffsetOutOfRangeError, match=r"t\.events\[3\].*offset_reset"):
-        start_offsets(consumer.as_consumer(), {TP: None}, "error", go_on)
+        start_offsets(consumer.as_consumer(), {TP: None}, OffsetPolicy("error", "earliest"), go_on)
 
 
 def test_watermarks_are_asked_for_again_while_the_broker_does_not_answer() -> None:

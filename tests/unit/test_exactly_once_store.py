@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.exactly_once.errors import StartError
+from stream.exactly_once.errors import StartError, StoreCorruptError, StoreError
 from stream.exactly_once.store import PartitionStore, Position, StateFolder
 
 
@@ -154,3 +154,34 @@ def test_partitions_have_folders_of_their_own(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
     assert folder.partition(7) == tmp_path / "partition-00007"
     assert folder.partition(123_456) != folder.partition(12_345)
+
+
+def test_damage_that_is_found_while_reading_is_an_error_and_the_next_start_has_an_empty_store(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "partition-00000"
+    store = PartitionStore(path)
+    store.write([("users", b"%d" % number, b"v" * 100) for number in range(2000)], {})
+    store.close()
+    for file in path.glob("*.sst"):
+        raw = bytearray(file.read_bytes())
+        raw[100] ^= 0xFF
+        file.write_bytes(raw)
+    store = PartitionStore(path)
+    with pytest.raises(StoreCorruptError, match=r"partition-00000.*next start rebuilds"):
+        store.get("users", b"0")
+    store.close()
+    again = PartitionStore(path)
+    assert "damaged" in caplog.text
+    assert again.get("users", b"0") is None
+    again.write([("users", b"0", b"new")], {})
+    again.close()
+    assert PartitionStore(path).get("users", b"0") == b"new"
+
+
+def test_a_store_that_is_in_use_is_an_error_and_stays_whole(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path / "partition-00000")
+    store.write([("users", b"ann", b"1")], {})
+    with pytest.raises(StoreError, match="lock"):
+        PartitionStore(tmp_path / "partition-00000")
+    assert store.get("users", b"ann") == b"1"

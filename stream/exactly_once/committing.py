@@ -1,0 +1,87 @@
+"""What happens to units on the commit thread: finish, one transaction, one WriteBatch a partition."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stream.exactly_once.group_metadata import group_metadata
+from stream.exactly_once.processor import Processor
+from stream.exactly_once.records import Output, TopicPartition
+from stream.exactly_once.recovery import RecoveryPlan
+from stream.exactly_once.store import Change, PartitionStore, Position
+from stream.exactly_once.unit import Unit
+
+if TYPE_CHECKING:
+    from stream.exactly_once.table import LayeredTable
+    from stream.exactly_once.transactions import TransactionWriter
+
+
+class UnitCommitter:
+    """Commits units that are scored; for one thread."""
+
+    def __init__(
+        self,
+        plan: RecoveryPlan,
+        tables: Sequence["LayeredTable[Any]"],
+        writer: "TransactionWriter",
+        processor: Processor,
+        group_instance_id: str | None,
+    ) -> None:
+        self._plan = plan
+        self._tables = tables
+        self._writer = writer
+        self._processor = processor
+        self._group_instance_id = group_instance_id
+
+    def commit(
+        self,
+        units: Sequence[Unit],
+        results: Sequence[Sequence[Any]],
+        stores: Mapping[int, PartitionStore],
+        note: str,
+    ) -> None:
+        """Commit units in one transaction, then write their state to the stores.
+
+        units: oldest first, of one epoch; results: of their works. note: goes with the offsets, as their metadata.
+        Raises what TransactionWriter.commit raises; StoreError when the transaction is committed and the local write
+        failed: the next start brings the store up to its changelog.
+        """
+        metadata = group_metadata(self._plan.group_id, units[0].epoch, self._group_instance_id)
+        outputs: list[Output] = []
+        offsets: dict[TopicPartition, int] = {}
+        for unit, of_unit in zip(units, results, strict=True):
+            for work, result in zip(unit.works, of_unit, strict=True):
+                self._processor.finish(work, result, unit)
+            outputs += unit.outputs
+            offsets.update(unit.offsets)
+        changes: dict[int, list[Change]] = {}
+        last: dict[TopicPartition, int] = {}  # a changelog partition -> the index of its last record
+        for table, changelog in zip(self._tables, self._plan.changelogs, strict=True):
+            newest = {
+                (partition, key): value
+                for unit in units
+                for partition, key, value in table.encode_changes(unit)
+            }
+            for (partition, key), value in newest.items():
+                changes.setdefault(partition, []).append((table.name, key, value))
+                last[TopicPartition(changelog.topic, partition)] = len(outputs)
+                outputs.append(Output(changelog.topic, key, value, partition, None))
+        written = self._writer.commit(outputs, offsets, metadata, last, note)
+        self._write_stores(stores, changes, written)
+
+    def _write_stores(
+        self,
+        stores: Mapping[int, PartitionStore],
+        changes: Mapping[int, list[Change]],
+        written: Mapping[TopicPartition, int],
+    ) -> None:
+        now_ms = int(time.time() * 1000)
+        positions: dict[int, dict[str, Position]] = {}
+        for changelog in self._plan.changelogs:
+            for partition in changes:
+                offset = written.get(TopicPartition(changelog.topic, partition))
+                if offset is not None:
+                    position = Position(changelog.topic_id, offset, now_ms)
+                    positions.setdefault(partition, {})[changelog.table] = position
+        for partition, made in changes.items():
+            stores[partition].write(made, positions.get(partition, {}))
