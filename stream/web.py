@@ -1,7 +1,15 @@
-"""Health and metrics on Faust's web server."""
+"""Health and metrics on Faust's web server, and nothing else.
 
+Faust would serve pages of its own: its tables, which may be looked into by key or routed to another worker, its
+topics and its streams. What a worker knows of users is nobody's business on a port for probes.
+"""
+
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+
+from aiohttp.http_exceptions import HttpProcessingError
+from faust.web.base import BlueprintManager
 
 if TYPE_CHECKING:
     from stream.worker import SwayApp
@@ -10,8 +18,22 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 _METRICS_TYPE = "text/plain"
 
 
+class _CallersFaults(logging.Filter):
+    """Drops what aiohttp logs for a request that is not HTTP: an error with its trace, and with what was sent."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether to log it."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, HttpProcessingError) and error.code < 500)
+
+
+_callers_faults = _CallersFaults()
+
+
 def add_pages(app: "SwayApp") -> None:
-    """Add /livez (the process works), /readyz (records are processed, or why not) and /metrics."""
+    """Serve /livez (the process works), /readyz (records are processed, or why not) and /metrics."""
+    app.web.blueprints = BlueprintManager()  # Faust's pages; they are added when the server starts
+    logging.getLogger("aiohttp.server").addFilter(_callers_faults)  # the same one each time: it is added once
 
     page: Callable[[str], Callable[[Handler], Any]] = app.page
 
