@@ -4,9 +4,17 @@ For the demo, the tests and a first look; production code never imports it. It n
 `sway[embedded]`. Source: DESIGN section 11.
 """
 
+from sway.embedded.cluster import EmbeddedCluster
 from sway.embedded.errors import EmbeddedError
 from sway.embedded.kafka import EmbeddedKafka
 from sway.embedded.registry import REGISTRY_VERSION, EmbeddedRegistry
 from sway.embedded.runtime import KAFKA_VERSION
 
-__all__ = ["KAFKA_VERSION", "REGISTRY_VERSION", "EmbeddedError", "EmbeddedKafka", "EmbeddedRegistry"]
+__all__ = [
+    "KAFKA_VERSION",
+    "REGISTRY_VERSION",
+    "EmbeddedCluster",
+    "EmbeddedError",
+    "EmbeddedKafka",
+    "EmbeddedRegistry",
+]

@@ -1,9 +1,6 @@
 """A real Apache Kafka, for one machine and for as long as a program runs."""
 
-import base64
 import shutil
-import tempfile
-import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,13 +8,12 @@ from typing import Self
 from sway.embedded import ports
 from sway.embedded.artifacts import ArtifactCache, Progress
 from sway.embedded.broker import Broker
-from sway.embedded.errors import EmbeddedError, KafkaStartError, PortTakenError
+from sway.embedded.errors import EmbeddedError
 from sway.embedded.properties import Node
-from sway.embedded.readiness import await_brokers
 from sway.embedded.runtime import KafkaRuntime
+from sway.embedded.starting import broker_in, check_port, start_on_free_ports
 
-_PORT_ATTEMPTS = 5
-_PORT_TAKEN = "Address already in use"  # how Java words it in the log
+_NODE_ID = 1
 
 
 class EmbeddedKafka:
@@ -89,9 +85,11 @@ class EmbeddedKafka:
             return self
         if self._broker is None:
             runtime = KafkaRuntime.prepare(self._cache, self._on_fetch)
-            self._broker = self._new_broker(runtime)
+            self._broker = broker_in(self._data_dir, runtime, self._heap_mb)
         try:
-            self._node = self._start_on_a_free_port(self._broker)
+            (self._node,) = start_on_free_ports(
+                {_NODE_ID: self._broker}, self._choose_ports, self._start_timeout_s
+            )
         except BaseException:
             self.stop()
             raise
@@ -142,58 +140,12 @@ class EmbeddedKafka:
             raise EmbeddedError("the embedded Kafka does not run: call start() first")
         return self._broker
 
-    def _new_broker(self, runtime: KafkaRuntime) -> Broker:
-        temporary = self._data_dir is None
-        folder = Path(tempfile.mkdtemp(prefix="sway-kafka-")) if self._data_dir is None else self._data_dir
-        return Broker(runtime, folder.absolute(), self._heap_mb, temporary=temporary)
-
-    def _start_on_a_free_port(self, broker: Broker) -> Node:
-        """Start again with other ports if somebody took ours between the look and the start."""
-        for _ in range(_PORT_ATTEMPTS - 1):
-            try:
-                return self._start_once(broker)
-            except PortTakenError:
-                broker.stop()
-        return self._start_once(broker)
-
-    def _start_once(self, broker: Broker) -> Node:
-        node = self._choose_ports()
-        cluster_id = broker.start(node, (node,), _new_cluster_id())
-
-        def check_alive() -> None:
-            if broker.exit_status is not None:
-                raise _death(broker, broker.exit_status)
-
-        if not await_brokers(
-            node.address, cluster_id, 1, timeout_s=self._start_timeout_s, on_wait=check_alive
-        ):
-            raise KafkaStartError(
-                f"the embedded Kafka did not answer within {self._start_timeout_s:g} s:\n{broker.trouble()}"
-            )
-        return node
-
-    def _choose_ports(self) -> Node:
+    def _choose_ports(self) -> tuple[Node, ...]:
         if self._node is not None:  # clients know this address
             port = self._node.broker_port
-            if not ports.is_free(port):
-                raise PortTakenError(
-                    f"the embedded Kafka cannot come back: another process listens on {self._node.address}"
-                )
+            check_port(self._node)
         elif self._port is not None and ports.is_free(self._port):
             port = self._port
         else:
             port = ports.free_port()
-        return Node(1, port, ports.free_port(taken=frozenset({port})))
-
-
-def _death(broker: Broker, status: int) -> KafkaStartError:
-    kind = PortTakenError if _PORT_TAKEN in broker.log_of_this_start() else KafkaStartError
-    return kind(f"the embedded Kafka ended with status {status} while starting:\n{broker.trouble()}")
-
-
-def _new_cluster_id() -> str:
-    """Return 16 random bytes as Kafka writes them; never with a leading dash, which reads as an option."""
-    while True:
-        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if not text.startswith("-"):
-            return text
+        return (Node(_NODE_ID, port, ports.free_port(taken=frozenset({port}))),)

@@ -1,0 +1,189 @@
+"""Three brokers of a real Apache Kafka on one machine, to be lost and brought back one by one."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sway.embedded import ports
+from sway.embedded.artifacts import ArtifactCache, Progress
+from sway.embedded.broker import Broker
+from sway.embedded.errors import EmbeddedError
+from sway.embedded.leaders import CoordinatorOf, Leaders
+from sway.embedded.properties import Node
+from sway.embedded.runtime import KafkaRuntime
+from sway.embedded.starting import broker_in, check_port, start_on_free_ports
+
+
+class EmbeddedCluster:
+    """KRaft nodes of Apache Kafka on loopback, each broker and controller, which end with this process.
+
+        with EmbeddedCluster() as cluster:
+            cluster.kill_broker(cluster.leader_of("events", 0))
+
+    brokers: how many; their ids are 1 and up. With 3, topics have three replicas of which two must be in sync: one
+    broker may be lost, and with two lost nothing is answered any more.
+    heap_mb: the heap of each. data_dir: as for EmbeddedKafka, with a folder in it for each broker. The brokers end even
+    if this process is killed (SIGKILL).
+
+    Not for several threads at once. Source: DESIGN section 11.
+    """
+
+    def __init__(
+        self,
+        brokers: int = 3,
+        heap_mb: int = 256,
+        *,
+        data_dir: Path | None = None,
+        cache: ArtifactCache | None = None,
+        start_timeout_s: float = 90.0,
+        on_fetch: Progress | None = None,
+    ) -> None:
+        if brokers < 1:
+            raise EmbeddedError(f"an embedded cluster of {brokers} brokers: it takes 1 or more")
+        self._ids = tuple(range(1, brokers + 1))
+        self._heap_mb = heap_mb
+        self._data_dir = data_dir
+        self._cache = cache or ArtifactCache()
+        self._start_timeout_s = start_timeout_s
+        self._on_fetch = on_fetch
+        self._brokers: dict[int, Broker] = {}
+        self._nodes: tuple[Node, ...] = ()
+        self._leaders: Leaders | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """All brokers' host:port, also of those that are away. Raises EmbeddedError before the start."""
+        if not self._nodes:
+            raise EmbeddedError("the embedded cluster has no address: call start() first")
+        return ",".join(node.address for node in self._nodes)
+
+    def running_brokers(self) -> tuple[int, ...]:
+        """Return the ids of the brokers whose processes are there."""
+        return tuple(
+            number
+            for number, broker in self._brokers.items()
+            if broker.pid is not None and broker.exit_status is None
+        )
+
+    def start(self) -> Self:
+        """Start all brokers that do not run, and return once they answer Kafka's protocol.
+
+        Raises as EmbeddedKafka.start does; after a failed first start nothing is left running.
+        """
+        first = not self._brokers
+        try:
+            if first:
+                runtime = KafkaRuntime.prepare(self._cache, self._on_fetch)
+                for number in self._ids:
+                    self._brokers[number] = broker_in(self._folder(number), runtime, self._heap_mb)
+            running = self.running_brokers()
+            self._start({n: broker for n, broker in self._brokers.items() if n not in running})
+        except BaseException:
+            if first:
+                self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End all brokers; temporary folders are removed. May be called again."""
+        brokers, self._brokers, self._nodes, self._leaders = self._brokers, {}, (), None
+        if self._data_dir is not None:
+            # As many as can leave in order; those without a majority would ask for it in vain.
+            for broker in list(brokers.values())[len(brokers) // 2 :]:
+                broker.stop()
+        for broker in brokers.values():
+            broker.kill()
+        for broker in brokers.values():
+            broker.stop()
+            if self._data_dir is None:
+                shutil.rmtree(broker.folder, ignore_errors=True)
+
+    def stop_broker(self, number: int) -> None:
+        """Stop one broker in order: it hands its partitions over first. Nothing happens if it does not run."""
+        self._broker(number).stop()
+
+    def kill_broker(self, number: int) -> None:
+        """End one broker as a crash would (SIGKILL) and wait until it is gone."""
+        self._broker(number).kill()
+
+    def start_broker(self, number: int) -> None:
+        """Start one broker with its data and its address, and return once it is in sync with all its partitions.
+
+        Nothing happens if it runs. Raises EmbeddedError if the brokers would be too few to answer (call start()
+        instead), KafkaStartError, PortTakenError.
+        """
+        broker, running = self._broker(number), self.running_brokers()
+        if number in running:
+            return
+        if 2 * (len(running) + 1) <= len(self._ids):
+            raise EmbeddedError(
+                f"broker {number} cannot come back alone: {len(running)} of {len(self._ids)} brokers run, and a "
+                "cluster without a majority answers nobody; call start() to bring all of them back"
+            )
+        self._start({number: broker})
+
+    def leader_of(self, topic: str, partition: int) -> int:
+        """Return the id of the broker that leads a partition; one that was killed is named for 3 s more.
+
+        Raises EmbeddedError if there is none.
+        """
+        return self._asked().leader_of(topic, partition)
+
+    def coordinator_of(self, name: str, kind: CoordinatorOf) -> int:
+        """Return the id of the broker that coordinates a group or a transactional id.
+
+        Raises EmbeddedError if there is none, as before the first group or transaction.
+        """
+        return self._asked().coordinator_of(name, kind)
+
+    def log_path(self, number: int) -> Path:
+        """The log file of one broker."""
+        return self._broker(number).log_path
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _start(self, brokers: Mapping[int, Broker]) -> None:
+        self._nodes = start_on_free_ports(
+            brokers,
+            lambda: self._choose_ports(brokers),
+            self._start_timeout_s,
+            self.running_brokers(),
+        )
+
+    def _choose_ports(self, starting: Mapping[int, Broker]) -> tuple[Node, ...]:
+        for node in self._nodes:  # clients and the other brokers know these
+            if node.node_id in starting:
+                check_port(node)
+        if self._nodes:
+            return self._nodes
+        taken: list[int] = []
+        for _ in range(2 * len(self._ids)):
+            taken.append(ports.free_port(frozenset(taken)))
+        pairs = zip(taken[::2], taken[1::2], strict=True)
+        return tuple(Node(number, *pair) for number, pair in zip(self._ids, pairs, strict=True))
+
+    def _folder(self, number: int) -> Path | None:
+        return None if self._data_dir is None else self._data_dir / f"broker-{number}"
+
+    def _broker(self, number: int) -> Broker:
+        try:
+            return self._brokers[number]
+        except KeyError:
+            known = ", ".join(map(str, self._brokers)) or "none before start()"
+            raise EmbeddedError(f"the embedded cluster has no broker {number}; there are: {known}") from None
+
+    def _asked(self) -> Leaders:
+        if self._leaders is None:
+            self._leaders = Leaders(self.bootstrap_servers)
+        return self._leaders

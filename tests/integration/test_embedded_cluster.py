@@ -1,0 +1,90 @@
+"""Three brokers: any one may be lost, what was acknowledged stays, and it comes back."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from sway.embedded import EmbeddedCluster, EmbeddedError
+from sway.embedded.leaders import CoordinatorOf, coordinator_partition
+from tests.integration.conftest import wait_for
+from tests.integration.test_embedded_kafka import consume, produce
+
+TOPIC = "kept"
+PARTITIONS = 3
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[EmbeddedCluster]:
+    """Three brokers that all tests of this page share; each test leaves them all running."""
+    with EmbeddedCluster() as embedded:
+        admin = AdminClient({"bootstrap.servers": embedded.bootstrap_servers})
+        admin.create_topics([NewTopic(TOPIC, PARTITIONS)])[TOPIC].result(timeout=30)
+        wait_for(lambda: leaders(embedded) == {1, 2, 3}, "a leader on each broker")
+        yield embedded
+
+
+def leaders(cluster: EmbeddedCluster) -> set[int]:
+    try:
+        return {cluster.leader_of(TOPIC, partition) for partition in range(PARTITIONS)}
+    except EmbeddedError:  # a partition that is between two leaders
+        return set()
+
+
+@pytest.mark.parametrize("lose", [EmbeddedCluster.kill_broker, EmbeddedCluster.stop_broker])
+def test_without_any_one_broker_the_others_lead_and_take_records(
+    cluster: EmbeddedCluster, lose: Callable[[EmbeddedCluster, int], None]
+) -> None:
+    lost = cluster.leader_of(TOPIC, 0)
+    lose(cluster, lost)
+    assert cluster.running_brokers() == tuple(sorted({1, 2, 3} - {lost}))
+    produce(cluster.bootstrap_servers, TOPIC, [b"%d was lost" % lost])
+    wait_for(lambda: leaders(cluster) == {1, 2, 3} - {lost}, "leaders on the other two")
+    cluster.start_broker(lost)
+    assert cluster.running_brokers() == (1, 2, 3)
+
+
+def test_a_group_and_a_transactional_id_are_found_where_kafka_keeps_them(cluster: EmbeddedCluster) -> None:
+    address = cluster.bootstrap_servers
+    producer = Producer({"bootstrap.servers": address, "transactional.id": "worker-7"})
+    producer.init_transactions(30)
+    reader = Consumer({"bootstrap.servers": address, "group.id": "readers"})
+    reader.commit(offsets=[TopicPartition(TOPIC, 0, 0)], asynchronous=False)
+    kept: list[tuple[str, CoordinatorOf, str]] = [
+        ("worker-7", "transaction", "__transaction_state"),
+        ("readers", "group", "__consumer_offsets"),
+    ]
+    for name, kind, topic in kept:
+        where = coordinator_partition(name, 8)
+        reader.assign([TopicPartition(topic, where, 0)])
+        message = reader.poll(30)
+        assert message is not None
+        assert name.encode() in (message.key() or b"")
+        assert cluster.coordinator_of(name, kind) == cluster.leader_of(topic, where)
+    reader.close()
+
+
+def test_what_all_acknowledged_is_there_when_all_brokers_were_lost(cluster: EmbeddedCluster) -> None:
+    address = cluster.bootstrap_servers
+    sent = [str(number).encode() for number in range(100)]
+    produce(address, TOPIC, sent)
+    for number in (1, 2, 3):
+        cluster.kill_broker(number)
+    assert cluster.running_brokers() == ()
+    with pytest.raises(EmbeddedError, match="call start"):
+        cluster.start_broker(1)
+    assert cluster.start().bootstrap_servers == address
+    assert cluster.running_brokers() == (1, 2, 3)
+    found = consume(address, TOPIC, len(sent) + 2)
+    assert sorted(value for value in found if b"lost" not in value) == sorted(sent)
+
+
+def test_what_the_cluster_does_not_have_is_said(cluster: EmbeddedCluster) -> None:
+    with pytest.raises(EmbeddedError, match="no broker 4; there are: 1, 2, 3"):
+        cluster.kill_broker(4)
+    with pytest.raises(EmbeddedError, match="no topic typo"):
+        cluster.leader_of("typo", 0)
+    with pytest.raises(EmbeddedError, match=r"kept\[9\] has no leader"):
+        cluster.leader_of(TOPIC, 9)
