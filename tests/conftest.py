@@ -55,7 +55,7 @@ def kafka() -> "Iterator[EmbeddedKafka]":
 
 @pytest.fixture(scope="session")
 def schema_registry() -> "Iterator[EmbeddedRegistry]":
-    """The Schema Registry that tests share, with subjects of their own; who kills it restarts it, empty."""
+    """The Schema Registry that tests share, with subjects of their own; who kills it restarts it."""
     from sway.embedded import EmbeddedRegistry
 
     with EmbeddedRegistry() as embedded:

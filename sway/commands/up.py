@@ -25,7 +25,9 @@ _POLL_S = 0.2
 def up(
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Keep the topics in this folder [default: a temporary one, gone at the end]."),
+        typer.Option(
+            help="Keep topics and schemas in this folder [default: a temporary one, gone at the end]."
+        ),
     ] = None,
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Port of the broker; another one if it is taken.")
@@ -44,7 +46,7 @@ def up(
     their records for ever. What it prints first are the settings for the other commands.
 
     With `--registry` it also runs Apicurio Registry, a Schema Registry with Confluent's API (159 MB, the first
-    time). It keeps schemas in memory: another start knows our current ones alone.
+    time), and registers the current schemas.
 
     Example: `sway up --data-dir kafka-data --registry`
     """
@@ -54,7 +56,8 @@ def up(
     signal.signal(signal.SIGTERM, _interrupt)
     started = time.monotonic()
     kafka = EmbeddedKafka(data_dir, heap_mb, port=port, on_fetch=_say_fetch("Apache Kafka"))
-    schemas = EmbeddedRegistry(port=registry_port, on_fetch=_say_fetch("Apicurio Registry"))
+    schemas_dir = None if data_dir is None else data_dir / "schema-registry"
+    schemas = EmbeddedRegistry(schemas_dir, port=registry_port, on_fetch=_say_fetch("Apicurio Registry"))
     try:
         with kafka, schemas if registry else nullcontext():
             took_s = time.monotonic() - started

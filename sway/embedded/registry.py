@@ -25,6 +25,7 @@ API_PATH = "/apis/ccompat/v7"  # Confluent's API, as Apicurio Registry serves it
 _LOCK = Path(__file__).with_name("registry.lock")
 _INSTEAD = "use a Schema Registry of your own (set SWAY_WIRE__REGISTRY_URL)"
 _LOG_FILE = "registry.log"
+_TEMPORARY = "tmp"
 _LISTENS = "Listening on: "  # Quarkus logs it once its ports are bound
 _PORT_TAKEN = ("seems to be in use by another process", "Address already in use")
 _DAMAGED = ("jarfile", "ClassNotFoundException", "NoClassDefFoundError", "NoSuchFileException")
@@ -53,10 +54,14 @@ class RegistryRuntime:
         (artifact,) = parse_lock(_LOCK.read_text("utf-8"))
         return cls(java, unpacked(cache, artifact, on_fetch, instead=_INSTEAD))
 
-    def command(self, folder: Path, heap_mb: int, port: int, management_port: int) -> list[str | Path]:
-        """Return the command line of a registry in memory, on loopback, with its temporary files in `folder`."""
+    def command(self, heap_mb: int, port: int, management_port: int) -> list[str | Path]:
+        """Return the command line of a registry on loopback, whose files lie in its working directory."""
         told = {
-            "java.io.tmpdir": folder,
+            "java.io.tmpdir": _TEMPORARY,
+            # H2, on disk: what was answered is in the file, so that a crash loses no schema and moves no id.
+            "apicurio.datasource.url": "jdbc:h2:file:./schemas;WRITE_DELAY=0",
+            "apicurio.datasource.jdbc.initial-size": 1,
+            "apicurio.datasource.jdbc.min-size": 1,
             "quarkus.http.host": ports.HOST,
             "quarkus.http.port": port,
             # Health and metrics stand on a server of their own, which would listen on all addresses.
@@ -81,7 +86,7 @@ class EmbeddedRegistry:
         with EmbeddedRegistry() as registry:
             SchemaRegistryClient({"url": registry.url})
 
-    It keeps its schemas in memory: `stop`, `kill` and `restart` lose them all, and ids count from 1 again.
+    data_dir: where schemas are kept between runs, with their ids; None takes a temporary folder that goes at stop.
     port: the port to listen on; None, or one that is taken, takes another. A restart keeps its port.
     cache: where the program is; None takes the user's cache, shared by all programs.
     on_fetch: told before the program must come from Maven Central, the first time.
@@ -91,6 +96,7 @@ class EmbeddedRegistry:
 
     def __init__(
         self,
+        data_dir: Path | None = None,
         heap_mb: int = 256,
         *,
         port: int | None = None,
@@ -98,6 +104,7 @@ class EmbeddedRegistry:
         start_timeout_s: float = 90.0,
         on_fetch: Progress | None = None,
     ) -> None:
+        self._data_dir = data_dir
         self._heap_mb = heap_mb
         self._wanted_port = port
         self._cache = cache or ArtifactCache()
@@ -161,18 +168,18 @@ class EmbeddedRegistry:
         return "\n".join(told[-_TROUBLE_LINES:]) or "(nothing was logged)"
 
     def stop(self) -> None:
-        """Stop the registry, wait until it is gone and remove its folder. May be called again."""
+        """Stop the registry and wait until it is gone; a temporary folder is removed. May be called again."""
         self._end_process()
-        if self._folder is not None:
+        if self._folder is not None and self._data_dir is None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = self._port = None
 
     def kill(self) -> None:
-        """End the registry as a crash would (SIGKILL) and wait until it is gone; its address stays."""
+        """End the registry as a crash would (SIGKILL) and wait until it is gone; schemas and address stay."""
         self._started().kill()
 
     def restart(self) -> Self:
-        """Stop the registry if it runs, and start it, empty, on the same port.
+        """Stop the registry if it runs, and start it with the same schemas on the same port.
 
         Raises RegistryPortTakenError if another process has taken the port meanwhile.
         """
@@ -205,7 +212,7 @@ class EmbeddedRegistry:
         if self._runtime is None:
             self._runtime = RegistryRuntime.prepare(self._cache, self._on_fetch)
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="sway-registry-"))
+            self._folder = self._make_folder()
         for _ in range(_PORT_ATTEMPTS - 1):
             try:
                 return self._start_once(self._runtime, self._folder)
@@ -213,12 +220,21 @@ class EmbeddedRegistry:
                 continue
         return self._start_once(self._runtime, self._folder)
 
+    def _make_folder(self) -> Path:
+        if self._data_dir is None:
+            return Path(tempfile.mkdtemp(prefix="sway-registry-"))
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        return self._data_dir.absolute()
+
     def _start_once(self, runtime: RegistryRuntime, folder: Path) -> None:
         self._end_process()  # one that died by itself still holds its pipe
         port = self._choose_port()
         management_port = ports.free_port(taken=frozenset({port}))
-        command = runtime.command(folder, self._heap_mb, port, management_port)
-        self._process = LeashedProcess(command, folder, _LOG_FILE, remove_folder=True)
+        shutil.rmtree(folder / _TEMPORARY, ignore_errors=True)  # left by one that was killed
+        (folder / _TEMPORARY).mkdir()
+        command = runtime.command(self._heap_mb, port, management_port)
+        temporary = self._data_dir is None
+        self._process = LeashedProcess(command, folder, _LOG_FILE, remove_folder=temporary)
         self._wait_until_it_answers(self._process, f"http://{ports.HOST}:{port}{API_PATH}/subjects")
         self._port = port
 

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from confluent_kafka.schema_registry import Schema
 
+from schemas.contracts import current, current_text
 from schemas.errors import UnknownSchemaError
+from schemas.records import BehaviorEvent
 from schemas.registry import RegistryResolver, connect
 from sway.embedded import EmbeddedError, EmbeddedRegistry
 from sway.embedded.errors import RegistryPortTakenError, RegistryStartError
@@ -32,22 +35,27 @@ def test_an_id_that_the_real_registry_does_not_know_is_unknown_and_not_unavailab
         RegistryResolver(client).by_id(4_000_000)
 
 
-def test_a_killed_one_does_not_change_its_address_silently_and_stop_leaves_nothing(
-    schema_registry: EmbeddedRegistry,
+def test_a_crash_keeps_address_schemas_and_ids_and_so_does_another_process(
+    schema_registry: EmbeddedRegistry, tmp_path: Path
 ) -> None:
-    registry = EmbeddedRegistry(port=port_of(schema_registry)).start()  # taken, so another
-    assert registry.url != schema_registry.url
-    pid, folder = registry.pid, registry.log_path.parent
+    registry = EmbeddedRegistry(tmp_path, port=port_of(schema_registry)).start()  # taken, so another
+    url = registry.url
+    assert url != schema_registry.url
+    with connect(url) as client:
+        client.register_schema("first-value", Schema('"string"', "AVRO"))
+        known = client.register_schema("second-value", Schema(current_text(BehaviorEvent), "AVRO"))
+    pid = registry.pid
     registry.kill()
     assert not registry.running
     assert not psutil.pid_exists(pid)
     taken = socket.create_server(("127.0.0.1", port_of(registry)))
     with taken, pytest.raises(RegistryPortTakenError, match="cannot come back: another process listens"):
         registry.start()
-    registry.stop()
-    assert not folder.exists()
+    with EmbeddedRegistry(tmp_path) as second, connect(second.url) as client:
+        assert RegistryResolver(client).by_id(known) == current(BehaviorEvent)
+        assert second.log_path.parent == tmp_path
     with pytest.raises(EmbeddedError, match="call start"):
-        _ = registry.url
+        _ = second.url
 
 
 def test_a_registry_that_cannot_start_says_why() -> None:
