@@ -162,12 +162,16 @@ class Driver:
     epoch: Epoch | None = None
     starts: list[dict[TopicPartition, int]] = field(default_factory=list)
     crashed: list[BaseException] = field(default_factory=list)
+    rejoined: int = 0
 
     def consumer_epoch(self) -> Epoch | None:
         return self.epoch
 
     async def resume_delivery(self, starts: Mapping[TopicPartition, int]) -> None:
         self.starts.append(dict(starts))
+
+    def rejoin(self) -> None:
+        self.rejoined += 1
 
     async def crash(self, reason: BaseException) -> None:
         self.crashed.append(reason)

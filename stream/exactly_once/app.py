@@ -255,6 +255,10 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         self.tables.on_standbys_ready()
         self.on_rebalance_end()
 
+    def rejoin(self) -> None:
+        """Have the consumer join its group again; returns at once."""
+        self.consumer.rejoin()
+
     async def crash(self, reason: BaseException) -> None:
         """End the process, by Faust's way if that works within a few seconds, else at once."""
         timer = threading.Timer(_EXIT_GRACE_S, os._exit, [_EXIT_CODE])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stream.exactly_once.committing import UnitCommitter
-from stream.exactly_once.errors import FencedError, LostBatchError, TopicGoneError
+from stream.exactly_once.errors import FencedError, LostBatchError, TopicGoneError, TransactionEndedError
 from stream.exactly_once.offsets import Cancelled
 from stream.exactly_once.processor import Processor, Scorer
 from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
@@ -70,6 +70,10 @@ class Driver(Protocol):
 
     def consumer_epoch(self) -> Epoch | None:
         """Return the epoch frozen at the last assignment."""
+        ...
+
+    def rejoin(self) -> None:
+        """Have the consumer join its group again, which ends this epoch and begins another; returns at once."""
         ...
 
     async def crash(self, reason: BaseException) -> None:
@@ -251,6 +255,8 @@ class Engine:
             self.stats.fenced_units += len(units)
             self._drop_units()
             self.state = "rebalancing"  # until the consumer has noticed and joined again
+            if isinstance(exc, TransactionEndedError):
+                self._driver.rejoin()  # the group itself has no reason to
         else:
             self._after_commit(units, time.monotonic() - began)
         finally:

@@ -10,6 +10,7 @@ ExactlyOnceError
 ├── StoreError              the local state cannot be written or read: the disk
 │   └── StoreCorruptError   what is on the disk is damaged: rebuilt at the next start
 ├── FencedError             this epoch is over: drop its units (handled inside)
+│   └── TransactionEndedError   the broker has ended the transaction: join the group again (handled inside)
 ├── RecordTooLargeError     an output that no broker setting allows
 └── FatalTransactionError   the fate of a commit is unknown, or the producer is fenced: end the process
 """
@@ -53,6 +54,10 @@ class StoreCorruptError(StoreError):
 
 class FencedError(ExactlyOnceError):
     """The group has moved on; nothing of this epoch may become visible any more."""
+
+
+class TransactionEndedError(FencedError):
+    """The broker has ended a transaction that stayed open too long; where the group is must be asked again."""
 
 
 class RecordTooLargeError(ExactlyOnceError):

@@ -1,6 +1,7 @@
 """One Kafka transaction a unit, on the thread that calls; each class of error has one answer."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -8,10 +9,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from stream.exactly_once.errors import (
+    ExactlyOnceError,
     FatalTransactionError,
     FencedError,
     RecordTooLargeError,
     StartError,
+    TransactionEndedError,
 )
 from stream.exactly_once.records import Output, TopicPartition
 
@@ -57,20 +60,22 @@ class TransactionWriter:
         *,
         transaction_timeout_s: float,
         max_record_bytes: int,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transactional_id = transactional_id
         self._timeout_s = transaction_timeout_s
         self._max_record_bytes = max_record_bytes
-        self._producer = Producer(
-            {
-                **_PRODUCER_CONFIG,
-                **client_config,
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": int(transaction_timeout_s * 1000),
-                "message.max.bytes": max_record_bytes + _RECORD_OVERHEAD_BYTES,
-                "logger": logger,
-            }
-        )
+        self._now = now
+        self._began = now()  # of the newest transaction
+        self._config: dict[str, Any] = {
+            **_PRODUCER_CONFIG,
+            **client_config,
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": int(transaction_timeout_s * 1000),
+            "message.max.bytes": max_record_bytes + _RECORD_OVERHEAD_BYTES,
+            "logger": logger,
+        }
+        self._producer = Producer(self._config)
 
     def init(self, timeout_s: float) -> None:
         """Take over the transactional id: fences an older holder and aborts what it left open.
@@ -99,8 +104,9 @@ class TransactionWriter:
         offsets: the next offset by input partition; never empty, since librdkafka skips an empty list and then
         nothing fences. note: their metadata. tracked: for partitions whose position is wanted, the index in outputs
         of their last record. Returns for those the offset after it.
-        Raises FencedError when the group has moved on (the transaction is aborted), RecordTooLargeError before
-        anything is sent, FatalTransactionError when the process must end.
+        Raises FencedError when the group has moved on (the transaction is aborted), TransactionEndedError when the
+        broker may have ended it by its time-out (its fate stands in the group's stable offsets, and a new producer is
+        ready), RecordTooLargeError before anything is sent, FatalTransactionError when the process must end.
         """
         if not offsets:
             raise ValueError("A unit without offsets would not be fenced; nothing was sent.")
@@ -115,7 +121,7 @@ class TransactionWriter:
             except KafkaException as exc:
                 error = exc.args[0]
                 if error.fatal():
-                    raise self._fatal(error) from exc
+                    raise self._ended(error) from exc
                 self._abort()
                 if error.code() in _FENCED:
                     raise FencedError(
@@ -137,6 +143,7 @@ class TransactionWriter:
         tracked: Mapping[TopicPartition, int],
     ) -> dict[TopicPartition, int]:
         producer = self._producer
+        self._began = self._now()
         written: dict[TopicPartition, int] = {}
         wanted = {index: tp for tp, index in tracked.items()}
         producer.begin_transaction()
@@ -190,7 +197,27 @@ class TransactionWriter:
         try:
             self._repeat(lambda: self._producer.abort_transaction(self._timeout_s))
         except KafkaException as exc:
-            raise self._fatal(exc.args[0]) from exc
+            raise self._ended(exc.args[0]) from exc
+
+    def _ended(self, error: KafkaError) -> ExactlyOnceError:
+        """Return what a producer that cannot be used any more means for its process.
+
+        While the brokers or this process were away for longer than the transaction's time-out, the broker has ended the
+        transaction and fenced the producer for it. A younger one was fenced by another process with our transactional
+        id: taking that back would only fence each other in turn.
+        """
+        open_s = self._now() - self._began
+        if not error.fatal() or open_s < self._timeout_s:
+            return self._fatal(error)
+        self._producer = Producer(self._config)
+        try:
+            self._repeat(lambda: self._producer.init_transactions(self._timeout_s))
+        except KafkaException as exc:
+            return self._fatal(exc.args[0])
+        return TransactionEndedError(
+            f"{error.name()}: the transaction was open for {open_s:.0f} s, and the broker ends it after "
+            f"{self._timeout_s:g} s; its units are read again unless it is committed"
+        )
 
     def _fatal(self, error: KafkaError) -> FatalTransactionError:
         return FatalTransactionError(

@@ -83,6 +83,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         """Set the position of every assigned partition, also to 0, which Faust's own seek skips."""
         await self.call_thread(self._seek_all, offsets)
 
+    def rejoin(self) -> None:
+        """Have aiokafka join the group again, on its own thread; returns at once."""
+        coordinator = self._ensure_consumer()._coordinator
+        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+
     async def _seek_all(self, offsets: Mapping[TopicPartition, int]) -> None:
         consumer = self._ensure_consumer()
         for tp in consumer.assignment():
@@ -106,6 +111,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         """Seek every input partition; delivery of the epoch starts there."""
         self._delivered = dict(offsets)
         await self._thread.seek_all(offsets)
+
+    def rejoin(self) -> None:
+        """Join the group again, as if it had lost a member; returns at once."""
+        self._thread.rejoin()
 
     def positions(self) -> dict[TopicPartition, tuple[int, int]]:
         """Return (position, last stable offset) of the assigned partitions."""

@@ -15,6 +15,7 @@ from stream.exactly_once.errors import (
     LostBatchError,
     OffsetOutOfRangeError,
     StartError,
+    TransactionEndedError,
 )
 from stream.exactly_once.group_metadata import group_metadata
 from stream.exactly_once.records import Epoch, TopicPartition
@@ -222,6 +223,25 @@ async def test_a_fenced_unit_takes_the_later_ones_along_and_nothing_more_is_take
             "t.events[0]@1": (b"a", b"b"),
             "t.events[0]@2": (b"a", b"b", b"c"),
         }
+
+
+@pytest.mark.parametrize(("error", "rejoins"), [(FencedError, 0), (TransactionEndedError, 1)])
+async def test_the_group_is_joined_again_only_when_it_has_no_reason_of_its_own(
+    worker: NewWorker, error: type[FencedError], rejoins: int
+) -> None:
+    async with worker() as w:
+        await w.begin()
+        w.writer.fails = [error("ended")]
+        w.take(0, "a")
+        w.close_units()
+        await w.idle()
+        assert (w.driver.rejoined, w.engine.failure, w.engine.state) == (rejoins, None, "rebalancing")
+        await w.engine.revoke()
+        await w.begin()
+        w.take(0, "a")
+        w.close_units()
+        await w.idle()
+        assert w.writer.scores() == {"t.events[0]@0": (b"a",)}
 
 
 async def test_late_scores_of_a_dropped_unit_commit_nothing(worker: NewWorker) -> None:

@@ -8,7 +8,13 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream.exactly_once import transactions
-from stream.exactly_once.errors import FatalTransactionError, FencedError, RecordTooLargeError, StartError
+from stream.exactly_once.errors import (
+    FatalTransactionError,
+    FencedError,
+    RecordTooLargeError,
+    StartError,
+    TransactionEndedError,
+)
 from stream.exactly_once.records import Output, TopicPartition
 from stream.exactly_once.transactions import TransactionWriter
 
@@ -26,6 +32,9 @@ class FakeProducer:
 
     def __init__(self) -> None:
         self.config: dict[str, Any] = {}
+        self.connected = 0
+        self.time_s = 0.0
+        self.takes_s: dict[str, float] = {}
         self.calls: list[str] = []
         self.produced: list[tuple[Any, ...]] = []
         self.sent: list[Any] = []
@@ -39,6 +48,7 @@ class FakeProducer:
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
+        self.time_s += self.takes_s.get(name, 0.0)
         script = self.script.get(name)
         error = script.pop(0) if script else None
         if error is not None:
@@ -98,11 +108,16 @@ def producer() -> FakeProducer:
 def writer(producer: FakeProducer, monkeypatch: pytest.MonkeyPatch) -> TransactionWriter:
     def connect(config: dict[str, Any]) -> FakeProducer:
         producer.config = config
+        producer.connected += 1
         return producer
 
     monkeypatch.setattr(transactions, "Producer", connect)
     return TransactionWriter(
-        {"bootstrap.servers": "b:1"}, "app-slot", transaction_timeout_s=10.0, max_record_bytes=100
+        {"bootstrap.servers": "b:1"},
+        "app-slot",
+        transaction_timeout_s=10.0,
+        max_record_bytes=100,
+        now=lambda: producer.time_s,
     )
 
 
@@ -224,6 +239,44 @@ def test_a_fatal_failure_ends_the_process_without_another_call(
     with pytest.raises(FatalTransactionError, match=r"app-slot.*took its transactional id"):
         commit(writer)
     assert calls(producer) == ATTEMPT
+
+
+@pytest.mark.parametrize("call", ["offsets", "commit", "abort"])
+def test_a_transaction_that_the_broker_has_ended_leaves_a_producer_for_the_next_epoch(
+    writer: TransactionWriter, producer: FakeProducer, call: str
+) -> None:
+    producer.takes_s = {call: 10.0}  # its time-out
+    producer.fails("commit", ABORTABLE)
+    producer.fails(call, FATAL)
+    producer.fails("init", RETRIABLE)
+    with pytest.raises(TransactionEndedError, match="open for 10 s"):
+        commit(writer)
+    assert calls(producer)[-3:] == [call, "init", "init"]
+    assert producer.connected == 2
+    producer.takes_s = {}
+    assert commit(writer).keys() == {CHANGELOG}
+
+
+def test_a_younger_transaction_was_fenced_by_another_process_and_nothing_is_taken_back(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    producer.takes_s = {"offsets": 20.0}
+    commit(writer)  # its seconds do not count for the next one
+    producer.takes_s = {"offsets": 9.9}
+    producer.fails("commit", FATAL)
+    with pytest.raises(FatalTransactionError, match=r"app-slot.*took its transactional id"):
+        commit(writer)
+    assert (producer.connected, "init" in producer.calls) == (1, False)
+
+
+def test_a_producer_that_cannot_be_replaced_ends_the_process(
+    writer: TransactionWriter, producer: FakeProducer
+) -> None:
+    producer.takes_s = {"commit": 11.0}
+    producer.fails("commit", FATAL)
+    producer.fails("init", error(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED))
+    with pytest.raises(FatalTransactionError, match="AUTHORIZATION"):
+        commit(writer)
 
 
 def test_a_failure_that_no_repeating_mends_ends_the_process(
