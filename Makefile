@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint ci faults bench quality lock clean
+.PHONY: help setup demo test lint ci faults bench quality fuzz lock clean
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -42,9 +42,18 @@ bench: setup  ## ratios against peers and limits, into build/bench/summary.json
 quality: setup  ## how good scores are on real data beside baselines, into build/quality/
 	$(BIN)/python -m benchmarks.quality
 
+FUZZ_S ?= 60
+fuzz: setup  ## the decoders under a coverage-guided fuzzer, for FUZZ_S seconds; Linux only
+	$(BIN)/uv pip install --quiet --target build/fuzz/tools --no-deps --only-binary :all: --require-hashes \
+		-r requirements-fuzz.lock
+	PYTHONPATH=build/fuzz/tools $(BIN)/python -m tests.fuzz build/fuzz/corpus -artifact_prefix=build/fuzz/ \
+		-max_total_time=$(FUZZ_S) -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1
+
 lock:  ## resolve the dependencies again
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 \
 		--no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group fuzz --python-version 3.11 \
+		--no-emit-index-url --no-header -o requirements-fuzz.lock
 
 clean:
 	rm -rf build $(VENV)

@@ -8,7 +8,7 @@ Source: Avro specification, "Schema Resolution".
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeAlias
 
 from fastavro import schemaless_reader
 from fastavro.read import SchemaResolutionError
@@ -18,15 +18,16 @@ from schemas.convert import prepare_builder
 from schemas.errors import (
     DecodeError,
     IncompatibleSchemaError,
-    TooLargeError,
     TrailingBytesError,
     TruncatedError,
     UndecodableError,
     WrongRecordError,
 )
-from schemas.plan import ARRAY, MAP, RecordPlan
+from schemas.plan import ARRAY, INT, MAP, OPTIONAL, RECORD, RecordPlan, Step
 from schemas.read import MAX_ENTRIES, MAX_ITEMS, check_items
 from schemas.safety import check_writer
+
+Check: TypeAlias = Callable[[Any], None]
 
 
 def prepare_evolved_reader(
@@ -41,11 +42,7 @@ def prepare_evolved_reader(
     writer_parsed, ours_parsed = _parse(writer), parsed(ours)
     check_writer(writer_parsed)
     build = prepare_builder(record_plan)
-    limits = [
-        (name, MAX_ENTRIES if kind == MAP else MAX_ITEMS)
-        for name, (kind, _) in zip(record_plan.names, record_plan.steps, strict=True)
-        if kind in {MAP, ARRAY}
-    ]
+    check = _check_of((RECORD, record_plan)) or (lambda _fields: None)
 
     def read(data: bytes) -> Any:
         # fastavro does not look whether what it skips is there. The extra byte shows it: whoever reads or skips
@@ -53,10 +50,9 @@ def prepare_evolved_reader(
         stream = BytesIO(data[start:] + b"\x00")
         try:
             fields: Any = schemaless_reader(stream, writer_parsed, ours_parsed)
-            for name, most in limits:
-                check_items(len(fields[name]), most)
+            check(fields)
             record = build(fields)
-        except TooLargeError:
+        except DecodeError:
             raise
         except (
             Exception
@@ -66,6 +62,47 @@ def prepare_evolved_reader(
         return record
 
     return read
+
+
+def _check_of(step: Step) -> Check | None:
+    """What schemas.read checks and fastavro does not: how many items, and that an int has 32 bits."""
+    kind, inner = step
+    if kind == INT:
+        return _check_int
+    if kind == RECORD:
+        checks = [
+            (name, check)
+            for name, field in zip(inner.names, inner.steps, strict=True)
+            if (check := _check_of(field)) is not None
+        ]
+        return _check_fields(checks) if checks else None
+    if kind in {ARRAY, MAP}:
+        return _check_collection(MAX_ENTRIES if kind == MAP else MAX_ITEMS, _check_of(inner))
+    check = _check_of(inner) if kind == OPTIONAL else None
+    return None if check is None else lambda value: None if value is None else check(value)
+
+
+def _check_int(value: int) -> None:
+    if not -(2**31) <= value < 2**31:
+        raise UndecodableError("An int has more than 32 bits.")
+
+
+def _check_fields(checks: list[tuple[str, Check]]) -> Check:
+    def check_fields(fields: Any) -> None:
+        for name, check in checks:
+            check(fields[name])
+
+    return check_fields
+
+
+def _check_collection(most: int, check: Check | None) -> Check:
+    def check_collection(items: Any) -> None:
+        check_items(len(items), most)
+        if check is not None:
+            for item in items.values() if isinstance(items, dict) else items:
+                check(item)
+
+    return check_collection
 
 
 def _check_name(ours: Schema, writer: Schema) -> None:

@@ -231,3 +231,15 @@ def test_a_long_of_more_than_64_bits_is_refused(tenth: bytes) -> None:
     codec = codec_of(BehaviorEvent, evolved=False)
     assert codec.decode(ID + before + b"\xff" * 9 + b"\x01" + after).occurred_at == -(2**63)
     assert isinstance(decode_in_bounds(codec, before + b"\xff" * 9 + tenth + after), UndecodableError)
+
+
+@pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 2**62])
+def test_an_int_of_more_than_32_bits_is_refused_wherever_it_stands(number: int, evolved: bool) -> None:
+    codec = codec_of(TrainingRequest, evolved=evolved)
+    good, bad = (
+        b"\x02r" + long(1) + b"\x02t" + long(partition) + bytes(6) + b"\x00" * evolved
+        for partition in (-(2**31), number)
+    )
+    assert codec.decode(ID + good).ranges[0].partition == -(2**31)
+    assert isinstance(decode_in_bounds(codec, bad), UndecodableError)

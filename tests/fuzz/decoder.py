@@ -1,0 +1,110 @@
+"""What decoding may do with any bytes at all: one oracle, for Hypothesis and for a coverage-guided fuzzer.
+
+The first byte of an input chooses the decoder, the rest is what it reads. A decoder gives a record or a DecodeError,
+a short one. What it gave can be written and read again; and fastavro, a second implementation, reads the same.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fastavro
+
+from schemas.contracts import current, parsed
+from schemas.convert import from_mapping
+from schemas.errors import DecodeError
+from schemas.records import RECORD_TYPES, Estimate, ItemRate
+from schemas.window_state import block_head, decode_block, join_window, read_window
+from schemas.wire import Codec
+from stream.labels.state import StateCodec, pending_codec
+from tests.golden.make import OneSchemaResolver
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+ID = b"\x00\x00\x00\x00\x07"
+_MORE = {"name": "more", "type": ["null", "string"], "default": None}  # makes it another schema than ours
+_MAX_MESSAGE_CHARS = 200
+
+Check = Callable[[bytes], None]
+
+
+def check(data: bytes) -> None:
+    """Let the decoder that the first byte chooses read the rest. Raises AssertionError, or whatever it should not."""
+    if data:
+        CHECKS[data[0] % len(CHECKS)](data[1:])
+
+
+def seeds() -> Iterator[bytes]:
+    """Valid inputs for every decoder: the golden records, in each format."""
+    for number, name in enumerate(NAMES):
+        kind, _, how = name.partition(" ")
+        for path in sorted(GOLDEN.glob(f"{kind}.*.confluent.bin")):
+            body = path.read_bytes()[len(ID) :]
+            single = path.with_name(path.name.replace("confluent", "single_object")).read_bytes()
+            value = {"plan": body, "evolved": body + b"\x00"}.get(how, single)
+            yield bytes([number]) + value
+
+
+def _record_or_error(record_type: type[Any], codec: Codec[Any], header: bytes, *, by_plan: bool) -> Check:
+    write, schema = Codec(record_type), parsed(current(record_type))
+
+    def read(body: bytes) -> None:
+        try:
+            record = codec.decode(header + body)
+        except DecodeError as error:
+            assert len(str(error)) < _MAX_MESSAGE_CHARS
+            return
+        assert isinstance(record, record_type)
+        assert repr(write.decode(write.encode(record))) == repr(record)  # repr: a NaN is not equal to itself
+        if by_plan:
+            theirs: Any = fastavro.schemaless_reader(io.BytesIO(body), schema, None)
+            assert repr(from_mapping(record_type, theirs)) == repr(record)
+
+    return read
+
+
+def _state_or_error(codec: StateCodec[Any]) -> Check:
+    def read(raw: bytes) -> None:
+        try:
+            value = codec.loads(raw)
+        except DecodeError as error:
+            assert len(str(error)) < _MAX_MESSAGE_CHARS
+            return
+        assert repr(codec.loads(codec.dumps(value))) == repr(value)
+
+    return read
+
+
+def _window_or_error(raw: bytes) -> None:
+    try:
+        blocks, floor = read_window(raw)
+    except DecodeError:
+        return
+    assert read_window(join_window(blocks, floor)) == (blocks, floor)
+    for block in blocks:
+        try:
+            behaviour = decode_block(block)
+        except DecodeError:
+            continue
+        assert block_head(block) == (behaviour.event_id, behaviour.occurred_at, behaviour.offset)
+
+
+def _checks() -> Iterator[tuple[str, Check]]:
+    for record_type in RECORD_TYPES:
+        ours = current(record_type)
+        evolved = {**ours, "fields": [*ours["fields"], _MORE]}
+        name = record_type.__name__
+        single: Codec[Any] = Codec(record_type)
+        plan: Codec[Any] = Codec(record_type, resolver=OneSchemaResolver(7, ours))
+        other: Codec[Any] = Codec(record_type, resolver=OneSchemaResolver(7, evolved))
+        yield f"{name} value", _record_or_error(record_type, single, b"", by_plan=False)
+        yield f"{name} plan", _record_or_error(record_type, plan, ID, by_plan=True)
+        yield f"{name} evolved", _record_or_error(record_type, other, ID, by_plan=False)
+    yield "Window window", _window_or_error
+    for kind in ("PendingLabel", "Signals", "DueList", "JoinClock"):
+        yield f"{kind} pending", _state_or_error(pending_codec())
+    yield "Estimate estimates", _state_or_error(StateCodec(Estimate))
+    yield "ItemRate items", _state_or_error(StateCodec(ItemRate))
+
+
+NAMES, CHECKS = zip(*_checks(), strict=True)

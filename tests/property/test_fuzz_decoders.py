@@ -1,0 +1,50 @@
+"""Valid encodings that were changed, by the oracle of `make fuzz`: a record or a DecodeError, never anything else."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.decoder import CHECKS, NAMES, check, seeds
+
+SEEDS = list(seeds())
+positions = st.integers(0, 1 << 16)
+
+
+@st.composite
+def mutants(draw: st.DrawFn) -> bytes:
+    """A valid input with bits flipped, bytes cut out or put in, or a piece of another input in it."""
+    seed = draw(st.sampled_from(SEEDS))
+    choice, value = seed[:1], bytearray(seed[1:])
+    for kind in draw(st.lists(st.sampled_from(["flip", "cut", "insert", "splice", "repeat"]), max_size=4)):
+        start = draw(positions) % (len(value) + 1)
+        end = min(len(value), start + draw(st.integers(0, 20)))
+        if kind == "flip" and start < len(value):
+            value[start] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "cut":
+            del value[start:end]
+        elif kind == "insert":
+            value[start:start] = draw(st.binary(max_size=12))
+        elif kind == "splice":
+            other = draw(st.sampled_from(SEEDS))[1:]
+            value[start:end] = other[draw(positions) % len(other) :]
+        elif kind == "repeat":
+            value[start:end] = value[start:end] * draw(st.integers(2, 50))
+    return choice + bytes(value)
+
+
+def test_every_decoder_has_a_seed_that_it_reads() -> None:
+    assert {seed[0] for seed in SEEDS} == set(range(len(NAMES)))
+    assert len(NAMES) == len(CHECKS) > 3 * 16
+    for seed in SEEDS:
+        check(seed)
+
+
+@settings(max_examples=500, deadline=None)
+@given(mutants())
+def test_a_changed_encoding_is_a_record_or_a_decode_error(data: bytes) -> None:
+    check(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, len(CHECKS) - 1), st.binary(max_size=400))
+def test_any_bytes_are_a_record_or_a_decode_error(number: int, body: bytes) -> None:
+    check(bytes([number]) + body)
