@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint ci faults bench quality fuzz lock clean
+.PHONY: help setup demo test lint audit ci faults bench quality fuzz lock clean
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -31,7 +31,11 @@ lint: setup  ## style, types and import arrows
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-ci: lint test  ## exactly what CI runs
+audit: setup  ## secrets in tracked files; known vulnerabilities of what is locked, where a source is reachable
+	$(BIN)/python -m tools.secret_scan
+	$(BIN)/python -m tools.dependency_audit requirements.lock requirements-fuzz.lock
+
+ci: lint audit test  ## exactly what CI runs
 
 faults: setup  ## break it in every way, and audit; ONLY="words" plays the cases that hold them; build/faults.json
 	$(BIN)/python -m tests.faults "$(ONLY)"

@@ -52,7 +52,7 @@ def _record_or_error(record_type: type[Any], codec: Codec[Any], header: bytes, *
         try:
             record = codec.decode(header + body)
         except DecodeError as error:
-            assert len(str(error)) < _MAX_MESSAGE_CHARS
+            _check_message(error)
             return
         assert isinstance(record, record_type)
         assert repr(write.decode(write.encode(record))) == repr(record)  # repr: a NaN is not equal to itself
@@ -63,12 +63,16 @@ def _record_or_error(record_type: type[Any], codec: Codec[Any], header: bytes, *
     return read
 
 
+def _check_message(error: DecodeError) -> None:
+    assert len(str(error)) < _MAX_MESSAGE_CHARS
+
+
 def _state_or_error(codec: StateCodec[Any]) -> Check:
     def read(raw: bytes) -> None:
         try:
             value = codec.loads(raw)
         except DecodeError as error:
-            assert len(str(error)) < _MAX_MESSAGE_CHARS
+            _check_message(error)
             return
         assert repr(codec.loads(codec.dumps(value))) == repr(value)
 
