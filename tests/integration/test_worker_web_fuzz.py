@@ -139,7 +139,7 @@ def test_nothing_that_is_sent_to_the_port_harms_a_worker(sway: Sway) -> None:
     assert {page: worker.page(page)[0] for page in FAUSTS} == dict.fromkeys(FAUSTS, 404)
     seen: Counter[int] = Counter()
 
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(connections, min_size=4, max_size=16))
     def fuzz(sent: list[bytes]) -> None:
         codes = [int(code) for code in re.findall(rb"HTTP/1\.[01] (\d{3})", answers(worker.port, sent))]

@@ -110,8 +110,3 @@ def test_what_is_no_source_audits_nothing_and_says_so(
 def test_nobody_at_the_address_is_no_source(lock: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert dependency_audit.main([lock, "--osv-url", f"http://127.0.0.1:{free_port()}/"]) == 0
     assert "not audited: no advisory source is reachable" in capfd.readouterr().out
-
-
-def test_a_lock_that_is_not_there_is_an_error_once_there_is_a_source(tmp_path: Path) -> None:
-    with source(knows("jinja2")) as url:
-        assert dependency_audit.main([str(tmp_path / "none.lock"), "--osv-url", url]) != 0
