@@ -1,7 +1,8 @@
 """`sway schemas register|check`."""
 
+import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from schemas.registration import Standing
     from stream.settings import Settings
 
+_RETRY_S = 0.5
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Our schemas in a Schema Registry, for Confluent's wire format: bring and check them.",
@@ -17,7 +20,11 @@ app = typer.Typer(
 
 
 @app.command()
-def register() -> None:
+def register(
+    wait_s: Annotated[
+        float, typer.Option(min=0, help="While the registry does not answer, try again for so many seconds.")
+    ] = 0.0,
+) -> None:
     """Register the current schema of every topic under `<topic>-value`, with compatibility BACKWARD; may be repeated.
 
     Do it before the first worker that writes Confluent's format starts, and before each upgrade. A subject whose
@@ -27,7 +34,7 @@ def register() -> None:
     """
     from schemas.registration import register as register_one
 
-    _end("registered", _each(register_one))
+    _end("registered", _each(register_one, wait_s))
 
 
 @app.command()
@@ -50,7 +57,7 @@ def register_all(settings: "Settings", url: str) -> "list[Standing]":
     return _ask_all(settings, url, register_one)
 
 
-def _each(ask: "Callable[[Any, str, type[Any]], Standing]") -> "list[Standing]":
+def _each(ask: "Callable[[Any, str, type[Any]], Standing]", wait_s: float = 0.0) -> "list[Standing]":
     from sway.configuration import load_settings
     from sway.errors import CommandError
 
@@ -62,11 +69,17 @@ def _each(ask: "Callable[[Any, str, type[Any]], Standing]") -> "list[Standing]":
         )
     from schemas.errors import RegistryUnavailable
 
-    try:
-        return _ask_all(settings, url, ask)
-    except RegistryUnavailable as exc:
-        exc.add_note(f"Asked was {_without_user(url)}: check SWAY_WIRE__REGISTRY_URL (wire.registry_url).")
-        raise
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return _ask_all(settings, url, ask)
+        except RegistryUnavailable as exc:
+            if time.monotonic() >= deadline:
+                exc.add_note(
+                    f"Asked was {_without_user(url)}: check SWAY_WIRE__REGISTRY_URL (wire.registry_url)."
+                )
+                raise
+            time.sleep(_RETRY_S)
 
 
 def _ask_all(

@@ -12,6 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from schemas.records import BehaviorEvent
 from stream.settings import Settings
 from sway.cli import app
+from sway.embedded.registry import API_PATH, REGISTRY_VERSION
 from sway.embedded.runtime import KAFKA_VERSION
 from sway.loading.files import open_rows
 from sway.loading.rows import RowReader
@@ -20,7 +21,7 @@ from sway.settings_tree import unknown_variables
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ["topics", "worker", "trainer", "feeder"]
+OURS = ["schemas", "topics", "worker", "trainer", "feeder"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 
 
@@ -29,8 +30,10 @@ def image_environment() -> dict[str, str]:
     return dict(re.findall(r"\b(SWAY_[A-Z_]+)=(\S+)", DOCKERFILE))
 
 
-def test_the_services_are_a_broker_its_topics_a_worker_a_trainer_and_a_feeder() -> None:
-    assert list(SERVICES) == ["kafka", *OURS]
+def test_the_services_are_a_broker_a_schema_registry_what_is_in_both_a_worker_a_trainer_and_a_feeder() -> (
+    None
+):
+    assert list(SERVICES) == ["kafka", "registry", *OURS]
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
     assert SERVICES["kafka"]["environment"]["KAFKA_PROCESS_ROLES"] == "broker,controller"
 
@@ -60,11 +63,29 @@ def test_every_command_is_one_of_the_command_line(service: str) -> None:
     command.make_context(service, arguments)  # refuses options that there are not
 
 
+def test_the_registry_is_the_one_that_is_tested_and_keeps_its_schemas_in_the_broker() -> None:
+    registry = SERVICES["registry"]
+    assert registry["image"] == f"apicurio/apicurio-registry:{REGISTRY_VERSION}"
+    inside = SERVICES["topics"]["environment"]["SWAY_KAFKA__BOOTSTRAP_SERVERS"]
+    assert registry["environment"] == {
+        "APICURIO_STORAGE_KIND": "kafkasql",
+        "APICURIO_KAFKASQL_BOOTSTRAP_SERVERS": inside,
+    }
+    (published,) = registry["ports"]
+    host, _, port = published.rpartition(":")
+    assert host.startswith("127.0.0.1:")
+    url = SERVICES["worker"]["environment"]["SWAY_WIRE__REGISTRY_URL"]
+    assert url == f"http://registry:{port}{API_PATH}"
+
+
 def test_nothing_starts_before_what_it_needs() -> None:
     assert SERVICES["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
+    assert SERVICES["registry"]["depends_on"]["kafka"]["condition"] == "service_healthy"
+    assert SERVICES["schemas"]["depends_on"] == {"registry": {"condition": "service_started"}}
     for service in ("worker", "trainer", "feeder"):
         needed = SERVICES[service]["depends_on"]
-        assert needed == {"topics": {"condition": "service_completed_successfully"}}
+        done = {"condition": "service_completed_successfully"}
+        assert needed == {"topics": done, "schemas": done}
 
 
 def test_what_is_mounted_is_where_it_is_looked_for() -> None:

@@ -1,5 +1,8 @@
 """Bringing our schemas into a Schema Registry, and asking how they stand: a registry of a few lines, no network."""
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -148,3 +151,39 @@ def test_an_address_where_nobody_answers_is_told_without_its_password() -> None:
         in result.stderr
     )
     assert "word" not in result.stderr
+
+
+class _Late(BaseHTTPRequestHandler):
+    """A registry that says 503 once, then takes everything."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        _Late.asked += 1
+        self._answer({"compatibilityLevel": "BACKWARD"}, 503 if _Late.asked == 1 else 200)
+
+    def do_POST(self) -> None:
+        size = int(self.headers["Content-Length"])
+        schema = json.loads(self.rfile.read(size))["schema"]
+        self._answer({"id": 7, "subject": "s", "version": 1, "schema": schema}, 200)
+
+    def _answer(self, body: dict[str, Any], status: int) -> None:
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_registering_can_wait_for_a_registry_that_is_starting() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Late) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environment = {"SWAY_WIRE__REGISTRY_URL": f"http://127.0.0.1:{server.server_port}"}
+        result = CliRunner().invoke(app, ["schemas", "register", "--wait-s", "60"], env=environment)
+        server.shutdown()
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("all 10 schemas are registered\n")
+    assert _Late.asked == 11
