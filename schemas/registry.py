@@ -18,6 +18,7 @@ from schemas.resolvers import LocalResolver
 
 MAX_SCHEMA_CHARACTERS = 1_048_576
 _MAX_UNKNOWN = 10_000
+_WRONG_USER = {401, 403}
 
 
 class RegistryClient(Protocol):
@@ -143,4 +144,8 @@ def _unknown(schema_id: int) -> UnknownSchemaError:
 def unavailable(what: str, exc: Exception) -> RegistryUnavailable:
     """The error to raise when there was no verdict; what: what was being done, such as "looking x up"."""
     said = str(exc) if isinstance(exc, SchemaRegistryError) else type(exc).__name__
-    return RegistryUnavailable(f"The Schema Registry did not answer when {what}: {said}. Trying again helps.")
+    if isinstance(exc, SchemaRegistryError) and exc.http_status_code in _WRONG_USER:
+        way_out = "Check the user and the password in its address."
+    else:
+        way_out = "Trying again helps."
+    return RegistryUnavailable(f"The Schema Registry did not answer when {what}: {said}. {way_out}")

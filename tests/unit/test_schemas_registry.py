@@ -114,6 +114,14 @@ def test_no_verdict_is_unavailable_and_nothing_is_lost_when_it_is_back(failure: 
     assert isinstance(bad, DecodeError)
 
 
+def test_a_user_that_is_refused_is_told_apart_from_a_registry_that_is_away() -> None:
+    confluent = codec(FakeClient(SchemaRegistryError(401, 401, "Unauthorized"), TimeoutError()))
+    with pytest.raises(RegistryUnavailable, match="Check the user and the password"):
+        confluent.decode(VALUE)
+    with pytest.raises(RegistryUnavailable, match="Trying again helps"):
+        confluent.decode(VALUE)
+
+
 def test_unavailable_is_no_decode_error() -> None:
     assert not issubclass(RegistryUnavailable, DecodeError)
 
