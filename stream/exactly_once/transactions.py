@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -115,7 +115,7 @@ class TransactionWriter:
             KafkaTopicPartition(tp.topic, tp.partition, offset, metadata=note)
             for tp, offset in offsets.items()
         ]
-        while True:
+        for pause_s in _pauses_s():
             try:
                 return self._attempt(outputs, positions, group_metadata, tracked)
             except KafkaException as exc:
@@ -130,6 +130,8 @@ class TransactionWriter:
                 if not error.txn_requires_abort() and not error.retriable():
                     raise self._fatal(error) from exc
                 logger.warning("Transaction aborted (%s); the same unit is written again", error.name())
+                time.sleep(pause_s)
+        raise AssertionError("unreachable: there is always another attempt")
 
     def close(self) -> None:
         """Give librdkafka up to the transaction time-out to send what it still holds."""
@@ -234,6 +236,15 @@ class TransactionWriter:
                     f"A record of {size} bytes for {output.topic} is larger than max_record_bytes={limit}; "
                     "nothing of its unit was sent."
                 )
+
+
+def _pauses_s() -> Iterator[float]:
+    """Pauses between attempts: none before the second, then growing to a second, since a cause may last."""
+    yield 0.0
+    pause_s = 0.05
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, 1.0)
 
 
 def _note_position(

@@ -1,6 +1,8 @@
 """What a read_committed reader has seen of scores and dead letters so far."""
 
-from collections import Counter
+import time
+from collections import Counter, defaultdict
+from itertools import pairwise
 from typing import Self
 
 from schemas.records import DeadLetter, InfluenceScore
@@ -22,6 +24,10 @@ class Answers:
         self.scores: list[InfluenceScore] = []
         self.letters: list[DeadLetter] = []
         self.seen: Counter[Where] = Counter()
+        self.written_ms: dict[int, list[int]] = defaultdict(list)
+        """When the answers to a partition's records were written, by Kafka's time, in the order of reading."""
+        self.longest_wait_s = 0.0
+        """From being written to being seen, the longest; it means something only while somebody reads on."""
 
     def __enter__(self) -> Self:
         return self
@@ -29,16 +35,26 @@ class Answers:
     def __exit__(self, *_: object) -> None:
         self._visible.close()
 
+    def longest_pause_s(self) -> float:
+        """Return the longest time in which no record of some partition was answered, between its first and last."""
+        gaps = (
+            later - sooner for times in self.written_ms.values() for sooner, later in pairwise(sorted(times))
+        )
+        return max(gaps, default=0) / 1000
+
     def read(self) -> int:
         """Read on; return how many answers are visible so far."""
         for message in self._visible.more():
             if message.topic() == self._letters_topic:
                 letter = self._letters.decode(message.value())
                 self.letters.append(letter)
-                self.seen[letter.topic, letter.partition, letter.offset] += 1
+                where = (letter.topic, letter.partition, letter.offset)
             else:
                 score = self._scores.decode(message.value())
                 self.scores.append(score)
-                source = score.source
-                self.seen[source.topic, source.partition, source.offset] += 1
+                where = (score.source.topic, score.source.partition, score.source.offset)
+            self.seen[where] += 1
+            written_ms = message.timestamp()[1]
+            self.written_ms[where[1]].append(written_ms)
+            self.longest_wait_s = max(self.longest_wait_s, time.time() - written_ms / 1000)
         return self.seen.total()

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tests.faults.audit import Audit
     from tests.faults.stage import Stage
 
-Play = Callable[["Stage"], None]
+Play = Callable[["Stage"], "Audit | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +16,8 @@ class Case:
     """One row of the table.
 
     play: starts workers and load, breaks something, and waits until that has healed; the stage then stops both and
-    audits. brokers: 1 or 3; own_brokers: a cluster that no other case sees, since this one breaks it.
-    quick: part of `make test` too. limit_s: longer than this is a failure.
+    audits, unless it returns an audit of its own. brokers: 1 or 3; own_brokers: a cluster that no other case sees,
+    since this one breaks it. quick: part of `make test` too. limit_s: longer than this is a failure.
     """
 
     name: str

@@ -3,8 +3,9 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ class Inside:
 
     die_after_commit: SIGKILL to itself after this many transactions, before the local write.
     die_in_transaction: SIGKILL to itself inside this transaction, before its commit.
-    pause_in_transaction_s: sleep inside each transaction. marker: a file written when such a sleep begins.
+    pause_in_transaction_s: sleep inside each transaction, or inside the first `pauses` of them. marker: a file written
+    when such a sleep begins.
     poison_word: the model raises for a batch that holds this word.
     memory_rows: the device has no room for more rows than that.
     read_pause_s: sleep before each batch is read.
@@ -24,6 +26,7 @@ class Inside:
     die_after_commit: int | None = None
     die_in_transaction: int | None = None
     pause_in_transaction_s: float = 0.0
+    pauses: int | None = None
     marker: Path | None = None
     poison_word: str | None = None
     memory_rows: int | None = None
@@ -41,13 +44,16 @@ class Inside:
         if self.die_in_transaction is not None:
             _before(TransactionWriter, "_before_commit", _die_at(self.die_in_transaction))
         if self.pause_in_transaction_s:
-            _before(TransactionWriter, "_before_commit", self._pause)
+            left = iter(range(self.pauses)) if self.pauses is not None else count()
+            _before(TransactionWriter, "_before_commit", lambda *_: self._pause(left))
         if self.poison_word is not None or self.memory_rows is not None:
             _before(LoadedModel, "score", self._refuse)
         if self.read_pause_s:
             _before(ScoringProcessor, "read", lambda *_: time.sleep(self.read_pause_s))
 
-    def _pause(self, *_: Any) -> None:
+    def _pause(self, left: Iterator[int]) -> None:
+        if next(left, None) is None:
+            return
         if self.marker is not None:
             self.marker.touch()
         time.sleep(self.pause_in_transaction_s)

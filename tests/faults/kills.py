@@ -1,12 +1,17 @@
-"""Workers that are killed, stopped, ended in peace, and come and go."""
+"""Workers that are killed, stopped, ended in peace, and that come and go."""
 
 import random
 import signal
 import time
+from pathlib import Path
 
 from tests.faults.case import case
 from tests.faults.inside import Inside
+from tests.faults.process import ForkedWorker
 from tests.faults.stage import Stage
+from tests.integration.conftest import wait_for
+
+_PAUSE_BOUND_S = 20.0  # session, rebalance and recovery, on a machine with other things to do
 
 
 @case("SIGKILL at 20 random moments, one of two workers", limit_s=300)
@@ -16,7 +21,7 @@ def sigkill(stage: Stage) -> None:
     stage.feed()
     stage.wait_for_more(200)
     for kill in range(20):
-        time.sleep(draw.uniform(0.05, 1.5))
+        time.sleep(draw.uniform(0.05, 2.0))
         worker = workers[draw.randrange(2)]
         began = time.monotonic()
         worker.kill()
@@ -26,20 +31,101 @@ def sigkill(stage: Stage) -> None:
             stage.check_offsets()
 
 
-@case("SIGKILL between the transaction and the local write", quick=True)
-def sigkill_after_commit(stage: Stage) -> None:
+@case("SIGKILL between the transaction and the local write, and inside the transaction", quick=True)
+def sigkill_around_a_commit(stage: Stage) -> None:
     draw = random.Random(6)  # noqa: S311
     stage.create_topics()
     worker = stage.worker("a")
     stage.feed()
     for _ in range(2):
-        began = time.monotonic()
-        worker.inside = Inside(die_after_commit=draw.randrange(2, 30))
-        worker.start()
-        assert worker.wait(60) == -signal.SIGKILL
-        worker.inside = Inside(die_in_transaction=draw.randrange(2, 30))
-        worker.start()
-        assert worker.wait(60) == -signal.SIGKILL
+        for dying in (
+            Inside(die_after_commit=draw.randrange(2, 30)),
+            Inside(die_in_transaction=draw.randrange(2, 30)),
+        ):
+            began = time.monotonic()
+            worker.inside = dying
+            worker.start()
+            assert worker.wait(60) == -signal.SIGKILL
     worker.inside = Inside()
     worker.start()
     stage.wait_until_caught_up(began)
+
+
+@case("SIGTERM, and a rolling restart of two workers")
+def rolling_restart(stage: Stage) -> None:
+    workers = stage.create_topics().start("a", "b")
+    stage.feed()
+    stage.wait_for_more(300)
+    for worker in workers:
+        began = time.monotonic()
+        assert worker.terminate() == 0
+        stage.wait_until_caught_up(began)
+        stage.check_offsets()
+        began = time.monotonic()
+        worker.start().wait_until_ready()
+        stage.wait_until_caught_up(began)
+    assert stage.answers.longest_pause_s() < _PAUSE_BOUND_S
+
+
+@case("2, 3, 2, 1 workers under load")
+def members_come_and_go(stage: Stage) -> None:
+    first, second = stage.create_topics().start("a", "b")
+    stage.feed()
+    stage.wait_for_more(300)
+    began = time.monotonic()
+    (third,) = stage.start("c")
+    stage.wait_until_caught_up(began)
+    for leaving in (first, third):
+        began = time.monotonic()
+        assert leaving.terminate() == 0
+        stage.wait_until_caught_up(began)
+        stage.check_offsets()
+    wait_for(lambda: _partitions(second) == stage.partitions, "every partition at the last one")
+    served = {where[1] for where in stage.answers.seen}
+    assert served == set(range(stage.partitions))
+    assert stage.answers.longest_pause_s() < _PAUSE_BOUND_S
+
+
+def _partitions(worker: ForkedWorker) -> int:
+    """How many partitions of the events it has, by its metrics."""
+    lines = worker.page("/metrics")[1].splitlines()
+    return sum(line.startswith("sway_lag_records{") and '.events"' in line for line in lines)
+
+
+@case("a worker stopped past its session, and woken", quick=True)
+def stopped_past_its_session(stage: Stage) -> None:
+    _first, second = stage.create_topics().start("a", "b")
+    stage.feed()
+    stage.wait_for_more(300)
+    began = time.monotonic()
+    second.process.send_signal(signal.SIGSTOP)
+    stage.wait_until_caught_up(began)
+    stage.wait_for_more(300)
+    second.process.send_signal(signal.SIGCONT)
+    stage.wait_for_more(300)
+    second.wait_until_ready()  # it has joined again
+
+
+@case("a worker stopped in the middle of a commit past its session, and woken")
+def stopped_in_a_commit(stage: Stage) -> None:
+    (_first,) = stage.create_topics().start("a")
+    marker = Path(stage.folder) / "in-commit"
+    second = stage.worker("b", Inside(pause_in_transaction_s=0.5, marker=marker)).start()
+    second.wait_until_ready()
+    stage.feed()
+    stage.wait_for_more(300)
+    for _ in range(2):
+        wait_for(marker.exists, "a commit of the second")
+        marker.unlink()
+    wait_for(marker.exists, "another commit of the second")
+    began = time.monotonic()
+    second.process.send_signal(signal.SIGSTOP)
+    stage.wait_until_caught_up(began)
+    stage.check_offsets()
+    # Its transaction has timed out on the broker by now: it wakes with a producer that is fenced, and ends.
+    second.process.send_signal(signal.SIGCONT)
+    stage.wait_for_more(300)
+    second.inside = Inside()
+    with stage.supervised(second):
+        wait_for(lambda: second.page("/readyz")[0] == 200, "the second one back", 60)
+        stage.wait_for_more(300)

@@ -39,8 +39,11 @@ _BAD: dict[str, Callable[[BehaviorEvent], Input]] = {
 }
 
 
-def inputs(seed: int = 7, *, users: int = 25, outcomes: bool = True, bad: bool = True) -> Iterator[Given]:
-    """Endless inputs: one event in 50 is bad, one in 40 is sent again, one in three has an outcome."""
+def inputs(seed: int = 7, *, users: int = 25, outcomes: bool = True, bad_every: int = 50) -> Iterator[Given]:
+    """Endless inputs: one event in 40 is sent again, one in three has an outcome.
+
+    bad_every: one event in so many is bad; 0: none.
+    """
     draw = random.Random(seed)  # noqa: S311
     scored: deque[BehaviorEvent] = deque(maxlen=60)
     spoil = list(_BAD.items())
@@ -59,8 +62,8 @@ def inputs(seed: int = 7, *, users: int = 25, outcomes: bool = True, bad: bool =
             draw.choice(FILMS) if number % 97 else "endless " * 500,
             draw.choice([None, 3.0, 20.0, 4000.0]),
         )
-        if bad and number % 50 == 25:
-            reason, spoiled = spoil[number // 50 % len(spoil)]
+        if bad_every and number % bad_every == bad_every // 2:
+            reason, spoiled = spoil[number // bad_every % len(spoil)]
             yield Given(spoiled(one), reason)
             continue
         if scored and number % 40 == 3:
@@ -74,5 +77,5 @@ def inputs(seed: int = 7, *, users: int = 25, outcomes: bool = True, bad: bool =
             )
         if outcomes and number % 200 == 100:
             yield Given(Outcome("never-seen", one.user_id, 1.0, now_ms))
-            if bad:
+            if bad_every:
                 yield Given(Outcome(one.event_id, one.user_id, 7.0, now_ms), "out_of_range")

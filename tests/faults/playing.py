@@ -1,13 +1,19 @@
 """Plays one case from nothing to its row."""
 
+import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import pytest
+
+from tests.faults.audit import Audit
 from tests.faults.case import Case
 from tests.faults.stage import Stage
 from tests.integration.conftest import Topics
@@ -42,32 +48,17 @@ def play(case: Case, kafka: Any, registry: Path, say: Callable[[str], None]) -> 
         Stage(topics, registry, Path(folder), kafka) as stage,
     ):
         try:
-            case.play(stage)
-            found = stage.finish()
-        except BaseException as exc:
-            if isinstance(exc, KeyboardInterrupt | SystemExit):
-                raise
-            for line in stage.tail():
-                say(line)
-            problem = f"{type(exc).__name__}: {exc}"
-            answered = stage.answers
-            return Row(
-                case.name,
-                stage.due(),
-                len(answered.scores),
-                len(answered.letters),
-                0,
-                0,
-                0.0,
-                False,
-                time.monotonic() - began,
-                stage.notes,
-                [problem],
-            )
+            with _at_most(case.limit_s):
+                found = case.play(stage) or stage.finish()
+        except (Exception, pytest.fail.Exception) as exc:
+            found = Audit(stage.due(), len(stage.answers.scores), len(stage.answers.letters), 0, 0)
+            found.problems.append(f"{type(exc).__name__}: {exc}")
         passed = not (found.lost or found.duplicates or found.problems)
         if not passed:
             for line in stage.tail():
                 say(line)
+        if pause_s := stage.answers.longest_pause_s():
+            stage.notes.setdefault("longest pause", f"{pause_s:.1f} s")
         return Row(
             case.name,
             found.events,
@@ -75,9 +66,25 @@ def play(case: Case, kafka: Any, registry: Path, say: Callable[[str], None]) -> 
             found.dead_letters,
             found.lost,
             found.duplicates,
-            max(stage.recoveries_s, default=0.0),
+            round(max(stage.recoveries_s, default=0.0), 1),
             passed,
-            time.monotonic() - began,
+            round(time.monotonic() - began, 1),
             stage.notes,
             found.problems,
         )
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the main thread after so long."""
+
+    def expired(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"the case took more than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -3,7 +3,9 @@
 import signal
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -81,6 +83,27 @@ class Stage(Sway):
             worker.wait_until_ready()
         return workers
 
+    @contextmanager
+    def supervised(self, *workers: ForkedWorker) -> Iterator[list[float]]:
+        """Start workers again when they end, as a service manager does; yields the times of the starts."""
+        starts: list[float] = []
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.2):
+                for worker in workers:
+                    if not worker.runs:
+                        starts.append(time.monotonic())
+                        worker.start()
+
+        thread = threading.Thread(target=watch, name="supervisor", daemon=True)
+        thread.start()
+        try:
+            yield starts
+        finally:
+            over.set()
+            thread.join()
+
     def tail(self, lines: int = 25) -> Iterator[str]:
         """The last words of every worker."""
         for worker in self._workers.values():
@@ -153,16 +176,23 @@ class Stage(Sway):
         wait_for(lambda: self.answers.read() >= wanted, f"{count} more answers", timeout_s)
 
     def wait_until_caught_up(self, since: float, timeout_s: float = 90.0) -> float:
-        """Wait until what is not answered is less than a second's load; note the seconds since the fault."""
-        broken_at = self.due()
-        wait_for(
-            lambda: self.answers.read() > broken_at and self.due() - self.answers.seen.total() < RATE_PER_S,
-            "recovery",
-            timeout_s,
-        )
+        """Wait until all that was produced before the fault is answered, and then something of each partition.
+
+        since: when the fault began, on the clock time.monotonic. Returns, and keeps, the seconds from then to here.
+        """
+        wait_for(lambda: self._caught_up(since), "recovery", timeout_s)
         took_s = time.monotonic() - since
         self.recoveries_s.append(took_s)
         return took_s
+
+    def _caught_up(self, since: float) -> bool:
+        self.answers.read()
+        seen = self.answers.seen
+        after = bisect_left(self.acknowledged_at, since)
+        answered = {where[1] for where, _what in self.produced[after:] if where in seen}
+        return len(answered) == self.partitions and all(
+            where in seen for where, what in self.produced[:after] if is_due(self, where, what)
+        )
 
     def check_offsets(self) -> None:
         """Fail if an offset is committed whose record is not answered yet for a read_committed reader."""

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -150,6 +151,8 @@ class Sway:
         self._codecs: dict[type, Codec[Any]] = {kind: Codec(kind) for kind in (BehaviorEvent, Outcome)}
         self.produced: list[tuple[tuple[str, int, int], BehaviorEvent | Outcome | bytes | None]] = []
         """What was acknowledged: (topic, partition, offset), and what it was."""
+        self.acknowledged_at: list[float] = []
+        """When each of these was acknowledged, on the clock time.monotonic."""
         self.reasons: dict[tuple[str, int, int], str] = {}
         """The reason of the dead letter that an input must become, by (topic, partition, offset)."""
 
@@ -185,15 +188,16 @@ class Sway:
         topic: str = "events",
         key: str | None = None,
         reason: str | None = None,
+        encoded: bytes | None = None,
     ) -> None:
         """Produce an event or an outcome with its user as key, or any bytes to a topic.
 
-        reason: of the dead letter that it must become, if it must.
+        reason: of the dead letter that it must become, if it must. encoded: the value, if another writer wrote it.
         """
         value: bytes | None
         if isinstance(what, BehaviorEvent | Outcome):
             topic = "events" if isinstance(what, BehaviorEvent) else "outcomes"
-            value, key = self._codecs[type(what)].encode(what), key or what.user_id
+            value, key = encoded or self._codecs[type(what)].encode(what), key or what.user_id
         else:
             value = what
 
@@ -202,6 +206,7 @@ class Sway:
             where = (message.topic() or "", message.partition() or 0, message.offset() or 0)
             if reason is not None:
                 self.reasons[where] = reason
+            self.acknowledged_at.append(time.monotonic())
             self.produced.append((where, what))
 
         self._producer.produce(self.topics.name(topic), value, key, on_delivery=acknowledged)

@@ -1,0 +1,68 @@
+"""Transactions that abort or run out of time, and what a reader sees meanwhile."""
+
+import time
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from tests.faults.case import case
+from tests.faults.inside import Inside
+from tests.faults.load import inputs
+from tests.faults.stage import Stage
+from tests.integration.conftest import wait_for
+
+_TIMEOUT_S = 5  # as the stage sets it
+_READING_S = 3  # of the audience, which is asked by and by
+_SWEEP_S = 1  # of the broker, as sway.embedded sets it
+
+
+@case("a transaction that times out")
+def times_out(stage: Stage) -> None:
+    stage.create_topics().start("a")
+    slow = stage.worker("b", Inside(pause_in_transaction_s=3 * _TIMEOUT_S, pauses=1)).start()
+    slow.wait_until_ready()
+    # The dead letters of both are in one partition, so that the open transaction of one holds up the other's readers.
+    stage.feed(source=inputs(bad_every=4))
+    began = time.monotonic()
+    wait_for(
+        lambda: stage.answers.read() >= 0 and "the broker ends it after" in slow.said(),
+        "the transaction that timed out",
+        60,
+    )
+    stage.notes["a reader waited"] = f"{stage.answers.longest_wait_s:.1f} s"
+    assert 1 < stage.answers.longest_wait_s < _TIMEOUT_S + _SWEEP_S + _READING_S
+    stage.wait_until_caught_up(began)
+    stage.check_offsets()
+
+
+@case("a transaction that aborts is written again from memory", quick=True)
+def aborts(stage: Stage) -> None:
+    (worker,) = stage.create_topics().start("a")
+    stage.feed()
+    stage.wait_for_more(200)
+    began = time.monotonic()
+    limit_scores(stage, "100")  # a transaction's marker is smaller than that, and no batch with a score is
+    wait_for(lambda: worker.said().count("the same unit is written again") >= 3, "aborted transactions")
+    limit_scores(stage, "1000000")
+    stage.wait_until_caught_up(began)
+    stage.check_offsets()
+
+
+def limit_scores(stage: Stage, max_message_bytes: str) -> None:
+    """Change what the broker takes on the topic of the scores."""
+    alter(stage, stage.topics.name("scores"), {"max.message.bytes": max_message_bytes})
+
+
+def alter(stage: Stage, topic: str, settings: dict[str, str]) -> None:
+    """Change a topic's settings."""
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in settings.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    for future in stage.topics.admin.incremental_alter_configs([resource]).values():
+        future.result(30)
