@@ -14,7 +14,7 @@ import fastavro
 from schemas.contracts import current, parsed
 from schemas.convert import from_mapping
 from schemas.errors import DecodeError
-from schemas.records import RECORD_TYPES, Estimate, ItemRate
+from schemas.records import RECORD_TYPES, Estimate, ItemRate, Window
 from schemas.window_state import block_head, decode_block, join_window, read_window
 from schemas.wire import Codec
 from stream.labels.state import StateCodec, pending_codec
@@ -24,6 +24,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 ID = b"\x00\x00\x00\x00\x07"
 _MORE = {"name": "more", "type": ["null", "string"], "default": None}  # makes it another schema than ours
 _MAX_MESSAGE_CHARS = 200
+_WINDOWS = Codec(Window)
 
 Check = Callable[[bytes], None]
 
@@ -43,6 +44,10 @@ def seeds() -> Iterator[bytes]:
             single = path.with_name(path.name.replace("confluent", "single_object")).read_bytes()
             value = {"plan": body, "evolved": body + b"\x00"}.get(how, single)
             yield bytes([number]) + value
+            if how == "window":  # as the state holds it: blocks of one behaviour each
+                blocks, _ = read_window(single)
+                yield bytes([number]) + join_window(blocks)
+                yield bytes([number]) + join_window(blocks, (1_750_000_000_000, 7))
 
 
 def _record_or_error(record_type: type[Any], codec: Codec[Any], header: bytes, *, by_plan: bool) -> Check:
@@ -57,7 +62,9 @@ def _record_or_error(record_type: type[Any], codec: Codec[Any], header: bytes, *
         assert isinstance(record, record_type)
         assert repr(write.decode(write.encode(record))) == repr(record)  # repr: a NaN is not equal to itself
         if by_plan:
-            theirs: Any = fastavro.schemaless_reader(io.BytesIO(body), schema, None)
+            stream = io.BytesIO(body)
+            theirs: Any = fastavro.schemaless_reader(stream, schema, None)
+            assert stream.tell() == len(body)
             assert repr(from_mapping(record_type, theirs)) == repr(record)
 
     return read
@@ -85,12 +92,15 @@ def _window_or_error(raw: bytes) -> None:
     except DecodeError:
         return
     assert read_window(join_window(blocks, floor)) == (blocks, floor)
-    for block in blocks:
-        try:
-            behaviour = decode_block(block)
-        except DecodeError:
-            continue
-        assert block_head(block) == (behaviour.event_id, behaviour.occurred_at, behaviour.offset)
+    try:
+        behaviours = [decode_block(block) for block in blocks]
+    except DecodeError:
+        return
+    for block, one in zip(blocks, behaviours, strict=True):
+        assert block_head(block) == (one.event_id, one.occurred_at, one.offset)
+    whole = _WINDOWS.decode(raw)  # the general reader, which knows nothing of blocks
+    assert repr(whole.behaviours) == repr(behaviours)
+    assert floor in (None, (whole.floor_occurred_at, whole.floor_offset))
 
 
 def _checks() -> Iterator[tuple[str, Check]]:

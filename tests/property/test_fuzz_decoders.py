@@ -6,23 +6,32 @@ from hypothesis import strategies as st
 from tests.fuzz.decoder import CHECKS, NAMES, check, seeds
 
 SEEDS = list(seeds())
+# What comes from outside, or has a reader of its own.
+_ODDEST = ("BehaviorEvent", "Outcome", "Window window", "PendingLabel pending")
+OFTEN = [seed for seed in SEEDS if NAMES[seed[0]].startswith(_ODDEST)]
 positions = st.integers(0, 1 << 16)
 
 
 @st.composite
 def mutants(draw: st.DrawFn) -> bytes:
-    """A valid input with bits flipped, bytes cut out or put in, or a piece of another input in it."""
-    seed = draw(st.sampled_from(SEEDS))
+    """A valid input with bits flipped, bytes cut out, put in or repeated, or a piece of another input in it."""
+    seed = draw(st.sampled_from(SEEDS) | st.sampled_from(OFTEN))
     choice, value = seed[:1], bytearray(seed[1:])
-    for kind in draw(st.lists(st.sampled_from(["flip", "cut", "insert", "splice", "repeat"]), max_size=4)):
+    for kind in draw(
+        st.lists(st.sampled_from(["flip", "cut", "insert", "splice", "repeat", "end", "append"]), max_size=4)
+    ):
         start = draw(positions) % (len(value) + 1)
         end = min(len(value), start + draw(st.integers(0, 20)))
         if kind == "flip" and start < len(value):
             value[start] ^= 1 << draw(st.integers(0, 7))
         elif kind == "cut":
             del value[start:end]
+        elif kind == "end":
+            del value[start:]
         elif kind == "insert":
             value[start:start] = draw(st.binary(max_size=12))
+        elif kind == "append":
+            value += draw(st.binary(min_size=1, max_size=3))
         elif kind == "splice":
             other = draw(st.sampled_from(SEEDS))[1:]
             value[start:end] = other[draw(positions) % len(other) :]
