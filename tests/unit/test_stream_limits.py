@@ -3,11 +3,15 @@
 import tracemalloc
 
 import pytest
+from pydantic import ValidationError
 
 from model.tokens import BehaviourTokenizer
+from schemas.dead_letters import MAX_RAW_BYTES
 from schemas.read import MAX_ENTRIES
-from schemas.records import BehaviorEvent, DueList
+from schemas.records import BehaviorEvent, DeadLetter, DueList
+from schemas.wire import Codec
 from stream.labels.rules import JoinSettings, Rule
+from stream.settings import AttributionRule, LabelSettings, WindowSettings
 from tests.processing import NOW_MS, Processing, event, outcome
 
 MIB = 2**20
@@ -88,3 +92,27 @@ def test_the_longest_ids_of_an_outcome_without_its_event_are_small_too(
     processing = Processing(tokenizer)
     processing.deliver(outcome("e" * LONGEST_ID_BYTES, "u" * LONGEST_ID_BYTES))
     assert all(len(raw) < 4096 for raw in processing.pending.stored.values())
+
+
+@pytest.mark.parametrize(
+    ("user_id", "reason"),
+    [("ann", "key_mismatch"), ("u" * MIB, "id_too_long")],
+    ids=["of nobody", "of the user"],
+)
+def test_a_key_of_a_mebibyte_is_a_dead_letter_that_holds_its_beginning(
+    tokenizer: BehaviourTokenizer, user_id: str, reason: str
+) -> None:
+    processing = Processing(tokenizer)
+    value = Codec(BehaviorEvent).encode(event(user_id=user_id))
+    (letter,) = processing.deliver(processing.record(value, key=b"u" * MIB)).dead_letters
+    assert (letter.reason, letter.key) == (reason, b"u" * MAX_RAW_BYTES)
+    assert len(Codec(DeadLetter).encode(letter)) < 150_000
+
+
+def test_settings_allow_no_window_and_no_action_that_could_not_be_kept() -> None:
+    with pytest.raises(ValidationError, match="900000"):
+        WindowSettings(max_bytes=900_001)
+    with pytest.raises(ValidationError, match="64 characters"):
+        AttributionRule(action="v" * 65, by="buy")
+    with pytest.raises(ValidationError, match="64 characters"):
+        LabelSettings(weights={"v" * 65: 1.0})
