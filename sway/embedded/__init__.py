@@ -7,7 +7,8 @@ For the demo, the tests and a first look; production code never imports it. It n
 from sway.embedded.cluster import EmbeddedCluster
 from sway.embedded.errors import EmbeddedError
 from sway.embedded.kafka import EmbeddedKafka
-from sway.embedded.registry import REGISTRY_VERSION, EmbeddedRegistry
+from sway.embedded.registry import EmbeddedRegistry
+from sway.embedded.registry_runtime import REGISTRY_VERSION
 from sway.embedded.runtime import KAFKA_VERSION
 
 __all__ = [

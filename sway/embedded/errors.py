@@ -12,6 +12,7 @@ EmbeddedError (SwayError)
 │   ├── FolderInUseError           another broker works in its folder
 │   └── PortTakenError             another process listens on its port
 └── RegistryStartError         the Schema Registry died or did not answer in time
+    ├── RegistryFolderInUseError   another registry works in its folder
     └── RegistryPortTakenError     another process listens on its port
 """
 
@@ -70,6 +71,10 @@ class PortTakenError(KafkaStartError):
 
 class RegistryStartError(EmbeddedError):
     """The Schema Registry died while starting, or did not answer in time."""
+
+
+class RegistryFolderInUseError(RegistryStartError):
+    """Another registry works in the folder that the registry was to have."""
 
 
 class RegistryPortTakenError(RegistryStartError):

@@ -1,5 +1,6 @@
 """A real Schema Registry with Confluent's API, for one machine and for as long as a program runs."""
 
+import fcntl
 import json
 import re
 import shutil
@@ -7,25 +8,22 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from sway.embedded import ports
-from sway.embedded.artifacts import ArtifactCache, Progress, parse_lock
-from sway.embedded.errors import EmbeddedError, RegistryPortTakenError, RegistryStartError
-from sway.embedded.java import REGISTRY_NEEDS, Java, find_java
+from sway.embedded.artifacts import ArtifactCache, Progress
+from sway.embedded.errors import (
+    EmbeddedError,
+    RegistryFolderInUseError,
+    RegistryPortTakenError,
+    RegistryStartError,
+)
 from sway.embedded.process import LeashedProcess
-from sway.embedded.unpack import unpacked
+from sway.embedded.registry_runtime import API_PATH, TEMPORARY, RegistryRuntime
 
-REGISTRY_VERSION = "3.3.3"
-API_PATH = "/apis/ccompat/v7"  # Confluent's API, as Apicurio Registry serves it
-
-_LOCK = Path(__file__).with_name("registry.lock")
-_INSTEAD = "use a Schema Registry of your own (set SWAY_WIRE__REGISTRY_URL)"
 _LOG_FILE = "registry.log"
-_TEMPORARY = "tmp"
 _LISTENS = "Listening on: "  # Quarkus logs it once its ports are bound
 _PORT_TAKEN = ("seems to be in use by another process", "Address already in use")
 _DAMAGED = ("jarfile", "ClassNotFoundException", "NoClassDefFoundError", "NoSuchFileException")
@@ -35,49 +33,6 @@ _ANSWER_TIMEOUT_S = 5.0
 _TROUBLE = re.compile(r" ERROR |^Caused by: |^Error: |^Exception in ")
 _TROUBLE_LINES = 12
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way to our loopback
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryRuntime:
-    """A Java runtime and the unpacked Apicurio Registry."""
-
-    java: Java
-    folder: Path
-
-    @classmethod
-    def prepare(cls, cache: ArtifactCache, on_fetch: Progress | None = None) -> Self:
-        """Find a Java runtime; fetch and unpack the registry if it is missing.
-
-        Raises JavaNotFoundError before anything is fetched, ArtifactError.
-        """
-        java = find_java(REGISTRY_NEEDS)
-        (artifact,) = parse_lock(_LOCK.read_text("utf-8"))
-        return cls(java, unpacked(cache, artifact, on_fetch, instead=_INSTEAD))
-
-    def command(self, heap_mb: int, port: int, management_port: int) -> list[str | Path]:
-        """Return the command line of a registry on loopback, whose files lie in its working directory."""
-        told = {
-            "java.io.tmpdir": _TEMPORARY,
-            # H2, on disk: what was answered is in the file, so that a crash loses no schema and moves no id.
-            "apicurio.datasource.url": "jdbc:h2:file:./schemas;WRITE_DELAY=0",
-            "apicurio.datasource.jdbc.initial-size": 1,
-            "apicurio.datasource.jdbc.min-size": 1,
-            "quarkus.http.host": ports.HOST,
-            "quarkus.http.port": port,
-            # Health and metrics stand on a server of their own, which would listen on all addresses.
-            "quarkus.management.host": ports.HOST,
-            "quarkus.management.port": management_port,
-            "quarkus.http.access-log.enabled": "false",
-        }
-        return [
-            self.java.executable,
-            f"-Xmx{heap_mb}m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",  # as for Kafka: half the CPU of the start
-            *(f"-D{name}={value}" for name, value in told.items()),
-            "-jar",
-            self.folder / "quarkus-run.jar",
-        ]
 
 
 class EmbeddedRegistry:
@@ -230,11 +185,14 @@ class EmbeddedRegistry:
         self._end_process()  # one that died by itself still holds its pipe
         port = self._choose_port()
         management_port = ports.free_port(taken=frozenset({port}))
-        shutil.rmtree(folder / _TEMPORARY, ignore_errors=True)  # left by one that was killed
-        (folder / _TEMPORARY).mkdir()
         command = runtime.command(self._heap_mb, port, management_port)
         temporary = self._data_dir is None
-        self._process = LeashedProcess(command, folder, _LOG_FILE, remove_folder=temporary)
+        with _claimed(folder) as lock:
+            shutil.rmtree(folder / TEMPORARY, ignore_errors=True)  # left by one that was killed
+            (folder / TEMPORARY).mkdir()
+            self._process = LeashedProcess(
+                command, folder, _LOG_FILE, remove_folder=temporary, held=[lock.fileno()]
+            )
         self._wait_until_it_answers(self._process, f"http://{ports.HOST}:{port}{API_PATH}/subjects")
         self._port = port
 
@@ -277,6 +235,20 @@ class EmbeddedRegistry:
 
     def _log(self) -> str:
         return self.log_path.read_text("utf-8", "replace") if self.log_path.exists() else ""
+
+
+def _claimed(folder: Path) -> IO[str]:
+    """Lock the folder; the leash holds the lock until its registry is gone, even if this process is not."""
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        file.close()
+        raise RegistryFolderInUseError(
+            f"another embedded Schema Registry works in {folder}: stop it or take another folder (one whose "
+            "program was killed just now needs some seconds to end)"
+        ) from exc
+    return file
 
 
 def _answers(question: str) -> bool:

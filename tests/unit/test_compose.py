@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from schemas.records import BehaviorEvent
 from stream.settings import Settings
 from sway.cli import app
-from sway.embedded.registry import API_PATH, REGISTRY_VERSION
+from sway.embedded.registry_runtime import API_PATH, REGISTRY_VERSION
 from sway.embedded.runtime import KAFKA_VERSION
 from sway.loading.files import open_rows
 from sway.loading.rows import RowReader

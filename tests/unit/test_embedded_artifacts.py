@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sway.embedded import registry, runtime
+from sway.embedded import registry_runtime, runtime
 from sway.embedded.artifacts import Artifact, ArtifactCache, parse_lock
 from sway.embedded.errors import ArtifactHashError, ArtifactLockError, ArtifactUnreachableError
 
@@ -159,5 +159,5 @@ def test_the_lock_of_kafka_names_one_version_of_each_jar() -> None:
 
 
 def test_the_lock_of_the_registry_names_its_one_archive() -> None:
-    (archive,) = parse_lock(Path(registry.__file__).with_name("registry.lock").read_text("utf-8"))
-    assert archive.file_name == f"apicurio-registry-app-{registry.REGISTRY_VERSION}-all.tar.gz"
+    (archive,) = parse_lock(Path(registry_runtime.__file__).with_name("registry.lock").read_text("utf-8"))
+    assert archive.file_name == f"apicurio-registry-app-{registry_runtime.REGISTRY_VERSION}-all.tar.gz"
