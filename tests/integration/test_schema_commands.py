@@ -38,10 +38,10 @@ def test_what_is_not_registered_is_told_then_registered_once_and_in_order(
     with connect(schema_registry.url) as client:
         found = client.lookup_schema(f"{prefix}.events-value", Schema(current_text(BehaviorEvent), "AVRO"))
         assert client.get_compatibility(f"{prefix}.events-value") == "BACKWARD"
-        versions = {subject: client.get_versions(subject) for subject in client.get_subjects(prefix)}
+        mine = [subject for subject in client.get_subjects() if subject.startswith(prefix)]
+        versions = [client.get_versions(subject) for subject in mine]
     assert found.schema_id is not None
-    assert len(versions) == 10
-    assert set(map(tuple, versions.values())) == {(1,)}
+    assert versions == [[1]] * 10
     assert sway_schemas("register").stdout == registered.stdout
     checked = sway_schemas("check")
     assert checked.exit_code == 0
