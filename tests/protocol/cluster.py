@@ -1,0 +1,272 @@
+"""Workers and a broker, what can happen to them, and how they come to rest again."""
+
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+
+from stream.exactly_once.records import TopicPartition
+from tests.protocol.audit import Audit, AuditError
+from tests.protocol.broker import Broker, State, Transaction
+from tests.protocol.disk import Disk
+from tests.protocol.rules import Rules
+from tests.protocol.topics import CHANGELOG, INPUTS, OUTPUT, PARTITIONS
+from tests.protocol.worker import Worker
+
+WORKERS = ("one", "two", "three")
+BROKER = "broker"
+_STEPS_TO_REST = 6000
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Whose steps are made: without it, everybody's. Empty: no one in particular.
+
+    held: a task that stands still in every worker, or BROKER for its markers. only: this worker's, and markers.
+    late: whose transaction gets no marker.
+    """
+
+    held: str = ""
+    only: str = ""
+    late: str = ""
+
+
+ANY_ORDER = Schedule()
+
+
+class Cluster:
+    """Each change is checked by the audit at once; `story` says what has happened."""
+
+    def __init__(self, rules: Rules) -> None:
+        topics = (*INPUTS, OUTPUT, CHANGELOG)
+        logs = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
+        self.broker = Broker(logs, PARTITIONS)
+        self.audit = Audit(self.broker)
+        self.story: list[str] = []
+        self.steps: Counter[str] = Counter()
+        self.workers: dict[str, Worker] = {}  # those that run
+        self.paused: set[str] = set()
+        self.broken = False  # by an AuditError: nothing that follows says anything new
+        self._rules = rules
+        self._disks: dict[str, Disk] = {}
+        self._folders = 0
+        self._members: dict[str, str] = {}  # of the processes that have ended
+
+    def start(self, name: str) -> None:
+        """Start a worker's process, if it does not run."""
+        if name in self.workers:
+            return
+        if name not in self._disks:
+            self._folders += 1
+            self._disks[name] = Disk(f"{name}-{self._folders}")
+        self.story.append(f"{name} starts")
+        self.workers[name] = Worker(self.broker, self._rules, self._disks[name])
+
+    # --- steps ------------------------------------------------------------------------------------------
+
+    def step(self, pick: int, schedule: Schedule = ANY_ORDER) -> bool:
+        """Make one of the steps that are ready, and audit; False when there is none."""
+        late = self._slot(schedule.late)
+        choice: list[tuple[str, str | Transaction]] = [
+            (BROKER, transaction)
+            for transaction in self.broker.deciding
+            if schedule.held != BROKER and transaction.producer != late
+        ]
+        for name, worker in self.workers.items():
+            if name not in self.paused and schedule.only in ("", name):
+                choice += [(name, task) for task in worker.ready() if task != schedule.held]
+        if not choice:
+            return False
+        self._do(*choice[pick % len(choice)], pick // len(choice))
+        return True
+
+    def _slot(self, name: str) -> str:
+        return self._disks[name].slot if name in self._disks else ""
+
+    def _do(self, name: str, what: str | Transaction, pick: int) -> None:
+        if isinstance(what, Transaction):
+            self.story.append(f"a marker of {what.producer} is written")
+            self.broker.write_marker(what, pick)
+            return
+        worker = self.workers[name]
+        wait = worker.tasks[what].wait
+        before = "" if wait is None else wait.before
+        self.steps[before] += 1
+        self.story.append(f"{name}: {before}")
+        worker.step(what, pick)
+        if worker.failure is not None:
+            raise self._break(f"{name} ends: {worker.failure!r}")
+        if worker.stopped:
+            self.crash(name)
+        try:
+            self.audit.check()
+        except AuditError as exc:
+            raise self._break(str(exc)) from exc
+
+    def _break(self, problem: str) -> AuditError:
+        self.broken = True
+        return AuditError("\n".join([problem, *self.story]))
+
+    def run(self, seed: int, steps: int, schedule: Schedule = ANY_ORDER) -> None:
+        """Make so many steps in an order drawn from the seed."""
+        random = Random(seed)  # noqa: S311  (a schedule)
+        for _ in range(steps):
+            if not self.step(random.getrandbits(16), schedule):
+                return
+
+    def run_to(self, name: str, place: str, seed: int, *, alone: bool = False) -> bool:
+        """Run until this worker is right before a step; False when it does not come there.
+
+        alone: only it makes steps, and none of its markers is written.
+        """
+        random = Random(seed)  # noqa: S311  (a schedule)
+        own = Schedule(only=name, late=name if alone else "")
+        for _ in range(150):
+            if name not in self.workers or name in self.paused:
+                return False
+            if self.workers[name].at(place):
+                return True
+            pick = random.getrandbits(16)
+            made = (alone or random.random() < 0.5) and self.step(pick, own)
+            if not made and (alone or not self.step(pick)):
+                return False
+        return False
+
+    def run_until_idle(self) -> None:
+        """Let everybody go on, by turns, until nothing is left to do."""
+        for turn in range(_STEPS_TO_REST):
+            if not self._step_in_turn(turn):
+                return
+        raise self._break(f"no rest after {_STEPS_TO_REST} steps")
+
+    def make(self, name: str, task: str) -> None:
+        """Make the next step of one task, which must be ready."""
+        if task not in self.workers[name].ready():
+            raise ValueError(f"{task} of {name} is not ready, only {self.workers[name].ready()}")
+        self._do(name, task, 0)
+
+    def write_marker(self, name: str, pick: int) -> None:
+        """Write one of the markers that are due of a worker's transaction."""
+        for transaction in self.broker.deciding:
+            if transaction.producer == self._slot(name):
+                self._do(BROKER, transaction, pick)
+                return
+
+    # --- what happens from outside ------------------------------------------------------------------------
+
+    def produce(self, where: TopicPartition, key: bytes, value: bytes, fate: State | None) -> None:
+        """Write an input record. fate: how its transaction ends; None writes it without one."""
+        log = self.broker.logs[where]
+        transaction = None if fate is None else Transaction("input")
+        record = log.append(key, value, transaction)
+        if transaction is not None and fate is not None:
+            transaction.state = fate
+            log.end(transaction)
+        if fate is not State.ABORTED:
+            self.audit.expect(record)
+        self.story.append(f"{where.topic}[{where.partition}]@{record.offset} {key!r} {fate}")
+
+    def crash(self, name: str, *, wipe: bool = False) -> None:
+        """End a process at once. wipe: its state folder is deleted as well."""
+        worker = self.workers.pop(name, None)
+        if worker is not None:
+            self.story.append(f"{name} is gone")
+            self._members[name] = worker.member_id
+        self.paused.discard(name)
+        if wipe and self._disks.pop(name, None) is not None:
+            self.story.append(f"{name}'s folder is deleted")
+
+    def stop(self, name: str) -> None:
+        """Ask a process to end: it commits what is ready and leaves the group."""
+        if name in self.workers:
+            self.story.append(f"{name} is asked to stop")
+            self.workers[name].stopping = True
+
+    def pause(self, name: str) -> None:
+        """Stop a process where it is."""
+        if name in self.workers:
+            self.story.append(f"{name} is paused")
+            self.paused.add(name)
+
+    def wake(self, name: str) -> None:
+        """Let a stopped process go on."""
+        if name in self.paused:
+            self.story.append(f"{name} is woken")
+            self.paused.discard(name)
+
+    def stray(self, name: str) -> None:
+        """Let a worker's client seek by itself."""
+        if name in self.workers:
+            self.story.append(f"{name}'s client seeks to the committed offsets")
+            self.workers[name].delivery.stray()
+
+    def expire(self, name: str) -> None:
+        """Let the group forget a worker, running or not."""
+        worker = self.workers.get(name)
+        member = self._members.get(name, "") if worker is None else worker.member_id
+        if member in self.broker.group.members:
+            self.story.append(f"{name}'s session expires")
+            self.broker.group.remove(member)
+
+    def rebalance(self) -> None:
+        """Begin a rebalance for no reason that matters."""
+        self.story.append("the group rebalances")
+        self.broker.group.rebalance()
+
+    def give_up_waiting(self) -> None:
+        """Go on without the members that have not joined again."""
+        if self.broker.group.preparing:
+            self.story.append("the group gives up on the others")
+            self.broker.group.give_up_waiting()
+
+    def time_out(self, name: str) -> None:
+        """Let a worker's open transaction time out."""
+        if name in self._disks and self.broker.time_out(self._disks[name].slot):
+            self.story.append(f"{name}'s transaction times out")
+
+    # --- rest -------------------------------------------------------------------------------------------
+
+    def come_to_rest(self) -> None:
+        """Mend everything, let every worker go on until nothing is left to do, and audit. Raises AuditError."""
+        self.story.append("all is mended")
+        for name in WORKERS:
+            self.wake(name)
+        for turn in range(_STEPS_TO_REST):
+            self.forget_the_dead()
+            for name in WORKERS:
+                self.start(name)
+            if not self._step_in_turn(turn):
+                break
+        else:
+            raise self._break(f"no rest after {_STEPS_TO_REST} steps")
+        stores = {n: store.values for worker in self.workers.values() for n, store in worker.stores.items()}
+        try:
+            self.audit.settle(stores)
+        except AuditError as exc:
+            raise self._break(str(exc)) from exc
+
+    def forget_the_dead(self) -> None:
+        """Let time pass: sessions and transactions of processes that are gone come to their end."""
+        group = self.broker.group
+        alive = {worker.member_id for worker in self.workers.values()}
+        for member in [member for member in group.members if member not in alive]:
+            group.remove(member)
+        slots = {worker.disk.slot for worker in self.workers.values()}
+        for producer in self.broker.producers:
+            if producer not in slots:
+                self.broker.time_out(producer)
+
+    def _step_in_turn(self, turn: int) -> bool:
+        """Make a step, the broker's first, then the workers' by turns; a revocation's bound is over last."""
+        if self.broker.deciding:
+            self._do(BROKER, self.broker.deciding[0], 0)
+            return True
+        ready = [(name, task) for name, worker in self.workers.items() for task in worker.ready()]
+        bound = [pair for pair in ready if self._is_bound(*pair)]
+        choice = [pair for pair in ready if pair not in bound] or bound
+        if choice:
+            self._do(*choice[turn % len(choice)], 0)
+        return bool(choice)
+
+    def _is_bound(self, name: str, task: str) -> bool:
+        wait = self.workers[name].tasks[task].wait
+        return wait is not None and wait.before == "the bound of the revocation"

@@ -1,0 +1,129 @@
+"""How records come to the engine: the consumer's thread, Faust's flow, and our own count of what was delivered.
+
+As in stream/exactly_once/transport.py and Faust's consumer, whose calls run on two threads: what the consumer's thread
+posts is seen by the event loop in that order.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from stream.exactly_once.records import Epoch, RecordBatch, SourceRecord, TopicPartition
+from tests.protocol.broker import Broker, Record
+from tests.protocol.rules import Rules
+from tests.protocol.steps import Steps, Wait
+from tests.protocol.topics import inputs_of
+
+_RECORDS, _SOUGHT = "records", "sought"
+
+
+class Delivery:
+    """The consumer of one process."""
+
+    def __init__(self, broker: Broker, rules: Rules, has_room: Callable[[], bool]) -> None:
+        self.epoch: Epoch | None = None  # frozen at the last assignment
+        self.assigned: tuple[int, ...] = ()
+        self.queue: deque[RecordBatch] = deque()  # Faust's stream: delivered, not taken
+        self._sought: Epoch | None = None  # the last epoch whose start the consumer was told
+        self._broker = broker
+        self._rules = rules
+        self._has_room = has_room
+        self._reassigning = True  # the fetcher gives nothing out
+        self._paused = False
+        self._flow = False  # Faust starts fetching when the first epoch's delivery is resumed
+        self._positions: dict[TopicPartition, int] = {}
+        self._delivered: dict[TopicPartition, int] = {}
+        self._posted: deque[str] = deque()
+
+    def assign(self, epoch: Epoch, partitions: tuple[int, ...]) -> None:
+        """Take an assignment; the client starts at the committed offsets, stable or not."""
+        self.epoch = epoch
+        self.assigned = partitions
+        self._positions = {where: self._broker.group.offsets.get(where, 0) for where in inputs_of(partitions)}
+        self._paused = False
+        self._reassigning = False
+
+    def pause(self) -> None:
+        """Pause what was assigned: Faust does it a little after the assignment."""
+        self._paused = True
+
+    def stray(self) -> None:
+        """Seek to the committed offsets, as the clients do of their own accord now and then."""
+        if not self._reassigning:
+            committed = self._broker.group.offsets
+            self._positions = {where: committed.get(where, 0) for where in inputs_of(self.assigned)}
+
+    def prepare_revocation(self) -> None:
+        """Give nothing out until the next assignment."""
+        self._reassigning = True
+
+    def stop_flow(self) -> None:
+        """End an epoch's deliveries, as Faust does after the engine's own revocation."""
+        if self.assigned:
+            self._flow = False
+            self.queue.clear()
+
+    # --- fetching ---------------------------------------------------------------------------------------
+
+    def fetch(self) -> Steps:
+        """Ask for records, wait for them, deliver them; for ever."""
+        while True:
+            yield Wait("ask for records", self._may_ask)
+            asked = inputs_of(self.assigned)
+            pick = yield Wait("records come", lambda asked=asked: self._may_come(asked))  # type: ignore[misc]
+            records = self._take_records(asked, pick)
+            epoch = self.epoch if self.epoch is self._sought or not self._rules.fetched_after_seek else None
+            self._posted.append(_RECORDS)
+            yield Wait("deliver", lambda: self._posted[0] == _RECORDS)
+            self._posted.popleft()
+            if records and epoch is not None:
+                self._deliver(records, epoch)
+
+    def _may_ask(self) -> bool:
+        return self._flow and not self._paused and bool(self.assigned) and self._has_room()
+
+    def _may_come(self, asked: list[TopicPartition]) -> bool:
+        return not self._reassigning and (not self._flow or bool(self._readable(asked)))
+
+    def _readable(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        logs = self._broker.logs
+        return [
+            where
+            for where in asked
+            if where in self._positions and logs[where].read(self._positions[where], 1)[0]
+        ]
+
+    def _take_records(self, asked: list[TopicPartition], pick: int) -> list[Record]:
+        readable = self._readable(asked)
+        if not readable:  # the call timed out
+            return []
+        where = readable[pick % len(readable)]
+        limit = 1 + pick // len(readable) % 3
+        records, self._positions[where] = self._broker.logs[where].read(self._positions[where], limit)
+        return records
+
+    def _deliver(self, records: list[Record], epoch: Epoch) -> None:
+        where = TopicPartition(records[0].topic, records[0].partition)
+        base = self._delivered.get(where)
+        if not self._flow or base is None or epoch is not self.epoch:
+            return
+        kept = [record for record in records if record.offset >= base or not self._rules.drop_below_base]
+        if kept:
+            end = self._delivered[where] = kept[-1].offset + 1
+            batch = cast("list[SourceRecord]", kept)  # whose key and value may be None
+            self.queue.append(RecordBatch(where.topic, where.partition, batch, base, end, epoch))
+
+    # --- the start of an epoch --------------------------------------------------------------------------
+
+    def resume(self, starts: Mapping[TopicPartition, int]) -> Steps:
+        """Seek, count from there, and let records through."""
+        yield Wait("count from the start")
+        self._delivered = dict(starts)
+        yield Wait("seek")
+        self._positions = {where: starts.get(where, 0) for where in inputs_of(self.assigned)}
+        self._sought = self.epoch
+        self._posted.append(_SOUGHT)
+        yield Wait("resume", lambda: self._posted[0] == _SOUGHT)
+        self._posted.popleft()
+        self._paused = False
+        self._flow = True

@@ -1,0 +1,110 @@
+"""The fake broker does what a real one does, as far as the protocol rests on it."""
+
+import pytest
+
+from stream.exactly_once.records import Epoch, TopicPartition
+from tests.protocol.broker import Broker, ProducerFencedError
+from tests.protocol.group import Answer, Assignment, GroupMovedOnError
+
+INPUT, OUTPUT = TopicPartition("events", 0), TopicPartition("output", 0)
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker([INPUT, OUTPUT], partitions=1)
+
+
+def start(broker: Broker, name: str) -> int:
+    epoch = broker.init(name)
+    assert epoch is not None
+    return epoch
+
+
+def write_markers(broker: Broker) -> None:
+    while broker.deciding:
+        broker.write_marker(broker.deciding[0], 0)
+
+
+def values(broker: Broker) -> list[bytes]:
+    return [record.value for record in broker.logs[OUTPUT].visible()]
+
+
+def test_a_reader_stops_at_the_first_open_transaction_and_skips_what_was_aborted(broker: Broker) -> None:
+    one, two = start(broker, "one"), start(broker, "two")
+    broker.produce("one", one, OUTPUT, b"", b"aborted")
+    broker.produce("two", two, OUTPUT, b"", b"kept")
+    broker.end("two", two, commit=True)
+    write_markers(broker)
+    assert values(broker) == []
+    broker.end("one", one, commit=False)
+    write_markers(broker)
+    assert values(broker) == [b"kept"]
+    assert broker.logs[OUTPUT].high == 4  # with two markers
+
+
+def test_a_decided_transaction_is_not_visible_before_its_marker(broker: Broker) -> None:
+    epoch = start(broker, "one")
+    broker.produce("one", epoch, OUTPUT, b"", b"kept")
+    broker.end("one", epoch, commit=True)
+    assert values(broker) == []
+    assert broker.busy("one")
+    write_markers(broker)
+    assert values(broker) == [b"kept"]
+
+
+def test_the_same_commit_again_changes_nothing_and_the_opposite_is_refused(broker: Broker) -> None:
+    epoch = start(broker, "one")
+    broker.produce("one", epoch, OUTPUT, b"", b"kept")
+    broker.end("one", epoch, commit=True)
+    write_markers(broker)
+    broker.end("one", epoch, commit=True)
+    assert values(broker) == [b"kept"]
+    with pytest.raises(ProducerFencedError):
+        broker.end("one", epoch, commit=False)
+
+
+def test_who_takes_over_an_id_aborts_what_its_older_self_left_open(broker: Broker) -> None:
+    old = start(broker, "one")
+    broker.produce("one", old, OUTPUT, b"", b"left open")
+    assert broker.init("one") is None  # not before that transaction has ended
+    write_markers(broker)
+    assert start(broker, "one") > old
+    assert values(broker) == []
+    with pytest.raises(ProducerFencedError):
+        broker.produce("one", old, OUTPUT, b"", b"too late")
+
+
+def test_offsets_are_unstable_until_the_groups_marker_is_written(broker: Broker) -> None:
+    epoch, member = start(broker, "one"), broker.group.join("")
+    broker.send_offsets("one", epoch, {INPUT: 5}, Epoch(1, member))
+    assert not broker.group.is_stable([INPUT])
+    broker.end("one", epoch, commit=True)
+    assert (broker.group.offsets, broker.group.is_stable([INPUT])) == ({}, False)
+    write_markers(broker)
+    assert (broker.group.offsets, broker.group.is_stable([INPUT])) == ({INPUT: 5}, True)
+
+
+def test_offsets_are_refused_from_an_old_generation_but_not_from_nobody(broker: Broker) -> None:
+    epoch, member = start(broker, "one"), broker.group.join("")
+    broker.group.rebalance()
+    broker.send_offsets("one", epoch, {INPUT: 1}, Epoch(1, member))  # until the next generation is formed
+    broker.group.join(member)
+    with pytest.raises(GroupMovedOnError):
+        broker.send_offsets("one", epoch, {INPUT: 2}, Epoch(1, member))
+    with pytest.raises(GroupMovedOnError):
+        broker.send_offsets("one", epoch, {INPUT: 2}, Epoch(2, "a stranger"))
+    broker.send_offsets("one", epoch, {INPUT: 2}, Epoch(-1, ""))
+
+
+def test_a_rebalance_waits_for_all_members_or_gives_up_on_them(broker: Broker) -> None:
+    group = broker.group
+    one = group.join("")
+    two = group.join("")
+    assert (group.joined(one), group.joined(two)) == (Answer.REJOIN, None)
+    group.join(one)
+    assert group.joined(one) == Assignment(2, (0,))
+    group.rebalance()
+    group.join(two)
+    group.give_up_waiting()
+    assert group.joined(one) is Answer.UNKNOWN
+    assert group.joined(two) == Assignment(3, (0,))
