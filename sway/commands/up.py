@@ -2,11 +2,11 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from sway.commands.schemas import register_all
 from sway.configuration import load_settings
 from sway.errors import CommandError
 from sway.topic_plan import find_problems, missing, plan_topics
+
+if TYPE_CHECKING:
+    from schemas.registration import Standing
 
 DEFAULT_PORT = 9092  # where the settings look by default
 DEFAULT_REGISTRY_PORT = 8081  # where Schema Registries are by custom
@@ -62,10 +65,11 @@ def up(
         with kafka, schemas if registry else nullcontext():
             took_s = time.monotonic() - started
             _create_topics(settings.topics, kafka.bootstrap_servers)
-            if registry:
-                register_all(settings, schemas.url)
             url = schemas.url if registry else None
+            standings = [] if url is None else register_all(settings, url)
             _tell_settings(kafka.bootstrap_servers, url, settings.topics.prefix)
+            if registry:
+                _tell_schemas(standings)
             what = "Kafka and the registry answer" if registry else "Kafka answers"
             typer.echo(f"{what} after {took_s:.1f} s; log: {kafka.log_path}; Ctrl-C ends it.", err=True)
             while kafka.running and (schemas.running or not registry):
@@ -85,7 +89,14 @@ def _tell_settings(bootstrap_servers: str, registry_url: str | None, prefix: str
         typer.echo(f"export SWAY_WIRE__REGISTRY_URL={registry_url}")
     if prefix != "sway":
         typer.echo(f"export SWAY_TOPICS__PREFIX={prefix}")
-    if registry_url is not None:
+
+
+def _tell_schemas(standings: "Sequence[Standing]") -> None:
+    """Say how to write in Confluent's format, or which schemas the registry of an older folder refuses."""
+    problems = [f"{standing.subject}: {standing.problem}" for standing in standings if standing.problem]
+    if problems:
+        typer.echo("not every schema is registered:\n" + "\n".join(problems), err=True)
+    else:
         typer.echo("the current schemas are registered; to write in Confluent's format, also", err=True)
         typer.echo("export SWAY_WIRE__FORMAT=confluent", err=True)
 

@@ -16,6 +16,7 @@ from schemas.records import BehaviorEvent
 from schemas.registration import KEEPS_BACKWARD, check, register
 from stream.settings import TopicSettings
 from sway.cli import app
+from sway.commands.up import _tell_schemas
 from sway.schema_subjects import subjects
 
 SUBJECT = "sway.events-value"
@@ -187,3 +188,11 @@ def test_registering_can_wait_for_a_registry_that_is_starting() -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.endswith("all 10 schemas are registered\n")
     assert _Late.asked == 11
+
+
+def test_up_names_what_the_registry_of_an_older_folder_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    fine = register(FakeRegistry(), SUBJECT, BehaviorEvent)
+    _tell_schemas([fine, register(FakeRegistry(refuses="no"), SUBJECT, BehaviorEvent)])
+    said = capsys.readouterr().err
+    assert said.startswith(f"not every schema is registered:\n{SUBJECT}: the registry refuses it: no.")
+    assert "SWAY_WIRE__FORMAT" not in said
