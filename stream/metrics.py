@@ -75,6 +75,9 @@ class WorkerMetrics:
         self.forward_s = Histogram(
             "sway_forward_seconds", "One forward pass", buckets=_SECONDS, registry=registry
         )
+        self.passes_again = Counter(
+            "sway_forward_again", "Forward passes beyond one a micro-batch", registry=registry
+        )
         self.queue_s = Histogram(
             "sway_queue_seconds", "Wait of a micro-batch's oldest text", buckets=_SECONDS, registry=registry
         )
@@ -136,6 +139,7 @@ class WorkerMetrics:
         self.batch_fill.observe(stats.fill)
         self.forward_s.observe(stats.forward_s)
         self.queue_s.observe(stats.queue_s)
+        self.passes_again.inc(stats.passes - 1)
 
     def show_model(self, model: LoadedModel) -> None:
         """Name the model in use, and no other any more."""

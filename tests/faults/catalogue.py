@@ -1,6 +1,6 @@
 """All cases, in the order of the table."""
 
-from tests.faults import kills, transactions
+from tests.faults import kills, scoring, transactions
 from tests.faults.case import Case
 
 CASES: tuple[Case, ...] = (
@@ -12,4 +12,6 @@ CASES: tuple[Case, ...] = (
     kills.stopped_in_a_commit,
     transactions.times_out,
     transactions.aborts,
+    scoring.poison_text,
+    scoring.out_of_memory,
 )

@@ -65,7 +65,7 @@ class Inside:
             raise torch.OutOfMemoryError(f"{len(batch)} rows, {self.memory_rows} fit")
         if self.poison_word is not None:
             (target,) = model.tokenizer.words((self.poison_word,))
-            word = torch.tensor(list(target.ids))
+            word = torch.frombuffer(bytearray(target.ids), dtype=torch.int32)
             windows = batch.input_ids.unfold(1, len(word), 1)
             if bool((windows == word).all(-1).any()):
                 raise ValueError("poison")

@@ -85,8 +85,9 @@ def test_the_engines_figures_are_shown_and_lag_only_of_partitions_that_are_ours(
 
 def test_a_micro_batch_is_noted_with_its_fill_and_times() -> None:
     metrics = WorkerMetrics()
-    metrics.on_batch(BatchStats("v1", 4, 100, 128, 0.5, 0.02, 0.001, 0.25, 1, 0, 0))
+    metrics.on_batch(BatchStats("v1", 4, 100, 128, 0.5, 0.02, 0.001, 0.25, 3, 0, 0))
     values = shown(metrics)
     assert values["sway_batch_fill_sum"] == 0.5
     assert values["sway_queue_seconds_sum"] == 0.02
     assert values["sway_forward_seconds_sum"] == 0.25
+    assert values["sway_forward_again_total"] == 2

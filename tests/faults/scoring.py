@@ -1,0 +1,63 @@
+"""A model that fails on some texts, and a device without room for a whole batch."""
+
+import time
+from collections.abc import Iterator
+
+from schemas.records import BehaviorEvent
+from tests.faults.case import case
+from tests.faults.inside import Inside
+from tests.faults.load import Given, inputs
+from tests.faults.stage import Stage
+from tests.integration.conftest import wait_for
+
+_POISON = "arsenic"
+_AGAIN = "sway_forward_again_total"
+_FAILED = 'sway_dead_letters_total{reason="scoring_failed"}'
+_ROOM_ROWS = 6  # as many as the warm-up scores at once
+
+
+@case("a poison text that makes scoring fail: found by halving, the others scored", quick=True)
+def poison_text(stage: Stage) -> None:
+    worker = stage.create_topics().worker("a", Inside(poison_word=_POISON))
+    stage.feed(source=_with_poison(every=30))
+    _wait_for_backlog(stage)
+    began = time.monotonic()
+    worker.start().wait_until_ready()
+    stage.wait_until_caught_up(began)
+    stage.wait_for_more(300)
+    failed, again = worker.metric(_FAILED), worker.metric(_AGAIN)
+    stage.notes["texts that failed, passes for that"] = f"{failed:g}, {again:g}"
+    assert failed >= 8
+    assert again >= failed, "no batch was halved"
+
+
+@case("out of memory on the device: batches are halved, nothing is lost")
+def out_of_memory(stage: Stage) -> None:
+    worker = stage.create_topics().worker("a", Inside(memory_rows=_ROOM_ROWS))
+    stage.feed()
+    _wait_for_backlog(stage)
+    began = time.monotonic()
+    worker.start().wait_until_ready()
+    stage.wait_until_caught_up(began)
+    stage.wait_for_more(300)
+    again = worker.metric(_AGAIN)
+    stage.notes[f"passes again, with room for {_ROOM_ROWS} rows"] = f"{again:g}"
+    assert again > 50
+    assert worker.metric(_FAILED) == 0
+
+
+def _wait_for_backlog(stage: Stage) -> None:
+    """Let so much pile up before there is a worker that its first batches are full."""
+    wait_for(lambda: len(stage.produced) >= 300, "a backlog")
+
+
+def _with_poison(every: int) -> Iterator[Given]:
+    """The load with a poison text among each `every` inputs, each in the window of a user of its own."""
+    for number, given in enumerate(inputs(), 1):
+        yield given
+        if number % every == 0:
+            when_ms = int(time.time() * 1000)
+            poison = BehaviorEvent(
+                f"p{number}", f"poisoned-{number}", "watch", when_ms, "", f"{_POISON} and old lace"
+            )
+            yield Given(poison, "scoring_failed")
