@@ -13,18 +13,19 @@ from tests.integration.conftest import wait_for
 _POISON = "arsenic"
 _AGAIN = "sway_forward_again_total"
 _FAILED = 'sway_dead_letters_total{reason="scoring_failed"}'
+_RATE_PER_S = 80.0  # each text that fails costs a dozen passes
 _ROOM_ROWS = 6  # as many as the warm-up scores at once
 
 
 @case("a poison text that makes scoring fail: found by halving, the others scored", quick=True)
 def poison_text(stage: Stage) -> None:
     worker = stage.create_topics().worker("a", Inside(poison_word=_POISON))
-    stage.feed(source=_with_poison(every=30))
+    stage.feed(_RATE_PER_S, _with_poison(every=30))
     _wait_for_backlog(stage)
     began = time.monotonic()
     worker.start().wait_until_ready()
     stage.wait_until_caught_up(began)
-    stage.wait_for_more(300)
+    stage.wait_for_more(100)
     failed, again = worker.metric(_FAILED), worker.metric(_AGAIN)
     stage.notes["texts that failed, passes for that"] = f"{failed:g}, {again:g}"
     assert failed >= 8
@@ -34,12 +35,12 @@ def poison_text(stage: Stage) -> None:
 @case("out of memory on the device: batches are halved, nothing is lost")
 def out_of_memory(stage: Stage) -> None:
     worker = stage.create_topics().worker("a", Inside(memory_rows=_ROOM_ROWS))
-    stage.feed()
+    stage.feed(_RATE_PER_S)
     _wait_for_backlog(stage)
     began = time.monotonic()
     worker.start().wait_until_ready()
     stage.wait_until_caught_up(began)
-    stage.wait_for_more(300)
+    stage.wait_for_more(100)
     again = worker.metric(_AGAIN)
     stage.notes[f"passes again, with room for {_ROOM_ROWS} rows"] = f"{again:g}"
     assert again > 50
@@ -48,7 +49,7 @@ def out_of_memory(stage: Stage) -> None:
 
 def _wait_for_backlog(stage: Stage) -> None:
     """Let so much pile up before there is a worker that its first batches are full."""
-    wait_for(lambda: len(stage.produced) >= 300, "a backlog")
+    wait_for(lambda: len(stage.produced) >= 240, "a backlog")
 
 
 def _with_poison(every: int) -> Iterator[Given]:
