@@ -83,7 +83,8 @@ class Delivery:
         return self._flow and not self._paused and bool(self.assigned) and self._has_room()
 
     def _may_come(self, asked: list[TopicPartition]) -> bool:
-        return not self._reassigning and (not self._flow or bool(self._readable(asked)))
+        in_vain = not self._flow or asked != inputs_of(self.assigned)  # until the call's time is over
+        return not self._reassigning and (in_vain or bool(self._readable(asked)))
 
     def _readable(self, asked: list[TopicPartition]) -> list[TopicPartition]:
         logs = self._broker.logs
