@@ -1,6 +1,14 @@
 """All cases, in the order of the table."""
 
-from tests.faults import kills, scoring, transactions
+from tests.faults import (
+    kills,
+    ownership,
+    retention,
+    scoring,
+    state,
+    trainer,
+    transactions,
+)
 from tests.faults.case import Case
 
 CASES: tuple[Case, ...] = (
@@ -12,6 +20,15 @@ CASES: tuple[Case, ...] = (
     kills.stopped_in_a_commit,
     transactions.times_out,
     transactions.aborts,
+    state.folder_deleted,
+    state.files_corrupted,
+    state.changelog_compacted,
+    state.disk_full,
     scoring.poison_text,
     scoring.out_of_memory,
+    retention.retention_passed,
+    retention.made_again,
+    ownership.same_state_folder,
+    ownership.two_leaders,
+    trainer.killed_at_each_step,
 )

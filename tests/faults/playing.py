@@ -44,7 +44,7 @@ def play(case: Case, kafka: Any, registry: Path, say: Callable[[str], None]) -> 
     began = time.monotonic()
     topics = Topics(kafka.bootstrap_servers, f"fault-{uuid.uuid4().hex[:8]}")
     with (
-        tempfile.TemporaryDirectory(prefix="sway-faults-") as folder,
+        tempfile.TemporaryDirectory(prefix="sway-faults-", ignore_cleanup_errors=True) as folder,
         Stage(topics, registry, Path(folder), kafka) as stage,
     ):
         try:

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer
 from stream.exactly_once.offsets import reader, stable_offsets
 from stream.exactly_once.records import TopicPartition
 from sway.embedded import EmbeddedKafka
-from tests.faults.answers import Answers
+from tests.faults.answers import Answers, Where
 from tests.faults.audit import Audit, audit, is_due
 from tests.faults.inside import Inside
 from tests.faults.load import Given, Input, inputs
@@ -169,6 +169,17 @@ class Stage(Sway):
             self._due += is_due(self, where, what)
             self._counted += 1
         return self._due
+
+    def forget(self, gone: set[Where]) -> None:
+        """Take inputs back that were deleted from their topic before anybody read them."""
+        kept = [
+            pair for pair in zip(self.produced, self.acknowledged_at, strict=True) if pair[0][0] not in gone
+        ]
+        self.produced[:] = [produced for produced, _at in kept]
+        self.acknowledged_at[:] = [at for _produced, at in kept]
+        for where in gone:
+            self.reasons.pop(where, None)
+        self._due = self._counted = 0
 
     def wait_for_more(self, count: int, timeout_s: float = 60.0) -> None:
         """Wait until so many more answers are visible than now."""

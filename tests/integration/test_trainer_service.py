@@ -7,164 +7,45 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
 
-from model.registry import ModelRegistry
-from schemas.records import LabeledExample, ModelAnnouncement, TrainingRequest
-from schemas.wire import Codec
-from tests.integration.conftest import Topics, wait_for
-from tests.integration.handovers import lead, read_to_end, requests, visible
-from tests.integration.killed_trainer import STEPS, STOPPED, end_at
-from tests.integration.workers import Worker
+from tests.integration.conftest import Topics
+from tests.integration.killed_trainer import STEPS, STOPPED
+from tests.integration.training import NO_OFFSET, Training
 from trainer.request import PROMOTED, PUBLISHED
 
 pytestmark = pytest.mark.faults
 
-EXAMPLES = 400
-PARTITIONS = 2
-NO_OFFSET = -1001
-TRAINING = """
-epochs = 6
-batch_rows = 16
-learning_rate = 1e-3
-trained_layers = 1
-tensorboard = false
-threads = 1
-"""
-
-
-class Stage:
-    """Topics, a registry whose champion has learned nothing, and a trainer."""
-
-    def __init__(self, topics: Topics, champion: Path, folder: Path) -> None:
-        self.topics = topics
-        topics.create("examples", PARTITIONS)
-        topics.create("training")
-        topics.create("models")
-        shutil.copytree(champion, folder / "registry")
-        (folder / "training.toml").write_text(TRAINING)
-        self.registry = ModelRegistry(folder / "registry")
-        self.work = folder / "work"
-        self.environment = {
-            "SWAY_KAFKA__BOOTSTRAP_SERVERS": topics.bootstrap_servers,
-            "SWAY_KAFKA__SESSION_TIMEOUT_S": "6",
-            "SWAY_KAFKA__HEARTBEAT_INTERVAL_S": "1",
-            "SWAY_TOPICS__PREFIX": topics.prefix,
-            "SWAY_APP_ID": topics.prefix,
-            "SWAY_MODEL__REGISTRY": str(folder / "registry"),
-            "SWAY_TRAINER__WORK_DIR": str(self.work),
-            "SWAY_TRAINER__CONFIG": str(folder / "training.toml"),
-            "SWAY_TRAINER__OLDER_EXAMPLES": "0",
-            "SWAY_TRAINER__GATE_MIN_EXAMPLES": "50",
-            "SWAY_TRAINER__GATE_MAX_SLOWDOWN": "100",  # a pass takes 0.1 ms here, and the machine may be busy
-            "SWAY_TRAINER__NICE": "0",
-        }
-        self.trainer = Worker(folder, "trainer", self.environment)
-
-    def hand_over(self, liked: str, disliked: str) -> TrainingRequest:
-        """Write examples of two items in one transaction, then a request."""
-        codec = Codec(LabeledExample)
-        producer = Producer(
-            {"bootstrap.servers": self.topics.bootstrap_servers, "transactional.id": self.topics.prefix}
-        )
-        producer.init_transactions(30)
-        producer.begin_transaction()
-        for number in range(EXAMPLES):
-            example = labeled(number, liked if number % 2 else disliked, float(number % 2))
-            producer.produce(
-                self.topics.name("examples"), codec.encode(example), partition=number // 2 % PARTITIONS
-            )
-        producer.commit_transaction(30)
-        with lead(self.topics, EXAMPLES + 1) as leader:
-            read_to_end(leader)
-            request = leader.hand_over(forced=True)
-        assert request is not None
-        assert request.examples == EXAMPLES
-        return request
-
-    def wait_until_committed(self, offset: int) -> None:
-        """Wait until the trainer process is done with what is before the offset."""
-
-        def done() -> bool:
-            assert self.trainer.process.poll() is None, self.trainer.said()
-            return self.committed() >= offset
-
-        wait_for(done, f"commit of {offset}", 90)
-
-    def committed(self) -> int:
-        """The offset that trainers read on from, or NO_OFFSET."""
-        group = f"{self.topics.prefix}-trainer"
-        consumer = Consumer({"bootstrap.servers": self.topics.bootstrap_servers, "group.id": group})
-        asked = [TopicPartition(self.topics.name("training"), 0)]
-        offset: int = consumer.committed(asked, timeout=30)[0].offset
-        consumer.close()
-        return offset
-
-    def announced(self) -> list[tuple[str, str]]:
-        """Versions and what was said of them, oldest first."""
-        found = [
-            Codec(ModelAnnouncement).decode(message.value()) for message in visible(self.topics, "models", 1)
-        ]
-        return [(one.version, one.event) for one in found]
-
-    def audit(self, requests_made: list[TrainingRequest]) -> list[str]:
-        """Each request has made one version, whole, and promoted it once; return them."""
-        assert requests(self.topics) == requests_made
-        first, *promoted = [promotion.version for _, promotion in self.registry.history()]
-        assert self.registry.versions() == sorted([first, *promoted])
-        for version, parent, request in zip(promoted, [first, *promoted], requests_made, strict=False):
-            assert self.registry.load(version, dtype="fp32").version == version
-            manifest = self.registry.manifest(version)
-            assert (manifest.parent, manifest.data["request"]) == (parent, request.request_id)
-            assert sum(manifest.data[part] for part in ("train", "valid", "gate")) == EXAMPLES
-            assert self.registry.reports(version) == ["gate"]
-            assert not (self.work / version).exists()
-        assert len(promoted) == len(requests_made)
-        return promoted
-
-
-def labeled(number: int, target: str, y: float) -> LabeledExample:
-    user, item = f"u{number % 7}", f"i{number % 2}"
-    estimates = 0.5, 0.5, "tiny"
-    return LabeledExample(
-        f"e{number}", user, item, "watch alien liked", target, y, *estimates, "outcome", number, number, y
-    )
-
 
 @pytest.fixture
-def stage(topics: Topics, registry: Path, tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(topics, registry, tmp_path)
+def training(topics: Topics, registry: Path, tmp_path: Path) -> Iterator[Training]:
+    made = Training(topics, registry, tmp_path)
     yield made
     made.trainer.kill()
     print(made.trainer.said())  # noqa: T201
 
 
 def test_a_trainer_that_is_killed_at_every_step_promotes_once_and_goes_on_with_the_next_request(
-    stage: Stage, processes: ForkServerContext
+    training: Training, processes: ForkServerContext
 ) -> None:
-    first = stage.hand_over("watch heat crime", "watch gigli comedy")
+    first = training.hand_over("watch heat crime", "watch gigli comedy")
     seen = []
     for step in (STOPPED, *STEPS):
-        process = processes.Process(target=end_at, args=(step, stage.environment))
-        process.start()
-        process.join(60)
-        assert process.exitcode == (0 if step == STOPPED else -signal.SIGKILL), step
-        seen.append((len(stage.registry.versions()), len(stage.registry.promotions()), stage.committed()))
+        seen.append(training.end_at(step, processes))
         if step == "published":
-            shutil.rmtree(stage.work)  # the registry is what counts
+            shutil.rmtree(training.work)  # the registry is what counts
     before, published, promoted = (1, 1, NO_OFFSET), (2, 1, NO_OFFSET), (2, 2, NO_OFFSET)
     assert seen == [before, before, before, published, promoted, promoted]
 
-    stage.trainer.start(("-m", "sway", "trainer"))
-    stage.wait_until_committed(1)
-    (version,) = stage.audit([first])
-    assert set(stage.announced()) == {(version, PUBLISHED), (version, PROMOTED)}
+    training.trainer.start(("-m", "sway", "trainer"))
+    training.wait_until_committed(1)
+    (version,) = training.audit([first])
+    assert set(training.announced()) == {(version, PUBLISHED), (version, PROMOTED)}
 
-    told = len(stage.announced())
-    second = stage.hand_over("watch jaws sea", "watch casablanca war")
-    stage.wait_until_committed(2)
-    stage.trainer.process.send_signal(signal.SIGTERM)
-    assert stage.trainer.wait(5) == 0
-    assert "Traceback" not in stage.trainer.said()
-    better = stage.audit([first, second])[-1]
-    assert stage.announced()[told:] == [(better, PUBLISHED), (better, PROMOTED)]
+    told = len(training.announced())
+    second = training.hand_over("watch jaws sea", "watch casablanca war")
+    training.wait_until_committed(2)
+    training.trainer.process.send_signal(signal.SIGTERM)
+    assert training.trainer.wait(5) == 0
+    assert "Traceback" not in training.trainer.said()
+    better = training.audit([first, second])[-1]
+    assert training.announced()[told:] == [(better, PUBLISHED), (better, PROMOTED)]

@@ -1,0 +1,103 @@
+"""Records that went while nobody read them: retention, and topics that are deleted and made again."""
+
+import time
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from stream.exactly_once.records import TopicPartition as Where
+from tests.faults.audit import Audit
+from tests.faults.case import case
+from tests.faults.load import inputs
+from tests.faults.process import ForkedWorker
+from tests.faults.stage import Stage
+from tests.integration.conftest import wait_for
+
+_ENDS_S = 60.0  # Faust's own shutdown takes some of it
+_RESET = {"SWAY_LOST_OFFSET_RESET": "earliest"}
+
+
+def _refuses(worker: ForkedWorker, *words: str) -> None:
+    """Start a worker that must end with a line that says these words."""
+    worker.start()
+    assert worker.wait(_ENDS_S) == 1
+    line = worker.said().splitlines()[-1]
+    assert line.startswith("sway: "), line
+    for word in words:
+        assert word in line, line
+
+
+@case("retention passed the committed offset")
+def retention_passed(stage: Stage) -> None:
+    (worker,) = stage.create_topics().start("a")
+    stage.feed()
+    stage.wait_for_more(400)
+    began = time.monotonic()
+    worker.kill()
+    committed = stage.committed()
+    wait_for(lambda: len(stage.produced) > 1200, "more to lose")
+    stage.stop_feeding()
+    lost = _delete_records(stage, committed, 40)
+    _refuses(worker, "retention has passed it", "lost_offset_reset")
+
+    stage.feed(source=inputs(seed=8))
+    worker.start(**_RESET)
+    stage.wait_until_caught_up(began)
+    assert worker.metric("sway_offset_resets") == stage.partitions
+    assert worker.metric("sway_lost_records") == lost
+    stage.notes["passed over"] = f"{lost} records, counted"
+
+
+def _delete_records(stage: Stage, committed: dict[Where, int | None], count: int) -> int:
+    """Delete so many records behind each committed offset of the events, as retention would; return how many."""
+    topic = stage.topics.name("events")
+    ends = {number: (committed[Where(topic, number)] or 0) + count for number in range(stage.partitions)}
+    admin = AdminClient({"bootstrap.servers": stage.topics.bootstrap_servers})
+    parts = [TopicPartition(topic, number, end) for number, end in ends.items()]
+    for future in admin.delete_records(parts).values():
+        future.result(30)
+    gone = {
+        where
+        for where, _what in stage.produced
+        if where[0] == topic and (committed[Where(topic, where[1])] or 0) <= where[2] < ends[where[1]]
+    }
+    stage.forget(gone)
+    return len(gone)
+
+
+@case("the topic of events deleted and made again")
+def made_again(stage: Stage) -> Audit:
+    (worker,) = stage.create_topics().start("a")
+    stage.feed()
+    stage.wait_for_more(600)
+    stage.stop_feeding()
+    wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event")
+    before, first = stage.due(), dict(stage.answers.seen)
+    assert set(first.values()) == {1}
+
+    began = time.monotonic()
+    topic = stage.topics.name("events")
+    stage.topics.admin.delete_topics([topic])[topic].result(30)
+    stage.topics.create("events", stage.partitions)
+    assert worker.wait(_ENDS_S) == 1  # while it runs
+    _refuses(worker, topic, "made again", "lost_offset_reset")  # and at each start
+
+    stage.produced.clear()
+    stage.answers.seen.clear()
+    worker.start(**_RESET).wait_until_ready()
+    stage.feed(source=inputs(seed=8, users=10))
+    wait_for(lambda: stage.answers.read() >= 600, "answers to the new topic's events")
+    stage.recoveries_s.append(time.monotonic() - began)
+    stage.stop_feeding()
+    new = {where for where, _what in stage.produced if where[0] == topic}
+    wait_for(lambda: stage.answers.read() >= len(new), "an answer to each event")
+    assert worker.metric("sway_offset_resets") == stage.partitions
+    assert worker.terminate() == 0
+    found = stage.answers.seen
+    return Audit(
+        events=before + len(new),
+        scores=len(stage.answers.scores),
+        dead_letters=len(stage.answers.letters),
+        lost=len(new - set(found)),
+        duplicates=sum(count - 1 for where, count in found.items() if where in new),
+    )

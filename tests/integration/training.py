@@ -1,0 +1,134 @@
+"""A trainer process on topics of its own: what it is asked, and the audit of what it made of it."""
+
+import shutil
+import signal
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from model.registry import ModelRegistry
+from schemas.records import LabeledExample, ModelAnnouncement, TrainingRequest
+from schemas.wire import Codec
+from tests.integration.conftest import Topics, wait_for
+from tests.integration.handovers import lead, read_to_end, requests, visible
+from tests.integration.killed_trainer import STOPPED, end_at
+from tests.integration.workers import Worker
+
+EXAMPLES = 400
+PARTITIONS = 2
+NO_OFFSET = -1001
+TRAINING = """
+epochs = 6
+batch_rows = 16
+learning_rate = 1e-3
+trained_layers = 1
+tensorboard = false
+threads = 1
+"""
+
+
+class Training:
+    """Topics, a registry whose champion has learned nothing, and a trainer."""
+
+    def __init__(self, topics: Topics, champion: Path, folder: Path) -> None:
+        self.topics = topics
+        topics.create("examples", PARTITIONS)
+        topics.create("training")
+        topics.create("models")
+        shutil.copytree(champion, folder / "registry")
+        (folder / "training.toml").write_text(TRAINING)
+        self.registry = ModelRegistry(folder / "registry")
+        self.work = folder / "work"
+        self.environment = {
+            "SWAY_KAFKA__BOOTSTRAP_SERVERS": topics.bootstrap_servers,
+            "SWAY_KAFKA__SESSION_TIMEOUT_S": "6",
+            "SWAY_KAFKA__HEARTBEAT_INTERVAL_S": "1",
+            "SWAY_TOPICS__PREFIX": topics.prefix,
+            "SWAY_APP_ID": topics.prefix,
+            "SWAY_MODEL__REGISTRY": str(folder / "registry"),
+            "SWAY_TRAINER__WORK_DIR": str(self.work),
+            "SWAY_TRAINER__CONFIG": str(folder / "training.toml"),
+            "SWAY_TRAINER__OLDER_EXAMPLES": "0",
+            "SWAY_TRAINER__GATE_MIN_EXAMPLES": "50",
+            "SWAY_TRAINER__GATE_MAX_SLOWDOWN": "100",  # a pass takes 0.1 ms here, and the machine may be busy
+            "SWAY_TRAINER__NICE": "0",
+        }
+        self.trainer = Worker(folder, "trainer", self.environment)
+
+    def hand_over(self, liked: str, disliked: str) -> TrainingRequest:
+        """Write examples of two items in one transaction, then a request."""
+        codec = Codec(LabeledExample)
+        producer = Producer(
+            {"bootstrap.servers": self.topics.bootstrap_servers, "transactional.id": self.topics.prefix}
+        )
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for number in range(EXAMPLES):
+            example = labeled(number, liked if number % 2 else disliked, float(number % 2))
+            producer.produce(
+                self.topics.name("examples"), codec.encode(example), partition=number // 2 % PARTITIONS
+            )
+        producer.commit_transaction(30)
+        with lead(self.topics, EXAMPLES + 1) as leader:
+            read_to_end(leader)
+            request = leader.hand_over(forced=True)
+        assert request is not None
+        assert request.examples == EXAMPLES
+        return request
+
+    def end_at(self, step: str, processes: ForkServerContext) -> tuple[int, int, int]:
+        """Run a trainer until it ends at a step; return how many versions and promotions there are, and its offset."""
+        process = processes.Process(target=end_at, args=(step, self.environment))
+        process.start()
+        process.join(60)
+        assert process.exitcode == (0 if step == STOPPED else -signal.SIGKILL), step
+        return len(self.registry.versions()), len(self.registry.promotions()), self.committed()
+
+    def wait_until_committed(self, offset: int) -> None:
+        """Wait until the trainer process is done with what is before the offset."""
+
+        def done() -> bool:
+            assert self.trainer.process.poll() is None, self.trainer.said()
+            return self.committed() >= offset
+
+        wait_for(done, f"commit of {offset}", 90)
+
+    def committed(self) -> int:
+        """The offset that trainers read on from, or NO_OFFSET."""
+        group = f"{self.topics.prefix}-trainer"
+        consumer = Consumer({"bootstrap.servers": self.topics.bootstrap_servers, "group.id": group})
+        asked = [TopicPartition(self.topics.name("training"), 0)]
+        offset: int = consumer.committed(asked, timeout=30)[0].offset
+        consumer.close()
+        return offset
+
+    def announced(self) -> list[tuple[str, str]]:
+        """Versions and what was said of them, oldest first."""
+        found = [
+            Codec(ModelAnnouncement).decode(message.value()) for message in visible(self.topics, "models", 1)
+        ]
+        return [(one.version, one.event) for one in found]
+
+    def audit(self, requests_made: list[TrainingRequest]) -> list[str]:
+        """Each request has made one version, whole, and promoted it once; return them."""
+        assert requests(self.topics) == requests_made
+        first, *promoted = [promotion.version for _, promotion in self.registry.history()]
+        assert self.registry.versions() == sorted([first, *promoted])
+        for version, parent, request in zip(promoted, [first, *promoted], requests_made, strict=False):
+            assert self.registry.load(version, dtype="fp32").version == version
+            manifest = self.registry.manifest(version)
+            assert (manifest.parent, manifest.data["request"]) == (parent, request.request_id)
+            assert sum(manifest.data[part] for part in ("train", "valid", "gate")) == EXAMPLES
+            assert self.registry.reports(version) == ["gate"]
+            assert not (self.work / version).exists()
+        assert len(promoted) == len(requests_made)
+        return promoted
+
+
+def labeled(number: int, target: str, y: float) -> LabeledExample:
+    user, item = f"u{number % 7}", f"i{number % 2}"
+    estimates = 0.5, 0.5, "tiny"
+    return LabeledExample(
+        f"e{number}", user, item, "watch alien liked", target, y, *estimates, "outcome", number, number, y
+    )
