@@ -54,7 +54,7 @@ def changelog_compacted(stage: Stage) -> None:
     alter(
         stage,
         changelog,
-        {"segment.bytes": "60000", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "1000"},
+        {"segment.ms": "500", "min.cleanable.dirty.ratio": "0.01", "max.compaction.lag.ms": "1000"},
     )
     stage.feed()
     stage.wait_for_more(1500)

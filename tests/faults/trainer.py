@@ -29,7 +29,7 @@ def _kill_and_audit(stage: Stage, training: Training) -> Audit:
         assert versions <= 2
         assert promotions <= 2
     began = time.monotonic()
-    training.trainer.start()
+    training.trainer.start(("-m", "sway", "trainer"))
     training.wait_until_committed(1)
     stage.recoveries_s.append(time.monotonic() - began)
     training.trainer.process.send_signal(signal.SIGTERM)
