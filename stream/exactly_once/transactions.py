@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
+from stream.exactly_once.bounded import CallThread, never_free
 from stream.exactly_once.errors import (
     ExactlyOnceError,
     FatalTransactionError,
@@ -30,6 +31,7 @@ _FENCED = frozenset(
     }
 )
 _MAX_CALLS = 30  # of one retriable call, each already retried by librdkafka until its own time-out
+_GRACE_S = 2.0  # past its own time-out; a call that has not ended then never will
 _RECORD_OVERHEAD_BYTES = 128  # of a record in a batch: varints, headers, the batch's own header
 _NOT_FENCED = "the producer"
 
@@ -76,6 +78,7 @@ class TransactionWriter:
             "logger": logger,
         }
         self._producer = Producer(self._config)
+        self._calls = CallThread("offsets")
 
     def init(self, timeout_s: float) -> None:
         """Take over the transactional id: fences an older holder and aborts what it left open.
@@ -105,8 +108,9 @@ class TransactionWriter:
         nothing fences. note: their metadata. tracked: for partitions whose position is wanted, the index in outputs
         of their last record. Returns for those the offset after it.
         Raises FencedError when the group has moved on (the transaction is aborted), TransactionEndedError when the
-        broker may have ended it by its time-out (its fate stands in the group's stable offsets, and a new producer is
-        ready), RecordTooLargeError before anything is sent, FatalTransactionError when the process must end.
+        broker may have ended it by its time-out, or librdkafka hangs (its fate stands in the group's stable offsets,
+        and a new producer is ready), RecordTooLargeError before anything is sent, FatalTransactionError when the
+        process must end.
         """
         if not offsets:
             raise ValueError("A unit without offsets would not be fenced; nothing was sent.")
@@ -118,6 +122,8 @@ class TransactionWriter:
         for pause_s in _pauses_s():
             try:
                 return self._attempt(outputs, positions, group_metadata, tracked)
+            except TimeoutError as exc:
+                raise self._replaced("librdkafka does not return from sending the offsets") from exc
             except KafkaException as exc:
                 error = exc.args[0]
                 if error.fatal():
@@ -152,11 +158,19 @@ class TransactionWriter:
         for index, output in enumerate(outputs):
             tp = wanted.get(index)
             self._produce(output, None if tp is None else _note_position(written, tp))
-        self._repeat(lambda: producer.send_offsets_to_transaction(positions, group_metadata, self._timeout_s))
+        self._repeat(lambda: self._send_offsets(positions, group_metadata))
         self._before_commit()
         self._repeat(lambda: producer.commit_transaction(self._timeout_s))
         producer.poll(0)
         return written
+
+    def _send_offsets(self, positions: list[KafkaTopicPartition], group_metadata: bytes) -> None:
+        """Raises TimeoutError if librdkafka forgets its own time-out."""
+        producer = self._producer
+        self._calls.call(
+            lambda: producer.send_offsets_to_transaction(positions, group_metadata, self._timeout_s),
+            self._timeout_s + _GRACE_S,
+        )
 
     def _produce(
         self, output: Output, on_delivery: Callable[[KafkaError | None, Message], None] | None
@@ -211,15 +225,21 @@ class TransactionWriter:
         open_s = self._now() - self._began
         if not error.fatal() or open_s < self._timeout_s:
             return self._fatal(error)
+        return self._replaced(
+            f"{error.name()}: the transaction was open for {open_s:.0f} s, and the broker ends it after "
+            f"{self._timeout_s:g} s"
+        )
+
+    def _replaced(self, why: str) -> ExactlyOnceError:
+        """Have a new producer take over the transactional id, which ends the old one's transaction."""
+        never_free(self._producer)
         self._producer = Producer(self._config)
+        self._calls = CallThread("offsets")
         try:
             self._repeat(lambda: self._producer.init_transactions(self._timeout_s))
         except KafkaException as exc:
             return self._fatal(exc.args[0])
-        return TransactionEndedError(
-            f"{error.name()}: the transaction was open for {open_s:.0f} s, and the broker ends it after "
-            f"{self._timeout_s:g} s; its units are read again unless it is committed"
-        )
+        return TransactionEndedError(f"{why}; its units are read again unless it is committed")
 
     def _fatal(self, error: KafkaError) -> FatalTransactionError:
         return FatalTransactionError(

@@ -1,5 +1,6 @@
 """One answer for each class of error: repeat the call, write the unit again, drop it, or end the process."""
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,7 @@ class FakeProducer:
         self.produced: list[tuple[Any, ...]] = []
         self.sent: list[Any] = []
         self.script: dict[str, list[Exception | None]] = {}
+        self.hangs: threading.Event | None = None
         self._offset = 40
         self._undelivered: list[tuple[Callable[..., None], str]] = []
 
@@ -69,6 +71,8 @@ class FakeProducer:
 
     def send_offsets_to_transaction(self, positions: list[Any], metadata: bytes, timeout: float) -> None:
         self._call("offsets")
+        if self.hangs is not None:
+            assert self.hangs.wait(30)
         self.sent.append(({(tp.topic, tp.partition): tp.offset for tp in positions}, metadata))
 
     def commit_transaction(self, timeout: float) -> None:
@@ -255,6 +259,22 @@ def test_a_transaction_that_the_broker_has_ended_leaves_a_producer_for_the_next_
     assert producer.connected == 2
     producer.takes_s = {}
     assert commit(writer).keys() == {CHANGELOG}
+
+
+def test_a_call_that_forgets_its_time_out_leaves_a_producer_for_the_next_epoch(
+    producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "Producer", lambda config: producer)
+    monkeypatch.setattr(transactions, "_GRACE_S", 0.05)
+    writer = TransactionWriter({}, "app-slot", transaction_timeout_s=0.05, max_record_bytes=100)
+    hanging = producer.hangs = threading.Event()
+    with pytest.raises(TransactionEndedError, match="does not return"):
+        commit(writer)
+    assert calls(producer)[-2:] == ["offsets", "init"]
+    assert "commit" not in producer.calls  # so nothing of it can become visible
+    producer.hangs = None
+    assert commit(writer).keys() == {CHANGELOG}
+    hanging.set()
 
 
 def test_a_younger_transaction_was_fenced_by_another_process_and_nothing_is_taken_back(
