@@ -167,7 +167,7 @@ class Driver:
     def consumer_epoch(self) -> Epoch | None:
         return self.epoch
 
-    async def resume_delivery(self, starts: Mapping[TopicPartition, int]) -> None:
+    async def resume_delivery(self, epoch: Epoch, starts: Mapping[TopicPartition, int]) -> None:
         self.starts.append(dict(starts))
 
     def rejoin(self) -> None:

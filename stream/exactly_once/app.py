@@ -242,11 +242,11 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         epoch: Epoch | None = self.consumer.epoch
         return epoch
 
-    async def resume_delivery(self, starts: Mapping[TopicPartition, int]) -> None:
+    async def resume_delivery(self, epoch: Epoch, starts: Mapping[TopicPartition, int]) -> None:
         """Do what Faust's own recovery does at its end: seek, resume, say that the rebalance is over."""
         consumer = self.consumer
         await self.on_rebalance_complete.send()
-        await consumer.start_from(starts)
+        await consumer.start_from(epoch, starts)
         consumer.resume_partitions(consumer.assignment())
         self.flow_control.resume()
         consumer.resume_flow()

@@ -64,8 +64,8 @@ class EngineStats:
 class Driver(Protocol):
     """What the engine needs of Faust; the app is it."""
 
-    async def resume_delivery(self, starts: Mapping[TopicPartition, int]) -> None:
-        """Seek the inputs and let records through."""
+    async def resume_delivery(self, epoch: Epoch, starts: Mapping[TopicPartition, int]) -> None:
+        """Seek the inputs and let this epoch's records through."""
         ...
 
     def consumer_epoch(self) -> Epoch | None:
@@ -368,7 +368,7 @@ class Engine:
             if self._over(epoch):
                 return
             self._adopt(epoch, recovered)
-            await self._driver.resume_delivery(recovered.starts)
+            await self._driver.resume_delivery(epoch, recovered.starts)
             self.ready.set()
         except Cancelled:
             logger.info("Recovery for generation %d abandoned: the group moved on", epoch.generation)

@@ -27,6 +27,8 @@ class _EpochListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that owns the aiokafka consumer."""
 
+    _sought: Epoch | None = None  # the newest epoch whose start the client was told
+
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
         self._assignor = self.app.assignor  # keeps a partition number of all input topics on one worker
@@ -66,7 +68,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         except NoOffsetForPartitionError:  # assigned while this waited, and the engine has not sought it yet
             records = {}
         # No await lies between aiokafka's look at its assignment and this line.
-        return records, self.consumer.epoch
+        epoch = self.consumer.epoch
+        # Before the seek of its epoch, records may have been passed over: what follows them must not be delivered.
+        return records, epoch if epoch is self._sought else None
 
     def positions(self) -> dict[TopicPartition, tuple[int, int]]:
         """Return (position, last stable offset) of the assigned partitions, as far as they are known."""
@@ -79,19 +83,24 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 known[TopicPartition(tp.topic, tp.partition)] = (state._position, state.lso)
         return known
 
-    async def seek_all(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def seek_all(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
         """Set the position of every assigned partition, also to 0, which Faust's own seek skips."""
-        await self.call_thread(self._seek_all, offsets)
+        await self.call_thread(self._seek_all, epoch, offsets)
 
     def rejoin(self) -> None:
         """Have aiokafka join the group again, on its own thread; returns at once."""
         coordinator = self._ensure_consumer()._coordinator
         self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
-    async def _seek_all(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def _seek_all(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+        if (
+            self.consumer.epoch is not epoch
+        ):  # the group has moved on meanwhile, and the next seek is on its way
+            return
         consumer = self._ensure_consumer()
         for tp in consumer.assignment():
             consumer.seek(tp, offsets.get(TopicPartition(tp.topic, tp.partition), 0))
+        self._sought = epoch
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
@@ -107,10 +116,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def start_from(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Seek every input partition; delivery of the epoch starts there."""
+    async def start_from(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+        """Seek every input partition; delivery of this epoch starts there, unless the group has moved on."""
         self._delivered = dict(offsets)
-        await self._thread.seek_all(offsets)
+        await self._thread.seek_all(epoch, offsets)
 
     def rejoin(self) -> None:
         """Join the group again, as if it had lost a member; returns at once."""

@@ -33,7 +33,7 @@ class Consumer(BatchConsumer):
         self._thread = SimpleNamespace(seek_all=self._seek_all)
         self.batches: list[RecordBatch] = []
 
-    async def _seek_all(self, offsets: Any) -> None:
+    async def _seek_all(self, epoch: Any, offsets: Any) -> None:
         self.sought.append(offsets)
 
     async def callback(self, message: Any) -> None:
@@ -57,7 +57,7 @@ async def test_nothing_is_delivered_before_the_epoch_has_its_start() -> None:
     consumer = Consumer()
     await consumer.deliver(0, 1)
     assert consumer.batches == []
-    await consumer.start_from({TP: 1})
+    await consumer.start_from(EPOCH, {TP: 1})
     assert consumer.sought == [{TP: 1}]
     await consumer.deliver(0, 1, 2)
     assert consumer.spans == [(1, [1, 2], 3)]
@@ -65,7 +65,7 @@ async def test_nothing_is_delivered_before_the_epoch_has_its_start() -> None:
 
 async def test_batches_join_without_a_gap_whatever_holes_the_offsets_have() -> None:
     consumer = Consumer()
-    await consumer.start_from({TP: 5})
+    await consumer.start_from(EPOCH, {TP: 5})
     for offsets in ([7, 8], [12], [13, 20]):
         await consumer.deliver(*offsets)
     assert consumer.spans == [(5, [7, 8], 9), (9, [12], 13), (13, [13, 20], 21)]
@@ -73,7 +73,7 @@ async def test_batches_join_without_a_gap_whatever_holes_the_offsets_have() -> N
 
 async def test_what_was_delivered_is_not_delivered_again_wherever_the_client_seeks() -> None:
     consumer = Consumer()
-    await consumer.start_from({TP: 0})
+    await consumer.start_from(EPOCH, {TP: 0})
     await consumer.deliver(0, 1, 2)
     await consumer.deliver(1, 2)
     await consumer.deliver(0, 1, 2, 3)
@@ -82,7 +82,7 @@ async def test_what_was_delivered_is_not_delivered_again_wherever_the_client_see
 
 async def test_records_of_another_epoch_and_of_other_topics_are_passed_over() -> None:
     consumer = Consumer()
-    await consumer.start_from({TP: 0})
+    await consumer.start_from(EPOCH, {TP: 0})
     await consumer.deliver(0, epoch=Epoch(3, "member"))  # equal, and not the same stay in the group
     await consumer.deliver(0, where=TopicPartition("t.changelog", 0))
     await consumer.deliver(0, where=TopicPartition(EVENTS, 1))  # a partition that it was not given
@@ -94,13 +94,13 @@ async def test_records_of_another_epoch_and_of_other_topics_are_passed_over() ->
 async def test_partitions_of_one_poll_come_by_kafkas_time_and_then_as_the_inputs_are_listed() -> None:
     consumer = Consumer()
     notes, other = TopicPartition(NOTES, 0), TopicPartition(EVENTS, 1)
-    await consumer.start_from({TP: 0, notes: 0, other: 0})
+    await consumer.start_from(EPOCH, {TP: 0, notes: 0, other: 0})
     times = {notes: 20, other: 10, TP: 20}
     await consumer._deliver({tp: [Record(*tp, 0, b"", timestamp=time)] for tp, time in times.items()}, EPOCH)
     assert [(batch.topic, batch.partition) for batch in consumer.batches] == [other, TP, notes]
 
 
-async def fetch(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Any:
+async def fetch(monkeypatch: pytest.MonkeyPatch, answer: Any, *, sought: Epoch | None = EPOCH) -> Any:
     """Fetch by the consumer's thread, which gets this answer and is in the next epoch after it."""
     consumer = SimpleNamespace(epoch=None)
 
@@ -113,11 +113,27 @@ async def fetch(monkeypatch: pytest.MonkeyPatch, answer: Any) -> Any:
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetched)
     thread = BatchConsumerThread.__new__(BatchConsumerThread)
     thread.consumer = consumer
+    thread._sought = sought
     return await thread._fetch_records(None, set())
 
 
 async def test_records_belong_to_the_epoch_in_which_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await fetch(monkeypatch, {TP: []}) == ({TP: []}, EPOCH)
+
+
+async def test_records_of_before_the_seek_of_their_epoch_belong_to_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert await fetch(monkeypatch, {TP: []}, sought=Epoch(2, "member")) == ({TP: []}, None)
+
+
+async def test_a_seek_of_an_epoch_that_is_over_moves_nothing() -> None:
+    thread = BatchConsumerThread.__new__(BatchConsumerThread)
+    thread.consumer = SimpleNamespace(epoch=EPOCH)
+    await thread._seek_all(
+        Epoch(EPOCH.generation - 1, "member"), {TP: 7}
+    )  # there is no client that it could ask
+    assert thread._sought is None
 
 
 async def test_a_partition_that_has_no_start_yet_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
