@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from sway.embedded import EmbeddedKafka
+from sway.embedded import EmbeddedCluster, EmbeddedKafka
 from tests.faults.case import Case
 
 
@@ -25,7 +25,7 @@ class Brokers:
     def of(self, case: Case) -> Iterator[Any]:
         """The brokers for a case; those of its own end with it."""
         if case.own_brokers:
-            with EmbeddedKafka() as own:
+            with EmbeddedKafka() if case.brokers == 1 else EmbeddedCluster(case.brokers) as own:
                 yield own
         else:
             if self._shared is None:

@@ -1,6 +1,7 @@
 """All cases, in the order of the table."""
 
 from tests.faults import (
+    brokers,
     kills,
     ownership,
     retention,
@@ -31,4 +32,9 @@ CASES: tuple[Case, ...] = (
     ownership.same_state_folder,
     ownership.two_leaders,
     trainer.killed_at_each_step,
+    brokers.one_broker_restarted,
+    brokers.one_broker_away,
+    brokers.one_of_three,
+    brokers.transaction_coordinator,
+    brokers.group_coordinator,
 )

@@ -47,7 +47,7 @@ class Topics:
     def create(self, short: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         """Create a topic and return its full name once every partition has a leader."""
         name = self.name(short)
-        new = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+        new = NewTopic(name, num_partitions=partitions, config=dict(config or {}))
         self.admin.create_topics([new])[name].result(timeout=30)
         wait_for(lambda: self._leaders(name) == partitions, f"{partitions} leaders of {name}")
         return name

@@ -21,6 +21,7 @@ from tests.integration.conftest import Topics, wait_for
 
 R = TypeVar("R", bound=Record)
 SWAY = ("-m", "sway", "worker")
+_QUIET: dict[str, Any] = {"log_level": 0}  # a broker that is away on purpose is no news
 _START_TIMEOUT_S = 60.0  # importing torch and Faust takes seconds, and the machine may be busy
 
 
@@ -146,6 +147,7 @@ class Sway:
                 "bootstrap.servers": topics.bootstrap_servers,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
+                **_QUIET,
             }
         )
         self._codecs: dict[type, Codec[Any]] = {kind: Codec(kind) for kind in (BehaviorEvent, Outcome)}
@@ -277,6 +279,7 @@ class Visible:
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
+                **_QUIET,
             }
         )
         self._partitions: list[TopicPartition] = []

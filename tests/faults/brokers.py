@@ -1,0 +1,102 @@
+"""Brokers that are killed, stopped in order or away for a minute, and coordinators that move; the workers stay."""
+
+import time
+from collections.abc import Callable
+from typing import cast
+
+from sway.embedded import EmbeddedCluster
+from tests.faults.case import case
+from tests.faults.inside import Inside
+from tests.faults.process import ForkedWorker
+from tests.faults.stage import Stage
+from tests.integration.conftest import wait_for
+
+_AWAY_S = 60.0
+_PAUSE_S = 0.2  # inside each transaction, so that a broker can be killed in the middle of one
+
+
+@case("the only broker killed and restarted, and stopped in order", own_brokers=True, limit_s=240)
+def one_broker_restarted(stage: Stage) -> None:
+    workers = stage.create_topics().start("a")
+    stage.feed()
+    kafka = stage.single_kafka
+    for lose in (kafka.kill, kafka.kill, lambda: None):  # a restart stops in order what runs
+        stage.wait_for_more(300)
+        began = time.monotonic()
+        lose()
+        kafka.restart()
+        _recover(stage, began, workers)
+
+
+@case("the only broker gone for a minute", own_brokers=True, limit_s=300)
+def one_broker_away(stage: Stage) -> None:
+    workers = stage.create_topics().start("a")
+    stage.feed()
+    stage.wait_for_more(300)
+    stage.single_kafka.kill()
+    time.sleep(_AWAY_S)
+    began = time.monotonic()  # what counts is how soon it goes on once it can
+    stage.single_kafka.restart()
+    _recover(stage, began, workers)
+
+
+@case("one of three brokers gone and back, two workers", brokers=3, limit_s=300)
+def one_of_three(stage: Stage) -> None:
+    workers = stage.create_topics().start("a", "b")
+    cluster = _cluster(stage)
+    stage.feed()
+    stage.wait_for_more(300)
+    lost = cluster.leader_of(stage.topics.name("events"), 0)
+    began = time.monotonic()
+    cluster.kill_broker(lost)
+    _recover(stage, began, workers)
+    stage.wait_for_more(1000)  # it stays away
+    began = time.monotonic()
+    cluster.start_broker(lost)
+    _recover(stage, began, workers)
+
+
+@case("the coordinator of a worker's transactions killed in the middle of one", brokers=3, limit_s=300)
+def transaction_coordinator(stage: Stage) -> None:
+    def coordinator(worker: ForkedWorker) -> int:
+        slot = (worker.state / "slot").read_text().strip()
+        return _cluster(stage).coordinator_of(f"{stage.environment['SWAY_APP_ID']}-{slot}", "transaction")
+
+    _move(stage, coordinator)
+
+
+@case("the coordinator of the workers' group killed in the middle of a transaction", brokers=3, limit_s=300)
+def group_coordinator(stage: Stage) -> None:
+    _move(stage, lambda _worker: _cluster(stage).coordinator_of(stage.environment["SWAY_APP_ID"], "group"))
+
+
+def _move(stage: Stage, coordinator: Callable[[ForkedWorker], int]) -> None:
+    """Kill whoever coordinates while a transaction is open; it comes back, and then so does its successor."""
+    marker = stage.folder / "in-a-transaction"
+    workers = stage.create_topics().start("a")
+    paused = stage.worker("b", Inside(pause_in_transaction_s=_PAUSE_S, marker=marker))
+    paused.start()
+    paused.wait_until_ready()
+    workers.append(paused)
+    stage.feed()
+    stage.wait_for_more(300)
+    for _ in range(2):
+        lost = coordinator(paused)
+        marker.unlink(missing_ok=True)
+        wait_for(marker.exists, "open transaction")
+        began = time.monotonic()
+        _cluster(stage).kill_broker(lost)
+        _recover(stage, began, workers)
+        _cluster(stage).start_broker(lost)
+
+
+def _recover(stage: Stage, began: float, workers: list[ForkedWorker]) -> None:
+    """Wait until the workers have caught up by themselves."""
+    stage.wait_until_caught_up(began)
+    stage.check_offsets()
+    ended = [worker.log.stem for worker in workers if not worker.runs]
+    assert not ended, f"workers that ended while a broker was away: {ended}"
+
+
+def _cluster(stage: Stage) -> EmbeddedCluster:
+    return cast("EmbeddedCluster", stage.kafka)
