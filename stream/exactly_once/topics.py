@@ -131,16 +131,20 @@ def _describe_once(admin: AdminClient, changelogs: Mapping[str, str], timeout_s:
 
 
 class TopicIds:
-    """Asks for the ids of some topics; one client for the life of a worker."""
+    """Asks for the ids of some topics, by one client for as long as it gets answers.
+
+    librdkafka asks the broker that was the controller when it last looked, and waits for it also once it is gone.
+    """
 
     def __init__(self, client_config: Mapping[str, str], topics: Sequence[str]) -> None:
-        config: dict[str, Any] = {**client_config, "log.connection.close": False, "logger": logger}
-        self._admin = AdminClient(config)
+        self._config: dict[str, Any] = {**client_config, "log.connection.close": False, "logger": logger}
+        self._admin: AdminClient | None = None
         self._topics = list(topics)
 
     def ask(self, timeout_s: float = _CALL_TIMEOUT_S) -> dict[str, str]:
         """Return the ids by topic. Raises TopicGoneError if one is not there, KafkaException if nobody answers."""
-        found = self._admin.describe_topics(TopicCollection(self._topics), request_timeout=timeout_s)
+        admin, self._admin = self._admin or AdminClient(self._config), None
+        found = admin.describe_topics(TopicCollection(self._topics), request_timeout=timeout_s)
         ids = {}
         for topic, future in found.items():
             try:
@@ -149,6 +153,7 @@ class TopicIds:
                 if exc.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise TopicGoneError(f"The topic {topic} does not exist any more.") from exc
                 raise
+        self._admin = admin
         return ids
 
     def wait(self, cancelled: Callable[[], bool]) -> dict[str, str]:

@@ -1,9 +1,15 @@
 """The inputs are there and have one partition count, or the message says which is missing or differs."""
 
-import pytest
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream.exactly_once import topics
 from stream.exactly_once.errors import StartError
-from stream.exactly_once.topics import check_inputs
+from stream.exactly_once.topics import TopicIds, check_inputs
 
 INPUTS = ["s.events", "s.outcomes"]
 
@@ -22,3 +28,32 @@ def test_missing_topics_are_all_named() -> None:
 def test_counts_that_differ_are_all_shown() -> None:
     with pytest.raises(StartError, match=r"s\.events has 4, s\.outcomes has 3"):
         check_inputs({"s.events": 4, "s.outcomes": 3}, INPUTS)
+
+
+def test_a_client_that_gets_no_answer_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    class Client:
+        """Knows one controller: the first client's is gone, the second's leaves after two answers."""
+
+        def __init__(self, _config: Any) -> None:
+            made.append(self)
+            self.answers = [0, 2, 1][len(made) - 1]
+
+        def describe_topics(self, _topics: Any, **_: Any) -> dict[str, "Future[Any]"]:
+            answer: Future[Any] = Future()
+            if self.answers:
+                answer.set_result(SimpleNamespace(topic_id="id"))
+            else:
+                answer.set_exception(
+                    KafkaException(KafkaError(KafkaError._TIMED_OUT, "waiting for controller"))
+                )
+            self.answers -= 1
+            return {"s.events": answer}
+
+    monkeypatch.setattr(topics, "AdminClient", Client)
+    monkeypatch.setattr(topics, "_RETRY_PAUSE_S", 0.0)
+    ids = TopicIds({}, ["s.events"])
+    for _ in range(3):
+        assert ids.wait(lambda: False) == {"s.events": "id"}
+    assert len(made) == 3
