@@ -157,6 +157,7 @@ class Sway:
         """When each of these was acknowledged, on the clock time.monotonic."""
         self.reasons: dict[tuple[str, int, int], str] = {}
         """The reason of the dead letter that an input must become, by (topic, partition, offset)."""
+        self._somewhere: list[tuple[Message, BehaviorEvent | Outcome | bytes | None, str | None]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -205,11 +206,11 @@ class Sway:
 
         def acknowledged(error: Any, message: Message) -> None:
             assert error is None, error
-            where = (message.topic() or "", message.partition() or 0, message.offset() or 0)
-            if reason is not None:
-                self.reasons[where] = reason
-            self.acknowledged_at.append(time.monotonic())
-            self.produced.append((where, what))
+            offset = message.offset()
+            if offset is None:  # sent again, to a leader that has it already and does not say where
+                self._somewhere.append((message, what, reason))
+            else:
+                self._note((message.topic() or "", message.partition() or 0, offset), what, reason)
 
         self._producer.produce(self.topics.name(topic), value, key, on_delivery=acknowledged)
         self._producer.poll(0)
@@ -217,6 +218,34 @@ class Sway:
     def flush(self) -> None:
         """Wait until all that was produced is in the log."""
         assert self._producer.flush(30) == 0
+        if self._somewhere:
+            self._find()
+
+    def _note(
+        self,
+        where: tuple[str, int, int],
+        what: BehaviorEvent | Outcome | bytes | None,
+        reason: str | None,
+    ) -> None:
+        if reason is not None:
+            self.reasons[where] = reason
+        self.acknowledged_at.append(time.monotonic())
+        self.produced.append((where, what))
+
+    def _find(self) -> None:
+        """Look in the log for what was acknowledged without an offset; of equal records any is the one."""
+        known = {where for where, _what in self.produced}
+        left: dict[tuple[str, int, bytes], list[int]] = {}
+        for short in ("events", "outcomes"):
+            for found in self.read(short):
+                topic, partition, offset = found.topic() or "", found.partition() or 0, found.offset() or 0
+                if (topic, partition, offset) not in known:
+                    left.setdefault((topic, partition, found.value() or b""), []).append(offset)
+        for message, what, reason in self._somewhere:
+            topic, partition = message.topic() or "", message.partition() or 0
+            offset = left[topic, partition, message.value() or b""].pop(0)
+            self._note((topic, partition, offset), what, reason)
+        self._somewhere.clear()
 
     # --- output -----------------------------------------------------------------------------------------
 
