@@ -273,6 +273,7 @@ def test_a_call_that_forgets_its_time_out_leaves_a_producer_for_the_next_epoch(
     assert calls(producer)[-2:] == ["offsets", "init"]
     assert "commit" not in producer.calls  # so nothing of it can become visible
     producer.hangs = None
+    monkeypatch.setattr(transactions, "_GRACE_S", 30.0)
     assert commit(writer).keys() == {CHANGELOG}
     hanging.set()
 
