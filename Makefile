@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint audit ci faults bench quality fuzz lock clean
+.PHONY: help setup demo test lint audit ci faults soak bench quality fuzz lock clean
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -39,6 +39,10 @@ ci: lint audit test  ## exactly what CI runs
 
 faults: setup  ## break it in every way, and audit; ONLY="words" plays the cases that hold them; build/faults.json
 	$(BIN)/python -m tests.faults "$(ONLY)"
+
+SOAK_S ?= 1200
+soak: setup  ## two workers under a steady load for SOAK_S seconds: memory, files, threads; build/soak.json
+	SOAK_S=$(SOAK_S) $(BIN)/python -m tests.faults.soak
 
 bench: setup  ## ratios against peers and limits, into build/bench/summary.json
 	$(BIN)/python -m benchmarks

@@ -2,6 +2,9 @@
 
 from tests.faults import (
     brokers,
+    champion,
+    flood,
+    inputs,
     kills,
     ownership,
     retention,
@@ -27,6 +30,12 @@ CASES: tuple[Case, ...] = (
     state.disk_full,
     scoring.poison_text,
     scoring.out_of_memory,
+    champion.bad_champions,
+    inputs.unreadable,
+    inputs.wrong_times,
+    inputs.large_texts,
+    flood.outrun,
+    flood.one_user,
     retention.retention_passed,
     retention.made_again,
     ownership.same_state_folder,

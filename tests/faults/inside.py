@@ -20,7 +20,8 @@ class Inside:
     when such a sleep begins.
     poison_word: the model raises for a batch that holds this word.
     memory_rows: the device has no room for more rows than that.
-    read_pause_s: sleep before each batch is read.
+    read_pause_s: sleep before each batch is read, or before the first `pauses` of them.
+    free_model: the model answers 0 at once.
     """
 
     die_after_commit: int | None = None
@@ -31,6 +32,7 @@ class Inside:
     poison_word: str | None = None
     memory_rows: int | None = None
     read_pause_s: float = 0.0
+    free_model: bool = False
 
     def arm(self) -> None:
         """Put the faults in place, in this process."""
@@ -49,7 +51,14 @@ class Inside:
         if self.poison_word is not None or self.memory_rows is not None:
             _before(LoadedModel, "score", self._refuse)
         if self.read_pause_s:
-            _before(ScoringProcessor, "read", lambda *_: time.sleep(self.read_pause_s))
+            reads = iter(range(self.pauses)) if self.pauses is not None else count()
+            _before(
+                ScoringProcessor,
+                "read",
+                lambda *_: time.sleep(0 if next(reads, None) is None else self.read_pause_s),
+            )
+        if self.free_model:
+            LoadedModel.score = _score_free  # type: ignore[method-assign, assignment]
 
     def _pause(self, left: Iterator[int]) -> None:
         if next(left, None) is None:
@@ -69,6 +78,12 @@ class Inside:
             windows = batch.input_ids.unfold(1, len(word), 1)
             if bool((windows == word).all(-1).any()):
                 raise ValueError("poison")
+
+
+def _score_free(_model: Any, batch: Any) -> Any:
+    import torch
+
+    return torch.zeros(len(batch), 2)
 
 
 def _before(owner: type, name: str, do: Callable[..., None]) -> None:

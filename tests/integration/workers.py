@@ -147,6 +147,7 @@ class Sway:
                 "bootstrap.servers": topics.bootstrap_servers,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
+                "message.max.bytes": 3_000_000,  # as large as a case's topics allow; 1 MB by default
                 **_QUIET,
             }
         )
