@@ -12,7 +12,7 @@ from stream.settings import Settings
 from stream.worker import SwayApp, build_app
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_QUIET = ("aiokafka", "faust", "mode")
+_QUIET = ("aiokafka", "faust", "httpx", "httpx2", "mode")
 
 
 def run(settings: Settings, level: int = logging.INFO) -> None:

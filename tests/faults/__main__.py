@@ -5,9 +5,11 @@ whose name holds the words; the broker is real, and so are the workers.
 """
 
 import argparse
+import faulthandler
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,6 +47,7 @@ def main() -> int:
     from tests.faults.playing import play
     from tests.tiny import make_base, make_registry
 
+    faulthandler.register(signal.SIGUSR1)  # where does it hang? `kill -USR1` tells
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("only", nargs="?", default="", help="play the cases whose names hold these words")
     only = parser.parse_args().only

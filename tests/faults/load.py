@@ -19,10 +19,11 @@ Input = BehaviorEvent | Outcome | bytes | None
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One input. reason: of the dead letter that it must become, if it must."""
+    """One input. reason: of the dead letter that it must become, if it must. encoded: by another writer's schema."""
 
     what: Input
     reason: str | None = None
+    encoded: bytes | None = None
 
 
 _BAD: dict[str, Callable[[BehaviorEvent], Input]] = {
