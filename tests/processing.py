@@ -57,6 +57,7 @@ class Record:
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 def codecs(resolver: Resolver | None = None) -> Codecs:

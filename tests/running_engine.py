@@ -39,6 +39,7 @@ class Record:
     value: bytes | None
     key: bytes | None = b"ann"
     timestamp: int = 0
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 class Table:

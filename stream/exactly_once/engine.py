@@ -18,7 +18,7 @@ from stream.exactly_once.committing import UnitCommitter
 from stream.exactly_once.errors import FencedError, LostBatchError, TopicGoneError, TransactionEndedError
 from stream.exactly_once.offsets import Cancelled
 from stream.exactly_once.processor import Processor, Scorer
-from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
+from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition, size_of
 from stream.exactly_once.recovery import Recovered, RecoveryPlan, recover
 from stream.exactly_once.store import PartitionStore, StateFolder
 from stream.exactly_once.topic_ids import note_of
@@ -152,7 +152,7 @@ class Engine:
                 f"{batch.topic}[{batch.partition}]: a batch starts at {batch.base} but delivery had reached "
                 f"{self._next[where]}: a batch between them was lost in the worker; nothing past it is committed."
             )
-        sizes = [len(record.value or b"") + len(record.key or b"") for record in batch.records]
+        sizes = [size_of(record) for record in batch.records]
         rest: RecordBatch | None = batch
         while rest is not None:
             unit = self._open or self._open_unit(self._epoch)

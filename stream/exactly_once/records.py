@@ -14,6 +14,15 @@ class SourceRecord(Protocol):
     timestamp: int  # epoch milliseconds, Kafka's
     key: bytes | None
     value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+def size_of(record: SourceRecord) -> int:
+    """Return how many bytes a record holds, its headers included."""
+    size = len(record.value or b"") + len(record.key or b"")
+    if record.headers:
+        size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    return size
 
 
 @dataclass(frozen=True, slots=True)

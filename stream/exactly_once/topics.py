@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 _DELETE_RETENTION_MS = 86_400_000  # Kafka's own default
 _RETRY_PAUSE_S = 0.05
 _CALL_TIMEOUT_S = 5.0
+_GONE_AFTER_S = 5.0
 _CHANGELOG_CONFIG = {"cleanup.policy": "compact"}
 
 
@@ -139,10 +140,15 @@ class TopicIds:
     def __init__(self, client_config: Mapping[str, str], topics: Sequence[str]) -> None:
         self._config: dict[str, Any] = {**client_config, "log.connection.close": False, "logger": logger}
         self._admin: AdminClient | None = None
+        self._gone_since: float | None = None
         self._topics = list(topics)
 
     def ask(self, timeout_s: float = _CALL_TIMEOUT_S) -> dict[str, str]:
-        """Return the ids by topic. Raises TopicGoneError if one is not there, KafkaException if nobody answers."""
+        """Return the ids by topic.
+
+        Raises TopicGoneError if one has not been there for a while, since a broker that has just come back may not know
+        its topics yet; KafkaException until then, and if nobody answers.
+        """
         admin, self._admin = self._admin or AdminClient(self._config), None
         found = admin.describe_topics(TopicCollection(self._topics), request_timeout=timeout_s)
         ids = {}
@@ -150,11 +156,18 @@ class TopicIds:
             try:
                 ids[topic] = str(future.result(2 * timeout_s).topic_id)
             except KafkaException as exc:
-                if exc.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                if exc.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._is_gone():
                     raise TopicGoneError(f"The topic {topic} does not exist any more.") from exc
                 raise
         self._admin = admin
+        self._gone_since = None
         return ids
+
+    def _is_gone(self) -> bool:
+        """Note that a topic was not there; return whether that has been so for long."""
+        now = time.monotonic()
+        self._gone_since = self._gone_since or now
+        return now - self._gone_since > _GONE_AFTER_S
 
     def wait(self, cancelled: Callable[[], bool]) -> dict[str, str]:
         """Ask until somebody answers. Raises Cancelled, TopicGoneError."""

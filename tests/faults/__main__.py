@@ -50,7 +50,13 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR1)  # where does it hang? `kill -USR1` tells
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("only", nargs="?", default="", help="play the cases whose names hold these words")
-    only = parser.parse_args().only
+    parser.add_argument(
+        "--table", action="store_true", help="show the last run's rows as a table, and play nothing"
+    )
+    options = parser.parse_args()
+    if options.table:
+        return show_table()
+    only = options.only
     chosen = [case for case in CASES if only.lower() in case.name.lower()]
     if not chosen:
         parser.error(f"no case holds {only!r}; there are: {'; '.join(case.name for case in CASES)}")
@@ -70,6 +76,18 @@ def main() -> int:
     seconds = sum(row.took_s for row in rows)
     print(f"{len(rows) - len(failed)} of {len(rows)} cases passed in {seconds / 60:.1f} min; {OUTPUT}")
     return 1 if failed else 0
+
+
+def show_table() -> int:
+    """Print the rows of build/faults.json in Markdown, for docs/reliability.md."""
+    print("| case | events | scores | dead letters | lost | double | recovery | |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in json.loads(OUTPUT.read_text()):
+        notes = "; ".join(f"{name} {value}" for name, value in row["notes"].items())
+        figures = [row[name] for name in ("events", "scores", "dead_letters", "lost", "duplicates")]
+        cells = [row["case"], *(f"{figure:,}" for figure in figures), f"{row['recovery_s']:.1f} s", notes]
+        print(f"| {' | '.join(cells)} |")
+    return 0
 
 
 def _show(row: "Row") -> None:

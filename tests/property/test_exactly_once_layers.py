@@ -1,5 +1,6 @@
 """Layers and units against a plain dictionary, under random cuts, commits and drops."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
@@ -83,6 +84,7 @@ class FakeRecord:
     topic, partition, timestamp = "t", 0, 0
     key: bytes | None = None
     value: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
     def __init__(self, offset: int) -> None:
         self.offset = offset

@@ -18,9 +18,9 @@ from stream.exactly_once.errors import (
     TransactionEndedError,
 )
 from stream.exactly_once.group_metadata import group_metadata
-from stream.exactly_once.records import Epoch, TopicPartition
+from stream.exactly_once.records import Epoch, TopicPartition, size_of
 from stream.exactly_once.store import StateFolder
-from tests.running_engine import EVENTS, NOTES, Running, until
+from tests.running_engine import EVENTS, NOTES, Record, Running, until
 
 NewWorker = Callable[..., Running]
 
@@ -474,3 +474,8 @@ async def test_lag_counts_the_inputs_only(worker: NewWorker) -> None:
                 TopicPartition("else", 0): (0, 100),
             }
         ) == {TopicPartition(EVENTS, 0): 7, TopicPartition(NOTES, 0): 0}
+
+
+def test_a_records_size_counts_its_headers() -> None:
+    record = Record("t", 0, 0, b"four", b"ann", headers=(("name", b"12"), ("empty", None)))
+    assert size_of(record) == 4 + 3 + 4 + 2 + 5

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream.exactly_once import topics
-from stream.exactly_once.errors import StartError
+from stream.exactly_once.errors import StartError, TopicGoneError
 from stream.exactly_once.topics import TopicIds, check_inputs
 
 INPUTS = ["s.events", "s.outcomes"]
@@ -57,3 +57,24 @@ def test_a_client_that_gets_no_answer_is_not_asked_again(monkeypatch: pytest.Mon
     for _ in range(3):
         assert ids.wait(lambda: False) == {"s.events": "id"}
     assert len(made) == 3
+
+
+def test_a_topic_is_gone_only_when_it_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful:
+        """Does not know the topic, as a broker that has just come back."""
+
+        def __init__(self, _config: Any) -> None: ...
+
+        def describe_topics(self, _topics: Any, **_: Any) -> dict[str, "Future[Any]"]:
+            answer: Future[Any] = Future()
+            answer.set_exception(KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))
+            return {"s.events": answer}
+
+    monkeypatch.setattr(topics, "AdminClient", Forgetful)
+    monkeypatch.setattr(topics, "_RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(topics, "_GONE_AFTER_S", 0.05)
+    ids = TopicIds({}, ["s.events"])
+    with pytest.raises(KafkaException):
+        ids.ask()
+    with pytest.raises(TopicGoneError, match=r"s\.events"):
+        ids.wait(lambda: False)
