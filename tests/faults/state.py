@@ -96,13 +96,13 @@ def _records(stage: Stage, topic: str) -> int:
     """Return how many records a topic still holds."""
     consumer = _consumer(stage)
     consumer.assign([TopicPartition(topic, number, 0) for number in range(stage.partitions)])
-    count, left = 0, stage.partitions
-    while left:
+    count, ended = 0, set[int | None]()
+    while len(ended) < stage.partitions:
         for message in consumer.consume(10_000, 1.0):
             if message.error() is None:
                 count += 1
             else:
-                left -= 1
+                ended.add(message.partition())
     consumer.close()
     return count
 

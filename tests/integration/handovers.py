@@ -67,13 +67,13 @@ def visible(topics: Topics, short: str, partitions: int) -> list[Message]:
     )
     consumer.assign([TopicPartition(topics.name(short), number, 0) for number in range(partitions)])
     found: list[Message] = []
-    left = partitions
-    while left:
+    ended: set[int | None] = set()  # an end may be told twice
+    while len(ended) < partitions:
         for message in consumer.consume(10_000, 0.1):
             if message.error() is None:
                 found.append(message)
             else:
-                left -= 1
+                ended.add(message.partition())
     consumer.close()
     return found
 

@@ -343,10 +343,10 @@ class Visible:
 
     def to_the_end(self) -> Iterator[Message]:
         """The records up to the end that every partition has now."""
-        left = len(self._partitions)
-        while left:
+        ended: set[tuple[str | None, int | None]] = set()  # an end may be told twice
+        while len(ended) < len(self._partitions):
             for message in self._consumer.consume(10_000, 1.0):
                 if message.error() is None:
                     yield message
                 else:
-                    left -= 1
+                    ended.add((message.topic(), message.partition()))
