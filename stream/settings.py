@@ -261,6 +261,9 @@ class UnitSettings(BaseModel):
     max_in_flight_records: int = Field(8192, gt=0)
     max_in_flight_bytes: int = Field(64 * 1024 * 1024, gt=0)
     transaction_timeout_s: float = Field(10.0, gt=0)
+    cached_values: int = Field(
+        50_000, gt=0, description="of each table, recently committed ones kept decoded: up to some 5 KB each"
+    )
 
     @model_validator(mode="after")
     def _a_unit_fits_in_flight(self) -> Self:

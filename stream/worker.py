@@ -127,7 +127,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     labels = make_labels(settings) if settings.labels.wanted else None
     processor = make_processor(settings, model, labels)
     processor.on_wait = lambda what: setattr(app, "waiting_for", what)
-    add_tables(app, processor, labels)
+    add_tables(app, processor, labels, settings.units.cached_values)
     app.process_with(processor, parts.scorer)
     if batcher is not None and settings.model.version is None:
         processor.on_swap = batcher.use
@@ -139,20 +139,29 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     return app
 
 
-def add_tables(app: ExactlyOnceApp, processor: ScoringProcessor, labels: Labels | None) -> None:
-    """Declare the tables, and give them to who reads them."""
+def add_tables(
+    app: ExactlyOnceApp, processor: ScoringProcessor, labels: Labels | None, cached_values: int = 50_000
+) -> None:
+    """Declare the tables, and give them to who reads them; cached_values: kept decoded of each."""
+    cached = {"cached_values": cached_values}
     windows = processor.window_codec
-    table: LayeredTable[Window] = app.layered_table(WINDOWS, dumps=windows.dumps, loads=windows.loads)
+    table: LayeredTable[Window] = app.layered_table(
+        WINDOWS, dumps=windows.dumps, loads=windows.loads, **cached
+    )
     processor.table = table
     if labels is None:
         return
     states = pending_codec()
-    pending: LayeredTable[PendingState] = app.layered_table(PENDING, dumps=states.dumps, loads=states.loads)
+    pending: LayeredTable[PendingState] = app.layered_table(
+        PENDING, dumps=states.dumps, loads=states.loads, **cached
+    )
     of_estimate, of_item = StateCodec(Estimate), StateCodec(ItemRate)
     estimates: LayeredTable[Estimate] = app.layered_table(
-        ESTIMATES, dumps=of_estimate.dumps, loads=of_estimate.loads
+        ESTIMATES, dumps=of_estimate.dumps, loads=of_estimate.loads, **cached
     )
-    items: LayeredTable[ItemRate] = app.layered_table(ITEMS, dumps=of_item.dumps, loads=of_item.loads)
+    items: LayeredTable[ItemRate] = app.layered_table(
+        ITEMS, dumps=of_item.dumps, loads=of_item.loads, **cached
+    )
     labels.pending, labels.estimates, labels.items = pending, estimates, items
 
 

@@ -30,7 +30,7 @@ def app(tiny_model: LoadedModel, tmp_path: Path) -> SwayApp:
     settings = Settings(
         app_id="app",
         state_dir=tmp_path,
-        units=UnitSettings(max_records=7),
+        units=UnitSettings(max_records=7, cached_values=9),
         time=TimeSettings(stuck_after_s=30),
     )
     return build_app(settings, Parts(tiny_model, NoScorer()))
@@ -46,6 +46,9 @@ def test_a_behaviour_must_fit_into_a_window_or_both_settings_are_named() -> None
 def test_the_settings_reach_the_engine_and_faust(app: SwayApp) -> None:
     assert set(app.config.input_topics) == {"sway.events", "sway.outcomes"}
     assert app.config.unit_max_records == 7
+    assert {table.name: table.layers._cached for table in app._layered} == dict.fromkeys(
+        ("windows", "pending", "estimates", "items"), 9
+    )
     assert app.conf.id == "app"
     assert app.changelog_topic("windows") == "app-windows-changelog"
     assert app.conf.broker_session_timeout == 30.0
