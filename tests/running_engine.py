@@ -198,6 +198,7 @@ class Running:
         self.recovered = threading.Event()  # when cleared, a recovery does not end
         self.recovered.set()
         self.recovery_fails: Exception | None = None
+        self.undecided = False
         monkeypatch.setattr(engine_module, "recover", self._recover)
         plan = RecoveryPlan(
             {},
@@ -244,7 +245,8 @@ class Running:
         if self.recovery_fails is not None:
             raise self.recovery_fails
         starts = {TopicPartition(t, p): 0 for p in stores for t in (EVENTS, NOTES)}
-        return Recovered({tp: self.writer.offsets.get(tp, 0) for tp in starts}, 0, 0.0)
+        found = {tp: self.writer.offsets.get(tp, 0) for tp in starts}
+        return Recovered(found, 0, 0.0, undecided=self.undecided)
 
     def assign(self, *partitions: int) -> Epoch:
         """Begin the next epoch and return at once."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from stream.exactly_once.group_metadata import group_metadata
 from stream.exactly_once.processor import Processor
-from stream.exactly_once.records import Output, TopicPartition
-from stream.exactly_once.recovery import RecoveryPlan
+from stream.exactly_once.records import Epoch, Output, TopicPartition
+from stream.exactly_once.recovery import Recovered, RecoveryPlan
 from stream.exactly_once.store import Change, PartitionStore, Position
+from stream.exactly_once.topic_ids import note_of
 from stream.exactly_once.unit import Unit
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ class UnitCommitter:
                 outputs.append(Output(changelog.topic, key, value, partition, None))
         written = self._writer.commit(outputs, offsets, metadata, last, note)
         self._write_stores(stores, changes, written)
+
+    def settle(self, epoch: Epoch, recovered: Recovered) -> None:
+        """Commit where an epoch starts, with nothing else: what was decided once must not be decided anew.
+
+        Else a partition in which nothing comes would be reset again by each epoch, past what has come meanwhile.
+        """
+        metadata = group_metadata(self._plan.group_id, epoch, self._group_instance_id)
+        self._writer.commit([], recovered.starts, metadata, {}, note_of(recovered.topic_ids))
 
     def _write_stores(
         self,

@@ -15,7 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stream.exactly_once.committing import UnitCommitter
-from stream.exactly_once.errors import FencedError, LostBatchError, TopicGoneError, TransactionEndedError
+from stream.exactly_once.errors import (
+    FencedError,
+    LostBatchError,
+    StoreError,
+    TopicGoneError,
+    TransactionEndedError,
+)
 from stream.exactly_once.offsets import Cancelled
 from stream.exactly_once.processor import Processor, Scorer
 from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition, size_of
@@ -367,10 +373,16 @@ class Engine:
             recovered = await loop.run_in_executor(self._recovery_thread, self._recover, epoch, partitions)
             if self._over(epoch):
                 return
+            if recovered.undecided:
+                await loop.run_in_executor(self._commit_thread, self._committer.settle, epoch, recovered)
+                if self._over(epoch):
+                    return
             self._adopt(epoch, recovered)
             await self._driver.resume_delivery(epoch, recovered.starts)
             self.ready.set()
-        except Cancelled:
+        except TransactionEndedError:
+            self._driver.rejoin()  # the group itself has no reason to
+        except (Cancelled, FencedError):
             logger.info("Recovery for generation %d abandoned: the group moved on", epoch.generation)
         except Exception as exc:
             await self.fail(exc)
@@ -424,7 +436,8 @@ class Engine:
         self._drop_units()
         if self._recovery is not None and not self._recovery.done():
             await asyncio.wait([self._recovery])
-        self._close_stores()
+        for failure in self._close_stores():
+            await self.fail(failure)
 
     async def _settle(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -453,12 +466,17 @@ class Engine:
             table.layers.drop()
         self._settled.set()
 
-    def _close_stores(self) -> None:
+    def _close_stores(self) -> list[StoreError]:
         for table in self._tables:
             table.use_stores({})
-        for store in self._stores.values():
-            store.close()
-        self._stores = {}
+        stores, self._stores = self._stores, {}
+        failures = []
+        for store in stores.values():
+            try:
+                store.close()
+            except StoreError as exc:  # the others must be closed all the same
+                failures.append(exc)
+        return failures
 
     async def stop(self) -> None:
         """Commit what is ready, then close everything; the folder is free for another process."""

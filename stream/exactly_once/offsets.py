@@ -117,9 +117,10 @@ def start_offsets(
         if why is None and offset is not None and not low <= offset <= high:
             why = "retention has passed it, or the topic was made again"
         if why is not None:
-            starts.offsets[tp] = _lost(tp, offset, (low, high), policy.lost, why)
+            other_topic = tp in (lost or {})
+            starts.offsets[tp] = _lost(tp, offset, (low, high), policy.lost, why, other_topic=other_topic)
             starts.resets += 1
-            if offset is not None and offset <= high:
+            if offset is not None and tp not in (lost or {}):
                 starts.lost_records += max(0, starts.offsets[tp] - offset)
         elif offset is not None:
             starts.offsets[tp] = offset
@@ -133,7 +134,13 @@ def start_offsets(
 
 
 def _lost(
-    tp: TopicPartition, offset: int | None, bounds: tuple[int, int], reset: OffsetReset, why: str
+    tp: TopicPartition,
+    offset: int | None,
+    bounds: tuple[int, int],
+    reset: OffsetReset,
+    why: str,
+    *,
+    other_topic: bool,
 ) -> int:
     low, high = bounds
     where = f"{tp.topic}[{tp.partition}]"
@@ -141,9 +148,12 @@ def _lost(
         raise OffsetOutOfRangeError(
             f"The committed offset {offset} of {where} cannot be read on from: {why}. The log holds {low} to {high}. "
             "Reset the group's offsets on purpose (kafka-consumer-groups --reset-offsets), or set "
-            "lost_offset_reset to earliest or latest, to go on with that loss."
+            "lost_offset_reset to earliest or latest, to go on with that loss. (The earliest reads again what is still "
+            "in the log.)"
         )
-    start = low if reset == "earliest" else high
+    # Past the end there is nothing to read again: what is in the log was read.
+    past_the_end = offset is not None and offset > high and not other_topic
+    start = low if reset == "earliest" and not past_the_end else high
     logger.error(
         "%s goes on at %d, not at its committed offset %s: %s. The log holds %d to %d",
         where,

@@ -50,7 +50,11 @@ class Changelog:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What an epoch starts from. records, seconds: of the changelogs. resets, lost_records: see offsets.Starts."""
+    """What an epoch starts from.
+
+    records, seconds: of the changelogs. resets, lost_records: see offsets.Starts. undecided: a start was decided that
+    is not what the group has committed, and must be committed before anything is read.
+    """
 
     starts: dict[TopicPartition, int]
     records: int
@@ -58,6 +62,7 @@ class Recovered:
     topic_ids: Mapping[str, str] = field(default_factory=dict)
     resets: int = 0
     lost_records: int = 0
+    undecided: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def recover(
     try:
         committed = stable_offsets(consumer, inputs, cancelled)
         topic_ids = plan.topic_ids(cancelled)
-        _check_changelogs(plan, committed, topic_ids)
+        without_state = _check_changelogs(plan, committed, topic_ids)
         ends = {
             TopicPartition(changelog.topic, number): watermarks(
                 uncommitted, TopicPartition(changelog.topic, number), cancelled
@@ -119,17 +124,29 @@ def recover(
         consumer.close()
         uncommitted.close()
     seconds = time.monotonic() - began
-    return Recovered(starts.offsets, records, seconds, topic_ids, starts.resets, starts.lost_records)
+    decided = {tp: one.offset for tp, one in committed.items()} == starts.offsets
+    return Recovered(
+        starts.offsets,
+        records,
+        seconds,
+        topic_ids,
+        starts.resets,
+        starts.lost_records,
+        without_state or not decided,
+    )
 
 
 def _check_changelogs(
     plan: RecoveryPlan, committed: Mapping[TopicPartition, Committed], topic_ids: Mapping[str, str]
-) -> None:
-    """Look before a store is touched: a local copy may be all that is left of the state."""
+) -> bool:
+    """Look before a store is touched: a local copy may be all that is left of the state.
+
+    Returns whether it goes on without state that was there.
+    """
     topics = [changelog.topic for changelog in plan.changelogs]
     made_again = find_made_again(committed, topics, topic_ids)
     if not made_again:
-        return
+        return False
     if plan.offsets.lost == "error":
         raise StateLostError(
             f"These changelogs were deleted and made again since the group's last commit: {', '.join(made_again)}. "
@@ -137,6 +154,7 @@ def _check_changelogs(
             "or latest to go on without that state."
         )
     logger.error("Going on without the state that was in %s: made again", ", ".join(made_again))
+    return True
 
 
 def _holds_anything(store: PartitionStore, changelogs: Sequence[Changelog]) -> bool:

@@ -20,7 +20,17 @@ _BLOCK_CACHE_BYTES = 64 * 1024 * 1024  # shared by all partitions
 _WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _CORRUPTION = "Corruption"
 # A store that cannot be opened for one of these is whole; for any other reason it is rebuilt.
-_NOT_DAMAGE = ("No space left", "lock", "Permission denied", "Too many open files", "Read-only file system")
+_NOT_DAMAGE = (
+    "No space left",
+    "quota exceeded",
+    "lock hold by",
+    "While lock file",
+    "Permission denied",
+    "Too many open files",
+    "Read-only file system",
+    "Stale file handle",
+    "Cannot allocate memory",
+)
 
 Change = tuple[str, bytes, bytes | None]  # table, key, value (None deletes)
 
@@ -95,7 +105,8 @@ class PartitionStore:
         try:
             return Rdict(str(self.path), options)
         except Exception as exc:
-            if any(reason in str(exc) for reason in _NOT_DAMAGE):
+            said = str(exc).replace(str(self.path), "")
+            if _CORRUPTION not in said and any(reason in said for reason in _NOT_DAMAGE):
                 raise self._failure(exc) from exc
             # The changelog holds all of it: a store that cannot be opened is rebuilt, not repaired.
             logger.warning("Store %s cannot be opened (%s); it is rebuilt from the changelog", self.path, exc)
@@ -116,7 +127,7 @@ class PartitionStore:
 
     def _failure(self, exc: Exception) -> StoreError:
         """Name an error of RocksDB, which knows one class for all, and note damage for the next start."""
-        if _CORRUPTION not in str(exc):
+        if _CORRUPTION not in str(exc).replace(str(self.path), ""):
             return StoreError(
                 f"The store {self.path} cannot be written or read: {exc}. Make room for it, or mend what else is "
                 "said, and start again: nothing is lost, the changelog has what was committed."
@@ -176,8 +187,11 @@ class PartitionStore:
         self._db = self._open()
 
     def close(self) -> None:
-        """Flush and close; the object cannot be used afterwards."""
-        self._db.close()
+        """Flush and close; the object cannot be used afterwards. Raises StoreError."""
+        try:
+            self._db.close()
+        except Exception as exc:
+            raise self._failure(exc) from exc
 
 
 class Position:

@@ -140,7 +140,7 @@ class TopicIds:
     def __init__(self, client_config: Mapping[str, str], topics: Sequence[str]) -> None:
         self._config: dict[str, Any] = {**client_config, "log.connection.close": False, "logger": logger}
         self._admin: AdminClient | None = None
-        self._gone_since: float | None = None
+        self._gone_since: dict[str, float] = {}  # the topics that were not there when last asked for
         self._topics = list(topics)
 
     def ask(self, timeout_s: float = _CALL_TIMEOUT_S) -> dict[str, str]:
@@ -156,18 +156,17 @@ class TopicIds:
             try:
                 ids[topic] = str(future.result(2 * timeout_s).topic_id)
             except KafkaException as exc:
-                if exc.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._is_gone():
+                if exc.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._is_gone(topic):
                     raise TopicGoneError(f"The topic {topic} does not exist any more.") from exc
                 raise
+            self._gone_since.pop(topic, None)
         self._admin = admin
-        self._gone_since = None
         return ids
 
-    def _is_gone(self) -> bool:
+    def _is_gone(self, topic: str) -> bool:
         """Note that a topic was not there; return whether that has been so for long."""
         now = time.monotonic()
-        self._gone_since = self._gone_since or now
-        return now - self._gone_since > _GONE_AFTER_S
+        return now - self._gone_since.setdefault(topic, now) > _GONE_AFTER_S
 
     def wait(self, cancelled: Callable[[], bool]) -> dict[str, str]:
         """Ask until somebody answers. Raises Cancelled, TopicGoneError."""

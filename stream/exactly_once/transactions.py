@@ -1,8 +1,10 @@
 """One Kafka transaction a unit, on the thread that calls; each class of error has one answer."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -62,11 +64,13 @@ class TransactionWriter:
         *,
         transaction_timeout_s: float,
         max_record_bytes: int,
+        replaces: bool = True,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transactional_id = transactional_id
         self._timeout_s = transaction_timeout_s
         self._max_record_bytes = max_record_bytes
+        self._replaces = replaces
         self._now = now
         self._began = now()  # of the newest transaction
         self._config: dict[str, Any] = {
@@ -123,7 +127,9 @@ class TransactionWriter:
             try:
                 return self._attempt(outputs, positions, group_metadata, tracked)
             except TimeoutError as exc:
-                raise self._replaced("librdkafka does not return from sending the offsets") from exc
+                raise self._replaced(
+                    "librdkafka does not return from sending the offsets", hangs=True
+                ) from exc
             except KafkaException as exc:
                 error = exc.args[0]
                 if error.fatal():
@@ -223,18 +229,22 @@ class TransactionWriter:
         id: taking that back would only fence each other in turn.
         """
         open_s = self._now() - self._began
-        if not error.fatal() or open_s < self._timeout_s:
+        if not self._replaces or not error.fatal() or open_s < self._timeout_s:
             return self._fatal(error)
         return self._replaced(
             f"{error.name()}: the transaction was open for {open_s:.0f} s, and the broker ends it after "
             f"{self._timeout_s:g} s"
         )
 
-    def _replaced(self, why: str) -> ExactlyOnceError:
+    def _replaced(self, why: str, *, hangs: bool = False) -> ExactlyOnceError:
         """Have a new producer take over the transactional id, which ends the old one's transaction."""
-        never_free(self._producer)
-        self._producer = Producer(self._config)
-        self._calls = CallThread("offsets")
+        old, self._producer = self._producer, Producer(self._config)
+        if hangs:
+            never_free(old)
+            self._calls = CallThread("offsets")
+        else:
+            threading.Thread(target=_drop, args=(old,), name="drop producer", daemon=True).start()
+            del old
         try:
             self._repeat(lambda: self._producer.init_transactions(self._timeout_s))
         except KafkaException as exc:
@@ -244,7 +254,7 @@ class TransactionWriter:
     def _fatal(self, error: KafkaError) -> FatalTransactionError:
         return FatalTransactionError(
             f"The transactional producer {self._transactional_id!r} cannot go on: {error.name()} ({error.str()}). "
-            "Another process took its transactional id, or its transaction timed out while this one was stopped."
+            "Another process took its transactional id, or the brokers refuse what it does."
         )
 
     def _check_sizes(self, outputs: Sequence[Output]) -> None:
@@ -256,6 +266,12 @@ class TransactionWriter:
                     f"A record of {size} bytes for {output.topic} is larger than max_record_bytes={limit}; "
                     "nothing of its unit was sent."
                 )
+
+
+def _drop(producer: Producer) -> None:
+    """Let go of a producer that is fenced; on a thread of its own, since its end may wait for brokers."""
+    with suppress(KafkaException):
+        producer.purge()
 
 
 def _pauses_s() -> Iterator[float]:

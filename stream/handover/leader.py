@@ -70,6 +70,7 @@ class HandoverLeader:
                 group_id,
                 transaction_timeout_s=_TRANSACTION_TIMEOUT_S,
                 max_record_bytes=_MAX_RECORD_BYTES,
+                replaces=False,  # a leader that woke up late must not take the id back from its successor
             )
             self._writer.init(connect_timeout_s)  # first: from here on, nobody else moves the ends
             self._starts = self._find_starts(client_config, counts, cancelled)

@@ -42,6 +42,12 @@ class Answers:
         )
         return max(gaps, default=0) / 1000
 
+    def read_to_the_end(self) -> None:
+        """Read all that is visible by now; what comes later is another question."""
+        ends = self._visible.ends()
+        while not self._visible.reached(ends):
+            self.read()
+
     def read(self) -> int:
         """Read on; return how many answers are visible so far."""
         for message in self._visible.more():

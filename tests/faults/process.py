@@ -58,8 +58,26 @@ class ForkedWorker(Worker):
     """A Worker with a fault inside, perhaps: `inside` is what its next start brings with it."""
 
     inside = Inside()
+    _ended_on_purpose = False
+
+    def wait(self, timeout_s: float = 30.0) -> int:
+        """Wait until it has ended, which is what the case wants; return its exit code."""
+        status = super().wait(timeout_s)
+        self._ended_on_purpose = True
+        return status
+
+    def kill(self) -> None:
+        """End it in the middle of whatever it does (SIGKILL)."""
+        self._ended_on_purpose = self._ended_on_purpose or self.runs
+        super().kill()
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether it has ended though nobody killed it, and nobody waited for that."""
+        return self._process is not None and not self.runs and not self._ended_on_purpose
 
     def _launch(self, command: Sequence[str], environment: dict[str, str]) -> RunningProcess:
+        self._ended_on_purpose = False
         process = context().Process(
             target=run, args=(environment, self.inside, str(self.log)), name=self.log.stem, daemon=True
         )

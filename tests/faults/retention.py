@@ -93,6 +93,7 @@ def made_again(stage: Stage) -> Audit:
     wait_for(lambda: stage.answers.read() >= len(new), "an answer to each event")
     assert worker.metric("sway_offset_resets") == stage.partitions
     assert worker.terminate() == 0
+    stage.answers.read_to_the_end()
     found = stage.answers.seen
     return Audit(
         events=before + len(new),

@@ -74,7 +74,7 @@ class Door:
     def __init__(self, registry: EmbeddedRegistry) -> None:
         self.slow_s = 0.0
         self.fails = False
-        door = self
+        door, base = self, "/".join(registry.url.split("/")[:3])
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -87,7 +87,7 @@ class Door:
 
             def _pass(self, body: bytes | None) -> None:
                 time.sleep(door.slow_s)
-                status, answer = (500, b"{}") if door.fails else _ask(registry, self, body)
+                status, answer = (500, b"{}") if door.fails else _ask(base + self.path, self, body)
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
@@ -104,8 +104,7 @@ class Door:
         self._server.server_close()
 
 
-def _ask(registry: EmbeddedRegistry, asked: BaseHTTPRequestHandler, body: bytes | None) -> tuple[int, bytes]:
-    address = "/".join(registry.url.split("/")[:3]) + asked.path
+def _ask(address: str, asked: BaseHTTPRequestHandler, body: bytes | None) -> tuple[int, bytes]:
     headers = {"Content-Type": asked.headers.get("Content-Type", "application/json")}
     request = urllib.request.Request(address, body, headers)  # noqa: S310 - the embedded registry
     try:

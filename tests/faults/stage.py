@@ -251,6 +251,8 @@ class Stage(Sway):
             pass  # reading waits
         problems = []
         for name, worker in self._workers.items():
+            if cast("ForkedWorker", worker).ended_by_itself:
+                problems.append(f"worker {name} ended by itself")
             if not worker.runs:
                 continue
             worker.process.send_signal(signal.SIGCONT)

@@ -35,6 +35,7 @@ def times_out(stage: Stage) -> None:
     )
     stage.notes["a reader waited"] = f"{stage.answers.longest_wait_s:.1f} s"
     assert 1 < stage.answers.longest_wait_s < _TIMEOUT_S + _SWEEP_S + _READING_S
+    wait_for(lambda: slow.metric("sway_epochs") >= 2, "the worker in its group again", 60)
     stage.wait_until_caught_up(began)
     stage.check_offsets()
 

@@ -272,27 +272,31 @@ class Sway:
         with Visible(self, (short,)) as visible:
             yield from visible.to_the_end()
 
-    def changelog(self) -> dict[int, dict[bytes, bytes]]:
-        """The newest value of every key of the windows' changelog, by partition."""
+    def changelog(self, table: str = "windows") -> dict[int, dict[bytes, bytes]]:
+        """The newest value of every key of a table's changelog, by partition."""
         found: dict[int, dict[bytes, bytes]] = {partition: {} for partition in range(self.partitions)}
         with Visible(self, ()) as visible:
-            visible.follow(f"{self.topics.prefix}-windows-changelog")
+            visible.follow(f"{self.topics.prefix}-{table}-changelog")
             for message in visible.to_the_end():
-                found[message.partition() or 0][message.key() or b""] = message.value() or b""
+                users, value = found[message.partition() or 0], message.value()
+                if value is None:
+                    users.pop(message.key() or b"", None)
+                else:
+                    users[message.key() or b""] = value
         return found
 
-    def stores(self) -> dict[int, dict[bytes, bytes]]:
-        """The windows of every partition, from the worker that was the last to have it; none may run."""
+    def stores(self, table: str = "windows") -> dict[int, dict[bytes, bytes]]:
+        """A table of every partition, from the worker that was the last to have it; none may run."""
         newest = dict.fromkeys(range(self.partitions), -1)
         found: dict[int, dict[bytes, bytes]] = {partition: {} for partition in newest}
         for worker in self._workers.values():
             for path in sorted(worker.state.glob("partition-*")):
                 partition = int(path.name.rsplit("-", 1)[1])
                 store = PartitionStore(path)
-                position = store.position("windows")
+                position = store.position(table)
                 if position is not None and position.next_offset > newest[partition]:
                     newest[partition] = position.next_offset
-                    found[partition] = dict(store.items("windows"))
+                    found[partition] = dict(store.items(table))
                 store.close()
         return found
 
@@ -340,6 +344,19 @@ class Visible:
     def more(self) -> list[Message]:
         """The records that have become visible since, perhaps not all of them."""
         return [message for message in self._consumer.consume(10_000, 0.05) if message.error() is None]
+
+    def ends(self) -> list[TopicPartition]:
+        """Where every partition ends now, for a read_committed reader."""
+        ends = []
+        for tp in self._partitions:
+            high = self._consumer.get_watermark_offsets(tp, timeout=30)[1]
+            ends.append(TopicPartition(tp.topic, tp.partition, high))
+        return ends
+
+    def reached(self, ends: list[TopicPartition]) -> bool:
+        """Whether `more` has gone past these ends."""
+        positions = self._consumer.position(ends)
+        return all(at.offset >= end.offset or not end.offset for at, end in zip(positions, ends, strict=True))
 
     def to_the_end(self) -> Iterator[Message]:
         """The records up to the end that every partition has now."""

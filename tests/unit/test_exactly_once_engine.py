@@ -392,6 +392,30 @@ async def test_a_recovery_that_ends_during_revocation_starts_nothing(worker: New
         assert w.engine.stats.in_flight_records == 0
 
 
+async def test_a_start_that_was_decided_is_committed_before_anything_is_read(worker: NewWorker) -> None:
+    running = worker()
+    running.undecided = True
+    async with running:
+        running.assign(0)
+        await until(lambda: bool(running.driver.starts))
+        ((offsets, _metadata),) = running.writer.commits
+        assert offsets == {TopicPartition(topic, 0): 0 for topic in (EVENTS, NOTES)}
+
+
+async def test_a_decided_start_of_an_epoch_that_is_over_starts_nothing(worker: NewWorker) -> None:
+    running = worker()
+    running.undecided = True
+    running.writer.fails.append(FencedError("the group has moved on"))
+    async with running:
+        running.assign(0)
+        await until(lambda: not running.writer.fails)
+        await running.engine.revoke()
+        assert running.driver.starts == []
+        running.assign(0)
+        await until(lambda: bool(running.driver.starts))
+        assert running.driver.crashed == []
+
+
 async def test_a_recovery_that_fails_ends_the_process(worker: NewWorker) -> None:
     async with worker() as w:
         w.recovery_fails = OffsetOutOfRangeError("outside the log")

@@ -125,7 +125,7 @@ def test_an_offset_outside_the_log_is_an_error_that_shows_both(offset: int, new:
 
 @pytest.mark.parametrize(
     ("offset", "lost", "start", "records"),
-    [(2, "earliest", 5, 3), (2, "latest", 20, 18), (21, "earliest", 5, 0), (21, "latest", 20, 0)],
+    [(2, "earliest", 5, 3), (2, "latest", 20, 18), (21, "earliest", 20, 0), (21, "latest", 20, 0)],
 )
 def test_a_lost_offset_can_be_reset_on_purpose_and_is_counted(
     offset: int, lost: OffsetReset, start: int, records: int, caplog: pytest.LogCaptureFixture

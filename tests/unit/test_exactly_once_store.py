@@ -185,3 +185,14 @@ def test_a_store_that_is_in_use_is_an_error_and_stays_whole(tmp_path: Path) -> N
     with pytest.raises(StoreError, match="lock"):
         PartitionStore(tmp_path / "partition-00000")
     assert store.get("users", b"ann") == b"1"
+
+
+def test_a_damaged_store_is_rebuilt_also_under_a_path_that_reads_like_a_reason_not_to(tmp_path: Path) -> None:
+    path = tmp_path / "block lock hold by" / "partition-00000"
+    path.parent.mkdir()
+    store = PartitionStore(path)
+    store.write([("users", b"ann", b"1")], {})
+    store.close()
+    for file in path.glob("*.sst"):
+        file.unlink()
+    assert PartitionStore(path).get("users", b"ann") is None

@@ -87,6 +87,8 @@ class FakeProducer:
         self._call("abort")
         self._undelivered.clear()
 
+    def purge(self) -> None: ...
+
     def poll(self, timeout: float) -> int:
         self.calls.append("poll")
         return 0
