@@ -85,7 +85,8 @@ def show_table() -> int:
     for row in json.loads(OUTPUT.read_text()):
         notes = "; ".join(f"{name} {value}" for name, value in row["notes"].items())
         figures = [row[name] for name in ("events", "scores", "dead_letters", "lost", "duplicates")]
-        cells = [row["case"], *(f"{figure:,}" for figure in figures), f"{row['recovery_s']:.1f} s", notes]
+        recovery = f"{row['recovery_s']:.1f} s" if row["recovery_s"] else ""
+        cells = [row["case"], *(f"{figure:,}" for figure in figures), recovery, notes]
         print(f"| {' | '.join(cells)} |")
     return 0
 
