@@ -92,7 +92,7 @@ def _partitions(worker: ForkedWorker) -> int:
     return sum(line.startswith("sway_lag_records{") and '.events"' in line for line in lines)
 
 
-@case("a worker stopped past its session, and woken", quick=True)
+@case("a worker stopped past its session, and woken")
 def stopped_past_its_session(stage: Stage) -> None:
     _first, second = stage.create_topics().start("a", "b")
     stage.feed()

@@ -18,7 +18,7 @@ _DISK_MB = 24
 _AT_ONCE_S = 15.0  # within which a worker without room must have ended
 
 
-@case("state folder deleted", quick=True)
+@case("state folder deleted")
 def folder_deleted(stage: Stage) -> None:
     (worker,) = stage.create_topics().start("a")
     stage.feed()
