@@ -140,7 +140,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
 
 
 def add_tables(
-    app: ExactlyOnceApp, processor: ScoringProcessor, labels: Labels | None, cached_values: int = 50_000
+    app: ExactlyOnceApp, processor: ScoringProcessor, labels: Labels | None, cached_values: int
 ) -> None:
     """Declare the tables, and give them to who reads them; cached_values: kept decoded of each."""
     cached = {"cached_values": cached_values}

@@ -35,7 +35,6 @@ _FENCED = frozenset(
 _MAX_CALLS = 30  # of one retriable call, each already retried by librdkafka until its own time-out
 _GRACE_S = 2.0  # past its own time-out; a call that has not ended then never will
 _RECORD_OVERHEAD_BYTES = 128  # of a record in a batch: varints, headers, the batch's own header
-_NOT_FENCED = "the producer"
 
 # librdkafka waits retry.backoff.ms (100) when one transaction follows closely on another: 95 ms each.
 _PRODUCER_CONFIG: Mapping[str, str | int | bool] = {

@@ -1,11 +1,10 @@
 """One broker process and its folder."""
 
-import fcntl
 import re
 import subprocess
 from pathlib import Path
-from typing import IO
 
+from sway.embedded.claim import claim
 from sway.embedded.errors import FolderInUseError, KafkaStartError
 from sway.embedded.process import LeashedProcess
 from sway.embedded.properties import (
@@ -64,7 +63,7 @@ class Broker:
         """
         self.stop()  # a process that died by itself still holds its pipe
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._claim_folder() as lock:
+        with claim(self.folder, "Kafka", FolderInUseError) as lock:
             (self.folder / _PROPERTIES_FILE).write_text(server_properties(node, cluster), "utf-8")
             (self.folder / _LOG4J_FILE).write_text(LOG4J_CONFIGURATION, "utf-8")
             self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
@@ -102,19 +101,6 @@ class Broker:
         printed = _read_from(self.folder / _CONSOLE_FILE, 0).splitlines()
         told = [line for line in logged if _TROUBLE.search(line)] or logged or printed
         return "\n".join(told[-_TROUBLE_LINES:]) or "(nothing was logged)"
-
-    def _claim_folder(self) -> IO[str]:
-        """Lock the folder; the leash holds the lock until its broker is gone, even if this process is not."""
-        file = (self.folder / ".lock").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            file.close()
-            raise FolderInUseError(
-                f"another embedded Kafka works in {self.folder}: stop it or take another folder (one whose "
-                "program was killed just now needs some seconds to end)"
-            ) from exc
-        return file
 
     def _launch(self, lock: int) -> LeashedProcess:
         archive = self._runtime.archive

@@ -1,6 +1,5 @@
 """A real Schema Registry with Confluent's API, for one machine and for as long as a program runs."""
 
-import fcntl
 import json
 import re
 import shutil
@@ -10,10 +9,11 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from sway.embedded import ports
 from sway.embedded.artifacts import ArtifactCache, Progress
+from sway.embedded.claim import claim
 from sway.embedded.errors import (
     EmbeddedError,
     RegistryFolderInUseError,
@@ -187,7 +187,7 @@ class EmbeddedRegistry:
         management_port = ports.free_port(taken=frozenset({port}))
         command = runtime.command(self._heap_mb, port, management_port)
         temporary = self._data_dir is None
-        with _claimed(folder) as lock:
+        with claim(folder, "Schema Registry", RegistryFolderInUseError) as lock:
             shutil.rmtree(folder / TEMPORARY, ignore_errors=True)  # left by one that was killed
             (folder / TEMPORARY).mkdir()
             self._process = LeashedProcess(
@@ -235,20 +235,6 @@ class EmbeddedRegistry:
 
     def _log(self) -> str:
         return self.log_path.read_text("utf-8", "replace") if self.log_path.exists() else ""
-
-
-def _claimed(folder: Path) -> IO[str]:
-    """Lock the folder; the leash holds the lock until its registry is gone, even if this process is not."""
-    file = (folder / ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        file.close()
-        raise RegistryFolderInUseError(
-            f"another embedded Schema Registry works in {folder}: stop it or take another folder (one whose "
-            "program was killed just now needs some seconds to end)"
-        ) from exc
-    return file
 
 
 def _answers(question: str) -> bool:

@@ -69,10 +69,8 @@ _SPOILED: dict[str, tuple[Callable[[bytes, int], bytes | None], str]] = {
 def unreadable(stage: Stage) -> None:
     stage.environment["SWAY_WIRE__MAX_RECORD_BYTES"] = str(_MAX_RECORD_BYTES)
     stage.create_topics().start("a", "b")
-    began = time.monotonic()
     stage.feed(source=_unreadable())
     stage.wait_for_more(1200)
-    stage.wait_until_caught_up(began + 3)
     stage.notes["kinds of bad bytes"] = f"{len(_SPOILED)}"
 
 
@@ -94,10 +92,8 @@ def _is_short(given: Given) -> bool:
 @case("duplicated, out-of-order and far-late events; clocks ten years off")
 def wrong_times(stage: Stage) -> None:
     stage.create_topics().start("a", "b")
-    began = time.monotonic()
     stage.feed(source=_wrong_times())
     stage.wait_for_more(1200)
-    stage.wait_until_caught_up(began + 3)
     duplicates = sum(score.duplicate for score in stage.answers.scores)
     stage.notes["scored as duplicates"] = f"{duplicates} of {len(stage.answers.scores)}"
     assert duplicates > 100

@@ -3,7 +3,6 @@
 import time
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from stream.exactly_once.records import TopicPartition as Where
 from tests.faults.audit import Audit
@@ -52,9 +51,8 @@ def _delete_records(stage: Stage, committed: dict[Where, int | None], count: int
     """Delete so many records behind each committed offset of the events, as retention would; return how many."""
     topic = stage.topics.name("events")
     ends = {number: (committed[Where(topic, number)] or 0) + count for number in range(stage.partitions)}
-    admin = AdminClient({"bootstrap.servers": stage.topics.bootstrap_servers})
     parts = [TopicPartition(topic, number, end) for number, end in ends.items()]
-    for future in admin.delete_records(parts).values():
+    for future in stage.topics.admin.delete_records(parts).values():
         future.result(30)
     gone = {
         where
