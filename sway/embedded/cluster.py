@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from sway.embedded import ports
@@ -11,12 +10,13 @@ from sway.embedded.artifacts import ArtifactCache, Progress
 from sway.embedded.broker import Broker
 from sway.embedded.errors import EmbeddedError
 from sway.embedded.leaders import CoordinatorOf, Leaders
+from sway.embedded.lifecycle import Embedded
 from sway.embedded.properties import Node
 from sway.embedded.runtime import KafkaRuntime
 from sway.embedded.starting import broker_in, check_port, start_on_free_ports
 
 
-class EmbeddedCluster:
+class EmbeddedCluster(Embedded):
     """KRaft nodes of Apache Kafka on loopback, each broker and controller, which end with this process.
 
         with EmbeddedCluster() as cluster:
@@ -141,17 +141,6 @@ class EmbeddedCluster:
     def log_path(self, number: int) -> Path:
         """The log file of one broker."""
         return self._broker(number).log_path
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _start(self, brokers: Mapping[int, Broker]) -> None:
         self._nodes = start_on_free_ports(

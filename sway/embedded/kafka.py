@@ -2,13 +2,13 @@
 
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from sway.embedded import ports
 from sway.embedded.artifacts import ArtifactCache, Progress
 from sway.embedded.broker import Broker
 from sway.embedded.errors import EmbeddedError
+from sway.embedded.lifecycle import Embedded
 from sway.embedded.properties import Node
 from sway.embedded.runtime import KafkaRuntime
 from sway.embedded.starting import broker_in, check_port, start_on_free_ports
@@ -16,7 +16,7 @@ from sway.embedded.starting import broker_in, check_port, start_on_free_ports
 _NODE_ID = 1
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(Embedded):
     """One KRaft node of Apache Kafka on loopback, which ends with this process, even by SIGKILL.
 
         with EmbeddedKafka() as kafka:
@@ -123,17 +123,6 @@ class EmbeddedKafka:
         """
         self._started().stop()
         return self.start()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _started(self) -> Broker:
         if self._broker is None:

@@ -8,7 +8,6 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from sway.embedded import ports
@@ -20,6 +19,7 @@ from sway.embedded.errors import (
     RegistryPortTakenError,
     RegistryStartError,
 )
+from sway.embedded.lifecycle import Embedded
 from sway.embedded.process import LeashedProcess
 from sway.embedded.registry_runtime import API_PATH, TEMPORARY, RegistryRuntime
 
@@ -35,7 +35,7 @@ _TROUBLE_LINES = 12
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way to our loopback
 
 
-class EmbeddedRegistry:
+class EmbeddedRegistry(Embedded):
     """One Apicurio Registry on loopback, which ends with this process, even by SIGKILL.
 
         with EmbeddedRegistry() as registry:
@@ -140,17 +140,6 @@ class EmbeddedRegistry:
         """
         self._started().stop()
         return self.start()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _started(self) -> LeashedProcess:
         if self._process is None:
