@@ -262,5 +262,12 @@ class Stage(Sway):
         found.problems += problems
         return found
 
+    def unfinished(self) -> Audit:
+        """What a case that broke off had come to: what was not answered by then counts as lost."""
+        due = self.due()
+        doubled = self.answers.read() - len(self.answers.seen)
+        lost = max(0, due - len(self.answers.seen))
+        return Audit(due, len(self.answers.scores), len(self.answers.letters), lost, doubled)
+
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,7 @@ from stream.exactly_once.errors import (
     LostBatchError,
     OffsetOutOfRangeError,
     StartError,
+    StoreError,
     TransactionEndedError,
 )
 from stream.exactly_once.group_metadata import group_metadata
@@ -450,6 +451,25 @@ async def test_a_failure_ends_the_process_with_nothing_more_committed(worker: Ne
         assert w.writer.commits == []
         w.take(2, "c")
         assert len(w.scorer.submitted) == 2
+
+
+async def test_a_store_that_cannot_be_closed_ends_the_process_and_the_others_are_closed_all_the_same(
+    worker: NewWorker,
+) -> None:
+    async with worker() as w:
+        w.assign(0, 1)
+        await until(lambda: bool(w.driver.starts))
+        stores = dict(w.engine._stores)
+
+        def fail() -> None:
+            raise StoreError("no room")
+
+        closed = stores[1].close
+        stores[0].close = fail  # type: ignore[method-assign]
+        stores[1].close = lambda: (closed(), stores.pop(1))  # type: ignore[method-assign,assignment]
+        await w.engine.revoke()
+        assert list(stores) == [0]
+        assert [str(reason) for reason in w.driver.crashed] == ["no room"]
 
 
 async def test_stopping_commits_what_is_ready_and_frees_the_folder(worker: NewWorker, tmp_path: Path) -> None:

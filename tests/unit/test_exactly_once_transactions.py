@@ -280,6 +280,25 @@ def test_a_call_that_forgets_its_time_out_leaves_a_producer_for_the_next_epoch(
     hanging.set()
 
 
+def test_a_writer_that_must_not_take_its_id_back_ends_however_old_its_transaction_is(
+    producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "Producer", lambda config: producer)
+    writer = TransactionWriter(
+        {},
+        "app-handover",
+        transaction_timeout_s=10.0,
+        max_record_bytes=100,
+        replaces=False,
+        now=lambda: producer.time_s,
+    )
+    producer.takes_s = {"commit": 60.0}
+    producer.fails("commit", FATAL)
+    with pytest.raises(FatalTransactionError):
+        commit(writer)
+    assert "init" not in calls(producer)
+
+
 def test_a_younger_transaction_was_fenced_by_another_process_and_nothing_is_taken_back(
     writer: TransactionWriter, producer: FakeProducer
 ) -> None:
