@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.children import die_with_parent
 from model.batches import TextBatch
+from stream.assembly import load_champion
 from stream.settings import Settings
-from stream.worker import load_champion
 
 
 class Pass(NamedTuple):

@@ -21,10 +21,10 @@ from benchmarks.children import die_with_parent
 from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.validate import check_event
 from schemas.wire import Codec
+from stream.assembly import load_champion
 from stream.behaviours import BehaviourLimits, WindowCodec, behaviour_of, encode_text, entry_of
 from stream.settings import Settings
 from stream.windows import EMPTY, WindowLimits, history, insert
-from stream.worker import load_champion
 
 
 class Windows(ValueCodec):  # type: ignore[misc]

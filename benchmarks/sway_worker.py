@@ -21,10 +21,11 @@ from model.batches import TextBatch
 from model.loaded import LoadedModel
 from model.tokens import EncodedText
 from model.waiting import ScoredTexts
+from stream.assembly import load_champion, make_batcher
 from stream.metrics import WorkerMetrics
 from stream.run import run_app, set_up_log
 from stream.settings import Settings
-from stream.worker import Parts, build_app, load_champion, make_batcher
+from stream.worker import Parts, build_app
 
 
 class FreeScorer:

@@ -9,7 +9,7 @@ Source: Avro specification, "Single-object encoding"; Confluent Schema Registry,
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from schemas.contracts import current, fingerprint
 from schemas.errors import (
@@ -30,6 +30,7 @@ from schemas.resolvers import LocalResolver, Resolver
 from schemas.write import prepare_writer
 
 R = TypeVar("R", bound=Record)
+R_contra = TypeVar("R_contra", bound=Record, contravariant=True)
 WireFormat: TypeAlias = Literal["single_object", "confluent"]
 
 MAX_RECORD_BYTES = 4 * 1_048_576
@@ -44,6 +45,18 @@ CONFLUENT_HEADER_BYTES = 5
 def single_object_header(record_type: type[Any]) -> bytes:
     """What a value of this record starts with when it is written in its current schema."""
     return SINGLE_OBJECT_MAGIC + fingerprint(current(record_type))
+
+
+class Encoder(Protocol[R_contra]):
+    """What writes the records of one type; a Codec is one."""
+
+    def encode(self, record: R_contra) -> bytes:
+        """Return one record's value."""
+        ...
+
+    def encode_batch(self, records: Sequence[R_contra]) -> list[bytes]:
+        """Return one value a record, in order."""
+        ...
 
 
 class Codec(Generic[R]):

@@ -19,7 +19,7 @@ from schemas.dead_letters import dead_letter
 from schemas.errors import DecodeError, RegistryUnavailable
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Source
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
-from schemas.wire import Codec
+from schemas.wire import Codec, Encoder
 from stream.batch_windows import BatchWindows, WindowsTable
 from stream.behaviours import (
     BehaviourLimits,
@@ -66,9 +66,9 @@ class Codecs:
 
     events: Codec[BehaviorEvent]
     outcomes: Codec[Outcome]
-    scores: Codec[InfluenceScore]
-    dead_letters: Codec[DeadLetter]
-    late_dead_letters: Codec[DeadLetter]
+    scores: Encoder[InfluenceScore]
+    dead_letters: Encoder[DeadLetter]
+    late_dead_letters: Encoder[DeadLetter]
 
 
 class ReadingModel(Protocol):
@@ -100,6 +100,7 @@ class BatchContext:
 
     partition: int
     lam: float
+    scored: bool = True
     pending: list[Pending] = field(default_factory=list)
     labels: BatchLabels = field(default_factory=BatchLabels)
     outcomes_next: int = 0
@@ -177,8 +178,18 @@ class ScoringProcessor:
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
         """Bring the state up to date and return the texts to score."""
+        return self._read(batch, unit, scored=True)
+
+    def learn(self, batch: RecordBatch, unit: Unit) -> Work:
+        """Bring the state up to date as `read` does, and say nothing: no texts, no dead letters.
+
+        What is learnt so gets no example either: an example tells what was published for its event.
+        """
+        return self._read(batch, unit, scored=False)
+
+    def _read(self, batch: RecordBatch, unit: Unit, *, scored: bool) -> Work:
         self._swap_between_units(unit)
-        context = BatchContext(batch.partition, self._model.lam)
+        context = BatchContext(batch.partition, self._model.lam, scored)
         windows = BatchWindows(self.table, self._tokenizer, self._windows, batch.partition)
         labelling = None
         if self._labels is not None:
@@ -257,18 +268,25 @@ class ScoringProcessor:
             window = windows.get(record.key or b"")
             duplicate = event.event_id in window.event_ids
             key: bytes | None = None
+            text = None
             if duplicate:
-                text = self._text_again(window, event, labelling)
+                if context.scored:
+                    text = self._text_again(window, event, labelling)
             else:
                 entry = entry_of(behaviour, target)
-                past = history(window, entry.position)
-                item = NO_OUTCOMES if labelling is None else labelling.item(event.item_id)
-                text, rates = encode_text(window, past, target, self._tokenizer, item)
+                words = target_words = ""
+                if context.scored:
+                    past = history(window, entry.position)
+                    item = NO_OUTCOMES if labelling is None else labelling.item(event.item_id)
+                    text, rates = encode_text(window, past, target, self._tokenizer, item)
+                    if labelling is not None:
+                        words, target_words = history_in_words(text, past, rates), target.text
                 windows.put(record.key or b"", insert_new(window, entry, self._windows))
                 if labelling is not None:
-                    words = history_in_words(text, past, rates)
-                    key, closings = labelling.event(event.user_id, behaviour, words, target.text)
+                    key, closings = labelling.event(event.user_id, behaviour, words, target_words)
                     windows.learn(closings)
+            if text is None:
+                continue
             context.pending.append(
                 Pending(
                     event.event_id,
@@ -331,6 +349,8 @@ class ScoringProcessor:
                 if reason is None:
                     accepted.append((found, record))
                     continue
+            if not context.scored:
+                continue
             self._reject(unit, context, record, reason, self._codecs.dead_letters)
         return accepted
 
@@ -340,7 +360,7 @@ class ScoringProcessor:
         context: BatchContext,
         record: SourceRecord,
         why: str | DecodeError,
-        codec: Codec[DeadLetter],
+        codec: Encoder[DeadLetter],
     ) -> None:
         reason, detail = (why.reason, str(why)) if isinstance(why, DecodeError) else (why, _DETAILS[why])
         letter = dead_letter(

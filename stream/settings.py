@@ -151,8 +151,12 @@ class ModelSettings(BaseModel):
     poll_interval_s: float = Field(2.0, gt=0, description="how often a new champion is looked for")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    max_batch_tokens: int = Field(2048, gt=0, description="rows times the longest row")
-    max_batch_rows: int = Field(256, gt=0)
+    max_batch_tokens: int | None = Field(
+        None, gt=0, description="rows times the longest row; None: 2,048 on a CPU, 32,768 on a GPU"
+    )
+    max_batch_rows: int | None = Field(
+        None, gt=0, description="texts in one forward pass; None: 256 on a CPU, 1,024 on a GPU"
+    )
     max_wait_s: float = Field(0.005, ge=0, description="how long a text may wait for a fuller batch")
 
 
@@ -275,6 +279,21 @@ class UnitSettings(BaseModel):
         return self
 
 
+class ReplaySettings(BaseModel):
+    """`sway replay`: how much is done at once, and how much is done again after an interruption."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch_records: int = Field(
+        20_000, gt=0, description="events of a partition that are written together, into one Parquet file"
+    )
+    batch_s: float = Field(30.0, gt=0, description="or fewer, after so long")
+    max_in_flight_texts: int = Field(8192, gt=0, description="waiting for the model, of all partitions")
+    partitions_at_once: int = Field(
+        2, gt=0, description="that one process reads; the others wait for their turn"
+    )
+
+
 class TimeSettings(BaseModel):
     """What counts as an absurd time, and when silence counts as stuck."""
 
@@ -322,5 +341,6 @@ class Settings(BaseSettings):
     handover: HandoverSettings = HandoverSettings()
     trainer: TrainerSettings = TrainerSettings()
     units: UnitSettings = UnitSettings()
+    replay: ReplaySettings = ReplaySettings()
     time: TimeSettings = TimeSettings()
     web: WebSettings = WebSettings()

@@ -8,45 +8,37 @@ from functools import partial
 from typing import Any, Protocol
 
 import faust
-import torch
 
-from model.device import choose_device
-from model.errors import RegistryError
-from model.forward import ScoringModel
 from model.loaded import LoadedModel
-from model.packing import PackingSettings
 from model.registry import ModelRegistry
-from model.scorer import MicroBatcher
 from model.tokens import BehaviourTokenizer
 from schemas.records import (
-    BehaviorEvent,
-    DeadLetter,
     Estimate,
-    InfluenceScore,
     ItemRate,
-    LabeledExample,
-    Outcome,
 )
-from schemas.validate import Limits
-from stream.behaviours import BehaviourLimits
+from stream.assembly import (
+    check,
+    load_champion,
+    load_version,
+    make_batcher,
+    make_labels,
+    make_processor,
+)
 from stream.champion import ChampionWatcher
-from stream.errors import ConfigurationError, StuckError
+from stream.errors import StuckError
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
 from stream.handover.setup import lead
 from stream.handover.watch import HandoverThread
 from stream.labels.labelling import Labels
-from stream.labels.rules import JoinSettings, Rule
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
 from stream.metrics import WorkerMetrics
-from stream.processor import WINDOWS, Codecs, ScoringProcessor, Topics
+from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import KafkaSettings, Settings
 from stream.web import add_pages
-from stream.windows import Window, WindowLimits
-from stream.wire import codec_for, resolver_for
+from stream.windows import Window
 
 _WATCH_INTERVAL_S = 1.0
 _GC_THRESHOLDS = (50_000, 20, 100)
-_MAX_BLOCK_BYTES_BESIDE_TEXT = 1_700  # ids of 512 bytes each, the action, the numbers
 
 
 class Background(Protocol):
@@ -165,19 +157,6 @@ def add_tables(
     labels.pending, labels.estimates, labels.items = pending, estimates, items
 
 
-def make_labels(settings: Settings) -> Labels:
-    """Make the label join; its tables are still to be set."""
-    wanted = settings.labels
-    topic = settings.topics.examples
-    codec = codec_for(LabeledExample, topic, settings.wire)
-    codec.prepare_write()
-    rules = tuple(Rule(rule.action, rule.by, round(rule.within_s * 1000), rule.y) for rule in wanted.rules)
-    join = JoinSettings(
-        rules, wanted.weights, wanted.negative, round(wanted.horizon_s * 1000), round(wanted.grace_s * 1000)
-    )
-    return Labels(join, topic, codec)
-
-
 def _spare_the_collector() -> None:
     """Keep Python's cycle collector from walking over libraries and windows again and again.
 
@@ -189,42 +168,6 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-def check(settings: Settings) -> None:
-    """Raise ConfigurationError for settings that cannot work together."""
-    block_bytes = 4 * settings.text.max_item_text_chars + _MAX_BLOCK_BYTES_BESIDE_TEXT
-    if block_bytes > settings.window.max_bytes:
-        raise ConfigurationError(
-            f"text.max_item_text_chars={settings.text.max_item_text_chars} allows a behaviour of {block_bytes} bytes, "
-            f"but window.max_bytes={settings.window.max_bytes} is all of a user's window. Lower the first or raise "
-            "the second."
-        )
-
-
-def load_champion(settings: Settings) -> LoadedModel:
-    """Load and warm the pinned version, or the champion.
-
-    Raises a RegistryError that names the setting.
-    """
-    registry = ModelRegistry(settings.model.registry)
-    try:
-        device = choose_device(settings.model.device)
-    except ValueError as exc:
-        raise ConfigurationError(f"model.device={settings.model.device!r} cannot be used: {exc}") from exc
-    try:
-        version = settings.model.version or registry.champion()
-        if version is None:
-            raise ConfigurationError(
-                f"The registry {settings.model.registry!r} (model.registry) has no champion. Train and promote a "
-                "model first, or name one with model.version."
-            )
-        model = _load(settings, registry, version, device)
-    except RegistryError as exc:
-        exc.add_note(f"The registry is model.registry={settings.model.registry!r}.")
-        raise
-    model.warm_up()
-    return model
-
-
 def make_watcher(
     settings: Settings, model: LoadedModel, offer: Callable[[LoadedModel], None], metrics: WorkerMetrics
 ) -> ChampionWatcher:
@@ -233,64 +176,10 @@ def make_watcher(
     device = model.device
 
     def load(version: str, tokenizer: BehaviourTokenizer) -> LoadedModel:
-        return _load(settings, registry, version, device, tokenizer)
+        return load_version(settings, registry, version, device, tokenizer)
 
     interval_s = settings.model.poll_interval_s
     return ChampionWatcher(registry, model, load, offer, metrics, poll_interval_s=interval_s)
-
-
-def _load(
-    settings: Settings,
-    registry: ModelRegistry,
-    version: str,
-    device: torch.device,
-    tokenizer: BehaviourTokenizer | None = None,
-) -> LoadedModel:
-    return registry.load(
-        version,
-        device=device,
-        dtype=settings.model.dtype,
-        cached_pieces=settings.text.cached_behaviours,
-        tokenizer=tokenizer,
-    )
-
-
-def make_batcher(settings: Settings, model: ScoringModel, metrics: WorkerMetrics) -> MicroBatcher:
-    """Start the micro-batcher's threads."""
-    wanted = settings.model
-    packing = PackingSettings.for_device(
-        model.device.type,
-        max_batch_tokens=wanted.max_batch_tokens,
-        max_batch_rows=wanted.max_batch_rows,
-        max_wait_s=wanted.max_wait_s,
-    )
-    return MicroBatcher(model, packing, on_batch=metrics.on_batch)
-
-
-def make_processor(settings: Settings, model: LoadedModel, labels: Labels | None) -> ScoringProcessor:
-    """Make the processor for a model's way of reading; its tables are still to be set."""
-    names = settings.topics
-    wire = settings.wire
-    resolver = resolver_for(wire)
-    codecs = Codecs(
-        events=codec_for(BehaviorEvent, names.events, wire, resolver),
-        outcomes=codec_for(Outcome, names.outcomes, wire, resolver),
-        scores=codec_for(InfluenceScore, names.scores, wire, resolver),
-        dead_letters=codec_for(DeadLetter, names.dead_letters, wire, resolver),
-        late_dead_letters=codec_for(DeadLetter, names.dead_letters, wire, resolver),
-    )
-    for codec in (codecs.scores, codecs.dead_letters, codecs.late_dead_letters):
-        codec.prepare_write()  # a schema that is not registered shows now, not at the first score
-    return ScoringProcessor(
-        topics=Topics(names.events, names.outcomes, names.scores, names.dead_letters),
-        codecs=codecs,
-        model=model,
-        windows=WindowLimits(settings.window.max_behaviours, settings.window.max_bytes),
-        behaviours=BehaviourLimits(settings.text.max_item_text_chars),
-        labels=labels,
-        limits=Limits(max_ahead_ms=int(settings.time.max_ahead_s * 1000)),
-        now_ms=lambda: int(time.time() * 1000),
-    )
 
 
 def _config(settings: Settings) -> ExactlyOnceConfig:

@@ -32,7 +32,6 @@ MEANINGS = {
     "window.max_behaviours": "how many of a user's behaviours are kept",
     "model.device": "auto takes the GPU if there is one",
     "model.dtype": "auto is bf16 on a GPU and fp32 on a CPU; `sway doctor` measures the others",
-    "model.max_batch_rows": "texts in one forward pass",
     "units.max_records": "a unit closes at so many records",
     "units.max_bytes": "a unit closes at so many bytes of input",
     "units.max_in_flight_records": "read and not committed; above it intake pauses",

@@ -72,6 +72,7 @@ def codecs(resolver: Resolver | None = None) -> Codecs:
     )
 
 
+_SCORES, _EXAMPLES, _DEAD_LETTERS = Codec(InfluenceScore), Codec(LabeledExample), Codec(DeadLetter)
 _CODECS = codecs()  # making them costs milliseconds, and a property test makes hundreds of processors
 
 
@@ -267,11 +268,11 @@ class Processing:
         for output in unit.outputs:
             value = output.value or b""
             if output.topic == TOPICS.scores:
-                self.published.scores.append(_CODECS.scores.decode(value))
+                self.published.scores.append(_SCORES.decode(value))
             elif output.topic == EXAMPLES:
-                self.published.examples.append(self.labels.codec.decode(value))
+                self.published.examples.append(_EXAMPLES.decode(value))
             else:
-                self.published.dead_letters.append(_CODECS.dead_letters.decode(value))
+                self.published.dead_letters.append(_DEAD_LETTERS.decode(value))
         for table in self.tables:
             table.commit_oldest(unit)
 

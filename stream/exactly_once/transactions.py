@@ -103,13 +103,13 @@ class TransactionWriter:
         offsets: Mapping[TopicPartition, int],
         group_metadata: bytes,
         tracked: Mapping[TopicPartition, int],
-        note: str = "",
+        note: str | Mapping[TopicPartition, str] = "",
     ) -> dict[TopicPartition, int]:
         """Write outputs and offsets in one transaction, repeated from memory when it aborts.
 
         offsets: the next offset by input partition; never empty, since librdkafka skips an empty list and then
-        nothing fences. note: their metadata. tracked: for partitions whose position is wanted, the index in outputs
-        of their last record. Returns for those the offset after it.
+        nothing fences. note: their metadata, of all or of each. tracked: for partitions whose position is wanted, the
+        index in outputs of their last record. Returns for those the offset after it.
         Raises FencedError when the group has moved on (the transaction is aborted), TransactionEndedError when the
         broker may have ended it by its time-out, or librdkafka hangs (its fate stands in the group's stable offsets,
         and a new producer is ready), RecordTooLargeError before anything is sent, FatalTransactionError when the
@@ -119,7 +119,9 @@ class TransactionWriter:
             raise ValueError("A unit without offsets would not be fenced; nothing was sent.")
         self._check_sizes(outputs)
         positions = [
-            KafkaTopicPartition(tp.topic, tp.partition, offset, metadata=note)
+            KafkaTopicPartition(
+                tp.topic, tp.partition, offset, metadata=note if isinstance(note, str) else note[tp]
+            )
             for tp, offset in offsets.items()
         ]
         for pause_s in _pauses_s():

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from model.words import NO_OUTCOMES, ItemCounts
 from schemas.records import Behaviour, Estimate, ItemRate, LabeledExample, Outcome
-from schemas.wire import Codec
+from schemas.wire import Encoder
 from stream.exactly_once import Unit
 from stream.labels.join import Closing, NewEvent, PartitionJoin
 from stream.labels.rules import JoinSettings
@@ -34,7 +34,7 @@ class Labels:
 
     settings: JoinSettings
     topic: str
-    codec: Codec[LabeledExample]
+    codec: Encoder[LabeledExample]
     pending: Table[PendingState] = field(init=False)
     estimates: Table[Estimate] = field(init=False)
     items: Table[ItemRate] = field(init=False)

@@ -17,12 +17,12 @@ from model.errors import ModelError
 from model.loaded import LoadedModel
 from schemas.errors import DecodeError, SchemaError
 from schemas.records import BehaviorEvent, Outcome
+from stream.assembly import check, load_champion, packing_for
 from stream.errors import ConfigurationError, StreamError
 from stream.exactly_once import ExactlyOnceError
 from stream.processor import WINDOWS
 from stream.settings import Settings
 from stream.wire import codec_for
-from stream.worker import check, load_champion
 from sway.cluster import QUIET, Cluster, reason
 from sway.doctor import conflicts, cpu, dtypes, keys, ports, speed, state_folder, topics
 from sway.doctor.findings import Finding, fail, ok, warn
@@ -166,11 +166,12 @@ class Doctor:
                 f"{model.text.max_tokens} tokens a text",
             )
         ]
-        if model.text.max_tokens > wanted.max_batch_tokens:
+        max_batch_tokens = packing_for(wanted, model.device.type).max_batch_tokens
+        if model.text.max_tokens > max_batch_tokens:
             findings.append(
                 warn(
                     "model",
-                    f"its longest text is above model.max_batch_tokens={wanted.max_batch_tokens} and runs alone",
+                    f"its longest text is above model.max_batch_tokens={max_batch_tokens} and runs alone",
                     "raise SWAY_MODEL__MAX_BATCH_TOKENS",
                 )
             )
@@ -179,8 +180,9 @@ class Doctor:
     def _look_at_dtypes(self) -> list[Finding]:
         model = self._model.get()
         wanted = self._settings.model
+        packing = packing_for(wanted, model.device.type)
         measured = list(
-            speed.measure(model, max_batch_tokens=wanted.max_batch_tokens, seconds=self._measure_s)
+            speed.measure(model, max_batch_tokens=packing.max_batch_tokens, seconds=self._measure_s)
         )
         flags = cpu.flags_in(_CPUINFO.read_text()) if _CPUINFO.is_file() else frozenset[str]()
         where = f"at {model.text.max_tokens} tokens on {model.device.type}; {cpu.describe(flags)}"

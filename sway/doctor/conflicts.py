@@ -1,6 +1,6 @@
 """Settings that are each allowed and do not go together. Pure.
 
-What can never work is refused by stream.settings itself, and by stream.worker.check.
+What can never work is refused by stream.settings itself, and by stream.assembly.check.
 """
 
 from collections import Counter

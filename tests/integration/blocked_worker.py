@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from stream.assembly import load_champion
 from stream.run import run_app, set_up_log
 from stream.settings import Settings
-from stream.worker import Parts, build_app, load_champion
+from stream.worker import Parts, build_app
 
 
 class BlockingScorer:

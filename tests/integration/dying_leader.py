@@ -36,7 +36,7 @@ def _dying(step: str) -> type[TransactionWriter]:
             offsets: Mapping[Where, int],
             group_metadata: bytes,
             tracked: Mapping[Where, int],
-            note: str = "",
+            note: str | Mapping[Where, str] = "",
         ) -> dict[Where, int]:
             self.outputs = outputs
             written = super().commit(outputs, offsets, group_metadata, tracked, note)

@@ -9,11 +9,12 @@ from typing import Any, cast
 import pytest
 
 from model.loaded import LoadedModel
+from stream.assembly import check
 from stream.errors import ConfigurationError, StuckError
 from stream.exactly_once.engine import EngineStats
 from stream.exactly_once.records import TopicPartition
 from stream.settings import Settings, TextSettings, TimeSettings, UnitSettings, WindowSettings
-from stream.worker import Parts, SwayApp, _watch, build_app, check
+from stream.worker import Parts, SwayApp, _watch, build_app
 
 EVENTS_2 = TopicPartition("sway.events", 2)
 

@@ -1,0 +1,153 @@
+"""Makes the parts of the core from the settings: model, micro-batcher, processor, label join.
+
+Nothing of Faust here: the worker (stream/worker.py) and the replay (stream/replay/) are made of the same parts, so that
+both read the same text and score it with the same model.
+"""
+
+import time
+from typing import Any, TypeVar
+
+import torch
+
+from model.device import choose_device
+from model.errors import RegistryError
+from model.forward import ScoringModel
+from model.loaded import LoadedModel
+from model.packing import PackingSettings
+from model.registry import ModelRegistry
+from model.scorer import MicroBatcher
+from model.tokens import BehaviourTokenizer
+from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, LabeledExample, Outcome, Record
+from schemas.validate import Limits
+from schemas.wire import Encoder
+from stream.behaviours import BehaviourLimits
+from stream.errors import ConfigurationError
+from stream.labels.labelling import Labels
+from stream.labels.rules import JoinSettings, Rule
+from stream.metrics import WorkerMetrics
+from stream.processor import Codecs, ReadingModel, ScoringProcessor, Topics
+from stream.settings import ModelSettings, Settings
+from stream.windows import WindowLimits
+from stream.wire import codec_for, resolver_for
+
+R = TypeVar("R", bound=Record)
+
+_MAX_BLOCK_BYTES_BESIDE_TEXT = 1_700  # ids of 512 bytes each, the action, the numbers
+
+
+def check(settings: Settings) -> None:
+    """Raise ConfigurationError for settings that cannot work together."""
+    block_bytes = 4 * settings.text.max_item_text_chars + _MAX_BLOCK_BYTES_BESIDE_TEXT
+    if block_bytes > settings.window.max_bytes:
+        raise ConfigurationError(
+            f"text.max_item_text_chars={settings.text.max_item_text_chars} allows a behaviour of {block_bytes} bytes, "
+            f"but window.max_bytes={settings.window.max_bytes} is all of a user's window. Lower the first or raise "
+            "the second."
+        )
+
+
+def load_champion(settings: Settings) -> LoadedModel:
+    """Load and warm the pinned version, or the champion.
+
+    Raises a RegistryError that names the setting.
+    """
+    registry = ModelRegistry(settings.model.registry)
+    try:
+        device = choose_device(settings.model.device)
+    except ValueError as exc:
+        raise ConfigurationError(f"model.device={settings.model.device!r} cannot be used: {exc}") from exc
+    try:
+        version = settings.model.version or registry.champion()
+        if version is None:
+            raise ConfigurationError(
+                f"The registry {settings.model.registry!r} (model.registry) has no champion. Train and promote a "
+                "model first, or name one with model.version."
+            )
+        model = load_version(settings, registry, version, device)
+    except RegistryError as exc:
+        exc.add_note(f"The registry is model.registry={settings.model.registry!r}.")
+        raise
+    model.warm_up()
+    return model
+
+
+def load_version(
+    settings: Settings,
+    registry: ModelRegistry,
+    version: str,
+    device: torch.device,
+    tokenizer: BehaviourTokenizer | None = None,
+) -> LoadedModel:
+    """Load a version as the settings want it. tokenizer: one in use, shared if the version reads like it."""
+    return registry.load(
+        version,
+        device=device,
+        dtype=settings.model.dtype,
+        cached_pieces=settings.text.cached_behaviours,
+        tokenizer=tokenizer,
+    )
+
+
+def packing_for(settings: ModelSettings, device_type: str, **overrides: Any) -> PackingSettings:
+    """Return the micro-batcher's limits: what is set, else what suits the device."""
+    limits = {"max_batch_tokens": settings.max_batch_tokens, "max_batch_rows": settings.max_batch_rows}
+    wanted = {name: limit for name, limit in limits.items() if limit is not None}
+    return PackingSettings.for_device(device_type, max_wait_s=settings.max_wait_s, **{**wanted, **overrides})
+
+
+def make_batcher(settings: Settings, model: ScoringModel, metrics: WorkerMetrics) -> MicroBatcher:
+    """Start the micro-batcher's threads."""
+    packing = packing_for(settings.model, model.device.type)
+    return MicroBatcher(model, packing, on_batch=metrics.on_batch)
+
+
+def make_labels(settings: Settings, encoder: Encoder[Any] | None = None) -> Labels:
+    """Make the label join; its tables are still to be set. encoder: of the examples, in place of the settings' own."""
+    wanted = settings.labels
+    topic = settings.topics.examples
+    codec = encoder
+    if codec is None:
+        codec = codec_for(LabeledExample, topic, settings.wire)
+        codec.prepare_write()
+    rules = tuple(Rule(rule.action, rule.by, round(rule.within_s * 1000), rule.y) for rule in wanted.rules)
+    join = JoinSettings(
+        rules, wanted.weights, wanted.negative, round(wanted.horizon_s * 1000), round(wanted.grace_s * 1000)
+    )
+    return Labels(join, topic, codec)
+
+
+def make_processor(
+    settings: Settings, model: ReadingModel, labels: Labels | None, encoder: Encoder[Any] | None = None
+) -> ScoringProcessor:
+    """Make the processor for a model's way of reading; its tables are still to be set.
+
+    encoder: of scores and dead letters, in place of the settings' own.
+    """
+    names = settings.topics
+    wire = settings.wire
+    resolver = resolver_for(wire)
+
+    def output(kind: type[R], topic: str) -> Encoder[R]:
+        if encoder is not None:
+            return encoder
+        codec = codec_for(kind, topic, wire, resolver)
+        codec.prepare_write()  # a schema that is not registered shows now, not at the first score
+        return codec
+
+    codecs = Codecs(
+        events=codec_for(BehaviorEvent, names.events, wire, resolver),
+        outcomes=codec_for(Outcome, names.outcomes, wire, resolver),
+        scores=output(InfluenceScore, names.scores),
+        dead_letters=output(DeadLetter, names.dead_letters),
+        late_dead_letters=output(DeadLetter, names.dead_letters),
+    )
+    return ScoringProcessor(
+        topics=Topics(names.events, names.outcomes, names.scores, names.dead_letters),
+        codecs=codecs,
+        model=model,
+        windows=WindowLimits(settings.window.max_behaviours, settings.window.max_bytes),
+        behaviours=BehaviourLimits(settings.text.max_item_text_chars),
+        labels=labels,
+        limits=Limits(max_ahead_ms=int(settings.time.max_ahead_s * 1000)),
+        now_ms=lambda: int(time.time() * 1000),
+    )
