@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from sway.commands import (
+    compare,
     demo,
     doctor,
     evaluate,
@@ -76,6 +77,7 @@ app.command("handoff")(handoff.handoff)
 app.command("produce")(produce.produce)
 app.command("tail")(tail.tail)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 
 

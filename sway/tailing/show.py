@@ -60,6 +60,13 @@ def time_text(time_ms: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
 
 
+def printable(value: str) -> str:
+    """Return a stranger's text fit for a terminal: cut, what it would obey escaped, in quotes if it has spaces."""
+    cut = value if len(value) <= _MAX_TEXT else value[: _MAX_TEXT - 1] + "…"
+    plain = cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
+    return f'"{plain}"' if not plain or " " in plain else plain
+
+
 def _fields(mapping: Mapping[str, Any]) -> str:
     return " ".join(
         f"{name}={_value(name, value)}" for name, value in mapping.items() if value not in ("", None, {}, [])
@@ -76,18 +83,12 @@ def _value(name: str, value: object) -> str:
     if isinstance(value, bytes):
         return f"({len(value)} bytes)"
     if isinstance(value, str):
-        return _text(value)
+        return printable(value)
     if isinstance(value, Mapping):
         return "{" + _fields(value) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_value(name, item) for item in value) + "]"
-    return _text(str(value))
-
-
-def _text(value: str) -> str:
-    cut = value if len(value) <= _MAX_TEXT else value[: _MAX_TEXT - 1] + "…"
-    printable = cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
-    return f'"{printable}"' if not printable or " " in printable else printable
+    return printable(str(value))
 
 
 def _bytes_in_json(value: object) -> str:

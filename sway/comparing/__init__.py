@@ -1,0 +1,1 @@
+"""Compares two runs of scores, joined by source offset: the core on numpy and Arrow, and what reads runs for it."""

@@ -1,0 +1,91 @@
+"""Scores and labels out of Parquet files, as a replay writes them."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sway.comparing.labels import LABEL_SCHEMA, Labels
+from sway.comparing.scores import SCORE_SCHEMA, Scores, fitted, missing_columns
+from sway.errors import CommandError
+
+_UNFINISHED = ("_", ".")
+"""How the names begin of what another program is still writing, or writes beside the data."""
+
+
+def read_scores(path: Path) -> Scores:
+    """Read a replay's folder (FOLDER/scores, or files right in it) or one file, files in the order of their paths.
+
+    Raises CommandError if there are no scores, or a file cannot be read.
+    """
+    return Scores.from_table(str(path), _read(path, "scores", SCORE_SCHEMA))
+
+
+def read_labels(path: Path) -> Labels:
+    """Read y, event_id and, where all files have it, user_id, from FOLDER/examples, FOLDER or a file.
+
+    Raises CommandError if there are no labels, or a file cannot be read.
+    """
+    nameless = LABEL_SCHEMA.remove(LABEL_SCHEMA.get_field_index("user_id"))
+    files = _files(path, "examples", nameless)
+    with_users = all("user_id" in _columns(file) for file in files)
+    table = _table(files, LABEL_SCHEMA if with_users else nameless)
+    if not table.num_rows:
+        raise CommandError(f"{path} holds no labels; --no-labels compares without any")
+    return Labels.from_table(str(path), table)
+
+
+def has_examples(path: Path) -> bool:
+    """Whether this is a folder with a replay's examples."""
+    return bool(_below(path / "examples"))
+
+
+def _read(path: Path, kind: str, schema: pa.Schema) -> pa.Table:
+    return _table(_files(path, kind, schema), schema)
+
+
+def _files(path: Path, kind: str, schema: pa.Schema) -> list[Path]:
+    """Return the files to read; of those that lie right in a folder, the ones that have the columns."""
+    if path.is_file():
+        return [path]
+    if found := _below(path / kind):
+        return found
+    direct = sorted(file for file in path.glob("*.parquet") if not file.name.startswith(_UNFINISHED))
+    if found := [file for file in direct if not missing_columns(_columns(file), schema)]:
+        return found
+    if direct:
+        absent = ", ".join(missing_columns(_columns(direct[0]), schema))
+        raise CommandError(f"no file of {path} holds {kind}: {direct[0].name} lacks the columns {absent}")
+    raise CommandError(
+        f"{path} holds no {kind}: neither {kind}/*.parquet, as `sway replay` writes them, nor *.parquet"
+    )
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.rglob("*.parquet")
+        if not any(part.startswith(_UNFINISHED) for part in file.relative_to(folder).parts)
+    )
+
+
+def _table(files: list[Path], schema: pa.Schema) -> pa.Table:
+    repeating = {field.name for field in schema if pa.types.is_dictionary(field.type)}
+    tables = []
+    for path in files:
+        known = repeating.intersection(_columns(path))  # Arrow has no word for one that is not there
+        try:
+            with pq.ParquetFile(path, read_dictionary=list(known)) as file:
+                table = file.read(columns=schema.names)
+        except (OSError, pa.ArrowException) as exc:
+            raise CommandError(f"cannot read {path} as Parquet: {exc}") from exc
+        tables.append(fitted(str(path), table, schema))
+    return pa.concat_tables(tables)
+
+
+def _columns(path: Path) -> list[str]:
+    try:
+        with pq.ParquetFile(path) as file:
+            return list(file.schema_arrow.names)
+    except (OSError, pa.ArrowException) as exc:
+        raise CommandError(f"cannot read {path} as Parquet: {exc}") from exc

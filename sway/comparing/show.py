@@ -1,0 +1,208 @@
+"""A comparison as one JSON object, or as tables for a terminal. Pure but for the console."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from model.metrics import THRESHOLD
+from sway.comparing.comparison import Comparison, Lacking, Run
+from sway.comparing.differences import Bin
+from sway.comparing.labels import Labelled
+from sway.comparing.scores import Coordinates
+from sway.tailing.show import printable
+
+_BAR = 40
+_HOW_TO_LABEL = (
+    "no labels, so no AUC: give some with --labels, a topic of examples or Parquet with y, event_id, user_id"
+)
+
+
+def as_json(found: Comparison) -> str:
+    """Return the fields of Comparison as one object, and "agrees" if there is a limit; NaN and infinite are null."""
+    agrees = None if found.influence_limit is None else found.agrees
+    return json.dumps(_finite(asdict(found) | {"agrees": agrees}), indent=2, allow_nan=False)
+
+
+def as_tables(found: Comparison) -> Iterator[RenderableType]:
+    """Yield what a terminal shows, from the verdict to the largest movers."""
+    yield Text(_verdict(found), style="bold")
+    yield _runs(found)
+    yield Text("\n".join(_counts(found)))
+    yield _moved(found)
+    yield _histogram(found.histogram)
+    yield Text("\n".join(_ranks(found)))
+    yield from _auc(found.labelled)
+    if found.movers:
+        yield _movers(found)
+    if found.influence_limit is not None:
+        yield Text(_limit(found), style="green" if found.agrees else "bold red")
+
+
+def _verdict(found: Comparison) -> str:
+    alone = found.only_a.count + found.only_b.count + found.other_event.count
+    if found.identical == found.both:
+        verdict = f"identical: all {found.both:,} scores in both have the same bits"
+    elif found.within_tolerance == found.both:
+        verdict = f"equal within {found.tolerance:g}: all {found.both:,} scores in both"
+    else:
+        moved = found.both - found.within_tolerance
+        verdict = f"different: {moved:,} of {found.both:,} moved by more than {found.tolerance:g}"
+    return f"{verdict}; {alone:,} without a counterpart" if alone else verdict
+
+
+def _runs(found: Comparison) -> Table:
+    table = _table("", "A", "B")
+    runs = (found.a, found.b)
+    table.add_row("run", *(Text(printable(run.run), overflow="fold") for run in runs))
+    table.add_row("scores", *(_scores(run) for run in runs))
+    table.add_row("model versions", *(Text(_frequent(run.model_versions), overflow="fold") for run in runs))
+    table.add_row("dtypes", *(Text(_frequent(run.dtypes)) for run in runs))
+    return table
+
+
+def _scores(run: Run) -> str:
+    return f"{run.scores:,}" + (f", and {run.repeated:,} replaced by later ones" if run.repeated else "")
+
+
+def _frequent(counts: dict[str, int]) -> str:
+    if len(counts) == 1:
+        return printable(*counts)
+    return "\n".join(f"{printable(word)} ({count:,})" for word, count in counts.items())
+
+
+def _counts(found: Comparison) -> Iterator[str]:
+    yield f"in both: {found.both:,}"
+    for name, lacking in (("only in A", found.only_a), ("only in B", found.only_b)):
+        yield f"{name}: {_lacking(lacking)}"
+    if found.other_event.count:
+        yield f"same offset, another event: {_lacking(found.other_event)}"
+    yield f"identical: {_share(found.identical, found.both)}"
+    yield f"within {found.tolerance:g}: {_share(found.within_tolerance, found.both)}"
+    flags = asdict(found.flags)
+    yield "flags that differ: " + ", ".join(f"{name} {count:,}" for name, count in flags.items())
+
+
+def _lacking(lacking: Lacking) -> str:
+    shown = ", ".join(_where(one) for one in lacking.examples)
+    more = ", …" if lacking.count > len(lacking.examples) else ""
+    return f"{lacking.count:,}" + (f" ({shown}{more})" if shown else "")
+
+
+def _moved(found: Comparison) -> Table:
+    table = _table(
+        "", "mean A", "mean B", "mean B-A", "mean |B-A|", "p50", "p90", "p99", "max", "not comparable"
+    )
+    for name, one in (("influence", found.influence), ("y_hat", found.y_hat), ("z_hat", found.z_hat)):
+        sizes = (one.mean_abs, one.p50, one.p90, one.p99, one.max)
+        table.add_row(
+            name,
+            _number(one.mean_a),
+            _number(one.mean_b),
+            f"{one.mean:+.3g}" if math.isfinite(one.mean) else "",
+            *(f"{size:.3g}" if math.isfinite(size) else "" for size in sizes),
+            f"{one.not_comparable:,}",
+        )
+    return table
+
+
+def _histogram(bins: list[Bin]) -> Table:
+    table = _table("influence moved by", "scores", "")
+    table.columns[2].justify = "left"
+    most = max(one.count for one in bins) or 1
+    for one in bins:
+        table.add_row(_range(one), f"{one.count:,}", "█" * math.ceil(one.count / most * _BAR))
+    return table
+
+
+def _range(one: Bin) -> str:
+    if one.low < 0 < one.high:
+        return f"up to ±{one.high:g}"
+    if math.isinf(one.low):
+        return f"below {one.high:g}"
+    if math.isinf(one.high):
+        return f"over +{one.low:g}"
+    return f"{one.low:g} to {one.high:g}" if one.high <= 0 else f"+{one.low:g} to +{one.high:g}"
+
+
+def _ranks(found: Comparison) -> Iterator[str]:
+    ranks = found.spearman
+    yield f"rank correlation of influence (Spearman): {_number(ranks.all) or 'not defined'}"
+    if ranks.users:
+        yield f"  within users, mean of {ranks.users:,}: {_number(ranks.within_users)}"
+    else:
+        yield "  within users: none has enough scores that differ"
+
+
+def _auc(labelled: Labelled | None) -> Iterator[RenderableType]:
+    if not labelled:
+        yield Text(_HOW_TO_LABEL)
+        return
+    source = printable(labelled.source)
+    if not labelled.pairs:
+        yield Text(f"none of the labels of {source} is of an event in both, so no AUC")
+        return
+    table = _table("AUC", "A", "B", "B-A")
+    for name, one in (("y_hat", labelled.y_hat), ("influence", labelled.influence)):
+        moved = one.b - one.a
+        table.add_row(name, _number(one.a), _number(one.b), f"{moved:+.4f}" if math.isfinite(moved) else "")
+    yield table
+    positive = f"{labelled.positive:,} of them positive (y from {THRESHOLD:g} on)"
+    yield Text(f"labelled: {labelled.pairs:,} scores, {positive}, by {source}")
+
+
+def _movers(found: Comparison) -> Table:
+    table = _table("largest movers", "user", "item", "source", "A", "B", "B-A")
+    for column in table.columns[:4]:
+        column.justify, column.overflow = "left", "fold"
+    for one in found.movers:
+        table.add_row(
+            *(Text(printable(word)) for word in (one.event_id, one.user_id, one.item_id)),
+            Text(_where(one.source)),
+            *(_number(value) or "NaN" for value in (one.a, one.b)),
+            f"{one.b - one.a:+.4f}",
+        )
+    return table
+
+
+def _limit(found: Comparison) -> str:
+    alone = found.only_a.count + found.only_b.count + found.other_event.count
+    return (
+        f"{'within' if found.agrees else 'NOT within'} --fail-over {found.influence_limit:g}: {found.influence_over:,} "
+        f"moved by more, {alone:,} without a counterpart"
+    )
+
+
+def _table(*headers: str) -> Table:
+    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _where(one: Coordinates) -> str:
+    return f"{printable(one.topic)}[{one.partition}]@{one.offset}"
+
+
+def _share(part: int, whole: int) -> str:
+    percent = f"{part / whole:.2%}"
+    # Rounding never says all or none where it is not so.
+    return f"{part:,} ({'over 99.99%' if percent == '100.00%' and part < whole else percent})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else ""
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

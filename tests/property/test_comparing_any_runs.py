@@ -1,0 +1,97 @@
+"""Comparing any two runs: blind to the order of rows, nothing lost, and B with A mirrors A with B."""
+
+import math
+from dataclasses import astuple
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sway.comparing.comparison import Comparison, compare
+from sway.comparing.differences import Moved
+from tests.plain_scores import Row, row, run
+
+VALUES = st.sampled_from([0.0, -0.0, 0.25, 0.250001, 0.5, 0.7, 1.0, math.nan, math.inf]) | st.floats(0, 1)
+ROWS = st.builds(
+    row,
+    st.integers(0, 12),
+    VALUES,
+    partition=st.integers(0, 2),
+    user_id=st.sampled_from("uvw"),
+    y_hat=VALUES,
+    truncated=st.booleans(),
+    source_topic=st.sampled_from(["sway.events", "other"]),
+)
+
+
+def key(one: Row) -> tuple[str, int, int]:
+    return one["source_topic"], one["source_partition"], one["source_offset"]
+
+
+RUNS = st.lists(ROWS, min_size=1, max_size=40, unique_by=key)
+
+
+def compared(a: list[Row], b: list[Row]) -> Comparison:
+    return compare(run("A", a), run("B", b), influence_limit=0.1)
+
+
+@given(RUNS, RUNS, st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_the_order_of_the_rows_changes_nothing(a: list[Row], b: list[Row], random: st.DataObject) -> None:
+    assume({key(one) for one in a} & {key(one) for one in b})
+    shuffled = [random.sample(rows, len(rows)) for rows in (a, b)]  # type: ignore[attr-defined]
+    # By repr, since a NaN does not equal itself; to the last bit, since sums run in the order of the sources.
+    assert repr(compared(*shuffled)) == repr(compared(a, b))
+
+
+@given(RUNS, RUNS)
+@settings(max_examples=100, deadline=None)
+def test_every_source_record_is_in_both_or_in_one(a: list[Row], b: list[Row]) -> None:
+    ours, theirs = {key(one) for one in a}, {key(one) for one in b}
+    assume(ours & theirs)
+    found = compared(a, b)
+    assert found.both == len(ours & theirs)
+    assert (found.only_a.count, found.only_b.count) == (len(ours - theirs), len(theirs - ours))
+    assert found.identical <= found.within_tolerance <= found.both
+    assert sum(one.count for one in found.histogram) >= found.both - found.influence.not_comparable
+
+
+@given(st.lists(ROWS, min_size=1, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_a_run_is_identical_with_itself(rows: list[Row]) -> None:
+    found = compared(rows, rows)
+    assert found.identical == found.within_tolerance == found.both == found.a.scores
+    assert found.a.repeated == len(rows) - len({key(one) for one in rows})
+    assert found.agrees
+    assert found.movers == []
+
+
+@given(RUNS, RUNS)
+@settings(max_examples=100, deadline=None)
+def test_swapping_the_runs_negates_the_differences(a: list[Row], b: list[Row]) -> None:
+    assume({key(one) for one in a} & {key(one) for one in b})
+    forth, back = compared(a, b), compared(b, a)
+    assert (forth.identical, forth.within_tolerance) == (back.identical, back.within_tolerance)
+    assert (forth.only_a, forth.only_b) == (back.only_b, back.only_a)
+    assert forth.influence_over == back.influence_over
+    assert [one.count for one in forth.histogram] == [one.count for one in reversed(back.histogram)]
+    assert repr([(one.source, one.a, one.b) for one in forth.movers]) == repr(
+        [(one.source, one.b, one.a) for one in back.movers]
+    )
+    for ours, theirs in ((forth.influence, back.influence), (forth.y_hat, back.y_hat)):
+        assert astuple(ours) == pytest.approx(astuple(negated(theirs)), nan_ok=True)
+    assert forth.spearman.all == pytest.approx(back.spearman.all, nan_ok=True)
+
+
+def negated(one: Moved) -> Moved:
+    return Moved(
+        one.not_comparable,
+        one.mean_b,
+        one.mean_a,
+        -one.mean,
+        one.mean_abs,
+        one.p50,
+        one.p90,
+        one.p99,
+        one.max,
+    )

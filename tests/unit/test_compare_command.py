@@ -1,0 +1,199 @@
+"""`sway compare` on the folders that a replay writes; no cluster is there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner, Result
+
+from sway.cli import app
+from tests.plain_scores import REPLAY_SCHEMA, Row, row, write
+
+LABELS = pa.schema(dict.fromkeys(("event_id", "user_id"), pa.string()) | {"y": pa.float64()})
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, and settings that lead to no cluster."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SWAY_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("SWAY_KAFKA__CONNECT_TIMEOUT_S", "0.1")
+    return tmp_path
+
+
+def compare(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)], env={"COLUMNS": "200"})
+
+
+def found(*arguments: object) -> dict[str, Any]:
+    result = compare(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    shown: dict[str, Any] = json.loads(result.stdout)
+    return shown
+
+
+def replay(folder: Path, name: str, rows: list[Row]) -> Path:
+    """Two partitions in folders of their own, and what must not be read."""
+    for number in (0, 1):
+        mine = [one for one in rows if one["source_partition"] == number]
+        write(folder / name / "scores" / f"partition={number}" / "part-0.parquet", mine[::2])
+        write(folder / name / "scores" / f"partition={number}" / "part-1.parquet", mine[1::2])
+    (folder / name / "scores" / "_unfinished.parquet").write_bytes(b"half a file")
+    (folder / name / "scores" / "_temporary").mkdir()
+    (folder / name / "scores" / "_temporary" / "part-2.parquet").write_bytes(b"half a file")
+    return folder / name
+
+
+ROWS = [row(offset, offset / 10, partition=number) for offset in range(6) for number in (0, 1)]
+MOVED = [{**one, "influence": one["influence"] + 0.05} if one["source_offset"] == 2 else one for one in ROWS]
+
+
+def test_a_replay_compared_with_itself_is_identical(folder: Path) -> None:
+    path = replay(folder, "a", ROWS)
+    result = compare(path, path, "--fail-over", 0)
+    assert result.exit_code == 0, result.output
+    assert "identical: all 12 scores in both have the same bits" in result.stdout
+    assert "no labels, so no AUC: give some with --labels" in result.stdout
+    assert "within --fail-over 0: 0 moved by more, 0 without a counterpart" in result.stdout
+    assert "largest movers" not in result.stdout
+
+
+def test_what_moved_is_shown_and_is_the_same_in_json(folder: Path) -> None:
+    a, b = replay(folder, "a", ROWS), replay(folder, "b", [*MOVED, row(6, partition=1, model_version="v-2")])
+    shown = compare(a, b).stdout
+    assert "different: 2 of 12 moved by more than 1e-05; 1 without a counterpart" in shown
+    assert "only in B: 1 (sway.events[1]@6)" in shown
+    assert "identical: 10 (83.33%)" in shown
+    assert "+0.03 to +0.1" in shown
+    assert "e0-2" in shown
+    told = found(a, b)
+    assert (told["both"], told["identical"], told["only_b"]["count"]) == (12, 10, 1)
+    assert told["b"]["model_versions"] == {"v-1": 12, "v-2": 1}
+    assert told["influence"]["max"] == pytest.approx(0.05)
+    assert [one["event_id"] for one in told["movers"]] == ["e0-2", "e1-2"]
+    assert told["agrees"] is told["labelled"] is told["influence_over"] is None
+
+
+def test_json_has_null_where_a_figure_is_not_defined(folder: Path) -> None:
+    write(folder / "a.parquet", [row(0, float("nan"))])
+    write(folder / "b.parquet", [row(0, float("inf"))])
+    told = found("a.parquet", "b.parquet")
+    assert told["influence"]["mean"] is told["spearman"]["all"] is told["movers"][0]["a"] is None
+    assert told["histogram"][0]["low"] is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "code"),
+    [
+        (MOVED, 0.1, 0),
+        (MOVED, 0.04, 1),
+        (ROWS[:-1], 1, 1),
+        ([*ROWS, row(9)], 1, 1),
+        ([*ROWS[:-1], ROWS[-1] | {"event_id": "another"}], 1, 1),
+        ([*ROWS[:-1], ROWS[-1] | {"influence": None}], 1, 1),
+    ],
+)
+def test_it_fails_over_the_limit_or_without_a_counterpart(
+    folder: Path, rows: list[Row], limit: float, code: int
+) -> None:
+    a, b = replay(folder, "a", ROWS), replay(folder, "b", rows)
+    result = compare(a, b, "--fail-over", limit, "--json")
+    assert result.exit_code == code
+    assert json.loads(result.stdout)["agrees"] is not bool(code)
+
+
+def test_files_may_lie_right_in_the_folder_beside_others(folder: Path) -> None:
+    write(folder / "a" / "1.parquet", ROWS[:3])
+    write(folder / "a" / "2.parquet", ROWS[3:])
+    write(folder / "a" / "labels.parquet", [], LABELS)
+    assert found("a", replay(folder, "b", ROWS))["identical"] == 12
+
+
+def test_words_may_be_of_any_kind_of_string(folder: Path) -> None:
+    other = REPLAY_SCHEMA
+    for name, kind in (
+        ("event_id", pa.large_string()),
+        ("source_topic", pa.dictionary(pa.int8(), pa.string())),
+    ):
+        other = other.set(other.get_field_index(name), pa.field(name, kind))
+    write(folder / "a.parquet", ROWS, other)
+    assert found("a.parquet", replay(folder, "b", ROWS))["identical"] == 12
+
+
+def test_the_examples_of_a_replay_are_its_labels(folder: Path) -> None:
+    a, b = replay(folder, "a", ROWS), replay(folder, "b", MOVED)
+    y = [{"event_id": f"e0-{n}", "user_id": "u", "y": float(n > 2)} for n in range(6)]
+    write(b / "examples" / "part-0.parquet", y, LABELS)
+    told = found(a, b)["labelled"]
+    assert (told["pairs"], told["positive"], told["y_hat"]) == (6, 3, {"a": 1.0, "b": 1.0})
+    assert found(a, b, "--no-labels")["labelled"] is None
+    assert "labelled: 6 scores, 3 of them positive (y from 0.5 on), by " in compare(a, b).stdout
+
+
+def test_labels_may_be_given_without_users(folder: Path) -> None:
+    a = replay(folder, "a", ROWS)
+    schema = LABELS.remove(1)
+    write(folder / "labels.parquet", [{"event_id": "e0-1", "y": 0.0}, {"event_id": "e1-5", "y": 1.0}], schema)
+    told = found(a, a, "--labels", "labels.parquet")["labelled"]
+    assert (told["source"], told["pairs"], told["influence"]["b"]) == ("labels.parquet", 2, 1.0)
+    write(folder / "labels.parquet", [{"event_id": "x", "y": 0.0}], schema)
+    shown = compare(a, a, "--labels", "labels.parquet").stdout
+    assert "none of the labels of labels.parquet is of an event in both, so no AUC" in shown
+
+
+def test_a_strangers_text_cannot_steer_the_terminal(folder: Path) -> None:
+    write(folder / "a.parquet", [row(0, 0.1, user_id="\x1b[31mred", item_id="[bold]i[/bold]")])
+    write(folder / "b.parquet", [row(0, 0.9)])
+    shown = compare("a.parquet", "b.parquet").stdout
+    assert "\\x1b[31mred" in shown
+    assert "[bold]i[/bold]" in shown
+    assert "\x1b[31m" not in shown
+
+
+def test_what_is_no_run_is_told_in_one_line(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    (folder / "bad.parquet").write_bytes(b"no Parquet")
+    write(folder / "labels" / "labels.parquet", [], LABELS)
+    write(folder / "none.parquet", [])
+    write(folder / "null.parquet", [ROWS[0] | {"source_offset": None}])
+    write(folder / "text.parquet", [], REPLAY_SCHEMA.set(3, pa.field("y_hat", pa.list_(pa.string()))))
+    good = write(folder / "good.parquet", ROWS)
+    told = {
+        "no/such": "there is no folder or file no/such",
+        "no.parquet": "there is no folder or file no.parquet",
+        "scores": "no Kafka broker answers at 127.0.0.1:1",
+        "empty": "empty holds no scores: neither scores/*.parquet, as `sway replay` writes them, nor *.parquet",
+        "bad.parquet": "cannot read bad.parquet as Parquet",
+        "labels": "no file of labels holds scores: labels.parquet lacks the columns item_id, y_hat,",
+        "labels/labels.parquet": "labels/labels.parquet holds no such records: it lacks the columns item_id, y_hat,",
+        "none.parquet": "none.parquet holds no scores",
+        "null.parquet": "null.parquet has 1 nulls in source_offset, which is always set",
+        "text.parquet": "text.parquet has y_hat as list<element: string>, which cannot be read as double",
+    }
+    for name, message in told.items():
+        result = compare(good, name)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"sway: {message}"), (name, result.output)
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_short_name_is_a_topic_though_a_folder_has_it_too(folder: Path) -> None:
+    write(folder / "scores" / "part-0.parquet", ROWS)
+    assert "no Kafka broker answers" in compare("scores", "scores").stderr
+    assert found("./scores", folder / "scores")["identical"] == 12
+
+
+def test_runs_over_different_topics_are_refused(folder: Path) -> None:
+    write(folder / "a.parquet", ROWS)
+    write(folder / "b.parquet", [row(0, source_topic="shop.events")])
+    result = compare("a.parquet", "b.parquet")
+    assert result.exit_code == 1
+    assert "a.parquet and b.parquet score different topics: sway.events, and shop.events." in result.stderr
+
+
+def test_labels_are_either_named_or_not_wanted(folder: Path) -> None:
+    result = compare("a", "b", "--labels", "c", "--no-labels")
+    assert result.exit_code == 1
+    assert result.stderr == "sway: give either --labels or --no-labels\n"
