@@ -4,6 +4,8 @@ Nothing of Faust here: the worker (stream/worker.py) and the replay (stream/repl
 both read the same text and score it with the same model.
 """
 
+import atexit
+import gc
 import time
 from typing import Any, TypeVar
 
@@ -32,6 +34,7 @@ from stream.wire import codec_for, resolver_for
 
 R = TypeVar("R", bound=Record)
 
+_GC_THRESHOLDS = (50_000, 20, 100)
 _MAX_BLOCK_BYTES_BESIDE_TEXT = 1_700  # ids of 512 bytes each, the action, the numbers
 
 
@@ -101,8 +104,11 @@ def make_batcher(settings: Settings, model: ScoringModel, metrics: WorkerMetrics
     return MicroBatcher(model, packing, on_batch=metrics.on_batch)
 
 
-def make_labels(settings: Settings, encoder: Encoder[Any] | None = None) -> Labels:
-    """Make the label join; its tables are still to be set. encoder: of the examples, in place of the settings' own."""
+def make_labels(settings: Settings, encoder: Encoder[Any] | None = None, *, examples: bool = True) -> Labels:
+    """Make the label join; its tables are still to be set.
+
+    encoder: of the examples, in place of the settings' own. examples: whether they are wanted.
+    """
     wanted = settings.labels
     topic = settings.topics.examples
     codec = encoder
@@ -113,7 +119,7 @@ def make_labels(settings: Settings, encoder: Encoder[Any] | None = None) -> Labe
     join = JoinSettings(
         rules, wanted.weights, wanted.negative, round(wanted.horizon_s * 1000), round(wanted.grace_s * 1000)
     )
-    return Labels(join, topic, codec)
+    return Labels(join, topic, codec, examples)
 
 
 def make_processor(
@@ -151,3 +157,15 @@ def make_processor(
         limits=Limits(max_ahead_ms=int(settings.time.max_ahead_s * 1000)),
         now_ms=lambda: int(time.time() * 1000),
     )
+
+
+def spare_the_collector() -> None:
+    """Keep Python's cycle collector from walking over libraries and windows again and again.
+
+    Records, windows and texts hold no cycles and are freed by counting references; with Python's own thresholds a
+    third of the worker's time went into looking for some.
+    """
+    gc.collect()
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # at the end libraries look for what they have leaked
+    gc.set_threshold(*_GC_THRESHOLDS)

@@ -279,7 +279,7 @@ class ScoringProcessor:
                     past = history(window, entry.position)
                     item = NO_OUTCOMES if labelling is None else labelling.item(event.item_id)
                     text, rates = encode_text(window, past, target, self._tokenizer, item)
-                    if labelling is not None:
+                    if labelling is not None and labelling.examples:
                         words, target_words = history_in_words(text, past, rates), target.text
                 windows.put(record.key or b"", insert_new(window, entry, self._windows))
                 if labelling is not None:

@@ -288,7 +288,9 @@ class ReplaySettings(BaseModel):
         20_000, gt=0, description="events of a partition that are written together, into one Parquet file"
     )
     batch_s: float = Field(30.0, gt=0, description="or fewer, after so long")
-    max_in_flight_texts: int = Field(8192, gt=0, description="waiting for the model, of all partitions")
+    max_in_flight_texts: int | None = Field(
+        None, gt=0, description="waiting for the model; None: 1,024 on a CPU, 32,768 on a GPU"
+    )
     partitions_at_once: int = Field(
         2, gt=0, description="that one process reads; the others wait for their turn"
     )

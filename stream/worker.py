@@ -1,6 +1,5 @@
 """Puts a worker together: settings, champion, micro-batcher, processor and the Faust app. The thin shell."""
 
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from stream.assembly import (
     make_batcher,
     make_labels,
     make_processor,
+    spare_the_collector,
 )
 from stream.champion import ChampionWatcher
 from stream.errors import StuckError
@@ -38,7 +38,6 @@ from stream.web import add_pages
 from stream.windows import Window
 
 _WATCH_INTERVAL_S = 1.0
-_GC_THRESHOLDS = (50_000, 20, 100)
 
 
 class Background(Protocol):
@@ -65,7 +64,7 @@ class SwayApp(ExactlyOnceApp):
 
     async def on_first_start(self) -> None:
         """Start, with everything that is loaded by now left out of garbage collection."""
-        _spare_the_collector()
+        spare_the_collector()
         await super().on_first_start()
         for part in self.background:
             part.start()
@@ -155,17 +154,6 @@ def add_tables(
         ITEMS, dumps=of_item.dumps, loads=of_item.loads, **cached
     )
     labels.pending, labels.estimates, labels.items = pending, estimates, items
-
-
-def _spare_the_collector() -> None:
-    """Keep Python's cycle collector from walking over libraries and windows again and again.
-
-    Records, windows and texts hold no cycles and are freed by counting references; with Python's own thresholds a
-    third of the worker's time went into looking for some.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def make_watcher(

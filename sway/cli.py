@@ -14,6 +14,7 @@ from sway.commands import (
     handoff,
     models,
     produce,
+    replay,
     schemas,
     tail,
     topics,
@@ -76,6 +77,7 @@ app.add_typer(models.app, name="models")
 app.command("handoff")(handoff.handoff)
 app.command("produce")(produce.produce)
 app.command("tail")(tail.tail)
+app.command("replay")(replay.replay)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)

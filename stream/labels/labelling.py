@@ -30,11 +30,15 @@ class Table(Protocol[V_co]):
 
 @dataclass(slots=True)
 class Labels:
-    """What labelling works with. topic, codec: of the examples. The tables are set once they exist."""
+    """What labelling works with. topic, codec: of the examples. The tables are set once they exist.
+
+    examples: whether they are wanted; without them labels still become part of later texts.
+    """
 
     settings: JoinSettings
     topic: str
     codec: Encoder[LabeledExample]
+    examples: bool = True
     pending: Table[PendingState] = field(init=False)
     estimates: Table[Estimate] = field(init=False)
     items: Table[ItemRate] = field(init=False)
@@ -118,6 +122,7 @@ class Labelling:
         self._unit = unit
         self._batch = batch
         self._counts = counts
+        self.examples = labels.examples
         self._join = PartitionJoin(labels.settings, self._get, self._put, self._count)
 
     def _get(self, key: str) -> PendingState | None:
@@ -141,12 +146,13 @@ class Labelling:
     ) -> tuple[bytes | None, Sequence[Closing]]:
         """Let an event wait for its label; event: as the state keeps it, its words cut to their limits.
 
-        Returns the key under which its estimate waits, None for an event that the join has met before; and its
+        Returns the key under which its estimate waits, None if no example will need it; and its
         closing, if its outcome came first.
         """
         new = NewEvent(user_id, event.event_id, event.item_id, event.action, event.occurred_at)
         key, closing = self._join.event(new, history, target)
-        return None if key is None else key.encode(), () if closing is None else self._note([closing])
+        waits = None if key is None or not self.examples else key.encode()
+        return waits, () if closing is None else self._note([closing])
 
     def outcome(self, outcome: Outcome) -> Sequence[Closing]:
         """Take in an outcome."""

@@ -1,0 +1,81 @@
+"""Plan and progress of a replay, in Kafka: the committed offsets of its own group, and the notes beside them.
+
+A plan stands for good once it is committed. Whoever begins takes the transactional id `{group}-plan`, which ends what
+another one left open, and only then looks whether there is a plan: so of several machines that begin at once one plans.
+"""
+
+from collections.abc import Mapping
+
+from confluent_kafka import Consumer
+
+from stream.exactly_once.offsets import reader, stable_offsets
+from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.transactions import TransactionWriter
+from stream.replay.notes import note_of, read_notes
+from stream.replay.plan import Progress, ReplayPlan, first_progress
+
+TRANSACTION_TIMEOUT_S = 20.0
+MAX_RECORD_BYTES = 1_000_000
+
+
+class Journal:
+    """What is committed of one replay. Not thread-safe."""
+
+    def __init__(
+        self, client_config: Mapping[str, str], group_id: str, replay_id: str, events: str, partitions: int
+    ) -> None:
+        """events: the topic whose offsets are committed. partitions: how many it has."""
+        self._client_config = client_config
+        self.group_id = group_id
+        self._replay_id = replay_id
+        self._events = events
+        self._all = [TopicPartition(events, number) for number in range(partitions)]
+        self._consumer: Consumer = reader(client_config, group_id)
+
+    @property
+    def identity(self) -> bytes:
+        """The group's metadata without a member, for transactions: their own ids fence, a partition's each."""
+        metadata: bytes = self._consumer.consumer_group_metadata()
+        return metadata
+
+    def read(self) -> tuple[ReplayPlan, dict[int, Progress]] | None:
+        """Return the plan and how far each of its partitions is; None if there is none yet.
+
+        Waits for open transactions to end. Raises PlanError, KafkaException.
+        """
+        found = stable_offsets(self._consumer, self._all, lambda: False)
+        committed = {
+            tp.partition: (one.offset, one.note) for tp, one in found.items() if one.offset is not None
+        }
+        return read_notes(self._replay_id, committed) if committed else None
+
+    def begin(self, plan: ReplayPlan, timeout_s: float) -> tuple[ReplayPlan, dict[int, Progress]]:
+        """Commit a plan unless another was first; return the one that stands. Raises what TransactionWriter does."""
+        writer = self.writer("plan")
+        writer.init(timeout_s)
+        standing = self.read()
+        if standing is not None:
+            return standing
+        progress = {number: first_progress(part) for number, part in plan.partitions.items()}
+        notes = {
+            TopicPartition(self._events, number): note_of(plan, number, one)
+            for number, one in progress.items()
+        }
+        offsets = {TopicPartition(self._events, number): one.events_next for number, one in progress.items()}
+        writer.commit([], offsets, self.identity, {}, notes)
+        writer.close()
+        return plan, progress
+
+    def writer(self, what: str) -> TransactionWriter:
+        """Return a transactional producer, not initialised. what: a partition's number, or the plan."""
+        return TransactionWriter(
+            self._client_config,
+            f"{self.group_id}-{what}",
+            transaction_timeout_s=TRANSACTION_TIMEOUT_S,
+            max_record_bytes=MAX_RECORD_BYTES,
+            replaces=False,  # one that woke up late must not take a partition back from its successor
+        )
+
+    def close(self) -> None:
+        """Let go of the brokers."""
+        self._consumer.close()

@@ -1,0 +1,184 @@
+"""Opens a partition where its progress, or its store, is: producer, store, streams, and the order of reading."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.records import InfluenceScore
+from schemas.wire import Codec
+from stream.exactly_once.offsets import reader, watermarks
+from stream.exactly_once.records import RecordBatch, TopicPartition
+from stream.exactly_once.store import PartitionStore
+from stream.processor import ScoringProcessor
+from stream.replay.journal import Journal
+from stream.replay.known_order import KnownOrder
+from stream.replay.ordering import EPOCH, MergedOrder
+from stream.replay.partition import PartitionReplay, Parts
+from stream.replay.plan import PartitionPlan, Progress, Span
+from stream.replay.recorded import RecordedScores, scores_in
+from stream.replay.state import positions_in
+from stream.replay.streams import RecordStream
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Where a replay reads.
+
+    old_scores: the topic of the live scores. timeout_s: for a record, while brokers are away.
+    """
+
+    client_config: Mapping[str, str]
+    group_id: str
+    events: str
+    outcomes: str
+    old_scores: str
+    timeout_s: float
+
+    def stream(
+        self, topic: str, partition: int, span: Span, on_read: Callable[[Sequence[Any]], None] | None = None
+    ) -> RecordStream:
+        """Return a partition's span as a stream."""
+        return RecordStream(
+            self.client_config,
+            self.group_id,
+            topic,
+            partition,
+            span,
+            timeout_s=self.timeout_s,
+            on_read=on_read,
+        )
+
+
+class PartitionSources:
+    """The streams of a partition, merged."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        processor: ScoringProcessor,
+        decode_score: Callable[[bytes | None], InfluenceScore],
+        partition: int,
+        plan: PartitionPlan,
+        begin: tuple[int, int, int],
+    ) -> None:
+        """begin: the offsets of events, outcomes and old scores at which reading goes on."""
+        events_at, outcomes_at, scores_at = begin
+        events = inputs.stream(
+            inputs.events,
+            partition,
+            Span(events_at, plan.run_out.end),
+            _prepared(processor, inputs.events, partition),
+        )
+        outcomes = inputs.stream(
+            inputs.outcomes,
+            partition,
+            Span(outcomes_at, plan.outcomes.end),
+            _prepared(processor, inputs.outcomes, partition),
+        )
+        scores = inputs.stream(inputs.old_scores, partition, Span(scores_at, plan.old_scores.end))
+        self._streams = (events, outcomes, scores)
+        self._known = KnownOrder(scores if plan.old_scores.size else None, decode_score, inputs.events)
+        self.order = MergedOrder((inputs.events, inputs.outcomes), partition, events, outcomes, self._known)
+
+    @property
+    def old_scores_next(self) -> int:
+        """From where old scores must be read to go on from here."""
+        return self._known.position
+
+    def close(self) -> None:
+        """Let go of the brokers."""
+        for stream in self._streams:
+            stream.close()
+
+
+def open_partition(
+    parts: Parts,
+    inputs: Inputs,
+    journal: Journal,
+    partition: int,
+    *,
+    folder: Path,
+    decode_score: Codec[InfluenceScore],
+    connect_timeout_s: float,
+) -> PartitionReplay | None:
+    """Take a partition over and return it, ready to read; None if it is done.
+
+    Taking over its transactional id comes first: from then on nobody else moves its progress.
+    Raises StartError, StoreError, ReplayError.
+    """
+    writer = journal.writer(str(partition))
+    writer.init(connect_timeout_s)
+    standing = journal.read()
+    progress = standing[1][partition] if standing is not None else None
+    if progress is None or progress.done:
+        return None
+    if parts.outputs.parquet is not None:
+        parts.outputs.parquet.settle(partition, progress.file)
+    plan = parts.plan.partitions[partition]
+    store = PartitionStore(folder / f"partition-{partition:05d}")
+    try:
+        begin = _position(store, parts, partition, progress)
+        behind = begin[:2] != (progress.events_next, progress.outcomes_next) and begin[0] < plan.scored.end
+        recorded = None
+        if parts.plan.with_labels and behind and progress.events_next > plan.scored.start:
+            recorded = _recorded(parts, inputs, partition, begin[0], decode_score)
+        sources = PartitionSources(inputs, parts.processor, decode_score.decode, partition, plan, begin)
+        return PartitionReplay(
+            parts, partition, progress, sources=sources, recorded=recorded, store=store, writer=writer
+        )
+    except BaseException:
+        store.close()
+        raise
+
+
+def _position(
+    store: PartitionStore, parts: Parts, partition: int, progress: Progress
+) -> tuple[int, int, int]:
+    """Return where reading goes on: where the store is; if that is of no use, the beginning, with an empty store."""
+    plan = parts.plan.partitions[partition]
+    found = positions_in(store, parts.plan)
+    if found is not None:
+        events_next, outcomes_next, _ = found
+        # Of the outcomes read before the range nothing is committed but in the store.
+        begins = events_next == progress.events_next == plan.scored.start
+        if begins or (events_next, outcomes_next) <= (progress.events_next, progress.outcomes_next):
+            return found
+    store.wipe()
+    return plan.warm_up.start, plan.outcomes.start, plan.old_scores.start
+
+
+def _recorded(
+    parts: Parts, inputs: Inputs, partition: int, start: int, codec: Codec[InfluenceScore]
+) -> RecordedScores:
+    """Return what this replay has published of a partition, from an event's offset on."""
+    model = parts.model
+    outputs = parts.outputs
+    if outputs.parquet is not None:
+        return RecordedScores(outputs.parquet.scores(partition, start), model.version, model.dtype)
+    topic = "" if outputs.topic is None else outputs.topic.names.scores
+    return RecordedScores(_topic_scores(inputs, topic, partition, codec), model.version, model.dtype)
+
+
+def _topic_scores(
+    inputs: Inputs, topic: str, partition: int, codec: Codec[InfluenceScore]
+) -> Iterator[tuple[int, float, float]]:
+    consumer = reader(inputs.client_config, inputs.group_id)
+    try:
+        span = Span(*watermarks(consumer, TopicPartition(topic, partition), lambda: False))
+    finally:
+        consumer.close()
+    with closing(inputs.stream(topic, partition, span)) as stream:
+        yield from scores_in(stream, codec.decode)
+
+
+def _prepared(processor: ScoringProcessor, topic: str, partition: int) -> Callable[[Sequence[Any]], None]:
+    """Return what a stream calls with fetched records: it waits for the Schema Registry where these need it."""
+
+    def wait(records: Sequence[Any]) -> None:
+        base, end = records[0].offset, records[-1].offset + 1
+        asyncio.run(processor.prepare(RecordBatch(topic, partition, records, base, end, EPOCH)))
+
+    return wait

@@ -1,0 +1,92 @@
+"""Events and outcomes of a partition in one order: the one in which they were read live, as far as it is known. Pure.
+
+Where an old score tells how many outcomes had been read before its event, that decides; elsewhere Kafka's own record
+times do, outcomes first at equal times, as a worker does with what one poll brings.
+
+What comes next depends on the two positions alone, so that reading can go on from there after any interruption.
+"""
+
+from stream.exactly_once.records import Epoch, RecordBatch, SourceRecord
+from stream.replay.known_order import Before, KnownOrder, Stream
+
+EPOCH = Epoch(0, "replay")  # there is one reader of a partition, and its own transactional id fences it
+
+
+class MergedOrder:
+    """Gives batches of one topic each, in order; a batch of events has no outcome between them.
+
+    outcomes: None if no outcomes are read.
+    """
+
+    def __init__(
+        self,
+        topics: tuple[str, str],
+        partition: int,
+        events: Stream,
+        outcomes: Stream | None,
+        known: KnownOrder,
+    ) -> None:
+        """topics: of the events and of the outcomes."""
+        self._events_topic, self._outcomes_topic = topics
+        self._partition = partition
+        self._events = events
+        self._outcomes = outcomes
+        self._known = known
+        self._passed = (
+            0  # outcomes below this are known to have been read, though the last of them may be holes
+        )
+
+    @property
+    def events_next(self) -> int:
+        """The next event's offset, or one in the hole before it."""
+        return self._events.position
+
+    @property
+    def outcomes_next(self) -> int:
+        """The same of the outcomes."""
+        return max(self._passed, 0 if self._outcomes is None else self._outcomes.position)
+
+    def next(self, stop: int, max_records: int) -> RecordBatch | None:
+        """Return what comes next of the events below `stop` and the outcomes that go before these; None if nothing."""
+        event = self._events.head()
+        if event is None or event.offset >= stop:
+            return None
+        before = self._known.before(event)
+        due = self._due(event, before, max_records)
+        if due:
+            return self._batch(self._outcomes_topic, due)
+        if not before.by_time:
+            self._passed = max(self._passed, before.limit)
+        run = [self._events.take()]
+        while len(run) < max_records:
+            event = self._events.head()
+            if event is None or event.offset >= stop or self._is_due(event, self._known.before(event)):
+                break
+            run.append(self._events.take())
+        return self._batch(self._events_topic, run)
+
+    def outcomes_to(self, stop: int, max_records: int) -> RecordBatch | None:
+        """Return outcomes below `stop`, whatever event comes next; None if there are no more."""
+        taken: list[SourceRecord] = []
+        while len(taken) < max_records and self._outcomes is not None:
+            head = self._outcomes.head()
+            if head is None or head.offset >= stop:
+                break
+            taken.append(self._outcomes.take())
+        return self._batch(self._outcomes_topic, taken) if taken else None
+
+    def _due(self, event: SourceRecord, before: Before, max_records: int) -> list[SourceRecord]:
+        due: list[SourceRecord] = []
+        while len(due) < max_records and self._outcomes is not None and self._is_due(event, before):
+            due.append(self._outcomes.take())
+        return due
+
+    def _is_due(self, event: SourceRecord, before: Before) -> bool:
+        head = None if self._outcomes is None else self._outcomes.head()
+        if head is None or head.offset >= before.limit:
+            return False
+        return not before.by_time or head.timestamp <= event.timestamp
+
+    def _batch(self, topic: str, records: list[SourceRecord]) -> RecordBatch:
+        base, end = records[0].offset, records[-1].offset + 1
+        return RecordBatch(topic, self._partition, records, base, end, EPOCH)

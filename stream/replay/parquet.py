@@ -1,0 +1,219 @@
+"""The Parquet data set of a replay: which columns, which files, and how a file becomes visible.
+
+    FOLDER/scores/00003-20000-40000-310-622.parquet    partition, offsets of events and outcomes read, half open
+    FOLDER/dead_letters/…, FOLDER/examples/…           of the same batch; none where a batch has none
+    FOLDER/scores/.00003-20000-40000-310-622-9f3c2a1b.pending    written, and not yet committed
+
+A file is written under its pending name, then the batch is committed in Kafka, naming it, and then it is renamed. So
+what has its final name is committed, and after a crash the commit tells which pending file to take and which to delete.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.records import DeadLetter, InfluenceScore, LabeledExample, Record
+from stream.replay.errors import OutputError
+from stream.replay.plan import Span
+
+SCORES, DEAD_LETTERS, EXAMPLES = "scores", "dead_letters", "examples"
+
+_TIME = pa.timestamp("ms", tz="UTC")
+_TEXT = pa.string()
+_WORD = pa.dictionary(pa.int32(), pa.string())  # few different values
+_COLUMNS: Mapping[type[Record], Mapping[str, tuple[str, pa.DataType]]] = {
+    InfluenceScore: {
+        "event_id": ("event_id", _TEXT),
+        "user_id": ("user_id", _TEXT),
+        "item_id": ("item_id", _TEXT),
+        "y_hat": ("y_hat", pa.float64()),
+        "z_hat": ("z_hat", pa.float64()),
+        "influence": ("influence", pa.float64()),
+        "model_version": ("model_version", _WORD),
+        "dtype": ("dtype", _WORD),
+        "behaviours": ("behaviours", pa.int32()),
+        "truncated": ("truncated", pa.bool_()),
+        "duplicate": ("duplicate", pa.bool_()),
+        "source_topic": ("source.topic", _WORD),
+        "source_partition": ("source.partition", pa.int32()),
+        "source_offset": ("source.offset", pa.int64()),
+        "outcomes_next": ("outcomes_next", pa.int64()),
+        "occurred_at": ("occurred_at", _TIME),
+        "scored_at": ("scored_at", _TIME),
+    },
+    LabeledExample: {
+        "event_id": ("event_id", _TEXT),
+        "user_id": ("user_id", _TEXT),
+        "item_id": ("item_id", _TEXT),
+        "history": ("history", _TEXT),
+        "target": ("target", _TEXT),
+        "y": ("y", pa.float64()),
+        "z": ("z", pa.float64()),
+        "y_hat": ("y_hat", pa.float64()),
+        "z_hat": ("z_hat", pa.float64()),
+        "model_version": ("model_version", _WORD),
+        "label_source": ("label_source", _WORD),
+        "occurred_at": ("occurred_at", _TIME),
+        "labeled_at": ("labeled_at", _TIME),
+    },
+    DeadLetter: {
+        "reason": ("reason", _WORD),
+        "detail": ("detail", _WORD),
+        "source_topic": ("topic", _WORD),
+        "source_partition": ("partition", pa.int32()),
+        "source_offset": ("offset", pa.int64()),
+        "timestamp": ("timestamp", _TIME),
+        "key": ("key", pa.binary()),
+        "raw": ("raw", pa.binary()),
+        "raw_length": ("raw_length", pa.int64()),
+        "raw_sha256": ("raw_sha256", _TEXT),
+        "failed_at": ("failed_at", _TIME),
+    },
+}
+"""By record: the columns, and what each is taken from."""
+
+_NAME = re.compile(r"\.?(\d+)-(\d+)-(\d+)-(\d+)-(\d+)(?:\.parquet|-(?P<token>[0-9a-f]+)\.pending)")
+_FOLDERS: Mapping[type[Record], str] = {
+    InfluenceScore: SCORES,
+    DeadLetter: DEAD_LETTERS,
+    LabeledExample: EXAMPLES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """Which batch a file is of: its partition and offsets, and a token while it is pending."""
+
+    partition: int
+    events: Span
+    outcomes: Span
+    token: str = ""
+
+    @property
+    def final(self) -> str:
+        """The name once it is committed."""
+        return f"{self._stem}.parquet"
+
+    @property
+    def pending(self) -> str:
+        """The name before; readers of data sets pass over what begins with a dot."""
+        return f".{self._stem}-{self.token}.pending"
+
+    @property
+    def _stem(self) -> str:
+        offsets = (*self.events, *self.outcomes)
+        return "-".join([f"{self.partition:05d}", *map(str, offsets)])
+
+    @classmethod
+    def parse(cls, name: str) -> "FileName | None":
+        """Take a name apart; None if it is none of ours."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        partition, *offsets = (int(part) for part in match.groups()[:5])
+        return cls(partition, Span(*offsets[:2]), Span(*offsets[2:]), match["token"] or "")
+
+
+class ParquetFolder:
+    """The folder of one replay's output, on a file system with atomic renames."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def holds_anything(self) -> bool:
+        """Whether there are any files of a replay."""
+        return any(True for kind in _FOLDERS.values() for _ in (self.folder / kind).glob("*.parquet"))
+
+    def write(
+        self, partition: int, events: Span, outcomes: Span, records: Mapping[type[Record], Sequence[Any]]
+    ) -> str:
+        """Write a batch's pending files, safe on the disk; returns the name for publish(), empty if there are none.
+
+        records: by kind; a kind that is there gets a file, also if it is empty.
+        """
+        name = FileName(partition, events, outcomes, secrets.token_hex(4)).pending
+        for kind, rows in records.items():
+            folder = self.folder / _FOLDERS[kind]
+            folder.mkdir(parents=True, exist_ok=True)
+            pq.write_table(_table(kind, rows), folder / name, compression="zstd")
+            _sync(folder / name)
+        return name if records else ""
+
+    def publish(self, pending: str) -> None:
+        """Give a committed batch's files their final names; nothing if they have them."""
+        name = FileName.parse(pending)
+        if name is None:
+            raise OutputError(f"The replay's progress names a file {pending!r} that is no batch of it.")
+        for subfolder in _FOLDERS.values():
+            path = self.folder / subfolder / pending
+            if path.exists():
+                path.rename(path.with_name(name.final))
+                _sync(path.parent)
+
+    def settle(self, partition: int, committed: str) -> None:
+        """Publish the newest committed batch if a crash came before that, and delete what was never committed."""
+        if committed:
+            self.publish(committed)
+        for subfolder in _FOLDERS.values():
+            for path in (self.folder / subfolder).glob(f".{partition:05d}-*.pending"):
+                path.unlink(missing_ok=True)
+
+    def check(self, partition: int, span: Span) -> None:
+        """Raise OutputError unless the files of scores cover these offsets of events, each once."""
+        reached = span.start
+        for name in self._names(partition):
+            if name.events.start != reached:
+                raise OutputError(
+                    f"{self.folder}: partition {partition} has a file from offset {name.events.start}, but {reached} "
+                    "is what comes next. Were some written to another machine's folder? All machines need one."
+                )
+            reached = name.events.end
+        if reached != span.end:
+            raise OutputError(
+                f"{self.folder}: the files of partition {partition} end at offset {reached} and not at {span.end}."
+            )
+
+    def scores(self, partition: int, start: int) -> Iterator[tuple[int, float, float]]:
+        """Yield (offset, y_hat, z_hat) of what is published, by rising offsets, from that of an event on."""
+        for name in self._names(partition):
+            if name.events.end <= start:
+                continue
+            columns = ["source_offset", "y_hat", "z_hat"]
+            table = pq.read_table(self.folder / SCORES / name.final, columns=columns)
+            yield from zip(*(table[column].to_pylist() for column in columns), strict=True)
+
+    def _names(self, partition: int) -> list[FileName]:
+        paths = (self.folder / SCORES).glob(f"{partition:05d}-*.parquet")
+        found = (FileName.parse(path.name) for path in paths)
+        return sorted((name for name in found if name is not None), key=lambda name: name.events)
+
+
+def _table(kind: type[Record], rows: Sequence[Any]) -> pa.Table:
+    """Put records into columns, without a dictionary a record."""
+    arrays = {
+        column: pa.array([get(row) for row in rows], type=data_type)
+        for column, (get, data_type) in _GETTERS[kind].items()
+    }
+    return pa.table(arrays)
+
+
+_GETTERS = {
+    kind: {column: (attrgetter(path), data_type) for column, (path, data_type) in columns.items()}
+    for kind, columns in _COLUMNS.items()
+}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

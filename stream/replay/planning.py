@@ -1,0 +1,192 @@
+"""Makes the plan: asks the brokers what the topics hold, and how far the old scores tell the order."""
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from schemas.errors import DecodeError
+from schemas.records import InfluenceScore
+from stream.exactly_once.offsets import reader, watermarks
+from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.topics import TopicIds, check_inputs, partition_counts
+from stream.replay.errors import ReplayError
+from stream.replay.opening import Inputs
+from stream.replay.plan import NOTHING, PartitionPlan, ReplayPlan, Span
+from stream.replay.ranges import Bound, Held, find_ranges
+
+_CALL_TIMEOUT_S = 10.0
+_LAST_SCORES = 200  # looked at for the newest one; a transaction's marker lies behind each of a live worker's
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for.
+
+    warm_up_ms: how much of what is before the range is read for the state, by Kafka's time; None is all there is.
+    label_wait_ms: with labels, how long after the range something may still label its events. outputs, settings: as in
+    ReplayPlan.
+    """
+
+    replay_id: str
+    model_version: str
+    start: Bound
+    end: Bound
+    warm_up_ms: int | None
+    with_labels: bool
+    with_outcomes: bool
+    label_wait_ms: int
+    outputs: str
+    settings: str
+
+
+class Planner:
+    """Plans one replay. decode: an old score's value."""
+
+    def __init__(self, inputs: Inputs, decode: Callable[[bytes | None], InfluenceScore]) -> None:
+        self._inputs = inputs
+        self._decode = decode
+        self._consumer = reader(
+            inputs.client_config, inputs.group_id, **{"enable.partition.eof": True, "fetch.wait.max.ms": 20}
+        )
+
+    def __enter__(self) -> "Planner":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._consumer.close()
+
+    def plan(self, wanted: Wanted) -> ReplayPlan:
+        """Return the plan of what is asked for, as the topics are now.
+
+        Raises RangeError, ReplayError, StartError.
+        """
+        inputs = self._inputs
+        counts = partition_counts(inputs.client_config, _CALL_TIMEOUT_S)
+        topics = [inputs.events, inputs.outcomes] if wanted.with_outcomes else [inputs.events]
+        partitions = check_inputs(counts, topics)
+        old_scores = counts.get(inputs.old_scores) == partitions  # else its partitions mean something else
+        held = {number: self._held(inputs.events, number) for number in range(partitions)}
+        ranges = find_ranges(inputs.events, wanted.start, wanted.end, held)
+        return ReplayPlan(
+            wanted.replay_id,
+            wanted.model_version,
+            wanted.with_labels,
+            wanted.outputs,
+            wanted.settings,
+            int(time.time() * 1000),
+            self.topic_ids(topics),
+            {
+                number: self._partition(number, span, held[number], wanted, old_scores=old_scores)
+                for number, span in ranges.items()
+            },
+        )
+
+    def topic_ids(self, topics: list[str]) -> Mapping[str, str]:
+        """Return the ids of topics. Raises ReplayError if nobody answers."""
+        try:
+            return TopicIds(self._inputs.client_config, topics).ask(_CALL_TIMEOUT_S)
+        except (KafkaException, TimeoutError) as exc:
+            raise ReplayError(f"The brokers do not describe {', '.join(topics)}: {exc}") from exc
+
+    def _partition(
+        self, number: int, scored: Span, held: Held, wanted: Wanted, *, old_scores: bool
+    ) -> PartitionPlan:
+        warm_up_from = held.span.start
+        if wanted.warm_up_ms is not None:
+            begins_ms = self._time_at(number, scored.start, held)
+            if begins_ms is not None:
+                warm_up_from = min(held.at_time(begins_ms - wanted.warm_up_ms), scored.start)
+        run_out, outcomes = Span(scored.end, scored.end), NOTHING
+        if wanted.with_outcomes:
+            outcomes = self._bounds(self._inputs.outcomes, number)
+        ends_ms = self._time_at(number, scored.end, held)
+        if wanted.with_labels and ends_ms is not None:
+            until_ms = ends_ms + wanted.label_wait_ms
+            run_out = Span(scored.end, held.at_time(until_ms))
+            if wanted.with_outcomes:
+                outcomes = Span(outcomes.start, self._held(self._inputs.outcomes, number).at_time(until_ms))
+        scores = (
+            self._bounds(self._inputs.old_scores, number) if old_scores and wanted.with_outcomes else NOTHING
+        )
+        known = self._known(number, scores)
+        return PartitionPlan(
+            held.span.start,
+            Span(warm_up_from, scored.start),
+            scored,
+            run_out,
+            outcomes,
+            scores if known.size else NOTHING,
+            known,
+        )
+
+    # --- asking -----------------------------------------------------------------------------------------
+
+    def _bounds(self, topic: str, number: int) -> Span:
+        return Span(*watermarks(self._consumer, TopicPartition(topic, number), lambda: False))
+
+    def _held(self, topic: str, number: int) -> Held:
+        span = self._bounds(topic, number)
+
+        def at_time(time_ms: int) -> int:
+            asked = [KafkaTopicPartition(topic, number, max(0, time_ms))]
+            try:
+                (found,) = self._consumer.offsets_for_times(asked, timeout=_CALL_TIMEOUT_S)
+            except KafkaException as exc:
+                raise ReplayError(
+                    f"{topic}[{number}] cannot be searched by time: {exc.args[0].str()}"
+                ) from exc
+            return min(found.offset, span.end) if found.offset >= 0 else span.end
+
+        return Held(span, self._time_of_first(topic, number, span), at_time)
+
+    def _time_of_first(self, topic: str, number: int, span: Span) -> int | None:
+        with closing(self._records(topic, number, span)) as records:
+            first = next(records, None)
+        return None if first is None else first.timestamp()[1]
+
+    def _time_at(self, number: int, offset: int, held: Held) -> int | None:
+        """Return Kafka's time of the first event at or after an offset; None at the end."""
+        return self._time_of_first(self._inputs.events, number, Span(offset, held.span.end))
+
+    def _known(self, number: int, scores: Span) -> Span:
+        """Return the events between the first old score's and the last one's."""
+        with closing(self._sources(number, scores)) as sources:
+            first = next(sources, None)
+        if first is None:
+            return NOTHING
+        newest = Span(max(scores.start, scores.end - _LAST_SCORES), scores.end)
+        return Span(first, max(self._sources(number, newest), default=first) + 1)
+
+    def _sources(self, number: int, scores: Span) -> Generator[int, None, None]:
+        """Yield the offsets of the events that old scores are of."""
+        with closing(self._records(self._inputs.old_scores, number, scores)) as records:
+            for record in records:
+                try:
+                    source = self._decode(record.value()).source
+                except DecodeError:
+                    continue
+                if (source.topic, source.partition) == (self._inputs.events, number):
+                    yield source.offset
+
+    def _records(self, topic: str, number: int, span: Span) -> Generator[Message, None, None]:
+        """Yield a span's records one by one; for a few."""
+        if not span.size:
+            return
+        self._consumer.assign([KafkaTopicPartition(topic, number, span.start)])
+        try:
+            while True:
+                message = self._consumer.poll(self._inputs.timeout_s)
+                error = None if message is None else message.error()
+                if message is None or (error is not None and error.code() != KafkaError._PARTITION_EOF):
+                    said = f"nothing for {self._inputs.timeout_s:g} s" if error is None else error.str()
+                    raise ReplayError(f"{topic}[{number}] cannot be read from offset {span.start}: {said}")
+                if (message.offset() or 0) >= span.end:
+                    return
+                if error is None:
+                    yield message
+        finally:
+            self._consumer.unassign()

@@ -1,0 +1,133 @@
+"""The tables of a replay: the same layers over RocksDB as a worker's, without Faust and without a changelog.
+
+Each partition has layers and a store of its own. What a store holds can be read again from the inputs, so it says how
+far in them it is, and is thrown away when that does not fit.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from schemas.records import Estimate, ItemRate
+from stream.exactly_once.layers import Layers
+from stream.exactly_once.store import Change, PartitionStore, Position
+from stream.exactly_once.unit import Unit
+from stream.labels.labelling import Labels
+from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
+from stream.processor import WINDOWS, ScoringProcessor
+from stream.replay.plan import ReplayPlan
+from stream.windows import Window
+
+V = TypeVar("V")
+
+PAST_RETENTION = "past_retention"
+"""Table of the users who were scored with a window that may lack what retention took: key the user, value nothing."""
+_EVENTS, _OUTCOMES, _SCORES = "events", "outcomes", "old_scores"
+
+
+class ReplayTable(Generic[V]):
+    """A table of all partitions that are being read; looked up as a worker's is."""
+
+    def __init__(
+        self, name: str, dumps: Callable[[Any], bytes], loads: Callable[[bytes], V], cached_values: int
+    ) -> None:
+        self.name = name
+        self._dumps, self._loads = dumps, loads
+        self._cached_values = cached_values
+        self._layers: dict[int, Layers[tuple[int, Any], V]] = {}
+
+    def get_in(self, partition: int, key: bytes) -> V | None:
+        """Return the value as the newest open unit sees it, or None."""
+        return self._layers[partition].get((partition, key))
+
+    def open(self, partition: int, store: PartitionStore) -> None:
+        """Read a partition from this store from now on."""
+
+        def committed(where: tuple[int, Any]) -> V | None:
+            raw = store.get(self.name, where[1])
+            return None if raw is None else self._loads(raw)
+
+        self._layers[partition] = Layers(committed, self._cached_values)
+
+    def close(self, partition: int) -> None:
+        """Forget a partition."""
+        self._layers.pop(partition, None)
+
+    def new_layer(self, partition: int) -> dict[Any, Any]:
+        """Start a unit's layer."""
+        return self._layers[partition].open()
+
+    def commit_oldest(self, partition: int) -> None:
+        """Drop the oldest layer, which is in the store now."""
+        self._layers[partition].commit_oldest()
+
+    def changes(self, unit: Unit) -> Iterator[Change]:
+        """Yield what the unit changes, encoded."""
+        for (_partition, key), value in unit.layers[self.name].items():
+            yield self.name, key, None if value is None else self._dumps(value)
+
+
+class ReplayState:
+    """All tables, and the stores of the partitions that are being read."""
+
+    def __init__(self, processor: ScoringProcessor, labels: Labels | None, cached_values: int) -> None:
+        """cached_values: recently written values kept decoded, a table and partition."""
+        windows, states = processor.window_codec, pending_codec()
+        of_estimate, of_item = StateCodec(Estimate), StateCodec(ItemRate)
+
+        def table(name: str, dumps: Callable[[Any], bytes], loads: Callable[[bytes], V]) -> ReplayTable[V]:
+            made = ReplayTable(name, dumps, loads, cached_values)
+            self._tables.append(made)
+            return made
+
+        self._tables: list[ReplayTable[Any]] = []
+        self.windows: ReplayTable[Window] = table(WINDOWS, windows.dumps, windows.loads)
+        processor.table = self.windows
+        self.past_retention: ReplayTable[bool] = table(PAST_RETENTION, lambda _: b"\x01", lambda _: True)
+        if labels is not None:
+            pending: ReplayTable[PendingState] = table(PENDING, states.dumps, states.loads)
+            labels.pending = pending
+            labels.estimates = table(ESTIMATES, of_estimate.dumps, of_estimate.loads)
+            labels.items = table(ITEMS, of_item.dumps, of_item.loads)
+        self._numbers = 0
+
+    def open(self, partition: int, store: PartitionStore) -> None:
+        """Take a partition in."""
+        for table in self._tables:
+            table.open(partition, store)
+
+    def close(self, partition: int) -> None:
+        """Let go of a partition; its store is the caller's."""
+        for table in self._tables:
+            table.close(partition)
+
+    def new_unit(self, partition: int, epoch: Any, reached: Mapping[Any, int]) -> Unit:
+        """Return a unit with a layer of its own in each table."""
+        self._numbers += 1
+        layers = {table.name: table.new_layer(partition) for table in self._tables}
+        return Unit(self._numbers, epoch, layers, reached)
+
+    def changes(self, unit: Unit) -> list[Change]:
+        """Return what a unit changes, encoded; may be called on another thread."""
+        return [change for table in self._tables for change in table.changes(unit)]
+
+    def commit_oldest(self, partition: int) -> None:
+        """Drop the oldest unit's layers, which are in the store now."""
+        for table in self._tables:
+            table.commit_oldest(partition)
+
+
+def positions_of(plan: ReplayPlan, events: int, outcomes: int, old_scores: int) -> dict[str, Position]:
+    """Return what a store notes of the replay it belongs to, and of how far it is."""
+    now_ms, whose = int(time.time() * 1000), str(plan.created_at_ms)
+    reached = {_EVENTS: events, _OUTCOMES: outcomes, _SCORES: old_scores}
+    return {name: Position(whose, offset, now_ms) for name, offset in reached.items()}
+
+
+def positions_in(store: PartitionStore, plan: ReplayPlan) -> tuple[int, int, int] | None:
+    """Return how far a store is in events, outcomes and old scores; None if it is not of this very replay."""
+    found = [store.position(name) for name in (_EVENTS, _OUTCOMES, _SCORES)]
+    offsets = [
+        one.next_offset for one in found if one is not None and one.topic_id == str(plan.created_at_ms)
+    ]
+    return (offsets[0], offsets[1], offsets[2]) if len(offsets) == len(found) else None

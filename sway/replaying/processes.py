@@ -1,0 +1,137 @@
+"""One worker in this process, or several in processes of their own that report through pipes."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from model.loaded import LoadedModel
+from stream.assembly import load_champion, spare_the_collector
+from stream.replay.plan import Progress, ReplayPlan
+from stream.replay.runner import ReplayRunner, Report
+from stream.replay.session import ReplaySession, Request
+from stream.run import set_up_log
+from stream.settings import Settings
+from sway.errors import CommandError
+from sway.replaying.show import OnReport
+
+_END_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to know. partitions: of the events. threads: of the CPU, None for all."""
+
+    settings: Settings
+    request: Request
+    plan: ReplayPlan
+    partitions: int
+    threads: int | None = None
+
+
+def run_here(job: Job, model: LoadedModel, on_report: OnReport) -> dict[int, Progress]:
+    """Run one worker in this process; returns everyone's progress, also after SIGTERM or Ctrl-C."""
+    spare_the_collector()
+    return _work(job, 0, model, lambda report: on_report(0, report))
+
+
+def run_in_processes(job: Job, workers: int, on_report: OnReport) -> dict[int, Progress]:
+    """Run several workers; returns everyone's progress. One that dies leaves its partitions to the others.
+
+    Raises CommandError if all of them failed, or the work is not complete and was not stopped.
+    """
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    job = Job(job.settings, job.request, job.plan, job.partitions, threads)
+    pipes: dict[Connection, int] = {}
+    children: list[SpawnProcess] = []
+    newest: dict[int, Progress] = {}
+    for worker in range(workers):
+        ours, theirs = context.Pipe(duplex=False)
+        child = context.Process(target=_child, args=(job, worker, theirs), name=f"replay-{worker}")
+        child.start()
+        theirs.close()
+        pipes[ours] = worker
+        children.append(child)
+
+    def stop() -> None:
+        for child in children:
+            child.terminate()
+
+    with _signals_to(stop) as stopped:
+        while pipes:
+            for pipe in wait(list(pipes)):
+                if not isinstance(pipe, Connection):
+                    continue
+                try:
+                    report: Report = pipe.recv()
+                except EOFError:
+                    del pipes[pipe]
+                    continue
+                newest |= report.partitions
+                on_report(pipes[pipe], report)
+    for child in children:
+        child.join(_END_S)
+    failed = {child.name: child.exitcode for child in children if child.exitcode}
+    if failed and not stopped.is_set() and not all(one.done for one in newest.values()):
+        told = ", ".join(f"{name} with status {status}" for name, status in failed.items())
+        raise CommandError(
+            f"the replay is not complete: {told}. What is done is kept; the same command goes on"
+        )
+    return newest
+
+
+def _child(job: Job, worker: int, pipe: Connection) -> None:
+    set_up_log(logging.WARNING)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    job.settings.model.version = job.plan.model_version
+    model = load_champion(job.settings)
+    spare_the_collector()
+    _work(job, worker, model, pipe.send)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone; what is not committed is done again."""
+    pause = threading.Event()
+    while os.getppid() == parent:
+        pause.wait(1.0)
+    os._exit(1)
+
+
+def _work(
+    job: Job, worker: int, model: LoadedModel, on_report: Callable[[Report], None]
+) -> dict[int, Progress]:
+    session = ReplaySession(job.settings, job.request)
+    with ExitStack() as stack:
+        batcher = session.batcher(model, job.threads)
+        stack.callback(batcher.close, drop=True)
+
+        def stoppable(runner: ReplayRunner) -> None:
+            stack.enter_context(_signals_to(runner.stop))
+
+        return session.run(
+            job.plan, job.partitions, model, batcher, worker=worker, on_report=on_report, on_start=stoppable
+        )
+
+
+@contextmanager
+def _signals_to(stop: Callable[[], object]) -> Iterator[threading.Event]:
+    """Have SIGTERM and Ctrl-C call stop; gives an event that is set by then."""
+    stopped = threading.Event()
+
+    def handle(_number: int, _frame: object) -> None:
+        stopped.set()
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,50 @@
+"""What a person writes for a moment: a date, how long ago, an end of the topic, or offsets. Pure."""
+
+import re
+from datetime import UTC, datetime
+
+from stream.replay.ranges import AtOffsets, AtTime, Bound, Newest, Oldest
+from sway.errors import CommandError
+
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
+_OFFSETS = re.compile(r"\d+:\d+(,\s*\d+:\d+)*")
+_ALLOWED = (
+    "a time (2026-11-01, 2026-11-01T12:30+01:00, in UTC if it says nothing else), how long ago (7d, 12h, 30m), "
+    "`oldest`, `newest`, or an offset for each partition (0:1200,1:980)"
+)
+
+
+def parse_bound(text: str, now_ms: int) -> Bound:
+    """Return the bound that a text means. Raises CommandError for none of the forms."""
+    text = text.strip()
+    if text in {"oldest", "newest"}:
+        return Oldest() if text == "oldest" else Newest()
+    if _OFFSETS.fullmatch(text):
+        pairs = [pair.split(":") for pair in text.split(",")]
+        return AtOffsets({int(partition): int(offset) for partition, offset in pairs})
+    if _DURATION.fullmatch(text):
+        return AtTime(now_ms - parse_duration_ms(text))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{text!r} is none of: {_ALLOWED}") from None
+    return AtTime(round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
+
+
+def parse_duration_ms(text: str) -> int:
+    """Return milliseconds, given a number with s, m, h, d or w. Raises CommandError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise CommandError(f"{text!r} is no duration: write 90s, 30m, 12h, 7d or 2w")
+    return round(float(match[1]) * _UNITS_MS[match[2]])
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration in the two largest units that it has: 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 1:
+        return "less than a second"
+    parts = [(whole // 86_400, "d"), (whole // 3_600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    first = next(index for index, (number, _) in enumerate(parts) if number)
+    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number)
