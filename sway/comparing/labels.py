@@ -71,7 +71,7 @@ def labels_of(labels: Labels, scores: Scores, rows: Rows) -> FloatArray:
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     place = np.searchsorted(keys, asked, side="right") - 1
-    known = (place >= 0) & (asked >= 0)
+    known = place >= 0  # what is asked for and unknown is -1, before all keys
     known[known] = keys[place[known]] == asked[known]
     found = np.full(len(rows), np.nan)
     found[known] = labels.y[order[place[known]]]

@@ -192,8 +192,11 @@ def _where(one: Coordinates) -> str:
 
 def _share(part: int, whole: int) -> str:
     percent = f"{part / whole:.2%}"
-    # Rounding never says all or none where it is not so.
-    return f"{part:,} ({'over 99.99%' if percent == '100.00%' and part < whole else percent})"
+    if percent == "100.00%" and part < whole:
+        percent = "over 99.99%"
+    if percent == "0.00%" and part:
+        percent = "under 0.01%"
+    return f"{part:,} ({percent})"
 
 
 def _number(value: float) -> str:

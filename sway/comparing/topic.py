@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.errors import DecodeError
 from schemas.records import InfluenceScore, LabeledExample, Record
@@ -76,7 +76,6 @@ def _messages(client_config: dict[str, str], topic: str, on_progress: OnProgress
         **client_config,
         "group.id": "sway-compare",  # required, but nothing is joined and nothing committed
         "enable.auto.commit": False,
-        "enable.partition.eof": True,
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",  # retention may take the oldest while we come
         "log_level": 0,
@@ -89,7 +88,10 @@ def _messages(client_config: dict[str, str], topic: str, on_progress: OnProgress
 
 
 def _up_to_now(consumer: Consumer, topic: str, on_progress: OnProgress) -> Iterator[Message]:
-    """Yield what was there at the call; each partition in its order, and its end by position or by its word."""
+    """Yield what was there at the call, each partition in its order.
+
+    A partition ends by position: what is last in it may be a marker or aborted, and a busy one never stands still.
+    """
     spans = _spans(consumer, topic)
     total = sum(end - start for start, end in spans.values())
     left = {number: end for number, (_, end) in spans.items()}
@@ -101,8 +103,6 @@ def _up_to_now(consumer: Consumer, topic: str, on_progress: OnProgress) -> Itera
             number, error = message.partition() or 0, message.error()
             if error is None and (message.offset() or 0) < left.get(number, 0):
                 yield message
-            elif error is not None and error.code() == KafkaError._PARTITION_EOF:
-                left.pop(number, None)  # told again whenever more was written
             elif error is not None:
                 raise KafkaException(error)
         behind = 0
@@ -119,7 +119,7 @@ def _up_to_now(consumer: Consumer, topic: str, on_progress: OnProgress) -> Itera
 
 
 def _spans(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
-    """Return the oldest offset and the end of each partition that holds any."""
+    """Return the oldest offset and the stable end of each partition that holds any."""
     found = consumer.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
     spans = {}
     for number in found.partitions:

@@ -41,7 +41,11 @@ class Writer:
 
     def __init__(self, topics: Topics, name: str, topic: str) -> None:
         self.topic = topic
-        config = {"bootstrap.servers": topics.bootstrap_servers, "transactional.id": topics.name(name)}
+        config = {
+            "bootstrap.servers": topics.bootstrap_servers,
+            "transactional.id": topics.name(name),
+            "log_level": 0,
+        }
         self.producer = Producer(config)
         self.producer.init_transactions(30)
 
@@ -74,6 +78,13 @@ def test_a_topic_agrees_with_what_a_replay_wrote_of_the_same_events(topics: Topi
     itself = found(topic, "scores")
     assert itself["both"] == itself["identical"] == itself["a"]["scores"] == 20
     assert itself["a"]["run"] == topic
+
+
+def test_a_long_topic_is_read_to_its_end(topics: Topics, tmp_path: Path) -> None:
+    rows = [row(offset, partition=offset % 2) for offset in range(25_001)]
+    Writer(topics, "worker", topics.create("scores", 2)).commit(rows)
+    told = found("scores", write(tmp_path / "a.parquet", rows))
+    assert told["identical"] == told["a"]["scores"] == 25_001
 
 
 def test_what_is_not_committed_yet_is_neither_seen_nor_waited_for(topics: Topics, tmp_path: Path) -> None:

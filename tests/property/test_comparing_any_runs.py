@@ -20,6 +20,7 @@ ROWS = st.builds(
     user_id=st.sampled_from("uvw"),
     y_hat=VALUES,
     truncated=st.booleans(),
+    model_version=st.sampled_from(["v-1", "v-2"]),
     source_topic=st.sampled_from(["sway.events", "other"]),
 )
 

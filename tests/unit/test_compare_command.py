@@ -125,6 +125,7 @@ def test_words_may_be_of_any_kind_of_string(folder: Path) -> None:
 def test_the_examples_of_a_replay_are_its_labels(folder: Path) -> None:
     a, b = replay(folder, "a", ROWS), replay(folder, "b", MOVED)
     y = [{"event_id": f"e0-{n}", "user_id": "u", "y": float(n > 2)} for n in range(6)]
+    y.append({"event_id": "e0-0", "user_id": "another", "y": 1.0})
     write(b / "examples" / "part-0.parquet", y, LABELS)
     told = found(a, b)["labelled"]
     assert (told["pairs"], told["positive"], told["y_hat"]) == (6, 3, {"a": 1.0, "b": 1.0})

@@ -12,6 +12,7 @@ from sway.comparing.differences import EDGES, histogram, moved
 from sway.comparing.labels import Labels
 from sway.comparing.ranks import spearman, spearman_by_group
 from sway.comparing.scores import Coordinates, Scores
+from sway.comparing.show import as_tables
 from sway.errors import CommandError
 from tests.plain_scores import Row, row, run
 
@@ -142,6 +143,11 @@ def test_spearman_is_scipys_with_ties_and_within_groups(seed: int) -> None:
         assert own[group] == pytest.approx(spearmanr(x[rows], y[rows]).statistic)
 
 
+def test_the_same_value_in_two_groups_is_no_tie() -> None:
+    x, y = np.array([1.0, 2.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0, 2.0])
+    assert spearman_by_group(x, y, np.array([0, 0, 1, 1])).tolist() == pytest.approx([1.0, -1.0])
+
+
 def test_spearman_of_one_value_is_not_defined() -> None:
     assert math.isnan(spearman(np.full(9, 0.1), np.arange(9.0)))
     assert math.isnan(spearman(np.array([]), np.array([])))
@@ -158,6 +164,13 @@ def test_within_users_counts_those_with_five_scores_that_differ() -> None:
     found = compare(run("A", a), run("B", b)).spearman
     assert found.users == 2
     assert found.within_users == pytest.approx(0.0)
+
+
+def test_the_mean_over_users_is_the_same_to_the_last_bit_in_any_order() -> None:
+    random = np.random.default_rng(1)
+    a, b = ([row(n, float(random.random()), user_id=f"u{n % 50}") for n in range(300)] for _ in range(2))
+    means = {compare(run("A", a[n:] + a[:n]), run("B", b)).spearman.within_users for n in range(50)}
+    assert len(means) == 1
 
 
 def test_flags_that_differ_are_counted() -> None:
@@ -191,7 +204,7 @@ def test_both_runs_are_judged_on_the_same_labelled_events() -> None:
 
 def test_a_label_belongs_to_an_event_of_its_user_and_the_last_counts() -> None:
     a: list[Row] = [row(0, user_id="ada"), row(1, user_id="bob"), row(2, user_id="cyd")]
-    given = labels(("e0-0", "ada", 0.0), ("e0-0", "ada", 1.0), ("e0-1", "ada", 1.0), ("e9-9", "cyd", 1.0))
+    given = labels(("e0-0", "ada", 0.0), ("e0-0", "ada", 1.0), ("e0-2", "ada", 1.0), ("e9-9", "cyd", 1.0))
     found = compare(run("A", a), run("B", a), given).labelled
     assert found is not None
     assert (found.pairs, found.positive) == (1, 1)
@@ -200,6 +213,14 @@ def test_a_label_belongs_to_an_event_of_its_user_and_the_last_counts() -> None:
     found = compare(run("A", a), run("B", a), nameless).labelled
     assert found is not None
     assert (found.pairs, found.positive) == (2, 1)
+
+
+def test_a_share_is_not_rounded_to_all_or_none() -> None:
+    a, b = both([0.5] * 20_001, [0.25] + [0.5] * 20_000)
+    shown = "".join(str(one) for one in as_tables(compare(a, b)))
+    assert "identical: 20,000 (over 99.99%)" in shown
+    shown = "".join(str(one) for one in as_tables(compare(*both([0.5] * 20_001, [0.5] + [0.25] * 20_000))))
+    assert "identical: 1 (under 0.01%)" in shown
 
 
 @pytest.mark.parametrize(
