@@ -22,17 +22,14 @@ def read_scores(path: Path) -> Scores:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read y, event_id and, where all files have it, user_id, from FOLDER/examples, FOLDER or a file.
+    """Read y, event_id and, if all files have it, user_id from FOLDER/examples, FOLDER or a file; perhaps no rows.
 
-    Raises CommandError if there are no labels, or a file cannot be read.
+    Raises CommandError if nothing there holds labels, or a file cannot be read.
     """
     nameless = LABEL_SCHEMA.remove(LABEL_SCHEMA.get_field_index("user_id"))
     files = _files(path, "examples", nameless)
     with_users = all("user_id" in _columns(file) for file in files)
-    table = _table(files, LABEL_SCHEMA if with_users else nameless)
-    if not table.num_rows:
-        raise CommandError(f"{path} holds no labels; --no-labels compares without any")
-    return Labels.from_table(str(path), table)
+    return Labels.from_table(str(path), _table(files, LABEL_SCHEMA if with_users else nameless))
 
 
 def has_examples(path: Path) -> bool:

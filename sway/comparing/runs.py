@@ -39,12 +39,11 @@ def read_labels(settings: Settings, given: str, console: Console) -> Labels:
     Raises CommandError if it is none of them, or holds no labels.
     """
     if path := _path(settings, given):
-        return parquet.read_labels(path)
-    name = _topic(settings, given)
-    with _bar(console, name) as on_progress:
-        labels = topic.read_labels(settings, name, on_progress)
+        labels = parquet.read_labels(path)
+    else:
+        labels = _labels_of_topic(settings, _topic(settings, given), console)
     if not len(labels.y):
-        raise CommandError(f"{name} holds no labels; --no-labels compares without any")
+        raise CommandError(f"{given} holds no labels; --no-labels compares without any")
     return labels
 
 
@@ -52,8 +51,8 @@ def find_labels(settings: Settings, runs: tuple[str, str], console: Console) -> 
     """Return the examples of either run's folder, else those of the examples topic, else None."""
     for run in runs:
         path = _path(settings, run)
-        if path and parquet.has_examples(path):
-            return parquet.read_labels(path)
+        if path and parquet.has_examples(path) and len((labels := parquet.read_labels(path)).y):
+            return labels
     name = settings.topics.examples
     limit_s = min(settings.kafka.connect_timeout_s, _OPTIONAL_CONNECT_S)
     try:
@@ -62,9 +61,13 @@ def find_labels(settings: Settings, runs: tuple[str, str], console: Console) -> 
         return None
     if name not in there.partition_counts:
         return None
-    with _bar(console, name) as on_progress:
-        labels = topic.read_labels(settings, name, on_progress)
+    labels = _labels_of_topic(settings, name, console)
     return labels if len(labels.y) else None
+
+
+def _labels_of_topic(settings: Settings, name: str, console: Console) -> Labels:
+    with _bar(console, name) as on_progress:
+        return topic.read_labels(settings, name, on_progress)
 
 
 def _path(settings: Settings, given: str) -> Path | None:

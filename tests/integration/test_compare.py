@@ -110,7 +110,7 @@ def test_a_topic_with_two_runs_counts_the_last_score_of_each_offset(topics: Topi
 
 def test_the_examples_topic_labels_the_scores(topics: Topics, tmp_path: Path) -> None:
     topic = topics.create("examples", 2)
-    producer = Producer({"bootstrap.servers": topics.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "log_level": 0})
     codec = Codec(LabeledExample)
     for n in range(10):
         example = LabeledExample(f"e0-{n}", "u", "i", "", "t", float(n > 4), 0, 0, "v", "outcome", 0, 0)
@@ -133,7 +133,7 @@ def test_a_topic_of_other_records_or_of_none_is_refused(topics: Topics, tmp_path
     empty = compare(file, "events")
     assert empty.exit_code == 1
     assert f"sway: {topic} holds no scores, so there is nothing to compare\n" in empty.stderr
-    producer = Producer({"bootstrap.servers": topics.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "log_level": 0})
     producer.produce(topic, Codec(BehaviorEvent).encode(BehaviorEvent("e", "secret-user", "view", 0)))
     producer.flush(30)
     wrong = compare(file, "events")

@@ -8,8 +8,11 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
+from schemas.records import InfluenceScore, LabeledExample
+from stream.replay.parquet import ParquetFolder
+from stream.replay.plan import Span
 from sway.cli import app
-from tests.plain_scores import REPLAY_SCHEMA, Row, row, write
+from tests.plain_scores import REPLAY_SCHEMA, Row, record, row, write
 
 LABELS = pa.schema(dict.fromkeys(("event_id", "user_id"), pa.string()) | {"y": pa.float64()})
 
@@ -102,6 +105,19 @@ def test_it_fails_over_the_limit_or_without_a_counterpart(
     result = compare(a, b, "--fail-over", limit, "--json")
     assert result.exit_code == code
     assert json.loads(result.stdout)["agrees"] is not bool(code)
+
+
+def test_what_a_replay_writes_is_read(folder: Path) -> None:
+    outputs = ParquetFolder(folder / "replay")
+    for number in (0, 1):
+        scores = [record(one) for one in ROWS if one["source_partition"] == number]
+        made = {InfluenceScore: scores, LabeledExample: []}
+        outputs.publish(outputs.write(number, Span(0, 6), Span(0, 0), made))
+    outputs.write(0, Span(6, 9), Span(0, 0), {InfluenceScore: scores})  # pending: never committed
+    told = found("replay", write(folder / "a.parquet", ROWS))
+    assert (told["identical"], told["a"]["repeated"], told["labelled"]) == (12, 0, None)
+    result = compare("replay", "replay", "--labels", "replay")
+    assert result.stderr == "sway: replay holds no labels; --no-labels compares without any\n"
 
 
 def test_files_may_lie_right_in_the_folder_beside_others(folder: Path) -> None:
