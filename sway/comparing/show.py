@@ -96,19 +96,21 @@ def _lacking(lacking: Lacking) -> str:
 
 
 def _moved(found: Comparison) -> Table:
-    table = _table(
-        "", "mean A", "mean B", "mean B-A", "mean |B-A|", "p50", "p90", "p99", "max", "not comparable"
-    )
-    for name, one in (("influence", found.influence), ("y_hat", found.y_hat), ("z_hat", found.z_hat)):
+    columns = {"influence": found.influence, "y_hat": found.y_hat, "z_hat": found.z_hat}
+    table = _table("", "mean A", "mean B", "mean B-A", "mean |B-A|", "p50", "p90", "p99", "max")
+    table.columns[0].no_wrap = True
+    if any(one.not_comparable for one in columns.values()):  # seldom, and a terminal is narrow
+        table.add_column("not comparable", justify="right")
+    for name, one in columns.items():
         sizes = (one.mean_abs, one.p50, one.p90, one.p99, one.max)
-        table.add_row(
-            name,
+        cells = [
             _number(one.mean_a),
             _number(one.mean_b),
             f"{one.mean:+.3g}" if math.isfinite(one.mean) else "",
             *(f"{size:.3g}" if math.isfinite(size) else "" for size in sizes),
             f"{one.not_comparable:,}",
-        )
+        ]
+        table.add_row(name, *cells[: len(table.columns) - 1])
     return table
 
 

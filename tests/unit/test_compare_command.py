@@ -61,6 +61,7 @@ def test_a_replay_compared_with_itself_is_identical(folder: Path) -> None:
     assert "no labels, so no AUC: give some with --labels" in result.stdout
     assert "within --fail-over 0: 0 moved by more, 0 without a counterpart" in result.stdout
     assert "largest movers" not in result.stdout
+    assert "not comparable" not in result.stdout
 
 
 def test_what_moved_is_shown_and_is_the_same_in_json(folder: Path) -> None:
@@ -85,6 +86,7 @@ def test_json_has_null_where_a_figure_is_not_defined(folder: Path) -> None:
     told = found("a.parquet", "b.parquet")
     assert told["influence"]["mean"] is told["spearman"]["all"] is told["movers"][0]["a"] is None
     assert told["histogram"][0]["low"] is None
+    assert "not comparable" in compare("a.parquet", "b.parquet").stdout
 
 
 @pytest.mark.parametrize(
