@@ -97,20 +97,16 @@ def _lacking(lacking: Lacking) -> str:
 
 def _moved(found: Comparison) -> Table:
     columns = {"influence": found.influence, "y_hat": found.y_hat, "z_hat": found.z_hat}
-    table = _table("", "mean A", "mean B", "mean B-A", "mean |B-A|", "p50", "p90", "p99", "max")
-    table.columns[0].no_wrap = True
-    if any(one.not_comparable for one in columns.values()):  # seldom, and a terminal is narrow
-        table.add_column("not comparable", justify="right")
-    for name, one in columns.items():
-        sizes = (one.mean_abs, one.p50, one.p90, one.p99, one.max)
-        cells = [
-            _number(one.mean_a),
-            _number(one.mean_b),
-            f"{one.mean:+.3g}" if math.isfinite(one.mean) else "",
-            *(f"{size:.3g}" if math.isfinite(size) else "" for size in sizes),
-            f"{one.not_comparable:,}",
-        ]
-        table.add_row(name, *cells[: len(table.columns) - 1])
+    all_moved = columns.values()
+    table = _table("", *columns)
+    table.add_row("mean of A", *(_number(one.mean_a) for one in all_moved))
+    table.add_row("mean of B", *(_number(one.mean_b) for one in all_moved))
+    table.add_row("mean of B-A", *(_size(one.mean, "+") for one in all_moved))
+    table.add_row("mean of |B-A|", *(_size(one.mean_abs) for one in all_moved))
+    for name in ("p50", "p90", "p99", "max"):
+        table.add_row(f"{name} of |B-A|", *(_size(getattr(one, name)) for one in all_moved))
+    if any(one.not_comparable for one in all_moved):
+        table.add_row("not comparable", *(f"{one.not_comparable:,}" for one in all_moved))
     return table
 
 
@@ -203,6 +199,10 @@ def _share(part: int, whole: int) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else ""
+
+
+def _size(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.3g}" if math.isfinite(value) else ""
 
 
 def _finite(value: Any) -> Any:
