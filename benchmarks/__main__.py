@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batched_path, decode, latency, machine, whole_path
+from benchmarks import batched_path, decode, importing, latency, machine, whole_path
 from benchmarks.rows import Row
 from benchmarks.stand import Stand
 from sway.embedded import EmbeddedKafka
@@ -44,6 +44,8 @@ def _measure(console: Console) -> list[Row]:
         stand = Stand(kafka, FOLDER)
         status.update(f"{batched_path.EVENTS:,} events")
         stand.load(batched_path.EVENTS)
+        status.update("import")
+        rows += importing.rows(stand)
         status.update("batched path")
         rows += batched_path.rows(stand)
         status.update("whole path")

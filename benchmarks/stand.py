@@ -40,10 +40,11 @@ class Stand:
         _publish_base_model(self.registry)
         self.create_topics("bench.outcomes", "bench.dead-letters")
 
-    def create_topics(self, *names: str) -> None:
-        """Create topics that do not exist."""
+    def create_topics(self, *names: str, **config: str) -> None:
+        """Create topics that do not exist. config: Kafka's settings of a topic."""
         admin = AdminClient({"bootstrap.servers": self.servers})
-        for future in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
+        new = [NewTopic(name, PARTITIONS, 1, config=config) for name in names]
+        for future in admin.create_topics(new).values():
             future.result(30)
 
     def load(self, number: int) -> None:

@@ -69,6 +69,11 @@ def prepare_writer(plan: RecordPlan) -> Writer:
     return write
 
 
+def prepare_map_writer() -> Callable[[dict[str, str]], bytes]:
+    """A function that writes one map of strings, without a header. Raises UnicodeEncodeError."""
+    return _map(_string)
+
+
 def _flat(plan: RecordPlan, prefix: str = "") -> Iterator[tuple[str, int | Writer]]:
     # A nested record's fields are taken through it ("source.topic"): Avro puts nothing between them.
     for name, (kind, inner) in zip(plan.names, plan.steps, strict=True):

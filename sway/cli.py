@@ -12,6 +12,7 @@ from sway.commands import (
     doctor,
     evaluate,
     handoff,
+    import_logs,
     models,
     produce,
     replay,
@@ -76,6 +77,7 @@ app.command("train")(train.train)
 app.add_typer(models.app, name="models")
 app.command("handoff")(handoff.handoff)
 app.command("produce")(produce.produce)
+app.command("import")(import_logs.import_logs)
 app.command("tail")(tail.tail)
 app.command("replay")(replay.replay)
 app.command("evaluate")(evaluate.evaluate)

@@ -1,15 +1,17 @@
 """One row of a file as a record: names are the record's fields, values are converted, never guessed.
 
-Strings: text, or a whole number (an id in a table). Times: milliseconds since 1970-01-01T00:00:00Z, or
-ISO 8601, UTC where it names no offset. Numbers: numbers, or text that is one. attributes: a mapping of
-strings, or text that is such a mapping in JSON. A value that is missing (None, or an empty text) takes the
-field's default. Pure.
+Strings: text, or a whole number (an id in a table). Times: milliseconds since 1970-01-01T00:00:00Z (or what
+else is counted), or ISO 8601, UTC where it names no offset; what is finer than a millisecond is cut. Numbers:
+numbers, or text that is one. attributes: a mapping of strings, or text that is such a mapping in JSON. A value
+that is missing (None, or an empty text) takes the field's default. Pure.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from schemas.records import BehaviorEvent, Outcome
@@ -17,23 +19,32 @@ from sway.errors import CommandError, SwayError
 
 R = TypeVar("R", bound=BehaviorEvent | Outcome)
 
+TIME_UNITS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
+"""By unit: what a number is multiplied with, then divided by, to be milliseconds."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class RowError(SwayError):
     """A row that does not fit; the message names the field, never its value: it may be a user's text."""
 
 
 class RowReader(Generic[R]):
-    """Makes records of one type from rows."""
+    """Makes records of one type from rows.
 
-    def __init__(self, record_type: type[R]) -> None:
+    time_unit: what a time that is a number counts: s, ms, us or ns. required: fields without a default.
+    """
+
+    def __init__(self, record_type: type[R], *, time_unit: str = "ms") -> None:
         self._type = record_type
-        self._convert = {field.name: _CONVERTERS[field.type] for field in fields(record_type)}
-        self._required = {field.name for field in fields(record_type) if _is_required(field)}
+        converters = {**_CONVERTERS, int: _time_converter(time_unit)}
+        self._convert = {field.name: converters[field.type] for field in fields(record_type)}
+        self.required = {field.name for field in fields(record_type) if _is_required(field)}
 
     def check_columns(self, columns: tuple[str, ...]) -> None:
         """Raise CommandError if a file with these columns cannot hold such records."""
         unknown = [column for column in columns if column not in self._convert]
-        missing = sorted(self._required - set(columns))
+        missing = sorted(self.required - set(columns))
         if unknown or missing:
             told = [f"no field is called {', '.join(unknown)}"] if unknown else []
             told += [f"the columns {', '.join(missing)} are missing"] if missing else []
@@ -44,7 +55,15 @@ class RowReader(Generic[R]):
 
     def read(self, row: Mapping[str, Any]) -> R:
         """Return the record of a row. Raises RowError naming the first field that does not fit."""
-        values = {}
+        values = self.convert(row)
+        missing = self.required - values.keys()
+        if missing:
+            raise RowError(f"{', '.join(sorted(missing))} missing")
+        return self._type(**values)
+
+    def convert(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that are there, converted. Raises RowError as read does, but of nothing missing."""
+        values: dict[str, Any] = {}
         for name, value in row.items():
             if value is None or value == "":
                 continue
@@ -56,10 +75,7 @@ class RowReader(Generic[R]):
             except (ValueError, TypeError, OverflowError):
                 # not chained: the error holds the value
                 raise RowError(f"{name} is not {wanted}") from None
-        missing = self._required - values.keys()
-        if missing:
-            raise RowError(f"{', '.join(sorted(missing))} missing")
-        return self._type(**values)
+        return values
 
 
 def _is_required(field: "Field[Any]") -> bool:
@@ -75,7 +91,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
+    if isinstance(value, str | int | float | Decimal) and not isinstance(value, bool):
         return float(value)
     raise TypeError
 
@@ -93,7 +109,31 @@ def _time_ms(value: object) -> int:
         return int(value)
     except ValueError:
         moment = datetime.fromisoformat(value)
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _time_converter(unit: str) -> tuple[Callable[[object], int], str]:
+    """Return how a time becomes milliseconds where numbers count another unit, and what is wanted."""
+    if unit == "ms":
+        return _time_ms, "a time: milliseconds since 1970, or ISO 8601"
+    up, down = TIME_UNITS[unit]
+
+    def convert(value: object) -> int:
+        number = _as_number(value) if isinstance(value, str) else value
+        if isinstance(number, float) and not number.is_integer():
+            return math.floor(round(number * up / down, 3))  # the third digit: 0.29 * 1000 is below 290
+        return _time_ms(number) if isinstance(number, str) else _time_ms(number) * up // down
+
+    return convert, f"a time: a number of {unit} since 1970, or ISO 8601"
+
+
+def _as_number(text: str) -> str | int | float:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _attributes(value: object) -> dict[str, str]:
@@ -110,7 +150,7 @@ def _attributes(value: object) -> dict[str, str]:
 _CONVERTERS: dict[Any, tuple[Callable[[object], Any], str]] = {
     str: (_text, "text or a whole number"),
     # The only whole numbers of these records are times.
-    int: (_time_ms, "a time: milliseconds since 1970, or ISO 8601"),
+    int: _time_converter("ms"),
     float: (_number, "a number"),
     float | None: (_number, "a number"),
     dict[str, str]: (_attributes, "a mapping of strings, or one in JSON"),

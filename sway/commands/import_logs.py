@@ -1,0 +1,213 @@
+"""`sway import`."""
+
+import time
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from stream.settings import Settings
+from stream.wire import codec_for
+from sway.cluster import Cluster
+from sway.commands.produce import OnError, What
+from sway.configuration import load_settings
+from sway.errors import CommandError
+from sway.loading.load import EVENTS, OUTCOMES, Target
+from sway.loading.sender import Sender
+from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
+
+if TYPE_CHECKING:  # Arrow takes a quarter of a second to import
+    from sway.importing.files import Place
+    from sway.importing.importer import Checked, Importer
+
+_SHOWN_BAD_ROWS = 20
+
+
+class TimeUnit(StrEnum):
+    """What a time that is a number counts since 1970."""
+
+    S = "s"
+    MS = "ms"
+    US = "us"
+    NS = "ns"
+
+
+def import_logs(
+    source: Annotated[Path, typer.Argument(help="A folder of logs, or one: Parquet, CSV or JSONL.")],
+    to: Annotated[What, typer.Option(help="What the rows become.")] = What.EVENTS,
+    topic: Annotated[
+        str | None, typer.Option(help="Another topic than the settings' events or outcomes.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="Read a field from a column.")
+    ] = None,
+    constants: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Give a field one value.")
+    ] = None,
+    attributes: Annotated[
+        str | None, typer.Option(metavar="COLUMN,COLUMN", help="Put columns together into attributes.")
+    ] = None,
+    time_unit: Annotated[TimeUnit, typer.Option(help="What times that are numbers count.")] = TimeUnit.MS,
+    pattern: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Which files below the folder [default: all].")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="FILE:ROW", help="Go on where an import ended.")
+    ] = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="At a row that does not fit: stop, or skip it.")
+    ] = OnError.STOP,
+    now: Annotated[
+        bool, typer.Option("--now", help="Give Kafka's records the present time, not the row's own.")
+    ] = False,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="Create the topic if it is missing, to keep its records for ever."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, and send nothing.")] = False,
+) -> None:
+    """Import a folder of event logs at full speed, whatever their columns are called.
+
+    A field is read from the column that `--map` names, else from the one of its own name; other columns are
+    ignored. Without a column for event_id, ids are made of the file's name and the line: importing again gives
+    the same. Times are numbers (`--time-unit`), ISO 8601, or Parquet's own. More: docs/import.md.
+
+    Before anything is sent, the columns of all files are checked, and the mapping and the first row are shown.
+
+    Example: `sway import ratings/ --map item_id=movieId --set action=rate --time-unit s --create --dry-run`
+    """
+    from sway.importing.files import find_files, parse_place
+    from sway.importing.importer import Importer, check_files
+    from sway.importing.mapping import parse
+
+    settings = load_settings()
+    target = EVENTS if to is What.EVENTS else OUTCOMES
+    name = topic or (settings.topics.events if to is What.EVENTS else settings.topics.outcomes)
+    files = find_files(source, pattern)
+    place = parse_place(start, files) if start is not None else None
+    checked = check_files(files, parse(target.record_type, columns or [], constants or [], attributes))
+    codec = codec_for(target.record_type, name, settings.wire)
+    _show(Importer(target, codec, time_unit=time_unit), checked, target, on_error)
+    if dry_run:
+        return
+    keeps_ms = _retention_ms(settings, name, create=create)
+    importer = Importer(
+        target,
+        codec,
+        time_unit=time_unit,
+        use_own_time=not now,
+        oldest_ms=None if now or keeps_ms is None else int(time.time() * 1000) - keeps_ms,
+    )
+    _load(importer, checked, Sender(settings.kafka.client_config(), name), name, _BadRows(on_error), place)
+
+
+class _BadRows:
+    """Tells of rows that do not fit, the first ones each and the others by their number."""
+
+    def __init__(self, on_error: OnError) -> None:
+        self._on_error = on_error
+        self._seen = 0
+
+    def __call__(self, place: "Place", problem: str) -> None:
+        told = f"{place.name}, line {place.line}: {problem}"
+        if self._on_error is OnError.STOP:
+            raise CommandError(f"{told}. `--on-error skip` leaves such rows out")
+        self._seen += 1
+        if self._seen <= _SHOWN_BAD_ROWS:
+            typer.echo(told, err=True)
+        if self._seen == _SHOWN_BAD_ROWS:
+            typer.echo("further rows that do not fit are counted, not shown", err=True)
+
+
+def _show(importer: "Importer", files: "list[Checked]", target: Target, on_error: OnError) -> None:
+    """Show what the fields are read from and the first row; a row that does not fit ends it, unless it may."""
+    shown = files[0]
+    first = importer.first_record(shown)
+    record: dict[str, Any] = {} if first is None or isinstance(first, str) else asdict(first)
+    described = shown.sources.described(shown.log.columns)
+    table = Table(
+        "field", "read from", "first row", title=escape(f"{shown.file.name}, 1 of {len(files)} files")
+    )
+    for field in target.record_type.__slots__:
+        value = repr(record[field]) if field in record else ""
+        table.add_row(field, escape(described.get(field, "")), escape(value))
+    Console().print(table)
+    different = [file.file.name for file in files if file.sources.described(file.log.columns) != described]
+    if different:
+        told = (
+            f"{len(different)} files have other columns and are read accordingly, the first is {different[0]}"
+        )
+        typer.echo(told, err=True)
+    if isinstance(first, str):
+        told = f"{shown.file.name}, {first}"
+        if on_error is OnError.STOP:
+            raise CommandError(f"{told}. Nothing was sent; `--on-error skip` leaves such rows out")
+        typer.echo(told, err=True)
+
+
+def _retention_ms(settings: Settings, topic: str, *, create: bool) -> int | None:
+    cluster = Cluster(settings.kafka)
+    if topic not in cluster.view().partition_counts:
+        if not create:
+            raise CommandError(
+                f"there is no topic {topic}: `--create` makes it, to keep its records for ever"
+            )
+        cluster.create([TopicPlan(topic, settings.topics.partitions, KEEP_FOR_EVER)])
+    return cluster.retention_ms(topic)
+
+
+def _load(
+    importer: "Importer",
+    files: "list[Checked]",
+    sender: Sender,
+    topic: str,
+    on_bad_row: _BadRows,
+    start: "Place | None",
+) -> None:
+    """Import with a progress bar; also after an error or Ctrl-C, wait for what was sent and say how far it came."""
+    started = time.monotonic()
+    size = sum(checked.file.path.stat().st_size for checked in files)
+    try:
+        with _progress_bar() as progress:
+            bar = progress.add_task(topic, total=size, rate="")
+
+            def show(done: int) -> None:
+                rate = sender.acknowledged / max(time.monotonic() - started, 0.001)
+                progress.update(bar, completed=done, rate=f"{rate:,.0f}/s")
+
+            importer.load(files, sender, on_bad_row, show, start)
+    finally:
+        _finish(importer, sender, topic, started)
+
+
+def _finish(importer: "Importer", sender: Sender, topic: str, started: float) -> None:
+    try:
+        sender.flush()
+    finally:
+        took_s = max(time.monotonic() - started, 0.001)
+        told = (
+            f"{sender.acknowledged} records to {topic} in {took_s:.1f} s "
+            f"({sender.acknowledged / took_s:,.0f}/s), {importer.skipped} rows skipped"
+        )
+        place = sender.first_failed or importer.next_place
+        if place is not None:
+            told += f"\neverything before {place} is there: go on with --from {place}"
+        typer.echo(told, err=True)
+
+
+def _progress_bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -1,0 +1,145 @@
+"""Any table gives the same records through every format, and at once or row by row."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.columns import ColumnWriter
+from schemas.records import BehaviorEvent, Outcome
+from schemas.wire import Codec
+from sway.importing.batches import Batch
+from sway.importing.convert import Converter, DoesNotFitError
+from sway.importing.encode import encode
+from sway.importing.mapping import parse, resolve
+from sway.importing.slowly import RowByRow
+from sway.loading.load import EVENTS, OUTCOMES, Target
+from tests.importing import NOW_MS, Run, write_log
+
+# A CSV file's line ends in texts are kept, but a carriage return alone is one to few others.
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=20)
+TIME = st.integers(0, NOW_MS)
+ROW_NAMES = ("user_id", "action", "occurred_at", "item_text", "value", "page")
+ROW = st.fixed_dictionaries(
+    {
+        "user_id": TEXT,
+        "action": TEXT,
+        "occurred_at": TIME,
+        "item_text": TEXT,
+        "value": st.none() | st.floats(width=64),
+        "page": TEXT,
+    }
+)
+KINDS: dict[str, pa.DataType] = dict.fromkeys(ROW_NAMES, pa.string())
+KINDS |= {"occurred_at": pa.int64(), "value": pa.float64()}
+SCHEMA = pa.schema(KINDS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROW, min_size=1, max_size=8))
+def test_every_format_gives_the_same_records(rows: list[dict[str, Any]]) -> None:
+    found = []
+    for name in ("a.parquet", "a.csv", "a.jsonl"):
+        with TemporaryDirectory() as folder:
+            run = Run(write_log(Path(folder) / name, rows, SCHEMA), sets=["event_id=e"], attributes="page")
+            assert run.error == ""
+            found.append((run.records, [told.split(": ", 1)[1] for told in run.told]))
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+    assert len(found[0][0]) + len(found[0][1]) == len(rows)
+
+
+TIMES = [
+    "2023-01-01",
+    "2023-01-01T00:00:00.1239Z",
+    "2023-01-01T05:06:07+02:00",
+    "20230101",
+    "1969-12-31T23:59:59.9999",
+]
+KIND = st.sampled_from(
+    [
+        st.text(max_size=5),
+        st.sampled_from(["1", "1.5", " 2", "nan", "1e400", "-1", "0", "+3", "007", "", "1_0"]),
+        st.sampled_from(TIMES),
+        st.sampled_from(["\u3000", "\x1c", "\u2003\t", "x" * 513, "é" * 257, "é" * 256, "y"]),
+        st.integers(-(2**64), 2**64),
+        st.integers(-2000, 2000),
+        st.integers(0, 1),
+        st.floats(),
+        st.integers(0, 2000).map(float),
+        st.booleans(),
+        st.none(),
+        st.dictionaries(st.text(max_size=2), st.text(max_size=2), max_size=2),
+    ]
+)
+COLUMN = KIND.flatmap(lambda kind: st.lists(kind | st.none() | kind | kind, min_size=2, max_size=2))
+FITS: dict[str, list[Any]] = {
+    "event_id": ["e1", "e2"],
+    "user_id": [7, 8],
+    "action": ["a", "b"],
+    "y": [0, 0.5],
+    "occurred_at": [5, 6],
+    "observed_at": ["2023-01-01"] * 2,
+}
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(BehaviorEvent.__slots__ + Outcome.__slots__), COLUMN, max_size=2),
+    st.sampled_from(["s", "ms", "us", "ns"]),
+    st.sampled_from([EVENTS, OUTCOMES]),
+)
+def test_what_fits_at_once_is_what_row_by_row_says(
+    columns: dict[str, list[Any]], unit: str, target: Target
+) -> None:
+    record_type: type[Any] = target.record_type
+    codec: Codec[Any] = Codec(record_type)
+    names = record_type.__slots__
+    sources = resolve(parse(record_type, [], [], None), "f", names)
+    batch = Batch({name: columns.get(name, FITS.get(name, [None, None])) for name in names}, [4, 5], 0)
+    slow = RowByRow(target, codec, sources, "f", unit).encode(batch, NOW_MS)
+    try:
+        converted = Converter(record_type, sources, "f", unit).convert(batch, NOW_MS)
+    except DoesNotFitError:
+        return
+    writer = ColumnWriter(record_type, codec.prepare_write())
+    fast = encode(writer, converted, batch.lines, "occurred_at" if target is EVENTS else "observed_at", [])
+    assert fast == slow
+
+
+EVENT = st.builds(
+    BehaviorEvent,
+    *[TEXT] * 3,
+    st.integers(-(2**63), 2**63 - 1),
+    TEXT,
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
+    st.none() | st.floats(),
+    TEXT,
+    st.dictionaries(TEXT, TEXT, max_size=3),
+)
+
+
+@given(st.lists(EVENT, min_size=1))
+def test_columns_are_written_as_records_are(events: list[BehaviorEvent]) -> None:
+    kinds = [pa.string()] * 3 + [pa.int64()] + [pa.string()] * 2 + [pa.float64(), pa.string(), None]
+    columns = [
+        [getattr(event, name) for event in events]
+        if kind is None
+        else pa.array([getattr(event, name) for event in events], kind)
+        for name, kind in zip(BehaviorEvent.__slots__, kinds, strict=True)
+    ]
+    codec = Codec(BehaviorEvent)
+    assert ColumnWriter(BehaviorEvent, codec.prepare_write()).write(columns) == codec.encode_batch(events)
+
+
+@given(st.lists(st.tuples(TEXT, st.floats(), st.none() | st.floats()), min_size=1))
+def test_outcomes_are_written_as_records_are(rows: list[tuple[str, float, float | None]]) -> None:
+    codec = Codec(Outcome)
+    columns = [pa.array([row[0] for row in rows], pa.string()), pa.scalar("u")]
+    columns += [pa.array([row[1] for row in rows], pa.float64()), pa.scalar(5)]
+    columns += [pa.array([row[2] for row in rows], pa.float64())]
+    outcomes = [Outcome(row[0], "u", row[1], 5, row[2]) for row in rows]
+    assert ColumnWriter(Outcome, codec.prepare_write()).write(columns) == codec.encode_batch(outcomes)

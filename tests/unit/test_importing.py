@@ -1,0 +1,235 @@
+"""An import into memory: which files, mapping, conversions, and errors that name file, line and field."""
+
+import gzip
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from schemas.records import BehaviorEvent, Outcome
+from sway.errors import CommandError
+from sway.importing.files import Place, find_files, parse_place
+from tests.importing import NOW_MS, OUTCOMES, Memory, Run, write_log
+
+RATING = ("user_id=userId", "item_id=movieId", "value=rating", "occurred_at=timestamp")
+RATE = ("action=rate",)
+
+
+def ratings(number: int, **changes: object) -> list[dict[str, object]]:
+    return [
+        {"userId": 1, "movieId": 10 + row, "rating": 3.5, "timestamp": 964_982_703 + row} | changes
+        for row in range(number)
+    ]
+
+
+def events(number: int, **changes: object) -> list[dict[str, object]]:
+    event = {"event_id": "e", "user_id": "u1", "action": "view", "occurred_at": NOW_MS - 5}
+    return [event | {"event_id": f"e{row}"} | changes for row in range(number)]
+
+
+def test_files_come_in_the_order_of_their_paths_and_numbers_count(tmp_path: Path) -> None:
+    for name in ("b/part-10.csv", "b/part-2.csv", "a.jsonl.gz", "b/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [file.name for file in find_files(tmp_path)] == ["a.jsonl.gz", "b/part-2.csv", "b/part-10.csv"]
+    assert [file.name for file in find_files(tmp_path, "b/*2.csv")] == ["b/part-2.csv"]
+    with pytest.raises(CommandError, match=r"b/notes\.txt is none of \.parquet"):
+        find_files(tmp_path, "b/*")
+    with pytest.raises(CommandError, match="holds no file"):
+        find_files(tmp_path, "*.csv")
+    with pytest.raises(CommandError, match=r"--from is 'x\.csv:1'"):
+        parse_place("x.csv:1", find_files(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.parquet"])
+def test_a_mapping_reads_foreign_columns_and_makes_ids(name: str, tmp_path: Path) -> None:
+    write_log(tmp_path / name, ratings(2))
+    run = Run(tmp_path, maps=RATING, sets=RATE, time_unit="s")
+    assert (run.error, run.told) == ("", [])
+    first, second = run.records
+    assert first == BehaviorEvent(first.event_id, "1", "rate", 964_982_703_000, "10", value=3.5)
+    assert first.event_id != second.event_id
+    assert [sent[0] for sent in run.memory.sent] == [b"1", b"1"]
+    assert [sent[2] for sent in run.memory.sent] == [964_982_703_000, 964_982_704_000]
+    again = Run(tmp_path, maps=RATING, sets=RATE, time_unit="s")
+    assert again.records == run.records
+
+
+def test_columns_become_attributes_as_texts_without_those_that_are_missing(tmp_path: Path) -> None:
+    write_log(tmp_path / "a.jsonl", [*events(1, page="/", n=2, ok=True), *events(1, page="", n=None)])
+    run = Run(tmp_path, attributes="page,n,ok")
+    assert [event.attributes for event in run.records] == [{"page": "/", "n": "2", "ok": "true"}, {}]
+
+
+def test_outcomes_are_imported_as_such(tmp_path: Path) -> None:
+    rows = [{"event_id": "e1", "user_id": "u1", "y": 1, "observed_at": "2023-01-01T00:00:00Z"}]
+    write_log(tmp_path / "o.csv", rows)
+    assert Run(tmp_path, target=OUTCOMES).records == [Outcome("e1", "u1", 1.0, 1_672_531_200_000)]
+
+
+@pytest.mark.parametrize(
+    ("values", "unit"),
+    [
+        (pa.array([1_672_531_200]), "s"),
+        (pa.array([1_672_531_200_000_999]), "us"),
+        (pa.array([1_672_531_200_000_999_999]), "ns"),
+        (pa.array([1_672_531_200_000.0]), "ms"),
+        (pa.array(["2023-01-01T01:00:00+01:00"]), "s"),
+        (pa.array(["2023-01-01"]), "s"),
+        (pa.array([datetime(2023, 1, 1, 0, 0, 0, 999, UTC)], pa.timestamp("us", "UTC")), "s"),
+        (pa.array([datetime(2023, 1, 1)], pa.timestamp("s")), "ns"),  # noqa: DTZ001 -- a zone is what it lacks
+        (pa.array([date(2023, 1, 1)]), "s"),
+    ],
+    ids=str,
+)
+def test_times_are_milliseconds_whatever_they_were(values: Any, unit: str, tmp_path: Path) -> None:
+    table = pa.table({"occurred_at": values, "user_id": ["u"], "action": pa.array(["a"]).dictionary_encode()})
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    run = Run(tmp_path, time_unit=unit)
+    assert [event.occurred_at for event in run.records] == [1_672_531_200_000]
+    # the same beside a row that only row by row can be read
+    broken = table.set_column(1, "user_id", pa.array([""]))
+    pa.parquet.write_table(pa.concat_tables([table, broken]), tmp_path / "t.parquet")
+    run = Run(tmp_path, time_unit=unit)
+    assert [event.occurred_at for event in run.records] == [1_672_531_200_000]
+    assert run.told == ["t.parquet:2: user_id missing"]
+
+
+def test_decimals_and_fractions_of_seconds_are_read(tmp_path: Path) -> None:
+    rows = ratings(1, rating=Decimal("3.50"))
+    write_log(tmp_path / "r.parquet", rows)
+    assert Run(tmp_path, maps=RATING, sets=RATE, time_unit="s").records[0].value == 3.5
+    write_log(tmp_path / "r.parquet", ratings(1, timestamp=964_982_703.29))
+    assert Run(tmp_path, maps=RATING, sets=RATE, time_unit="s").records[0].occurred_at == 964_982_703_290
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.parquet"])
+def test_a_row_that_does_not_fit_is_told_by_file_line_and_field(name: str, tmp_path: Path) -> None:
+    rows = events(4, value="1")
+    rows[1]["value"] = "secret"
+    rows[3]["user_id"] = ""
+    header = 1 if name.endswith(".csv") else 0
+    write_log(tmp_path / name, rows)
+    skipping = Run(tmp_path)
+    assert skipping.told == [
+        f"{name}:{2 + header}: value is not a number",
+        f"{name}:{4 + header}: user_id missing",
+    ]
+    assert [event.event_id for event in skipping.records] == ["e0", "e2"]
+    assert (skipping.importer.skipped, skipping.importer.next_place) == (2, None)
+    stopping = Run(tmp_path, stop=True)
+    assert stopping.error == f"{name}:{2 + header}: value is not a number"
+    assert [event.event_id for event in stopping.records] == ["e0"]
+    assert stopping.importer.next_place == Place(name, 2 + header)
+
+
+def test_lines_are_the_files_own_also_behind_texts_of_many_lines(tmp_path: Path) -> None:
+    text = 'user_id,action,occurred_at,item_text\nu,a,5,"two\nlines"\n\nu,a\nu,a,x,\n'
+    (tmp_path / "a.csv").write_text(text)
+    run = Run(tmp_path)
+    assert run.told[0] == "a.csv:5: 2 cells, the header has 4"
+    assert run.told[1].startswith("a.csv:6: occurred_at is not a time")
+    assert [event.item_text for event in run.records] == ["two\nlines"]
+
+
+def test_broken_json_and_half_a_character_are_told(tmp_path: Path) -> None:
+    line = '{"user_id": "u", "action": "a", "occurred_at": 5, "item_text": "%s"}\n'
+    (tmp_path / "a.jsonl").write_text(line % "x" + "[1]\n{\n\n" + line % "\\ud800")
+    run = Run(tmp_path)
+    assert run.told[:2] == ["a.jsonl:2: no JSON object", "a.jsonl:3: no JSON"]
+    assert run.told[2].startswith("a.jsonl:5: a text holds half of a surrogate pair")
+    assert len(run.records) == 1
+
+
+def test_compressed_logs_are_read(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.jsonl"):
+        plain = write_log(tmp_path / name, events(3))
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+    assert len(Run(tmp_path).records) == 6
+
+
+def test_a_compressed_log_that_breaks_off_is_told_behind_its_last_row(tmp_path: Path) -> None:
+    plain = write_log(tmp_path / "a.csv", events(2000))
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(plain.read_bytes())[:-20])
+    plain.unlink()
+    run = Run(tmp_path)
+    assert "cannot read a.csv.gz after line" in run.error
+    assert len(run.records) > 1000
+
+
+def test_going_on_from_a_place_sends_the_rest_and_nothing_else(tmp_path: Path) -> None:
+    write_log(tmp_path / "a.csv", events(3))
+    write_log(tmp_path / "b.jsonl", events(30_000))
+    write_log(tmp_path / "c.parquet", events(30_000))
+    whole = Run(tmp_path)
+    assert len(whole.records) == 60_003
+    for start, rows in (("a.csv:3", 60_002), ("b.jsonl:15001", 45_000), ("c.parquet:29999", 2)):
+        run = Run(tmp_path, start=start)
+        assert run.memory.sent == whole.memory.sent[-rows:]
+        assert str(run.memory.marks[0]) == start
+
+
+def test_what_is_too_large_for_kafka_is_a_bad_row(tmp_path: Path) -> None:
+    rows = events(3)
+    rows[1]["action"] = "x" * 500
+    write_log(tmp_path / "a.csv", rows)
+    run = Run(tmp_path, memory=Memory(max_bytes=400))
+    assert [event.event_id for event in run.records] == ["e0", "e2"]
+    assert run.told[0].startswith("a.csv:3: ")
+    assert run.told[0].endswith(" bytes are more than Kafka takes")
+
+
+def test_a_row_older_than_the_topic_keeps_ends_it_behind_the_rows_before(tmp_path: Path) -> None:
+    rows = events(3)
+    rows[2]["occurred_at"] = 5
+    write_log(tmp_path / "a.csv", rows)
+    run = Run(tmp_path, oldest_ms=1000)
+    assert run.error.startswith("a.csv:4 is older than what the topic keeps")
+    assert len(run.records) == 2
+    assert run.importer.next_place == Place("a.csv", 4)
+
+
+def test_the_present_time_is_kafkas_and_the_record_keeps_its_own(tmp_path: Path) -> None:
+    write_log(tmp_path / "a.csv", events(1, occurred_at=5))
+    run = Run(tmp_path, use_own_time=False)
+    assert (run.memory.sent[0][2], run.records[0].occurred_at) == (NOW_MS, 5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"maps": ["user=x"]}, "no field of BehaviorEvent is called user; its fields are event_id, user_id"),
+        ({"maps": ["user_id"]}, "--map is 'user_id'; it is FIELD=COLUMN"),
+        ({"maps": ["user_id=a", "user_id=b"]}, "user_id is given twice"),
+        ({"maps": ["action=a"], "sets": ["action=b"]}, "action is given twice"),
+        ({"sets": ["value=much"]}, "--set does not fit: value is not a number"),
+        ({"maps": ["user_id=nobody"]}, "a.csv: there is no column nobody. Its columns are action"),
+        ({"attributes": "colour"}, "a.csv: there is no column colour"),
+        ({"target": OUTCOMES}, "a.csv: nothing says what observed_at, y is read from"),
+        ({"target": OUTCOMES, "attributes": "x"}, "Outcome has no attributes"),
+    ],
+)
+def test_a_mapping_that_cannot_be_is_told_before_anything_is_sent(
+    asked: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    write_log(tmp_path / "a.csv", events(1))
+    with pytest.raises(CommandError) as raised:
+        Run(tmp_path, **asked)
+    assert told in str(raised.value)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user_id,action,user_id\n")
+    with pytest.raises(CommandError, match="more than one column user_id"):
+        Run(tmp_path)
+
+
+def test_an_empty_folder_of_rows_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user_id,action,occurred_at\n")
+    run = Run(tmp_path)
+    assert (run.records, run.error) == ([], "")
+    assert run.importer.first_record(run.checked[0]) is None
