@@ -32,9 +32,7 @@ class MergedOrder:
         self._events = events
         self._outcomes = outcomes
         self._known = known
-        self._passed = (
-            0  # outcomes below this are known to have been read, though the last of them may be holes
-        )
+        self._outcomes_next = 0 if outcomes is None else outcomes.position
 
     @property
     def events_next(self) -> int:
@@ -43,8 +41,8 @@ class MergedOrder:
 
     @property
     def outcomes_next(self) -> int:
-        """The same of the outcomes."""
-        return max(self._passed, 0 if self._outcomes is None else self._outcomes.position)
+        """The one after the last outcome that was taken, or as an old score told it, as live: holes stay ahead."""
+        return self._outcomes_next
 
     def next(self, stop: int, max_records: int) -> RecordBatch | None:
         """Return what comes next of the events below `stop` and the outcomes that go before these; None if nothing."""
@@ -56,11 +54,11 @@ class MergedOrder:
         if due:
             return self._batch(self._outcomes_topic, due)
         if not before.by_time:
-            self._passed = max(self._passed, before.limit)
+            self._outcomes_next = max(self._outcomes_next, before.limit)  # the last of them may be holes
         run = [self._events.take()]
         while len(run) < max_records:
             event = self._events.head()
-            if event is None or event.offset >= stop or self._is_due(event, self._known.before(event)):
+            if event is None or event.offset >= stop or not self._joins(event):
                 break
             run.append(self._events.take())
         return self._batch(self._events_topic, run)
@@ -72,14 +70,25 @@ class MergedOrder:
             head = self._outcomes.head()
             if head is None or head.offset >= stop:
                 break
-            taken.append(self._outcomes.take())
+            taken.append(self._take_outcome(self._outcomes))
         return self._batch(self._outcomes_topic, taken) if taken else None
 
     def _due(self, event: SourceRecord, before: Before, max_records: int) -> list[SourceRecord]:
         due: list[SourceRecord] = []
         while len(due) < max_records and self._outcomes is not None and self._is_due(event, before):
-            due.append(self._outcomes.take())
+            due.append(self._take_outcome(self._outcomes))
         return due
+
+    def _take_outcome(self, outcomes: Stream) -> SourceRecord:
+        record = outcomes.take()
+        self._outcomes_next = record.offset + 1
+        return record
+
+    def _joins(self, event: SourceRecord) -> bool:
+        """Whether an event has the same outcomes before it as the batch that is being made."""
+        before = self._known.before(event)
+        told_more = not before.by_time and before.limit > self._outcomes_next
+        return not told_more and not self._is_due(event, before)
 
     def _is_due(self, event: SourceRecord, before: Before) -> bool:
         head = None if self._outcomes is None else self._outcomes.head()

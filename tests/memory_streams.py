@@ -1,0 +1,32 @@
+"""A partition's records in memory, in place of streams.RecordStream."""
+
+from collections.abc import Sequence
+
+from stream.replay.plan import Span
+from tests.processing import Record
+
+
+class MemoryStream:
+    """The records of a span. As in streams.RecordStream, the position is the span's end once nothing is left."""
+
+    def __init__(self, records: Sequence[Record], span: Span) -> None:
+        self.position = span.start
+        self._end = span.end
+        self._left = [record for record in records if span.start <= record.offset < span.end]
+        self._left.reverse()
+
+    def head(self) -> Record | None:
+        """The next record; None at the end."""
+        if not self._left:
+            self.position = max(self.position, self._end)
+            return None
+        return self._left[-1]
+
+    def take(self) -> Record:
+        """Take it."""
+        record = self._left.pop()
+        self.position = record.offset + 1
+        return record
+
+    def close(self) -> None:
+        """Nothing to let go of."""
