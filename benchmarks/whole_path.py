@@ -4,9 +4,8 @@ The worker notes each batch and when its pass ended. Those that ended between tw
 reader are run again, alone in a process of their own: what the path adds to the model is the difference.
 """
 
-from pathlib import Path
-
-from benchmarks.reader import Reader, Span
+from benchmarks.bare_passes import bare_passes
+from benchmarks.reader import Reader
 from benchmarks.rows import Row
 from benchmarks.stand import Stand
 
@@ -28,18 +27,10 @@ def rows(stand: Stand, backlog: int) -> list[Row]:
         Reader(stand, "whole") as reader,
     ):
         span = reader.measure(program, backlog, warm_s=_WARM_S, for_s=_FOR_S)
-    texts, bare_s = _bare_passes(stand, file, span)
+    texts, bare_s = bare_passes(stand, file, (span.began_s, span.ended_s), _SETTINGS)
     whole_s = span.ended_s - span.began_s
     return [
         Row.compared(
             "whole path", texts / whole_s, "texts/s", "bare forward passes", texts / bare_s, at_least=AIM
         )
     ]
-
-
-def _bare_passes(stand: Stand, file: Path, span: Span) -> tuple[int, float]:
-    """Return how many texts were in the passes of the span, and how long these take alone."""
-    between = (str(file), repr(span.began_s), repr(span.ended_s))
-    with stand.program("bare", "benchmarks.passes", *between, **_SETTINGS) as program:
-        texts, seconds = program.answer().split()
-    return int(texts), float(seconds)

@@ -1,0 +1,118 @@
+"""The peer of a replay: a plain confluent-kafka loop that does the same: `python -m benchmarks.plain_loop TOPIC`.
+
+Consume, decode, check, window, text, token ids, encode, produce, in one loop over what a consumer gives; windows in a
+dictionary, nothing kept on disk, no transactions, so that a crash means to begin again. Codecs, windows and texts are
+the very functions of the replay: what differs is how records, state and output travel. Prints records and seconds, from
+the first record asked for to the last one acknowledged.
+"""
+
+import sys
+import time
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from benchmarks.children import die_with_parent
+from schemas.errors import DecodeError
+from schemas.records import BehaviorEvent, InfluenceScore, Source
+from schemas.validate import check_event
+from schemas.wire import Codec
+from stream.assembly import load_champion, spare_the_collector
+from stream.behaviours import BehaviourLimits, behaviour_of, encode_text, entry_of
+from stream.settings import PARTITIONER, Settings
+from stream.windows import EMPTY, Window, WindowLimits, history, insert
+
+_READ = 1_000
+
+
+def main() -> None:
+    """Run to the end of the topic."""
+    die_with_parent()
+    settings = Settings()
+    model = load_champion(settings)
+    tokenizer = model.tokenizer
+    kept = BehaviourLimits(settings.text.max_item_text_chars)
+    limits = WindowLimits(settings.window.max_behaviours, settings.window.max_bytes)
+    decode, encode = Codec(BehaviorEvent).decode_batch, Codec(InfluenceScore).encode
+    servers = {"bootstrap.servers": settings.kafka.bootstrap_servers}
+    consumer = Consumer(
+        {
+            **servers,
+            "group.id": "plain-loop",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+    )
+    producer = Producer(
+        {
+            **servers,
+            "partitioner": PARTITIONER,
+            "compression.type": "lz4",
+            "enable.idempotence": True,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    windows: dict[bytes, Window] = {}
+    ended: set[int] = set()
+    records = 0
+    spare_the_collector()
+    began = time.perf_counter()
+    topic = settings.topics.events
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.topics.partitions)])
+    while len(ended) < settings.topics.partitions:
+        messages = []
+        for message in consumer.consume(_READ, 0.1):
+            error = message.error()
+            if error is None:
+                messages.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add(message.partition() or 0)
+        events = decode([message.value() for message in messages])
+        behaviours = [
+            behaviour_of(event, message.offset() or 0, kept)
+            for event, message in zip(events, messages, strict=True)
+            if not isinstance(event, DecodeError)
+        ]
+        targets = tokenizer.targets([behaviour for behaviour, _cut in behaviours])
+        for message, event, (behaviour, cut), target in zip(
+            messages, events, behaviours, targets, strict=True
+        ):
+            key = message.key()
+            if (
+                isinstance(event, DecodeError)
+                or check_event(event, message.timestamp()[1])
+                or key != event.user_id.encode()
+            ):
+                raise ValueError("there are no bad events in this load")
+            window = windows.get(key, EMPTY)
+            entry = entry_of(behaviour, target)
+            text, _ = encode_text(window, history(window, entry.position), target, tokenizer)
+            duplicate = event.event_id in window.event_ids
+            windows[key] = insert(window, entry, limits)
+            y_hat = z_hat = 0.0  # the scorer that costs nothing
+            score = InfluenceScore(
+                event.event_id,
+                event.user_id,
+                event.item_id,
+                y_hat,
+                z_hat,
+                min(1.0, max(0.0, (y_hat + model.lam * z_hat) / (1 + model.lam))),
+                model.version,
+                model.dtype,
+                text.behaviours,
+                text.truncated or cut,
+                duplicate,
+                Source(topic, message.partition() or 0, message.offset() or 0),
+                0,
+                event.occurred_at,
+                int(time.time() * 1000),
+            )
+            producer.produce(sys.argv[1], encode(score), key)
+        producer.poll(0)
+        records += len(messages)
+    producer.flush()
+    print(records, time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
