@@ -1,6 +1,6 @@
 """Worker processes that start within a second: forked from a server that has imported torch, Faust and Sway.
 
-What runs in them is `sway worker`; only the import is shared.
+What runs in them is `sway worker`, or another command; only the import is shared.
 """
 
 import multiprocessing
@@ -18,7 +18,8 @@ from pathlib import Path
 from tests.faults.inside import Inside
 from tests.integration.workers import RunningProcess, Worker
 
-PRELOADED = ["tests.faults.preloaded"]
+PRELOADED = ["tests.faults.preloaded", "tests.integration.dying_leader", "tests.integration.killed_trainer"]
+"""There is one server for all tests, and it loads at its start only: so all of them name the same."""
 
 
 def context() -> ForkServerContext:
@@ -85,8 +86,10 @@ class ForkedWorker(Worker):
         return Forked(process)
 
 
-def run(environment: Mapping[str, str], inside: Inside, log: str) -> None:
-    """Run `sway worker` in this process; its output goes to the file."""
+def run(
+    environment: Mapping[str, str], inside: Inside, log: str, arguments: Sequence[str] = ("worker",)
+) -> None:
+    """Run `sway` in this process; its output goes to the file."""
     with Path(log).open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -96,7 +99,7 @@ def run(environment: Mapping[str, str], inside: Inside, log: str) -> None:
     inside.arm()
     from sway.cli import main
 
-    sys.argv = ["sway", "worker"]
+    sys.argv = ["sway", *arguments]
     main()
 
 

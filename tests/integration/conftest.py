@@ -68,7 +68,9 @@ def topics(kafka: EmbeddedKafka, request: pytest.FixtureRequest) -> Topics:
 def processes() -> ForkServerContext:
     """Processes that have imported what they need: there is one server of them, and it loads at its start only."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.integration.dying_leader", "tests.integration.killed_trainer"])
+    from tests.faults.process import PRELOADED
+
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 

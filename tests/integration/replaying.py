@@ -1,20 +1,34 @@
-"""Replays of what a test's workers have done, in this process, with output in a folder of the test."""
+"""Replays of what a test's workers have done: in this process, or as the command's own."""
 
-from collections.abc import Iterable
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as ds
+import pytest
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from model.registry import ModelRegistry
+from schemas.records import InfluenceScore
+from schemas.wire import Codec
+from stream.exactly_once.store import PartitionStore
+from stream.replay.parquet import ParquetFolder
 from stream.replay.plan import Progress, ReplayPlan
 from stream.replay.ranges import Newest, Oldest
 from stream.replay.session import ReplaySession, Request
 from stream.settings import Settings
+from tests.faults.inside import Inside
+from tests.faults.process import Forked, context, run
+from tests.integration.conftest import wait_for
 from tests.integration.workers import Sway
 
 Place = tuple[int, int]
 """Partition and offset of an event."""
+_MOMENTS = frozenset({"scored_at", "failed_at"})
 
 
 def places(rows: Iterable[dict[str, Any]]) -> dict[Place, dict[str, Any]]:
@@ -27,12 +41,68 @@ def places(rows: Iterable[dict[str, Any]]) -> dict[Place, dict[str, Any]]:
     return found
 
 
-class Replay:
+def places_of(messages: Iterable[Message]) -> dict[Place, InfluenceScore]:
+    """Scores of a topic by the event they are of, each once."""
+    found: dict[Place, InfluenceScore] = {}
+    for message in messages:
+        score = Codec(InfluenceScore).decode(message.value())
+        place = score.source.partition, score.source.offset
+        assert place not in found, f"twice: {place}"
+        found[place] = score
+    return found
+
+
+class Output:
+    """The Parquet folder of a replay."""
+
+    folder: Path
+
+    def rows(self, kind: str = "scores") -> list[dict[str, Any]]:
+        """What its files hold."""
+        if not (self.folder / kind).exists():
+            return []
+        found: list[dict[str, Any]] = ds.dataset(self.folder / kind, format="parquet").to_table().to_pylist()
+        return found
+
+    def files(self) -> int:
+        """How many files of scores are visible."""
+        return len(list((self.folder / "scores").glob("*.parquet")))
+
+
+def differences(one: Output, other: Output, tolerance: float = 1e-5) -> list[tuple[str, Any, Any]]:
+    """What two replays do not say alike, but for when they said it: kind of record, and the two rows."""
+    found: list[tuple[str, Any, Any]] = []
+    for kind in ("scores", "dead_letters", "examples"):
+        pairs = zip_longest(_sorted(one.rows(kind)), _sorted(other.rows(kind)))
+        found += [(kind, *pair) for pair in pairs if not _alike(*pair, tolerance)]
+    return found
+
+
+def _sorted(rows: list[dict[str, Any]]) -> list[tuple[str, list[float]]]:
+    """Each row as its words, and its numbers that may differ in the last digits."""
+    return sorted(
+        (
+            repr({k: v for k, v in row.items() if k not in _MOMENTS and not isinstance(v, float)}),
+            [value for value in row.values() if isinstance(value, float)],
+        )
+        for row in rows
+    )
+
+
+def _alike(one: Any, other: Any, tolerance: float) -> bool:
+    if one is None or other is None or one[0] != other[0]:
+        return False
+    return one[1] == pytest.approx(other[1], abs=tolerance)
+
+
+class Replay(Output):
     """One replay; `run` may be called again, as a person would give the same command again."""
 
-    def __init__(self, sway: Sway, registry: Path, name: str = "again", **request: Any) -> None:
+    def __init__(
+        self, sway: Sway, registry: Path, name: str = "again", *, batch_records: int = 20_000, **request: Any
+    ) -> None:
         self.folder = sway.folder / name
-        self.settings = settings_of(sway, registry)
+        self.settings = settings_of(sway, registry, replay={"batch_records": batch_records})
         wanted = {"start": Oldest(), "end": Newest(), "topic": None, "parquet": self.folder, **request}
         self.session = ReplaySession(self.settings, Request(name, **wanted))
         self._partitions = sway.partitions
@@ -51,12 +121,145 @@ class Replay:
         with self.session.batcher(self._model) as batcher:
             return self.session.run(plan, self._partitions, self._model, batcher, **options)
 
-    def rows(self, kind: str = "scores") -> list[dict[str, Any]]:
-        """What its Parquet files hold."""
-        if not (self.folder / kind).exists():
-            return []
-        found: list[dict[str, Any]] = ds.dataset(self.folder / kind, format="parquet").to_table().to_pylist()
-        return found
+
+class Command(Output):
+    """`sway replay` in processes of its own; the same command each time."""
+
+    def __init__(
+        self,
+        sway: Sway,
+        registry: Path,
+        name: str,
+        *,
+        topic: str | None = None,
+        labels: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.folder = sway.folder / name
+        self.state = sway.folder / f"{name}-state"
+        self.log = sway.folder / f"{name}.log"
+        self._arguments = ["--to-parquet", str(self.folder), "--id", name]
+        self._arguments += ["--to-topic", sway.topics.name(topic)] if topic else []
+        self._arguments += ["--with-labels"] if labels else []
+        self._environment = {
+            **os.environ,
+            **sway.environment,
+            "SWAY_MODEL__REGISTRY": str(registry),
+            "SWAY_STATE_DIR": str(self.state),
+            "OMP_NUM_THREADS": "1",
+            **{key: str(value) for key, value in settings.items()},
+        }
+
+    @contextmanager
+    def started(self, *more: str) -> Iterator[Forked]:
+        """The running command; what is left of it at the end is killed."""
+        arguments = ["replay", *self._arguments, *more]
+        started = context().Process(
+            target=run, args=(self._environment, Inside(), str(self.log), arguments), daemon=False
+        )
+        started.start()
+        process = Forked(started)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(30)
+
+    def run(self, *more: str) -> int:
+        """Run it to its end; returns its exit status."""
+        with self.started(*more) as process:
+            return process.wait(90)
+
+    def wait_for_files(self, count: int, process: Forked) -> None:
+        """Wait until so many files are visible; the process must not end before."""
+
+        def there() -> bool:
+            assert process.poll() is None, self.said()
+            return self.files() >= count
+
+        wait_for(there, f"{count} files of {self.folder.name}", 60)
+
+    def said(self) -> str:
+        """What its processes have said so far."""
+        return self.log.read_text(errors="replace")
+
+
+class Crash(Exception):  # noqa: N818  (it stands for the end of a process)
+    """The process would be gone here."""
+
+
+SEAMS = ("before the commit", "after the commit", "after the files got their names")
+
+
+def crash_at(patched: pytest.MonkeyPatch, seam: str, *, commit: int) -> None:
+    """Have the given commit of batches break off at a seam."""
+    seen = 0
+
+    def counts() -> bool:
+        nonlocal seen
+        seen += 1
+        return seen == commit
+
+    if seam == "before the commit":
+        write = ParquetFolder.write
+
+        def then_crash(folder: ParquetFolder, *args: Any) -> str:
+            pending = write(folder, *args)
+            if counts():
+                raise Crash
+            return pending
+
+        patched.setattr(ParquetFolder, "write", then_crash)
+    elif seam == "after the commit":
+        publish = ParquetFolder.publish
+
+        def crash_before(folder: ParquetFolder, pending: str) -> None:
+            if counts():
+                raise Crash
+            publish(folder, pending)
+
+        patched.setattr(ParquetFolder, "publish", crash_before)
+    else:
+        store = PartitionStore.write
+
+        def crash_instead(one: PartitionStore, *args: Any) -> None:
+            if counts():
+                raise Crash
+            store(one, *args)
+
+        patched.setattr(PartitionStore, "write", crash_instead)
+
+
+def production(sway: Sway, registry: Path) -> dict[str, Any]:
+    """All that belongs to the live application: offsets of its groups, ends of its topics, its registry and state."""
+    consumer = Consumer({"bootstrap.servers": sway.topics.bootstrap_servers, "group.id": sway.topics.prefix})
+    try:
+        topics = consumer.list_topics(timeout=10).topics
+        ours = [
+            TopicPartition(name, number)
+            for name, topic in sorted(topics.items())
+            if name.startswith((f"{sway.topics.prefix}.", f"{sway.topics.prefix}-"))
+            for number in sorted(topic.partitions)
+        ]
+        inputs = [tp for tp in ours if tp.topic.endswith((".events", ".outcomes"))]
+        committed = consumer.committed(inputs, timeout=10)
+        return {
+            "offsets": [(tp.topic, tp.partition, tp.offset, tp.metadata) for tp in committed],
+            "ends": [(tp.topic, tp.partition, consumer.get_watermark_offsets(tp, timeout=10)) for tp in ours],
+            "registry": digests(registry),
+            "state": {name: digests(sway.worker(name).state) for name in "ab"},
+        }
+    finally:
+        consumer.close()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The content of each file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def settings_of(sway: Sway, registry: Path, **more: Any) -> Settings:

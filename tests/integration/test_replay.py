@@ -1,5 +1,7 @@
 """What was live, replayed: the same scores, dead letters and examples, and nothing of production is touched."""
 
+import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +9,23 @@ from pathlib import Path
 import pytest
 
 from schemas.records import InfluenceScore, LabeledExample
+from schemas.wire import Codec
 from sway.embedded import EmbeddedKafka
 from tests.faults.load import inputs
+from tests.faults.process import ForkedWorker
 from tests.integration.conftest import Topics
-from tests.integration.replaying import Place, Replay, places
+from tests.integration.replaying import (
+    SEAMS,
+    Command,
+    Crash,
+    Place,
+    Replay,
+    crash_at,
+    differences,
+    places,
+    places_of,
+    production,
+)
 from tests.integration.test_worker_delivery import feed
 from tests.integration.workers import Sway
 
@@ -34,6 +49,7 @@ def live(kafka: EmbeddedKafka, registry: Path, tmp_path_factory: pytest.TempPath
     topics = Topics(kafka.bootstrap_servers, "replayed")
     with Sway(topics, registry, tmp_path_factory.mktemp("live")) as sway:
         sway.create_topics()
+        sway._new_worker = ForkedWorker
         limits = {"SWAY_UNITS__MAX_RECORDS": 40, "SWAY_UNITS__LINGER_S": 0.01}
         first = sway.worker("a", **limits).start()
         first.wait_until_ready()
@@ -54,33 +70,78 @@ def live(kafka: EmbeddedKafka, registry: Path, tmp_path_factory: pytest.TempPath
         )
 
 
-def test_live_scores_and_their_replay_are_equal(live: Live, registry: Path) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(live: Live, registry: Path) -> Replay:
+    """A replay that ran through, with labels; what production had and had done is the same before and after."""
+    before = production(live.sway, registry)
     replay = Replay(live.sway, registry, with_labels=True)
-    assert all(part.known.size for part in replay.plan().partitions.values())
     replay.run()
-    again = places(replay.rows())
+    assert production(live.sway, registry) == before
+    return replay
+
+
+def test_live_scores_and_their_replay_are_equal(live: Live, undisturbed: Replay) -> None:
+    assert all(part.known.size for part in undisturbed.plan().partitions.values())
+    again = places(undisturbed.rows())
     assert again.keys() == live.scores.keys()
     for place, score in live.scores.items():
         row = again[place]
-        assert row["y_hat"] == pytest.approx(score.y_hat, abs=TOLERANCE), place
-        assert row["z_hat"] == pytest.approx(score.z_hat, abs=TOLERANCE), place
-        assert row["influence"] == pytest.approx(score.influence, abs=TOLERANCE), place
+        for name in ("y_hat", "z_hat", "influence"):
+            assert row[name] == pytest.approx(getattr(score, name), abs=TOLERANCE), place
         same = ("event_id", "user_id", "behaviours", "truncated", "duplicate", "outcomes_next")
         assert [row[name] for name in same] == [getattr(score, name) for name in same]
-    letters = {
+    letters = [
         (row["source_topic"], row["source_partition"], row["source_offset"], row["reason"])
-        for row in replay.rows("dead_letters")
-    }
-    assert letters == live.dead_letters
+        for row in undisturbed.rows("dead_letters")
+    ]
+    assert sorted(letters) == sorted(live.dead_letters)
 
 
-def test_the_examples_of_a_replay_are_those_that_were_live(live: Live, registry: Path) -> None:
-    replay = Replay(live.sway, registry, "examples", with_labels=True)
-    replay.run()
-    again = {(row["user_id"], row["event_id"]): row for row in replay.rows("examples")}
+def test_the_examples_of_a_replay_are_those_that_were_live(live: Live, undisturbed: Replay) -> None:
+    again = {(row["user_id"], row["event_id"]): row for row in undisturbed.rows("examples")}
     assert again.keys() == live.examples.keys()
     for key, example in live.examples.items():
         row = again[key]
         same = ("history", "target", "y", "z", "label_source", "model_version")
         assert [row[name] for name in same] == [getattr(example, name) for name in same]
         assert row["y_hat"] == pytest.approx(example.y_hat, abs=TOLERANCE)
+
+
+@pytest.mark.faults
+def test_a_replay_that_is_killed_three_times_gives_what_an_undisturbed_one_does(
+    live: Live, registry: Path, undisturbed: Replay
+) -> None:
+    """Processes of the command itself, into a topic and into Parquet; the third start finds its state folder gone."""
+    command = Command(
+        live.sway, registry, "killed", topic="killed", labels=True, SWAY_REPLAY__BATCH_RECORDS=40
+    )
+    for files, without_state in ((2, False), (7, True), (14, False)):
+        with command.started() as process:
+            command.wait_for_files(files, process)
+            process.kill()
+            assert process.wait(30) == -signal.SIGKILL, command.said()
+        if without_state:
+            shutil.rmtree(command.state)
+    assert command.run() == 0, command.said()
+    assert differences(command, undisturbed)[:3] == []
+    topic = places_of(live.sway.read("killed"))
+    assert topic.keys() == places(command.rows()).keys()
+    assert {place: row["y_hat"] for place, row in places(command.rows()).items()} == {
+        place: score.y_hat for place, score in topic.items()
+    }
+    examples = [Codec(LabeledExample).decode(one.value()) for one in live.sway.read("killed.examples")]
+    assert sorted((one.user_id, one.event_id) for one in examples) == sorted(live.examples)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seam", SEAMS)
+def test_a_crash_between_any_two_steps_of_a_commit_leaves_each_offset_once(
+    live: Live, registry: Path, undisturbed: Replay, seam: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = Replay(live.sway, registry, seam.replace(" ", "-"), with_labels=True, batch_records=100)
+    with monkeypatch.context() as patched:
+        crash_at(patched, seam, commit=4)
+        with pytest.raises(Crash):
+            replay.run()
+    replay.run()
+    assert differences(replay, undisturbed)[:3] == []
