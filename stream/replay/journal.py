@@ -10,6 +10,7 @@ from confluent_kafka import Consumer
 
 from stream.exactly_once.offsets import reader, stable_offsets
 from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.topic_ids import Committed
 from stream.exactly_once.transactions import TransactionWriter
 from stream.replay.notes import note_of, read_notes
 from stream.replay.plan import Progress, ReplayPlan, first_progress
@@ -31,6 +32,7 @@ class Journal:
         self._events = events
         self._all = [TopicPartition(events, number) for number in range(partitions)]
         self._consumer: Consumer = reader(client_config, group_id)
+        self._looker: Consumer = reader(client_config, group_id, **{"isolation.level": "read_uncommitted"})
 
     @property
     def identity(self) -> bytes:
@@ -38,12 +40,24 @@ class Journal:
         metadata: bytes = self._consumer.consumer_group_metadata()
         return metadata
 
-    def read(self) -> tuple[ReplayPlan, dict[int, Progress]] | None:
+    def look(self) -> tuple[ReplayPlan, dict[int, Progress]] | None:
         """Return the plan and how far each of its partitions is; None if there is none yet.
 
-        Waits for open transactions to end. Raises PlanError, KafkaException.
+        Waits for nobody: what a transaction that is still open will say is not seen. Raises PlanError, KafkaException.
         """
-        found = stable_offsets(self._consumer, self._all, lambda: False)
+        found = stable_offsets(
+            self._looker, self._all, lambda: False
+        )  # stable only for a read_committed consumer
+        return self._notes(found)
+
+    def progress_of(self, partition: int) -> Progress | None:
+        """Return how far a partition is; None without a plan. Waits for an open transaction of it to end."""
+        found = self._notes(stable_offsets(self._consumer, [self._all[partition]], lambda: False))
+        return None if found is None else found[1][partition]
+
+    def _notes(
+        self, found: Mapping[TopicPartition, Committed]
+    ) -> tuple[ReplayPlan, dict[int, Progress]] | None:
         committed = {
             tp.partition: (one.offset, one.note) for tp, one in found.items() if one.offset is not None
         }
@@ -53,7 +67,7 @@ class Journal:
         """Commit a plan unless another was first; return the one that stands. Raises what TransactionWriter does."""
         writer = self.writer("plan")
         writer.init(timeout_s)
-        standing = self.read()
+        standing = self.look()
         if standing is not None:
             return standing
         progress = {number: first_progress(part) for number, part in plan.partitions.items()}
@@ -79,3 +93,4 @@ class Journal:
     def close(self) -> None:
         """Let go of the brokers."""
         self._consumer.close()
+        self._looker.close()

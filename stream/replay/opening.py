@@ -111,8 +111,7 @@ def open_partition(
     """
     writer = journal.writer(str(partition))
     writer.init(connect_timeout_s)
-    standing = journal.read()
-    progress = standing[1][partition] if standing is not None else None
+    progress = journal.progress_of(partition)
     if progress is None or progress.done:
         return None
     if parts.outputs.parquet is not None:

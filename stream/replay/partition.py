@@ -185,9 +185,8 @@ class PartitionReplay:
             self._steps.popleft()
 
     def _next_records(self, step: Step) -> RecordBatch | None:
-        room = _CHUNK_RECORDS
-        if self._open is not None:
-            room = min(room, self._parts.batch_records - self._open.records)
+        taken = 0 if self._open is None else self._open.records
+        room = min(_CHUNK_RECORDS, self._parts.batch_records - taken)
         found = self._order.next(step.events_to, room)
         if found is None and step.outcomes_to is not None:
             found = self._order.outcomes_to(step.outcomes_to, room)
@@ -198,7 +197,8 @@ class PartitionReplay:
         batch = self._open or self._open_batch(step)
         self._reached[TopicPartition(parts.topics[1], self.partition)] = self._order.outcomes_next
         before = self._windows_of(records)
-        if step.reading is Reading.LEARN:
+        of_events = records.topic == parts.topics[0]
+        if step.reading is Reading.LEARN and (of_events or not step.told):
             work = parts.processor.learn(records, batch.unit)
         else:
             work = parts.processor.read(records, batch.unit)

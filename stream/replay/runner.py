@@ -32,11 +32,12 @@ _MAX_TAKEN_AGAIN = 20  # of one partition, without progress in between
 class Report:
     """How far the whole replay is, as this process knows it.
 
-    partitions: everyone's committed progress, by partition. learnt: events and outcomes that this process has read for
-    the state alone. ahead: texts that it has scored and not committed yet.
+    partitions: everyone's committed progress, by partition. own: in which this process has committed. learnt: events
+    and outcomes that it has read for the state alone. ahead: texts that it has scored and not committed yet.
     """
 
     partitions: Mapping[int, Progress]
+    own: frozenset[int]
     learnt: int
     ahead: int
 
@@ -80,6 +81,7 @@ class ReplayRunner:
         self._progress: dict[int, Progress] = {}
         self._turn = 0
         self._learnt = 0
+        self._committed: set[int] = set()
         self._looked_at = -_LOOK_ROUND_S
         self._stop = False
         self._membership = join(self._let_go)
@@ -114,7 +116,9 @@ class ReplayRunner:
         """Return how far it is."""
         own = [one.replay for one in self._own.values() if one.replay is not None]
         learnt = self._learnt + sum(replay.learnt for replay in own)
-        return Report(dict(self._progress), learnt, sum(replay.ahead for replay in own))
+        return Report(
+            dict(self._progress), frozenset(self._committed), learnt, sum(replay.ahead for replay in own)
+        )
 
     # --- partitions -------------------------------------------------------------------------------------
 
@@ -125,7 +129,7 @@ class ReplayRunner:
             return
         self._looked_at = now
         try:
-            standing = self._journal.read()
+            standing = self._journal.look()
         except KafkaException as exc:
             logger.info("Progress cannot be read yet: %s", exc)
             return
@@ -136,6 +140,13 @@ class ReplayRunner:
             )
         self._progress.update(standing[1])
         self._on_report(self.report())
+
+    def _moved(self, number: int, progress: Progress) -> None:
+        """Take in that a partition of ours has come further."""
+        before, self._progress[number] = self._progress.get(number), progress
+        if before is not None and before != progress:
+            self._committed.add(number)
+            self._on_report(self.report())
 
     def _take_over(self) -> None:
         """Open partitions that are ours, a few at a time."""
@@ -194,7 +205,8 @@ class ReplayRunner:
             except (FencedError, FatalTransactionError) as exc:
                 self._failed(number, exc)
                 return True
-            self._progress[number] = replay.progress
+            if replay.progress is not self._progress.get(number):
+                self._moved(number, replay.progress)
             if replay.done:
                 self._own[number].replay = None
                 self._close(replay)

@@ -92,7 +92,7 @@ class ReplaySession:
         """
         journal = self._journal(partitions)
         try:
-            standing = journal.read()
+            standing = journal.look()
         finally:
             journal.close()
         if standing is not None:

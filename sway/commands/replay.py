@@ -1,6 +1,7 @@
 """`sway replay`."""
 
 import json as json_module
+import logging
 import re
 import time
 from dataclasses import dataclass
@@ -77,10 +78,15 @@ def replay(
     session = _session(settings, asked)
 
     from stream.assembly import load_champion
+    from stream.run import set_up_log
     from sway.replaying import show
     from sway.replaying.processes import Job, run_here, run_in_processes
 
+    set_up_log(logging.WARNING)
     standing = session.standing(partitions)
+    if standing is not None and not dry_run and all(one.done for one in standing[1].values()):
+        _tell(console, show.summary(*standing, 0.0, standing[0].records), standing[0], json=json)
+        return
     if standing is not None:
         settings.model.version = standing[0].model_version
     loaded = load_champion(settings)
@@ -102,11 +108,17 @@ def replay(
             del loaded  # each process has its own
             done = run_in_processes(job, workers, on_report)
     found = show.summary(plan, done, time.monotonic() - began, before)
-    console.print(show.in_a_sentence(found, plan))
-    if json:
-        typer.echo(json_module.dumps(found))
+    _tell(console, found, plan, json=json)
     if not found["complete"]:
         raise typer.Exit(1)
+
+
+def _tell(console: Console, found: dict[str, object], plan: "ReplayPlan", *, json: bool) -> None:
+    from sway.replaying.show import in_a_sentence
+
+    console.print(in_a_sentence(found, plan))
+    if json:
+        typer.echo(json_module.dumps(found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.dataset as ds
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -19,6 +22,7 @@ from stream.exactly_once.store import PartitionStore
 from stream.replay.parquet import ParquetFolder
 from stream.replay.plan import Progress, ReplayPlan
 from stream.replay.ranges import Newest, Oldest
+from stream.replay.runner import ReplayRunner, Report
 from stream.replay.session import ReplaySession, Request
 from stream.settings import Settings
 from tests.faults.inside import Inside
@@ -92,17 +96,33 @@ def _sorted(rows: list[dict[str, Any]]) -> list[tuple[str, list[float]]]:
 def _alike(one: Any, other: Any, tolerance: float) -> bool:
     if one is None or other is None or one[0] != other[0]:
         return False
-    return one[1] == pytest.approx(other[1], abs=tolerance)
+    return all(abs(a - b) <= tolerance for a, b in zip(one[1], other[1], strict=True))
 
 
 class Replay(Output):
     """One replay; `run` may be called again, as a person would give the same command again."""
 
     def __init__(
-        self, sway: Sway, registry: Path, name: str = "again", *, batch_records: int = 20_000, **request: Any
+        self,
+        sway: Sway,
+        registry: Path,
+        name: str = "again",
+        *,
+        machine: str = "replay-state",
+        batch_records: int = 20_000,
+        old_scores: str = "",
+        window: Any = None,
+        **request: Any,
     ) -> None:
         self.folder = sway.folder / name
-        self.settings = settings_of(sway, registry, replay={"batch_records": batch_records})
+        self.settings = settings_of(
+            sway,
+            registry,
+            state_dir=sway.folder / machine,
+            topics={"prefix": sway.topics.prefix, "scores": old_scores},
+            replay={"batch_records": batch_records},
+            window=window or {},
+        )
         wanted = {"start": Oldest(), "end": Newest(), "topic": None, "parquet": self.folder, **request}
         self.session = ReplaySession(self.settings, Request(name, **wanted))
         self._partitions = sway.partitions
@@ -120,6 +140,52 @@ class Replay(Output):
             return self.session.run(plan, self._partitions, self._model, scorer, **options)
         with self.session.batcher(self._model) as batcher:
             return self.session.run(plan, self._partitions, self._model, batcher, **options)
+
+    @contextmanager
+    def in_a_thread(self) -> "Iterator[Running]":
+        """It running on a thread of its own; stopped at the end."""
+        running = Running(self)
+        try:
+            yield running
+        finally:
+            running.runner.stop()
+            running.wait()
+
+
+class Running:
+    """A replay on a thread."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+        self.committed: set[int] = set()
+        """Partitions in which it has committed a batch."""
+        self._started = threading.Event()
+        self._end: Future[Any] = Future()
+        self.runner: ReplayRunner
+
+        def start(runner: ReplayRunner) -> None:
+            self.runner = runner
+            self._started.set()
+
+        def look(report: Report) -> None:
+            self.committed |= report.own
+
+        def work() -> None:
+            try:
+                self._end.set_result(replay.run(on_start=start, on_report=look))
+            except BaseException as exc:
+                self._end.set_exception(exc)
+
+        threading.Thread(target=work, daemon=True).start()
+        assert self._started.wait(30)
+
+    def wait_for_files(self, count: int) -> None:
+        """Wait until so many files are visible."""
+        wait_for(lambda: self._replay.files() >= count, f"{count} files")
+
+    def wait(self) -> None:
+        """Wait for its end, and raise what it raised."""
+        self._end.result(60)
 
 
 class Command(Output):
@@ -178,6 +244,11 @@ class Command(Output):
             return self.files() >= count
 
         wait_for(there, f"{count} files of {self.folder.name}", 60)
+
+    def workers(self, process: Forked) -> list[psutil.Process]:
+        """The processes that it has started to work."""
+        children = psutil.Process(process.pid).children()
+        return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
 
     def said(self) -> str:
         """What its processes have said so far."""
@@ -268,13 +339,11 @@ def settings_of(sway: Sway, registry: Path, **more: Any) -> Settings:
     return Settings.model_validate(
         {
             "app_id": topics.prefix,
-            "state_dir": sway.folder / "replay-state",
             "kafka": {
                 "bootstrap_servers": topics.bootstrap_servers,
                 "session_timeout_s": 6,
                 "heartbeat_interval_s": 1.5,
             },
-            "topics": {"prefix": topics.prefix},
             "model": {"registry": str(registry), "device": "cpu", "dtype": "fp32"},
             **more,
         }

@@ -13,7 +13,7 @@ from schemas.wire import Codec
 from sway.embedded import EmbeddedKafka
 from tests.faults.load import inputs
 from tests.faults.process import ForkedWorker
-from tests.integration.conftest import Topics
+from tests.integration.conftest import Topics, wait_for
 from tests.integration.replaying import (
     SEAMS,
     Command,
@@ -29,7 +29,7 @@ from tests.integration.replaying import (
 from tests.integration.test_worker_delivery import feed
 from tests.integration.workers import Sway
 
-INPUTS = 1500
+INPUTS, PARTS = 1500, 30
 TOLERANCE = 1e-5
 
 
@@ -54,9 +54,10 @@ def live(kafka: EmbeddedKafka, registry: Path, tmp_path_factory: pytest.TempPath
         first = sway.worker("a", **limits).start()
         first.wait_until_ready()
         source = inputs()
-        feed(sway, source, INPUTS // 2)
-        second = sway.worker("b", **limits).start()  # joins while the first still works: a rebalance
-        feed(sway, source, INPUTS - INPUTS // 2)
+        for part in range(PARTS):
+            if part == PARTS // 2:
+                second = sway.worker("b", **limits).start()  # joins while the first works: a rebalance
+            feed(sway, source, INPUTS // PARTS)
         events = sum(where[0] == topics.name("events") for where, _ in sway.produced)
         bad_outcomes = sum(where[0] == topics.name("outcomes") for where in sway.reasons)
         sway.wait_for_answers(events + bad_outcomes, 90)
@@ -113,9 +114,9 @@ def test_a_replay_that_is_killed_three_times_gives_what_an_undisturbed_one_does(
 ) -> None:
     """Processes of the command itself, into a topic and into Parquet; the third start finds its state folder gone."""
     command = Command(
-        live.sway, registry, "killed", topic="killed", labels=True, SWAY_REPLAY__BATCH_RECORDS=40
+        live.sway, registry, "killed", topic="killed", labels=True, SWAY_REPLAY__BATCH_RECORDS=12
     )
-    for files, without_state in ((2, False), (7, True), (14, False)):
+    for files, without_state in ((5, False), (25, True), (50, False)):
         with command.started() as process:
             command.wait_for_files(files, process)
             process.kill()
@@ -145,3 +146,44 @@ def test_a_crash_between_any_two_steps_of_a_commit_leaves_each_offset_once(
             replay.run()
     replay.run()
     assert differences(replay, undisturbed)[:3] == []
+
+
+@pytest.mark.faults
+def test_two_machines_share_a_replay_and_one_takes_over_what_the_other_leaves(
+    live: Live, registry: Path, undisturbed: Replay
+) -> None:
+    """Two with state folders of their own, and one output; the first is stopped for good in the middle."""
+    first = Replay(live.sway, registry, "shared", machine="first", with_labels=True, batch_records=20)
+    second = Replay(live.sway, registry, "shared", machine="second", with_labels=True, batch_records=20)
+    first.plan()
+    with first.in_a_thread() as one, second.in_a_thread() as other:
+        wait_for(lambda: len(one.committed) >= 1 and len(other.committed) >= 1, "work done by both")
+        one.runner.stop()
+        one.wait()
+        other.wait()
+    assert differences(second, undisturbed)[:3] == []
+
+
+def test_workers_of_one_machine_share_a_replay_and_survive_one_of_them(
+    live: Live, registry: Path, undisturbed: Replay
+) -> None:
+    command = Command(live.sway, registry, "workers", labels=True, SWAY_REPLAY__BATCH_RECORDS=12)
+    with command.started("--workers", "2") as process:
+        command.wait_for_files(4, process)
+        command.workers(process)[0].kill()
+        assert process.wait(90) == 0, command.said()
+    assert differences(command, undisturbed)[:3] == []
+
+
+def test_the_order_by_time_is_said_and_differs_from_the_live_one(live: Live, registry: Path) -> None:
+    """Without the old scores nobody can know when an outcome was read; the plan says so."""
+    replay = Replay(live.sway, registry, "by-time", old_scores=live.sway.topics.create("nothing", 4))
+    replay.run()
+    plan = replay.plan()
+    assert not any(part.known.size for part in plan.partitions.values())
+    again = places(replay.rows())
+    moved = [
+        place for place, score in live.scores.items() if abs(again[place]["y_hat"] - score.y_hat) > TOLERANCE
+    ]
+    assert again.keys() == live.scores.keys()
+    assert moved  # so the equality above is owed to outcomes_next

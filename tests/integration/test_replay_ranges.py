@@ -1,0 +1,176 @@
+"""What can be replayed and what cannot: retention, times, offsets, outputs of others; and the words of the command."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from typer.testing import CliRunner, Result
+
+from schemas.records import BehaviorEvent
+from stream.replay.errors import OutputError, PastRetentionError, PlanError, RangeError
+from stream.replay.ranges import AtOffsets, AtTime, Newest
+from sway.cli import app
+from tests.integration.replaying import Replay, places
+from tests.integration.workers import Sway
+
+EVENTS, KEPT_FROM, SCORED_FROM, WINDOW = 240, 60, 150, 3
+START_MS = 1_750_000_000_000
+
+
+@pytest.fixture
+def cut(sway: Sway) -> Sway:
+    """A topic of one partition whose oldest events retention has taken; nothing was ever live."""
+    sway.create_topics(1)
+    for number in range(EVENTS):
+        user = f"user-{number * number % 31}"
+        sway.produce(BehaviorEvent(f"e{number}", user, "watch", START_MS + number, f"i{number % 7}", "alien"))
+    sway.flush()
+    oldest = TopicPartition(sway.topics.name("events"), 0, KEPT_FROM)
+    for future in sway.topics.admin.delete_records([oldest]).values():
+        future.result(30)
+    return sway
+
+
+def test_users_whose_window_may_reach_past_retention_are_counted(cut: Sway, registry: Path) -> None:
+    replay = Replay(cut, registry, start=AtOffsets({0: SCORED_FROM}), window={"max_behaviours": WINDOW})
+    done = replay.run()
+    assert sorted(places(replay.rows())) == [(0, offset) for offset in range(SCORED_FROM, EVENTS)]
+    read: Counter[str] = Counter()
+    expected = set()
+    for number in range(KEPT_FROM, EVENTS):
+        user = f"user-{number * number % 31}"
+        if number >= SCORED_FROM and read[user] <= WINDOW:
+            expected.add(user)
+        read[user] += 1
+    everybody = {f"user-{number * number % 31}" for number in range(SCORED_FROM, EVENTS)}
+    assert 0 < len(expected) < len(everybody)
+    assert done[0].counts["users_past_retention"] == len(expected)
+    texts = {row["source_offset"]: row["behaviours"] for row in replay.rows()}
+    assert max(texts.values()) == WINDOW
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (AtOffsets({0: KEPT_FROM - 1}), f"the oldest offset of .* is {KEPT_FROM}"),
+        (AtTime(0), f"the oldest offset of .* is {KEPT_FROM}, of 20"),
+    ],
+)
+def test_a_range_that_begins_past_retention_is_refused(
+    cut: Sway, registry: Path, start: AtOffsets | AtTime, said: str
+) -> None:
+    with pytest.raises(PastRetentionError, match=said):
+        Replay(cut, registry, start=start).plan()
+
+
+def test_a_range_that_is_not_there_is_refused(cut: Sway, registry: Path) -> None:
+    with pytest.raises(RangeError, match=f"ends at offset {EVENTS}; {EVENTS + 1} is past it"):
+        Replay(cut, registry, end=AtOffsets({0: EVENTS + 1})).plan()
+    with pytest.raises(RangeError, match="Nothing of"):
+        Replay(cut, registry, start=Newest()).plan()
+    with pytest.raises(RangeError, match="has no partition 7"):
+        Replay(cut, registry, start=AtOffsets({7: 1})).plan()
+
+
+def test_a_replay_that_was_begun_stands(cut: Sway, registry: Path) -> None:
+    """The same command means the same range later; another model, output or setting is refused."""
+    replay = Replay(cut, registry)
+    plan = replay.plan()
+    cut.produce(BehaviorEvent("later", "ann", "watch", START_MS))
+    cut.flush()
+    assert Replay(cut, registry).plan() == plan
+    with pytest.raises(PlanError, match="begun with another labels"):
+        Replay(cut, registry, with_labels=True).plan()
+    with pytest.raises(PlanError, match="settings that decide what a text says"):
+        Replay(cut, registry, window={"max_behaviours": 7}).plan()
+    done = replay.run()
+    assert done[0].done
+    assert done[0].events_next == EVENTS
+
+
+def test_files_that_are_missing_are_told_and_not_passed_over(cut: Sway, registry: Path) -> None:
+    replay = Replay(cut, registry, batch_records=50)
+    replay.run(on_start=lambda runner: runner.stop())  # nothing is done yet: the plan stands
+    with replay.in_a_thread() as running:
+        running.wait_for_files(1)
+        running.runner.stop()
+        running.wait()
+    first = min((replay.folder / "scores").glob("*.parquet"))
+    first.unlink()
+    with pytest.raises(OutputError, match="is what comes next"):
+        replay.run()
+
+
+class Commands:
+    """The command in this process."""
+
+    def __init__(self, sway: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = {
+            **sway.environment,
+            "SWAY_MODEL__REGISTRY": str(registry),
+            "SWAY_STATE_DIR": str(sway.folder),
+        }
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(
+            "sway.replaying.processes.spare_the_collector", lambda: None
+        )  # it is for a process's life
+
+    def __call__(self, *arguments: str) -> Result:
+        return CliRunner().invoke(app, ["replay", *arguments])
+
+
+@pytest.fixture
+def command(cut: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(cut, registry, monkeypatch)
+
+
+def test_the_command_plans_runs_and_sums_up(cut: Sway, command: Commands) -> None:
+    folder, topic = cut.folder / "again", cut.topics.name("again")
+    arguments = ("--from", "oldest", "--to-parquet", str(folder), "--to-topic", topic)
+    dry = command(*arguments, "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    words = " ".join(dry.stderr.split())
+    assert f"{KEPT_FROM} to {EVENTS}" in words
+    assert f"{EVENTS - KEPT_FROM} records to score, into topic {topic} and parquet" in words
+    assert "no outcomes" in words
+    assert "scored a second" in words
+    assert not folder.exists()
+    assert topic not in cut.topics.admin.list_topics(timeout=10).topics
+
+    ran = command(*arguments, "--json")
+    assert ran.exit_code == 0, ran.output
+    summary = json.loads(ran.stdout)
+    assert (summary["complete"], summary["scores"]) == (True, EVENTS - KEPT_FROM)
+    assert len(list(cut.read("again"))) == EVENTS - KEPT_FROM
+
+    again = command(*arguments, "--json")
+    assert json.loads(again.stdout)["records_per_s"] == 0
+    assert len(list(cut.read("again"))) == EVENTS - KEPT_FROM
+
+
+def test_the_command_refuses_what_it_must_not_write(cut: Sway, command: Commands) -> None:
+    live = command("--to-topic", cut.topics.name("scores"))
+    assert live.exit_code == 1
+    assert "belongs to the live application" in live.stderr
+    other = cut.topics.create("other", 1)
+    cut.produce(b"somebody's", topic="other", key="k")
+    cut.flush()
+    taken = command("--to-topic", other)
+    assert taken.exit_code == 1
+    assert f"{other} holds 1 records" in taken.stderr
+    nowhere = command()
+    assert nowhere.exit_code == 1
+    assert "--to-topic, --to-parquet, or both" in nowhere.stderr
+    assert "none of: a time" in command("--from", "yesterday", "--to-parquet", "x").stderr
+
+
+def test_a_folder_of_another_replay_is_refused(cut: Sway, command: Commands) -> None:
+    folder = str(cut.folder / "mine")
+    assert command("--to-parquet", folder).exit_code == 0
+    refused = command("--to-parquet", folder, "--id", "another")
+    assert refused.exit_code == 1
+    assert "holds the files of another replay" in refused.stderr
