@@ -32,12 +32,13 @@ class MergedOrder:
         self._events = events
         self._outcomes = outcomes
         self._known = known
+        self._events_to = 0  # a stop that was reached: what lies between the last event and it are holes
         self._outcomes_next = 0 if outcomes is None else outcomes.position
 
     @property
     def events_next(self) -> int:
-        """The next event's offset, or one in the hole before it."""
-        return self._events.position
+        """The next event's offset, or one in the hole before it; a stop at least, once next() has come to it."""
+        return max(self._events_to, self._events.position)
 
     @property
     def outcomes_next(self) -> int:
@@ -48,6 +49,7 @@ class MergedOrder:
         """Return what comes next of the events below `stop` and the outcomes that go before these; None if nothing."""
         event = self._events.head()
         if event is None or event.offset >= stop:
+            self._events_to = max(self._events_to, stop)
             return None
         before = self._known.before(event)
         due = self._due(event, before, max_records)

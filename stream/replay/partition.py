@@ -231,15 +231,13 @@ class PartitionReplay:
         """Close its last batch; one without records, if there are holes at its end that no batch has passed yet."""
         if step.told and self._open is None and self._told_to[0] < step.events_to:
             self._open_batch(step)
-        self._close_batch(events_next=step.events_to)
+        self._close_batch()
 
-    def _close_batch(self, events_next: int | None = None) -> None:
-        """Close the open batch. events_next: how far the events are read; None: to where they were taken."""
+    def _close_batch(self) -> None:
         batch, self._open = self._open, None
         if batch is None:
             return
-        if events_next is None:
-            events_next = min(self._order.events_next, batch.step.events_to)
+        events_next = min(self._order.events_next, batch.step.events_to)
         batch.reached = (events_next, self._order.outcomes_next, self._sources.old_scores_next)
         if batch.step.told:
             batch.began, self._told_to = self._told_to, batch.reached[:2]

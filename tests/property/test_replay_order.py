@@ -281,6 +281,7 @@ def test_a_stop_is_kept_by_events_and_by_the_outcomes_that_are_asked_for_without
         pass
     events = [offset for topic, offset in replayed.read if topic == EVENTS]
     assert events == [record.offset for record in live.events if record.offset < stop]
+    assert replayed.order.events_next >= stop  # all before it is read, be it a hole
     before = sum(topic == OUTCOMES for topic, _ in replayed.read)
     taken: list[int] = []
     while (batch := replayed.order.outcomes_to(outcomes_stop, most)) is not None:
