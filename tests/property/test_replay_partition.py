@@ -1,0 +1,232 @@
+"""A replayed partition publishes what the live run did, each offset once, wherever its process ends."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.tokens import BehaviourTokenizer, EncodedText
+from schemas.records import InfluenceScore, LabeledExample, Outcome
+from schemas.wire import Codec
+from stream.behaviours import BehaviourLimits
+from stream.labels.rules import JoinSettings, Rule
+from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
+from stream.replay.plan import PartitionPlan, ReplayPlan, Span
+from stream.windows import WindowLimits
+from tests.processing import NOW_MS, TOPICS, Processing, Published, Record, event, outcome
+from tests.replayed_partition import TURNS, Core, ReplayedPartition
+
+MINUTE = 60_000
+JOIN = JoinSettings((Rule("watch", "purchase", 5 * MINUTE),), {"purchase": 0.5}, 0.0, 5 * MINUTE, MINUTE)
+WINDOWS = WindowLimits(4, 900)
+CODEC = Codec(InfluenceScore)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+USERS = st.sampled_from(["ann", "bob"])
+IDS = st.integers(0, 9).map("e{}".format)
+MINUTES = st.integers(0, 25)
+EVENTS = st.builds(
+    lambda user, event_id, minute, text, action, item: event(
+        event_id, user, NOW_MS - minute * MINUTE, item_text=text, action=action, item_id=item
+    ),
+    USERS,
+    IDS,
+    MINUTES,
+    st.sampled_from(["alien", "brazil (1985)", "x" * 80]),
+    st.sampled_from(["watch", "watch", "purchase"]),
+    st.sampled_from(["", "i1", "i2"]),
+)
+
+
+def told(event_id: str, user: str, minute: int, y: float, z: float | None) -> Outcome:
+    """An outcome, observed so many minutes ago."""
+    one = outcome(event_id, user, y, z)
+    one.observed_at = NOW_MS - minute * MINUTE
+    return one
+
+
+OUTCOMES = st.builds(told, IDS, USERS, MINUTES, st.sampled_from([0.0, 1.0]), st.sampled_from([None, 0.5]))
+BAD = st.sampled_from([event(user_id=""), b"?", outcome(y=2.0)])
+INPUTS = st.lists(
+    st.tuples(
+        st.one_of(EVENTS, EVENTS, EVENTS, OUTCOMES, OUTCOMES, BAD),
+        st.sampled_from([0, 0, 1, 2]),  # a hole before it
+        st.integers(0, 3),  # by so many milliseconds Kafka's time is later
+    ),
+    min_size=8,
+    max_size=30,
+)
+
+
+@dataclass
+class Story:
+    """What a worker read live, what it published, and the topics as they are then."""
+
+    live: Published
+    topics: dict[str, list[Record]] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def offsets(self) -> list[int]:
+        """Of the events."""
+        return [record.offset for record in self.topics[TOPICS.events]]
+
+
+def read_live(core: Core, inputs: list[tuple[Any, int, int]]) -> Story:
+    """Have a worker read these in their order, each run of one topic as a batch of its own."""
+    processing = Processing(core.tokenizer, windows=core.windows, behaviours=core.behaviours, join=core.join)
+    topics: dict[str, list[Record]] = {TOPICS.events: [], TOPICS.outcomes: [], TOPICS.scores: []}
+    ends = dict.fromkeys(topics, 0)
+    order = []
+    for what, hole, later_ms in inputs:
+        record = processing.record(what, timestamp=NOW_MS + later_ms)
+        record = replace(record, offset=ends[record.topic] + hole)
+        ends[record.topic] = record.offset + 1
+        topics[record.topic].append(record)
+        order.append(record)
+    for _topic, run in groupby(order, lambda record: record.topic):
+        processing.deliver(*run)
+    live = processing.published
+    for number, score in enumerate(live.scores):
+        topics[TOPICS.scores].append(Record(TOPICS.scores, 0, 2 * number, 0, None, CODEC.encode(score)))
+    ends[TOPICS.scores] = 2 * len(live.scores)
+    return Story(live, topics, {topic: end + 1 for topic, end in ends.items()})
+
+
+def planned(story: Story, cuts: list[int], *, with_labels: bool, scores_from: int = 0) -> ReplayPlan:
+    """A plan over the events: where they are read from, scored from, scored to and read to, as the cuts say."""
+    end = story.ends[TOPICS.events]
+    begin, start, stop, read_to = sorted(min(cut, end) for cut in cuts)
+    part = PartitionPlan(
+        begin,
+        Span(begin, start),
+        Span(start, stop),
+        Span(stop, read_to if with_labels else stop),
+        Span(0, story.ends[TOPICS.outcomes]),
+        Span(min(scores_from, story.ends[TOPICS.scores]), story.ends[TOPICS.scores]),
+    )
+    return ReplayPlan("again", "v1", with_labels, "topic again and parquet", "digest", 77, {}, {0: part})
+
+
+def row_of(record: InfluenceScore | LabeledExample) -> dict[str, Any]:
+    """The record as a row of Parquet."""
+    row = asdict(record)
+    row |= {f"source_{name}": value for name, value in row.pop("source", {}).items()}
+    times = row.keys() & {"occurred_at", "scored_at", "labeled_at"}
+    return row | {name: EPOCH + timedelta(milliseconds=row[name]) for name in times}
+
+
+@contextmanager
+def folders() -> Iterator[Iterator[Path]]:
+    """As many new folders as one takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield (Path(tempfile.mkdtemp(dir=folder)) for _ in iter(int, 1))
+
+
+def core_of(tokenizer: BehaviourTokenizer) -> Core:
+    return Core(tokenizer, WINDOWS, BehaviourLimits(60), JOIN)
+
+
+CUTS = st.lists(st.integers(0, 40), min_size=4, max_size=4)
+BATCHES = st.integers(1, 9)
+ORDER_OF_WORK = st.lists(st.sampled_from(TURNS), max_size=60)
+
+
+@settings(deadline=None, max_examples=20)
+@given(inputs=INPUTS, cuts=CUTS, batch_records=BATCHES, turns=ORDER_OF_WORK)
+def test_a_replay_publishes_what_was_published_live(
+    tokenizer: BehaviourTokenizer,
+    inputs: list[tuple[Any, int, int]],
+    cuts: list[int],
+    batch_records: int,
+    turns: list[str],
+) -> None:
+    core = core_of(tokenizer)
+    story = read_live(core, inputs)
+    plan = planned(story, [0, cuts[0], cuts[1], 99], with_labels=True)
+    with folders() as new:
+        done = ReplayedPartition(
+            next(new), core, plan, story.topics, batch_records=batch_records, turns=turns
+        ).run()
+        published = done.published()
+    scored = plan.partitions[0].scored
+    assert published[SCORES] == [
+        row_of(score) for score in story.live.scores if scored.start <= score.source.offset < scored.end
+    ]
+    assert [
+        row["source_offset"] for row in published[DEAD_LETTERS] if row["source_topic"] == TOPICS.events
+    ] == [
+        letter.offset
+        for letter in story.live.dead_letters
+        if letter.topic == TOPICS.events and scored.start <= letter.offset < scored.end
+    ]
+    # An id that was sent inside the range and outside may be either's; all other examples are the live ones.
+    inside = {(one.user_id, one.event_id): set[bool]() for one in story.live.scores}
+    for score in story.live.scores:
+        inside[score.user_id, score.event_id].add(scored.start <= score.source.offset < scored.end)
+    clear = {key for key, places in inside.items() if len(places) == 1}
+    assert [row for row in published[EXAMPLES] if (row["user_id"], row["event_id"]) in clear] == [
+        row_of(one) for one in story.live.examples if inside[one.user_id, one.event_id] == {True}
+    ]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    inputs=INPUTS,
+    cuts=CUTS,
+    scores_from=st.integers(0, 20),
+    with_labels=st.booleans(),
+    batch_records=BATCHES,
+    turns=ORDER_OF_WORK,
+    crashes=st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=5),
+)
+def test_a_process_that_ends_anywhere_changes_nothing_that_is_published(
+    tokenizer: BehaviourTokenizer,
+    inputs: list[tuple[Any, int, int]],
+    cuts: list[int],
+    scores_from: int,
+    with_labels: bool,
+    batch_records: int,
+    turns: list[str],
+    crashes: list[tuple[int, bool]],
+) -> None:
+    core = core_of(tokenizer)
+    story = read_live(core, inputs)
+    plan = planned(story, cuts, with_labels=with_labels, scores_from=scores_from)
+    with folders() as new:
+        whole = ReplayedPartition(next(new), core, plan, story.topics, batch_records=7, fails=fails).run()
+        again = ReplayedPartition(
+            next(new),
+            core,
+            plan,
+            story.topics,
+            batch_records=batch_records,
+            turns=turns,
+            crashes=[places for places, _ in crashes],
+            store_lost_after=[lost for _, lost in crashes],
+            fails=fails,
+        ).run()
+        published = again.published()
+        assert published == whole.published()
+        assert not list(again.output.folder.rglob("*.pending"))
+    for topic in ("again", "again.examples"):
+        assert again.produced(topic) == whole.produced(topic)
+    letters = [sorted(run.produced("again.dead-letters"), key=repr) for run in (again, whole)]
+    assert letters[0] == letters[1]
+    ours, theirs = again.kafka.progress(), whole.kafka.progress()
+    assert (ours.events_next, ours.counts, ours.done) == (theirs.events_next, theirs.counts, True)
+    assert {kind: ours.counts[kind] for kind in published} == {
+        kind: len(rows) for kind, rows in published.items()
+    }
+
+
+def fails(text: EncodedText) -> bool:
+    """The model fails on some texts, whenever it meets them."""
+    return sum(text.ids) % 7 == 0

@@ -1,0 +1,357 @@
+"""One partition of a replay without Kafka: the real processor, state, store and Parquet files, and crashes anywhere.
+
+In memory: the topics, the scorer, and at the seam to Kafka a writer that keeps what was committed. A crash is raised at
+the n-th place passed since the partition was opened; then it is opened again, as another process would.
+"""
+
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from itertools import chain, cycle
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from model.errors import ModelOutputError
+from model.tokens import BehaviourTokenizer, EncodedText
+from model.waiting import ScoredTexts
+from schemas.records import DeadLetter, InfluenceScore, LabeledExample
+from schemas.validate import Limits
+from schemas.wire import Codec
+from stream.behaviours import BehaviourLimits
+from stream.exactly_once.records import Output, TopicPartition
+from stream.labels.labelling import Labels
+from stream.labels.rules import JoinSettings
+from stream.processor import Codecs, ScoringProcessor
+from stream.replay.journal import Journal
+from stream.replay.notes import note_of, read_notes
+from stream.replay.opening import Inputs, open_partition
+from stream.replay.outputs import AsRecords, Outputs, TopicNames, TopicOutput
+from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES, FileName, ParquetFolder
+from stream.replay.partition import PartitionReplay, Parts
+from stream.replay.plan import Progress, ReplayPlan, Span, first_progress
+from stream.replay.state import ReplayState
+from stream.replay.streams import RecordStream
+from stream.windows import WindowLimits
+from tests.memory_streams import MemoryStream
+from tests.processing import EXAMPLES as LIVE_EXAMPLES
+from tests.processing import NOW_MS, TOPICS, Model, Record, codecs, score_of
+
+T = TypeVar("T")
+
+VERSION = "v1"
+TURNS = ("poll", "read", "score", "time")
+BATCH_S = 30.0
+_MOST_TURNS = 3_000
+_ROUND = ("poll", "read", "score")
+_LIVE = codecs()
+_SCORES: Codec[InfluenceScore] = Codec(InfluenceScore)
+_ENCODERS: Mapping[Any, Codec[Any]] = {
+    kind: Codec(kind) for kind in (InfluenceScore, DeadLetter, LabeledExample)
+}
+
+
+class Crash(Exception):  # noqa: N818 - no error of ours
+    """The process ends here."""
+
+
+class Crashes:
+    """When the process ends: after how many places, for each of its first lives. A place is anywhere it could end."""
+
+    def __init__(self, places: Iterable[int]) -> None:
+        self._lives = deque(places)
+        self._left: int | None = None
+
+    def begin(self) -> None:
+        """Another life."""
+        self._left = self._lives.popleft() if self._lives else None
+
+    def at(self) -> None:
+        """Pass a place."""
+        if self._left == 0:
+            raise Crash
+        if self._left is not None:
+            self._left -= 1
+
+
+@dataclass(slots=True)
+class Kafka:
+    """What is committed: offset and note of the partition, and the records in the replay's topics."""
+
+    replay_id: str
+    committed: tuple[int, str]
+    produced: list[Output] = field(default_factory=list)
+
+    def progress(self) -> Progress:
+        return read_notes(self.replay_id, {0: self.committed})[1][0]
+
+
+@dataclass(slots=True)
+class MemoryWriter:
+    """A transaction is one assignment; the process may end right before and right after it."""
+
+    kafka: Kafka
+    crashes: Crashes
+
+    def init(self, timeout_s: float) -> None:
+        """There is nobody to fence."""
+
+    def commit(
+        self,
+        outputs: Sequence[Output],
+        offsets: Mapping[TopicPartition, int],
+        identity: bytes,
+        tracked: Mapping[TopicPartition, int],
+        note: str,
+    ) -> dict[TopicPartition, int]:
+        """Make outputs, offset and note visible together."""
+        ((where, offset),) = offsets.items()
+        assert where == TopicPartition(TOPICS.events, 0)
+        self.crashes.at()
+        self.kafka.committed = offset, note
+        self.kafka.produced += outputs
+        self.crashes.at()
+        return {}
+
+
+@dataclass(slots=True)
+class MemoryJournal:
+    """In place of stream.replay.journal.Journal."""
+
+    kafka: Kafka
+    crashes: Crashes
+
+    def read(self) -> tuple[ReplayPlan, dict[int, Progress]]:
+        """The plan and how far it is."""
+        return read_notes(self.kafka.replay_id, {0: self.kafka.committed})
+
+    def writer(self, what: str) -> MemoryWriter:
+        """A partition's writer."""
+        assert what == "0"
+        return MemoryWriter(self.kafka, self.crashes)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryInputs(Inputs):
+    """Topics in memory."""
+
+    records: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+
+    def stream(
+        self, topic: str, partition: int, span: Span, on_read: Callable[[Sequence[Any]], None] | None = None
+    ) -> RecordStream:
+        """A span of one of the topics."""
+        return cast(RecordStream, MemoryStream(self.records[topic], span))
+
+
+class CrashingFolder(ParquetFolder):
+    """The process may end before the files, after them, before their names, with one of them named, and after that."""
+
+    def __init__(self, folder: Path, crashes: Crashes) -> None:
+        super().__init__(folder)
+        self._crashes = crashes
+
+    def write(
+        self, partition: int, events: Span, outcomes: Span, records: Mapping[Any, Sequence[Any]]
+    ) -> str:
+        """Write, unless the process ends."""
+        self._crashes.at()
+        name = super().write(partition, events, outcomes, records)
+        self._crashes.at()
+        return name
+
+    def publish(self, pending: str) -> None:
+        """Publish all, a part, or nothing."""
+        self._crashes.at()
+        first, name = self.folder / EXAMPLES / pending, FileName.parse(pending)
+        if first.exists() and name is not None:
+            first.rename(first.with_name(name.final))
+        self._crashes.at()
+        super().publish(pending)
+        self._crashes.at()
+
+
+class AtOnce(Executor):
+    """Runs what it is given before it returns."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """Run it."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as exc:
+            future.set_exception(exc)
+        return future
+
+
+class ChecksumScorer:
+    """Scores are checksums of the texts, as in tests/processing.py; they are there when work() is called."""
+
+    def __init__(self, fails: Callable[[EncodedText], bool]) -> None:
+        self._fails = fails
+        self._waiting: deque[tuple[Future[ScoredTexts], Sequence[EncodedText]]] = deque()
+
+    def submit(self, jobs: Sequence[EncodedText]) -> "Future[ScoredTexts]":
+        """Queue texts."""
+        future: Future[ScoredTexts] = Future()
+        self._waiting.append((future, jobs))
+        return future
+
+    def work(self) -> None:
+        """Score the texts that have waited longest."""
+        if not self._waiting:
+            return
+        future, jobs = self._waiting.popleft()
+        if future.cancelled():
+            return
+        scores = np.array([score_of(text) for text in jobs], np.float32)
+        failed: dict[int, Exception] = {
+            index: ModelOutputError("no score") for index, text in enumerate(jobs) if self._fails(text)
+        }
+        scores[list(failed)] = np.nan
+        future.set_result(ScoredTexts(scores[:, 0], scores[:, 1], failed, VERSION, "fp32"))
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelName:
+    version: str = VERSION
+    dtype: str = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What decides texts and labels; live and in the replay the same."""
+
+    tokenizer: BehaviourTokenizer
+    windows: WindowLimits
+    behaviours: BehaviourLimits
+    join: JoinSettings
+
+
+class ReplayedPartition:
+    """Replays partition 0 in a folder of its own; run() goes through all crashes to the end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        core: Core,
+        plan: ReplayPlan,
+        topics: Mapping[str, Sequence[Record]],
+        *,
+        batch_records: int,
+        turns: Sequence[str] = (),
+        crashes: Sequence[int] = (),
+        store_lost_after: Sequence[bool] = (),
+        fails: Callable[[EncodedText], bool] = lambda _text: False,
+    ) -> None:
+        """turns: in which order it is worked on at first. crashes: as in Crashes. store_lost_after: for each crash."""
+        self.kafka = Kafka(
+            plan.replay_id,
+            (plan.partitions[0].scored.start, note_of(plan, 0, first_progress(plan.partitions[0]))),
+        )
+        self.crashes = Crashes(crashes)
+        self.output = CrashingFolder(folder / "output", self.crashes)
+        self.lives = 0
+        self._plan = plan
+        self._core = core
+        self._inputs = MemoryInputs(
+            {}, "group", TOPICS.events, TOPICS.outcomes, TOPICS.scores, 1.0, records=topics
+        )
+        self._folder = folder
+        self._batch_records = batch_records
+        self._turns: Iterator[str] = chain(turns, cycle(_ROUND))
+        self._store_lost_after = deque(store_lost_after)
+        self._scorer = ChecksumScorer(fails)
+        self._now_s = 0.0
+
+    def run(self) -> "ReplayedPartition":
+        """Open, work and crash until the partition is done."""
+        while True:
+            self.lives += 1
+            self.crashes.begin()
+            try:
+                if (replay := self._open()) is None:
+                    return self
+                try:
+                    self._work(replay)
+                finally:
+                    replay.close()
+            except Crash:
+                if self._store_lost_after and self._store_lost_after.popleft():
+                    shutil.rmtree(self._folder / "partition-00000", ignore_errors=True)
+
+    def rows(self, kind: str) -> list[dict[str, Any]]:
+        """What is published of SCORES, DEAD_LETTERS or EXAMPLES, in the order of the files."""
+        names = [FileName.parse(path.name) for path in (self.output.folder / kind).glob("[0-9]*")]
+        final = sorted((one for one in names if one is not None), key=lambda one: (one.events, one.outcomes))
+        paths = [self.output.folder / kind / one.final for one in final]
+        return [row for path in paths for row in pq.read_table(path).to_pylist()]
+
+    def published(self) -> dict[str, list[dict[str, Any]]]:
+        """All rows, by kind; dead letters by their sources, since a batch says those of the model after all others."""
+        found = {kind: self.rows(kind) for kind in (SCORES, DEAD_LETTERS, EXAMPLES)}
+        found[DEAD_LETTERS].sort(key=lambda row: (row["source_topic"], row["source_offset"]))
+        return found
+
+    def produced(self, topic: str) -> list[bytes | None]:
+        """The values that are committed in one of the replay's topics."""
+        return [one.value for one in self.kafka.produced if one.topic == topic]
+
+    def _work(self, replay: PartitionReplay) -> None:
+        for _ in range(_MOST_TURNS):
+            if replay.done:
+                return
+            self.crashes.at()
+            match next(self._turns):
+                case "read" if replay.can_read:
+                    replay.read()
+                case "poll":
+                    replay.poll()
+                case "score":
+                    self._scorer.work()
+                case "time":
+                    self._now_s += BATCH_S
+        raise AssertionError(f"not done after {_MOST_TURNS} turns")
+
+    def _open(self) -> PartitionReplay | None:
+        core, as_records = self._core, AsRecords()
+        labels = Labels(core.join, LIVE_EXAMPLES, as_records, examples=self._plan.with_labels)
+        processor = ScoringProcessor(
+            topics=TOPICS,
+            codecs=Codecs(_LIVE.events, _LIVE.outcomes, as_records, as_records, as_records),
+            model=Model(VERSION, core.tokenizer),
+            windows=core.windows,
+            behaviours=core.behaviours,
+            limits=Limits(),
+            labels=labels,
+            now_ms=lambda: NOW_MS + 7,
+        )
+        parts = Parts(
+            plan=self._plan,
+            topics=(TOPICS.events, TOPICS.outcomes),
+            processor=processor,
+            state=ReplayState(processor, labels, cached_values=3),
+            model=_ModelName(),
+            scorer=self._scorer,
+            outputs=Outputs(TopicOutput(TopicNames("again"), _ENCODERS), self.output),
+            identity=b"",
+            commits=AtOnce(),
+            batch_records=self._batch_records,
+            batch_s=BATCH_S,
+            changed=lambda: None,
+            clock=lambda: self._now_s,
+        )
+        journal = cast(Journal, MemoryJournal(self.kafka, self.crashes))
+        return open_partition(
+            parts,
+            self._inputs,
+            journal,
+            0,
+            folder=self._folder,
+            decode_score=_SCORES,
+            connect_timeout_s=1.0,
+        )
