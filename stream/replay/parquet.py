@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -137,14 +138,21 @@ class ParquetFolder:
     ) -> str:
         """Write a batch's pending files, safe on the disk; returns the name for publish(), empty if there are none.
 
-        records: by kind; a kind that is there gets a file, also if it is empty.
+        records: by kind; a kind that is there gets a file, also if it is empty. Raises OutputError.
         """
         name = FileName(partition, events, outcomes, secrets.token_hex(4)).pending
-        for kind, rows in records.items():
-            folder = self.folder / _FOLDERS[kind]
-            folder.mkdir(parents=True, exist_ok=True)
-            pq.write_table(_table(kind, rows), folder / name, compression="zstd")
-            _sync(folder / name)
+        try:
+            for kind, rows in records.items():
+                folder = self.folder / _FOLDERS[kind]
+                folder.mkdir(parents=True, exist_ok=True)
+                pq.write_table(_table(kind, rows), folder / name, compression="zstd")
+                _sync(folder / name)
+        except OSError as exc:
+            self.settle(partition, "")
+            raise OutputError(
+                f"{self.folder} cannot be written: {exc}. Make room for it, or mend what else is said, and give the "
+                "same command again: it goes on at the last completed batch."
+            ) from exc
         return name if records else ""
 
     def publish(self, pending: str) -> None:
@@ -154,7 +162,7 @@ class ParquetFolder:
             raise OutputError(f"The replay's progress names a file {pending!r} that is no batch of it.")
         for subfolder in _FOLDERS.values():
             path = self.folder / subfolder / pending
-            if path.exists():
+            with suppress(FileNotFoundError):  # there is none, or another that took over was first
                 path.rename(path.with_name(name.final))
                 _sync(path.parent)
 

@@ -347,6 +347,7 @@ class PartitionReplay:
         """Note that the partition is done, on the commit thread; what should be there is."""
         parts = self._parts
         if parts.outputs.parquet is not None:
+            parts.outputs.parquet.settle(self.partition, self.progress.file)
             parts.outputs.parquet.check(self.partition, parts.plan.partitions[self.partition].scored)
         progress = replace(self.progress, done=True)
         self._write(progress, [])

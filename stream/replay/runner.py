@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
-from stream.exactly_once.errors import FatalTransactionError, FencedError, StoreError
+from stream.exactly_once.errors import FatalTransactionError, FencedError, StartError, StoreError
 from stream.replay.errors import PlanError, ReplayError
 from stream.replay.journal import Journal
 from stream.replay.membership import Membership
@@ -159,8 +159,9 @@ class ReplayRunner:
                 continue
             try:
                 own.replay = self._open_partition(number)
-            except StoreError as exc:
-                self._failed(number, exc)  # a process of this machine that lost it may hold it for a moment
+            except (StoreError, StartError, KafkaException) as exc:
+                # The brokers are away, or a process of this machine that has lost it still holds its store.
+                self._failed(number, exc)
                 continue
             if own.replay is None:
                 self._looked_at = -_LOOK_ROUND_S  # done, by another

@@ -6,11 +6,13 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from confluent_kafka import KafkaError, KafkaException
 from filelock import FileLock, Timeout
 
 from model.loaded import LoadedModel
@@ -39,6 +41,28 @@ from stream.wire import codec_for
 _TIMEOUT_S = 60.0
 _IN_FLIGHT_TEXTS = {"cpu": 1_024, "cuda": 32_768}  # on a CPU some ten seconds of work
 _LOOK_AHEAD = {"cpu": 1_024, "cuda": 8_192}
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _kafka_errors(method: Callable[P, R]) -> Callable[P, R]:
+    """Have a method raise ReplayError for what Kafka's clients raise."""
+
+    @wraps(method)
+    def mapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except KafkaException as exc:
+            error = exc.args[0] if exc.args else exc
+            said = error.str() if isinstance(error, KafkaError) else str(error)
+            raise ReplayError(
+                f"Kafka refuses what the replay needs, or does not answer: {said}. What is done is kept; the same "
+                "command goes on from there."
+            ) from exc
+
+    return mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +109,7 @@ class ReplaySession:
 
     # --- the plan ---------------------------------------------------------------------------------------
 
+    @_kafka_errors
     def standing(self, partitions: int) -> tuple[ReplayPlan, dict[int, Progress]] | None:
         """Return the plan under this id and how far it is, if there is one. partitions: of the events.
 
@@ -123,6 +148,7 @@ class ReplaySession:
                 "something else now. Begin a new replay with another id."
             )
 
+    @_kafka_errors
     def plan(self, model_version: str) -> ReplayPlan:
         """Plan what is asked for; nothing is written. Raises RangeError, ReplayError, StartError."""
         labels = self.settings.labels
@@ -141,6 +167,7 @@ class ReplaySession:
         with Planner(self.inputs, self._score_codec.decode) as planner:
             return planner.plan(wanted)
 
+    @_kafka_errors
     def begin(self, plan: ReplayPlan, partitions: int) -> ReplayPlan:
         """Make a plan the one that stands, unless another machine was first; return that."""
         journal = self._journal(partitions)
@@ -207,6 +234,7 @@ class ReplaySession:
         packing = packing_for(self.settings.model, device, look_ahead=_LOOK_AHEAD.get(device, 1_024))
         return MicroBatcher(model, packing, threads=threads)
 
+    @_kafka_errors
     def run(
         self,
         plan: ReplayPlan,
@@ -287,10 +315,12 @@ class ReplaySession:
 
     def _machine(self) -> str:
         """Return the name of this state folder, made when it was first used."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "machine"
-        with suppress(FileExistsError), file.open("x") as new:
-            new.write(os.urandom(8).hex())
-        return file.read_text() or "machine"
+        with FileLock(self.folder / "machine.lock"):  # workers start at once
+            if not file.exists():
+                file.write_text(os.urandom(8).hex())
+            return file.read_text()
 
     def _locked(self, worker: int) -> FileLock:
         """Return the lock of a worker's place in the state folder, held. Raises ReplayError if it is taken."""
