@@ -257,6 +257,8 @@ class ReplayedPartition:
         self.crashes = Crashes(crashes)
         self.output = CrashingFolder(folder / "output", self.crashes)
         self.lives = 0
+        self.opened_at: list[tuple[int, int]] = []
+        """of each life that had work: the progress that it found, and how many records it read for the state alone"""
         self._plan = plan
         self._core = core
         self._inputs = MemoryInputs(
@@ -277,9 +279,11 @@ class ReplayedPartition:
             try:
                 if (replay := self._open()) is None:
                     return self
+                found = replay.progress.events_next
                 try:
                     self._work(replay)
                 finally:
+                    self.opened_at.append((found, replay.learnt))
                     replay.close()
             except Crash:
                 if self._store_lost_after and self._store_lost_after.popleft():
