@@ -27,12 +27,13 @@ from stream.exactly_once.records import Output, TopicPartition
 from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings
 from stream.processor import Codecs, ScoringProcessor
+from stream.replay.batches import Parts
 from stream.replay.journal import Journal
 from stream.replay.notes import note_of, read_notes
 from stream.replay.opening import Inputs, open_partition
 from stream.replay.outputs import AsRecords, Outputs, TopicNames, TopicOutput
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES, FileName, ParquetFolder
-from stream.replay.partition import PartitionReplay, Parts
+from stream.replay.partition import PartitionReplay
 from stream.replay.plan import Progress, ReplayPlan, Span, first_progress
 from stream.replay.state import ReplayState
 from stream.replay.streams import RecordStream

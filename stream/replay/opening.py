@@ -13,10 +13,11 @@ from stream.exactly_once.offsets import reader, watermarks
 from stream.exactly_once.records import RecordBatch, TopicPartition
 from stream.exactly_once.store import PartitionStore
 from stream.processor import ScoringProcessor
+from stream.replay.batches import Parts
 from stream.replay.journal import Journal
 from stream.replay.known_order import KnownOrder
 from stream.replay.ordering import EPOCH, MergedOrder
-from stream.replay.partition import PartitionReplay, Parts
+from stream.replay.partition import PartitionReplay
 from stream.replay.plan import PartitionPlan, Progress, Span
 from stream.replay.recorded import RecordedScores, scores_in
 from stream.replay.state import positions_in

@@ -23,13 +23,14 @@ from stream.assembly import make_labels, make_processor, packing_for
 from stream.exactly_once.processor import Scorer
 from stream.labels.labelling import Labels
 from stream.processor import ScoringProcessor
+from stream.replay.batches import Parts
 from stream.replay.errors import PlanError, ReplayError
 from stream.replay.journal import Journal
 from stream.replay.membership import Membership
 from stream.replay.opening import Inputs, open_partition
 from stream.replay.outputs import AsRecords, Outputs, TopicNames, TopicOutput
 from stream.replay.parquet import ParquetFolder
-from stream.replay.partition import PartitionReplay, Parts
+from stream.replay.partition import PartitionReplay
 from stream.replay.plan import Progress, ReplayPlan
 from stream.replay.planning import Planner, Wanted
 from stream.replay.ranges import Bound
