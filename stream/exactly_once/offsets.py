@@ -18,7 +18,18 @@ logger = logging.getLogger(__name__)
 OffsetReset = Literal["earliest", "latest", "error"]
 _CALL_TIMEOUT_S = 2.0
 _RETRY_PAUSE_S = 0.05
-_RETRIABLE = frozenset({KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT, KafkaError._WAIT_COORD})
+_RETRIABLE = frozenset(
+    {
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._WAIT_COORD,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        # Of a group that moves to another broker, or of brokers that have just started.
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,22 @@ A plan stands for good once it is committed. Whoever begins takes the transactio
 another one left open, and only then looks whether there is a plan: so of several machines that begin at once one plans.
 """
 
+import time
 from collections.abc import Mapping
 
 from confluent_kafka import Consumer
 
-from stream.exactly_once.offsets import reader, stable_offsets
+from stream.exactly_once.offsets import Cancelled, reader, stable_offsets
 from stream.exactly_once.records import TopicPartition
 from stream.exactly_once.topic_ids import Committed
 from stream.exactly_once.transactions import TransactionWriter
+from stream.replay.errors import ReplayError
 from stream.replay.notes import note_of, read_notes
 from stream.replay.plan import Progress, ReplayPlan, first_progress
 
 TRANSACTION_TIMEOUT_S = 20.0
 MAX_RECORD_BYTES = 1_000_000
+_ANSWER_S = 60.0
 
 
 class Journal:
@@ -43,17 +46,24 @@ class Journal:
     def look(self) -> tuple[ReplayPlan, dict[int, Progress]] | None:
         """Return the plan and how far each of its partitions is; None if there is none yet.
 
-        Waits for nobody: what a transaction that is still open will say is not seen. Raises PlanError, KafkaException.
+        Waits for nobody: what a transaction still open will say is not seen. Raises ReplayError, KafkaException.
         """
-        found = stable_offsets(
-            self._looker, self._all, lambda: False
-        )  # stable only for a read_committed consumer
-        return self._notes(found)
+        return self._notes(self._ask(self._looker, self._all))  # stable only for a read_committed consumer
 
     def progress_of(self, partition: int) -> Progress | None:
         """Return how far a partition is; None without a plan. Waits for an open transaction of it to end."""
-        found = self._notes(stable_offsets(self._consumer, [self._all[partition]], lambda: False))
+        found = self._notes(self._ask(self._consumer, [self._all[partition]]))
         return None if found is None else found[1][partition]
+
+    def _ask(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[TopicPartition, Committed]:
+        deadline = time.monotonic() + _ANSWER_S
+        try:
+            return stable_offsets(consumer, partitions, lambda: time.monotonic() > deadline)
+        except Cancelled as exc:
+            raise ReplayError(
+                f"The brokers do not say within {_ANSWER_S:g} s how far group {self.group_id!r} is: check that its "
+                "coordinator is up."
+            ) from exc
 
     def _notes(
         self, found: Mapping[TopicPartition, Committed]

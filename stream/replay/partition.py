@@ -37,14 +37,12 @@ class PartitionReplay:
     ) -> None:
         """progress: what is committed. recorded: with labels, what was published, if the store does not hold it.
 
-        in_flight: texts that wait for the model. learnt: records read for the state alone. ahead: texts scored and not
-        committed yet.
+        in_flight: texts that wait for the model. learnt: records read for the state alone.
         """
         self.partition = partition
         self.progress = progress
         self.in_flight = 0
         self.learnt = 0
-        self.ahead = 0
         self._parts = parts
         self._sources, self._order = sources, sources.order
         self._recorded = recorded
@@ -68,6 +66,11 @@ class PartitionReplay:
     def can_read(self) -> bool:
         """Whether read() would do anything."""
         return bool(self._steps) and (self._open is not None or len(self._batches) < _MAX_BATCHES)
+
+    @property
+    def uncommitted(self) -> int:
+        """How many texts were given to the scorer and are not committed, scored or not."""
+        return sum(batch.texts for batch in self._batches)
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -161,7 +164,6 @@ class PartitionReplay:
                     if not scores.done():
                         return
                     self.in_flight -= len(work.jobs)
-                    self.ahead += len(work.jobs)
                     scores = scores.result()
                 batch.works.popleft()
                 self._parts.processor.finish(work, scores, batch.unit)
@@ -182,9 +184,7 @@ class PartitionReplay:
         self._commit = None
         self.progress = progress
         if self._batches and not progress.done:
-            batch = self._batches.popleft()
-            if batch.step.reading is Reading.SCORE:
-                self.ahead -= batch.texts
+            self._batches.popleft()
             self._parts.state.commit_oldest(self.partition)
 
     # --- ending -----------------------------------------------------------------------------------------

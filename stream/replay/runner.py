@@ -66,9 +66,13 @@ class ReplayRunner:
         partitions_at_once: int,
         changed: threading.Event,
         on_report: Callable[[Report], None],
+        waiting_texts: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """changed: set by what ends on other threads. join: makes the membership, given what is called on a loss."""
+        """changed: set by what ends on other threads. join: makes the membership, given what is called on a loss.
+
+        waiting_texts: how many texts the scorer has and has not scored.
+        """
         self._plan = plan
         self._journal = journal
         self._open_partition = open_partition
@@ -76,6 +80,7 @@ class ReplayRunner:
         self._partitions_at_once = partitions_at_once
         self._changed = changed
         self._on_report = on_report
+        self._waiting_texts = waiting_texts
         self._clock = clock
         self._own: dict[int, _Own] = {}
         self._progress: dict[int, Progress] = {}
@@ -116,9 +121,8 @@ class ReplayRunner:
         """Return how far it is."""
         own = [one.replay for one in self._own.values() if one.replay is not None]
         learnt = self._learnt + sum(replay.learnt for replay in own)
-        return Report(
-            dict(self._progress), frozenset(self._committed), learnt, sum(replay.ahead for replay in own)
-        )
+        ahead = max(0, sum(replay.uncommitted for replay in own) - self._waiting_texts())
+        return Report(dict(self._progress), frozenset(self._committed), learnt, ahead)
 
     # --- partitions -------------------------------------------------------------------------------------
 

@@ -246,10 +246,12 @@ class ReplaySession:
         worker: int = 0,
         on_report: Callable[[Report], None] = lambda _: None,
         on_start: Callable[[ReplayRunner], None] = lambda _: None,
+        waiting_texts: Callable[[], int] = lambda: 0,
     ) -> dict[int, Progress]:
         """Work on the replay until all of it is done; return everyone's progress.
 
-        worker: this process's number on this machine. on_start: gets the runner, to stop it.
+        worker: this process's number on this machine. on_start: gets the runner, to stop it. waiting_texts: how
+        many texts the scorer has and has not scored, for the reports.
         Raises ReplayError, ExactlyOnceError, ModelError.
         """
         settings, changed = self.settings, threading.Event()
@@ -298,6 +300,7 @@ class ReplaySession:
                 partitions_at_once=settings.replay.partitions_at_once,
                 changed=changed,
                 on_report=on_report,
+                waiting_texts=waiting_texts,
             )
             on_start(runner)
             return runner.run()

@@ -116,7 +116,14 @@ def _work(
             stack.enter_context(_signals_to(runner.stop))
 
         return session.run(
-            job.plan, job.partitions, model, batcher, worker=worker, on_report=on_report, on_start=stoppable
+            job.plan,
+            job.partitions,
+            model,
+            batcher,
+            worker=worker,
+            on_report=on_report,
+            on_start=stoppable,
+            waiting_texts=lambda: batcher.waiting_rows,
         )
 
 

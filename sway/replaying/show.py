@@ -93,7 +93,7 @@ def progress_bar(console: Console, plan: ReplayPlan) -> Iterator[OnReport]:
         disable=not console.is_terminal,
         transient=True,
     ) as bars:
-        task = bars.add_task("reading the past", total=plan.records, rate="")
+        task = bars.add_task("scoring", total=plan.records, rate="")
         newest: dict[int, Report] = {}
 
         def show(worker: int, report: Report) -> None:
@@ -103,7 +103,7 @@ def progress_bar(console: Console, plan: ReplayPlan) -> Iterator[OnReport]:
             at_first = done if at_first is None else at_first
             rate = (done - at_first) / max(time.monotonic() - began, 0.001)
             learnt = sum(one.learnt for one in newest.values())
-            what = "scoring" if done else f"reading the past: {learnt:,}"
+            what = f"reading the past: {learnt:,}" if learnt and not done else "scoring"
             bars.update(task, completed=min(done, plan.records), description=what, rate=f"{rate:,.0f}/s")
 
         yield show
