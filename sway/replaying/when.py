@@ -22,7 +22,10 @@ def parse_bound(text: str, now_ms: int) -> Bound:
         return Oldest() if text == "oldest" else Newest()
     if _OFFSETS.fullmatch(text):
         pairs = [pair.split(":") for pair in text.split(",")]
-        return AtOffsets({int(partition): int(offset) for partition, offset in pairs})
+        offsets = {int(partition): int(offset) for partition, offset in pairs}
+        if len(offsets) < len(pairs):
+            raise CommandError(f"{text!r} names a partition twice: give each one offset")
+        return AtOffsets(offsets)
     if _DURATION.fullmatch(text):
         return AtTime(now_ms - parse_duration_ms(text))
     try:

@@ -1,0 +1,266 @@
+"""What a person writes for a replay's range, and what is shown of its plan and its end."""
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from stream.replay.plan import COUNTS, NOTHING, PartitionPlan, Progress, ReplayPlan, Span
+from stream.replay.ranges import AtOffsets, AtTime, Bound, Newest, Oldest
+from stream.replay.runner import Report
+from stream.replay.sampling import Speed
+from stream.settings import Settings
+from sway.errors import CommandError
+from sway.replaying import show
+from sway.replaying.topics import check_name
+from sway.replaying.when import in_words, parse_bound, parse_duration_ms
+
+NOW_MS = 1_793_500_000_000
+DAY_MS = 86_400_000
+NOV_1_MS = 1_793_491_200_000  # 2026-11-01T00:00Z
+
+# --- a range in words ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("oldest", Oldest()),
+        (" newest ", Newest()),
+        ("7d", AtTime(NOW_MS - 7 * DAY_MS)),
+        ("1.5 h", AtTime(NOW_MS - 5_400_000)),
+        ("90s", AtTime(NOW_MS - 90_000)),
+        ("30m", AtTime(NOW_MS - 1_800_000)),
+        ("2w", AtTime(NOW_MS - 14 * DAY_MS)),
+        ("2026-11-01", AtTime(NOV_1_MS)),
+        ("2026-11-01T00:00:00.250Z", AtTime(NOV_1_MS + 250)),
+        ("2026-11-01T12:30+01:00", AtTime(NOV_1_MS + 41_400_000)),
+        ("2026-11-01 12:30", AtTime(NOV_1_MS + 45_000_000)),
+        ("0:1200", AtOffsets({0: 1200})),
+        ("0:1200, 1:980,12:0", AtOffsets({0: 1200, 1: 980, 12: 0})),
+    ],
+)
+def test_a_moment_is_a_time_in_utc_how_long_ago_an_end_or_offsets(text: str, expected: Bound) -> None:
+    assert parse_bound(text, NOW_MS) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "7", "-7d", "7y", "2026-13-01", "0:", "0:1,", "0:-1", "a:1", "0:1 1:2"]
+)
+def test_none_of_these_says_what_may_be_written(text: str) -> None:
+    with pytest.raises(
+        CommandError, match=re.escape(repr(text)) + r" is none of: a time \(2026-11-01, .*`oldest`"
+    ):
+        parse_bound(text, NOW_MS)
+
+
+def test_a_partition_with_two_offsets_is_refused() -> None:
+    with pytest.raises(CommandError, match="'0:1,1:2,0:3' names a partition twice"):
+        parse_bound("0:1,1:2,0:3", NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"), [("90s", 90_000), (" 30d ", 30 * DAY_MS), ("0.5m", 30_000), ("0s", 0)]
+)
+def test_a_duration_is_a_number_and_a_unit(text: str, ms: int) -> None:
+    assert parse_duration_ms(text) == ms
+
+
+@pytest.mark.parametrize("text", ["", "all", "30", "d", "1h30m", "-1d", "2026-11-01"])
+def test_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(CommandError, match=re.escape(repr(text)) + " is no duration: write 90s"):
+        parse_duration_ms(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "less than a second"),
+        (0.4, "less than a second"),
+        (1, "1 s"),
+        (59.6, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (3605, "1 h"),
+        (7801, "2 h 10 min"),
+        (86_400 + 59, "1 d"),
+        (40 * 86_400 + 7 * 3600 + 59 * 60, "40 d 7 h"),
+    ],
+)
+def test_a_time_is_told_in_its_two_largest_units(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
+
+
+# --- the plan in words --------------------------------------------------------------------------------------
+
+FULL = PartitionPlan(
+    0, Span(0, 1000), Span(1000, 4000), Span(4000, 4000), Span(0, 500), Span(0, 4100), Span(0, 4000)
+)
+PLAN = ReplayPlan("again", "v7", False, "topic s.again and parquet", "d", 77, {}, {0: FULL})
+
+
+def planned(**changes: object) -> ReplayPlan:
+    """The plan with another partition."""
+    return replace(PLAN, partitions={0: replace(FULL, **changes)})  # type: ignore[arg-type]
+
+
+def shown(plan: ReplayPlan, speed: Speed | None = None, resumed: Mapping[int, Progress] | None = None) -> str:
+    """What show_plan() prints, in one line."""
+    out = io.StringIO()
+    show.show_plan(Console(file=out, width=200), plan, speed, resumed=resumed or {})
+    return " ".join(out.getvalue().split())
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (PLAN, "outcomes enter where they did live: the old scores tell (outcomes_next)"),
+        (planned(known=Span(0, 9000)), "outcomes enter where they did live: the old scores tell"),
+        (
+            planned(known=Span(1000, 4000)),
+            "where they did live for 75% of the events, whose old scores tell; by time for the others",
+        ),
+        (planned(known=Span(3000, 9000)), "where they did live for 25% of the events"),
+        (
+            planned(known=NOTHING, old_scores=NOTHING),
+            "outcomes enter by time: no old scores tell when they were read",
+        ),
+        (planned(known=Span(5000, 9000)), "outcomes enter by time: no old scores"),
+        (planned(outcomes=NOTHING), "no outcomes"),
+    ],
+)
+def test_the_plan_says_in_which_order_outcomes_enter(plan: ReplayPlan, words: str) -> None:
+    assert words in shown(plan)
+
+
+def test_the_plan_says_what_is_read_scored_and_done_of_each_partition() -> None:
+    plan = replace(PLAN, partitions={0: FULL, 3: replace(FULL, scored=Span(1000, 1000))})
+    said = shown(plan, resumed={0: Progress(2500, 0)})
+    assert "replay again" in said
+    assert "model v7; 3,000 records to score, into topic s.again and parquet" in said
+    cells = [cell for cell in re.split(r"[\s│┃]+", said) if cell]
+    row = cells.index("0", cells.index("done"))
+    assert cells[row : row + 9] == ["0", "1,000", "1,000", "to", "4,000", "3,000", "0", "500", "1,500"]
+    done = shown(PLAN, resumed={0: Progress(4400, 0)})  # also after the range, while labels run out
+    assert "│ 3,000 │" in done
+
+
+@pytest.mark.parametrize(("begin", "told"), [(0, False), (1, True)])
+def test_the_plan_says_so_where_a_past_may_be_missing(begin: int, told: bool) -> None:
+    said = shown(planned(warm_up=Span(begin, 1000)))
+    assert ("What is before the oldest offset read is not there" in said) is told
+
+
+@pytest.mark.parametrize(
+    ("speed", "words"),
+    [
+        (None, "estimated time: too few records to measure"),
+        (Speed(0.0, 50.0), "estimated time: too few records to measure"),
+        (
+            Speed(1000.0, 30.0),
+            "estimated time: 1 min 41 s with one process (measured here, on events of the range: 30 scored a second, "
+            "1,000 read a second)",
+        ),
+    ],
+)
+def test_the_plan_says_how_long_it_takes_if_that_was_measured(speed: Speed | None, words: str) -> None:
+    assert words in shown(PLAN, speed)
+
+
+# --- progress and the end -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("events_next", "done"), [(1000, 0), (1001, 1), (4000, 3000), (4400, 3000), (900, 0)]
+)
+def test_what_is_done_counts_offsets_of_the_range_alone(events_next: int, done: int) -> None:
+    assert show.scored_offsets(PLAN, {0: Progress(events_next, 0)}) == done
+
+
+def counts(*numbers: int) -> dict[str, int]:
+    return dict(zip(COUNTS, numbers, strict=True))
+
+
+def test_the_summary_adds_up_partitions_and_gives_the_rate_of_this_run() -> None:
+    plan = replace(PLAN, partitions={0: FULL, 1: FULL})
+    progress = {
+        0: Progress(4000, 0, counts(2900, 100, 5, 2), done=True),
+        1: Progress(3000, 0, counts(1990, 10, 6, 1)),
+    }
+    found = show.summary(plan, progress, 20.0, before=1000)
+    assert found == {
+        "replay_id": "again",
+        "model_version": "v7",
+        "complete": False,
+        "records": 6000,
+        "done": 5000,
+        "scores": 4890,
+        "dead_letters": 110,
+        "examples": 11,
+        "users_past_retention": 3,
+        "seconds": 20.0,
+        "records_per_s": 200.0,
+    }
+    assert show.in_a_sentence(found, plan) == (
+        "replay again: 4,890 scores and 110 dead letters; 200 records/s in 20 s; not complete: the same command goes "
+        "on from here"
+    )
+
+
+def test_the_sentence_names_examples_and_users_where_there_can_be_any() -> None:
+    plan = replace(planned(warm_up=Span(5, 1000)), with_labels=True)
+    found = show.summary(plan, {0: Progress(4400, 0, counts(2900, 100, 5, 2), done=True)}, 20.0, before=0)
+    assert found["complete"] is True
+    assert show.in_a_sentence(found, plan) == (
+        "replay again: 2,900 scores and 100 dead letters; 5 examples; 2 users whose window may reach past retention; "
+        "150 records/s in 20 s"
+    )
+
+
+def test_nothing_known_is_not_complete() -> None:
+    found = show.summary(PLAN, {}, 0.0, before=0)
+    assert (found["complete"], found["records_per_s"]) == (False, 0.0)
+
+
+def test_the_bar_adds_up_the_workers_and_never_passes_its_end() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=150)
+    with show.progress_bar(console, PLAN) as on_report:
+        on_report(0, Report({0: Progress(1000, 0)}, frozenset(), 700, 0))
+        on_report(1, Report({0: Progress(1000, 0)}, frozenset(), 34, 0))
+        on_report(0, Report({0: Progress(3990, 0)}, frozenset({0}), 700, 40))
+    assert "3000/3000" in out.getvalue()
+
+
+# --- the topic ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("topic", "belongs"),
+    [
+        ("sway.scores", "sway.scores"),
+        ("sway.events", "sway.events"),
+        ("sway-windows-changelog", "sway-windows-changelog"),
+        ("mine", "mine.dead-letters"),
+    ],
+)
+def test_a_topic_of_the_live_application_is_refused_with_a_name_that_is_free(
+    topic: str, belongs: str
+) -> None:
+    settings = Settings()
+    settings.topics.dead_letters = "mine.dead-letters"
+    with pytest.raises(CommandError) as caught:
+        check_name(topic, settings)
+    assert str(caught.value) == (
+        f"{belongs} belongs to the live application: give the replay a topic of its own, such as sway.scores.replay-1"
+    )
+
+
+@pytest.mark.parametrize(
+    "topic", ["sway.scores.replay-1", "again", "other-windows-changelog", "sway-changelogs"]
+)
+def test_any_other_topic_may_be_written(topic: str) -> None:
+    check_name(topic, Settings())
