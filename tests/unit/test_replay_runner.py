@@ -29,7 +29,7 @@ class FakeReplay:
     polls: Iterable[int | Exception]
     in_flight: int = 0
     learnt: int = 7
-    ahead: int = 0
+    uncommitted: int = 0
     can_read: bool = True
     closed: bool = False
     progress: Progress = field(default_factory=lambda: Progress(0, 0))
@@ -81,6 +81,7 @@ class World:
     """what the journal says first; afterwards what is known to be done"""
     partitions_at_once: int = 2
     max_in_flight_texts: int = 10
+    waiting_texts: int = 0
     clock: Clock = field(default_factory=Clock)
     opened: list[int] = field(default_factory=list)
     opened_at_s: list[float] = field(default_factory=list)
@@ -108,6 +109,7 @@ class World:
             partitions_at_once=self.partitions_at_once,
             changed=self.clock,
             on_report=self.reports.append,
+            waiting_texts=lambda: self.waiting_texts,
             clock=lambda: self.clock.now_s,
         )
 
@@ -171,7 +173,7 @@ def test_partitions_that_are_not_in_the_plan_and_those_that_are_done_are_left_al
 
 
 def test_a_report_comes_with_each_commit_and_names_what_this_process_has_committed_in() -> None:
-    world = World([FakeReplay(0, [0, 50, 50, END], ahead=3)], {0})
+    world = World([FakeReplay(0, [0, 50, 50, END], uncommitted=5)], {0}, waiting_texts=2)
     world.run()
     told = [
         (report.partitions[0].events_next, report.own, report.ahead)
