@@ -322,9 +322,11 @@ class ReplaySession:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "machine"
         with FileLock(self.folder / "machine.lock"):  # workers start at once
-            if not file.exists():
-                file.write_text(os.urandom(8).hex())
-            return file.read_text()
+            name = file.read_text() if file.exists() else ""
+            if not name:  # also if a crash has left the file empty: two machines must never share a name
+                name = os.urandom(8).hex()
+                file.write_text(name)
+        return name
 
     def _locked(self, worker: int) -> FileLock:
         """Return the lock of a worker's place in the state folder, held. Raises ReplayError if it is taken."""

@@ -193,7 +193,15 @@ def test_a_place_in_the_folder_is_one_processs(tmp_path: Path) -> None:
         pass
 
 
-def test_a_machine_keeps_its_name(tmp_path: Path) -> None:
-    one, other = (session(change=lambda settings: setattr(settings, "state_dir", tmp_path)) for _ in "12")
-    one.folder.mkdir(parents=True)
-    assert one._machine() == other._machine()
+@pytest.mark.parametrize("left", [None, ""])
+def test_a_machine_has_a_name_of_its_own_and_keeps_it(tmp_path: Path, left: str | None) -> None:
+    names = []
+    for machine in (tmp_path / "a", tmp_path / "b"):
+        settings = Settings(state_dir=machine)
+        one, other = ReplaySession(settings, REQUEST), ReplaySession(settings, REQUEST)
+        if left is not None:  # by a crash
+            one.folder.mkdir(parents=True)
+            (one.folder / "machine").write_text(left)
+        names.append(one._machine())
+        assert other._machine() == names[-1]
+    assert names[0] != names[1]
