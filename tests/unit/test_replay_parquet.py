@@ -253,6 +253,7 @@ def test_files_that_follow_each_other_cover_a_range_whatever_their_number_of_dig
     folder.check(3, Span(0, 12))
     folder.check(5, Span(9, 9))  # nothing was to be done
     assert [offset for offset, _, _ in folder.scores(3, 9)] == [8, 9, 10, 11]  # whole files
+    assert [offset for offset, _, _ in folder.scores(3, 10)] == [10, 11]
 
 
 @pytest.mark.parametrize(
