@@ -216,6 +216,11 @@ class Command(Output):
             **{key: str(value) for key, value in settings.items()},
         }
 
+    def runs_as(self, machine: str) -> None:
+        """Be the same command on another machine: with a state folder and a log of its own."""
+        self.state, self.log = self.state.with_name(machine), self.log.with_name(f"{machine}.log")
+        self._environment["SWAY_STATE_DIR"] = str(self.state)
+
     @contextmanager
     def started(self, *more: str) -> Iterator[Forked]:
         """The running command; what is left of it at the end is killed."""
