@@ -25,6 +25,7 @@ def note_of(plan: ReplayPlan, partition: int, progress: Progress) -> str:
         "t": plan.created_at_ms,
         "i": dict(plan.topic_ids),
         "p": [part.oldest, *(offset for span in spans for offset in span)],
+        "q": part.labels_to,
         "o": progress.outcomes_next,
         "c": [progress.counts.get(name, 0) for name in COUNTS],
         "f": progress.file,
@@ -48,7 +49,7 @@ def read_notes(
             _check_version(note["v"])
             oldest, *offsets = note["p"]
             spans = [Span(*pair) for pair in zip(offsets[::2], offsets[1::2], strict=True)]
-            partitions[number] = PartitionPlan(oldest, *spans)
+            partitions[number] = PartitionPlan(oldest, *spans, labels_to=note["q"])
             counts = dict(zip(COUNTS, note["c"], strict=True))
             progress[number] = Progress(offset, note["o"], counts, note["f"], bool(note["d"]))
         plan = ReplayPlan(

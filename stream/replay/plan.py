@@ -29,7 +29,7 @@ class PartitionPlan:
 
     oldest: the first offset that retention has left; above 0, windows may have lost what was before it.
     warm_up: events read for the state alone, up to where scoring starts. scored: those that get a score.
-    run_out: events after them, read for labels alone. outcomes: as far as they are read. old_scores: offsets of the
+    run_out: events after them, read for labels alone. outcomes: as far as they may be read. old_scores: offsets of the
     topic of live scores; known: the events whose place among the outcomes these tell; empty where none is at hand.
     """
 
@@ -40,6 +40,13 @@ class PartitionPlan:
     outcomes: Span
     old_scores: Span = NOTHING
     known: Span = NOTHING
+    labels_to: int | None = None
+    """With labels: as far as outcomes are read once there are no more events; None is to their end."""
+
+    @property
+    def tail_to(self) -> int:
+        """As far as outcomes are read once there are no more events, with labels."""
+        return self.outcomes.end if self.labels_to is None else self.labels_to
 
     @property
     def may_lack_a_past(self) -> bool:

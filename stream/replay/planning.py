@@ -103,12 +103,14 @@ class Planner:
         run_out, outcomes = Span(scored.end, scored.end), NOTHING
         if wanted.with_outcomes:
             outcomes = self._bounds(self._inputs.outcomes, number)
+        # Live, an event of the range may have been read after outcomes of any later time: all are there to be read.
+        labels_to = None
         ends_ms = self._time_at(number, scored.end, held)
         if wanted.with_labels and ends_ms is not None:
             until_ms = ends_ms + wanted.label_wait_ms
             run_out = Span(scored.end, held.at_time(until_ms))
             if wanted.with_outcomes:
-                outcomes = Span(outcomes.start, self._held(self._inputs.outcomes, number).at_time(until_ms))
+                labels_to = self._held(self._inputs.outcomes, number).at_time(until_ms)
         scores = (
             self._bounds(self._inputs.old_scores, number) if old_scores and wanted.with_outcomes else NOTHING
         )
@@ -121,6 +123,7 @@ class Planner:
             outcomes,
             scores if known.size else NOTHING,
             known,
+            labels_to,
         )
 
     # --- asking -----------------------------------------------------------------------------------------

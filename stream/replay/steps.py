@@ -46,4 +46,4 @@ def steps_of(plan: ReplayPlan, partition: int, progress: Progress, *, recall: bo
     yield Step(Reading.LEARN, progress.events_next, progress.outcomes_next)
     yield Step(Reading.SCORE, part.scored.end, told=True)
     if plan.with_labels:
-        yield Step(Reading.LEARN, part.run_out.end, part.outcomes.end, told=True)
+        yield Step(Reading.LEARN, part.run_out.end, part.tail_to, told=True)
