@@ -48,8 +48,11 @@ def read_notes(
             note = json.loads(text)
             _check_version(note["v"])
             oldest, *offsets = note["p"]
-            spans = [Span(*pair) for pair in zip(offsets[::2], offsets[1::2], strict=True)]
-            partitions[number] = PartitionPlan(oldest, *spans, labels_to=note["q"])
+            pairs = zip(offsets[::2], offsets[1::2], strict=True)
+            warm_up, scored, run_out, outcomes, old_scores, known = (Span(*pair) for pair in pairs)
+            partitions[number] = PartitionPlan(
+                oldest, warm_up, scored, run_out, outcomes, old_scores, known, note["q"]
+            )
             counts = dict(zip(COUNTS, note["c"], strict=True))
             progress[number] = Progress(offset, note["o"], counts, note["f"], bool(note["d"]))
         plan = ReplayPlan(
