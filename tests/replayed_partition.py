@@ -149,6 +149,10 @@ class MemoryInputs(Inputs):
         """A span of one of the topics."""
         return cast(RecordStream, MemoryStream(self.records[topic], span))
 
+    def held(self, topic: str, partition: int) -> Span:
+        """All of it: nothing has passed retention since the plan was made."""
+        return Span(0, 1 + max((record.offset for record in self.records[topic]), default=-1))
+
 
 class CrashingFolder(ParquetFolder):
     """The process may end before the files, after them, before their names, with one of them named, and after that."""

@@ -32,6 +32,14 @@ _FENCED = frozenset(
         KafkaError.REBALANCE_IN_PROGRESS,
     }
 )
+_NEVER_PASSES = frozenset(
+    {
+        KafkaError.OFFSET_METADATA_TOO_LARGE,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    }
+)
+"""Writing the same unit again would only give the same answer."""
 _MAX_CALLS = 30  # of one retriable call, each already retried by librdkafka until its own time-out
 _GRACE_S = 2.0  # past its own time-out; a call that has not ended then never will
 _RECORD_OVERHEAD_BYTES = 128  # of a record in a batch: varints, headers, the batch's own header
@@ -140,7 +148,8 @@ class TransactionWriter:
                     raise FencedError(
                         f"{error.name()}: the group has moved on from this epoch; its unit was aborted"
                     ) from exc
-                if not error.txn_requires_abort() and not error.retriable():
+                hopeless = error.code() in _NEVER_PASSES
+                if hopeless or (not error.txn_requires_abort() and not error.retriable()):
                     raise self._fatal(error) from exc
                 logger.warning("Transaction aborted (%s); the same unit is written again", error.name())
                 time.sleep(pause_s)
@@ -239,6 +248,8 @@ class TransactionWriter:
 
     def _replaced(self, why: str, *, hangs: bool = False) -> ExactlyOnceError:
         """Have a new producer take over the transactional id, which ends the old one's transaction."""
+        if not self._replaces:
+            return FatalTransactionError(f"{why}; whoever takes {self._transactional_id!r} over goes on")
         old, self._producer = self._producer, Producer(self._config)
         if hangs:
             never_free(old)

@@ -16,6 +16,7 @@ from stream.exactly_once.transactions import TransactionWriter
 from stream.replay.batches import Batch, Parts
 from stream.replay.notes import note_of
 from stream.replay.outputs import records_by_kind
+from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
 from stream.replay.plan import COUNTS, Progress, Span
 from stream.replay.state import positions_of
 from stream.replay.steps import Reading
@@ -50,10 +51,13 @@ class BatchCommitter:
         """Note that the partition is done, if what should be there is. Raises as commit() does."""
         parquet = self._parts.outputs.parquet
         if parquet is not None:
-            parquet.settle(self._partition, progress.file)
-            parquet.check(self._partition, self._parts.plan.partitions[self._partition].scored)
+            parquet.check(
+                self._partition, self._parts.plan.partitions[self._partition].scored, files_of(progress)
+            )
         progress = replace(progress, done=True)
         self._write(progress, [])
+        if parquet is not None:
+            parquet.clear(self._partition)
         return progress
 
     def _tell(self, batch: Batch, before: Progress) -> Progress:
@@ -80,6 +84,11 @@ class BatchCommitter:
         where = TopicPartition(self._parts.topics[0], self._partition)
         note = note_of(self._parts.plan, self._partition, progress)
         self._writer.commit(outputs, {where: progress.events_next}, self._parts.identity, {}, note)
+
+
+def files_of(progress: Progress) -> dict[str, int]:
+    """Return how many rows the files of each kind must hold."""
+    return {kind: progress.counts.get(kind, 0) for kind in (SCORES, DEAD_LETTERS, EXAMPLES)}
 
 
 def _added(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 ReplayError (a StreamError)
 ├── RangeError             what was asked for is not in the topic
 │   └── PastRetentionError     retention has taken it
+├── NoAnswerError          the brokers do not say in time what they are asked; asking again may help
 ├── PlanError              the replay of this id was planned otherwise, or its inputs are not the ones it began with
 └── OutputError            the output is not one that this replay may write
 """
@@ -20,6 +21,10 @@ class RangeError(ReplayError):
 
 class PastRetentionError(RangeError):
     """The message names the oldest offset that is left."""
+
+
+class NoAnswerError(ReplayError):
+    """Nobody answered in time."""
 
 
 class PlanError(ReplayError):

@@ -5,15 +5,16 @@ another one left open, and only then looks whether there is a plan: so of severa
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer
 
+from stream.exactly_once.errors import FatalTransactionError, FencedError
 from stream.exactly_once.offsets import Cancelled, reader, stable_offsets
 from stream.exactly_once.records import TopicPartition
 from stream.exactly_once.topic_ids import Committed
 from stream.exactly_once.transactions import TransactionWriter
-from stream.replay.errors import ReplayError
+from stream.replay.errors import NoAnswerError
 from stream.replay.notes import note_of, read_notes
 from stream.replay.plan import Progress, ReplayPlan, first_progress
 
@@ -43,25 +44,35 @@ class Journal:
         metadata: bytes = self._consumer.consumer_group_metadata()
         return metadata
 
-    def look(self) -> tuple[ReplayPlan, dict[int, Progress]] | None:
+    def look(
+        self, patience_s: float = _ANSWER_S, stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[ReplayPlan, dict[int, Progress]] | None:
         """Return the plan and how far each of its partitions is; None if there is none yet.
 
         Waits for nobody: what a transaction still open will say is not seen. Raises ReplayError, KafkaException.
         """
-        return self._notes(self._ask(self._looker, self._all))  # stable only for a read_committed consumer
+        return self._notes(
+            self._ask(self._looker, self._all, patience_s, stopped)
+        )  # stable only for a read_committed consumer
 
     def progress_of(self, partition: int) -> Progress | None:
         """Return how far a partition is; None without a plan. Waits for an open transaction of it to end."""
         found = self._notes(self._ask(self._consumer, [self._all[partition]]))
         return None if found is None else found[1][partition]
 
-    def _ask(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[TopicPartition, Committed]:
-        deadline = time.monotonic() + _ANSWER_S
+    def _ask(
+        self,
+        consumer: Consumer,
+        partitions: list[TopicPartition],
+        patience_s: float = _ANSWER_S,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> dict[TopicPartition, Committed]:
+        deadline = time.monotonic() + patience_s
         try:
-            return stable_offsets(consumer, partitions, lambda: time.monotonic() > deadline)
+            return stable_offsets(consumer, partitions, lambda: stopped() or time.monotonic() > deadline)
         except Cancelled as exc:
-            raise ReplayError(
-                f"The brokers do not say within {_ANSWER_S:g} s how far group {self.group_id!r} is: check that its "
+            raise NoAnswerError(
+                f"The brokers do not say within {patience_s:g} s how far group {self.group_id!r} is: check that its "
                 "coordinator is up."
             ) from exc
 
@@ -76,10 +87,20 @@ class Journal:
     def begin(self, plan: ReplayPlan, timeout_s: float) -> tuple[ReplayPlan, dict[int, Progress]]:
         """Commit a plan unless another was first; return the one that stands. Raises what TransactionWriter does."""
         writer = self.writer("plan")
-        writer.init(timeout_s)
-        standing = self.look()
-        if standing is not None:
+        try:
+            writer.init(timeout_s)
+            return self.look() or self._commit_plan(plan, writer)
+        except (FencedError, FatalTransactionError):
+            standing = self.look()  # another took the id over in between, and has planned
+            if standing is None:
+                raise
             return standing
+        finally:
+            writer.close()
+
+    def _commit_plan(
+        self, plan: ReplayPlan, writer: TransactionWriter
+    ) -> tuple[ReplayPlan, dict[int, Progress]]:
         progress = {number: first_progress(part) for number, part in plan.partitions.items()}
         notes = {
             TopicPartition(self._events, number): note_of(plan, number, one)
@@ -87,7 +108,6 @@ class Journal:
         }
         offsets = {TopicPartition(self._events, number): one.events_next for number, one in progress.items()}
         writer.commit([], offsets, self.identity, {}, notes)
-        writer.close()
         return plan, progress
 
     def writer(self, what: str) -> TransactionWriter:

@@ -12,6 +12,18 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from stream.replay.errors import ReplayError
 
+_REFUSED = frozenset(
+    {
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+        KafkaError.INVALID_SESSION_TIMEOUT,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+"""What does not pass by waiting."""
+
 
 class Membership:
     """A member of a replay's group.
@@ -62,7 +74,7 @@ class Membership:
                 "Another process has taken this one's place in the replay: two run with the same state folder. "
                 "Give each machine its own SWAY_STATE_DIR, and start one command a machine."
             )
-        if error.fatal():
+        if error.fatal() or error.code() in _REFUSED:
             raise ReplayError(f"The replay's group refuses this process: {error.str()}")
 
     def close(self) -> None:

@@ -1,19 +1,22 @@
 """Opens a partition where its progress, or its store, is: producer, store, streams, and the order of reading."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from schemas.records import InfluenceScore
 from schemas.wire import Codec
-from stream.exactly_once.offsets import reader, watermarks
+from stream.exactly_once.offsets import Cancelled, reader, watermarks
 from stream.exactly_once.records import RecordBatch, TopicPartition
 from stream.exactly_once.store import PartitionStore
 from stream.processor import ScoringProcessor
 from stream.replay.batches import Parts
+from stream.replay.committer import files_of
+from stream.replay.errors import NoAnswerError, PastRetentionError
 from stream.replay.journal import Journal
 from stream.replay.known_order import KnownOrder
 from stream.replay.ordering import EPOCH, MergedOrder
@@ -51,6 +54,24 @@ class Inputs:
             timeout_s=self.timeout_s,
             on_read=on_read,
         )
+
+    def oldest(self, topic: str, partition: int) -> int:
+        """Return the oldest offset that retention has left. Raises NoAnswerError."""
+        return self.held(topic, partition).start
+
+    def held(self, topic: str, partition: int) -> Span:
+        """Return what a read_committed reader finds now. Raises NoAnswerError."""
+        consumer = reader(self.client_config, self.group_id)
+        deadline = time.monotonic() + self.timeout_s
+        try:
+            where = TopicPartition(topic, partition)
+            return Span(*watermarks(consumer, where, lambda: time.monotonic() > deadline))
+        except Cancelled as exc:
+            raise NoAnswerError(
+                f"No broker says within {self.timeout_s:g} s what {topic}[{partition}] holds."
+            ) from exc
+        finally:
+            consumer.close()
 
 
 class PartitionSources:
@@ -110,16 +131,21 @@ def open_partition(
     Taking over its transactional id comes first: from then on nobody else moves its progress.
     Raises StartError, StoreError, ReplayError.
     """
-    writer = journal.writer(str(partition))
-    writer.init(connect_timeout_s)
-    progress = journal.progress_of(partition)
-    if progress is None or progress.done:
-        return None
-    if parts.outputs.parquet is not None:
-        parts.outputs.parquet.settle(partition, progress.file)
-    plan = parts.plan.partitions[partition]
     store = PartitionStore(folder / f"partition-{partition:05d}")
     try:
+        writer = journal.writer(str(partition))
+        writer.init(connect_timeout_s)
+        progress = journal.progress_of(partition)
+        if progress is None or progress.done:
+            store.close()
+            return None
+        parts = _as_retention_is(parts, inputs, partition, progress)
+        plan = parts.plan.partitions[partition]
+        if parts.outputs.parquet is not None:
+            reached = progress.events_next, progress.outcomes_next
+            parts.outputs.parquet.settle(partition, progress.file, reached)
+            done = Span(plan.scored.start, min(progress.events_next, plan.scored.end))
+            parts.outputs.parquet.check(partition, done, files_of(progress))
         begin = _position(store, parts, partition, progress)
         behind = begin[:2] != (progress.events_next, progress.outcomes_next) and begin[0] < plan.scored.end
         recorded = None
@@ -134,13 +160,40 @@ def open_partition(
         raise
 
 
+def _as_retention_is(parts: Parts, inputs: Inputs, partition: int, progress: Progress) -> Parts:
+    """Return the parts with the partition's past cut to what retention has left since the plan was made.
+
+    What is lost of the past makes windows that may lack it, which are counted. What is lost of the range ends it.
+    Once anything is committed the plan stands as it is: then the store holds the past, or it can be read again.
+    """
+    plan = parts.plan.partitions[partition]
+    oldest = inputs.oldest(inputs.events, partition)
+    if oldest <= plan.warm_up.start or progress.events_next > plan.scored.start:
+        return parts
+    if oldest > plan.scored.start and plan.scored.size:
+        raise PastRetentionError(
+            f"Retention has taken what was to be scored of {inputs.events}[{partition}] from offset "
+            f"{plan.scored.start} on: the oldest offset is {oldest}. Begin there, with another id."
+        )
+    outcomes = max(
+        plan.outcomes.start, inputs.oldest(inputs.outcomes, partition) if plan.outcomes.size else 0
+    )
+    left = replace(
+        plan,
+        warm_up=Span(min(oldest, plan.scored.start), plan.scored.start),
+        outcomes=Span(min(outcomes, plan.outcomes.end), plan.outcomes.end),
+    )
+    whole = replace(parts.plan, partitions={**parts.plan.partitions, partition: left})
+    return replace(parts, plan=whole)
+
+
 def _position(
     store: PartitionStore, parts: Parts, partition: int, progress: Progress
 ) -> tuple[int, int, int]:
     """Return where reading goes on: where the store is; if that is of no use, the beginning, with an empty store."""
     plan = parts.plan.partitions[partition]
     found = positions_in(store, parts.plan)
-    if found is not None:
+    if found is not None and found[0] >= plan.warm_up.start:
         events_next, outcomes_next, _ = found
         # Of the outcomes read before the range nothing is committed but in the store.
         begins = events_next == progress.events_next == plan.scored.start
@@ -165,12 +218,7 @@ def _recorded(
 def _topic_scores(
     inputs: Inputs, topic: str, partition: int, codec: Codec[InfluenceScore]
 ) -> Iterator[tuple[int, float, float]]:
-    consumer = reader(inputs.client_config, inputs.group_id)
-    try:
-        span = Span(*watermarks(consumer, TopicPartition(topic, partition), lambda: False))
-    finally:
-        consumer.close()
-    with closing(inputs.stream(topic, partition, span)) as stream:
+    with closing(inputs.stream(topic, partition, inputs.held(topic, partition))) as stream:
         yield from scores_in(stream, codec.decode)
 
 

@@ -147,8 +147,11 @@ class ParquetFolder:
                 folder.mkdir(parents=True, exist_ok=True)
                 pq.write_table(_table(kind, rows), folder / name, compression="zstd")
                 _sync(folder / name)
+                _sync(folder)
         except OSError as exc:
-            self.settle(partition, "")
+            for subfolder in _FOLDERS.values():
+                with suppress(OSError):
+                    (self.folder / subfolder / name).unlink()
             raise OutputError(
                 f"{self.folder} cannot be written: {exc}. Make room for it, or mend what else is said, and give the "
                 "same command again: it goes on at the last completed batch."
@@ -156,26 +159,67 @@ class ParquetFolder:
         return name if records else ""
 
     def publish(self, pending: str) -> None:
-        """Give a committed batch's files their final names; nothing if they have them."""
+        """Give a committed batch's files their final names; nothing if they have them.
+
+        Raises OutputError if there are no such files, under neither name.
+        """
         name = FileName.parse(pending)
         if name is None:
             raise OutputError(f"The replay's progress names a file {pending!r} that is no batch of it.")
+        there = False
         for subfolder in _FOLDERS.values():
             path = self.folder / subfolder / pending
+            final = path.with_name(name.final)
             with suppress(FileNotFoundError):  # there is none, or another that took over was first
-                path.rename(path.with_name(name.final))
+                path.rename(final)
                 _sync(path.parent)
+            there = there or final.exists()
+        if not there:
+            raise OutputError(
+                f"{self.folder} has lost the files of offsets {name.events.start} to {name.events.end} of partition "
+                f"{name.partition}, which are committed. Begin again, with another id and folder."
+            )
 
-    def settle(self, partition: int, committed: str) -> None:
-        """Publish the newest committed batch if a crash came before that, and delete what was never committed."""
+    def settle(self, partition: int, committed: str, reached: tuple[int, int]) -> None:
+        """Publish the newest committed batch if a crash came before that, and delete older ones that never were.
+
+        reached: the offsets of events and outcomes that are committed. What a pending file says beyond them may be a
+        successor's, committed a moment ago.
+        """
         if committed:
             self.publish(committed)
-        for subfolder in _FOLDERS.values():
-            for path in (self.folder / subfolder).glob(f".{partition:05d}-*.pending"):
+        for path, name in self._pending(partition):
+            if (name.events.end, name.outcomes.end) <= reached:
                 path.unlink(missing_ok=True)
 
-    def check(self, partition: int, span: Span) -> None:
-        """Raise OutputError unless the files of scores cover these offsets of events, each once."""
+    def clear(self, partition: int) -> None:
+        """Delete what is pending of a partition that is done."""
+        for path, _name in self._pending(partition):
+            path.unlink(missing_ok=True)
+
+    def _pending(self, partition: int) -> Iterator[tuple[Path, FileName]]:
+        for subfolder in _FOLDERS.values():
+            for path in (self.folder / subfolder).glob(f".{partition:05d}-*.pending"):
+                name = FileName.parse(path.name)
+                if name is not None:
+                    yield path, name
+
+    def check(self, partition: int, span: Span, counts: Mapping[str, int]) -> None:
+        """Raise OutputError unless the files of scores cover these offsets of events, each once, and hold all there is.
+
+        counts: how many rows there must be, by kind of file; kinds that are not named are not counted.
+        """
+        self._check_coverage(partition, span)
+        for subfolder, wanted in counts.items():
+            paths = (self.folder / subfolder).glob(f"{partition:05d}-*.parquet")
+            found = sum(pq.read_metadata(path).num_rows for path in paths)
+            if found != wanted:
+                raise OutputError(
+                    f"{self.folder / subfolder} has {found} rows of partition {partition}, and {wanted} were written: "
+                    "files were deleted, or changed. Begin again, with another id and folder."
+                )
+
+    def _check_coverage(self, partition: int, span: Span) -> None:
         reached = span.start
         for name in self._names(partition):
             if name.events.start != reached:

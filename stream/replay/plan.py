@@ -50,8 +50,8 @@ class PartitionPlan:
 
     @property
     def may_lack_a_past(self) -> bool:
-        """Whether behaviours may be missing from before what is read."""
-        return self.warm_up.start > 0
+        """Whether behaviours, or what came of them, may be missing from before what is read."""
+        return self.warm_up.start > 0 or self.outcomes.start > 0
 
     @property
     def known_events(self) -> int:

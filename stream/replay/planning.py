@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
 
 from schemas.errors import DecodeError
 from schemas.records import InfluenceScore
-from stream.exactly_once.offsets import reader, watermarks
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.offsets import reader
 from stream.exactly_once.topics import TopicIds, check_inputs, partition_counts
 from stream.replay.errors import ReplayError
 from stream.replay.opening import Inputs
@@ -70,7 +74,15 @@ class Planner:
         partitions = check_inputs(counts, topics)
         old_scores = counts.get(inputs.old_scores) == partitions  # else its partitions mean something else
         held = {number: self._held(inputs.events, number) for number in range(partitions)}
-        ranges = find_ranges(inputs.events, wanted.start, wanted.end, held)
+        ranges = find_ranges(
+            inputs.events, wanted.start, wanted.end, held, self._kept_since_ms(inputs.events)
+        )
+        parts = {
+            number: self._partition(number, span, held[number], wanted, old_scores=old_scores)
+            for number, span in ranges.items()
+        }
+        if any(part.known.size for part in parts.values()):
+            topics.append(inputs.old_scores)
         return ReplayPlan(
             wanted.replay_id,
             wanted.model_version,
@@ -79,10 +91,7 @@ class Planner:
             wanted.settings,
             int(time.time() * 1000),
             self.topic_ids(topics),
-            {
-                number: self._partition(number, span, held[number], wanted, old_scores=old_scores)
-                for number, span in ranges.items()
-            },
+            parts,
         )
 
     def topic_ids(self, topics: list[str]) -> Mapping[str, str]:
@@ -95,6 +104,12 @@ class Planner:
     def _partition(
         self, number: int, scored: Span, held: Held, wanted: Wanted, *, old_scores: bool
     ) -> PartitionPlan:
+        if not scored.size:
+            return PartitionPlan(held.span.start, scored, scored, scored, NOTHING)
+        # The old scores first: what these need of the outcomes was there before them.
+        scores = (
+            self._bounds(self._inputs.old_scores, number) if old_scores and wanted.with_outcomes else NOTHING
+        )
         warm_up_from = held.span.start
         if wanted.warm_up_ms is not None:
             begins_ms = self._time_at(number, scored.start, held)
@@ -108,12 +123,11 @@ class Planner:
         ends_ms = self._time_at(number, scored.end, held)
         if wanted.with_labels and ends_ms is not None:
             until_ms = ends_ms + wanted.label_wait_ms
-            run_out = Span(scored.end, held.at_time(until_ms))
+            # With the first record past that time: it is what makes the last events fall due.
+            run_out = Span(scored.end, min(held.at_time(until_ms) + 1, held.span.end))
             if wanted.with_outcomes:
-                labels_to = self._held(self._inputs.outcomes, number).at_time(until_ms)
-        scores = (
-            self._bounds(self._inputs.old_scores, number) if old_scores and wanted.with_outcomes else NOTHING
-        )
+                of_outcomes = self._held(self._inputs.outcomes, number)
+                labels_to = min(of_outcomes.at_time(until_ms) + 1, of_outcomes.span.end)
         known = self._known(number, scores)
         return PartitionPlan(
             held.span.start,
@@ -126,10 +140,23 @@ class Planner:
             labels_to,
         )
 
+    def _kept_since_ms(self, topic: str) -> int | None:
+        """Return since when retention has taken nothing; None if it does not go by time alone, and nobody knows."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        try:
+            asked = AdminClient(dict(self._inputs.client_config)).describe_configs([resource])
+            config = asked[resource].result(_CALL_TIMEOUT_S)
+        except (KafkaException, TimeoutError):
+            return None  # no right to read it: then what is missing is taken for lost
+        if int(config["retention.bytes"].value) >= 0:
+            return None
+        kept_ms = int(config["retention.ms"].value)
+        return None if kept_ms < 0 else int(time.time() * 1000) - kept_ms
+
     # --- asking -----------------------------------------------------------------------------------------
 
     def _bounds(self, topic: str, number: int) -> Span:
-        return Span(*watermarks(self._consumer, TopicPartition(topic, number), lambda: False))
+        return self._inputs.held(topic, number)
 
     def _held(self, topic: str, number: int) -> Held:
         span = self._bounds(topic, number)

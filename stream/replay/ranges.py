@@ -51,14 +51,25 @@ class Held:
     at_time: Callable[[int], int]
 
 
-def find_ranges(topic: str, start: Bound, end: Bound, held: Mapping[int, Held]) -> dict[int, Span]:
+def find_ranges(
+    topic: str,
+    start: Bound,
+    end: Bound,
+    held: Mapping[int, Held],
+    kept_since_ms: int | None = None,
+) -> dict[int, Span]:
     """Return the offsets to score, by partition.
 
+    kept_since_ms: since when retention has taken nothing, by Kafka's times; None if nobody knows.
     Raises PastRetentionError, naming the oldest offsets, if retention has taken the beginning of what is asked for;
     RangeError if a partition does not exist, an offset is past the end, or nothing is in the range.
     """
     chosen = _chosen(topic, start, end, held)
-    past = [told for number in chosen if (told := _past_retention(topic, number, start, held[number]))]
+    past = [
+        told
+        for number in chosen
+        if (told := _past_retention(topic, number, start, held[number], kept_since_ms))
+    ]
     if past:
         raise PastRetentionError(
             f"Retention has taken the beginning of that range: {'; '.join(past)}. Begin there (--from oldest) or later."
@@ -95,7 +106,9 @@ def _chosen(topic: str, start: Bound, end: Bound, held: Mapping[int, Held]) -> l
     return sorted(chosen)
 
 
-def _past_retention(topic: str, number: int, start: Bound, held: Held) -> str | None:
+def _past_retention(
+    topic: str, number: int, start: Bound, held: Held, kept_since_ms: int | None
+) -> str | None:
     """Return what to say if records of the range are gone: those before the oldest, where there were any."""
     oldest = held.span.start
     if not oldest:
@@ -103,6 +116,8 @@ def _past_retention(topic: str, number: int, start: Bound, held: Held) -> str | 
     where = f"the oldest offset of {topic}[{number}] is {oldest}"
     if isinstance(start, AtOffsets):
         return where if start.offsets[number] < oldest else None
+    if isinstance(start, AtTime) and kept_since_ms is not None and start.time_ms >= kept_since_ms:
+        return None
     if isinstance(start, AtTime) and held.oldest_ms is not None and start.time_ms < held.oldest_ms:
         moment = datetime.fromtimestamp(held.oldest_ms / 1000, UTC).isoformat(timespec="milliseconds")
         return f"{where}, of {moment}"

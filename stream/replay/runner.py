@@ -9,12 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
 from stream.exactly_once.errors import FatalTransactionError, FencedError, StartError, StoreError
-from stream.replay.errors import PlanError, ReplayError
+from stream.replay.errors import NoAnswerError, PlanError, ReplayError
 from stream.replay.journal import Journal
 from stream.replay.membership import Membership
 from stream.replay.partition import PartitionReplay
@@ -24,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 _WAIT_S = 0.2
 _LOOK_ROUND_S = 2.0  # how often others' progress is asked for
+_LOOK_S = 5.0
 _TAKE_AGAIN_S = 2.0
-_MAX_TAKEN_AGAIN = 20  # of one partition, without progress in between
+MAX_TAKEN_AGAIN = 150  # of one partition, without progress in between: some five minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +109,19 @@ class ReplayRunner:
                     self._changed.wait(_WAIT_S)
                     self._changed.clear()
         finally:
-            self._let_go(set(self._own))
-            self._membership.close()
+            with ExitStack() as stack:  # each is closed, whatever the others raise
+                stack.callback(self._membership.close)
+                for number in list(self._own):
+                    stack.callback(self._let_go, {number})
         self._on_report(self.report())
         return dict(self._progress)
 
     def stop(self) -> None:
-        """Have run() return soon; what is not committed is done again by the next run. Safe from a signal handler."""
+        """Have run() return soon; what is not committed is done again by the next run.
+
+        For signal handlers too: so it takes no lock, and the loop looks often.
+        """
         self._stop = True
-        self._changed.set()
 
     def report(self) -> Report:
         """Return how far it is."""
@@ -133,9 +139,9 @@ class ReplayRunner:
             return
         self._looked_at = now
         try:
-            standing = self._journal.look()
-        except KafkaException as exc:
-            logger.info("Progress cannot be read yet: %s", exc)
+            standing = self._journal.look(_LOOK_S, lambda: self._stop)
+        except (KafkaException, NoAnswerError) as exc:
+            logger.warning("Progress cannot be read, asking again later: %s", exc)
             return
         if standing is None or standing[0].created_at_ms != self._plan.created_at_ms:
             raise PlanError(
@@ -163,7 +169,7 @@ class ReplayRunner:
                 continue
             try:
                 own.replay = self._open_partition(number)
-            except (StoreError, StartError, KafkaException) as exc:
+            except (StoreError, StartError, NoAnswerError, KafkaException) as exc:
                 # The brokers are away, or a process of this machine that has lost it still holds its store.
                 self._failed(number, exc)
                 continue
@@ -192,7 +198,7 @@ class ReplayRunner:
                 own.failures, own.at = 0, replay.progress.events_next
             self._close(replay)
         own.failures += 1
-        if own.failures > _MAX_TAKEN_AGAIN:
+        if own.failures > MAX_TAKEN_AGAIN:
             raise ReplayError(
                 f"Partition {number} was lost {own.failures} times without progress, the last time so: {exc}"
             ) from exc

@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 from filelock import FileLock, Timeout
 
+from model.device import choose_device, choose_dtype, dtype_name
 from model.loaded import LoadedModel
 from model.scorer import MicroBatcher
 from schemas.records import DeadLetter, InfluenceScore, LabeledExample
@@ -24,6 +25,7 @@ from stream.exactly_once.processor import Scorer
 from stream.labels.labelling import Labels
 from stream.processor import ScoringProcessor
 from stream.replay.batches import Parts
+from stream.replay.committer import files_of
 from stream.replay.errors import PlanError, ReplayError
 from stream.replay.journal import Journal
 from stream.replay.membership import Membership
@@ -132,7 +134,7 @@ class ReplaySession:
             "model version": (plan.model_version, request.model_version or plan.model_version),
             "output": (plan.outputs, request.outputs),
             "labels": (plan.with_labels, request.with_labels),
-            "settings that decide what a text says": (plan.settings, self.settings_digest()),
+            "settings that decide what a text says, or dtype": (plan.settings, self.settings_digest()),
         }
         differ = [f"{what} ({began}, now {now})" for what, (began, now) in asked.items() if began != now]
         if differ:
@@ -168,6 +170,13 @@ class ReplaySession:
         with Planner(self.inputs, self._score_codec.decode) as planner:
             return planner.plan(wanted)
 
+    def check_output(self, plan: ReplayPlan, progress: Mapping[int, Progress]) -> None:
+        """Raise OutputError unless the files of the partitions that are done are all there."""
+        parquet = self.outputs().parquet
+        for number, one in progress.items():
+            if parquet is not None and one.done:
+                parquet.check(number, plan.partitions[number].scored, files_of(one))
+
     @_kafka_errors
     def begin(self, plan: ReplayPlan, partitions: int) -> ReplayPlan:
         """Make a plan the one that stands, unless another machine was first; return that."""
@@ -180,7 +189,7 @@ class ReplaySession:
         return standing
 
     def settings_digest(self) -> str:
-        """Return a digest of the settings that decide what a text says, which events are refused, and labels."""
+        """Return a digest of what decides what a text says, which events are refused, labels, and the dtype here."""
         settings = self.settings
         deciding: list[Any] = [
             settings.window.model_dump(mode="json"),
@@ -188,6 +197,7 @@ class ReplaySession:
             settings.labels.model_dump(mode="json"),
             settings.time.max_ahead_s,
             settings.wire.max_record_bytes,
+            dtype_name(choose_dtype(settings.model.dtype, choose_device(settings.model.device))),
         ]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -328,15 +338,14 @@ class ReplaySession:
                 file.write_text(name)
         return name
 
-    def _locked(self, worker: int) -> FileLock:
+    def _locked(self, worker: int) -> AbstractContextManager[Any]:
         """Return the lock of a worker's place in the state folder, held. Raises ReplayError if it is taken."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / f"worker-{worker}.lock")
         try:
-            lock.acquire(timeout=0)
+            return lock.acquire(timeout=0)
         except Timeout as exc:
             raise ReplayError(
                 f"Replay {self.request.replay_id!r} runs on this machine already, with the folder {self.folder}. Use "
                 "--workers for more processes, and on another machine the same command."
             ) from exc
-        return lock

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stream.replay.sampling import Speed
     from stream.replay.session import ReplaySession
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def replay(
@@ -84,21 +84,26 @@ def replay(
 
     set_up_log(logging.WARNING)
     standing = session.standing(partitions)
+    if standing is not None:
+        session.check_output(*standing)
+        console.print("begun before: the range that was planned then stands")
     if standing is not None and not dry_run and all(one.done for one in standing[1].values()):
+        show.show_plan(console, standing[0], None, resumed=standing[1])
         _tell(console, show.summary(*standing, 0.0, standing[0].records), standing[0], json=json)
         return
     if standing is not None:
         settings.model.version = standing[0].model_version
     loaded = load_champion(settings)
     plan, progress = standing or (session.plan(loaded.version), {})
-    show.show_plan(console, plan, _speed(session, plan, loaded), resumed=progress)
+    # On the way, its past may be gone by now: what is left is not measured again.
+    speed = _speed(session, plan, loaded) if standing is None else None
+    show.show_plan(console, plan, speed, resumed=progress)
     if dry_run:
         return
-    _check_outputs(cluster, session, resumes=standing is not None)
-    if standing is None:
-        plan = session.begin(plan, partitions)
-    else:
-        console.print("going on with what was begun")
+    plan = _begin(cluster, session, plan, partitions, resumes=standing is not None)
+    if plan.model_version != loaded.version:  # another machine was first, and planned with another champion
+        settings.model.version = plan.model_version
+        loaded = load_champion(settings)
     before, began = show.scored_offsets(plan, progress), time.monotonic()
     job = Job(settings, session.request, plan, partitions)
     with show.progress_bar(console, plan) as on_report:
@@ -179,6 +184,20 @@ def _speed(session: "ReplaySession", plan: "ReplayPlan", model: "LoadedModel") -
     labels = session.labels()
     with session.batcher(model) as batcher:
         return measure(session.inputs, plan, session.processor(model, labels), labels, batcher)
+
+
+def _begin(
+    cluster: Cluster, session: "ReplaySession", plan: "ReplayPlan", partitions: int, *, resumes: bool
+) -> "ReplayPlan":
+    """Return the plan that stands: this one, or that of another machine that was first."""
+    try:
+        _check_outputs(cluster, session, resumes=resumes)
+    except CommandError:
+        standing = None if resumes else session.standing(partitions)
+        if standing is None:
+            raise
+        return standing[0]  # what lies there is the work of a machine that has just begun
+    return plan if resumes else session.begin(plan, partitions)
 
 
 def _check_outputs(cluster: Cluster, session: "ReplaySession", *, resumes: bool) -> None:

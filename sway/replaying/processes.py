@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,8 +12,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+from model.errors import ModelError
 from model.loaded import LoadedModel
 from stream.assembly import load_champion, spare_the_collector
+from stream.errors import StreamError
+from stream.exactly_once import ExactlyOnceError
 from stream.replay.plan import Progress, ReplayPlan
 from stream.replay.runner import ReplayRunner, Report
 from stream.replay.session import ReplaySession, Request
@@ -71,15 +75,16 @@ def run_in_processes(job: Job, workers: int, on_report: OnReport) -> dict[int, P
                     continue
                 try:
                     report: Report = pipe.recv()
-                except EOFError:
+                except (EOFError, OSError):  # it has ended, perhaps in the middle of a report
                     del pipes[pipe]
                     continue
                 newest |= report.partitions
                 on_report(pipes[pipe], report)
     for child in children:
         child.join(_END_S)
-    failed = {child.name: child.exitcode for child in children if child.exitcode}
-    if failed and not stopped.is_set() and not all(one.done for one in newest.values()):
+    failed = {child.name: child.exitcode for child in children if child.exitcode != 0}
+    complete = bool(newest) and all(one.done for one in newest.values())
+    if failed and not complete and not stopped.is_set():
         told = ", ".join(f"{name} with status {status}" for name, status in failed.items())
         raise CommandError(
             f"the replay is not complete: {told}. What is done is kept; the same command goes on"
@@ -93,7 +98,10 @@ def _child(job: Job, worker: int, pipe: Connection) -> None:
     job.settings.model.version = job.plan.model_version
     model = load_champion(job.settings)
     spare_the_collector()
-    _work(job, worker, model, pipe.send)
+    try:
+        _work(job, worker, model, pipe.send)
+    except (StreamError, ExactlyOnceError, ModelError) as exc:
+        sys.exit(f"sway: worker {worker}: {exc}")
 
 
 def _end_with(parent: int) -> None:

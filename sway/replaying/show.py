@@ -51,7 +51,8 @@ def show_plan(
             "What is before the oldest offset read is not there: users whose window may reach that far are counted, "
             "and counts of items begin there"
         )
-    console.print(_time_in_words(plan, speed))
+    if not resumed:
+        console.print(_time_in_words(plan, speed))
 
 
 def _order_in_words(plan: ReplayPlan) -> str:

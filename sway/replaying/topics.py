@@ -1,10 +1,10 @@
 """The topics that a replay writes: made if they are missing, refused if they are anybody else's."""
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream.replay.outputs import TopicNames
 from stream.settings import Settings
-from sway.cluster import QUIET, Cluster
+from sway.cluster import QUIET, Cluster, reason
 from sway.errors import CommandError
 from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
 
@@ -51,7 +51,16 @@ def make_topics(
             raise CommandError(
                 f"{told}: give the replay a topic of its own, or the id of the replay that wrote it (--id)"
             )
-    cluster.create([TopicPlan(name, partitions, KEEP_FOR_EVER) for name in wanted if name not in counts])
+    missing = [name for name in wanted if name not in counts]
+    if resumes and missing:
+        raise CommandError(
+            f"{', '.join(missing)} is gone, and this replay has written into it: begin again, with another id (--id)"
+        )
+    try:
+        cluster.create([TopicPlan(name, partitions, KEEP_FOR_EVER) for name in missing])
+    except CommandError:
+        if not set(missing) <= cluster.view().partition_counts.keys():  # else another machine was first
+            raise
 
 
 def _records(settings: Settings, topic: str, partitions: int) -> int:
@@ -61,6 +70,8 @@ def _records(settings: Settings, topic: str, partitions: int) -> int:
             consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_CALL_TIMEOUT_S)
             for number in range(partitions)
         ]
+    except KafkaException as exc:
+        raise CommandError(f"cannot ask what {topic} holds: {reason(exc)}") from exc
     finally:
         consumer.close()
     return sum(high - low for low, high in bounds)

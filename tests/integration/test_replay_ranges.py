@@ -83,7 +83,7 @@ def test_a_replay_that_was_begun_stands(cut: Sway, registry: Path) -> None:
     assert Replay(cut, registry).plan() == plan
     with pytest.raises(PlanError, match="begun with another labels"):
         Replay(cut, registry, with_labels=True).plan()
-    with pytest.raises(PlanError, match="settings that decide what a text says"):
+    with pytest.raises(PlanError, match="settings that decide what a text says, or dtype"):
         Replay(cut, registry, window={"max_behaviours": 7}).plan()
     done = replay.run()
     assert done[0].done

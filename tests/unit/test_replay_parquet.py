@@ -205,7 +205,7 @@ def test_a_batch_that_said_nothing_has_no_files(tmp_path: Path) -> None:
 def test_an_empty_kind_has_a_file_that_tells_what_was_read(tmp_path: Path) -> None:
     folder = ParquetFolder(tmp_path)
     folder.publish(folder.write(3, Span(0, 2), OUTCOMES, {InfluenceScore: []}))
-    folder.check(3, Span(0, 2))
+    folder.check(3, Span(0, 2), {SCORES: 0})
     assert columns(tmp_path, SCORES)[1] == []
 
 
@@ -213,9 +213,39 @@ def test_after_a_crash_before_the_commit_the_pending_files_are_deleted(tmp_path:
     folder = ParquetFolder(tmp_path)
     done = write(folder, 0, 2)
     folder.publish(done)
-    write(folder, 2, 4)
-    folder.settle(3, done)
+    write(folder, 0, 2)
+    folder.settle(3, done, (2, OUTCOMES.end))
     assert files(folder) == ["dead_letters/00003-0-2-310-622.parquet", "scores/00003-0-2-310-622.parquet"]
+
+
+def test_settling_late_takes_nothing_from_a_successor(tmp_path: Path) -> None:
+    """What is pending beyond the progress that was seen may be committed by now."""
+    folder = ParquetFolder(tmp_path)
+    done = write(folder, 0, 2)
+    folder.publish(done)
+    of_the_successor = write(folder, 2, 4)
+    folder.settle(3, done, (2, OUTCOMES.end))
+    folder.publish(of_the_successor)
+    folder.check(3, Span(0, 4), {SCORES: 4})
+    write(folder, 4, 6)
+    folder.clear(3)
+    assert not [name for name in files(folder) if name.endswith(".pending")]
+
+
+def test_files_that_are_gone_are_told(tmp_path: Path) -> None:
+    folder = ParquetFolder(tmp_path)
+    committed = write(folder, 0, 2)
+    for path in tmp_path.rglob("*.pending"):
+        path.unlink()
+    with pytest.raises(OutputError, match="has lost the files of offsets 0 to 2 of partition 3"):
+        folder.publish(committed)
+
+
+def test_rows_that_are_missing_are_told(tmp_path: Path) -> None:
+    folder = ParquetFolder(tmp_path)
+    folder.publish(write(folder, 0, 2))
+    with pytest.raises(OutputError, match="has 2 rows of partition 3, and 3 were written"):
+        folder.check(3, Span(0, 2), {SCORES: 3})
 
 
 def test_after_a_crash_before_the_names_the_committed_files_get_them(tmp_path: Path) -> None:
@@ -224,16 +254,16 @@ def test_after_a_crash_before_the_names_the_committed_files_get_them(tmp_path: P
     committed = write(folder, 0, 2)  # the same batch again, by the process that took over
     assert never != committed
     (tmp_path / SCORES / committed).rename(tmp_path / SCORES / "00003-0-2-310-622.parquet")  # it came so far
-    folder.settle(3, committed)
+    folder.settle(3, committed, (2, OUTCOMES.end))
     assert files(folder) == ["dead_letters/00003-0-2-310-622.parquet", "scores/00003-0-2-310-622.parquet"]
 
 
 def test_settling_before_anything_is_committed_leaves_other_partitions_alone(tmp_path: Path) -> None:
     folder = ParquetFolder(tmp_path)
-    folder.settle(3, "")  # there is not even a folder
+    folder.settle(3, "", (2, OUTCOMES.end))  # there is not even a folder
     write(folder, 0, 2)
     write(folder, 0, 2, partition=30_003)
-    folder.settle(3, "")
+    folder.settle(3, "", (2, OUTCOMES.end))
     assert files(folder) == ["dead_letters/.30003-0-2-310-622.pending", "scores/.30003-0-2-310-622.pending"]
 
 
@@ -250,8 +280,8 @@ def test_files_that_follow_each_other_cover_a_range_whatever_their_number_of_dig
     for start, end in ((8, 10), (10, 12), (0, 8)):
         folder.publish(write(folder, start, end))
     folder.publish(write(folder, 50, 51, partition=4))
-    folder.check(3, Span(0, 12))
-    folder.check(5, Span(9, 9))  # nothing was to be done
+    folder.check(3, Span(0, 12), {})
+    folder.check(5, Span(9, 9), {})  # nothing was to be done
     assert [offset for offset, _, _ in folder.scores(3, 9)] == [8, 9, 10, 11]  # whole files
     assert [offset for offset, _, _ in folder.scores(3, 10)] == [10, 11]
 
@@ -274,4 +304,4 @@ def test_holes_doubles_and_missing_ends_are_told(
     for start, end in spans:
         folder.publish(write(folder, start, end))
     with pytest.raises(OutputError, match=re.escape(said)):
-        folder.check(3, Span(0, 12))
+        folder.check(3, Span(0, 12), {})

@@ -15,7 +15,7 @@ from stream.replay.journal import Journal
 from stream.replay.membership import Membership
 from stream.replay.partition import PartitionReplay
 from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, Span
-from stream.replay.runner import ReplayRunner, Report
+from stream.replay.runner import MAX_TAKEN_AGAIN, ReplayRunner, Report
 
 END = 100
 FENCED = FencedError("another took it")
@@ -128,7 +128,9 @@ class World:
 
     # --- the journal and the membership ---------------------------------------------------------------------
 
-    def look(self) -> tuple[ReplayPlan, dict[int, Progress]] | None:
+    def look(
+        self, patience_s: float, stopped: Callable[[], bool]
+    ) -> tuple[ReplayPlan, dict[int, Progress]] | None:
         if not self.looks:
             for one in replays(self):
                 if one.progress.events_next > self.known[one.number].events_next:
@@ -205,18 +207,21 @@ def test_a_partition_that_cannot_be_opened_yet_is_tried_again_while_others_are_w
 
 
 def test_a_partition_that_is_lost_again_and_again_without_progress_ends_the_replay() -> None:
-    world = World([FakeReplay(0, [50, FENCED]) for _ in range(21)], {0})
+    world = World([FakeReplay(0, [50, FENCED]) for _ in range(MAX_TAKEN_AGAIN + 1)], {0})
     with pytest.raises(
-        ReplayError, match=r"Partition 0 was lost 21 times .* the last time so: another took it"
+        ReplayError,
+        match=rf"Partition 0 was lost {MAX_TAKEN_AGAIN + 1} times .* the last time so: another took it",
     ):
         world.run()
-    assert len(world.opened) == 21
+    assert len(world.opened) == MAX_TAKEN_AGAIN + 1
     assert all(one.closed for one in replays(world))
     assert world.member_closed
 
 
 def test_a_partition_that_comes_further_each_time_may_be_lost_as_often_as_it_is() -> None:
-    world = World([FakeReplay(0, [n, FENCED]) for n in range(1, 31)] + [FakeReplay(0, [END])], {0})
+    world = World(
+        [FakeReplay(0, [n, FENCED]) for n in range(1, MAX_TAKEN_AGAIN + 10)] + [FakeReplay(0, [END])], {0}
+    )
     assert world.run()[0].done
 
 

@@ -101,7 +101,7 @@ def test_another_command_under_the_same_id_is_refused_with_all_that_differs(
 
 def test_other_settings_that_decide_texts_are_refused() -> None:
     with pytest.raises(
-        PlanError, match=r"another settings that decide what a text says \([0-9a-f]{12}, now "
+        PlanError, match=r"another settings that decide what a text says, or dtype \([0-9a-f]{12}, now "
     ):
         session(change=lambda settings: setattr(settings.window, "max_behaviours", 7)).check(plan())
 
