@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_Asked = SimpleQueue[tuple[Callable[[], Any], "Future[Any]"]]
+_Asked = SimpleQueue[tuple[Callable[[], Any], "Future[Any]"] | None]
 
 
 class CallThread:
@@ -32,6 +32,10 @@ class CallThread:
         self._asked.put((what, answer))
         return answer.result(timeout_s)
 
+    def close(self) -> None:
+        """Have the thread end, after the call that it makes, if it does."""
+        self._asked.put(None)
+
 
 def never_free(what: object) -> None:
     """Keep an object for the life of the process, past its last reference.
@@ -42,10 +46,10 @@ def never_free(what: object) -> None:
 
 
 def _serve(asked: _Asked) -> None:
-    while True:
-        what, answer = asked.get()
+    while (call := asked.get()) is not None:
+        what, answer = call
         try:
             answer.set_result(what())
         except BaseException as exc:  # whatever it is, it is the caller's
             answer.set_exception(exc)
-        del what, answer  # they would be kept until the next call
+        del call, what, answer  # they would be kept until the next call

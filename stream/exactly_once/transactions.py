@@ -156,8 +156,10 @@ class TransactionWriter:
         raise AssertionError("unreachable: there is always another attempt")
 
     def close(self) -> None:
-        """Give librdkafka up to the transaction time-out to send what it still holds."""
-        self._producer.flush(self._timeout_s)
+        """Give librdkafka up to the transaction time-out to send what it still holds; the end of this object's use."""
+        with suppress(KafkaException):  # fenced: it holds nothing that anybody wants
+            self._producer.flush(self._timeout_s)
+        self._calls.close()
 
     def _attempt(
         self,

@@ -60,6 +60,10 @@ class BatchCommitter:
             parquet.clear(self._partition)
         return progress
 
+    def close(self) -> None:
+        """Let go of the producer."""
+        self._writer.close()
+
     def _tell(self, batch: Batch, before: Progress) -> Progress:
         events_next, outcomes_next, _ = batch.reached
         said, outputs = batch.unit.outputs, self._parts.outputs

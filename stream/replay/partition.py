@@ -199,4 +199,5 @@ class PartitionReplay:
             self._commit.exception()
         self._parts.state.close(self.partition)
         self._sources.close()
+        self._committer.close()
         self._store.close()

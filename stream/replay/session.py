@@ -313,7 +313,11 @@ class ReplaySession:
                 waiting_texts=waiting_texts,
             )
             on_start(runner)
-            return runner.run()
+            done = runner.run()
+            if parts.outputs.parquet is not None and all(one.done for one in done.values()):
+                for number in done:  # a machine that woke up late may have left some behind
+                    parts.outputs.parquet.clear(number)
+            return done
 
     def _join(self, worker: int, on_lost: Callable[[set[int]], None]) -> Membership:
         kafka = self.settings.kafka

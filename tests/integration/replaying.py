@@ -112,6 +112,7 @@ class Replay(Output):
         batch_records: int = 20_000,
         old_scores: str = "",
         window: Any = None,
+        labels: Any = None,
         **request: Any,
     ) -> None:
         self.folder = sway.folder / name
@@ -122,6 +123,7 @@ class Replay(Output):
             topics={"prefix": sway.topics.prefix, "scores": old_scores},
             replay={"batch_records": batch_records},
             window=window or {},
+            labels=labels or {},
         )
         wanted = {"start": Oldest(), "end": Newest(), "topic": None, "parquet": self.folder, **request}
         self.session = ReplaySession(self.settings, Request(name, **wanted))
