@@ -330,6 +330,38 @@ def test_a_failure_that_no_repeating_mends_ends_the_process(
     assert producer.calls.count("begin") == 1
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.OFFSET_METADATA_TOO_LARGE,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ],
+)
+def test_a_refusal_that_never_passes_ends_the_process_and_is_not_tried_for_ever(
+    writer: TransactionWriter, producer: FakeProducer, code: int
+) -> None:
+    producer.fails("offsets", error(code, txn_requires_abort=True))
+    with pytest.raises(FatalTransactionError):
+        commit(writer)
+    assert (producer.calls.count("begin"), producer.calls.count("abort")) == (1, 1)
+
+
+def test_a_writer_that_must_not_take_its_id_back_ends_when_librdkafka_hangs(
+    producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "Producer", lambda config: producer)
+    monkeypatch.setattr(transactions, "_GRACE_S", 0.05)
+    writer = TransactionWriter(
+        {}, "app-replay-0", transaction_timeout_s=0.05, max_record_bytes=100, replaces=False
+    )
+    hanging = producer.hangs = threading.Event()
+    with pytest.raises(FatalTransactionError, match="does not return"):
+        commit(writer)
+    assert "init" not in calls(producer)
+    hanging.set()
+
+
 def test_an_abort_that_fails_ends_the_process(writer: TransactionWriter, producer: FakeProducer) -> None:
     producer.fails("commit", FENCED)
     producer.fails("abort", FATAL)
