@@ -101,6 +101,9 @@ class MemoryWriter:
     def init(self, timeout_s: float) -> None:
         """There is nobody to fence."""
 
+    def close(self) -> None:
+        """It holds nothing."""
+
     def commit(
         self,
         outputs: Sequence[Output],

@@ -12,14 +12,11 @@ from typing import Any
 
 import psutil
 import pyarrow.dataset as ds
-import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from model.registry import ModelRegistry
 from schemas.records import InfluenceScore
 from schemas.wire import Codec
-from stream.exactly_once.store import PartitionStore
-from stream.replay.parquet import ParquetFolder
 from stream.replay.plan import Progress, ReplayPlan
 from stream.replay.ranges import Newest, Oldest
 from stream.replay.runner import ReplayRunner, Report
@@ -260,52 +257,6 @@ class Command(Output):
     def said(self) -> str:
         """What its processes have said so far."""
         return self.log.read_text(errors="replace")
-
-
-class Crash(Exception):  # noqa: N818  (it stands for the end of a process)
-    """The process would be gone here."""
-
-
-SEAMS = ("before the commit", "after the commit", "after the files got their names")
-
-
-def crash_at(patched: pytest.MonkeyPatch, seam: str, *, commit: int) -> None:
-    """Have the given commit of batches break off at a seam."""
-    seen = 0
-
-    def counts() -> bool:
-        nonlocal seen
-        seen += 1
-        return seen == commit
-
-    if seam == "before the commit":
-        write = ParquetFolder.write
-
-        def then_crash(folder: ParquetFolder, *args: Any) -> str:
-            pending = write(folder, *args)
-            if counts():
-                raise Crash
-            return pending
-
-        patched.setattr(ParquetFolder, "write", then_crash)
-    elif seam == "after the commit":
-        publish = ParquetFolder.publish
-
-        def crash_before(folder: ParquetFolder, pending: str) -> None:
-            if counts():
-                raise Crash
-            publish(folder, pending)
-
-        patched.setattr(ParquetFolder, "publish", crash_before)
-    else:
-        store = PartitionStore.write
-
-        def crash_instead(one: PartitionStore, *args: Any) -> None:
-            if counts():
-                raise Crash
-            store(one, *args)
-
-        patched.setattr(PartitionStore, "write", crash_instead)
 
 
 def production(sway: Sway, registry: Path) -> dict[str, Any]:
