@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batched_path, decode, importing, latency, machine, whole_path
+from benchmarks import batched_path, decode, importing, latency, machine, replay, whole_path
 from benchmarks.rows import Row
 from benchmarks.stand import Stand
 from sway.embedded import EmbeddedKafka
@@ -42,14 +42,17 @@ def _measure(console: Console) -> list[Row]:
     rows = decode.rows()
     with console.status("Kafka") as status, EmbeddedKafka() as kafka:
         stand = Stand(kafka, FOLDER)
-        status.update(f"{batched_path.EVENTS:,} events")
-        stand.load(batched_path.EVENTS)
+        events = max(batched_path.EVENTS, replay.RECORDS)
+        status.update(f"{events:,} events")
+        stand.load(events)
         status.update("import")
         rows += importing.rows(stand)
         status.update("batched path")
         rows += batched_path.rows(stand)
         status.update("whole path")
-        rows += whole_path.rows(stand, batched_path.EVENTS)
+        rows += whole_path.rows(stand, events)
+        status.update("replay")
+        rows += replay.rows(stand)
         status.update("latency")
         rows += latency.rows(stand)
     return rows

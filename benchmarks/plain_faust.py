@@ -10,7 +10,6 @@ rocksdict, as Sway's). `memory://` favours the peer: it keeps windows as objects
 
 import logging
 import sys
-import time
 from typing import Any
 
 import faust
@@ -18,6 +17,7 @@ from faust.serializers.codecs import Codec as ValueCodec
 from faust.worker import Worker
 
 from benchmarks.children import die_with_parent
+from benchmarks.zero_score import zero_score
 from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.validate import check_event
 from schemas.wire import Codec
@@ -44,7 +44,7 @@ class Windows(ValueCodec):  # type: ignore[misc]
 def build(settings: Settings, store: str) -> faust.App:
     """Make the app; its one agent is the whole job."""
     model = load_champion(settings)
-    tokenizer, lam = model.tokenizer, model.lam
+    tokenizer = model.tokenizer
     kept = BehaviourLimits(settings.text.max_item_text_chars)
     limits = WindowLimits(settings.window.max_behaviours, settings.window.max_bytes)
     decode, encode = Codec(BehaviorEvent).decode, Codec(InfluenceScore).encode
@@ -81,24 +81,9 @@ def build(settings: Settings, store: str) -> faust.App:
             entry = entry_of(behaviour, target)
             text, _ = encode_text(window, history(window, entry.position), target, tokenizer)
             windows[key] = insert(window, entry, limits)
-            y_hat = z_hat = 0.0  # the scorer that costs nothing
-            found = InfluenceScore(
-                event.event_id,
-                event.user_id,
-                event.item_id,
-                y_hat,
-                z_hat,
-                min(1.0, max(0.0, (y_hat + lam * z_hat) / (1 + lam))),
-                model.version,
-                model.dtype,
-                text.behaviours,
-                text.truncated or cut,
-                event.event_id in window.event_ids,
-                Source(source.topic, source.partition, source.offset),
-                0,
-                event.occurred_at,
-                int(time.time() * 1000),
-            )
+            where = Source(source.topic, source.partition, source.offset)
+            duplicate = event.event_id in window.event_ids
+            found = zero_score(event, text, where, model, cut=cut, duplicate=duplicate)
             await scores.send(key=key, value=encode(found))
 
     return app

@@ -12,6 +12,7 @@ import time
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from benchmarks.children import die_with_parent
+from benchmarks.zero_score import zero_score
 from schemas.errors import DecodeError
 from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.validate import check_event
@@ -89,24 +90,8 @@ def main() -> None:
             text, _ = encode_text(window, history(window, entry.position), target, tokenizer)
             duplicate = event.event_id in window.event_ids
             windows[key] = insert(window, entry, limits)
-            y_hat = z_hat = 0.0  # the scorer that costs nothing
-            score = InfluenceScore(
-                event.event_id,
-                event.user_id,
-                event.item_id,
-                y_hat,
-                z_hat,
-                min(1.0, max(0.0, (y_hat + model.lam * z_hat) / (1 + model.lam))),
-                model.version,
-                model.dtype,
-                text.behaviours,
-                text.truncated or cut,
-                duplicate,
-                Source(topic, message.partition() or 0, message.offset() or 0),
-                0,
-                event.occurred_at,
-                int(time.time() * 1000),
-            )
+            source = Source(topic, message.partition() or 0, message.offset() or 0)
+            score = zero_score(event, text, source, model, cut=cut, duplicate=duplicate)
             producer.produce(sys.argv[1], encode(score), key)
         producer.poll(0)
         records += len(messages)

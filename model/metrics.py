@@ -102,22 +102,32 @@ def auc_by_group(scores: Floats, positive: Flags, groups: NDArray[np.int64]) -> 
     groups: (N,), each row's group, 0 to G - 1.
     """
     size = int(groups.max(initial=-1)) + 1
-    order = np.lexsort((scores, groups))
-    scores, positive, groups = scores[order], positive[order], groups[order]
-    place = np.arange(len(order))
-    new_score = np.concatenate(([True], (np.diff(scores) != 0) | (np.diff(groups) != 0)))[: len(order)]
-    ties = np.cumsum(new_score) - 1  # (N,): which run of equal scores
-    lengths = np.bincount(ties)
-    middles = np.bincount(ties, place) / np.maximum(lengths, 1)  # of each run: the mean of its places
     rows = np.bincount(groups, minlength=size)
-    before = np.cumsum(rows) - rows  # rows of the groups before
-    ranks = middles[ties] - before[groups] + 1 if len(order) else middles
     positives = np.bincount(groups, positive, size)
-    rank_sums = np.bincount(groups, ranks * positive, size)
+    rank_sums = np.bincount(groups, ranks_by_group(scores, groups) * positive, size)
     pairs = positives * (rows - positives)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that says "one class"
         found: FloatArray = (rank_sums - positives * (positives + 1) / 2) / pairs
     return found
+
+
+def ranks_by_group(values: Floats, groups: NDArray[np.int64]) -> FloatArray:
+    """Return each row's place among its group's values, from 1, equal ones the mean of their places; float64 (N,).
+
+    groups: (N,), each row's group, 0 to G - 1.
+    """
+    order = np.lexsort((values, groups))
+    values, groups = values[order], groups[order]
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (values[1:] != values[:-1]) | (groups[1:] != groups[:-1])
+    runs = np.cumsum(new) - 1  # (N,): which run of equal values
+    lengths = np.bincount(runs)
+    middles = np.cumsum(lengths) - (lengths - 1) / 2  # of each run: the mean of its places, from 1
+    rows = np.bincount(groups)
+    before = np.cumsum(rows) - rows  # rows of the groups before
+    ranks = np.empty(len(order))
+    ranks[order] = middles[runs] - before[groups]
+    return ranks
 
 
 def user_auc(scores: Floats, positive: Flags, user_ids: NDArray[np.str_]) -> UserAuc:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 from rich.table import Table
 
 from stream.settings import Settings
@@ -20,13 +20,12 @@ from sway.configuration import load_settings
 from sway.errors import CommandError
 from sway.loading.load import EVENTS, OUTCOMES, Target
 from sway.loading.sender import Sender
+from sway.loading.telling import BadRows, progress_bar
 from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
 
 if TYPE_CHECKING:  # Arrow takes a quarter of a second to import
     from sway.importing.files import Place
     from sway.importing.importer import Checked, Importer
-
-_SHOWN_BAD_ROWS = 20
 
 
 class TimeUnit(StrEnum):
@@ -104,25 +103,14 @@ def import_logs(
         use_own_time=not now,
         oldest_ms=None if now or keeps_ms is None else int(time.time() * 1000) - keeps_ms,
     )
-    _load(importer, checked, Sender(settings.kafka.client_config(), name), name, _BadRows(on_error), place)
-
-
-class _BadRows:
-    """Tells of rows that do not fit, the first ones each and the others by their number."""
-
-    def __init__(self, on_error: OnError) -> None:
-        self._on_error = on_error
-        self._seen = 0
-
-    def __call__(self, place: "Place", problem: str) -> None:
-        told = f"{place.name}, line {place.line}: {problem}"
-        if self._on_error is OnError.STOP:
-            raise CommandError(f"{told}. `--on-error skip` leaves such rows out")
-        self._seen += 1
-        if self._seen <= _SHOWN_BAD_ROWS:
-            typer.echo(told, err=True)
-        if self._seen == _SHOWN_BAD_ROWS:
-            typer.echo("further rows that do not fit are counted, not shown", err=True)
+    _load(
+        importer,
+        checked,
+        Sender(settings.kafka.client_config(), name),
+        name,
+        BadRows(skip=on_error is OnError.SKIP),
+        place,
+    )
 
 
 def _show(importer: "Importer", files: "list[Checked]", target: Target, on_error: OnError) -> None:
@@ -167,21 +155,27 @@ def _load(
     files: "list[Checked]",
     sender: Sender,
     topic: str,
-    on_bad_row: _BadRows,
+    bad_rows: BadRows,
     start: "Place | None",
 ) -> None:
     """Import with a progress bar; also after an error or Ctrl-C, wait for what was sent and say how far it came."""
     started = time.monotonic()
     size = sum(checked.file.path.stat().st_size for checked in files)
     try:
-        with _progress_bar() as progress:
+        with progress_bar(TextColumn("{task.fields[rate]}")) as progress:
             bar = progress.add_task(topic, total=size, rate="")
 
             def show(done: int) -> None:
                 rate = sender.acknowledged / max(time.monotonic() - started, 0.001)
                 progress.update(bar, completed=done, rate=f"{rate:,.0f}/s")
 
-            importer.load(files, sender, on_bad_row, show, start)
+            importer.load(
+                files,
+                sender,
+                lambda at, problem: bad_rows.tell(f"{at.name}, line {at.line}", problem),
+                show,
+                start,
+            )
     finally:
         _finish(importer, sender, topic, started)
 
@@ -199,15 +193,3 @@ def _finish(importer: "Importer", sender: Sender, topic: str, started: float) ->
         if place is not None:
             told += f"\neverything before {place} is there: go on with --from {place}"
         typer.echo(told, err=True)
-
-
-def _progress_bar() -> Progress:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

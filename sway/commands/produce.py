@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from stream.settings import Settings
 from stream.wire import codec_for
@@ -19,8 +17,8 @@ from sway.loading.load import EVENTS, OUTCOMES, Loader
 from sway.loading.pace import Pace, parse_rate
 from sway.loading.rows import RowReader
 from sway.loading.sender import Sender
+from sway.loading.telling import BadRows, progress_bar
 
-_SHOWN_BAD_ROWS = 20
 _PROGRESS_EVERY = 500  # rows; drawing costs more than sending
 
 
@@ -75,37 +73,17 @@ def produce(
     codec = codec_for(target.record_type, name, settings.wire)
     codec.prepare_write()
     sender = Sender(settings.kafka.client_config(), name)
+    bad_rows = BadRows(skip=on_error is OnError.SKIP, before="The rows before it were sent; ")
     loader = Loader(
         target,
         codec.encode,
         sender.send,
-        on_bad_row=_BadRows(file, on_error),
+        on_bad_row=lambda line, problem: bad_rows.tell(f"{file}, line {line}", problem),
         pace=pace,
         use_own_time=not now,
         oldest_ms=None if now or keeps_ms is None else int(time.time() * 1000) - keeps_ms,
     )
     _load(loader, rows, sender, name)
-
-
-class _BadRows:
-    """Tells of rows that do not fit, the first ones each and the others by their number."""
-
-    def __init__(self, file: Path, on_error: OnError) -> None:
-        self._file = file
-        self._on_error = on_error
-        self._seen = 0
-
-    def __call__(self, line: int, problem: str) -> None:
-        told = f"{self._file}, line {line}: {problem}"
-        if self._on_error is OnError.STOP:
-            raise CommandError(
-                f"{told}. The rows before it were sent; `--on-error skip` leaves such rows out"
-            )
-        self._seen += 1
-        if self._seen <= _SHOWN_BAD_ROWS:
-            typer.echo(told, err=True)
-        if self._seen == _SHOWN_BAD_ROWS:
-            typer.echo("further rows that do not fit are counted, not shown", err=True)
 
 
 def _retention_ms(settings: Settings, topic: str) -> int | None:
@@ -119,7 +97,7 @@ def _load(loader: Loader, rows: RowFile, sender: Sender, topic: str) -> None:
     """Load with a progress bar; also after an error or Ctrl-C, wait for what was sent and say how much."""
     started = time.monotonic()
     try:
-        with _progress_bar() as progress:
+        with progress_bar() as progress:
             bar = progress.add_task(topic, total=rows.size)
 
             def show(position: int) -> None:
@@ -136,9 +114,3 @@ def _load(loader: Loader, rows: RowFile, sender: Sender, topic: str) -> None:
             f"({sender.acknowledged / took_s:,.0f}/s), {loader.skipped} rows skipped",
             err=True,
         )
-
-
-def _progress_bar() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from model.metrics import FloatArray
+from model.metrics import FloatArray, ranks_by_group
 
 Groups = NDArray[np.int64]
 
@@ -35,15 +35,6 @@ def spearman_by_group(x: FloatArray, y: FloatArray, groups: Groups) -> FloatArra
 
 
 def _centred_ranks(values: FloatArray, groups: Groups, sizes: Groups) -> FloatArray:
-    """Return each row's place among its group's values less the middle place, ties the mean of their places."""
-    order = np.lexsort((values, groups))
-    values, groups = values[order], groups[order]
-    new = np.ones(len(order), np.bool_)
-    new[1:] = (values[1:] != values[:-1]) | (groups[1:] != groups[:-1])
-    runs = np.cumsum(new) - 1  # (N,): which run of equal values
-    lengths = np.bincount(runs)
-    middles = np.cumsum(lengths) - (lengths + 1) / 2  # of each run: the mean of its places, from 0
-    middle_of_group = np.cumsum(sizes) - (sizes + 1) / 2
-    ranks = np.empty(len(order))
-    ranks[order] = middles[runs] - middle_of_group[groups]
-    return ranks
+    """Return each row's place among its group's values less the middle place."""
+    centred: FloatArray = ranks_by_group(values, groups) - ((sizes + 1) / 2)[groups]
+    return centred

@@ -26,12 +26,6 @@ class Encoded:
         self.values.append(value)
         self.times_ms.append(time_ms)
 
-    def until(self, count: int) -> "Encoded":
-        """Return the first records."""
-        return Encoded(
-            self.keys[:count], self.values[:count], self.times_ms[:count], self.lines[:count], self.bad
-        )
-
 
 def encode(
     writer: ColumnWriter, columns: dict[str, Column], lines: Any, time_field: str, bad: list[BadRow]
