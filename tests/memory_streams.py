@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stream.replay.plan import Span
-from tests.processing import Record
+from stream.replay.streams import Record
 
 
 class MemoryStream:

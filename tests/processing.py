@@ -35,6 +35,7 @@ from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
 from stream.processor import WINDOWS, BatchContext, Codecs, Pending, ScoringProcessor, Topics
+from stream.replay.streams import Record
 from stream.settings import WireSettings
 from stream.windows import EMPTY, Window, WindowLimits
 from stream.wire import codec_for
@@ -45,19 +46,6 @@ NOW_MS = 1_750_000_000_000
 EPOCH = Epoch(1, "member")
 EXAMPLES = "t.examples"
 TOPICS = Topics("t.events", "t.outcomes", "t.scores", "t.dead-letters")
-
-
-@dataclass(slots=True)
-class Record:
-    """A consumed record."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 def codecs(resolver: Resolver | None = None) -> Codecs:

@@ -10,8 +10,9 @@ from schemas.wire import Codec
 from stream.behaviours import BehaviourLimits
 from stream.labels.rules import JoinSettings, Rule
 from stream.replay.plan import PartitionPlan, ReplayPlan, Span
+from stream.replay.streams import Record
 from stream.windows import WindowLimits
-from tests.processing import NOW_MS, TOPICS, Processing, Published, Record
+from tests.processing import NOW_MS, TOPICS, Processing, Published
 from tests.replayed_partition import Core
 
 MINUTE = 60_000
@@ -63,7 +64,6 @@ def planned(story: Story, sizes: tuple[int, ...], *, with_labels: bool, scores_f
     end = story.ends[TOPICS.events]
     begin, start, stop, read_to = (min(sum(sizes[: count + 1]), end) for count in range(4))
     part = PartitionPlan(
-        begin,
         Span(begin, start),
         Span(start, stop),
         Span(stop, read_to if with_labels else stop),

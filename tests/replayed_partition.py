@@ -36,11 +36,11 @@ from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES, FileName, Parq
 from stream.replay.partition import PartitionReplay
 from stream.replay.plan import Progress, ReplayPlan, Span, first_progress
 from stream.replay.state import ReplayState
-from stream.replay.streams import RecordStream
+from stream.replay.streams import Record, RecordStream
 from stream.windows import WindowLimits
 from tests.memory_streams import MemoryStream
 from tests.processing import EXAMPLES as LIVE_EXAMPLES
-from tests.processing import NOW_MS, TOPICS, Model, Record, codecs, score_of
+from tests.processing import NOW_MS, TOPICS, Model, codecs, score_of
 
 T = TypeVar("T")
 
@@ -152,7 +152,7 @@ class MemoryInputs(Inputs):
         """A span of one of the topics."""
         return cast(RecordStream, MemoryStream(self.records[topic], span))
 
-    def held(self, topic: str, partition: int) -> Span:
+    def held(self, topic: str, partition: int, consumer: Any = None) -> Span:
         """All of it: nothing has passed retention since the plan was made."""
         return Span(0, 1 + max((record.offset for record in self.records[topic]), default=-1))
 

@@ -15,7 +15,7 @@ from stream.exactly_once.store import PartitionStore
 from stream.exactly_once.transactions import TransactionWriter
 from stream.replay.batches import Batch, Parts
 from stream.replay.notes import note_of
-from stream.replay.outputs import records_by_kind
+from stream.replay.outputs import by_kind
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
 from stream.replay.plan import COUNTS, Progress, Span
 from stream.replay.state import positions_of
@@ -66,12 +66,12 @@ class BatchCommitter:
 
     def _tell(self, batch: Batch, before: Progress) -> Progress:
         events_next, outcomes_next, _ = batch.reached
-        said, outputs = batch.unit.outputs, self._parts.outputs
-        records = records_by_kind(said)
-        counts = Counter({_COUNTED[kind]: len(found) for kind, found in records.items()})
+        said, outputs = by_kind(batch.unit.outputs), self._parts.outputs
+        counts = Counter({_COUNTED[kind]: len(found) for kind, found in said.items()})
         counts["users_past_retention"] = batch.users_past_retention
         progress = Progress(events_next, outcomes_next, _added(before.counts, counts))
         if outputs.parquet is not None:
+            records = {kind: [output.value for output in found] for kind, found in said.items()}
             if batch.step.reading is Reading.SCORE:
                 records.setdefault(
                     InfluenceScore, []

@@ -24,7 +24,7 @@ def note_of(plan: ReplayPlan, partition: int, progress: Progress) -> str:
         "s": plan.settings,
         "t": plan.created_at_ms,
         "i": dict(plan.topic_ids),
-        "p": [part.oldest, *(offset for span in spans for offset in span)],
+        "p": [offset for span in spans for offset in span],
         "q": part.labels_to,
         "o": progress.outcomes_next,
         "c": [progress.counts.get(name, 0) for name in COUNTS],
@@ -47,11 +47,10 @@ def read_notes(
         for number, (offset, text) in committed.items():
             note = json.loads(text)
             _check_version(note["v"])
-            oldest, *offsets = note["p"]
-            pairs = zip(offsets[::2], offsets[1::2], strict=True)
+            pairs = zip(note["p"][::2], note["p"][1::2], strict=True)
             warm_up, scored, run_out, outcomes, old_scores, known = (Span(*pair) for pair in pairs)
             partitions[number] = PartitionPlan(
-                oldest, warm_up, scored, run_out, outcomes, old_scores, known, note["q"]
+                warm_up, scored, run_out, outcomes, old_scores, known, note["q"]
             )
             counts = dict(zip(COUNTS, note["c"], strict=True))
             progress[number] = Progress(offset, note["o"], counts, note["f"], bool(note["d"]))

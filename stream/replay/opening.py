@@ -1,12 +1,15 @@
 """Opens a partition where its progress, or its store, is: producer, store, streams, and the order of reading."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from confluent_kafka import Consumer
 
 from schemas.records import InfluenceScore
 from schemas.wire import Codec
@@ -25,6 +28,8 @@ from stream.replay.plan import PartitionPlan, Progress, Span
 from stream.replay.recorded import RecordedScores, scores_in
 from stream.replay.state import positions_in
 from stream.replay.streams import RecordStream
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +60,23 @@ class Inputs:
             on_read=on_read,
         )
 
-    def oldest(self, topic: str, partition: int) -> int:
-        """Return the oldest offset that retention has left. Raises NoAnswerError."""
-        return self.held(topic, partition).start
+    def held(self, topic: str, partition: int, consumer: Consumer | None = None) -> Span:
+        """Return what a read_committed reader finds now. consumer: one that is there to ask with.
 
-    def held(self, topic: str, partition: int) -> Span:
-        """Return what a read_committed reader finds now. Raises NoAnswerError."""
-        consumer = reader(self.client_config, self.group_id)
+        Raises NoAnswerError, KafkaException.
+        """
+        asking = consumer or reader(self.client_config, self.group_id)
         deadline = time.monotonic() + self.timeout_s
         try:
             where = TopicPartition(topic, partition)
-            return Span(*watermarks(consumer, where, lambda: time.monotonic() > deadline))
+            return Span(*watermarks(asking, where, lambda: time.monotonic() > deadline))
         except Cancelled as exc:
             raise NoAnswerError(
                 f"No broker says within {self.timeout_s:g} s what {topic}[{partition}] holds."
             ) from exc
         finally:
-            consumer.close()
+            if consumer is None:
+                asking.close()
 
 
 class PartitionSources:
@@ -131,13 +136,14 @@ def open_partition(
     Taking over its transactional id comes first: from then on nobody else moves its progress.
     Raises StartError, StoreError, ReplayError.
     """
-    store = PartitionStore(folder / f"partition-{partition:05d}")
-    try:
+    with ExitStack() as opened:  # what is open is closed again, but for a partition that is returned
+        store = PartitionStore(folder / f"partition-{partition:05d}")
+        opened.callback(store.close)
         writer = journal.writer(str(partition))
+        opened.callback(writer.close)
         writer.init(connect_timeout_s)
         progress = journal.progress_of(partition)
         if progress is None or progress.done:
-            store.close()
             return None
         parts = _as_retention_is(parts, inputs, partition, progress)
         plan = parts.plan.partitions[partition]
@@ -152,39 +158,49 @@ def open_partition(
         if parts.plan.with_labels and behind and progress.events_next > plan.scored.start:
             recorded = _recorded(parts, inputs, partition, begin[0], decode_score)
         sources = PartitionSources(inputs, parts.processor, decode_score.decode, partition, plan, begin)
-        return PartitionReplay(
+        replay = PartitionReplay(
             parts, partition, progress, sources=sources, recorded=recorded, store=store, writer=writer
         )
-    except BaseException:
-        store.close()
-        raise
+        opened.pop_all()
+        return replay
 
 
 def _as_retention_is(parts: Parts, inputs: Inputs, partition: int, progress: Progress) -> Parts:
-    """Return the parts with the partition's past cut to what retention has left since the plan was made.
+    """Return the parts with what is read of the past cut to what retention has left since the plan was made.
 
     What is lost of the past makes windows that may lack it, which are counted. What is lost of the range ends it.
     Once anything is committed the plan stands as it is: then the store holds the past, or it can be read again.
     """
     plan = parts.plan.partitions[partition]
-    oldest = inputs.oldest(inputs.events, partition)
-    if oldest <= plan.warm_up.start or progress.events_next > plan.scored.start:
+    if progress.events_next > plan.scored.start:
         return parts
-    if oldest > plan.scored.start and plan.scored.size:
+    events = inputs.held(inputs.events, partition).start
+    if events > plan.scored.start and plan.scored.size:
         raise PastRetentionError(
             f"Retention has taken what was to be scored of {inputs.events}[{partition}] from offset "
-            f"{plan.scored.start} on: the oldest offset is {oldest}. Begin there, with another id."
+            f"{plan.scored.start} on: the oldest offset is {events}. Begin there, with another id."
         )
-    outcomes = max(
-        plan.outcomes.start, inputs.oldest(inputs.outcomes, partition) if plan.outcomes.size else 0
-    )
     left = replace(
         plan,
-        warm_up=Span(min(oldest, plan.scored.start), plan.scored.start),
-        outcomes=Span(min(outcomes, plan.outcomes.end), plan.outcomes.end),
+        warm_up=_left(plan.warm_up, events),
+        outcomes=_left(plan.outcomes, _oldest(inputs, inputs.outcomes, partition, plan.outcomes)),
+        old_scores=_left(plan.old_scores, _oldest(inputs, inputs.old_scores, partition, plan.old_scores)),
     )
-    whole = replace(parts.plan, partitions={**parts.plan.partitions, partition: left})
-    return replace(parts, plan=whole)
+    if left.old_scores != plan.old_scores:
+        logger.warning(
+            "Retention has taken old scores of partition %d since the plan was made: the outcomes before their events "
+            "enter by time",
+            partition,
+        )
+    return replace(parts, plan=replace(parts.plan, partitions={**parts.plan.partitions, partition: left}))
+
+
+def _left(span: Span, oldest: int) -> Span:
+    return Span(min(max(span.start, oldest), span.end), span.end)
+
+
+def _oldest(inputs: Inputs, topic: str, partition: int, span: Span) -> int:
+    return inputs.held(topic, partition).start if span.size else 0
 
 
 def _position(
@@ -193,14 +209,15 @@ def _position(
     """Return where reading goes on: where the store is; if that is of no use, the beginning, with an empty store."""
     plan = parts.plan.partitions[partition]
     found = positions_in(store, parts.plan)
-    if found is not None and found[0] >= plan.warm_up.start:
+    starts = plan.warm_up.start, plan.outcomes.start, plan.old_scores.start
+    if found is not None and all(at >= start for at, start in zip(found, starts, strict=True)):
         events_next, outcomes_next, _ = found
         # Of the outcomes read before the range nothing is committed but in the store.
         begins = events_next == progress.events_next == plan.scored.start
         if begins or (events_next, outcomes_next) <= (progress.events_next, progress.outcomes_next):
             return found
     store.wipe()
-    return plan.warm_up.start, plan.outcomes.start, plan.old_scores.start
+    return starts
 
 
 def _recorded(

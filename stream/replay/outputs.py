@@ -53,11 +53,11 @@ class TopicOutput:
     names: TopicNames
     encoders: Mapping[type[Record], Encoder[Any]]
 
-    def encode(self, said: Sequence[Output]) -> list[Output]:
-        """Return the records to produce, in the order in which they were said within each kind."""
+    def encode(self, said: Mapping[type[Record], Sequence[Output]]) -> list[Output]:
+        """Return the records to produce. said: by kind, as by_kind() returns it."""
         topics = self.names.of_kinds()
         encoded: list[Output] = []
-        for kind, outputs in by_kind(said).items():
+        for kind, outputs in said.items():
             values = self.encoders[kind].encode_batch([output.value for output in outputs])
             encoded += [
                 Output(topics[kind], output.key, value, None, None)
@@ -81,8 +81,3 @@ def by_kind(said: Sequence[Output]) -> dict[type[Record], list[Output]]:
         kind: Any = type(output.value)
         found.setdefault(kind, []).append(output)
     return found
-
-
-def records_by_kind(said: Sequence[Output]) -> dict[type[Record], list[Any]]:
-    """Return the records alone, by kind."""
-    return {kind: [output.value for output in outputs] for kind, outputs in by_kind(said).items()}

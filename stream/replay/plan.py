@@ -27,13 +27,11 @@ NOTHING = Span(0, 0)
 class PartitionPlan:
     """One partition of the events, and what else is read for it.
 
-    oldest: the first offset that retention has left; above 0, windows may have lost what was before it.
     warm_up: events read for the state alone, up to where scoring starts. scored: those that get a score.
     run_out: events after them, read for labels alone. outcomes: as far as they may be read. old_scores: offsets of the
     topic of live scores; known: the events whose place among the outcomes these tell; empty where none is at hand.
     """
 
-    oldest: int
     warm_up: Span
     scored: Span
     run_out: Span

@@ -105,7 +105,7 @@ class Planner:
         self, number: int, scored: Span, held: Held, wanted: Wanted, *, old_scores: bool
     ) -> PartitionPlan:
         if not scored.size:
-            return PartitionPlan(held.span.start, scored, scored, scored, NOTHING)
+            return PartitionPlan(scored, scored, scored, NOTHING)
         # The old scores first: what these need of the outcomes was there before them.
         scores = (
             self._bounds(self._inputs.old_scores, number) if old_scores and wanted.with_outcomes else NOTHING
@@ -130,7 +130,6 @@ class Planner:
                 labels_to = min(of_outcomes.at_time(until_ms) + 1, of_outcomes.span.end)
         known = self._known(number, scores)
         return PartitionPlan(
-            held.span.start,
             Span(warm_up_from, scored.start),
             scored,
             run_out,
@@ -156,7 +155,7 @@ class Planner:
     # --- asking -----------------------------------------------------------------------------------------
 
     def _bounds(self, topic: str, number: int) -> Span:
-        return self._inputs.held(topic, number)
+        return self._inputs.held(topic, number, self._consumer)
 
     def _held(self, topic: str, number: int) -> Held:
         span = self._bounds(topic, number)

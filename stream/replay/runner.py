@@ -34,12 +34,11 @@ MAX_TAKEN_AGAIN = 150  # of one partition, without progress in between: some fiv
 class Report:
     """How far the whole replay is, as this process knows it.
 
-    partitions: everyone's committed progress, by partition. own: in which this process has committed. learnt: events
-    and outcomes that it has read for the state alone. ahead: texts that it has scored and not committed yet.
+    partitions: everyone's committed progress, by partition. learnt: events and outcomes that this process has read for
+    the state alone. ahead: texts that it has scored and not committed yet.
     """
 
     partitions: Mapping[int, Progress]
-    own: frozenset[int]
     learnt: int
     ahead: int
 
@@ -88,7 +87,6 @@ class ReplayRunner:
         self._progress: dict[int, Progress] = {}
         self._turn = 0
         self._learnt = 0
-        self._committed: set[int] = set()
         self._looked_at = -_LOOK_ROUND_S
         self._stop = False
         self._membership = join(self._let_go)
@@ -128,7 +126,7 @@ class ReplayRunner:
         own = [one.replay for one in self._own.values() if one.replay is not None]
         learnt = self._learnt + sum(replay.learnt for replay in own)
         ahead = max(0, sum(replay.uncommitted for replay in own) - self._waiting_texts())
-        return Report(dict(self._progress), frozenset(self._committed), learnt, ahead)
+        return Report(dict(self._progress), learnt, ahead)
 
     # --- partitions -------------------------------------------------------------------------------------
 
@@ -155,7 +153,6 @@ class ReplayRunner:
         """Take in that a partition of ours has come further."""
         before, self._progress[number] = self._progress.get(number), progress
         if before is not None and before != progress:
-            self._committed.add(number)
             self._on_report(self.report())
 
     def _take_over(self) -> None:

@@ -92,7 +92,7 @@ class Request:
 
 
 class ReplaySession:
-    """One process's part in a replay; a context."""
+    """One process's part in a replay."""
 
     def __init__(self, settings: Settings, request: Request) -> None:
         self.settings = settings

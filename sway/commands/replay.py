@@ -80,7 +80,6 @@ def replay(
     from stream.assembly import load_champion
     from stream.run import set_up_log
     from sway.replaying import show
-    from sway.replaying.processes import Job, run_here, run_in_processes
 
     set_up_log(logging.WARNING)
     standing = session.standing(partitions)
@@ -104,18 +103,36 @@ def replay(
     if plan.model_version != loaded.version:  # another machine was first, and planned with another champion
         settings.model.version = plan.model_version
         loaded = load_champion(settings)
-    before, began = show.scored_offsets(plan, progress), time.monotonic()
-    job = Job(settings, session.request, plan, partitions)
-    with show.progress_bar(console, plan) as on_report:
-        if workers == 1:
-            done = run_here(job, loaded, on_report)
-        else:
-            del loaded  # each process has its own
-            done = run_in_processes(job, workers, on_report)
-    found = show.summary(plan, done, time.monotonic() - began, before)
+    before = show.scored_offsets(plan, progress)
+    model_here = loaded if workers == 1 else None
+    del loaded  # several processes have one each, and this one none
+    found = _run(console, session, plan, partitions, model_here, workers, before)
     _tell(console, found, plan, json=json)
     if not found["complete"]:
         raise typer.Exit(1)
+
+
+def _run(
+    console: Console,
+    session: "ReplaySession",
+    plan: "ReplayPlan",
+    partitions: int,
+    model: "LoadedModel | None",
+    workers: int,
+    before: int,
+) -> dict[str, object]:
+    """Work until it is done or stopped, here with a model, else in processes; return the summary.
+
+    before: records that were done already.
+    """
+    from sway.replaying import show
+    from sway.replaying.processes import Job, run_here, run_in_processes
+
+    began = time.monotonic()
+    job = Job(session.settings, session.request, plan, partitions)
+    with show.progress_bar(console, plan) as on_report:
+        done = run_here(job, model, on_report) if model else run_in_processes(job, workers, on_report)
+    return show.summary(plan, done, time.monotonic() - began, before)
 
 
 def _tell(console: Console, found: dict[str, object], plan: "ReplayPlan", *, json: bool) -> None:

@@ -19,7 +19,7 @@ from schemas.records import InfluenceScore
 from schemas.wire import Codec
 from stream.replay.plan import Progress, ReplayPlan
 from stream.replay.ranges import Newest, Oldest
-from stream.replay.runner import ReplayRunner, Report
+from stream.replay.runner import ReplayRunner
 from stream.replay.session import ReplaySession, Request
 from stream.settings import Settings
 from tests.faults.inside import Inside
@@ -156,8 +156,6 @@ class Running:
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
-        self.committed: set[int] = set()
-        """Partitions in which it has committed a batch."""
         self._started = threading.Event()
         self._end: Future[Any] = Future()
         self.runner: ReplayRunner
@@ -166,12 +164,9 @@ class Running:
             self.runner = runner
             self._started.set()
 
-        def look(report: Report) -> None:
-            self.committed |= report.own
-
         def work() -> None:
             try:
-                self._end.set_result(replay.run(on_start=start, on_report=look))
+                self._end.set_result(replay.run(on_start=start))
             except BaseException as exc:
                 self._end.set_exception(exc)
 

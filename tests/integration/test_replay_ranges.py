@@ -27,10 +27,15 @@ def cut(sway: Sway) -> Sway:
         user = f"user-{number * number % 31}"
         sway.produce(BehaviorEvent(f"e{number}", user, "watch", START_MS + number, f"i{number % 7}", "alien"))
     sway.flush()
-    oldest = TopicPartition(sway.topics.name("events"), 0, KEPT_FROM)
+    delete_before(sway, KEPT_FROM)
+    return sway
+
+
+def delete_before(sway: Sway, offset: int) -> None:
+    """Take events away, as retention does."""
+    oldest = TopicPartition(sway.topics.name("events"), 0, offset)
     for future in sway.topics.admin.delete_records([oldest]).values():
         future.result(30)
-    return sway
 
 
 def test_users_whose_window_may_reach_past_retention_are_counted(cut: Sway, registry: Path) -> None:
@@ -49,6 +54,27 @@ def test_users_whose_window_may_reach_past_retention_are_counted(cut: Sway, regi
     assert done[0].counts["users_past_retention"] == len(expected)
     texts = {row["source_offset"]: row["behaviours"] for row in replay.rows()}
     assert max(texts.values()) == WINDOW
+
+
+def test_retention_that_passes_before_a_partition_is_begun_takes_of_its_past_alone(
+    cut: Sway, registry: Path
+) -> None:
+    """What it takes of the past is counted as missing; of the range, it ends the replay with the oldest offset."""
+    found = {}
+    for name, oldest in (("whole", KEPT_FROM), ("late", SCORED_FROM - 20)):
+        replay = Replay(
+            cut, registry, name, start=AtOffsets({0: SCORED_FROM}), window={"max_behaviours": WINDOW}
+        )
+        replay.plan()
+        delete_before(cut, oldest)
+        found[name] = replay.run()[0].counts
+        assert sorted(places(replay.rows())) == [(0, offset) for offset in range(SCORED_FROM, EVENTS)]
+    assert found["late"]["users_past_retention"] > found["whole"]["users_past_retention"]
+    too_late = Replay(cut, registry, "too-late", start=AtOffsets({0: SCORED_FROM}))
+    too_late.plan()
+    delete_before(cut, SCORED_FROM + 1)
+    with pytest.raises(PastRetentionError, match=f"the oldest offset is {SCORED_FROM + 1}"):
+        too_late.run()
 
 
 @pytest.mark.parametrize(

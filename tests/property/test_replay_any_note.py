@@ -14,7 +14,7 @@ OFFSETS = st.integers(0, MOST) | st.just(MOST)
 SPANS = st.builds(Span, OFFSETS, OFFSETS)
 NAMES = st.text("abc._-XYZ019", min_size=1, max_size=249)  # as Kafka allows for topics
 TOPICS = NAMES | st.just("t" * 249)
-PARTS = st.builds(PartitionPlan, OFFSETS, SPANS, SPANS, SPANS, SPANS, SPANS, SPANS)
+PARTS = st.builds(PartitionPlan, SPANS, SPANS, SPANS, SPANS, SPANS, SPANS)
 PLANS = st.builds(
     ReplayPlan,
     st.just("again"),

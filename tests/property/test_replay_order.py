@@ -11,8 +11,8 @@ from schemas.wire import Codec
 from stream.replay.known_order import KnownOrder
 from stream.replay.ordering import MergedOrder
 from stream.replay.plan import Span
+from stream.replay.streams import Record
 from tests.memory_streams import MemoryStream
-from tests.processing import Record
 
 EVENTS, OUTCOMES, SCORES, ELSEWHERE = "t.events", "t.outcomes", "t.scores", "other.events"
 PARTITION = 3

@@ -10,8 +10,9 @@ from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, DueList, JoinClock, Outcome, PendingLabel
 from stream.labels import join as label_join
 from stream.labels.rules import JoinSettings, Rule
+from stream.replay.streams import Record
 from tests.plain_labels import labels_of
-from tests.processing import NOW_MS, Processing, Record, event, outcome
+from tests.processing import NOW_MS, Processing, event, outcome
 
 MINUTE = 60_000
 BEGAN = NOW_MS - 600 * MINUTE

@@ -7,8 +7,8 @@ from schemas.records import InfluenceScore, Source
 from schemas.wire import Codec
 from stream.replay.known_order import ALL_BY_TIME, Before, KnownOrder
 from stream.replay.plan import Span
+from stream.replay.streams import Record
 from tests.memory_streams import MemoryStream
-from tests.processing import Record
 
 CODEC = Codec(InfluenceScore)
 

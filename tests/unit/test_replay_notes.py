@@ -9,8 +9,8 @@ from stream.replay.errors import PlanError
 from stream.replay.notes import note_of, read_notes
 from stream.replay.plan import COUNTS, PartitionPlan, Progress, ReplayPlan, Span, first_progress
 
-PART = PartitionPlan(3, Span(3, 10), Span(10, 90), Span(90, 95), Span(2, 40), Span(1, 77), Span(12, 60))
-OTHER = PartitionPlan(0, Span(0, 0), Span(0, 5), Span(5, 5), Span(0, 0))
+PART = PartitionPlan(Span(3, 10), Span(10, 90), Span(90, 95), Span(2, 40), Span(1, 77), Span(12, 60))
+OTHER = PartitionPlan(Span(0, 0), Span(0, 5), Span(5, 5), Span(0, 0))
 PLAN = ReplayPlan(
     "again",
     "v7",

@@ -10,8 +10,8 @@ from schemas.wire import Codec
 from stream.processor import Pending
 from stream.replay.plan import Span
 from stream.replay.recorded import RecordedScores, scores_in
+from stream.replay.streams import Record
 from tests.memory_streams import MemoryStream
-from tests.processing import Record
 
 
 def pending(*offsets: int) -> list[Pending]:

@@ -97,7 +97,7 @@ def test_a_time_is_told_in_its_two_largest_units(seconds: float, words: str) -> 
 # --- the plan in words --------------------------------------------------------------------------------------
 
 FULL = PartitionPlan(
-    0, Span(0, 1000), Span(1000, 4000), Span(4000, 4000), Span(0, 500), Span(0, 4100), Span(0, 4000)
+    Span(0, 1000), Span(1000, 4000), Span(4000, 4000), Span(0, 500), Span(0, 4100), Span(0, 4000)
 )
 PLAN = ReplayPlan("again", "v7", False, "topic s.again and parquet", "d", 77, {}, {0: FULL})
 
@@ -229,9 +229,9 @@ def test_the_bar_adds_up_the_workers_and_never_passes_its_end() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=150)
     with show.progress_bar(console, PLAN) as on_report:
-        on_report(0, Report({0: Progress(1000, 0)}, frozenset(), 700, 0))
-        on_report(1, Report({0: Progress(1000, 0)}, frozenset(), 34, 0))
-        on_report(0, Report({0: Progress(3990, 0)}, frozenset({0}), 700, 40))
+        on_report(0, Report({0: Progress(1000, 0)}, 700, 0))
+        on_report(1, Report({0: Progress(1000, 0)}, 34, 0))
+        on_report(0, Report({0: Progress(3990, 0)}, 700, 40))
     assert "3000/3000" in out.getvalue()
 
 
