@@ -49,7 +49,7 @@ class PartitionPlan:
     @property
     def may_lack_a_past(self) -> bool:
         """Whether behaviours, or what came of them, may be missing from before what is read."""
-        return self.warm_up.start > 0 or self.outcomes.start > 0
+        return bool(self.scored.size) and (self.warm_up.start > 0 or self.outcomes.start > 0)
 
     @property
     def known_events(self) -> int:

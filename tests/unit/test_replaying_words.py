@@ -225,6 +225,21 @@ def test_nothing_known_is_not_complete() -> None:
     assert (found["complete"], found["records_per_s"]) == (False, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("changes", "lacks"),
+    [
+        ({}, False),
+        ({"warm_up": Span(1, 1000)}, True),
+        ({"outcomes": Span(1, 500)}, True),
+        ({"warm_up": Span(8, 8), "scored": Span(8, 8)}, False),  # nothing of it is scored
+    ],
+)
+def test_a_past_that_may_be_missing_is_told_where_anything_is_scored(
+    changes: dict[str, Span], lacks: bool
+) -> None:
+    assert ("may reach that far are counted" in shown(planned(**changes))) == lacks
+
+
 def test_the_bar_adds_up_the_workers_and_never_passes_its_end() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=150)
