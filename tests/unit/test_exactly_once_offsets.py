@@ -89,6 +89,22 @@ def test_an_unstable_offset_is_asked_for_again_until_the_open_transaction_has_en
     assert len(consumer.asked) == 5
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError._TRANSPORT,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    ],
+)
+def test_a_coordinator_that_is_not_there_yet_is_asked_again_though_the_client_does_not_call_it_retriable(
+    code: int,
+) -> None:
+    consumer = FakeConsumer(committed=[failure(code), [answer(9)]])
+    assert stable_offsets(consumer.as_consumer(), [TP], go_on) == {TP: Committed(9)}
+
+
 def test_another_failure_is_raised() -> None:
     consumer = FakeConsumer(committed=[failure(KafkaError.GROUP_AUTHORIZATION_FAILED)])
     with pytest.raises(KafkaException):
