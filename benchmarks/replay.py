@@ -55,7 +55,7 @@ def _real(stand: Stand) -> Row:
     with stand.program("replay-real", "benchmarks.sway_replay", *arguments, **_REAL) as program:
         began_s, ended_s = map(float, program.answer().split())
     between_s = began_s + _LEFT_OUT_S, ended_s
-    texts, bare_s = bare_passes(stand, file, between_s, _REAL)
+    texts, bare_s = bare_passes(stand, "replay", file, between_s, _REAL)
     return Row.compared(
         "replay with the model",
         texts / (between_s[1] - between_s[0]),

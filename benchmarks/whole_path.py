@@ -27,7 +27,7 @@ def rows(stand: Stand, backlog: int) -> list[Row]:
         Reader(stand, "whole") as reader,
     ):
         span = reader.measure(program, backlog, warm_s=_WARM_S, for_s=_FOR_S)
-    texts, bare_s = bare_passes(stand, file, (span.began_s, span.ended_s), _SETTINGS)
+    texts, bare_s = bare_passes(stand, "whole", file, (span.began_s, span.ended_s), _SETTINGS)
     whole_s = span.ended_s - span.began_s
     return [
         Row.compared(
