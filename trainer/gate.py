@@ -98,9 +98,11 @@ def judge(
     compared = _Comparison.of(champion, challenger, y, z, lam, units(user_ids, len(y)), settings)
     metrics = {"examples": float(len(y)), **compared.metrics(), **times}
     too_slow = _too_slow(champion.ms_per_text, challenger.ms_per_text, settings)
-    promote = compared.better >= settings.confidence and not too_slow
+    better = compared.better >= settings.confidence
+    swallowed = "" if compared.is_lower or not better else "no lower loss on the rows themselves; "
+    promote = better and not swallowed and not too_slow
     figures = compared.sentence(settings) + _told_times(champion, challenger)
-    reason = f"{'promoted' if promote else 'rejected'}: {too_slow}{figures}"
+    reason = f"{'promoted' if promote else 'rejected'}: {too_slow}{swallowed}{figures}"
     return Verdict(promote, reason, {k: v for k, v in metrics.items() if np.isfinite(v)})
 
 
@@ -153,6 +155,11 @@ class _Comparison:
             interval(np.concatenate(auc_gains), 0.95),
             drawn,
         )
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether the loss on the rows themselves is lower: a gain that rounding swallows is none."""
+        return self.losses[1] < self.losses[0]
 
     def metrics(self) -> dict[str, float]:
         return {

@@ -58,6 +58,20 @@ def test_an_equal_challenger_is_refused(y: NDArray[np.float32]) -> None:
     assert verdict.metrics["better_share"] == 0.0
 
 
+def test_a_gain_that_rounding_swallows_promotes_nothing() -> None:
+    y = np.zeros(40)
+    y_hat = np.zeros((2, 40))
+    y_hat[:, 0] = 1.0
+    y_hat[0, 1:] = 1e-20  # the champion's rows are worse by 1e-40 each, beside one of which both lose 1
+    champion, challenger = (Predictions(row, row) for row in y_hat)
+    verdict = judge(champion, challenger, y, y, LAM, settings=replace(SETTINGS, min_examples=1))
+    assert not verdict.promote
+    assert verdict.metrics["better_share"] == 1.0
+    assert verdict.reason.startswith(
+        "rejected: no lower loss on the rows themselves; loss 0.0375 against 0.0375, "
+    )
+
+
 def test_a_better_challenger_must_be_better_by_the_least_improvement(y: NDArray[np.float32]) -> None:
     champion, challenger = guess(y, 0.2, 1), guess(y, 0.21, 1)
     gain = losses(champion, y, y, LAM).mean() - losses(challenger, y, y, LAM).mean()
