@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint audit ci faults soak bench quality fuzz lock clean
+.PHONY: help setup demo test lint audit ci explore faults soak bench quality fuzz lock clean
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -36,6 +36,11 @@ audit: setup  ## secrets in tracked files; known vulnerabilities of what is lock
 	$(BIN)/python -m tools.dependency_audit requirements.lock requirements-fuzz.lock
 
 ci: lint audit test  ## exactly what CI runs
+
+EXPLORE_RUNS ?= 5
+explore: setup  ## what holds for any input, on new inputs, EXPLORE_RUNS times; make test draws the same at every run
+	for run in $$(seq $(EXPLORE_RUNS)); do \
+		$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=default || exit 1; done
 
 faults: setup  ## break it in every way, and audit; ONLY="words" plays the cases that hold them; build/faults.json
 	$(BIN)/python -m tests.faults "$(ONLY)"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests import tiny
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from model.network import TwoHeadedNetwork
     from model.tokens import BehaviourTokenizer
     from sway.embedded import EmbeddedKafka, EmbeddedRegistry
+
+# The same examples at every run, so that what passed once passes for whoever comes: `make explore` draws new ones.
+settings.register_profile("same examples", derandomize=True)
+settings.load_profile("same examples")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,18 +2,13 @@
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
-
-from confluent_kafka import KafkaError, KafkaException
-from filelock import FileLock, Timeout
+from typing import Any
 
 from model.device import choose_device, choose_dtype, dtype_name
 from model.loaded import LoadedModel
@@ -26,8 +21,10 @@ from stream.labels.labelling import Labels
 from stream.processor import ScoringProcessor
 from stream.replay.batches import Parts
 from stream.replay.committer import files_of
-from stream.replay.errors import PlanError, ReplayError
+from stream.replay.errors import PlanError
+from stream.replay.folder import ReplayFolder
 from stream.replay.journal import Journal
+from stream.replay.kafka_errors import kafka_errors
 from stream.replay.membership import Membership
 from stream.replay.opening import Inputs, open_partition
 from stream.replay.outputs import AsRecords, Outputs, TopicNames, TopicOutput
@@ -44,28 +41,6 @@ from stream.wire import codec_for
 _TIMEOUT_S = 60.0
 _IN_FLIGHT_TEXTS = {"cpu": 1_024, "cuda": 32_768}  # on a CPU some ten seconds of work
 _LOOK_AHEAD = {"cpu": 1_024, "cuda": 8_192}
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _kafka_errors(method: Callable[P, R]) -> Callable[P, R]:
-    """Have a method raise ReplayError for what Kafka's clients raise."""
-
-    @wraps(method)
-    def mapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except KafkaException as exc:
-            error = exc.args[0] if exc.args else exc
-            said = error.str() if isinstance(error, KafkaError) else str(error)
-            raise ReplayError(
-                f"Kafka refuses what the replay needs, or does not answer: {said}. What is done is kept; the same "
-                "command goes on from there."
-            ) from exc
-
-    return mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +73,7 @@ class ReplaySession:
         self.settings = settings
         self.request = request
         self.group_id = f"{settings.app_id}-replay-{request.replay_id}"
-        self.folder = settings.state_dir / "replay" / request.replay_id
+        self.folder = ReplayFolder(settings.state_dir / "replay" / request.replay_id)
         topics = settings.topics
         self.inputs = Inputs(
             settings.kafka.client_config(),
@@ -112,7 +87,7 @@ class ReplaySession:
 
     # --- the plan ---------------------------------------------------------------------------------------
 
-    @_kafka_errors
+    @kafka_errors
     def standing(self, partitions: int) -> tuple[ReplayPlan, dict[int, Progress]] | None:
         """Return the plan under this id and how far it is, if there is one. partitions: of the events.
 
@@ -151,7 +126,7 @@ class ReplaySession:
                 "something else now. Begin a new replay with another id."
             )
 
-    @_kafka_errors
+    @kafka_errors
     def plan(self, model_version: str) -> ReplayPlan:
         """Plan what is asked for; nothing is written. Raises RangeError, ReplayError, StartError."""
         labels = self.settings.labels
@@ -177,7 +152,7 @@ class ReplaySession:
             if parquet is not None and one.done:
                 parquet.check(number, plan.partitions[number].scored, files_of(one))
 
-    @_kafka_errors
+    @kafka_errors
     def begin(self, plan: ReplayPlan, partitions: int) -> ReplayPlan:
         """Make a plan the one that stands, unless another machine was first; return that."""
         journal = self._journal(partitions)
@@ -245,7 +220,7 @@ class ReplaySession:
         packing = packing_for(self.settings.model, device, look_ahead=_LOOK_AHEAD.get(device, 1_024))
         return MicroBatcher(model, packing, threads=threads)
 
-    @_kafka_errors
+    @kafka_errors
     def run(
         self,
         plan: ReplayPlan,
@@ -270,7 +245,7 @@ class ReplaySession:
         cached = max(1, settings.units.cached_values // settings.replay.partitions_at_once)
         state = ReplayState(processor, labels, cached)
         with ExitStack() as stack:
-            stack.enter_context(self._locked(worker))
+            stack.enter_context(self.folder.locked(worker))
             journal = self._journal(partitions)
             stack.callback(journal.close)
             commits = stack.enter_context(ThreadPoolExecutor(1, "replay-commit"))
@@ -295,7 +270,7 @@ class ReplaySession:
                     self.inputs,
                     journal,
                     partition,
-                    folder=self.folder,
+                    folder=self.folder.path,
                     decode_score=self._score_codec,
                     connect_timeout_s=settings.kafka.connect_timeout_s,
                 )
@@ -325,31 +300,8 @@ class ReplaySession:
             self.inputs.client_config,
             self.group_id,
             self.inputs.events,
-            instance=f"{self._machine()}-{worker}",
+            instance=f"{self.folder.machine()}-{worker}",
             session_timeout_s=kafka.session_timeout_s,
             heartbeat_interval_s=kafka.heartbeat_interval_s,
             on_lost=on_lost,
         )
-
-    def _machine(self) -> str:
-        """Return the name of this state folder, made when it was first used."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / "machine"
-        with FileLock(self.folder / "machine.lock"):  # workers start at once
-            name = file.read_text() if file.exists() else ""
-            if not name:  # also if a crash has left the file empty: two machines must never share a name
-                name = os.urandom(8).hex()
-                file.write_text(name)
-        return name
-
-    def _locked(self, worker: int) -> AbstractContextManager[Any]:
-        """Return the lock of a worker's place in the state folder, held. Raises ReplayError if it is taken."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / f"worker-{worker}.lock")
-        try:
-            return lock.acquire(timeout=0)
-        except Timeout as exc:
-            raise ReplayError(
-                f"Replay {self.request.replay_id!r} runs on this machine already, with the folder {self.folder}. Use "
-                "--workers for more processes, and on another machine the same command."
-            ) from exc

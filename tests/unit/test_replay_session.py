@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream.replay.errors import PlanError, ReplayError
+from stream.replay.errors import PlanError
 from stream.replay.plan import ReplayPlan
 from stream.replay.ranges import Newest, Oldest
 from stream.replay.session import ReplaySession, Request
@@ -172,36 +172,9 @@ def test_what_only_says_how_fast_or_where_is_not(part: str, name: str, value: An
 def test_a_replay_has_a_group_and_a_folder_of_its_own(tmp_path: Path) -> None:
     one = session(change=lambda settings: setattr(settings, "state_dir", tmp_path))
     assert one.group_id == "sway-replay-again"
-    assert one.folder == tmp_path / "replay" / "again"
+    assert one.folder.path == tmp_path / "replay" / "again"
     assert (one.inputs.events, one.inputs.outcomes, one.inputs.old_scores) == (
         "sway.events",
         "sway.outcomes",
         "sway.scores",
     )
-
-
-def test_a_place_in_the_folder_is_one_processs(tmp_path: Path) -> None:
-    one, other = (session(change=lambda settings: setattr(settings, "state_dir", tmp_path)) for _ in "12")
-    with one._locked(0):
-        with pytest.raises(
-            ReplayError, match=r"'again' runs on this machine already, with the folder .*--workers"
-        ):
-            other._locked(0)
-        with other._locked(1):  # the next worker's
-            pass
-    with other._locked(0):  # once it has ended
-        pass
-
-
-@pytest.mark.parametrize("left", [None, ""])
-def test_a_machine_has_a_name_of_its_own_and_keeps_it(tmp_path: Path, left: str | None) -> None:
-    names = []
-    for machine in (tmp_path / "a", tmp_path / "b"):
-        settings = Settings(state_dir=machine)
-        one, other = ReplaySession(settings, REQUEST), ReplaySession(settings, REQUEST)
-        if left is not None:  # by a crash
-            one.folder.mkdir(parents=True)
-            (one.folder / "machine").write_text(left)
-        names.append(one._machine())
-        assert other._machine() == names[-1]
-    assert names[0] != names[1]
