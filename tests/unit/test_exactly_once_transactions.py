@@ -1,12 +1,10 @@
 """One answer for each class of error: repeat the call, write the unit again, drop it, or end the process."""
 
 import threading
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from stream.exactly_once import transactions
 from stream.exactly_once.errors import (
@@ -18,6 +16,7 @@ from stream.exactly_once.errors import (
 )
 from stream.exactly_once.records import Output, TopicPartition
 from stream.exactly_once.transactions import TransactionWriter
+from tests.scripted_producer import ScriptedProducer, error
 
 CHANGELOG = TopicPartition("t.changelog", 2)
 OFFSETS = {TopicPartition("t.events", 2): 7, TopicPartition("t.outcomes", 2): 3}
@@ -27,77 +26,6 @@ OUTPUTS = [
     Output(CHANGELOG.topic, b"bob", None, 2, 1_700_000_000_000),
 ]
 
-
-class FakeProducer:
-    """librdkafka's transactional producer: writes down the calls, and fails as the script says."""
-
-    def __init__(self) -> None:
-        self.config: dict[str, Any] = {}
-        self.connected = 0
-        self.time_s = 0.0
-        self.takes_s: dict[str, float] = {}
-        self.calls: list[str] = []
-        self.produced: list[tuple[Any, ...]] = []
-        self.sent: list[Any] = []
-        self.script: dict[str, list[Exception | None]] = {}
-        self.hangs: threading.Event | None = None
-        self._offset = 40
-        self._undelivered: list[tuple[Callable[..., None], str]] = []
-
-    def fails(self, call: str, *errors: Exception | None) -> None:
-        """The next calls of this name fail with these; None lets one through."""
-        self.script[call] = list(errors)
-
-    def _call(self, name: str) -> None:
-        self.calls.append(name)
-        self.time_s += self.takes_s.get(name, 0.0)
-        script = self.script.get(name)
-        error = script.pop(0) if script else None
-        if error is not None:
-            raise error
-
-    def init_transactions(self, timeout: float) -> None:
-        self._call("init")
-
-    def begin_transaction(self) -> None:
-        self._call("begin")
-
-    def produce(self, topic: str, value: Any, key: Any, **extra: Any) -> None:
-        self._call("produce")
-        on_delivery = extra.pop("on_delivery", None)
-        self.produced.append((topic, key, value, extra))
-        if on_delivery is not None:
-            self._undelivered.append((on_delivery, topic))
-
-    def send_offsets_to_transaction(self, positions: list[Any], metadata: bytes, timeout: float) -> None:
-        self._call("offsets")
-        if self.hangs is not None:
-            assert self.hangs.wait(30)
-        self.sent.append(({(tp.topic, tp.partition): tp.offset for tp in positions}, metadata))
-
-    def commit_transaction(self, timeout: float) -> None:
-        self._call("commit")
-        for on_delivery, _topic in self._undelivered:
-            self._offset += 1
-            offset = self._offset
-            on_delivery(None, SimpleNamespace(offset=lambda offset=offset: offset))
-        self._undelivered.clear()
-
-    def abort_transaction(self, timeout: float) -> None:
-        self._call("abort")
-        self._undelivered.clear()
-
-    def purge(self) -> None: ...
-
-    def poll(self, timeout: float) -> int:
-        self.calls.append("poll")
-        return 0
-
-
-def error(code: int, **kind: bool) -> KafkaException:
-    return KafkaException(KafkaError(code, "why", **kind))
-
-
 RETRIABLE = error(KafkaError._TIMED_OUT, retriable=True)
 ABORTABLE = error(KafkaError.INVALID_TXN_STATE, txn_requires_abort=True)
 FENCED = error(KafkaError.ILLEGAL_GENERATION, txn_requires_abort=True)
@@ -106,13 +34,13 @@ ATTEMPT = ["begin", "produce", "produce", "produce", "offsets", "commit"]
 
 
 @pytest.fixture
-def producer() -> FakeProducer:
-    return FakeProducer()
+def producer() -> ScriptedProducer:
+    return ScriptedProducer()
 
 
 @pytest.fixture
-def writer(producer: FakeProducer, monkeypatch: pytest.MonkeyPatch) -> TransactionWriter:
-    def connect(config: dict[str, Any]) -> FakeProducer:
+def writer(producer: ScriptedProducer, monkeypatch: pytest.MonkeyPatch) -> TransactionWriter:
+    def connect(config: dict[str, Any]) -> ScriptedProducer:
         producer.config = config
         producer.connected += 1
         return producer
@@ -131,12 +59,12 @@ def commit(writer: TransactionWriter) -> dict[TopicPartition, int]:
     return writer.commit(OUTPUTS, OFFSETS, b"metadata", {CHANGELOG: 2})
 
 
-def calls(producer: FakeProducer) -> list[str]:
+def calls(producer: ScriptedProducer) -> list[str]:
     return [call for call in producer.calls if call != "poll"]
 
 
 def test_a_unit_is_one_transaction_with_its_offsets_and_the_groups_identity(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     assert commit(writer) == {CHANGELOG: 42}  # the offset after its last record's, and of no other's
     assert calls(producer) == ATTEMPT
@@ -149,7 +77,7 @@ def test_a_unit_is_one_transaction_with_its_offsets_and_the_groups_identity(
 
 
 def test_the_producer_is_idempotent_transactional_and_partitions_as_java_does(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     wanted = {
         "bootstrap.servers": "b:1",
@@ -164,7 +92,7 @@ def test_the_producer_is_idempotent_transactional_and_partitions_as_java_does(
 
 @pytest.mark.parametrize("call", ["offsets", "commit"])
 def test_a_retriable_failure_repeats_the_call_and_nothing_else(
-    writer: TransactionWriter, producer: FakeProducer, call: str
+    writer: TransactionWriter, producer: ScriptedProducer, call: str
 ) -> None:
     producer.fails(call, RETRIABLE, RETRIABLE)
     commit(writer)
@@ -173,7 +101,7 @@ def test_a_retriable_failure_repeats_the_call_and_nothing_else(
 
 
 def test_a_commit_whose_fate_stays_unknown_ends_the_process_and_is_never_redone(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("commit", *[RETRIABLE] * 1000)
     with pytest.raises(FatalTransactionError, match="fate is unknown"):
@@ -185,7 +113,7 @@ def test_a_commit_whose_fate_stays_unknown_ends_the_process_and_is_never_redone(
 
 @pytest.mark.parametrize("call", ["begin", "produce", "offsets", "commit"])
 def test_an_abortable_failure_writes_the_same_unit_again(
-    writer: TransactionWriter, producer: FakeProducer, call: str
+    writer: TransactionWriter, producer: ScriptedProducer, call: str
 ) -> None:
     producer.fails(call, ABORTABLE)
     written = commit(writer)
@@ -200,7 +128,7 @@ def test_an_abortable_failure_writes_the_same_unit_again(
 
 
 def test_positions_are_those_of_the_attempt_that_was_committed(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("commit", None)
     first = commit(writer)
@@ -209,7 +137,7 @@ def test_positions_are_those_of_the_attempt_that_was_committed(
 
 
 def test_an_abort_is_repeated_while_it_fails_retriably(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("commit", ABORTABLE)
     producer.fails("abort", RETRIABLE)
@@ -228,7 +156,7 @@ def test_an_abort_is_repeated_while_it_fails_retriably(
 )
 @pytest.mark.parametrize("call", ["offsets", "commit"])
 def test_when_the_group_has_moved_on_the_transaction_is_aborted_and_not_redone(
-    writer: TransactionWriter, producer: FakeProducer, code: int, call: str
+    writer: TransactionWriter, producer: ScriptedProducer, code: int, call: str
 ) -> None:
     producer.fails(call, error(code, txn_requires_abort=True))
     with pytest.raises(FencedError):
@@ -239,7 +167,7 @@ def test_when_the_group_has_moved_on_the_transaction_is_aborted_and_not_redone(
 
 
 def test_a_fatal_failure_ends_the_process_without_another_call(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("commit", FATAL)
     with pytest.raises(FatalTransactionError, match=r"app-slot.*took its transactional id"):
@@ -249,7 +177,7 @@ def test_a_fatal_failure_ends_the_process_without_another_call(
 
 @pytest.mark.parametrize("call", ["offsets", "commit", "abort"])
 def test_a_transaction_that_the_broker_has_ended_leaves_a_producer_for_the_next_epoch(
-    writer: TransactionWriter, producer: FakeProducer, call: str
+    writer: TransactionWriter, producer: ScriptedProducer, call: str
 ) -> None:
     producer.takes_s = {call: 10.0}  # its time-out
     producer.fails("commit", ABORTABLE)
@@ -264,7 +192,7 @@ def test_a_transaction_that_the_broker_has_ended_leaves_a_producer_for_the_next_
 
 
 def test_a_call_that_forgets_its_time_out_leaves_a_producer_for_the_next_epoch(
-    producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+    producer: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "Producer", lambda config: producer)
     monkeypatch.setattr(transactions, "_GRACE_S", 0.05)
@@ -281,7 +209,7 @@ def test_a_call_that_forgets_its_time_out_leaves_a_producer_for_the_next_epoch(
 
 
 def test_a_writer_that_must_not_take_its_id_back_ends_however_old_its_transaction_is(
-    producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+    producer: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "Producer", lambda config: producer)
     writer = TransactionWriter(
@@ -300,7 +228,7 @@ def test_a_writer_that_must_not_take_its_id_back_ends_however_old_its_transactio
 
 
 def test_a_younger_transaction_was_fenced_by_another_process_and_nothing_is_taken_back(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.takes_s = {"offsets": 20.0}
     commit(writer)  # its seconds do not count for the next one
@@ -312,7 +240,7 @@ def test_a_younger_transaction_was_fenced_by_another_process_and_nothing_is_take
 
 
 def test_a_producer_that_cannot_be_replaced_ends_the_process(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.takes_s = {"commit": 11.0}
     producer.fails("commit", FATAL)
@@ -322,7 +250,7 @@ def test_a_producer_that_cannot_be_replaced_ends_the_process(
 
 
 def test_a_failure_that_no_repeating_mends_ends_the_process(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("offsets", error(KafkaError._INVALID_ARG))
     with pytest.raises(FatalTransactionError):
@@ -339,7 +267,7 @@ def test_a_failure_that_no_repeating_mends_ends_the_process(
     ],
 )
 def test_a_refusal_that_never_passes_ends_the_process_and_is_not_tried_for_ever(
-    writer: TransactionWriter, producer: FakeProducer, code: int
+    writer: TransactionWriter, producer: ScriptedProducer, code: int
 ) -> None:
     producer.fails("offsets", error(code, txn_requires_abort=True))
     with pytest.raises(FatalTransactionError):
@@ -348,7 +276,7 @@ def test_a_refusal_that_never_passes_ends_the_process_and_is_not_tried_for_ever(
 
 
 def test_a_writer_that_must_not_take_its_id_back_ends_when_librdkafka_hangs(
-    producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+    producer: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "Producer", lambda config: producer)
     monkeypatch.setattr(transactions, "_GRACE_S", 0.05)
@@ -362,7 +290,7 @@ def test_a_writer_that_must_not_take_its_id_back_ends_when_librdkafka_hangs(
     hanging.set()
 
 
-def test_an_abort_that_fails_ends_the_process(writer: TransactionWriter, producer: FakeProducer) -> None:
+def test_an_abort_that_fails_ends_the_process(writer: TransactionWriter, producer: ScriptedProducer) -> None:
     producer.fails("commit", FENCED)
     producer.fails("abort", FATAL)
     with pytest.raises(FatalTransactionError):
@@ -370,7 +298,7 @@ def test_an_abort_that_fails_ends_the_process(writer: TransactionWriter, produce
 
 
 def test_a_full_local_queue_is_drained_and_the_record_produced_once(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("produce", None, BufferError(), BufferError())
     commit(writer)
@@ -379,7 +307,7 @@ def test_a_full_local_queue_is_drained_and_the_record_produced_once(
 
 
 def test_a_record_that_is_too_large_is_refused_before_anything_is_sent(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     large = Output("t.scores", b"k" * 50, b"v" * 51, None, None)
     with pytest.raises(RecordTooLargeError, match=r"101 bytes for t\.scores.*max_record_bytes=100"):
@@ -389,7 +317,7 @@ def test_a_record_that_is_too_large_is_refused_before_anything_is_sent(
 
 
 def test_a_unit_without_offsets_is_refused_because_nothing_would_fence_it(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     with pytest.raises(ValueError, match="not be fenced"):
         writer.commit(OUTPUTS, {}, b"metadata", {})
@@ -397,7 +325,7 @@ def test_a_unit_without_offsets_is_refused_because_nothing_would_fence_it(
 
 
 def test_a_cluster_that_gives_no_producer_id_is_named_at_the_start(
-    writer: TransactionWriter, producer: FakeProducer
+    writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("init", RETRIABLE)
     with pytest.raises(StartError, match=r"app-slot.*within 10 s"):
