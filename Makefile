@@ -22,8 +22,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup  ## the main job on real data, with a real Kafka of its own
 	$(BIN)/sway demo
 
-test: setup  ## all tests
-	$(BIN)/python -m pytest
+JOBS ?= 2
+test: setup  ## all tests, in JOBS processes, each with a Kafka of its own
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: setup  ## style, types and import arrows
 	$(BIN)/ruff check .
