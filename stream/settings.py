@@ -287,6 +287,7 @@ class ReplaySettings(BaseModel):
     batch_records: int = Field(
         20_000, gt=0, description="events of a partition that are written together, into one Parquet file"
     )
+    batch_bytes: int = Field(64 * 1024 * 1024, gt=0, description="or fewer, once these hold so many")
     batch_s: float = Field(30.0, gt=0, description="or fewer, after so long")
     max_in_flight_texts: int | None = Field(
         None, gt=0, description="waiting for the model; None: 1,024 on a CPU, 32,768 on a GPU"

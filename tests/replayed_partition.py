@@ -252,6 +252,7 @@ class ReplayedPartition:
         topics: Mapping[str, Sequence[Record]],
         *,
         batch_records: int,
+        batch_bytes: int = 2**30,
         turns: Sequence[str] = (),
         crashes: Sequence[int] = (),
         store_lost_after: Sequence[bool] = (),
@@ -273,7 +274,7 @@ class ReplayedPartition:
             {}, "group", TOPICS.events, TOPICS.outcomes, TOPICS.scores, 1.0, records=topics
         )
         self._folder = folder
-        self._batch_records = batch_records
+        self._batch_records, self._batch_bytes = batch_records, batch_bytes
         self._turns: Iterator[str] = chain(turns, cycle(_ROUND))
         self._store_lost_after = deque(store_lost_after)
         self._scorer = ChecksumScorer(fails)
@@ -354,6 +355,7 @@ class ReplayedPartition:
             identity=b"",
             commits=AtOnce(),
             batch_records=self._batch_records,
+            batch_bytes=self._batch_bytes,
             batch_s=BATCH_S,
             changed=lambda: None,
             clock=lambda: self._now_s,

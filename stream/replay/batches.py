@@ -15,7 +15,7 @@ from model.waiting import ScoredTexts
 from stream.exactly_once.processor import Scorer, Work
 from stream.exactly_once.unit import Unit
 from stream.processor import ScoringProcessor
-from stream.replay.ordering import MergedOrder
+from stream.replay.ordering import MergedOrder, Room
 from stream.replay.outputs import Outputs
 from stream.replay.plan import ReplayPlan
 from stream.replay.state import ReplayState
@@ -24,15 +24,18 @@ from stream.replay.steps import Step
 
 @dataclass(slots=True)
 class Batch:
-    """What is committed together. began, reached: offsets of events and outcomes, reached also of old scores."""
+    """What is committed together. room: for more records.
+
+    began, reached: offsets of events and outcomes, reached also of old scores.
+    """
 
     unit: Unit
     step: Step
     opened_s: float
+    room: Room
     began: tuple[int, int] = (0, 0)
     reached: tuple[int, int, int] = (0, 0, 0)
     works: "deque[tuple[Work, Future[ScoredTexts] | ScoredTexts | None]]" = field(default_factory=deque)
-    records: int = 0
     texts: int = 0
     users_past_retention: int = 0
     closed: bool = False
@@ -81,6 +84,11 @@ class Parts:
     identity: bytes
     commits: Executor
     batch_records: int
+    batch_bytes: int
     batch_s: float
     changed: Callable[[], None]
     clock: Callable[[], float] = time.monotonic
+
+    def room(self) -> Room:
+        """Return the room of a new batch."""
+        return Room(self.batch_records, self.batch_bytes)

@@ -6,10 +6,31 @@ times do, outcomes first at equal times, as a worker does with what one poll bri
 What comes next depends on the two positions alone, so that reading can go on from there after any interruption.
 """
 
-from stream.exactly_once.records import Epoch, RecordBatch, SourceRecord
+from dataclasses import dataclass
+
+from stream.exactly_once.records import Epoch, RecordBatch, SourceRecord, size_of
 from stream.replay.known_order import Before, KnownOrder, Stream
 
 EPOCH = Epoch(0, "replay")  # there is one reader of a partition, and its own transactional id fences it
+
+
+@dataclass(slots=True)
+class Room:
+    """For how many records and bytes there is room; the last record that is put in may be longer."""
+
+    records: int
+    bytes: int
+
+    @property
+    def is_left(self) -> bool:
+        """Whether another one goes in."""
+        return self.records > 0 and self.bytes > 0
+
+    def put(self, record: SourceRecord) -> SourceRecord:
+        """Take a record in, and return it."""
+        self.records -= 1
+        self.bytes -= size_of(record)
+        return record
 
 
 class MergedOrder:
@@ -45,40 +66,44 @@ class MergedOrder:
         """The one after the last outcome that was taken, or as an old score told it, as live: holes stay ahead."""
         return self._outcomes_next
 
-    def next(self, stop: int, max_records: int) -> RecordBatch | None:
-        """Return what comes next of the events below `stop` and the outcomes that go before these; None if nothing."""
+    def next(self, stop: int, max_records: int, room: Room) -> RecordBatch | None:
+        """Return what comes next of the events below `stop` and the outcomes that go before these; None if nothing.
+
+        Each is put into the room, in which some must be left.
+        """
         event = self._events.head()
         if event is None or event.offset >= stop:
             self._events_to = max(self._events_to, stop)
             return None
         before = self._known.before(event)
-        due = self._due(event, before, max_records)
+        due = self._due(event, before, max_records, room)
         if due:
             return self._batch(self._outcomes_topic, due)
         if not before.by_time:
             self._outcomes_next = max(self._outcomes_next, before.limit)  # the last of them may be holes
-        run = [self._events.take()]
-        while len(run) < max_records:
+        run = [room.put(self._events.take())]
+        while len(run) < max_records and room.is_left:
             event = self._events.head()
             if event is None or event.offset >= stop or not self._joins(event):
                 break
-            run.append(self._events.take())
+            run.append(room.put(self._events.take()))
         return self._batch(self._events_topic, run)
 
-    def outcomes_to(self, stop: int, max_records: int) -> RecordBatch | None:
+    def outcomes_to(self, stop: int, max_records: int, room: Room) -> RecordBatch | None:
         """Return outcomes below `stop`, whatever event comes next; None if there are no more."""
         taken: list[SourceRecord] = []
-        while len(taken) < max_records and self._outcomes is not None:
+        while len(taken) < max_records and room.is_left and self._outcomes is not None:
             head = self._outcomes.head()
             if head is None or head.offset >= stop:
                 break
-            taken.append(self._take_outcome(self._outcomes))
+            taken.append(room.put(self._take_outcome(self._outcomes)))
         return self._batch(self._outcomes_topic, taken) if taken else None
 
-    def _due(self, event: SourceRecord, before: Before, max_records: int) -> list[SourceRecord]:
+    def _due(self, event: SourceRecord, before: Before, max_records: int, room: Room) -> list[SourceRecord]:
         due: list[SourceRecord] = []
-        while len(due) < max_records and self._outcomes is not None and self._is_due(event, before):
-            due.append(self._take_outcome(self._outcomes))
+        if self._outcomes is not None:
+            while len(due) < max_records and room.is_left and self._is_due(event, before):
+                due.append(room.put(self._take_outcome(self._outcomes)))
         return due
 
     def _take_outcome(self, outcomes: Stream) -> SourceRecord:

@@ -11,7 +11,7 @@ from stream.exactly_once.store import PartitionStore
 from stream.exactly_once.transactions import TransactionWriter
 from stream.replay.batches import Batch, Parts, Sources
 from stream.replay.committer import BatchCommitter
-from stream.replay.ordering import EPOCH
+from stream.replay.ordering import EPOCH, Room
 from stream.replay.plan import Progress
 from stream.replay.recorded import RecordedScores
 from stream.replay.retention import PastRetention
@@ -78,24 +78,22 @@ class PartitionReplay:
         """Read up to a chunk of records and submit their texts. May wait for records."""
         while self._steps:
             step = self._steps[0]
-            batch = self._next_records(step)
-            if batch is not None:
-                self._take(batch, step)
+            room = self._parts.room() if self._open is None else self._open.room
+            records = self._next_records(step, room)
+            if records is not None:
+                self._take(records, step, self._open or self._open_batch(step, room))
                 return
             self._end_step(step)
             self._steps.popleft()
 
-    def _next_records(self, step: Step) -> RecordBatch | None:
-        taken = 0 if self._open is None else self._open.records
-        room = min(_CHUNK_RECORDS, self._parts.batch_records - taken)
-        found = self._order.next(step.events_to, room)
+    def _next_records(self, step: Step, room: Room) -> RecordBatch | None:
+        found = self._order.next(step.events_to, _CHUNK_RECORDS, room)
         if found is None and step.outcomes_to is not None:
-            found = self._order.outcomes_to(step.outcomes_to, room)
+            found = self._order.outcomes_to(step.outcomes_to, _CHUNK_RECORDS, room)
         return found
 
-    def _take(self, records: RecordBatch, step: Step) -> None:
+    def _take(self, records: RecordBatch, step: Step, batch: Batch) -> None:
         parts = self._parts
-        batch = self._open or self._open_batch(step)
         self._reached[TopicPartition(parts.topics[1], self.partition)] = self._order.outcomes_next
         before = self._past.before(records)
         of_events = records.topic == parts.topics[0]
@@ -105,10 +103,9 @@ class PartitionReplay:
             work = parts.processor.read(records, batch.unit)
         batch.users_past_retention += self._past.note(batch.unit, before)
         batch.works.append((work, self._scores_for(work, step, batch)))
-        batch.records += len(records.records)
         if step.reading is not Reading.SCORE:
             self.learnt += len(records.records)
-        if batch.records >= parts.batch_records:
+        if not batch.room.is_left:
             self._close_batch()
 
     def _scores_for(self, work: Work, step: Step, batch: Batch) -> "Future[ScoredTexts] | ScoredTexts | None":
@@ -122,16 +119,16 @@ class PartitionReplay:
         future.add_done_callback(lambda _: self._parts.changed())
         return future
 
-    def _open_batch(self, step: Step) -> Batch:
+    def _open_batch(self, step: Step, room: Room) -> Batch:
         unit = self._parts.state.new_unit(self.partition, EPOCH, self._reached)
-        batch = self._open = Batch(unit, step, self._parts.clock())
+        batch = self._open = Batch(unit, step, self._parts.clock(), room)
         self._batches.append(batch)
         return batch
 
     def _end_step(self, step: Step) -> None:
         """Close its last batch; one without records, if there are holes at its end that no batch has passed yet."""
         if step.told and self._open is None and self._told_to[0] < step.events_to:
-            self._open_batch(step)
+            self._open_batch(step, self._parts.room())
         self._close_batch()
 
     def _close_batch(self) -> None:

@@ -260,6 +260,7 @@ class ReplaySession:
                 identity=journal.identity,
                 commits=commits,
                 batch_records=settings.replay.batch_records,
+                batch_bytes=settings.replay.batch_bytes,
                 batch_s=settings.replay.batch_s,
                 changed=changed.set,
             )

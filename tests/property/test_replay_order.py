@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schemas.records import InfluenceScore, Source
 from schemas.wire import Codec
 from stream.replay.known_order import KnownOrder
-from stream.replay.ordering import MergedOrder
+from stream.replay.ordering import MergedOrder, Room
 from stream.replay.plan import Span
 from stream.replay.streams import Record
 from tests.memory_streams import MemoryStream
@@ -124,6 +124,11 @@ def stories(draw: st.DrawFn) -> tuple[Live, list[Record], dict[int, int]]:
     return (live, *draw(score_topics(live)))
 
 
+def plenty() -> Room:
+    """Room for whatever comes."""
+    return Room(MOST, MOST)
+
+
 class Replayed:
     """Reads a story, from a place on, and notes what it came to."""
 
@@ -154,7 +159,7 @@ class Replayed:
 
     def batches(self, stop: int, sizes: Iterator[int]) -> Iterator[list[Read]]:
         """Read on batch by batch, each at most as large as the next of the sizes."""
-        while (batch := self.order.next(stop, size := next(sizes))) is not None:
+        while (batch := self.order.next(stop, size := next(sizes), plenty())) is not None:
             assert 0 < len(batch.records) <= size
             assert (batch.partition, batch.base, batch.next) == (
                 PARTITION,
@@ -172,7 +177,7 @@ class Replayed:
         """Read all of the events, and then what is left of the outcomes."""
         for _ in self.batches(self.live.events_end, sizes):
             pass
-        while (batch := self.order.outcomes_to(self.live.outcomes_end, next(sizes))) is not None:
+        while (batch := self.order.outcomes_to(self.live.outcomes_end, next(sizes), plenty())) is not None:
             self.read += [(batch.topic, record.offset) for record in batch.records]
         return self
 
@@ -284,7 +289,7 @@ def test_a_stop_is_kept_by_events_and_by_the_outcomes_that_are_asked_for_without
     assert replayed.order.events_next >= stop  # all before it is read, be it a hole
     before = sum(topic == OUTCOMES for topic, _ in replayed.read)
     taken: list[int] = []
-    while (batch := replayed.order.outcomes_to(outcomes_stop, most)) is not None:
+    while (batch := replayed.order.outcomes_to(outcomes_stop, most, plenty())) is not None:
         assert len(batch.records) <= most
         taken += [record.offset for record in batch.records]
     left = [record.offset for record in live.outcomes[before:]]

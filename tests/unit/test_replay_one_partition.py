@@ -10,6 +10,7 @@ import pytest
 
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent
+from stream.exactly_once.records import size_of
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
 from stream.replay.plan import ReplayPlan
 from tests.processing import NOW_MS, TOPICS, event, outcome
@@ -31,9 +32,16 @@ def live(tokenizer: BehaviourTokenizer, *what: Any, holes: int = 0) -> Story:
 def replayed(tmp_path: Path, tokenizer: BehaviourTokenizer) -> Any:
     """Replays a plan of a story to its end."""
 
-    def run(story: Story, plan: ReplayPlan, batch_records: int = 100) -> ReplayedPartition:
+    def run(
+        story: Story, plan: ReplayPlan, batch_records: int = 100, batch_bytes: int = 2**30
+    ) -> ReplayedPartition:
         return ReplayedPartition(
-            tmp_path, core_of(tokenizer), plan, story.topics, batch_records=batch_records
+            tmp_path,
+            core_of(tokenizer),
+            plan,
+            story.topics,
+            batch_records=batch_records,
+            batch_bytes=batch_bytes,
         ).run()
 
     return run
@@ -61,6 +69,18 @@ def test_an_outcome_before_the_first_event_of_the_range_moves_nothing_back_over_
     assert sorted(path.name for path in (done.output.folder / SCORES).iterdir()) == [
         f"00000-{last}-{last}-0-1.parquet",
         f"00000-{last}-{last + 1}-1-1.parquet",
+    ]
+
+
+def test_a_batch_ends_with_the_record_that_makes_it_too_long(
+    tokenizer: BehaviourTokenizer, replayed: Any
+) -> None:
+    story = live(tokenizer, *behaviours("ann", 5))
+    two = sum(size_of(record) for record in story.topics[TOPICS.events][:2])
+    done = replayed(story, planned(story, (0, 0, 5, 0), with_labels=False), batch_bytes=two)
+    assert [row["source_offset"] for row in done.rows(SCORES)] == [0, 1, 2, 3, 4]
+    assert sorted(path.name for path in (done.output.folder / SCORES).iterdir()) == [
+        f"00000-{start}-{end}-0-0.parquet" for start, end in [(0, 2), (2, 4), (4, 5)]
     ]
 
 

@@ -135,6 +135,7 @@ DECIDING: list[tuple[str, str, Any]] = [
 OTHERS: list[tuple[str, str, Any]] = [
     ("text", "cached_behaviours", 10),
     ("replay", "batch_records", 10),
+    ("replay", "batch_bytes", 10),
     ("replay", "partitions_at_once", 7),
     ("model", "max_batch_rows", 10),
     ("kafka", "bootstrap_servers", "elsewhere:9092"),
