@@ -108,6 +108,7 @@ class Journal:
         }
         offsets = {TopicPartition(self._events, number): one.events_next for number, one in progress.items()}
         writer.commit([], offsets, self.identity, {}, notes)
+        self._ask(self._consumer, self._all)  # until the group shows it to those who wait for nobody, too
         return plan, progress
 
     def writer(self, what: str) -> TransactionWriter:

@@ -61,6 +61,16 @@ def test_a_machine_that_begins_a_little_later_takes_part(
     assert second.exit_code == 0, second.output
 
 
+def test_a_plan_that_was_begun_is_seen_at_once(filled: Sway, registry: Path) -> None:
+    """A group shows what a transaction committed to it a moment after the commit has returned, if asked too early."""
+    for number in range(12):
+        begun = Replay(filled, registry, f"begun-{number}").session
+        plan = begun.begin(begun.plan("tiny"), 1)
+        seen = begun.standing(1)
+        assert seen is not None
+        assert seen[0] == plan
+
+
 def test_of_two_that_plan_at_once_one_plan_stands(
     filled: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
