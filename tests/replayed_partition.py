@@ -34,7 +34,7 @@ from stream.replay.opening import Inputs, open_partition
 from stream.replay.outputs import AsRecords, Outputs, TopicNames, TopicOutput
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES, FileName, ParquetFolder
 from stream.replay.partition import PartitionReplay
-from stream.replay.plan import Progress, ReplayPlan, Span, first_progress
+from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, Span, first_progress
 from stream.replay.state import ReplayState
 from stream.replay.streams import Record, RecordStream
 from stream.windows import WindowLimits
@@ -90,6 +90,9 @@ class Kafka:
     def progress(self) -> Progress:
         return read_notes(self.replay_id, {0: self.committed})[1][0]
 
+    def plan(self) -> PartitionPlan:
+        return read_notes(self.replay_id, {0: self.committed})[0].partitions[0]
+
 
 @dataclass(slots=True)
 class MemoryWriter:
@@ -100,6 +103,9 @@ class MemoryWriter:
 
     def init(self, timeout_s: float) -> None:
         """There is nobody to fence."""
+
+    def give_up(self) -> None:
+        """Nothing fails."""
 
     def close(self) -> None:
         """It holds nothing."""
@@ -129,10 +135,10 @@ class MemoryJournal:
     kafka: Kafka
     crashes: Crashes
 
-    def progress_of(self, partition: int) -> Progress:
-        """How far the partition is."""
+    def standing_of(self, partition: int) -> tuple[PartitionPlan, Progress]:
+        """The partition's plan, and how far it is."""
         assert partition == 0
-        return self.kafka.progress()
+        return self.kafka.plan(), self.kafka.progress()
 
     def writer(self, what: str) -> MemoryWriter:
         """A partition's writer."""

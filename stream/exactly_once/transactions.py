@@ -90,6 +90,7 @@ class TransactionWriter:
         }
         self._producer = Producer(self._config)
         self._calls = CallThread("offsets")
+        self._gives_up = False
 
     def init(self, timeout_s: float) -> None:
         """Take over the transactional id: fences an older holder and aborts what it left open.
@@ -151,9 +152,18 @@ class TransactionWriter:
                 hopeless = error.code() in _NEVER_PASSES
                 if hopeless or (not error.txn_requires_abort() and not error.retriable()):
                     raise self._fatal(error) from exc
+                if self._gives_up:
+                    raise self._fatal(error) from exc
                 logger.warning("Transaction aborted (%s); the same unit is written again", error.name())
                 time.sleep(pause_s)
         raise AssertionError("unreachable: there is always another attempt")
+
+    def give_up(self) -> None:
+        """Have a commit under way, on another thread, end with FatalTransactionError at the next failure.
+
+        It ends within a few transaction time-outs; one that does not fail is finished.
+        """
+        self._gives_up = True
 
     def close(self) -> None:
         """Give librdkafka up to the transaction time-out to send what it still holds; the end of this object's use."""
@@ -221,10 +231,12 @@ class TransactionWriter:
                 error = exc.args[0]
                 if error.txn_requires_abort() or error.fatal() or not error.retriable():
                     raise
+                if self._gives_up:
+                    break
                 logger.warning("Transaction call repeated: %s", error.str())
         raise FatalTransactionError(
-            f"The transaction of {self._transactional_id!r} was neither committed nor refused after {_MAX_CALLS} "
-            "calls; its fate is unknown. The next start reads it from the broker."
+            f"The transaction of {self._transactional_id!r} was neither committed nor refused, though it "
+            "was asked again; its fate is unknown. The next start reads it from the broker."
         )
 
     def _abort(self) -> None:

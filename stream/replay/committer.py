@@ -60,6 +60,10 @@ class BatchCommitter:
             parquet.clear(self._partition)
         return progress
 
+    def give_up(self) -> None:
+        """Have a commit under way end at the next failure: whoever opens the partition next reads its fate."""
+        self._writer.give_up()
+
     def close(self) -> None:
         """Let go of the producer."""
         self._writer.close()

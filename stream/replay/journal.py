@@ -16,11 +16,12 @@ from stream.exactly_once.topic_ids import Committed
 from stream.exactly_once.transactions import TransactionWriter
 from stream.replay.errors import NoAnswerError
 from stream.replay.notes import note_of, read_notes
-from stream.replay.plan import Progress, ReplayPlan, first_progress
+from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, first_progress
 
 TRANSACTION_TIMEOUT_S = 20.0
 MAX_RECORD_BYTES = 1_000_000
 _ANSWER_S = 60.0
+_PLANNED_S, _PAUSE_S = 10.0, 0.1
 
 
 class Journal:
@@ -55,10 +56,13 @@ class Journal:
             self._ask(self._looker, self._all, patience_s, stopped)
         )  # stable only for a read_committed consumer
 
-    def progress_of(self, partition: int) -> Progress | None:
-        """Return how far a partition is; None without a plan. Waits for an open transaction of it to end."""
+    def standing_of(self, partition: int) -> tuple[PartitionPlan, Progress] | None:
+        """Return a partition's plan, as it was last committed, and how far it is; None without a plan.
+
+        Waits for an open transaction of it to end.
+        """
         found = self._notes(self._ask(self._consumer, [self._all[partition]]))
-        return None if found is None else found[1][partition]
+        return None if found is None else (found[0].partitions[partition], found[1][partition])
 
     def _ask(
         self,
@@ -91,12 +95,19 @@ class Journal:
             writer.init(timeout_s)
             return self.look() or self._commit_plan(plan, writer)
         except (FencedError, FatalTransactionError):
-            standing = self.look()  # another took the id over in between, and has planned
+            standing = self._planned_elsewhere()
             if standing is None:
                 raise
             return standing
         finally:
             writer.close()
+
+    def _planned_elsewhere(self) -> tuple[ReplayPlan, dict[int, Progress]] | None:
+        """Return the plan of who took the id over in between, which may take a moment; None if there comes none."""
+        deadline = time.monotonic() + _PLANNED_S
+        while (standing := self.look()) is None and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+        return standing
 
     def _commit_plan(
         self, plan: ReplayPlan, writer: TransactionWriter

@@ -24,7 +24,7 @@ from stream.replay.journal import Journal
 from stream.replay.known_order import KnownOrder
 from stream.replay.ordering import EPOCH, MergedOrder
 from stream.replay.partition import PartitionReplay
-from stream.replay.plan import PartitionPlan, Progress, Span
+from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, Span
 from stream.replay.recorded import RecordedScores, scores_in
 from stream.replay.state import positions_in
 from stream.replay.streams import RecordStream
@@ -142,17 +142,20 @@ def open_partition(
         writer = journal.writer(str(partition))
         opened.callback(writer.close)
         writer.init(connect_timeout_s)
-        progress = journal.progress_of(partition)
-        if progress is None or progress.done:
+        standing = journal.standing_of(partition)
+        if standing is None or standing[1].done:
             return None
-        parts = _as_retention_is(parts, inputs, partition, progress)
-        plan = parts.plan.partitions[partition]
+        plan, progress = standing
         if parts.outputs.parquet is not None:
             reached = progress.events_next, progress.outcomes_next
             parts.outputs.parquet.settle(partition, progress.file, reached)
             done = Span(plan.scored.start, min(progress.events_next, plan.scored.end))
             parts.outputs.parquet.check(partition, done, files_of(progress))
-        begin = _position(store, parts, partition, progress)
+        begin = _position(store, parts.plan, plan, progress)
+        begin, plan = _as_retention_is(inputs, partition, plan, begin)
+        parts = replace(
+            parts, plan=replace(parts.plan, partitions={**parts.plan.partitions, partition: plan})
+        )
         behind = begin[:2] != (progress.events_next, progress.outcomes_next) and begin[0] < plan.scored.end
         recorded = None
         if parts.plan.with_labels and behind and progress.events_next > plan.scored.start:
@@ -165,50 +168,11 @@ def open_partition(
         return replay
 
 
-def _as_retention_is(parts: Parts, inputs: Inputs, partition: int, progress: Progress) -> Parts:
-    """Return the parts with what is read of the past cut to what retention has left since the plan was made.
-
-    What is lost of the past makes windows that may lack it, which are counted. What is lost of the range ends it.
-    Once anything is committed the plan stands as it is: then the store holds the past, or it can be read again.
-    """
-    plan = parts.plan.partitions[partition]
-    if progress.events_next > plan.scored.start:
-        return parts
-    events = inputs.held(inputs.events, partition).start
-    if events > plan.scored.start and plan.scored.size:
-        raise PastRetentionError(
-            f"Retention has taken what was to be scored of {inputs.events}[{partition}] from offset "
-            f"{plan.scored.start} on: the oldest offset is {events}. Begin there, with another id."
-        )
-    left = replace(
-        plan,
-        warm_up=_left(plan.warm_up, events),
-        outcomes=_left(plan.outcomes, _oldest(inputs, inputs.outcomes, partition, plan.outcomes)),
-        old_scores=_left(plan.old_scores, _oldest(inputs, inputs.old_scores, partition, plan.old_scores)),
-    )
-    if left.old_scores != plan.old_scores:
-        logger.warning(
-            "Retention has taken old scores of partition %d since the plan was made: the outcomes before their events "
-            "enter by time",
-            partition,
-        )
-    return replace(parts, plan=replace(parts.plan, partitions={**parts.plan.partitions, partition: left}))
-
-
-def _left(span: Span, oldest: int) -> Span:
-    return Span(min(max(span.start, oldest), span.end), span.end)
-
-
-def _oldest(inputs: Inputs, topic: str, partition: int, span: Span) -> int:
-    return inputs.held(topic, partition).start if span.size else 0
-
-
 def _position(
-    store: PartitionStore, parts: Parts, partition: int, progress: Progress
+    store: PartitionStore, replay: ReplayPlan, plan: PartitionPlan, progress: Progress
 ) -> tuple[int, int, int]:
     """Return where reading goes on: where the store is; if that is of no use, the beginning, with an empty store."""
-    plan = parts.plan.partitions[partition]
-    found = positions_in(store, parts.plan)
+    found = positions_in(store, replay)
     starts = plan.warm_up.start, plan.outcomes.start, plan.old_scores.start
     if found is not None and all(at >= start for at, start in zip(found, starts, strict=True)):
         events_next, outcomes_next, _ = found
@@ -218,6 +182,49 @@ def _position(
             return found
     store.wipe()
     return starts
+
+
+def _as_retention_is(
+    inputs: Inputs, partition: int, plan: PartitionPlan, begin: tuple[int, int, int]
+) -> tuple[tuple[int, int, int], PartitionPlan]:
+    """Return where reading can go on, and the plan cut to that, if retention has taken what was to be read.
+
+    What is lost of the past makes windows that may lack it, which are counted; what is lost of old scores, an order by
+    time. Raises PastRetentionError for what is lost of the range.
+    """
+    spans = (
+        (inputs.events, Span(begin[0], plan.run_out.end)),
+        (inputs.outcomes, Span(begin[1], plan.outcomes.end)),
+        (inputs.old_scores, Span(begin[2], plan.old_scores.end)),
+    )
+    events, outcomes, old_scores = (
+        span.start if not span.size else min(max(span.start, inputs.held(topic, partition).start), span.end)
+        for topic, span in spans
+    )
+    if events > max(begin[0], plan.scored.start):
+        raise PastRetentionError(
+            f"Retention has taken what must be read of {inputs.events}[{partition}] from offset "
+            f"{max(begin[0], plan.scored.start)} on: the oldest offset is {events}. Begin there, with another id."
+        )
+    if (events, outcomes, old_scores) == begin:
+        return begin, plan
+    logger.warning(
+        "Retention has taken some of what was to be read for partition %d: users whose windows may lack it are "
+        "counted, and where old scores are gone outcomes enter by time",
+        partition,
+    )
+    cut = replace(
+        plan,
+        warm_up=_cut(plan.warm_up, begin[0], events),
+        outcomes=_cut(plan.outcomes, begin[1], outcomes),
+        old_scores=_cut(plan.old_scores, begin[2], old_scores),
+    )
+    return (events, outcomes, old_scores), cut
+
+
+def _cut(span: Span, begin: int, left: int) -> Span:
+    """Return a span as it is, or from what is left of it on if that is behind where reading was to begin."""
+    return span if left == begin else Span(min(left, span.end), span.end)
 
 
 def _recorded(

@@ -54,6 +54,9 @@ class PartitionReplay:
         self._open: Batch | None = None
         self._commit: Future[Progress] | None = None
         self._told_to = (progress.events_next, progress.outcomes_next)
+        self._uncounted = -progress.counts.get(
+            "users_past_retention", 0
+        )  # + those who are met again while re-reading
         self._reached: dict[TopicPartition, int] = {}
         parts.state.open(partition, store)
 
@@ -101,7 +104,11 @@ class PartitionReplay:
             work = parts.processor.learn(records, batch.unit)
         else:
             work = parts.processor.read(records, batch.unit)
-        batch.users_past_retention += self._past.note(batch.unit, before)
+        noted = self._past.note(batch.unit, before)
+        if step.told:
+            batch.users_past_retention += noted
+        else:
+            self._uncounted += noted
         batch.works.append((work, self._scores_for(work, step, batch)))
         if step.reading is not Reading.SCORE:
             self.learnt += len(records.records)
@@ -139,6 +146,9 @@ class PartitionReplay:
         batch.reached = (events_next, self._order.outcomes_next, self._sources.old_scores_next)
         if batch.step.told:
             batch.began, self._told_to = self._told_to, batch.reached[:2]
+            # More than were counted, if retention has taken more meanwhile.
+            batch.users_past_retention += max(0, self._uncounted)
+            self._uncounted = min(0, self._uncounted)
         batch.closed = True
 
     # --- committing -------------------------------------------------------------------------------------
@@ -187,12 +197,16 @@ class PartitionReplay:
     # --- ending -----------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go: what is not committed is forgotten; waits for a commit under way. The store is closed."""
+        """Let go: what is not committed is forgotten. The store is closed.
+
+        Waits for a commit under way, a few transaction time-outs at most.
+        """
         for batch in self._batches:
             for _work, scores in batch.works:
                 if isinstance(scores, Future):
                     scores.cancel()
         if self._commit is not None:
+            self._committer.give_up()
             self._commit.exception()
         self._parts.state.close(self.partition)
         self._sources.close()

@@ -120,9 +120,9 @@ class Planner:
             outcomes = self._bounds(self._inputs.outcomes, number)
         # Live, an event of the range may have been read after outcomes of any later time: all are there to be read.
         labels_to = None
-        ends_ms = self._time_at(number, scored.end, held)
-        if wanted.with_labels and ends_ms is not None:
-            until_ms = ends_ms + wanted.label_wait_ms
+        newest_ms = self._newest_before(number, scored.end, held) if wanted.with_labels else None
+        if newest_ms is not None:
+            until_ms = newest_ms + wanted.label_wait_ms
             # With the first record past that time: it is what makes the last events fall due.
             run_out = Span(scored.end, min(held.at_time(until_ms) + 1, held.span.end))
             if wanted.with_outcomes:
@@ -180,6 +180,25 @@ class Planner:
     def _time_at(self, number: int, offset: int, held: Held) -> int | None:
         """Return Kafka's time of the first event at or after an offset; None at the end."""
         return self._time_of_first(self._inputs.events, number, Span(offset, held.span.end))
+
+    def _newest_before(self, number: int, end: int, held: Held) -> int | None:
+        """Return a time that no event before an offset is newer than, near the newest; None with no event behind it.
+
+        Kafka tells where the first record of a time or later is. Times need not rise: who sends late, or imports.
+        """
+        newest_ms = self._time_at(number, end, held)
+        if newest_ms is None:
+            return None
+        older_ms, step_ms = newest_ms, 1
+        while held.at_time(newest_ms + 1) < end:
+            older_ms, newest_ms, step_ms = newest_ms + 1, newest_ms + step_ms, 2 * step_ms
+        while older_ms < newest_ms:
+            middle_ms = (older_ms + newest_ms) // 2
+            if held.at_time(middle_ms + 1) < end:
+                older_ms = middle_ms + 1
+            else:
+                newest_ms = middle_ms
+        return newest_ms
 
     def _known(self, number: int, scores: Span) -> Span:
         """Return the events between the first old score's and the last one's."""

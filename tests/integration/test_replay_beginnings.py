@@ -88,6 +88,27 @@ def test_of_two_that_plan_at_once_one_plan_stands(
     assert one.session.begin(plan, 1) == stands[0]
 
 
+def test_who_is_overtaken_while_it_plans_waits_for_the_plan_of_the_other(
+    filled: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Replay(filled, registry, "p"), Replay(filled, registry, "p", machine="other")
+    look, calls, stands = Journal.look, [0], []
+
+    def overtaken(journal: Journal, *args: Any) -> Any:
+        found = look(journal, *args)
+        calls[0] += 1
+        if calls[0] == 1:  # the other takes the id over, and will plan in a moment
+            journal.writer("plan").init(10.0)
+        if calls[0] == 2:
+            monkeypatch.setattr(Journal, "look", look)
+            stands.append(other.session.begin(other.session.plan("tiny"), 1))
+        return found
+
+    plan = one.session.plan("tiny")
+    monkeypatch.setattr(Journal, "look", overtaken)
+    assert one.session.begin(plan, 1) == stands[0]
+
+
 def test_the_model_of_the_plan_that_stands_scores(
     filled: Sway, command: Commands, registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,10 +193,12 @@ class Sway:
         key: str | None = None,
         reason: str | None = None,
         encoded: bytes | None = None,
+        at_ms: int = 0,
     ) -> None:
         """Produce an event or an outcome with its user as key, or any bytes to a topic.
 
         reason: of the dead letter that it must become, if it must. encoded: the value, if another writer wrote it.
+        at_ms: Kafka's time; 0 is now.
         """
         value: bytes | None
         if isinstance(what, BehaviorEvent | Outcome):
@@ -213,7 +215,7 @@ class Sway:
             else:
                 self._note((message.topic() or "", message.partition() or 0, offset), what, reason)
 
-        self._producer.produce(self.topics.name(topic), value, key, on_delivery=acknowledged)
+        self._producer.produce(self.topics.name(topic), value, key, on_delivery=acknowledged, timestamp=at_ms)
         self._producer.poll(0)
 
     def flush(self) -> None:

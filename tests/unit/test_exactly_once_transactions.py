@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from stream.exactly_once import transactions
 from stream.exactly_once.errors import (
@@ -109,6 +109,21 @@ def test_a_commit_whose_fate_stays_unknown_ends_the_process_and_is_never_redone(
     assert producer.calls.count("begin") == 1
     assert "abort" not in producer.calls
     assert producer.calls.count("commit") < 100
+
+
+@pytest.mark.parametrize(
+    ("call", "failure"), [("offsets", RETRIABLE), ("commit", RETRIABLE), ("produce", ABORTABLE)]
+)
+def test_a_commit_that_is_given_up_ends_at_its_next_failure_and_is_finished_without_one(
+    writer: TransactionWriter, producer: ScriptedProducer, call: str, failure: KafkaException
+) -> None:
+    writer.give_up()
+    commit(writer)
+    producer.calls.clear()
+    producer.fails(call, *[failure] * 1000)
+    with pytest.raises(FatalTransactionError):
+        commit(writer)
+    assert producer.calls.count(call) == 1
 
 
 @pytest.mark.parametrize("call", ["begin", "produce", "offsets", "commit"])
