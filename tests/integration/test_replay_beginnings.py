@@ -1,6 +1,7 @@
 """Several machines that begin a replay at once, and outputs and states that are not what a replay left."""
 
 import shutil
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -71,35 +72,19 @@ def test_a_plan_that_was_begun_is_seen_at_once(filled: Sway, registry: Path) -> 
         assert seen[0] == plan
 
 
+@pytest.mark.parametrize("plans_at", [1, 2])
 def test_of_two_that_plan_at_once_one_plan_stands(
-    filled: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch
+    filled: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch, plans_at: int
 ) -> None:
+    """Also if the other takes the right to plan, and has not planned yet when the one looks for its plan."""
     one, other = Replay(filled, registry, "p"), Replay(filled, registry, "p", machine="other")
-    look, stands = Journal.look, []
+    look, looks, stands = Journal.look, count(1), []
 
     def overtaken(journal: Journal, *args: Any) -> Any:
         found = look(journal, *args)
-        monkeypatch.setattr(Journal, "look", look)
-        stands.append(other.session.begin(other.session.plan("tiny"), 1))
-        return found
-
-    plan = one.session.plan("tiny")
-    monkeypatch.setattr(Journal, "look", overtaken)
-    assert one.session.begin(plan, 1) == stands[0]
-
-
-def test_who_is_overtaken_while_it_plans_waits_for_the_plan_of_the_other(
-    filled: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, other = Replay(filled, registry, "p"), Replay(filled, registry, "p", machine="other")
-    look, calls, stands = Journal.look, [0], []
-
-    def overtaken(journal: Journal, *args: Any) -> Any:
-        found = look(journal, *args)
-        calls[0] += 1
-        if calls[0] == 1:  # the other takes the id over, and will plan in a moment
+        if next(looks) < plans_at:
             journal.writer("plan").init(10.0)
-        if calls[0] == 2:
+        else:
             monkeypatch.setattr(Journal, "look", look)
             stands.append(other.session.begin(other.session.plan("tiny"), 1))
         return found
