@@ -9,7 +9,8 @@
     batches.py, committer.py, retention.py   its batches, how they are committed, and whose past may be missing
     opening.py     takes a partition over and opens it where it was left
     outputs.py, parquet.py, recorded.py   where scores go, and reading one's own back
-    journal.py     plan and progress in Kafka: the offsets of the replay's own group; kafka_errors.py, what its clients raise
+    journal.py     plan and progress in Kafka: the offsets of the replay's own group
+    kafka_errors.py   what Kafka's clients raise, as ours
     folder.py      the machine's folder: who works in it, and the machine's name
     membership.py  which partitions are this process's
     runner.py      partitions, the micro-batcher and commits together
