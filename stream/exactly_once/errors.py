@@ -45,11 +45,11 @@ class TopicGoneError(ExactlyOnceError):
 
 
 class StoreError(ExactlyOnceError):
-    """The local state cannot be written or read; nothing is lost, since the changelog has it."""
+    """The local state cannot be written or read; nothing is lost, since it can be rebuilt from Kafka."""
 
 
 class StoreCorruptError(StoreError):
-    """A file of the local state is damaged; the next start rebuilds its partition from the changelog."""
+    """A file of the local state is damaged; the next start rebuilds its partition from Kafka."""
 
 
 class FencedError(ExactlyOnceError):

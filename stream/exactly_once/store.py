@@ -100,7 +100,7 @@ class PartitionStore:
         options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
         options.set_max_open_files(64)
         if self._damaged.exists():  # found by an earlier process, while it was read
-            logger.warning("Store %s is damaged; it is rebuilt from the changelog", self.path)
+            logger.warning("Store %s is damaged; it is rebuilt from Kafka", self.path)
             self._remove()
         try:
             return Rdict(str(self.path), options)
@@ -108,8 +108,8 @@ class PartitionStore:
             said = str(exc).replace(str(self.path), "")
             if _CORRUPTION not in said and any(reason in said for reason in _NOT_DAMAGE):
                 raise self._failure(exc) from exc
-            # The changelog holds all of it: a store that cannot be opened is rebuilt, not repaired.
-            logger.warning("Store %s cannot be opened (%s); it is rebuilt from the changelog", self.path, exc)
+            # Kafka holds what it was made of: a store that cannot be opened is rebuilt, not repaired.
+            logger.warning("Store %s cannot be opened (%s); it is rebuilt from Kafka", self.path, exc)
             self._remove()
         try:
             return Rdict(str(self.path), options)
@@ -130,11 +130,11 @@ class PartitionStore:
         if _CORRUPTION not in str(exc).replace(str(self.path), ""):
             return StoreError(
                 f"The store {self.path} cannot be written or read: {exc}. Make room for it, or mend what else is "
-                "said, and start again: nothing is lost, the changelog has what was committed."
+                "said, and start again: nothing that was committed is lost, and the store can be rebuilt from Kafka."
             )
         self._damaged.touch()
         return StoreCorruptError(
-            f"The store {self.path} is damaged: {exc}. The next start rebuilds it from the changelog."
+            f"The store {self.path} is damaged: {exc}. The next start rebuilds it from Kafka."
         )
 
     def get(self, table: str, key: bytes) -> bytes | None:

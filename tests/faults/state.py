@@ -49,7 +49,7 @@ def files_corrupted(stage: Stage) -> None:
     with stage.supervised(worker) as starts:
         stage.wait_until_caught_up(began)
     stage.notes["starts"] = str(1 + len(starts))
-    assert worker.said().count("it is rebuilt from the changelog") == stage.partitions
+    assert worker.said().count("it is rebuilt from Kafka") == stage.partitions
 
 
 @case("changelog compacted, and the state folder lost")

@@ -75,7 +75,7 @@ def test_a_broken_store_is_begun_anew(path: Path, broken: str, caplog: pytest.Lo
         file.write_bytes(b"not RocksDB's")
     store = PartitionStore(path)
     assert position(store) is None  # so all of the changelog is read
-    assert "rebuilt from the changelog" in caplog.text
+    assert "rebuilt from Kafka" in caplog.text
     store.write([("users", b"ann", b"2")], {})
     assert store.get("users", b"ann") == b"2"
     store.close()
