@@ -36,7 +36,7 @@ from stream.replay.ranges import Bound
 from stream.replay.runner import ReplayRunner, Report
 from stream.replay.state import ReplayState
 from stream.settings import Settings
-from stream.wire import codec_for
+from stream.wire import codec_for, resolver_for
 
 _TIMEOUT_S = 60.0
 _IN_FLIGHT_TEXTS = {"cpu": 1_024, "cuda": 32_768}  # on a CPU some ten seconds of work
@@ -147,7 +147,7 @@ class ReplaySession:
 
     def check_output(self, plan: ReplayPlan, progress: Mapping[int, Progress]) -> None:
         """Raise OutputError unless the files of the partitions that are done are all there."""
-        parquet = self.outputs().parquet
+        parquet = self.parquet()
         for number, one in progress.items():
             if parquet is not None and one.done:
                 parquet.check(number, plan.partitions[number].scored, files_of(one))
@@ -197,22 +197,29 @@ class ReplaySession:
         """Make the processor; what it says are records."""
         return make_processor(self.settings, model, labels, AsRecords())
 
+    def parquet(self) -> ParquetFolder | None:
+        """Return the folder of Parquet files, if one is asked for."""
+        return None if self.request.parquet is None else ParquetFolder(self.request.parquet)
+
     def outputs(self) -> Outputs:
-        """Return where scores go."""
-        request, wire = self.request, self.settings.wire
-        topic = None
-        if request.topic is not None:
-            # Under the subjects of the live topics: the same schemas, and nobody has to register them again.
-            live = self.settings.topics
-            topic = TopicOutput(
-                TopicNames(request.topic),
-                {
-                    InfluenceScore: codec_for(InfluenceScore, live.scores, wire),
-                    DeadLetter: codec_for(DeadLetter, live.dead_letters, wire),
-                    LabeledExample: codec_for(LabeledExample, live.examples, wire),
-                },
-            )
-        return Outputs(topic, None if request.parquet is None else ParquetFolder(request.parquet))
+        """Return where scores go, ready to be written.
+
+        Raises ContractError for a schema that is not registered, RegistryUnavailable.
+        """
+        topic = None if self.request.topic is None else self._topic_output(self.request.topic)
+        return Outputs(topic, self.parquet())
+
+    def _topic_output(self, topic: str) -> TopicOutput:
+        # Under the subjects of the live topics: the same schemas, and nobody has to register them again.
+        live, wire = self.settings.topics, self.settings.wire
+        kinds: dict[type[Any], str] = {InfluenceScore: live.scores, DeadLetter: live.dead_letters}
+        if self.request.with_labels:
+            kinds[LabeledExample] = live.examples
+        resolver = resolver_for(wire)
+        codecs = {kind: codec_for(kind, name, wire, resolver) for kind, name in kinds.items()}
+        for codec in codecs.values():
+            codec.prepare_write()  # a schema that is not registered shows now, not at the first commit
+        return TopicOutput(TopicNames(topic), codecs)
 
     def batcher(self, model: LoadedModel, threads: int | None = None) -> MicroBatcher:
         """Start the micro-batcher with a long look-ahead: nobody waits for a single text."""
@@ -237,7 +244,7 @@ class ReplaySession:
 
         worker: this process's number on this machine. on_start: gets the runner, to stop it. waiting_texts: how
         many texts the scorer has and has not scored, for the reports.
-        Raises ReplayError, ExactlyOnceError, ModelError.
+        Raises ReplayError, ExactlyOnceError, ModelError, SchemaError.
         """
         settings, changed = self.settings, threading.Event()
         labels = self.labels()

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from schemas.contracts import Schema
+from schemas.errors import ContractError
+from schemas.records import DeadLetter, InfluenceScore, LabeledExample
 from stream.replay.errors import PlanError
 from stream.replay.plan import ReplayPlan
 from stream.replay.ranges import Newest, Oldest
@@ -165,6 +168,64 @@ def test_every_setting_of_windows_and_labels_is_tried() -> None:
 @pytest.mark.parametrize(("part", "name", "value"), OTHERS)
 def test_what_only_says_how_fast_or_where_is_not(part: str, name: str, value: Any) -> None:
     assert digest_with(part, name, value) == session().settings_digest()
+
+
+# --- its outputs --------------------------------------------------------------------------------------------
+
+
+class Subjects:
+    """In place of a Schema Registry: it knows these subjects, and notes what it is asked."""
+
+    def __init__(self, *known: str) -> None:
+        self._known = known
+        self.asked: list[str] = []
+
+    def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
+        raise AssertionError("nothing is read here")
+
+    def by_id(self, schema_id: int) -> Schema:
+        raise AssertionError("nothing is read here")
+
+    def id_of(self, subject: str, record_type: type[object]) -> int:
+        self.asked.append(subject)
+        if subject not in self._known:
+            raise ContractError(f"{subject} is not registered")
+        return 7
+
+
+def outputs_with(
+    monkeypatch: pytest.MonkeyPatch, subjects: Subjects, request: Request = REQUEST
+) -> Mapping[Any, Any]:
+    """What encodes for a topic in Confluent's format, by kind of record."""
+    monkeypatch.setattr("stream.replay.session.resolver_for", lambda _wire: subjects)
+    one = session(request, lambda settings: setattr(settings.wire, "format", "confluent"))
+    topic = one.outputs().topic
+    return {} if topic is None else topic.encoders
+
+
+def test_schemas_of_outputs_that_are_not_registered_show_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ContractError, match=r"sway\.dead-letters-value is not registered"):
+        outputs_with(monkeypatch, Subjects("sway.scores-value"))
+
+
+def test_only_what_will_be_written_must_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    subjects = Subjects("sway.scores-value", "sway.dead-letters-value", "sway.examples-value")
+    assert set(outputs_with(monkeypatch, subjects)) == {InfluenceScore, DeadLetter}
+    assert subjects.asked == ["sway.scores-value", "sway.dead-letters-value"]
+    labelled = replace(REQUEST, with_labels=True)
+    assert set(outputs_with(monkeypatch, subjects, labelled)) == {InfluenceScore, DeadLetter, LabeledExample}
+    nobody = Subjects()
+    assert outputs_with(monkeypatch, nobody, replace(REQUEST, topic=None)) == {}
+    assert nobody.asked == []
+
+
+def test_the_files_of_a_finished_replay_are_checked_without_a_registry(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("stream.replay.session.resolver_for", lambda _wire: Subjects())
+    request = replace(REQUEST, parquet=tmp_path)
+    one = session(request, lambda settings: setattr(settings.wire, "format", "confluent"))
+    one.check_output(plan(), {})
 
 
 # --- its place ----------------------------------------------------------------------------------------------
