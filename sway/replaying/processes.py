@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnProcess
 
 from model.errors import ModelError
 from model.loaded import LoadedModel
+from schemas.errors import SchemaError
 from stream.assembly import load_champion, spare_the_collector
 from stream.errors import StreamError
 from stream.exactly_once import ExactlyOnceError
@@ -96,11 +97,11 @@ def _child(job: Job, worker: int, pipe: Connection) -> None:
     set_up_log(logging.WARNING)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     job.settings.model.version = job.plan.model_version
-    model = load_champion(job.settings)
-    spare_the_collector()
     try:
+        model = load_champion(job.settings)
+        spare_the_collector()
         _work(job, worker, model, pipe.send)
-    except (StreamError, ExactlyOnceError, ModelError) as exc:
+    except (StreamError, ExactlyOnceError, ModelError, SchemaError) as exc:
         sys.exit(f"sway: worker {worker}: {exc}")
 
 
