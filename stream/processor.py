@@ -163,8 +163,7 @@ class ScoringProcessor:
 
     async def prepare(self, batch: RecordBatch) -> None:
         """Ask the Schema Registry for ids not met yet; while it is away intake pauses and nothing is lost."""
-        codec = self._codecs.events if batch.topic == self._topics.events else self._codecs.outcomes
-        values = [record.value for record in batch.records]
+        codec, values = self._encoded(batch)
         while codec.needs_registry(values):
             try:
                 await asyncio.to_thread(codec.decode_batch, values)
@@ -175,6 +174,21 @@ class ScoringProcessor:
             else:
                 break
         self.on_wait(None)
+
+    def ask_registry(self, batch: RecordBatch) -> None:
+        """Ask the Schema Registry for ids not met yet, once; for who does not run on an event loop.
+
+        Raises RegistryUnavailable.
+        """
+        codec, values = self._encoded(batch)
+        if codec.needs_registry(values):
+            codec.decode_batch(values)
+
+    def _encoded(
+        self, batch: RecordBatch
+    ) -> "tuple[Codec[BehaviorEvent] | Codec[Outcome], list[bytes | None]]":
+        codec = self._codecs.events if batch.topic == self._topics.events else self._codecs.outcomes
+        return codec, [record.value for record in batch.records]
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
         """Bring the state up to date and return the texts to score."""

@@ -63,7 +63,7 @@ class KnownOrder:
         self._advance(0)
 
     def before(self, event: SourceRecord) -> Before:
-        """Return which outcomes go before an event."""
+        """Return which outcomes go before an event. Raises RegistryUnavailable, and what the stream raises."""
         if self._next is not None and self._next.event < event.offset:
             self._advance(event.offset)
         known = self._next

@@ -1,6 +1,5 @@
 """Opens a partition where its progress, or its store, is: producer, store, streams, and the order of reading."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,23 +90,22 @@ class PartitionSources:
         plan: PartitionPlan,
         begin: tuple[int, int, int],
     ) -> None:
-        """begin: the offsets of events, outcomes and old scores at which reading goes on."""
+        """begin: the offsets of events, outcomes and old scores at which reading goes on.
+
+        Raises ReplayError, RegistryUnavailable, KafkaException.
+        """
         events_at, outcomes_at, scores_at = begin
-        events = inputs.stream(
-            inputs.events,
-            partition,
-            Span(events_at, plan.run_out.end),
-            _prepared(processor, inputs.events, partition),
-        )
-        outcomes = inputs.stream(
-            inputs.outcomes,
-            partition,
-            Span(outcomes_at, plan.outcomes.end),
-            _prepared(processor, inputs.outcomes, partition),
-        )
-        scores = inputs.stream(inputs.old_scores, partition, Span(scores_at, plan.old_scores.end))
-        self._streams = (events, outcomes, scores)
-        self._known = KnownOrder(scores if plan.old_scores.size else None, decode_score, inputs.events)
+        with ExitStack() as opened:  # what is open is closed again if the others cannot be opened
+
+            def stream(topic: str, span: Span, *, prepare: bool = True) -> RecordStream:
+                on_read = _prepared(processor, topic, partition) if prepare else None
+                return opened.enter_context(closing(inputs.stream(topic, partition, span, on_read)))
+
+            events = stream(inputs.events, Span(events_at, plan.run_out.end))
+            outcomes = stream(inputs.outcomes, Span(outcomes_at, plan.outcomes.end))
+            scores = stream(inputs.old_scores, Span(scores_at, plan.old_scores.end), prepare=False)
+            self._known = KnownOrder(scores if plan.old_scores.size else None, decode_score, inputs.events)
+            self._streams = opened.pop_all()
         self.order = MergedOrder((inputs.events, inputs.outcomes), partition, events, outcomes, self._known)
 
     @property
@@ -117,8 +115,7 @@ class PartitionSources:
 
     def close(self) -> None:
         """Let go of the brokers."""
-        for stream in self._streams:
-            stream.close()
+        self._streams.close()
 
 
 def open_partition(
@@ -134,7 +131,7 @@ def open_partition(
     """Take a partition over and return it, ready to read; None if it is done.
 
     Taking over its transactional id comes first: from then on nobody else moves its progress.
-    Raises StartError, StoreError, ReplayError.
+    Raises StartError, StoreError, ReplayError, RegistryUnavailable.
     """
     with ExitStack() as opened:  # what is open is closed again, but for a partition that is returned
         store = PartitionStore(folder / f"partition-{partition:05d}")
@@ -247,10 +244,13 @@ def _topic_scores(
 
 
 def _prepared(processor: ScoringProcessor, topic: str, partition: int) -> Callable[[Sequence[Any]], None]:
-    """Return what a stream calls with fetched records: it waits for the Schema Registry where these need it."""
+    """Return what a stream calls with fetched records: it asks the Schema Registry where these need it.
 
-    def wait(records: Sequence[Any]) -> None:
+    It raises RegistryUnavailable and does not wait: meanwhile nobody would poll the group, nor see a stop.
+    """
+
+    def ask(records: Sequence[Any]) -> None:
         base, end = records[0].offset, records[-1].offset + 1
-        asyncio.run(processor.prepare(RecordBatch(topic, partition, records, base, end, EPOCH)))
+        processor.ask_registry(RecordBatch(topic, partition, records, base, end, EPOCH))
 
-    return wait
+    return ask

@@ -46,7 +46,10 @@ class RecordedScores:
 def scores_in(
     stream: Stream, decode: Callable[[bytes | None], InfluenceScore]
 ) -> Iterator[tuple[int, float, float]]:
-    """Yield (offset, y_hat, z_hat) of a partition of the replay's own topic."""
+    """Yield (offset, y_hat, z_hat) of a partition of the replay's own topic.
+
+    Raises DecodeError, RegistryUnavailable, and what the stream raises.
+    """
     while (record := stream.head()) is not None:
         stream.take()
         score = decode(record.value)

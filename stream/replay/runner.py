@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
+from schemas.errors import RegistryUnavailable
 from stream.exactly_once.errors import FatalTransactionError, FencedError, StartError, StoreError
 from stream.replay.errors import NoAnswerError, PlanError, ReplayError
 from stream.replay.journal import Journal
@@ -27,7 +28,8 @@ _WAIT_S = 0.2
 _LOOK_ROUND_S = 2.0  # how often others' progress is asked for
 _LOOK_S = 5.0
 _TAKE_AGAIN_S = 2.0
-MAX_TAKEN_AGAIN = 150  # of one partition, without progress in between: some five minutes
+MAX_TAKEN_AGAIN = 150  # of one partition, without progress in between: five minutes, and what the tries take
+_AWAY = (NoAnswerError, RegistryUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +164,12 @@ class ReplayRunner:
             busy = sum(one.replay is not None for one in self._own.values())
             if own.replay is not None or busy >= self._partitions_at_once or self._is_done(number):
                 continue
-            if self._clock() < own.try_at:
+            if self._stop or self._clock() < own.try_at:
                 continue
             try:
                 own.replay = self._open_partition(number)
-            except (StoreError, StartError, NoAnswerError, KafkaException) as exc:
-                # The brokers are away, or a process of this machine that has lost it still holds its store.
+            except (StoreError, StartError, KafkaException, *_AWAY) as exc:
+                # Brokers or the Schema Registry are away, or who has lost it on this machine still holds its store.
                 self._failed(number, exc)
                 continue
             if own.replay is None:
@@ -197,7 +199,8 @@ class ReplayRunner:
         own.failures += 1
         if own.failures > MAX_TAKEN_AGAIN:
             raise ReplayError(
-                f"Partition {number} was lost {own.failures} times without progress, the last time so: {exc}"
+                f"Partition {number} was lost {own.failures} times without progress, the last time so: {exc} "
+                "What is done is kept; the same command goes on from there."
             ) from exc
         logger.warning("Partition %d is let go of: %s", number, exc)
         own.try_at = self._clock() + _TAKE_AGAIN_S
@@ -221,9 +224,13 @@ class ReplayRunner:
                 return True
         if sum(replay.in_flight for _, replay in active) >= self._max_in_flight_texts:
             return False
-        readable = [replay for _, replay in active if replay.can_read]
+        readable = [(number, replay) for number, replay in active if replay.can_read]
         if not readable:
             return False
         self._turn += 1
-        readable[self._turn % len(readable)].read()
+        number, replay = readable[self._turn % len(readable)]
+        try:
+            replay.read()
+        except _AWAY as exc:
+            self._failed(number, exc)
         return True

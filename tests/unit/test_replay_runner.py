@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from schemas.errors import RegistryUnavailable
 from stream.exactly_once.errors import FatalTransactionError, FencedError, StartError, StoreError
-from stream.replay.errors import PlanError, ReplayError
+from stream.replay.errors import NoAnswerError, PlanError, ReplayError
 from stream.replay.journal import Journal
 from stream.replay.membership import Membership
 from stream.replay.partition import PartitionReplay
@@ -19,6 +20,7 @@ from stream.replay.runner import MAX_TAKEN_AGAIN, ReplayRunner, Report
 
 END = 100
 FENCED = FencedError("another took it")
+AWAY = RegistryUnavailable("the registry is away")
 
 
 @dataclass
@@ -152,6 +154,15 @@ class World:
         self.member_closed = True
 
 
+def raising(error: Exception) -> Callable[[int], None]:
+    """What a read of a partition does when it fails."""
+
+    def read(_number: int) -> None:
+        raise error
+
+    return read
+
+
 def replays(world: World) -> list[FakeReplay]:
     return [one for one in world.replays if isinstance(one, FakeReplay)]
 
@@ -194,7 +205,13 @@ def test_a_partition_that_fails_is_let_go_of_and_taken_again_after_a_pause(error
 
 @pytest.mark.parametrize(
     "error",
-    [StoreError("in use"), StartError("no answer"), KafkaException(KafkaError(KafkaError._TRANSPORT))],
+    [
+        StoreError("in use"),
+        StartError("no answer"),
+        KafkaException(KafkaError(KafkaError._TRANSPORT)),
+        NoAnswerError("nobody says"),
+        AWAY,  # an old score needs it
+    ],
 )
 def test_a_partition_that_cannot_be_opened_yet_is_tried_again_while_others_are_worked_on(
     error: Exception,
@@ -214,6 +231,54 @@ def test_a_partition_that_is_lost_again_and_again_without_progress_ends_the_repl
     assert len(world.opened) == MAX_TAKEN_AGAIN + 1
     assert all(one.closed for one in replays(world))
     assert world.member_closed
+
+
+@pytest.mark.parametrize("error", [AWAY, NoAnswerError("nobody says")])
+def test_what_cannot_be_read_yet_is_let_go_of_and_taken_again_after_a_pause(error: Exception) -> None:
+    polls: list[float] = []
+    world = World(
+        [FakeReplay(0, [50], on_read=raising(error)), FakeReplay(0, [END])],
+        {0},
+        on_member_poll=lambda world: polls.append(world.clock.now_s),
+    )
+    assert world.run()[0].done
+    assert [one.closed for one in replays(world)] == [True, True]
+    assert world.opened_at_s[1] - world.opened_at_s[0] >= 2.0
+    assert len([at for at in polls if at < world.opened_at_s[1]]) >= 5  # the group keeps us meanwhile
+
+
+def test_what_cannot_be_read_for_minutes_ends_the_replay() -> None:
+    world = World([FakeReplay(0, [50], on_read=raising(AWAY)) for _ in range(MAX_TAKEN_AGAIN + 1)], {0})
+    said = rf"lost {MAX_TAKEN_AGAIN + 1} times .* so: the registry is away What is done is kept; the same command"
+    with pytest.raises(ReplayError, match=said):
+        world.run()
+    assert 240 < world.clock.now_s < 360
+    assert all(one.closed for one in replays(world))
+
+
+def test_a_stop_is_seen_while_the_schema_registry_is_away() -> None:
+    world = World([AWAY, FakeReplay(1, [50])], {0, 1})
+
+    def stop(number: int) -> None:
+        world.runner.stop()
+        raise AWAY
+
+    replays(world)[0].on_read = stop
+    assert world.run()[1] == Progress(50, 0)
+    assert world.opened == [0, 1]
+
+
+def test_nothing_more_is_opened_after_a_stop() -> None:
+    world = World([AWAY], {0, 1})
+    open_partition = world.open_partition
+
+    def stopping(number: int) -> FakeReplay | None:
+        world.runner.stop()
+        return open_partition(number)
+
+    world.open_partition = stopping  # type: ignore[method-assign]
+    world.run()
+    assert world.opened == [0]
 
 
 def test_a_partition_that_comes_further_each_time_may_be_lost_as_often_as_it_is() -> None:

@@ -302,6 +302,21 @@ def test_while_the_schema_registry_is_away_intake_pauses_and_nothing_is_lost(
     assert [letter.reason for letter in published.dead_letters] == ["unknown_schema"]
 
 
+def test_who_has_no_event_loop_asks_once_and_is_told_that_the_schema_registry_is_away(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    resolver = AwayResolver(away=2)
+    processing = Processing(tokenizer, resolver=resolver)
+    batch = batch_of([processing.record(event("e1")), processing.record(in_confluent_format(event("e2")))])
+    for asked in (1, 2):
+        with pytest.raises(RegistryUnavailable, match="it does not answer"):
+            processing.processor.ask_registry(batch)
+        assert resolver.asked == asked
+    for _ in range(2):
+        processing.processor.ask_registry(batch)
+        assert resolver.asked == 3
+
+
 def test_the_schema_registry_is_not_asked_about_what_is_known(tokenizer: BehaviourTokenizer) -> None:
     resolver = AwayResolver(away=0)
     processing = Processing(tokenizer, resolver=resolver)

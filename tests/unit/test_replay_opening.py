@@ -1,0 +1,85 @@
+"""The streams of a partition when what they hold cannot be read yet."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from schemas.errors import RegistryUnavailable
+from schemas.records import InfluenceScore
+from stream.exactly_once.records import RecordBatch
+from stream.processor import ScoringProcessor
+from stream.replay.opening import Inputs, PartitionSources
+from stream.replay.plan import NOTHING, PartitionPlan, Span
+from stream.replay.streams import Record
+from tests.memory_streams import MemoryStream
+
+PLAN = PartitionPlan(NOTHING, Span(0, 2), Span(2, 2), Span(0, 2), Span(0, 2))
+
+
+class Topics:
+    """In place of the brokers: two records in each topic; notes which streams are open, and what looks at records."""
+
+    events, outcomes, old_scores = "e", "o", "s"
+
+    def __init__(self) -> None:
+        self.open: list[str] = []
+        self.on_read: dict[str, Callable[[Sequence[Any]], None] | None] = {}
+
+    def stream(
+        self,
+        topic: str,
+        partition: int,
+        span: Span,
+        on_read: Callable[[Sequence[Any]], None] | None = None,
+    ) -> MemoryStream:
+        stream = MemoryStream(records(topic), span)
+        self.open.append(topic)
+        self.on_read[topic] = on_read
+        stream.close = lambda: self.open.remove(topic)  # type: ignore[method-assign]
+        return stream
+
+
+def records(topic: str) -> list[Record]:
+    return [Record(topic, 0, offset, 0, b"u", b"\0\0\0\0\7") for offset in range(2)]
+
+
+def away(_value: bytes | None) -> InfluenceScore:
+    raise RegistryUnavailable("it does not answer")
+
+
+def sources(
+    topics: Topics, processor: Any = None, decode: Callable[..., InfluenceScore] = away, plan: Any = PLAN
+) -> PartitionSources:
+    return PartitionSources(
+        cast(Inputs, topics), cast(ScoringProcessor, processor), decode, 0, plan, (0, 0, 0)
+    )
+
+
+def test_streams_are_closed_again_when_the_schema_of_an_old_score_cannot_be_asked_for() -> None:
+    topics = Topics()
+    with pytest.raises(RegistryUnavailable):
+        sources(topics)
+    assert topics.on_read.keys() == {"e", "o", "s"}
+    assert topics.open == []
+
+
+def test_the_schema_registry_is_asked_once_about_what_was_fetched_and_nobody_waits_for_it() -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def ask(batch: RecordBatch) -> None:
+        asked.append((batch.topic, batch.base, batch.next))
+        raise RegistryUnavailable("it does not answer")
+
+    topics = Topics()
+    without_scores = PartitionPlan(NOTHING, Span(0, 2), Span(2, 2), Span(0, 2), NOTHING)
+    opened = sources(topics, SimpleNamespace(ask_registry=ask), plan=without_scores)
+    for topic in ("e", "o"):
+        on_read = topics.on_read[topic]
+        assert on_read is not None
+        with pytest.raises(RegistryUnavailable):
+            on_read(records(topic))
+    assert asked == [("e", 0, 2), ("o", 0, 2)]
+    opened.close()
+    assert topics.open == []
