@@ -110,6 +110,7 @@ class Replay(Output):
         old_scores: str = "",
         window: Any = None,
         labels: Any = None,
+        wire: Any = None,
         **request: Any,
     ) -> None:
         self.folder = sway.folder / name
@@ -121,6 +122,7 @@ class Replay(Output):
             replay={"batch_records": batch_records},
             window=window or {},
             labels=labels or {},
+            wire=wire or {},
         )
         wanted = {"start": Oldest(), "end": Newest(), "topic": None, "parquet": self.folder, **request}
         self.session = ReplaySession(self.settings, Request(name, **wanted))
