@@ -136,7 +136,7 @@ class CsvLog:
         width = len(self.columns)
         gathered.clear()
         add, add_line = gathered.rows.append, gathered.lines.append
-        for cells in reader:
+        for row, cells in enumerate(reader, start=1):
             line = reader.line_num  # a text in quotes may span lines: the row's is its last
             if line < from_line:
                 continue
@@ -145,7 +145,7 @@ class CsvLog:
                 add_line(line)
             elif cells:
                 gathered.broken.append((line, f"{len(cells)} cells, the header has {width}"))
-            if not line % _LOOK_EVERY and gathered.is_full():
+            if not row % _LOOK_EVERY and gathered.is_full():
                 return
         gathered.at_end = True
 

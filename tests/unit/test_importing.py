@@ -11,7 +11,8 @@ import pytest
 
 from schemas.records import BehaviorEvent, Outcome
 from sway.errors import CommandError
-from sway.importing.files import Place, find_files, parse_place
+from sway.importing.batches import ROWS_AT_ONCE, open_log
+from sway.importing.files import LogFile, Place, find_files, parse_place
 from tests.importing import NOW_MS, OUTCOMES, Memory, Run, write_log
 
 RATING = ("user_id=userId", "item_id=movieId", "value=rating", "occurred_at=timestamp")
@@ -133,6 +134,16 @@ def test_lines_are_the_files_own_also_behind_texts_of_many_lines(tmp_path: Path)
     assert run.told[0] == "a.csv:5: 2 cells, the header has 4"
     assert run.told[1].startswith("a.csv:6: occurred_at is not a time")
     assert [event.item_text for event in run.records] == ["two\nlines"]
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_a_csv_files_batches_are_bounded_however_many_lines_a_row_has(lines: int, tmp_path: Path) -> None:
+    rows = 3 * ROWS_AT_ONCE
+    row = f'u,"{chr(10) * (lines - 1)}"\n'
+    (tmp_path / "a.csv").write_text("user_id,item_text\n" + row * rows)
+    batches = list(open_log(LogFile(tmp_path / "a.csv", "a.csv")).batches(["user_id"]))
+    assert sum(len(batch.lines) for batch in batches) == rows
+    assert max(len(batch.lines) for batch in batches) < 1.1 * ROWS_AT_ONCE
 
 
 def test_broken_json_and_half_a_character_are_told(tmp_path: Path) -> None:
