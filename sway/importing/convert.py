@@ -14,6 +14,7 @@ from pyarrow import compute
 from schemas.columns import Column
 from schemas.records import BehaviorEvent
 from schemas.validate import DEFAULT_LIMITS
+from sway.importing.arrow_types import decoded, is_decimal, is_moment, is_text, takes
 from sway.importing.batches import Batch, Values
 from sway.importing.mapping import Sources
 from sway.loading.rows import TIME_UNITS, RowError, RowReader
@@ -67,8 +68,9 @@ class Converter:
         if name not in self._sources.columns:
             return _NOTHING[kind]
         values = _arrow(batch.columns[self._sources.columns[name]])
+        _need(takes(kind, values))
         if kind is str:
-            return _texts(values)
+            return values.cast(pa.string()).fill_null("")
         column = _times(values, self._time_unit) if kind is int else _numbers(values)
         _need(not (name in self._required and column.null_count))
         return column
@@ -79,7 +81,8 @@ class Converter:
             return together(named)
         if "attributes" not in self._sources.columns:
             return {}
-        values = batch.columns[self._sources.columns["attributes"]]
+        values = decoded(batch.columns[self._sources.columns["attributes"]])
+        _need(takes(dict[str, str], values))
         if isinstance(values, pa.Array):
             values = values.to_pylist(maps_as_pydicts="strict")
         read = RowReader(BehaviorEvent)
@@ -121,13 +124,6 @@ def together(columns: dict[str, Values]) -> list[dict[str, str]]:
     ]
 
 
-def is_moment(values: Values) -> bool:
-    """Whether a column holds Arrow's own times, whose unit is known."""
-    return isinstance(values, pa.Array) and (
-        pa.types.is_timestamp(values.type) or pa.types.is_date(values.type)
-    )
-
-
 def milliseconds(moments: Values) -> Any:
     """Return Arrow's own times as int64, milliseconds since 1970; what is finer is cut."""
     if pa.types.is_timestamp(moments.type):
@@ -137,32 +133,29 @@ def milliseconds(moments: Values) -> Any:
 
 
 def _arrow(values: Values) -> Any:
-    array: Any = values if isinstance(values, pa.Array) else pa.array(values)
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-
-
-def _texts(values: Any) -> Any:
-    _need(_is_text(values) or pa.types.is_integer(values.type) or pa.types.is_null(values.type))
-    return values.cast(pa.string()).fill_null("")
+    if isinstance(values, pa.Array):
+        return decoded(values)
+    array: Any = pa.array(values)
+    # among floats Arrow makes 1.0 of a truth value
+    _need(not pa.types.is_floating(array.type) or bool not in set(map(type, values)))
+    return array
 
 
 def _numbers(values: Any) -> Any:
-    if _is_text(values):
+    if is_decimal(values):
+        values = values.cast(pa.string())  # from a text the nearest float is found; a cast misses it
+    elif is_text(values):
         values = _missing_to_null(values)
-    _need(not pa.types.is_boolean(values.type))
     return values.cast(pa.float64())
 
 
 def _times(values: Any, unit: str) -> Any:
     if is_moment(values):
         return milliseconds(values)
-    if _is_text(values):
+    if is_text(values):
         values = _missing_to_null(values)
-        try:
-            values = values.cast(pa.int64())
-        except pa.ArrowInvalid:
+        if not _all(pc.ascii_is_decimal(values)):  # Arrow would read 0x10 as a number
             return _iso_times(values)
-    _need(not pa.types.is_boolean(values.type))
     counted = values.cast(pa.int64())
     _need(_all(pc.greater_equal(counted, 0)))  # below 0, Arrow's division rounds up
     up, down = TIME_UNITS[unit]
@@ -179,7 +172,7 @@ def _iso_times(texts: Any) -> Any:
 
 def _as_texts(values: Values) -> list[str | None]:
     if isinstance(values, pa.Array):
-        array = _arrow(values)
+        array = decoded(values)
         values = (array.cast(pa.string()) if is_moment(array) else array).to_pylist()
     return [value if type(value) is str else _as_text(value) for value in values]
 
@@ -192,11 +185,6 @@ def _as_text(value: object) -> str | None:
     if isinstance(value, str | int | float):
         return str(value)
     raise ValueError("no text, number or truth value")
-
-
-def _is_text(values: Any) -> bool:
-    kind = values.type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _missing_to_null(texts: Any) -> Any:

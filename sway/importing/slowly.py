@@ -5,6 +5,8 @@ that hold what columns cannot be converted at once for, come here.
 """
 
 from collections.abc import Iterator
+from dataclasses import fields
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +14,9 @@ import pyarrow as pa
 from schemas.errors import EncodeError
 from schemas.validate import DETAILS
 from schemas.wire import Codec
+from sway.importing.arrow_types import decoded, is_decimal, is_moment, takes, what_fits
 from sway.importing.batches import Batch, Values
-from sway.importing.convert import id_prefix, is_moment, milliseconds, together
+from sway.importing.convert import id_prefix, milliseconds, together
 from sway.importing.encode import Encoded
 from sway.importing.mapping import Sources
 from sway.loading.load import Target
@@ -30,14 +33,17 @@ class RowByRow:
         self._codec = codec
         self._sources = sources
         self._id_prefix = id_prefix(name)
+        self._types = {field.name: field.type for field in fields(target.record_type)}
         self._reader = RowReader(target.record_type, time_unit=time_unit)
         self._reader_of_moments = RowReader(target.record_type)
 
     def records(self, batch: Batch, now_ms: int) -> Iterator[tuple[int, Any | str]]:
         """Yield for each row its line, and its record or what is wrong with it."""
         reader = self._reader_of_moments if self._times_are_moments(batch) else self._reader
+        unfit = self._unfit(batch)
         for line, row in zip(batch.lines, self._rows(batch), strict=True):
             try:
+                _refuse(unfit, row)
                 yield line, self._record(reader, line, row, now_ms)
             except RowError as exc:
                 yield line, str(exc)
@@ -68,26 +74,53 @@ class RowByRow:
         return record
 
     def _rows(self, batch: Batch) -> Iterator[dict[str, Any]]:
-        columns = {field: _plain(batch.columns[name]) for field, name in self._sources.columns.items()}
-        fields = list(columns)
+        columns = {
+            field: _plain(batch.columns[name], self._types[field])
+            for field, name in self._sources.columns.items()
+        }
+        names = list(columns)
         attributes = {name: batch.columns[name] for name in self._sources.attributes}
         for index in range(len(batch.lines)):
             row: dict[str, Any] = dict(self._sources.constants)
-            row.update((field, columns[field][index]) for field in fields)
+            row.update((field, columns[field][index]) for field in names)
             if attributes:
                 row["attributes"] = _one_together(attributes, index)
             yield row
 
+    def _unfit(self, batch: Batch) -> dict[str, str]:
+        """Return by field what is wrong with the column that it is read from."""
+        columns = {field: decoded(batch.columns[name]) for field, name in self._sources.columns.items()}
+        return {
+            field: f"{field} is read from a column of {values.type}: it has to be {what_fits(self._types[field])}"
+            for field, values in columns.items()
+            if not takes(self._types[field], values)
+        }
+
     def _times_are_moments(self, batch: Batch) -> bool:
         names = (self._sources.columns.get(field) for field in ("occurred_at", "observed_at"))
-        return any(name is not None and is_moment(batch.columns[name]) for name in names)
+        return any(name is not None and is_moment(decoded(batch.columns[name])) for name in names)
 
 
-def _plain(values: Values) -> list[Any]:
+def _refuse(unfit: dict[str, str], row: dict[str, Any]) -> None:
+    for field, problem in unfit.items():
+        if row[field] is not None:
+            raise RowError(problem)
+
+
+def _plain(values: Values, kind: Any) -> list[Any]:
+    values = decoded(values)
     if not isinstance(values, pa.Array):
         return list(values)
+    if not takes(kind, values):  # not all of Arrow's values are Python's, too
+        return [() if there else None for there in values.is_valid().to_pylist()]
     values = milliseconds(values) if is_moment(values) else values
-    return list(values.to_pylist(maps_as_pydicts="strict"))
+    plain = list(values.to_pylist(maps_as_pydicts="strict"))
+    return [_whole(value) for value in plain] if kind is int and is_decimal(values) else plain
+
+
+def _whole(number: Decimal | None) -> Decimal | int | None:
+    """Return a number as it counts, if it is whole; else itself, which is no time."""
+    return int(number) if number is not None and number == int(number) else number
 
 
 def _one_together(columns: dict[str, Values], index: int) -> Any:

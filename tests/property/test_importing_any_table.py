@@ -1,5 +1,6 @@
 """Any table gives the same records through every format, and at once or row by row."""
 
+from decimal import Context, Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +14,7 @@ from schemas.records import BehaviorEvent, Outcome
 from schemas.wire import Codec
 from sway.importing.batches import Batch
 from sway.importing.convert import Converter, DoesNotFitError
-from sway.importing.encode import encode
+from sway.importing.encode import Encoded, encode
 from sway.importing.mapping import parse, resolve
 from sway.importing.slowly import RowByRow
 from sway.loading.load import EVENTS, OUTCOMES, Target
@@ -62,7 +63,7 @@ TIMES = [
 KIND = st.sampled_from(
     [
         st.text(max_size=5),
-        st.sampled_from(["1", "1.5", " 2", "nan", "1e400", "-1", "0", "+3", "007", "", "1_0"]),
+        st.sampled_from(["1", "1.5", " 2", "nan", "1e400", "-1", "0", "+3", "007", "", "1_0", "0x10", "0X1"]),
         st.sampled_from(TIMES),
         st.sampled_from(["\u3000", "\x1c", "\u2003\t", "x" * 513, "é" * 257, "é" * 256, "y"]),
         st.integers(-(2**64), 2**64),
@@ -71,11 +72,52 @@ KIND = st.sampled_from(
         st.floats(),
         st.integers(0, 2000).map(float),
         st.booleans(),
+        st.floats(0, 1) | st.booleans(),
+        st.integers(0, 2000).map(float) | st.booleans(),
         st.none(),
         st.dictionaries(st.text(max_size=2), st.text(max_size=2), max_size=2),
     ]
 )
-COLUMN = KIND.flatmap(lambda kind: st.lists(kind | st.none() | kind | kind, min_size=2, max_size=2))
+LISTED = KIND.flatmap(lambda kind: st.lists(kind | st.none() | kind | kind, min_size=2, max_size=2))
+DECIMALS = st.sampled_from(
+    [
+        pa.decimal128(20, 0),
+        pa.decimal128(10, 2),
+        pa.decimal128(38, 20),
+        pa.decimal128(9, -3),
+        pa.decimal256(76, 5),
+    ]
+)
+OTHERS = st.sampled_from(
+    [
+        *(pa.time32("s"), pa.time64("us"), pa.time64("ns"), pa.duration("ms"), pa.duration("ns")),
+        *(pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.date32(), pa.date64()),
+        *(pa.int8(), pa.uint64(), pa.float32(), pa.float64(), pa.bool_()),
+        *(pa.string(), pa.large_string(), pa.binary()),
+    ]
+)
+
+
+def decimals(kind: Any) -> st.SearchStrategy[Any]:
+    """Two values of a decimal type, half of them of few digits, half of them whole."""
+    few = st.integers(0, 99_999)
+    whole = few.map(lambda number: int(Decimal(number % 2000).scaleb(max(kind.scale, 0))))
+    digits = st.integers(1 - 10**kind.precision, 10**kind.precision - 1) | few | whole | whole
+    context = Context(prec=kind.precision)
+    values = digits.map(lambda number: Decimal(number).scaleb(-kind.scale, context)) | st.none()
+    return st.lists(values, min_size=2, max_size=2).map(lambda pair: pa.array(pair, kind))
+
+
+def counted(kind: Any) -> st.SearchStrategy[Any]:
+    """Two small whole numbers as another of Arrow's types."""
+    through: dict[Any, Any] = {pa.time32("s"): pa.int32(), pa.date32(): pa.int32(), pa.binary(): pa.string()}
+    numbers = st.lists(st.integers(0, 100) | st.none(), min_size=2, max_size=2)
+    return numbers.map(lambda pair: pa.array(pair, pa.int64()).cast(through.get(kind, pa.int64())).cast(kind))
+
+
+TYPED = DECIMALS.flatmap(decimals) | OTHERS.flatmap(counted)
+MIXED = st.permutations([1.5, True]) | st.permutations([5.0, True]) | st.just(["0x10", "0X1"])
+COLUMN = LISTED | TYPED | TYPED.map(lambda values: values.dictionary_encode())
 FITS: dict[str, list[Any]] = {
     "event_id": ["e1", "e2"],
     "user_id": [7, 8],
@@ -86,15 +128,42 @@ FITS: dict[str, list[Any]] = {
 }
 
 
+UNIT = st.sampled_from(["s", "ms", "us", "ns"])
+TARGET = st.sampled_from([EVENTS, OUTCOMES])
+
+
 @settings(max_examples=500, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(BehaviorEvent.__slots__ + Outcome.__slots__), COLUMN, max_size=2),
-    st.sampled_from(["s", "ms", "us", "ns"]),
-    st.sampled_from([EVENTS, OUTCOMES]),
+    UNIT,
+    TARGET,
 )
 def test_what_fits_at_once_is_what_row_by_row_says(
-    columns: dict[str, list[Any]], unit: str, target: Target
+    columns: dict[str, Any], unit: str, target: Target
 ) -> None:
+    fast, slow = both_ways(columns, unit, target)
+    assert fast in (None, slow)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["value", "occurred_at"]), TYPED | MIXED, UNIT)
+def test_a_time_and_a_number_of_any_type_are_the_same_both_ways(field: str, values: Any, unit: str) -> None:
+    fast, slow = both_ways({field: values}, unit, EVENTS)
+    assert fast in (None, slow)
+
+
+@settings(max_examples=100, deadline=None)
+@given(DECIMALS.flatmap(decimals))
+def test_decimals_are_the_nearest_floats_and_are_read_at_once(values: Any) -> None:
+    fast, slow = both_ways({"value": values}, "ms", EVENTS)
+    assert fast == slow
+    decoded: list[Any] = Codec(BehaviorEvent).decode_batch(slow.values)
+    floats = [None if value is None else float(value) for value in values.to_pylist()]
+    assert [event.value for event in decoded] == floats
+
+
+def both_ways(columns: dict[str, Any], unit: str, target: Target) -> tuple[Encoded | None, Encoded]:
+    """Return what comes of a batch at once, None if it does not fit, and what comes of it row by row."""
     record_type: type[Any] = target.record_type
     codec: Codec[Any] = Codec(record_type)
     names = record_type.__slots__
@@ -104,10 +173,10 @@ def test_what_fits_at_once_is_what_row_by_row_says(
     try:
         converted = Converter(record_type, sources, "f", unit).convert(batch, NOW_MS)
     except DoesNotFitError:
-        return
+        return None, slow
     writer = ColumnWriter(record_type, codec.prepare_write())
-    fast = encode(writer, converted, batch.lines, "occurred_at" if target is EVENTS else "observed_at", [])
-    assert fast == slow
+    time_field = "occurred_at" if target is EVENTS else "observed_at"
+    return encode(writer, converted, batch.lines, time_field, []), slow
 
 
 EVENT = st.builds(

@@ -78,6 +78,8 @@ def test_outcomes_are_imported_as_such(tmp_path: Path) -> None:
         (pa.array([1_672_531_200_000_999]), "us"),
         (pa.array([1_672_531_200_000_999_999]), "ns"),
         (pa.array([1_672_531_200_000.0]), "ms"),
+        (pa.array([Decimal(1_672_531_200_000)], pa.decimal128(20, 0)), "ms"),
+        (pa.array([Decimal("1672531200.000")], pa.decimal128(20, 3)), "s"),
         (pa.array(["2023-01-01T01:00:00+01:00"]), "s"),
         (pa.array(["2023-01-01"]), "s"),
         (pa.array([datetime(2023, 1, 1, 0, 0, 0, 999, UTC)], pa.timestamp("us", "UTC")), "s"),
@@ -100,9 +102,9 @@ def test_times_are_milliseconds_whatever_they_were(values: Any, unit: str, tmp_p
 
 
 def test_decimals_and_fractions_of_seconds_are_read(tmp_path: Path) -> None:
-    rows = ratings(1, rating=Decimal("3.50"))
+    rows = ratings(1, rating=Decimal("0.82"))
     write_log(tmp_path / "r.parquet", rows)
-    assert Run(tmp_path, maps=RATING, sets=RATE, time_unit="s").records[0].value == 3.5
+    assert Run(tmp_path, maps=RATING, sets=RATE, time_unit="s").records[0].value == 0.82
     write_log(tmp_path / "r.parquet", ratings(1, timestamp=964_982_703.29))
     assert Run(tmp_path, maps=RATING, sets=RATE, time_unit="s").records[0].occurred_at == 964_982_703_290
 

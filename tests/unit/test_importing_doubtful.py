@@ -1,7 +1,9 @@
 """What columns at once would take otherwise than row by row is decided row by row."""
 
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,6 +39,56 @@ def test_it_is_refused(field: str, value: object, unit: str, told: str, tmp_path
     run = Run(write_log(tmp_path / "a.jsonl", [row]), time_unit=unit)
     assert run.records == []
     assert [problem.startswith(f"a.jsonl:1: {told}") for problem in run.told] == [True]
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "told"),
+    [
+        (
+            "occurred_at",
+            pa.array([5], pa.time64("ns")),
+            "time64[ns]: it has to be timestamps, dates, numbers or",
+        ),
+        (
+            "occurred_at",
+            pa.array([5], pa.duration("ns")),
+            "duration[ns]: it has to be timestamps, dates, numbers",
+        ),
+        (
+            "value",
+            pa.array([5], pa.timestamp("ns")),
+            "timestamp[ns]: it has to be numbers, or texts that are one",
+        ),
+        ("value", pa.array([True]), "bool: it has to be numbers, or texts that are one"),
+        ("user_id", pa.array([1.5]), "double: it has to be texts or whole numbers"),
+    ],
+    ids=str,
+)
+def test_a_column_that_a_field_cannot_be_read_from_is_told_by_its_type(
+    field: str, values: Any, told: str, tmp_path: Path
+) -> None:
+    table = pa.table({name: [value] for name, value in EVENT.items() if name != field} | {field: values})
+    pq.write_table(table, tmp_path / "a.parquet")
+    run = Run(tmp_path)
+    assert run.records == []
+    assert run.told[0].startswith(f"a.parquet:1: {field} is read from a column of {told}")
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "doubtful", "good"),
+    [
+        ("a.csv", "occurred_at", "0x18BCFE56800", NOW_MS),
+        ("a.jsonl", "value", True, 1.5),
+        ("a.jsonl", "occurred_at", True, float(NOW_MS)),
+        ("a.parquet", "occurred_at", Decimal("5.5"), Decimal(NOW_MS)),
+    ],
+)
+def test_one_doubtful_value_is_refused_and_those_beside_it_are_not(
+    name: str, field: str, doubtful: object, good: object, tmp_path: Path
+) -> None:
+    run = Run(write_log(tmp_path / name, [EVENT | {field: value} for value in (good, doubtful, good)]))
+    assert [getattr(event, field) for event in run.records] == [good, good]
+    assert [f": {field} is not a " in told for told in run.told] == [True]
 
 
 def test_arrows_times_before_1970_are_refused_and_not_rounded_up(tmp_path: Path) -> None:
