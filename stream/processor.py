@@ -184,9 +184,7 @@ class ScoringProcessor:
         if codec.needs_registry(values):
             codec.decode_batch(values)
 
-    def _encoded(
-        self, batch: RecordBatch
-    ) -> "tuple[Codec[BehaviorEvent] | Codec[Outcome], list[bytes | None]]":
+    def _encoded(self, batch: RecordBatch) -> tuple[Codec[Any], list[bytes | None]]:
         codec = self._codecs.events if batch.topic == self._topics.events else self._codecs.outcomes
         return codec, [record.value for record in batch.records]
 

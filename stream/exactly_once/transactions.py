@@ -149,10 +149,8 @@ class TransactionWriter:
                     raise FencedError(
                         f"{error.name()}: the group has moved on from this epoch; its unit was aborted"
                     ) from exc
-                hopeless = error.code() in _NEVER_PASSES
+                hopeless = self._gives_up or error.code() in _NEVER_PASSES
                 if hopeless or (not error.txn_requires_abort() and not error.retriable()):
-                    raise self._fatal(error) from exc
-                if self._gives_up:
                     raise self._fatal(error) from exc
                 logger.warning("Transaction aborted (%s); the same unit is written again", error.name())
                 time.sleep(pause_s)
