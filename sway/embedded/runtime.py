@@ -9,7 +9,7 @@ from sway.embedded.artifacts import ArtifactCache, Progress, parse_lock
 from sway.embedded.class_archive import ClassArchive
 from sway.embedded.java import Java, find_java
 
-KAFKA_VERSION = "4.3.1"
+KAFKA_VERSION = "4.2.1"
 
 _LOCK = Path(__file__).with_name("kafka.lock")
 
