@@ -64,9 +64,11 @@ class Transaction:
         if participant not in self.participants:
             self.participants.append(participant)
 
-    def write_marker(self, index: int) -> None:
-        """Write one of the markers that are left."""
-        self.participants.pop(index % len(self.participants)).end(self)
+    def write_marker(self, index: int, *, dropped: bool = False) -> None:
+        """Write one of the markers that are left. dropped: forget it instead, and count it as written."""
+        participant = self.participants.pop(index % len(self.participants))
+        if not dropped:
+            participant.end(self)
         self.finish()
 
     def finish(self) -> None:
@@ -117,8 +119,12 @@ class Log:
         return record
 
     def end(self, transaction: Transaction) -> None:
-        """Write the marker of a transaction."""
-        del self._open[transaction]
+        """Write the marker of a transaction. It ends all that its producer has open here, older transactions too."""
+        for ended in [each for each in self._open if each.producer == transaction.producer]:
+            del self._open[ended]
+            for record in ended.records:
+                if record.topic == self.where.topic and record.partition == self.where.partition:
+                    record.transaction = transaction
         self.entries.append(None)
 
     def read(self, start: int, limit: int, *, committed: bool = True) -> tuple[list[Record], int]:
@@ -152,7 +158,11 @@ class Producer:
 class Broker:
     """Logs, the group, and the coordinator of transactions."""
 
-    def __init__(self, logs: list[TopicPartition], partitions: int) -> None:
+    def __init__(
+        self, logs: list[TopicPartition], partitions: int, *, markers_wait_for_leader: bool = True
+    ) -> None:
+        """markers_wait_for_leader: False drops one in four markers, as if its partition had no leader then."""
+        self._markers_wait_for_leader = markers_wait_for_leader
         self.logs = {where: Log(where) for where in logs}
         self.group = Group(partitions)
         self.producers: dict[str, Producer] = {}
@@ -218,7 +228,8 @@ class Broker:
 
     def write_marker(self, transaction: Transaction, pick: int) -> None:
         """Write a marker of a decided transaction."""
-        transaction.write_marker(pick)
+        has_leader = self._markers_wait_for_leader or pick % 4 != 3
+        transaction.write_marker(pick, dropped=not has_leader)
         if not transaction.decided:
             self.deciding.remove(transaction)
 

@@ -39,7 +39,7 @@ class Cluster:
     def __init__(self, rules: Rules) -> None:
         topics = (*INPUTS, OUTPUT, CHANGELOG)
         logs = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
-        self.broker = Broker(logs, PARTITIONS)
+        self.broker = Broker(logs, PARTITIONS, markers_wait_for_leader=rules.markers_wait_for_leader)
         self.audit = Audit(self.broker)
         self.story: list[str] = []
         self.steps: Counter[str] = Counter()

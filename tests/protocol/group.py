@@ -116,7 +116,10 @@ class Group:
         return not any(where in transaction.offsets for transaction in self.pending for where in inputs)
 
     def end(self, transaction: "Transaction") -> None:
-        """Write the marker of a transaction: its offsets count from now on, or never."""
-        self.pending.discard(transaction)
+        """Write the marker of a transaction: all offsets that its producer has pending count from now on, or never."""
+        for ended in [each for each in self.pending if each.producer == transaction.producer]:
+            self.pending.discard(ended)
+            if transaction.kept and ended is not transaction:
+                self.offsets.update(ended.offsets)
         if transaction.kept:
             self.offsets.update(transaction.offsets)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Rules:
-    """What a worker keeps to. The numbers are those of docs/exactly-once.md."""
+    """What a worker keeps to, and what it needs of a broker. The numbers are those of docs/exactly-once.md."""
 
     layers: bool = True  # 9: a later unit reads its predecessors' layers; without, only what is committed
     drop_later_units: bool = True  # 8: a unit that is dropped takes all later ones with it
@@ -31,6 +31,9 @@ class Rules:
     committed_changelog: bool = True  # recovery reads read_committed; without, aborted records as well
     drop_below_base: bool = True  # 19: records below our own next are dropped, wherever the client seeks
     fetched_after_seek: bool = True  # 19: what was fetched in an epoch before its seek is not delivered
+
+    # 25, the broker: a marker waits for its partition's leader; without, it is dropped (KAFKA-20734)
+    markers_wait_for_leader: bool = True
 
     def without(self, rule: str) -> "Rules":
         """Return these rules but one."""

@@ -52,6 +52,23 @@ def test_a_decided_transaction_is_not_visible_before_its_marker(broker: Broker) 
     assert values(broker) == [b"kept"]
 
 
+def test_records_whose_abort_marker_was_dropped_are_committed_by_the_producers_next_transaction() -> None:
+    """What Kafka 4.3.0 to 4.4.0 do while a partition has no leader."""
+    broker = Broker([INPUT, OUTPUT], partitions=1, markers_wait_for_leader=False)
+    epoch, member = start(broker, "one"), broker.group.join("")
+    broker.produce("one", epoch, OUTPUT, b"", b"aborted")
+    broker.send_offsets("one", epoch, {INPUT: 1}, Epoch(1, member))
+    broker.time_out("one")
+    while broker.deciding:
+        broker.write_marker(broker.deciding[0], 3)
+    assert not broker.group.is_stable([INPUT])  # and nothing that waits for stable offsets goes on
+    epoch = start(broker, "one")
+    broker.produce("one", epoch, OUTPUT, b"", b"again")
+    broker.end("one", epoch, commit=True)
+    write_markers(broker)
+    assert values(broker) == [b"aborted", b"again"]
+
+
 def test_the_same_commit_again_changes_nothing_and_the_opposite_is_refused(broker: Broker) -> None:
     epoch = start(broker, "one")
     broker.produce("one", epoch, OUTPUT, b"", b"kept")

@@ -28,6 +28,7 @@ FOUND_IN: dict[str, tuple[int, tuple[str, ...]]] = {
     "read_to_end": (400, ("hear of the commit", "write to RocksDB")),
     "committed_changelog": (80, ()),
     "drop_below_base": (450, ()),
+    "markers_wait_for_leader": (50, ()),
 }
 
 
