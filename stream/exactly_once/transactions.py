@@ -41,6 +41,9 @@ _NEVER_PASSES = frozenset(
 )
 """Writing the same unit again would only give the same answer."""
 _MAX_CALLS = 30  # of one retriable call, each already retried by librdkafka until its own time-out
+_MAX_TIMEOUTS = (
+    2  # how many transaction time-outs a commit or an abort may take before its producer is replaced
+)
 _GRACE_S = 2.0  # past its own time-out; a call that has not ended then never will
 _RECORD_OVERHEAD_BYTES = 128  # of a record in a batch: varints, headers, the batch's own header
 
@@ -56,6 +59,10 @@ _PRODUCER_CONFIG: Mapping[str, str | int | bool] = {
     "retry.backoff.ms": 5,
     "retry.backoff.max.ms": 20,
 }
+
+
+class _StuckError(Exception):
+    """A call that ends the transaction has failed for too long; a new producer may do better."""
 
 
 class TransactionWriter:
@@ -140,6 +147,8 @@ class TransactionWriter:
                 raise self._replaced(
                     "librdkafka does not return from sending the offsets", hangs=True
                 ) from exc
+            except _StuckError as exc:
+                raise self._replaced(str(exc)) from exc
             except KafkaException as exc:
                 error = exc.args[0]
                 if error.fatal():
@@ -186,7 +195,7 @@ class TransactionWriter:
             self._produce(output, None if tp is None else _note_position(written, tp))
         self._repeat(lambda: self._send_offsets(positions, group_metadata))
         self._before_commit()
-        self._repeat(lambda: producer.commit_transaction(self._timeout_s))
+        self._repeat_or_replace("commit", lambda: producer.commit_transaction(self._timeout_s))
         producer.poll(0)
         return written
 
@@ -237,9 +246,31 @@ class TransactionWriter:
             "was asked again; its fate is unknown. The next start reads it from the broker."
         )
 
+    def _repeat_or_replace(self, name: str, call: Callable[[], None]) -> None:
+        """Repeat a call that ends the transaction, but not for ever on a producer that could be replaced.
+
+        Raises _StuckError when it still fails after _MAX_TIMEOUTS: librdkafka can keep its request in a queue for a
+        connection to the coordinator that it never makes again, though the broker is back.
+        """
+        deadline = self._now() + _MAX_TIMEOUTS * self._timeout_s
+
+        def bounded() -> None:
+            try:
+                call()
+            except KafkaException as exc:
+                error = exc.args[0]
+                passing = error.retriable() and not (error.txn_requires_abort() or error.fatal())
+                if passing and self._replaces and not self._gives_up and self._now() >= deadline:
+                    raise _StuckError(f"the {name} got no answer: {error.str()}") from exc
+                raise
+
+        self._repeat(bounded)
+
     def _abort(self) -> None:
         try:
-            self._repeat(lambda: self._producer.abort_transaction(self._timeout_s))
+            self._repeat_or_replace("abort", lambda: self._producer.abort_transaction(self._timeout_s))
+        except _StuckError as exc:
+            raise self._replaced(str(exc)) from exc
         except KafkaException as exc:
             raise self._ended(exc.args[0]) from exc
 

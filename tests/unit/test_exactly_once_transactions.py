@@ -206,6 +206,22 @@ def test_a_transaction_that_the_broker_has_ended_leaves_a_producer_for_the_next_
     assert commit(writer).keys() == {CHANGELOG}
 
 
+@pytest.mark.parametrize("call", ["commit", "abort"])
+def test_a_commit_or_abort_that_gets_no_answer_leaves_a_producer_for_the_next_epoch(
+    writer: TransactionWriter, producer: ScriptedProducer, call: str
+) -> None:
+    """librdkafka may never connect to a transaction coordinator again that was away."""
+    producer.takes_s = {call: 10.0}  # its time-out
+    if call == "abort":
+        producer.fails("commit", ABORTABLE)
+    producer.fails(call, *[RETRIABLE] * 1000)
+    with pytest.raises(TransactionEndedError, match=f"the {call} got no answer"):
+        commit(writer)
+    assert producer.calls.count(call) == 2
+    assert calls(producer)[-1] == "init"
+    assert producer.connected == 2
+
+
 def test_a_call_that_forgets_its_time_out_leaves_a_producer_for_the_next_epoch(
     producer: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
