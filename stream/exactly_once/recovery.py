@@ -24,6 +24,7 @@ from stream.exactly_once.offsets import (
     start_offsets,
     watermarks,
 )
+from stream.exactly_once.progress import RecoveryProgress
 from stream.exactly_once.records import TopicPartition
 from stream.exactly_once.store import Change, PartitionStore, Position
 from stream.exactly_once.topic_ids import Committed, find_lost, find_made_again
@@ -84,9 +85,11 @@ def recover(
     plan: RecoveryPlan,
     stores: Mapping[int, PartitionStore],
     cancelled: Callable[[], bool],
+    progress: RecoveryProgress,
 ) -> Recovered:
     """Bring the stores up to date and return the start offsets of their input partitions.
 
+    progress: is kept up to date while the changelogs are read.
     Blocks: run it on a thread of its own. Raises Cancelled when the epoch ended meanwhile, OffsetOutOfRangeError
     when the inputs cannot be read on from where the group is, StateLostError when a changelog is not the one
     that was written, StoreError.
@@ -111,7 +114,7 @@ def recover(
             for changelog in plan.changelogs
             for number in stores
         }
-        records = _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled)
+        records = _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled, progress)
         with_state = [number for number, store in stores.items() if _holds_anything(store, plan.changelogs)]
         starts = start_offsets(
             uncommitted,
@@ -167,6 +170,7 @@ def _read_changelogs(
     stores: Mapping[int, PartitionStore],
     ends: Mapping[TopicPartition, tuple[int, int]],
     cancelled: Callable[[], bool],
+    progress: RecoveryProgress,
 ) -> int:
     by_topic = {changelog.topic: changelog for changelog in changelogs}
     begin = {tp: _begin(by_topic[tp.topic], stores[tp.partition], end) for tp, end in ends.items()}
@@ -174,6 +178,7 @@ def _read_changelogs(
     for tp, (low, _high) in ends.items():
         if stores[tp.partition].position(by_topic[tp.topic].table) is None:
             begin[tp] = low
+    progress.begin(begin, {tp: high for tp, (_low, high) in ends.items()})
     waiting = {tp for tp, (_low, high) in ends.items() if begin[tp] < high}
     if not waiting:
         return 0
@@ -197,6 +202,7 @@ def _read_changelogs(
                 if reached[tp] >= ends[tp][1]:
                     waiting.discard(tp)
         _write(by_topic, stores, changes, reached)
+        progress.advance(changes, reached)
     return total
 
 

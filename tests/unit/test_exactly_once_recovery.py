@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from stream.exactly_once.offsets import Cancelled
+from stream.exactly_once.progress import RecoveryProgress, Restored
 from stream.exactly_once.records import TopicPartition
 from stream.exactly_once.recovery import Changelog, _begin, _read_changelogs
 from stream.exactly_once.store import Change, PartitionStore, Position
@@ -144,9 +145,11 @@ def read(
     stores: dict[int, FakeStore],
     ends: dict[TopicPartition, tuple[int, int]],
     cancelled: Any = lambda: False,
+    progress: RecoveryProgress | None = None,
 ) -> int:
     opened = {number: store.as_store() for number, store in stores.items()}
-    return _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, ends, cancelled)
+    progress = progress or RecoveryProgress()
+    return _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, ends, cancelled, progress)
 
 
 def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_was_asked_for() -> None:
@@ -179,6 +182,18 @@ def test_a_store_that_is_rebuilt_starts_over_in_every_table() -> None:
     read(consumer, {0: store}, {USERS_0: (0, 7), ITEMS_0: (0, 3)})
     assert consumer.assigned == {USERS_0: 0, ITEMS_0: 0}
     assert store.wiped == 1
+
+
+def test_each_poll_that_reads_on_is_told_as_progress() -> None:
+    told: list[dict[int, Restored]] = []
+    progress = RecoveryProgress(lambda: told.append(dict(progress.partitions)))
+    consumer = FakeConsumer(
+        [Message(USERS_0, 0, b"ann", b"1"), Message(USERS_0, 1, b"bob", b"2")],
+        [],
+        [Message(USERS_0, 7, code=EOF_CODE)],
+    )
+    read(consumer, {0: FakeStore()}, {USERS_0: (0, 7)}, progress=progress)
+    assert told == [{0: Restored(2, 5)}, {0: Restored(2, 0)}]
 
 
 def test_reading_ends_with_the_epoch() -> None:
