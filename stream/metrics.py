@@ -91,6 +91,18 @@ class WorkerMetrics:
             "sway_lost_records", "Offsets passed over by these, where known", registry=registry
         )
         self.recovery_s = Gauge("sway_recovery_seconds", "Time spent in recovery", registry=registry)
+        self.recovery_read = Gauge(
+            "sway_recovery_records_read",
+            "Changelog records read by the newest recovery",
+            ["partition"],
+            registry=registry,
+        )
+        self.recovery_to_go = Gauge(
+            "sway_recovery_records_to_go",
+            "Offsets of the changelogs that it has still to read: at most so many records",
+            ["partition"],
+            registry=registry,
+        )
         self.model = Gauge(
             "sway_model", "The model in use", ["version", "device", "dtype"], registry=registry
         )
@@ -182,6 +194,11 @@ class WorkerMetrics:
         self.lag.clear()
         for tp, records in lag.items():
             self.lag.labels(tp.topic, str(tp.partition)).set(records)
+        self.recovery_read.clear()
+        self.recovery_to_go.clear()
+        for number, restored in stats.recovery.partitions.items():
+            self.recovery_read.labels(str(number)).set(restored.records)
+            self.recovery_to_go.labels(str(number)).set(restored.to_go)
 
     def render(self) -> bytes:
         """Return all of it in Prometheus' text format."""

@@ -89,7 +89,7 @@ class SwayApp(ExactlyOnceApp):
         engine = self._engine
         if engine is None:
             return "starting"
-        return self.waiting_for if engine.state == "running" else engine.state
+        return self.waiting_for if engine.state == "running" else engine.doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def _watch(app: SwayApp) -> None:
             await engine.fail(
                 StuckError(
                     f"No progress for {stalled_s:.0f} s (time.stuck_after_s={limit_s:g}) with {behind} records to "
-                    f"fetch and {engine.stats.in_flight_records} in flight, while {engine.state}."
+                    f"fetch and {engine.stats.in_flight_records} in flight, while {engine.doing}."
                 )
             )
 

@@ -19,6 +19,7 @@ from stream.exactly_once.engine import Engine, UnitLimits
 from stream.exactly_once.layers import Layers
 from stream.exactly_once.offsets import Cancelled, OffsetPolicy
 from stream.exactly_once.processor import Work
+from stream.exactly_once.progress import RecoveryProgress
 from stream.exactly_once.records import Epoch, Output, RecordBatch, TopicPartition
 from stream.exactly_once.recovery import Changelog, Recovered, RecoveryPlan
 from stream.exactly_once.store import PartitionStore, StateFolder
@@ -164,6 +165,7 @@ class Driver:
     starts: list[dict[TopicPartition, int]] = field(default_factory=list)
     crashed: list[BaseException] = field(default_factory=list)
     rejoined: int = 0
+    kept: int = 0
 
     def consumer_epoch(self) -> Epoch | None:
         return self.epoch
@@ -173,6 +175,12 @@ class Driver:
 
     def rejoin(self) -> None:
         self.rejoined += 1
+
+    def keep_membership(self) -> None:
+        self.kept += 1
+
+    def has_kept(self, times: int) -> bool:
+        return self.kept == times
 
     async def crash(self, reason: BaseException) -> None:
         self.crashed.append(reason)
@@ -198,6 +206,8 @@ class Running:
         self.recovered = threading.Event()  # when cleared, a recovery does not end
         self.recovered.set()
         self.recovery_fails: Exception | None = None
+        self.changelog_end = 0
+        self.changelog_reached = 0  # so far it is read, in each partition, while a recovery does not end
         self.undecided = False
         monkeypatch.setattr(engine_module, "recover", self._recover)
         plan = RecoveryPlan(
@@ -233,11 +243,18 @@ class Running:
         await self.engine.stop()
 
     def _recover(
-        self, plan: Any, stores: Mapping[int, PartitionStore], cancelled: Callable[[], bool]
+        self,
+        plan: Any,
+        stores: Mapping[int, PartitionStore],
+        cancelled: Callable[[], bool],
+        progress: RecoveryProgress,
     ) -> Recovered:
         """On the recovery thread: the committed offsets; what is in the stores stays there."""
+        ends = {TopicPartition(CHANGELOG, number): self.changelog_end for number in stores}
+        progress.begin(dict.fromkeys(ends, 0), ends)
         self.recovering.set()
         while not self.recovered.wait(0.001):
+            progress.advance({}, dict.fromkeys(ends, self.changelog_reached))
             if cancelled():
                 self.recovering.clear()
                 raise Cancelled

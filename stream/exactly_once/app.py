@@ -153,6 +153,14 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         else:
             await self.engine.check_topics(found)
 
+    async def on_started(self) -> None:
+        """Start the timers at once. Faust starts them after the first recovery, so nothing would watch that one."""
+        await super().on_started_init_extra_tasks()
+        await super().on_started()
+
+    async def on_started_init_extra_tasks(self) -> None:
+        """Nothing: the timers run already."""
+
     def open(self) -> None:
         """Do what can be refused: state folder, topics, transactional id. Faust's start does it if nobody has.
 
@@ -258,6 +266,10 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
     def rejoin(self) -> None:
         """Have the consumer join its group again; returns at once."""
         self.consumer.rejoin()
+
+    def keep_membership(self) -> None:
+        """Have the consumer stay in its group though nothing is polled; returns at once."""
+        self.consumer.keep_membership()
 
     async def crash(self, reason: BaseException) -> None:
         """End the process, by Faust's way if that works within a few seconds, else at once."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stream.exactly_once.group_metadata import group_metadata
 from stream.exactly_once.processor import Processor
 from stream.exactly_once.records import Epoch, Output, TopicPartition
-from stream.exactly_once.recovery import Recovered, RecoveryPlan
+from stream.exactly_once.recovery import Changelog, Recovered, RecoveryPlan
 from stream.exactly_once.store import Change, PartitionStore, Position
 from stream.exactly_once.topic_ids import note_of
 from stream.exactly_once.unit import Unit
@@ -15,6 +15,9 @@ from stream.exactly_once.unit import Unit
 if TYPE_CHECKING:
     from stream.exactly_once.table import LayeredTable
     from stream.exactly_once.transactions import TransactionWriter
+
+
+_CONFIRMED_AT_AGE = 0.1  # of the changelog's delete.retention.ms, past which a store may be rebuilt
 
 
 class UnitCommitter:
@@ -85,12 +88,24 @@ class UnitCommitter:
         written: Mapping[TopicPartition, int],
     ) -> None:
         now_ms = int(time.time() * 1000)
-        positions: dict[int, dict[str, Position]] = {}
-        for changelog in self._plan.changelogs:
-            for partition in changes:
-                offset = written.get(TopicPartition(changelog.topic, partition))
-                if offset is not None:
-                    position = Position(changelog.topic_id, offset, now_ms)
-                    positions.setdefault(partition, {})[changelog.table] = position
         for partition, made in changes.items():
-            stores[partition].write(made, positions.get(partition, {}))
+            positions: dict[str, Position] = {}
+            for changelog in self._plan.changelogs:
+                offset = written.get(TopicPartition(changelog.topic, partition))
+                if offset is None:
+                    offset = _to_confirm(stores[partition], changelog, now_ms)
+                if offset is not None:
+                    positions[changelog.table] = Position(changelog.topic_id, offset, now_ms)
+            stores[partition].write(made, positions)
+
+
+def _to_confirm(store: PartitionStore, changelog: Changelog, now_ms: int) -> int | None:
+    """Return the offset of a table that was not written, if it is time to note that the table is complete still.
+
+    It is: the broker took the commit, so no other worker has written to the changelogs of this partition.
+    """
+    position = store.position(changelog.table)
+    due_after_ms = _CONFIRMED_AT_AGE * changelog.delete_retention_ms
+    if position is None or now_ms - position.written_at_ms < due_after_ms:
+        return None
+    return position.next_offset

@@ -24,6 +24,7 @@ from stream.exactly_once.errors import (
 )
 from stream.exactly_once.offsets import Cancelled
 from stream.exactly_once.processor import Processor, Scorer
+from stream.exactly_once.progress import RecoveryProgress
 from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition, size_of
 from stream.exactly_once.recovery import Recovered, RecoveryPlan, recover
 from stream.exactly_once.store import PartitionStore, StateFolder
@@ -51,7 +52,10 @@ class UnitLimits:
 
 @dataclass(slots=True)
 class EngineStats:
-    """What the engine did, for metrics; only ever rising but for the last three."""
+    """What the engine did, for metrics; only ever rising but for the last four.
+
+    recovery: the newest recovery, under way or done.
+    """
 
     records: int = 0
     units: int = 0
@@ -65,6 +69,7 @@ class EngineStats:
     last_progress: float = field(default_factory=time.monotonic)
     in_flight_records: int = 0
     in_flight_bytes: int = 0
+    recovery: RecoveryProgress = field(default_factory=RecoveryProgress)
 
 
 class Driver(Protocol):
@@ -80,6 +85,10 @@ class Driver(Protocol):
 
     def rejoin(self) -> None:
         """Have the consumer join its group again, which ends this epoch and begins another; returns at once."""
+        ...
+
+    def keep_membership(self) -> None:
+        """Stay in the group though nothing is polled; safe to call from any thread, returns at once."""
         ...
 
     async def crash(self, reason: BaseException) -> None:
@@ -343,6 +352,13 @@ class Engine:
             self.stats.last_progress = time.monotonic()
         return time.monotonic() - self.stats.last_progress
 
+    @property
+    def doing(self) -> str:
+        """The state, and how far a recovery under way has come."""
+        if self.state.startswith("recovering") and self.stats.recovery.partitions:
+            return f"{self.state}: {self.stats.recovery}"
+        return self.state
+
     # --- epochs -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -368,6 +384,7 @@ class Engine:
             if previous is not None:
                 await asyncio.wait([previous])
             self.state = f"recovering {len(partitions)} partitions"
+            self.stats.recovery = RecoveryProgress(self._recovery_moved)
             self.stats.last_progress = time.monotonic()
             loop = asyncio.get_running_loop()
             recovered = await loop.run_in_executor(self._recovery_thread, self._recover, epoch, partitions)
@@ -395,7 +412,12 @@ class Engine:
         """On the recovery thread."""
         for number in partitions:
             self._stores[number] = PartitionStore(self._folder.partition(number))
-        return recover(self._plan, self._stores, lambda: self._over(epoch))
+        return recover(self._plan, self._stores, lambda: self._over(epoch), self.stats.recovery)
+
+    def _recovery_moved(self) -> None:
+        """On the recovery thread: a changelog was read on, which is progress for the watch and for the group."""
+        self.stats.last_progress = time.monotonic()
+        self._driver.keep_membership()
 
     def _adopt(self, epoch: Epoch, recovered: Recovered) -> None:
         for table in self._tables:

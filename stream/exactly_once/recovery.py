@@ -24,6 +24,7 @@ from stream.exactly_once.offsets import (
     start_offsets,
     watermarks,
 )
+from stream.exactly_once.progress import RecoveryProgress
 from stream.exactly_once.records import TopicPartition
 from stream.exactly_once.store import Change, PartitionStore, Position
 from stream.exactly_once.topic_ids import Committed, find_lost, find_made_again
@@ -84,9 +85,11 @@ def recover(
     plan: RecoveryPlan,
     stores: Mapping[int, PartitionStore],
     cancelled: Callable[[], bool],
+    progress: RecoveryProgress,
 ) -> Recovered:
     """Bring the stores up to date and return the start offsets of their input partitions.
 
+    progress: is kept up to date while the changelogs are read.
     Blocks: run it on a thread of its own. Raises Cancelled when the epoch ended meanwhile, OffsetOutOfRangeError
     when the inputs cannot be read on from where the group is, StateLostError when a changelog is not the one
     that was written, StoreError.
@@ -104,6 +107,7 @@ def recover(
         committed = stable_offsets(consumer, inputs, cancelled)
         topic_ids = plan.topic_ids(cancelled)
         without_state = _check_changelogs(plan, committed, topic_ids)
+        asked_at_ms = _now_ms()
         ends = {
             TopicPartition(changelog.topic, number): watermarks(
                 uncommitted, TopicPartition(changelog.topic, number), cancelled
@@ -111,7 +115,8 @@ def recover(
             for changelog in plan.changelogs
             for number in stores
         }
-        records = _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled)
+        records = _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled, progress)
+        _confirm(plan.changelogs, stores, asked_at_ms)
         with_state = [number for number, store in stores.items() if _holds_anything(store, plan.changelogs)]
         starts = start_offsets(
             uncommitted,
@@ -167,13 +172,19 @@ def _read_changelogs(
     stores: Mapping[int, PartitionStore],
     ends: Mapping[TopicPartition, tuple[int, int]],
     cancelled: Callable[[], bool],
+    progress: RecoveryProgress,
 ) -> int:
     by_topic = {changelog.topic: changelog for changelog in changelogs}
     begin = {tp: _begin(by_topic[tp.topic], stores[tp.partition], end) for tp, end in ends.items()}
     # A wiped store starts over in every table, also in those that were asked before the wipe.
+    complete_at_ms = dict.fromkeys(ends, _now_ms())
     for tp, (low, _high) in ends.items():
-        if stores[tp.partition].position(by_topic[tp.topic].table) is None:
+        position = stores[tp.partition].position(by_topic[tp.topic].table)
+        if position is None:
             begin[tp] = low
+        else:
+            complete_at_ms[tp] = position.written_at_ms
+    progress.begin(begin, {tp: high for tp, (_low, high) in ends.items()})
     waiting = {tp for tp, (_low, high) in ends.items() if begin[tp] < high}
     if not waiting:
         return 0
@@ -196,7 +207,8 @@ def _read_changelogs(
                 reached[tp] = max(reached.get(tp, 0), message.offset() or 0)
                 if reached[tp] >= ends[tp][1]:
                     waiting.discard(tp)
-        _write(by_topic, stores, changes, reached)
+        _write(by_topic, stores, changes, reached, complete_at_ms)
+        progress.advance(changes, reached)
     return total
 
 
@@ -214,13 +226,15 @@ def _begin(changelog: Changelog, store: PartitionStore, end: tuple[int, int]) ->
     position = store.position(changelog.table)
     if position is None:
         return low
-    age_ms = int(time.time() * 1000) - position.written_at_ms
+    age_ms = _now_ms() - position.written_at_ms
+    # A commit's position is behind its last record; the marker of its transaction follows, and then the end.
+    may_lack_records = high > position.next_offset + 1
     reason = None
     if position.topic_id != changelog.topic_id:
         reason = "the changelog topic was made again"
     elif position.next_offset > high:
         reason = f"it is at offset {position.next_offset}, past the changelog's end {high}"
-    elif age_ms > changelog.delete_retention_ms and position.next_offset < high:
+    elif age_ms > changelog.delete_retention_ms and may_lack_records:
         reason = "it is older than the changelog's delete.retention.ms, so tombstones may be gone"
     if reason is None:
         return max(position.next_offset, low)
@@ -238,11 +252,39 @@ def _write(
     stores: Mapping[int, PartitionStore],
     changes: Mapping[int, list[Change]],
     reached: Mapping[TopicPartition, int],
+    complete_at_ms: Mapping[TopicPartition, int],
 ) -> None:
-    now_ms = int(time.time() * 1000)
+    """complete_at_ms: stays what it was: a deletion of what was read may be gone before the rest is read."""
     positions: dict[int, dict[str, Position]] = {}
     for tp, offset in reached.items():
         changelog = by_topic[tp.topic]
-        positions.setdefault(tp.partition, {})[changelog.table] = Position(changelog.topic_id, offset, now_ms)
+        position = Position(changelog.topic_id, offset, complete_at_ms[tp])
+        positions.setdefault(tp.partition, {})[changelog.table] = position
     for partition, by_table in positions.items():
         stores[partition].write(changes.get(partition, ()), by_table)
+
+
+def _confirm(changelogs: Sequence[Changelog], stores: Mapping[int, PartitionStore], asked_at_ms: int) -> None:
+    """Note that every store held all that its changelogs did when their ends were asked for."""
+    for store in stores.values():
+        known = {changelog.table: store.position(changelog.table) for changelog in changelogs}
+        store.write(
+            (),
+            {
+                table: Position(position.topic_id, position.next_offset, asked_at_ms)
+                for table, position in known.items()
+                if position is not None
+            },
+        )
+    took_ms = _now_ms() - asked_at_ms
+    if late := [changelog.topic for changelog in changelogs if took_ms > changelog.delete_retention_ms]:
+        logger.error(
+            "The recovery took %.0f s, longer than the delete.retention.ms of %s: the stores may hold values whose "
+            "deletion was gone before it was read. Raise that setting, delete the state folder and start again",
+            took_ms / 1000,
+            ", ".join(late),
+        )
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -195,7 +195,10 @@ class PartitionStore:
 
 
 class Position:
-    """A place in a changelog: its topic's id, the next offset, and when that was written."""
+    """A place in a changelog: its topic's id and the next offset.
+
+    written_at_ms: when the store was last known to hold all that was in the changelog.
+    """
 
     __slots__ = ("next_offset", "topic_id", "written_at_ms")
     _HEAD = struct.Struct(">qq")

@@ -92,6 +92,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         coordinator = self._ensure_consumer()._coordinator
         self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
+    def keep_membership(self) -> None:
+        """Have aiokafka take its user for alive, as a poll would; returns at once.
+
+        It leaves the group when nothing was polled for max_poll_interval_ms, and during a recovery nothing is.
+        """
+        self.thread_loop.call_soon_threadsafe(self._note_poll)
+
+    def _note_poll(self) -> None:
+        with self._ensure_consumer()._subscription.fetch_context():
+            pass
+
     async def _seek_all(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
         if (
             self.consumer.epoch is not epoch
@@ -124,6 +135,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def rejoin(self) -> None:
         """Join the group again, as if it had lost a member; returns at once."""
         self._thread.rejoin()
+
+    def keep_membership(self) -> None:
+        """Stay in the group though nothing is polled; returns at once."""
+        self._thread.keep_membership()
 
     def positions(self) -> dict[TopicPartition, tuple[int, int]]:
         """Return (position, last stable offset) of the assigned partitions."""

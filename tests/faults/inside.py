@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
@@ -22,6 +23,7 @@ class Inside:
     memory_rows: the device has no room for more rows than that.
     read_pause_s: sleep before each batch is read, or before the first `pauses` of them.
     free_model: the model answers 0 at once.
+    restore_pause_s: sleep before what one poll brought of the changelogs is written to the stores: a slow disk.
     """
 
     die_after_commit: int | None = None
@@ -33,10 +35,12 @@ class Inside:
     memory_rows: int | None = None
     read_pause_s: float = 0.0
     free_model: bool = False
+    restore_pause_s: float = 0.0
 
     def arm(self) -> None:
         """Put the faults in place, in this process."""
         from model.loaded import LoadedModel
+        from stream.exactly_once import recovery
         from stream.exactly_once.committing import UnitCommitter
         from stream.exactly_once.transactions import TransactionWriter
         from stream.processor import ScoringProcessor
@@ -57,6 +61,8 @@ class Inside:
                 "read",
                 lambda *_: time.sleep(0 if next(reads, None) is None else self.read_pause_s),
             )
+        if self.restore_pause_s:
+            _before(recovery, "_write", lambda *_: time.sleep(self.restore_pause_s))
         if self.free_model:
             LoadedModel.score = _score_free  # type: ignore[method-assign, assignment]
 
@@ -86,8 +92,8 @@ def _score_free(_model: Any, batch: Any) -> Any:
     return torch.zeros(len(batch), 2)
 
 
-def _before(owner: type, name: str, do: Callable[..., None]) -> None:
-    """Have `do` called before each call of a method, with its arguments."""
+def _before(owner: type | ModuleType, name: str, do: Callable[..., None]) -> None:
+    """Have `do` called before each call of a method or a function, with its arguments."""
     method = getattr(owner, name)
 
     def both(*args: Any) -> Any:

@@ -35,6 +35,14 @@ def open_transaction(sway: Sway) -> Iterator[None]:
     consumer.close()
 
 
+def test_a_first_recovery_that_stands_still_ends_the_worker(sway: Sway) -> None:
+    worker = sway.create_topics().worker(SWAY_TIME__STUCK_AFTER_S=2)
+    with open_transaction(sway):
+        assert worker.start().wait(60) == 1
+    assert "No progress for" in worker.said().splitlines()[-1]
+    assert "while recovering 4 partitions" in worker.said().splitlines()[-1]
+
+
 def test_a_worker_tells_its_state_and_ends_with_what_was_ready_committed(
     sway: Sway, monkeypatch: pytest.MonkeyPatch
 ) -> None:

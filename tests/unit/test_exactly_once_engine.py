@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -507,6 +508,37 @@ async def test_a_recovery_that_does_not_end_counts_as_stalled(worker: NewWorker)
         await until(w.recovering.is_set)
         w.engine.stats.last_progress -= 100
         assert w.engine.stalled_s(0) > 99
+
+
+async def test_a_recovery_that_reads_on_is_not_stalled_and_keeps_its_place_in_the_group(
+    worker: NewWorker,
+) -> None:
+    async with worker() as w:
+        w.recovered.clear()
+        w.changelog_end = 1000
+        w.assign(0)
+        await until(w.recovering.is_set)
+        assert w.engine.doing == (
+            "recovering 1 partitions: 0 records read, at most 1,000 to go "
+            "(partition 0: 0 records read, at most 1,000 to go)"
+        )
+        for count, w.changelog_reached in enumerate((1, 400, 401)):
+            await until(partial(w.driver.has_kept, count + 1))
+            assert w.engine.stalled_s(0) < 50
+            w.engine.stats.last_progress -= 100
+            assert w.engine.stalled_s(0) > 99  # it stands still
+        assert w.engine.stats.recovery.partitions[0].to_go == 599
+
+
+async def test_a_new_epoch_tells_nothing_of_the_recovery_before(worker: NewWorker) -> None:
+    async with worker() as w:
+        w.changelog_end = 1000
+        await w.begin()
+        assert w.engine.doing == "running"
+        first = w.engine.stats.recovery
+        await w.engine.revoke()
+        await w.begin()
+        assert w.engine.stats.recovery is not first
 
 
 async def test_lag_counts_the_inputs_only(worker: NewWorker) -> None:

@@ -1,14 +1,17 @@
 """Where reading a changelog begins: on from the store, or from the start when the store cannot be trusted."""
 
 import time
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
+from stream.exactly_once import recovery
 from stream.exactly_once.offsets import Cancelled
+from stream.exactly_once.progress import RecoveryProgress, Restored
 from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.recovery import Changelog, _begin, _read_changelogs
+from stream.exactly_once.recovery import Changelog, _begin, _confirm, _read_changelogs
 from stream.exactly_once.store import Change, PartitionStore, Position
 
 HOUR_MS = 3_600_000
@@ -57,7 +60,14 @@ def test_a_new_store_reads_all_that_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "position", [written(40), written(90), written(40, hours_ago=23), written(90, hours_ago=48)]
+    "position",
+    [
+        written(40),
+        written(90),
+        written(40, hours_ago=23),
+        written(90, hours_ago=48),
+        written(89, hours_ago=48),  # only the marker of the transaction that wrote it follows
+    ],
 )
 def test_a_store_is_read_on_from_where_it_is(position: Position) -> None:
     store = FakeStore(users=position)
@@ -75,6 +85,7 @@ def test_what_the_changelog_has_dropped_below_is_passed_over() -> None:
         (written(40, topic_id="id-0"), "made again"),
         (written(91), "past the changelog's end 90"),
         (written(40, hours_ago=25), r"delete\.retention\.ms"),
+        (written(88, hours_ago=25), r"delete\.retention\.ms"),  # a marker, and one more offset
     ],
 )
 def test_a_store_that_cannot_be_trusted_is_rebuilt(
@@ -144,9 +155,11 @@ def read(
     stores: dict[int, FakeStore],
     ends: dict[TopicPartition, tuple[int, int]],
     cancelled: Any = lambda: False,
+    progress: RecoveryProgress | None = None,
 ) -> int:
     opened = {number: store.as_store() for number, store in stores.items()}
-    return _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, ends, cancelled)
+    progress = progress or RecoveryProgress()
+    return _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, ends, cancelled, progress)
 
 
 def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_was_asked_for() -> None:
@@ -179,6 +192,51 @@ def test_a_store_that_is_rebuilt_starts_over_in_every_table() -> None:
     read(consumer, {0: store}, {USERS_0: (0, 7), ITEMS_0: (0, 3)})
     assert consumer.assigned == {USERS_0: 0, ITEMS_0: 0}
     assert store.wiped == 1
+
+
+def test_each_poll_that_reads_on_is_told_as_progress() -> None:
+    told: list[dict[int, Restored]] = []
+    progress = RecoveryProgress(lambda: told.append(dict(progress.partitions)))
+    consumer = FakeConsumer(
+        [Message(USERS_0, 0, b"ann", b"1"), Message(USERS_0, 1, b"bob", b"2")],
+        [],
+        [Message(USERS_0, 7, code=EOF_CODE)],
+    )
+    read(consumer, {0: FakeStore()}, {USERS_0: (0, 7)}, progress=progress)
+    assert told == [{0: Restored(2, 5)}, {0: Restored(2, 0)}]
+
+
+@pytest.mark.parametrize("store", [FakeStore(), FakeStore(users=Position("id-1", 1, 0))])
+def test_a_store_is_as_old_as_the_beginning_of_a_restore_that_was_broken_off(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds was read before; a deletion of that may have come and gone while the rest was read."""
+    hours = 0.0
+    clock = SimpleNamespace(time=lambda: hours * HOUR_MS / 1000)
+    monkeypatch.setattr(recovery, "time", clock)
+    consumer = FakeConsumer([Message(USERS_0, 1, b"ann", b"1")], [Message(USERS_0, 2, b"bob", b"2")])
+
+    def cancelled() -> bool:
+        nonlocal hours
+        hours += 11
+        return not consumer.polls
+
+    with pytest.raises(Cancelled):
+        read(consumer, {0: store}, {USERS_0: (0, 90)}, cancelled)
+    assert store.positions["users"].next_offset == 3
+    hours = 25
+    assert _begin(USERS, store.as_store(), (0, 90)) == 0
+    assert store.wiped == 1
+
+
+@pytest.mark.parametrize(("hours", "said"), [(23, ""), (25, USERS.topic)])
+def test_a_recovery_that_outlasts_the_tombstones_is_told(
+    hours: float, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked_at_ms = int(time.time() * 1000 - hours * HOUR_MS)
+    _confirm([USERS], {0: FakeStore(users=written(90)).as_store()}, asked_at_ms)
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
 
 
 def test_reading_ends_with_the_epoch() -> None:

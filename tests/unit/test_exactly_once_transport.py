@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 
@@ -98,6 +99,18 @@ async def test_partitions_of_one_poll_come_by_kafkas_time_and_then_as_the_inputs
     times = {notes: 20, other: 10, TP: 20}
     await consumer._deliver({tp: [Record(*tp, 0, b"", timestamp=time)] for tp, time in times.items()}, EPOCH)
     assert [(batch.topic, batch.partition) for batch in consumer.batches] == [other, TP, notes]
+
+
+async def test_an_activity_that_is_no_poll_keeps_aiokafka_in_its_group() -> None:
+    subscription = SubscriptionState()
+    thread = BatchConsumerThread.__new__(BatchConsumerThread)
+    thread._consumer = SimpleNamespace(_subscription=subscription)
+    thread.thread_loop = asyncio.get_running_loop()
+    subscription._last_fetch_ended -= 1000
+    assert subscription.fetcher_idle_time > 999
+    thread.keep_membership()
+    await asyncio.sleep(0)  # it runs on the thread's own loop
+    assert subscription.fetcher_idle_time < 500
 
 
 async def fetch(monkeypatch: pytest.MonkeyPatch, answer: Any, *, sought: Epoch | None = EPOCH) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from model.scorer import BatchStats
 from stream.exactly_once import Unit, Work
 from stream.exactly_once.engine import EngineStats
+from stream.exactly_once.progress import RecoveryProgress
 from stream.exactly_once.records import TopicPartition
 from stream.labels.labelling import BatchLabels, Labeled
 from stream.metrics import WorkerMetrics
@@ -81,6 +82,21 @@ def test_the_engines_figures_are_shown_and_lag_only_of_partitions_that_are_ours(
     assert 'sway_lag_records{partition="0",topic="sway.events"}' not in values
     assert (values["sway_ready"], values["sway_in_flight_records"]) == (0, 7)
     assert (values["sway_epochs"], values["sway_fenced_units"], values["sway_recovered_records"]) == (2, 1, 9)
+
+
+def test_a_recovery_is_told_by_partition() -> None:
+    metrics = WorkerMetrics()
+    stats = EngineStats()
+    changelog = TopicPartition("sway-windows-changelog", 3)
+    stats.recovery.begin({changelog: 100}, {changelog: 1000})
+    stats.recovery.advance({3: ["a record", "another"]}, {changelog: 150})
+    metrics.observe(stats, {}, False)
+    values = shown(metrics)
+    assert values['sway_recovery_records_read{partition="3"}'] == 2
+    assert values['sway_recovery_records_to_go{partition="3"}'] == 850
+    stats.recovery = RecoveryProgress()
+    metrics.observe(stats, {}, False)
+    assert not [name for name in shown(metrics) if name.startswith("sway_recovery_records_")]
 
 
 def test_a_micro_batch_is_noted_with_its_fill_and_times() -> None:

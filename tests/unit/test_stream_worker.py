@@ -58,9 +58,9 @@ def test_the_settings_reach_the_engine_and_faust(app: SwayApp) -> None:
 
 def test_a_worker_is_ready_when_its_engine_runs_and_it_waits_for_nothing(app: SwayApp) -> None:
     assert app.not_ready_because == "starting"
-    engine: Any = SimpleNamespace(state="recovering 4 partitions")
+    engine: Any = SimpleNamespace(state="recovering 4 partitions", doing="recovering 4 partitions: 3 to go")
     app._engine = engine
-    assert app.not_ready_because == "recovering 4 partitions"
+    assert app.not_ready_because == "recovering 4 partitions: 3 to go"
     engine.state = "running"
     assert app.not_ready_because is None
     app.waiting_for = "waiting for the Schema Registry"
@@ -80,6 +80,7 @@ class FakeApp:
         self.engine = SimpleNamespace(
             stats=EngineStats(in_flight_records=in_flight),
             state="running",
+            doing="running",
             lag=lambda _positions: {EVENTS_2: lag},
             stalled_s=lambda behind: stalled_s if behind or in_flight else 0.0,
             fail=self._fail,

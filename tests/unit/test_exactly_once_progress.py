@@ -1,0 +1,80 @@
+"""How far a recovery has come: what counts as progress, and what is told of it."""
+
+import logging
+
+import pytest
+
+from stream.exactly_once.progress import RecoveryProgress, Restored
+from stream.exactly_once.records import TopicPartition
+
+USERS_0, USERS_1, ITEMS_0 = (
+    TopicPartition("users", 0),
+    TopicPartition("users", 1),
+    TopicPartition("items", 0),
+)
+BEGIN = {USERS_0: 0, USERS_1: 40, ITEMS_0: 10}
+ENDS = {USERS_0: 1000, USERS_1: 50, ITEMS_0: 10}
+
+
+class Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def begun(calls: list[None], clock: Clock | None = None) -> RecoveryProgress:
+    progress = RecoveryProgress(lambda: calls.append(None), clock or Clock())
+    progress.begin(BEGIN, ENDS)
+    return progress
+
+
+def test_records_and_offsets_to_go_are_told_by_partition_over_all_its_changelogs() -> None:
+    progress = begun([])
+    assert progress.partitions == {0: Restored(0, 1000), 1: Restored(0, 10)}
+    progress.advance({0: ["a", "b"], 1: ["c"]}, {USERS_0: 400, USERS_1: 50})
+    progress.advance({0: ["d"]}, {USERS_0: 401})
+    assert progress.partitions == {0: Restored(3, 599), 1: Restored(1, 0)}
+    assert str(progress) == (
+        "4 records read, at most 599 to go (partition 0: 3 records read, at most 599 to go)"
+    )
+
+
+def test_a_changelog_read_past_the_end_has_nothing_to_go() -> None:
+    progress = begun([])
+    progress.advance({1: ["a"]}, {USERS_1: 77})
+    assert progress.partitions[1] == Restored(1, 0)
+
+
+def test_only_an_offset_nearer_to_the_end_is_progress() -> None:
+    calls: list[None] = []
+    progress = begun(calls)
+    progress.advance({}, {})
+    progress.advance({}, {USERS_0: 0})  # an end of partition that was told before
+    assert not calls
+    progress.advance({0: ["a"]}, {USERS_0: 1})
+    assert len(calls) == 1
+    progress.advance({0: ["a"]}, {USERS_0: 1})  # the same once more
+    progress.advance({}, {USERS_0: 0})
+    assert len(calls) == 1
+    progress.advance({}, {USERS_0: 900})  # a hole that compaction left
+    assert len(calls) == 2
+
+
+def test_ends_that_are_asked_again_keep_the_records_that_were_read() -> None:
+    progress = begun([])
+    progress.advance({0: ["a"]}, {USERS_0: 500})
+    progress.begin({**BEGIN, USERS_0: 500}, {**ENDS, USERS_0: 600})
+    assert progress.partitions[0] == Restored(1, 100)
+
+
+def test_the_log_is_told_every_ten_seconds_also_when_nothing_comes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    progress = begun([], clock)
+    for clock.now_s in (0.0, 9.9, 10.0, 19.9, 25.0):
+        progress.advance({}, {})
+    assert caplog.messages == [f"Recovering: {progress}"] * 2
