@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 OffsetReset = Literal["earliest", "latest", "error"]
 _CALL_TIMEOUT_S = 2.0
 _RETRY_PAUSE_S = 0.05
+_NEW_CLIENT_AFTER_S = 10.0
 _RETRIABLE = frozenset(
     {
         KafkaError._TIMED_OUT,
@@ -101,6 +102,43 @@ def stable_offsets(
             logger.info("Waiting for stable offsets: %s. An open transaction must end first", error.str())
         time.sleep(_RETRY_PAUSE_S)
     raise Cancelled
+
+
+def patient_stable_offsets(
+    connect: Callable[[], Consumer],
+    uncommitted: Consumer,
+    partitions: Sequence[TopicPartition],
+    cancelled: Callable[[], bool],
+) -> dict[TopicPartition, Committed]:
+    """Ask as stable_offsets does, with a new client every _NEW_CLIENT_AFTER_S, and log why there is no answer.
+
+    connect: makes a read_committed client. uncommitted: a read_uncommitted one of the same group, to find the cause.
+    Raises Cancelled.
+    """
+    while True:
+        consumer = connect()
+        until = time.monotonic() + _NEW_CLIENT_AFTER_S
+        try:
+            return stable_offsets(consumer, partitions, lambda: cancelled() or time.monotonic() > until)  # noqa: B023
+        except Cancelled:
+            if cancelled():
+                raise
+        finally:
+            consumer.close()
+        cause = _why_unstable(uncommitted, partitions)
+        logger.warning("No stable offsets in %g s: %s. Asking again", _NEW_CLIENT_AFTER_S, cause)
+
+
+def _why_unstable(uncommitted: Consumer, partitions: Sequence[TopicPartition]) -> str:
+    asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
+    try:
+        uncommitted.committed(asked, timeout=_CALL_TIMEOUT_S)
+    except KafkaException as exc:
+        return f"the group's coordinator does not answer ({exc.args[0].str()})"
+    return (
+        "the group's coordinator answers, and a transaction with its offsets has not ended. One that outlasts its "
+        "time-out hangs: see 'A transaction hangs' in docs/operations.md"
+    )
 
 
 def _committed(tp: KafkaTopicPartition) -> Committed:

@@ -19,8 +19,8 @@ from stream.exactly_once.errors import StateLostError
 from stream.exactly_once.offsets import (
     Cancelled,
     OffsetPolicy,
+    patient_stable_offsets,
     reader,
-    stable_offsets,
     start_offsets,
     watermarks,
 )
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _POLL_S = 0.05  # consume() waits this out unless it is full
 _CALL_TIMEOUT_S = 10.0
 _POLL_RECORDS = 5_000
+_NEW_CLIENT_AFTER_S = 15.0  # without a record or an end that is further
 
 
 @dataclass(frozen=True)
@@ -98,25 +99,12 @@ def recover(
     inputs = [TopicPartition(topic, number) for number in sorted(stores) for topic in plan.input_topics]
     if not inputs:
         return Recovered({}, 0, 0.0)
-    consumer = reader(
-        plan.client_config, plan.group_id, **{"enable.partition.eof": True, "fetch.wait.max.ms": 20}
-    )
-    # Its own isolation level would answer the last STABLE offset, short of an open transaction's records.
     uncommitted = reader(plan.client_config, plan.group_id, **{"isolation.level": "read_uncommitted"})
     try:
-        committed = stable_offsets(consumer, inputs, cancelled)
+        committed = patient_stable_offsets(lambda: _connect(plan), uncommitted, inputs, cancelled)
         topic_ids = plan.topic_ids(cancelled)
         without_state = _check_changelogs(plan, committed, topic_ids)
-        asked_at_ms = _now_ms()
-        ends = {
-            TopicPartition(changelog.topic, number): watermarks(
-                uncommitted, TopicPartition(changelog.topic, number), cancelled
-            )
-            for changelog in plan.changelogs
-            for number in stores
-        }
-        records = _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled, progress)
-        _confirm(plan.changelogs, stores, asked_at_ms)
+        records = _restore(plan, stores, uncommitted, cancelled, progress)
         with_state = [number for number, store in stores.items() if _holds_anything(store, plan.changelogs)]
         starts = start_offsets(
             uncommitted,
@@ -126,7 +114,6 @@ def recover(
             find_lost(committed, topic_ids, with_state),
         )
     finally:
-        consumer.close()
         uncommitted.close()
     seconds = time.monotonic() - began
     decided = {tp: one.offset for tp, one in committed.items()} == starts.offsets
@@ -166,6 +153,58 @@ def _holds_anything(store: PartitionStore, changelogs: Sequence[Changelog]) -> b
     return any(next(store.items(changelog.table), None) is not None for changelog in changelogs)
 
 
+def _connect(plan: RecoveryPlan) -> "Consumer":
+    return reader(
+        plan.client_config, plan.group_id, **{"enable.partition.eof": True, "fetch.wait.max.ms": 20}
+    )
+
+
+def _restore(
+    plan: RecoveryPlan,
+    stores: Mapping[int, PartitionStore],
+    uncommitted: "Consumer",
+    cancelled: Callable[[], bool],
+    progress: RecoveryProgress,
+) -> int:
+    """Bring every store up to the end of its changelogs, and return how many records were read.
+
+    Each time nothing is read for _NEW_CLIENT_AFTER_S the ends are asked for again and a new client reads on.
+    """
+    tps = [TopicPartition(changelog.topic, number) for changelog in plan.changelogs for number in stores]
+    before = progress.records
+    while True:
+        asked_at_ms = _now_ms()
+        # A read_committed client would answer the last STABLE offset, short of an open transaction's records.
+        ends = {tp: watermarks(uncommitted, tp, cancelled) for tp in tps}
+        consumer = _connect(plan)
+        try:
+            _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled, progress)
+        except _SilentError as exc:
+            short = {tp: watermarks(consumer, tp, cancelled)[1] for tp in exc.waiting}
+            logger.warning(
+                "Nothing read from the changelogs for %g s; reading on with a new client. Waiting for: %s",
+                _NEW_CLIENT_AFTER_S,
+                "; ".join(
+                    f"{tp.topic}[{tp.partition}], end {ends[tp][1]}, last stable offset {stable}"
+                    + (" (a transaction is open)" if stable < ends[tp][1] else "")
+                    for tp, stable in short.items()
+                ),
+            )
+        else:
+            _confirm(plan.changelogs, stores, asked_at_ms)
+            return progress.records - before
+        finally:
+            consumer.close()
+
+
+class _SilentError(Exception):
+    """A consumer gives nothing any more; waiting: the changelog partitions whose end was not reached."""
+
+    def __init__(self, waiting: Sequence[TopicPartition]) -> None:
+        super().__init__(waiting)
+        self.waiting = waiting
+
+
 def _read_changelogs(
     consumer: "Consumer",
     changelogs: Sequence[Changelog],
@@ -173,28 +212,22 @@ def _read_changelogs(
     ends: Mapping[TopicPartition, tuple[int, int]],
     cancelled: Callable[[], bool],
     progress: RecoveryProgress,
-) -> int:
+) -> None:
+    """Raises Cancelled, and _SilentError when nothing came for _NEW_CLIENT_AFTER_S; what was read stays written."""
     by_topic = {changelog.topic: changelog for changelog in changelogs}
-    begin = {tp: _begin(by_topic[tp.topic], stores[tp.partition], end) for tp, end in ends.items()}
-    # A wiped store starts over in every table, also in those that were asked before the wipe.
-    complete_at_ms = dict.fromkeys(ends, _now_ms())
-    for tp, (low, _high) in ends.items():
-        position = stores[tp.partition].position(by_topic[tp.topic].table)
-        if position is None:
-            begin[tp] = low
-        else:
-            complete_at_ms[tp] = position.written_at_ms
+    begin, complete_at_ms = _begins(by_topic, stores, ends)
     progress.begin(begin, {tp: high for tp, (_low, high) in ends.items()})
     waiting = {tp for tp, (_low, high) in ends.items() if begin[tp] < high}
     if not waiting:
-        return 0
+        return
     # With the leaders in its metadata cache the client fetches at once; else it looks for them once a second.
     consumer.list_topics(timeout=_CALL_TIMEOUT_S)
     consumer.assign([KafkaTopicPartition(tp.topic, tp.partition, begin[tp]) for tp in waiting])
-    total = 0
     while waiting:
         if cancelled():
             raise Cancelled
+        if progress.silent_s > _NEW_CLIENT_AFTER_S:
+            raise _SilentError(sorted(waiting))
         changes: dict[int, list[Change]] = {}
         reached: dict[TopicPartition, int] = {}
         for message in consumer.consume(_POLL_RECORDS, _POLL_S):
@@ -202,14 +235,30 @@ def _read_changelogs(
             if message.error() is None:
                 changes.setdefault(tp.partition, []).append(_change(by_topic[tp.topic].table, message))
                 reached[tp] = (message.offset() or 0) + 1
-                total += 1
             elif _is_end(message):
                 reached[tp] = max(reached.get(tp, 0), message.offset() or 0)
                 if reached[tp] >= ends[tp][1]:
                     waiting.discard(tp)
         _write(by_topic, stores, changes, reached, complete_at_ms)
         progress.advance(changes, reached)
-    return total
+
+
+def _begins(
+    by_topic: Mapping[str, Changelog],
+    stores: Mapping[int, PartitionStore],
+    ends: Mapping[TopicPartition, tuple[int, int]],
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """Return where each changelog is read from, and when its store was last known to be complete, in ms."""
+    begin = {tp: _begin(by_topic[tp.topic], stores[tp.partition], end) for tp, end in ends.items()}
+    complete_at_ms = dict.fromkeys(ends, _now_ms())
+    # A wiped store starts over in every table, also in those that were asked before the wipe.
+    for tp, (low, _high) in ends.items():
+        position = stores[tp.partition].position(by_topic[tp.topic].table)
+        if position is None:
+            begin[tp] = low
+        else:
+            complete_at_ms[tp] = position.written_at_ms
+    return begin, complete_at_ms
 
 
 def _is_end(message: Message) -> bool:

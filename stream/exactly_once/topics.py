@@ -87,27 +87,43 @@ def ensure_changelogs(
                     raise StartError(
                         f"The changelog topic {topic} cannot be made: {exc.args[0].str()}"
                     ) from exc
+            except TimeoutError as exc:
+                raise StartError(
+                    f"The changelog topic {topic} was not made within {timeout_s:g} s: the brokers' controller does "
+                    "not answer. Check that the brokers are up, and start again."
+                ) from exc
     for topic in changelogs.values():
         if counts.get(topic, partitions) != partitions:
             raise StartError(
                 f"The changelog {topic} has {counts[topic]} partitions, its inputs have {partitions}: the inputs were "
                 "extended, so users have moved between partitions. Replay into a new app_id."
             )
-    return _describe(admin, changelogs, timeout_s) if changelogs else []
+    return _describe(client_config, changelogs, timeout_s) if changelogs else []
 
 
-def _describe(admin: AdminClient, changelogs: Mapping[str, str], timeout_s: float) -> list[Changelog]:
-    """Describe topics that may have been made a moment ago: not every broker knows them at once."""
+def _describe(
+    client_config: Mapping[str, str], changelogs: Mapping[str, str], timeout_s: float
+) -> list[Changelog]:
+    """Describe topics that may have been made a moment ago: not every broker knows them at once.
+
+    Each attempt has a client of its own: one that looked for a controller that is gone goes on waiting for it.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            return _describe_once(admin, changelogs, timeout_s)
+            return _describe_once(AdminClient({**client_config}), changelogs, timeout_s)
         except KafkaException as exc:
             error = exc.args[0]
-            unknown = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-            if not (unknown or error.retriable()) or time.monotonic() > deadline:
+            passing = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or error.retriable()
+            if not passing or time.monotonic() > deadline:
                 raise StartError(f"The changelog topics cannot be described: {error.str()}") from exc
-            time.sleep(_RETRY_PAUSE_S)
+        except TimeoutError as exc:
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"The changelog topics cannot be described: no answer within {timeout_s:g} s. Check that the "
+                    "brokers are up, and start again."
+                ) from exc
+        time.sleep(_RETRY_PAUSE_S)
 
 
 def _describe_once(admin: AdminClient, changelogs: Mapping[str, str], timeout_s: float) -> list[Changelog]:

@@ -12,6 +12,7 @@ from stream.exactly_once.offsets import (
     Cancelled,
     OffsetPolicy,
     OffsetReset,
+    patient_stable_offsets,
     stable_offsets,
     start_offsets,
     watermarks,
@@ -43,6 +44,8 @@ class FakeConsumer:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def close(self) -> None: ...
 
     def as_consumer(self) -> Consumer:
         return cast("Consumer", self)
@@ -109,6 +112,30 @@ def test_another_failure_is_raised() -> None:
     consumer = FakeConsumer(committed=[failure(KafkaError.GROUP_AUTHORIZATION_FAILED)])
     with pytest.raises(KafkaException):
         stable_offsets(consumer.as_consumer(), [TP], go_on)
+
+
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        ([answer(3)], "a transaction with its offsets has not ended"),
+        (failure(KafkaError._TIMED_OUT), "the group's coordinator does not answer"),
+    ],
+)
+def test_stable_offsets_that_do_not_come_are_asked_for_with_a_new_client_and_the_cause_is_logged(
+    told: Any, cause: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(offsets, "_NEW_CLIENT_AFTER_S", -1.0)
+    clients = [FakeConsumer(), FakeConsumer()]
+
+    def connect() -> Consumer:
+        if len(clients) == 1:
+            monkeypatch.setattr(offsets, "_NEW_CLIENT_AFTER_S", 30.0)
+            clients[0].answers["committed"] = [[answer(9)]]
+        return clients.pop(0).as_consumer()
+
+    uncommitted = FakeConsumer(committed=[told]).as_consumer()
+    assert patient_stable_offsets(connect, uncommitted, [TP], go_on) == {TP: Committed(9)}
+    assert cause in caplog.text
 
 
 def test_waiting_for_a_stable_offset_ends_with_the_epoch() -> None:

@@ -11,7 +11,7 @@ from stream.exactly_once import recovery
 from stream.exactly_once.offsets import Cancelled
 from stream.exactly_once.progress import RecoveryProgress, Restored
 from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.recovery import Changelog, _begin, _confirm, _read_changelogs
+from stream.exactly_once.recovery import Changelog, _begin, _confirm, _read_changelogs, _SilentError
 from stream.exactly_once.store import Change, PartitionStore, Position
 
 HOUR_MS = 3_600_000
@@ -159,7 +159,8 @@ def read(
 ) -> int:
     opened = {number: store.as_store() for number, store in stores.items()}
     progress = progress or RecoveryProgress()
-    return _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, ends, cancelled, progress)
+    _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, ends, cancelled, progress)
+    return progress.records
 
 
 def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_was_asked_for() -> None:
@@ -237,6 +238,23 @@ def test_a_recovery_that_outlasts_the_tombstones_is_told(
     _confirm([USERS], {0: FakeStore(users=written(90)).as_store()}, asked_at_ms)
     assert said in caplog.text
     assert bool(caplog.text) == bool(said)
+
+
+def test_a_client_that_gives_nothing_any_more_is_given_up_and_the_next_one_reads_on() -> None:
+    clock = iter(range(0, 1000, 4))
+    progress = RecoveryProgress(now=lambda: float(next(clock)))
+    store = FakeStore()
+    with pytest.raises(_SilentError) as raised:
+        read(
+            FakeConsumer([Message(USERS_0, 1, b"ann", b"1")]),
+            {0: store},
+            {USERS_0: (0, 7)},
+            progress=progress,
+        )
+    assert raised.value.waiting == [USERS_0]
+    following = FakeConsumer([Message(USERS_0, 7, code=EOF_CODE)])
+    assert read(following, {0: store}, {USERS_0: (0, 7)}, progress=progress) == 1
+    assert following.assigned == {USERS_0: 2}
 
 
 def test_reading_ends_with_the_epoch() -> None:

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream.exactly_once import topics
 from stream.exactly_once.errors import StartError, TopicGoneError
-from stream.exactly_once.topics import TopicIds, check_inputs
+from stream.exactly_once.topics import TopicIds, check_inputs, ensure_changelogs
 
 INPUTS = ["s.events", "s.outcomes"]
 
@@ -28,6 +28,36 @@ def test_missing_topics_are_all_named() -> None:
 def test_counts_that_differ_are_all_shown() -> None:
     with pytest.raises(StartError, match=r"s\.events has 4, s\.outcomes has 3"):
         check_inputs({"s.events": 4, "s.outcomes": 3}, INPUTS)
+
+
+@pytest.mark.parametrize("call", ["create_topics", "describe_topics"])
+def test_a_start_while_no_controller_answers_ends_in_a_line_that_says_so(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent:
+        """Its futures of one call never come."""
+
+        def __init__(self, _config: Any) -> None: ...
+
+        def create_topics(self, new: list[Any], **_: Any) -> dict[str, "Future[Any]"]:
+            return {topic.topic: self._answer("create_topics", None) for topic in new}
+
+        def describe_topics(self, _topics: Any, **_: Any) -> dict[str, "Future[Any]"]:
+            return {"s-users-changelog": self._answer("describe_topics", SimpleNamespace(topic_id="id"))}
+
+        def describe_configs(self, resources: list[Any], **_: Any) -> dict[Any, "Future[Any]"]:
+            return {resource: self._answer("describe_configs", {}) for resource in resources}
+
+        def _answer(self, name: str, value: Any) -> "Future[Any]":
+            answer: Future[Any] = Future()
+            if name != call:
+                answer.set_result(value)
+            return answer
+
+    monkeypatch.setattr(topics, "AdminClient", Silent)
+    monkeypatch.setattr(topics, "partition_counts", lambda *_: {"s.events": 4})
+    with pytest.raises(StartError, match=r"changelog topic.* within 0\.01 s"):
+        ensure_changelogs({}, ["s.events"], {"users": "s-users-changelog"}, replication=1, timeout_s=0.01)
 
 
 def test_a_client_that_gets_no_answer_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
