@@ -304,7 +304,7 @@ class TimeSettings(BaseModel):
 
     max_ahead_s: float = Field(3600.0, ge=0, description="of Kafka's record time; beyond: dead letter")
     stuck_after_s: float = Field(
-        120.0, gt=0, description="lag without progress for this long ends the process"
+        120.0, gt=0, description="lag, or a recovery, without progress for this long ends the process"
     )
 
 

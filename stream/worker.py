@@ -38,6 +38,7 @@ from stream.web import add_pages
 from stream.windows import Window
 
 _WATCH_INTERVAL_S = 1.0
+_LEAST_POLL_INTERVAL_S = 1000.0  # Faust's default
 
 
 class Background(Protocol):
@@ -197,6 +198,8 @@ def _faust_options(settings: Settings) -> dict[str, Any]:
         "broker_session_timeout": kafka.session_timeout_s,
         "broker_heartbeat_interval": kafka.heartbeat_interval_s,
         "broker_rebalance_timeout": kafka.rebalance_timeout_s,
+        # Standing still is the watch's business: aiokafka must not leave the group before it has judged.
+        "broker_max_poll_interval": max(_LEAST_POLL_INTERVAL_S, 2 * settings.time.stuck_after_s),
         "broker_request_timeout": max(90.0, kafka.session_timeout_s * 2),
         "broker_credentials": _credentials(kafka),
         "web_enabled": settings.web.enabled,

@@ -13,6 +13,7 @@ from stream.assembly import check
 from stream.errors import ConfigurationError, StuckError
 from stream.exactly_once.engine import EngineStats
 from stream.exactly_once.records import TopicPartition
+from stream.metrics import WorkerMetrics
 from stream.settings import Settings, TextSettings, TimeSettings, UnitSettings, WindowSettings
 from stream.worker import Parts, SwayApp, _watch, build_app
 
@@ -65,6 +66,14 @@ def test_a_worker_is_ready_when_its_engine_runs_and_it_waits_for_nothing(app: Sw
     assert app.not_ready_because is None
     app.waiting_for = "waiting for the Schema Registry"
     assert app.not_ready_because == "waiting for the Schema Registry"
+
+
+@pytest.mark.parametrize(("stuck_after_s", "interval_s"), [(120, 1000), (3600, 7200)])
+def test_the_watch_judges_before_aiokafka_leaves_its_group(
+    stuck_after_s: float, interval_s: float, tmp_path: Path
+) -> None:
+    settings = Settings(state_dir=tmp_path, time=TimeSettings(stuck_after_s=stuck_after_s))
+    assert SwayApp(settings, WorkerMetrics()).conf.broker_max_poll_interval == interval_s
 
 
 class FakeApp:
