@@ -49,6 +49,7 @@ class WorkerMetrics:
             "sway_labels_without_score", "Labels of events whose text was a dead letter", registry=registry
         )
         self.quality = LiveQuality()
+        self._live_versions: set[str] = set()
         self.live = {
             name: Gauge(
                 f"sway_live_{name}", f"{words}, of the newest labelled scores", ["version"], registry=registry
@@ -155,6 +156,7 @@ class WorkerMetrics:
 
     def show_model(self, model: LoadedModel) -> None:
         """Name the model in use, and no other any more."""
+        self.quality.serve(model.version)
         self.model.clear()
         self.model.labels(model.version, str(model.device), model.dtype).set(1)
 
@@ -205,4 +207,9 @@ class WorkerMetrics:
         for version, figures in self.quality.changed():
             for name, value in figures.items():
                 self.live[name].labels(version).set(value)
+            self._live_versions.add(version)
+        for version in self._live_versions - set(self.quality.versions):
+            for gauge in self.live.values():
+                gauge.remove(version)
+            self._live_versions.remove(version)
         return generate_latest(self.registry)

@@ -386,7 +386,9 @@ class ScoringProcessor:
             value=record.value,
             failed_at=self._now_ms(),
         )
-        unit.emit(self._topics.dead_letters, record.topic.encode(), codec.encode(letter))
+        # By the topic alone all its dead letters would be in one partition.
+        key = f"{record.topic}-{record.partition}".encode()
+        unit.emit(self._topics.dead_letters, key, codec.encode(letter))
         context.dead_letters[reason] += 1
 
 

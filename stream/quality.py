@@ -26,6 +26,11 @@ class LiveQuality:
         self._rows: OrderedDict[str, deque[tuple[float, float]]] = OrderedDict()
         self._counts: dict[str, int] = {}
         self._changed: set[str] = set()
+        self._serving: str | None = None
+
+    def serve(self, version: str) -> None:
+        """Note the version in use: it is never left out. May be called on any thread."""
+        self._serving = version
 
     def add(self, version: str, y: float, y_hat: float) -> None:
         """Take in an example: what was published, and what came."""
@@ -33,6 +38,9 @@ class LiveQuality:
         if rows is None:
             rows = self._rows[version] = deque(maxlen=self._window)
             self._counts[version] = 0
+            # Labels of old versions come late: they must not push out the one in use.
+            if self._serving is not None and self._serving in self._rows:
+                self._rows.move_to_end(self._serving)
             while len(self._rows) > _VERSIONS:
                 oldest, _ = self._rows.popitem(last=False)
                 del self._counts[oldest]
@@ -42,7 +50,7 @@ class LiveQuality:
 
     @property
     def versions(self) -> list[str]:
-        """The versions that are kept, by their first example."""
+        """The versions that are kept, by their first example; the one in use is the last to leave."""
         return list(self._rows)
 
     def changed(self) -> Iterator[tuple[str, dict[str, float]]]:

@@ -5,6 +5,7 @@ underscores between its parts, for example ``SWAY_KAFKA__BOOTSTRAP_SERVERS`` or 
 The core takes values out of this tree, never the tree itself.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,6 +13,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PARTITIONER = "murmur2_random"  # Java's and Faust's; librdkafka's own default is another
+
+
+# Of `{app_id}-{slot}`: the hand-over's transactional ids end in "-handover", a replay's hold "-replay-".
+_TAKEN_SLOT = re.compile(r"(.*-)?(handover|replay-.*)")
+
+
+def _free_slot(value: str | None) -> str | None:
+    if value is not None and _TAKEN_SLOT.fullmatch(value):
+        raise ValueError(
+            f"slot={value!r} makes a transactional id that a hand-over or a replay takes, which would fence this "
+            "worker. Choose another: one that neither ends in 'handover' nor holds 'replay-', alone or after a dash"
+        )
+    return value
 
 
 def _no_trailing_dot(value: str) -> str:
@@ -325,7 +339,9 @@ class Settings(BaseSettings):
 
     app_id: str = Field("sway", min_length=1, description="the consumer group")
     state_dir: Path = Path("state")
-    slot: str | None = Field(None, description="names this worker's transactions; None: made at first start")
+    slot: Annotated[str | None, AfterValidator(_free_slot)] = Field(
+        None, description="names this worker's transactions; None: made at first start"
+    )
     offset_reset: Literal["earliest", "latest", "error"] = Field(
         "earliest", description="where a partition without a committed offset starts"
     )

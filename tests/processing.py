@@ -131,6 +131,7 @@ class Published:
 
     scores: list[InfluenceScore] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    dead_letter_keys: list[bytes | None] = field(default_factory=list)
     examples: list[LabeledExample] = field(default_factory=list)
     texts: dict[int, EncodedText] = field(default_factory=dict)
     """by the offset of the event"""
@@ -261,6 +262,7 @@ class Processing:
                 self.published.examples.append(_EXAMPLES.decode(value))
             else:
                 self.published.dead_letters.append(_DEAD_LETTERS.decode(value))
+                self.published.dead_letter_keys.append(output.key)
         for table in self.tables:
             table.commit_oldest(unit)
 

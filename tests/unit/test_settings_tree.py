@@ -1,6 +1,7 @@
 """The settings as environment variables."""
 
 import pytest
+from pydantic import ValidationError
 
 from stream.settings import Settings
 from sway.settings_tree import unknown_variables, variables
@@ -33,3 +34,18 @@ def test_a_misspelt_variable_is_found_and_the_setting_that_was_meant() -> None:
     names = ["SWAY_STATEDIR", "SWAY_KAFKA__BOOTSTRAP_SERVERS", "SWAY_KAFKA", "sway_app_id", "HOME"]
     assert unknown_variables(names) == {"SWAY_STATEDIR": "SWAY_STATE_DIR"}
     assert unknown_variables(["SWAY_XXXXXXXXXXXX"]) == {"SWAY_XXXXXXXXXXXX": None}
+
+
+@pytest.mark.parametrize("slot", ["handover", "blue-handover", "replay-r1-plan", "blue-replay-r1-0"])
+def test_a_slot_whose_transactional_id_is_taken_is_refused(
+    monkeypatch: pytest.MonkeyPatch, slot: str
+) -> None:
+    monkeypatch.setenv("SWAY_SLOT", slot)
+    with pytest.raises(ValidationError, match=rf"slot='{slot}'.*transactional id.*Choose another"):
+        Settings()
+
+
+@pytest.mark.parametrize("slot", ["blue", "handover-1", "myhandover", "replay", "prereplay-1"])
+def test_any_other_slot_is_taken(monkeypatch: pytest.MonkeyPatch, slot: str) -> None:
+    monkeypatch.setenv("SWAY_SLOT", slot)
+    assert Settings().slot == slot

@@ -72,6 +72,18 @@ def test_a_bad_event_is_one_dead_letter_and_the_others_are_unharmed(
     assert context.dead_letters == {reason: 1}
 
 
+def test_dead_letters_of_different_partitions_have_different_keys(processing: Processing) -> None:
+    for partition in (0, 3):
+        processing.deliver(processing.record(None, partition=partition))
+    processing.deliver(processing.record(None, topic=TOPICS.outcomes, partition=3))
+    topics = (TOPICS.events, TOPICS.outcomes)
+    assert processing.published.dead_letter_keys == [
+        f"{topics[0]}-0".encode(),
+        f"{topics[0]}-3".encode(),
+        f"{topics[1]}-3".encode(),
+    ]
+
+
 @pytest.mark.parametrize(("bad", "reason"), BAD_EVENTS.values(), ids=BAD_EVENTS)
 def test_a_dead_letter_holds_the_record_and_says_nothing_of_its_text(
     processing: Processing, bad: BehaviorEvent | bytes | None, reason: str

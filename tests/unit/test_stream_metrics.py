@@ -64,6 +64,17 @@ def test_a_committed_unit_is_counted_by_what_became_of_its_records() -> None:
     assert values["sway_latency_seconds_count"] == 2  # once a batch that had a text
 
 
+def test_live_figures_of_old_versions_leave_and_those_of_the_champion_stay() -> None:
+    metrics = WorkerMetrics()
+    metrics.show_model(cast("Any", SimpleNamespace(version="champion", device="cpu", dtype="fp32")))
+    for version in ["champion", *(f"v{number}" for number in range(20))]:
+        labels = BatchLabels(labeled=[Labeled(version, 1.0, 0.75), Labeled(version, 0.0, 0.25)])
+        metrics.on_commit(unit_of(BatchContext(0, 0.5, labels=labels)), 0.1)
+        metrics.render()  # each version was shown
+    shown_now = {name.split('"')[1] for name in shown(metrics) if name.startswith("sway_live_")}
+    assert shown_now == {"champion", *(f"v{number}" for number in range(13, 20))}
+
+
 def test_a_record_from_the_future_has_no_negative_latency() -> None:
     metrics = WorkerMetrics()
     pending: Any = SimpleNamespace(record=SimpleNamespace(timestamp=99_999_999_999_999))

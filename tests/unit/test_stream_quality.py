@@ -35,3 +35,23 @@ def test_a_worker_that_swaps_for_years_keeps_a_few_versions() -> None:
         quality.add(f"v{number}", 1.0, 0.5)
     assert quality.versions == [f"v{number}" for number in range(92, 100)]
     assert {version for version, _ in quality.changed()} == set(quality.versions)
+
+
+def test_the_version_that_serves_is_kept_whatever_labels_come_late() -> None:
+    quality = LiveQuality()
+    quality.serve("champion")
+    quality.add("champion", 1.0, 0.5)
+    for number in range(100):
+        quality.add(f"v{number}", 1.0, 0.5)
+    assert quality.versions == [*(f"v{number}" for number in range(93, 100)), "champion"]
+
+
+def test_a_version_that_serves_again_is_kept_as_the_newest() -> None:
+    quality = LiveQuality()
+    for version in ("v1", "v2", "v3"):
+        quality.serve(version)
+        quality.add(version, 1.0, 0.5)
+    quality.serve("v1")
+    for number in range(4, 11):
+        quality.add(f"v{number}", 1.0, 0.5)
+    assert quality.versions == [*(f"v{number}" for number in range(4, 11)), "v1"]
