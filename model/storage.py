@@ -25,11 +25,12 @@ _CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 class Storage:
     """One folder, on a local disk or at any fsspec address such as s3://bucket/registry.
 
-    Paths are relative to it, with forward slashes.
+    Paths are relative to it, with forward slashes. May be shared between threads and processes.
     """
 
     def __init__(self, address: str | Path) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(str(address))
+        # A kept listing would hide what another process has created since: s3fs looks there before it reads a file.
+        self._fs, self._root = fsspec.core.url_to_fs(str(address), use_listings_cache=False)
         self.is_local = isinstance(self._fs, LocalFileSystem)
 
     @property

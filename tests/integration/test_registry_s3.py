@@ -147,6 +147,17 @@ def test_writers_that_promote_at_once_get_a_number_each(address: str, tmp_path: 
     assert told == {number: str(writer) for writer, number in enumerate(numbers)}
 
 
+def test_what_another_process_created_is_read_after_the_folder_was_listed(address: str) -> None:
+    files = fsspec.filesystem("s3", skip_instance_cache=True)  # as another process has it
+    storage = Storage(address)
+    storage.create("promotions/000001.json", b"first")
+    assert storage.names("promotions") == ["000001.json"]
+    files.pipe_file(f"{address}/promotions/000002.json", b"theirs")
+    with pytest.raises(FileExistsError):
+        storage.create("promotions/000002.json", b"ours")
+    assert storage.read("promotions/000002.json") == b"theirs"
+
+
 def test_of_writers_that_expect_one_champion_one_promotes(address: str, tmp_path: Path) -> None:
     publish(ModelRegistry(address), tmp_path, "v1")
     ready = threading.Barrier(WRITERS)
