@@ -62,18 +62,25 @@ class Storage:
         self._fs.get_file(self._full(path), str(target))
 
     def create(self, path: str, content: bytes) -> None:
-        """Create a small file whole, or raise FileExistsError; a reader never sees half of it."""
+        """Create a small file whole, or raise FileExistsError; a reader never sees half of it.
+
+        On a local disk its mode is the umask's, so that a worker of another user can read it.
+        """
         if not self.is_local:
             self._fs.makedirs(str(PurePosixPath(self._full(path)).parent), exist_ok=True)
             self._create_remote(path, content)
             return
         target = Path(self._full(path))
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.link(file.name, target)
+        staged = self._staging()
+        try:
+            with staged.open("xb") as file:  # not tempfile, whose files nobody else may read
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(staged, target)
+        finally:
+            staged.unlink(missing_ok=True)
 
     def _create_remote(self, path: str, content: bytes) -> None:
         """Write on condition. S3 answers a conflict while another writer is at it: then the end decides."""

@@ -1,5 +1,7 @@
 import json
+import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,31 @@ def test_promotions_at_once_get_numbers_of_their_own(tmp_path: Path, folder: Pat
         thread.join(10)
     assert sorted(numbers) == [1, 2, 3, 4]
     assert ModelRegistry(tmp_path / "registry").promotions() == [1, 2, 3, 4]
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o027], ids=["022", "077", "027"])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_what_is_written_can_be_read_by_whom_the_umask_allows(
+    umask: int, tmp_path: Path, folder: Path
+) -> None:
+    (folder / "config.json").chmod(
+        0o600
+    )  # a version is readable whatever its files were where they were made
+    registry = ModelRegistry(tmp_path / "registry")
+    registry.publish(folder, manifest("v1"))
+    registry.attach("v1", folder)
+    registry.promote("v1")
+    registry.reject("v2", "its training failed")
+    modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "registry").rglob("*")}
+    files = {path.name for path in modes if path.is_file()}
+    assert files >= {"manifest.json", "config.json", "contents.json", "000001.json", "v2.json"}
+    wanted = {path: (0o777 if path.is_dir() else 0o666) & ~umask for path in modes}
+    assert modes == wanted
 
 
 def test_a_number_that_is_always_taken_ends_in_an_error(
