@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from sys import getsizeof
 from typing import Self, cast
 
 import numpy as np
@@ -48,6 +49,8 @@ _RATES_TOKENS = (
     24  # "user likes 100 percent of several, lately 100 ; item liked by 100 percent of several" and some room
 )
 
+_PIECE_BYTES = 420  # the objects of a Piece and its key, and their places in the cache
+_MOST_BYTES_A_PIECE = 1024  # on average
 ID_BYTES = 4  # ids are int32 in machine order: numpy reads a whole batch of them without a loop
 
 
@@ -96,7 +99,8 @@ class BehaviourTokenizer:
     """Turns behaviours into Pieces, and Pieces into the ids of a text. Safe to share between threads.
 
     tokenizer: a fast tokenizer of WordPiece's kind; a copy is used, without padding and truncation.
-    cached_pieces: how many Pieces are kept, the least recently used dropped first.
+    cached_pieces: how many Pieces are kept, the least recently used dropped first; fewer if they take more than 1 KB
+    on average.
     sha256: of the tokenizer.json that it was read from; None means that it cannot be told from another.
     Raises TokenizerIncompatible if a piece's ids depend on its neighbours (byte-level BPE does so).
     """
@@ -120,6 +124,7 @@ class BehaviourTokenizer:
         self._room = settings.max_tokens - self._template.specials
         self._cached_pieces = cached_pieces
         self._pieces: dict[Hashable, Piece] = {}  # in the order of use, the newest last
+        self._pieces_bytes = 0
         self._lock = threading.Lock()
         _check_limits(settings, self._template.specials)
         self._check_context_free()
@@ -271,9 +276,14 @@ class BehaviourTokenizer:
 
     def _remember(self, made: dict[Hashable, Piece]) -> None:
         with self._lock:
-            self._pieces.update(made)
-            while len(self._pieces) > self._cached_pieces:
-                del self._pieces[next(iter(self._pieces))]
+            pieces, most_bytes = self._pieces, self._cached_pieces * _MOST_BYTES_A_PIECE
+            for key, piece in made.items():
+                if key not in pieces:  # another thread may have been faster
+                    pieces[key] = piece
+                    self._pieces_bytes += _piece_bytes(key, piece)
+            while len(pieces) > self._cached_pieces or self._pieces_bytes > most_bytes:
+                oldest = next(iter(pieces))
+                self._pieces_bytes -= _piece_bytes(oldest, pieces.pop(oldest))
 
     def _tokenise(self, rendered: Sequence[Rendered]) -> list[Piece]:
         """Tokenise in one batch, and a second time what turns out too long, without its last words."""
@@ -357,6 +367,12 @@ def _shorten(rendered: Rendered, encoding: Encoding, limit: int) -> str:
         keep -= 1
     end = encoding.offsets[keep - 1][1] if keep > 0 else 0
     return f"{rendered.text[:end]} {rendered.text[rendered.item_end :].strip()}".strip()
+
+
+def _piece_bytes(key: Hashable, piece: Piece) -> int:
+    """Return about what a Piece takes in the cache: the key holds the item's whole text."""
+    told = key[1] if isinstance(key, tuple) else key
+    return _PIECE_BYTES + len(piece.ids) + getsizeof(piece.text) + getsizeof(told)
 
 
 def _encode(tokenizer: Tokenizer, text: str) -> Piece:

@@ -7,11 +7,12 @@ The core takes values out of this tree, never the tree itself.
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+MEBIBYTE = 1024 * 1024
 PARTITIONER = "murmur2_random"  # Java's and Faust's; librdkafka's own default is another
 
 
@@ -152,7 +153,9 @@ class TextSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     max_item_text_chars: int = Field(512, gt=0, description="longer item texts are cut and flagged")
-    cached_behaviours: int = Field(100_000, gt=0, description="token ids kept, in behaviours")
+    cached_behaviours: int = Field(
+        100_000, gt=0, description="token ids kept, in behaviours of 1 KB at most on average"
+    )
 
 
 class ModelSettings(BaseModel):
@@ -279,9 +282,15 @@ class UnitSettings(BaseModel):
     max_in_flight_records: int = Field(8192, gt=0)
     max_in_flight_bytes: int = Field(64 * 1024 * 1024, gt=0)
     transaction_timeout_s: float = Field(10.0, gt=0)
-    cached_values: int = Field(
-        50_000, gt=0, description="of each table, recently committed ones kept decoded: up to some 5 KB each"
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _values_are_bounded_in_bytes(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "cached_values" in given:
+            raise ValueError(
+                "units.cached_values is gone: it bounded a number of values, not their bytes. Set memory.values_mb"
+            )
+        return given
 
     @model_validator(mode="after")
     def _a_unit_fits_in_flight(self) -> Self:
@@ -291,6 +300,19 @@ class UnitSettings(BaseModel):
                 f"units.max_in_flight_records={self.max_in_flight_records}"
             )
         return self
+
+
+class MemorySettings(BaseModel):
+    """What the state may take in memory, in MB of 1024 * 1024 bytes, whatever the number of users and partitions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    values_mb: int = Field(
+        512, ge=16, description="recently used state kept decoded: windows, pending labels, estimates, items"
+    )
+    rocksdb_mb: int = Field(
+        256, ge=32, description="RocksDB's blocks, indexes and write buffers, of all partitions together"
+    )
 
 
 class ReplaySettings(BaseModel):
@@ -360,6 +382,7 @@ class Settings(BaseSettings):
     handover: HandoverSettings = HandoverSettings()
     trainer: TrainerSettings = TrainerSettings()
     units: UnitSettings = UnitSettings()
+    memory: MemorySettings = MemorySettings()
     replay: ReplaySettings = ReplaySettings()
     time: TimeSettings = TimeSettings()
     web: WebSettings = WebSettings()

@@ -33,7 +33,8 @@ from stream.labels.labelling import Labels
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
 from stream.metrics import WorkerMetrics
 from stream.processor import WINDOWS, ScoringProcessor
-from stream.settings import KafkaSettings, Settings
+from stream.settings import MEBIBYTE, KafkaSettings, Settings
+from stream.state_sizes import SHARES, estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
 from stream.web import add_pages
 from stream.windows import Window
 
@@ -119,7 +120,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     labels = make_labels(settings) if settings.labels.wanted else None
     processor = make_processor(settings, model, labels)
     processor.on_wait = lambda what: setattr(app, "waiting_for", what)
-    add_tables(app, processor, labels, settings.units.cached_values)
+    add_tables(app, processor, labels, settings.memory.values_mb * MEBIBYTE)
     app.process_with(processor, parts.scorer)
     if batcher is not None and settings.model.version is None:
         processor.on_swap = batcher.use
@@ -132,27 +133,31 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
 
 
 def add_tables(
-    app: ExactlyOnceApp, processor: ScoringProcessor, labels: Labels | None, cached_values: int
+    app: ExactlyOnceApp, processor: ScoringProcessor, labels: Labels | None, max_cached_bytes: int
 ) -> None:
-    """Declare the tables, and give them to who reads them; cached_values: kept decoded of each."""
-    cached = {"cached_values": cached_values}
+    """Declare the tables, and give them to who reads them; max_cached_bytes: of decoded values, all together."""
+
+    def options(name: str, size_of: Callable[[Any], int]) -> dict[str, Any]:
+        share = SHARES[name] if labels is not None else 1.0
+        return {"max_cached_bytes": int(share * max_cached_bytes), "size_of": size_of}
+
     windows = processor.window_codec
     table: LayeredTable[Window] = app.layered_table(
-        WINDOWS, dumps=windows.dumps, loads=windows.loads, **cached
+        WINDOWS, dumps=windows.dumps, loads=windows.loads, **options(WINDOWS, window_bytes)
     )
     processor.table = table
     if labels is None:
         return
     states = pending_codec()
     pending: LayeredTable[PendingState] = app.layered_table(
-        PENDING, dumps=states.dumps, loads=states.loads, **cached
+        PENDING, dumps=states.dumps, loads=states.loads, **options(PENDING, pending_bytes)
     )
     of_estimate, of_item = StateCodec(Estimate), StateCodec(ItemRate)
     estimates: LayeredTable[Estimate] = app.layered_table(
-        ESTIMATES, dumps=of_estimate.dumps, loads=of_estimate.loads, **cached
+        ESTIMATES, dumps=of_estimate.dumps, loads=of_estimate.loads, **options(ESTIMATES, estimate_bytes)
     )
     items: LayeredTable[ItemRate] = app.layered_table(
-        ITEMS, dumps=of_item.dumps, loads=of_item.loads, **cached
+        ITEMS, dumps=of_item.dumps, loads=of_item.loads, **options(ITEMS, item_rate_bytes)
     )
     labels.pending, labels.estimates, labels.items = pending, estimates, items
 
@@ -189,6 +194,7 @@ def _config(settings: Settings) -> ExactlyOnceConfig:
         max_poll_records=min(2048, units.max_in_flight_records),
         transaction_timeout_s=units.transaction_timeout_s,
         connect_timeout_s=settings.kafka.connect_timeout_s,
+        max_store_memory_bytes=settings.memory.rocksdb_mb * MEBIBYTE,
     )
 
 

@@ -93,7 +93,7 @@ class MemoryTable(Generic[V]):
         self.name = name
         self.codec = codec
         self.stored: dict[tuple[int, Any], bytes] = {}
-        self.layers: Layers[tuple[int, Any], V] = Layers(self._committed, cached=0)
+        self.layers: Layers[tuple[int, Any], V] = Layers(self._committed, 0, lambda _key, _value: 1)
 
     def get_in(self, partition: int, key: bytes) -> V | None:
         return self.layers.get((partition, key))

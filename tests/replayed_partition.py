@@ -354,7 +354,7 @@ class ReplayedPartition:
             plan=self._plan,
             topics=(TOPICS.events, TOPICS.outcomes),
             processor=processor,
-            state=ReplayState(processor, labels, cached_values=3),
+            state=ReplayState(processor, labels, max_cached_bytes=20_000),
             model=_ModelName(),
             scorer=self._scorer,
             outputs=Outputs(TopicOutput(TopicNames("again"), _ENCODERS), self.output),

@@ -50,7 +50,7 @@ class Table:
 
     def __init__(self) -> None:
         self._stores: Mapping[int, PartitionStore] = {}
-        self.layers: Layers[tuple[int, Any], Values] = Layers(self._committed, cached=2)
+        self.layers: Layers[tuple[int, Any], Values] = Layers(self._committed, 2, lambda _key, _value: 1)
 
     def get_in(self, partition: int, key: bytes) -> Values:
         return self.layers.get((partition, key)) or ()

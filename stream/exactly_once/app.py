@@ -19,7 +19,7 @@ from stream.exactly_once.offsets import OffsetPolicy, OffsetReset
 from stream.exactly_once.processor import Processor, Scorer
 from stream.exactly_once.records import Epoch, TopicPartition
 from stream.exactly_once.recovery import RecoveryPlan
-from stream.exactly_once.store import StateFolder
+from stream.exactly_once.store import StateFolder, StoreMemory
 from stream.exactly_once.table import ExactlyOnceTableManager, LayeredTable
 from stream.exactly_once.topics import TopicIds, ensure_changelogs
 from stream.exactly_once.transactions import TransactionWriter
@@ -58,6 +58,7 @@ class ExactlyOnceConfig:
     transaction_timeout_s: float = 10.0
     connect_timeout_s: float = 10.0
     max_record_bytes: int = 1_000_000
+    max_store_memory_bytes: int = 128 * 1024 * 1024  # of all stores together
     changelog_replication: int = -1  # the broker's default
     faust_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -189,7 +190,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         config = self.config
         if self._processor is None:
             raise ValueError("ExactlyOnceApp has no processor: call process_with before the worker starts")
-        folder = StateFolder(config.state_dir)
+        folder = StateFolder(config.state_dir, StoreMemory(config.max_store_memory_bytes))
         slot = folder.open(config.slot)
         changelogs = ensure_changelogs(
             config.client_config,

@@ -411,7 +411,7 @@ class Engine:
     def _recover(self, epoch: Epoch, partitions: Sequence[int]) -> Recovered:
         """On the recovery thread."""
         for number in partitions:
-            self._stores[number] = PartitionStore(self._folder.partition(number))
+            self._stores[number] = self._folder.open_store(number, len(partitions))
         return recover(self._plan, self._stores, lambda: self._over(epoch), self.stats.recovery)
 
     def _recovery_moved(self) -> None:

@@ -22,11 +22,19 @@ class Layers(Generic[K, V]):
     replaced and never changed.
     """
 
-    def __init__(self, base: Callable[[K], V | None], cached: int) -> None:
-        """base: reads what is committed. cached: how many recently committed values stay in memory."""
+    def __init__(
+        self, base: Callable[[K], V | None], max_cached_bytes: int, size_of: Callable[[K, V | None], int]
+    ) -> None:
+        """Start without layers.
+
+        base: reads what is committed. max_cached_bytes: recently committed values stay in memory up to this.
+        size_of: the bytes that a key and its value take there; the same at every call.
+        """
         self._base = base
-        self._cached = cached
+        self.max_cached_bytes = max_cached_bytes
+        self._size_of = size_of
         self._cache: dict[K, V | None] = {}
+        self._cached_bytes = 0
         self._layers: tuple[dict[K, V | None], ...] = ()  # newest first
 
     def open(self) -> dict[K, V | None]:
@@ -50,17 +58,28 @@ class Layers(Generic[K, V]):
         """Drop the oldest layer, whose values the base has now; keep them at hand."""
         oldest = self._layers[-1]
         self._layers = self._layers[:-1]
-        cache = self._cache
+        cache, size_of = self._cache, self._size_of
+        size_bytes = self._cached_bytes
         for key, value in oldest.items():
-            cache.pop(key, None)  # the newest go to the end: the front is what was written longest ago
-            cache[key] = value
-        while len(cache) > self._cached:
-            del cache[next(iter(cache))]
+            if key in cache:
+                size_bytes -= size_of(key, cache.pop(key))
+            cache[key] = value  # at the end: the front is what was written longest ago
+            size_bytes += size_of(key, value)
+        while size_bytes > self.max_cached_bytes:
+            key = next(iter(cache))
+            size_bytes -= size_of(key, cache.pop(key))
+        self._cached_bytes = size_bytes
+
+    @property
+    def cached_bytes(self) -> int:
+        """What the committed values in memory take."""
+        return self._cached_bytes
 
     def drop(self) -> None:
         """Forget every open layer and the cache: the epoch is over and the base may change."""
         self._layers = ()
         self._cache.clear()
+        self._cached_bytes = 0
 
     def __len__(self) -> int:
         return len(self._layers)

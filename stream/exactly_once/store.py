@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
 
 from stream.exactly_once.errors import StartError, StoreCorruptError, StoreError
 
 logger = logging.getLogger(__name__)
 
 _POSITION = b"\x00position\x00"  # then the table's name; table names hold no NUL, so no user key can collide
-_BLOCK_CACHE_BYTES = 64 * 1024 * 1024  # shared by all partitions
-_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+_MEMORY_BYTES = 128 * 1024 * 1024
+_LEAST_WRITE_BUFFER_BYTES = 256 * 1024  # RocksDB's arenas take their memory in blocks
+_MOST_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _CORRUPTION = "Corruption"
 # A store that cannot be opened for one of these is whole; for any other reason it is rebuilt.
 _NOT_DAMAGE = (
@@ -38,8 +39,10 @@ Change = tuple[str, bytes, bytes | None]  # table, key, value (None deletes)
 class StateFolder:
     """The worker's own folder: a lock against a second process, the slot's name, the partitions' stores."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, memory: "StoreMemory | None" = None) -> None:
+        """memory: for all of the folder's stores together."""
         self.path = path
+        self._memory = memory
         self._lock = FileLock(path / "lock")
 
     def open(self, slot: str | None) -> str:
@@ -73,32 +76,72 @@ class StateFolder:
         """Return where a partition's store lies."""
         return self.path / f"partition-{number:05d}"
 
+    def open_store(self, number: int, stores: int) -> "PartitionStore":
+        """Open a partition's store, one of so many that are open at once. Raises StoreError."""
+        if self._memory is None:
+            self._memory = StoreMemory()
+        return PartitionStore(self.partition(number), self._memory, stores)
+
     def close(self) -> None:
         """Release the lock."""
         self._lock.release()
 
 
-class PartitionStore:
-    """A partition's committed state, and how far in each changelog it reaches."""
+class StoreMemory:
+    """What RocksDB may take for all stores of a process together: blocks, indexes, filters and write buffers.
 
-    _cache: Cache | None = None
+    One cache holds them all, since the write buffers are charged to it. They take at most half: each store's part is
+    small enough for all to be full at once, so that an idle partition's never make a busy one flush at every write.
+    """
 
-    def __init__(self, path: Path) -> None:
-        """Open the store, or a new one where there is none or a damaged one. Raises StoreError."""
-        self.path = path
-        self._db = self._open()
+    def __init__(self, max_bytes: int = _MEMORY_BYTES) -> None:
+        self._write_bytes = max_bytes // 2
+        self._cache = Cache(max_bytes)
+        self._manager = WriteBufferManager.new_write_buffer_manager_with_cache(
+            self._write_bytes, False, self._cache
+        )
 
-    def _open(self) -> Rdict:
-        if PartitionStore._cache is None:
-            PartitionStore._cache = Cache(_BLOCK_CACHE_BYTES)
+    def options(self, stores: int) -> Options:
+        """Return how a store is opened that is one of so many."""
         table = BlockBasedOptions()
-        table.set_block_cache(PartitionStore._cache)
+        table.set_block_cache(self._cache)
+        table.set_cache_index_and_filter_blocks(True)
         table.set_bloom_filter(10, block_based=False)
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_block_based_table_factory(table)
-        options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+        options.set_write_buffer_manager(self._manager)
+        options.set_write_buffer_size(self.write_buffer_bytes(stores))
         options.set_max_open_files(64)
+        return options
+
+    def write_buffer_bytes(self, stores: int) -> int:
+        """Return how large a store's write buffer gets: it has two, of which one is being flushed."""
+        share = self._write_bytes // (2 * max(1, stores))
+        return min(_MOST_WRITE_BUFFER_BYTES, max(_LEAST_WRITE_BUFFER_BYTES, share))
+
+    @property
+    def used_bytes(self) -> int:
+        """What the cache holds, write buffers included."""
+        used: int = self._cache.get_usage()
+        return used
+
+
+class PartitionStore:
+    """A partition's committed state, and how far in each changelog it reaches."""
+
+    def __init__(self, path: Path, memory: StoreMemory | None = None, stores: int = 1) -> None:
+        """Open the store, or a new one where there is none or a damaged one. Raises StoreError.
+
+        memory: shared with the process's other stores, of which there are so many; None for memory of its own.
+        """
+        self.path = path
+        self._memory = memory or StoreMemory()
+        self._stores = stores
+        self._db = self._open()
+
+    def _open(self) -> Rdict:
+        options = self._memory.options(self._stores)
         if self._damaged.exists():  # found by an earlier process, while it was read
             logger.warning("Store %s is damaged; it is rebuilt from Kafka", self.path)
             self._remove()

@@ -8,13 +8,14 @@ import faust
 from faust.tables.manager import TableManager
 
 from stream.exactly_once.layers import Layers
+from stream.exactly_once.sizes import SizeOf, cached_bytes, deep_bytes
 from stream.exactly_once.store import PartitionStore
 
 if TYPE_CHECKING:
     from stream.exactly_once.unit import Unit
 
 V = TypeVar("V")
-_CACHED_VALUES = 50_000
+_MAX_CACHED_BYTES = 64 * 1024 * 1024
 
 
 class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
@@ -31,15 +32,22 @@ class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
         name: str,
         dumps: Callable[[V], bytes],
         loads: Callable[[bytes], V],
-        cached_values: int = _CACHED_VALUES,
+        max_cached_bytes: int = _MAX_CACHED_BYTES,
+        size_of: SizeOf = deep_bytes,
         **options: Any,
     ) -> None:
-        """cached_values: recently committed values kept decoded in memory."""
+        """Declare the table.
+
+        max_cached_bytes: recently committed values are kept decoded in memory up to this. size_of: tells a value's
+        bytes there; asked twice a write, so it should be quick.
+        """
         super().__init__(app, name=name, key_type=bytes, value_type=bytes, **options)
         self.dumps = dumps
         self.loads = loads
         self._stores: Mapping[int, PartitionStore] = {}
-        self.layers: Layers[tuple[int, Any], V] = Layers(self._committed, cached_values)
+        self.layers: Layers[tuple[int, Any], V] = Layers(
+            self._committed, max_cached_bytes, lambda key, value: cached_bytes(key, size_of(value))
+        )
         self.get_in = self._get_in()
 
     def _get_in(self) -> Callable[[int, bytes], V | None]:

@@ -124,6 +124,7 @@ def open_partition(
     journal: Journal,
     partition: int,
     *,
+    open_store: Callable[[Path], PartitionStore] = PartitionStore,
     folder: Path,
     decode_score: Codec[InfluenceScore],
     connect_timeout_s: float,
@@ -134,7 +135,7 @@ def open_partition(
     Raises StartError, StoreError, ReplayError, RegistryUnavailable.
     """
     with ExitStack() as opened:  # what is open is closed again, but for a partition that is returned
-        store = PartitionStore(folder / f"partition-{partition:05d}")
+        store = open_store(folder / f"partition-{partition:05d}")
         opened.callback(store.close)
         writer = journal.writer(str(partition))
         opened.callback(writer.close)

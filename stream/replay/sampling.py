@@ -20,6 +20,7 @@ from stream.replay.state import ReplayState
 from stream.replay.streams import Record
 
 _READ_RECORDS = 2_000
+_CACHED_BYTES = 128 * 1024 * 1024
 _SCORED_TEXTS = 192
 _TIMED_ROUNDS = 2  # the first warms up
 
@@ -54,7 +55,7 @@ def measure(
         while stream.head() is not None:
             records.append(stream.take())
     with TemporaryDirectory() as folder:
-        state = ReplayState(processor, labels, 10_000)
+        state = ReplayState(processor, labels, _CACHED_BYTES)
         store = PartitionStore(Path(folder) / "sample")
         try:
             state.open(partition, store)

@@ -17,6 +17,7 @@ from schemas.records import DeadLetter, InfluenceScore, LabeledExample
 from schemas.wire import Codec
 from stream.assembly import make_labels, make_processor, packing_for
 from stream.exactly_once.processor import Scorer
+from stream.exactly_once.store import PartitionStore, StoreMemory
 from stream.labels.labelling import Labels
 from stream.processor import ScoringProcessor
 from stream.replay.batches import Parts
@@ -35,7 +36,7 @@ from stream.replay.planning import Planner, Wanted
 from stream.replay.ranges import Bound
 from stream.replay.runner import ReplayRunner, Report
 from stream.replay.state import ReplayState
-from stream.settings import Settings
+from stream.settings import MEBIBYTE, Settings
 from stream.wire import codec_for, resolver_for
 
 _TIMEOUT_S = 60.0
@@ -249,8 +250,9 @@ class ReplaySession:
         settings, changed = self.settings, threading.Event()
         labels = self.labels()
         processor = self.processor(model, labels)
-        cached = max(1, settings.units.cached_values // settings.replay.partitions_at_once)
-        state = ReplayState(processor, labels, cached)
+        at_once = settings.replay.partitions_at_once
+        state = ReplayState(processor, labels, settings.memory.values_mb * MEBIBYTE // at_once)
+        memory = StoreMemory(settings.memory.rocksdb_mb * MEBIBYTE)
         with ExitStack() as stack:
             stack.enter_context(self.folder.locked(worker))
             journal = self._journal(partitions)
@@ -278,6 +280,7 @@ class ReplaySession:
                     self.inputs,
                     journal,
                     partition,
+                    open_store=lambda path: PartitionStore(path, memory, at_once),
                     folder=self.folder.path,
                     decode_score=self._score_codec,
                     connect_timeout_s=settings.kafka.connect_timeout_s,
@@ -290,7 +293,7 @@ class ReplaySession:
                 lambda on_lost: self._join(worker, on_lost),
                 max_in_flight_texts=settings.replay.max_in_flight_texts
                 or _IN_FLIGHT_TEXTS.get(model.device.type, 1_024),
-                partitions_at_once=settings.replay.partitions_at_once,
+                partitions_at_once=at_once,
                 changed=changed,
                 on_report=on_report,
                 waiting_texts=waiting_texts,

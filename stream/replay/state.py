@@ -10,18 +10,21 @@ from typing import Any, Generic, TypeVar
 
 from schemas.records import Estimate, ItemRate
 from stream.exactly_once.layers import Layers
+from stream.exactly_once.sizes import SizeOf, cached_bytes
 from stream.exactly_once.store import Change, PartitionStore, Position
 from stream.exactly_once.unit import Unit
 from stream.labels.labelling import Labels
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.replay.plan import ReplayPlan
+from stream.state_sizes import SHARES, estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
 from stream.windows import Window
 
 V = TypeVar("V")
 
 PAST_RETENTION = "past_retention"
 """Table of the users who were scored with a window that may lack what retention took: key the user, value nothing."""
+_SHARES = {**SHARES, PAST_RETENTION: 0.02}
 _EVENTS, _OUTCOMES, _SCORES = "events", "outcomes", "old_scores"
 
 
@@ -29,11 +32,16 @@ class ReplayTable(Generic[V]):
     """A table of all partitions that are being read; looked up as a worker's is."""
 
     def __init__(
-        self, name: str, dumps: Callable[[Any], bytes], loads: Callable[[bytes], V], cached_values: int
+        self,
+        name: str,
+        dumps: Callable[[Any], bytes],
+        loads: Callable[[bytes], V],
+        size_of: SizeOf,
+        max_cached_bytes: int,
     ) -> None:
         self.name = name
         self._dumps, self._loads = dumps, loads
-        self._cached_values = cached_values
+        self._size_of, self._max_cached_bytes = size_of, max_cached_bytes
         self._layers: dict[int, Layers[tuple[int, Any], V]] = {}
 
     def get_in(self, partition: int, key: bytes) -> V | None:
@@ -47,7 +55,10 @@ class ReplayTable(Generic[V]):
             raw = store.get(self.name, where[1])
             return None if raw is None else self._loads(raw)
 
-        self._layers[partition] = Layers(committed, self._cached_values)
+        def size_of(key: tuple[int, Any], value: V | None) -> int:
+            return cached_bytes(key, self._size_of(value))
+
+        self._layers[partition] = Layers(committed, self._max_cached_bytes, size_of)
 
     def close(self, partition: int) -> None:
         """Forget a partition."""
@@ -70,25 +81,29 @@ class ReplayTable(Generic[V]):
 class ReplayState:
     """All tables, and the stores of the partitions that are being read."""
 
-    def __init__(self, processor: ScoringProcessor, labels: Labels | None, cached_values: int) -> None:
-        """cached_values: recently written values kept decoded, a table and partition."""
+    def __init__(self, processor: ScoringProcessor, labels: Labels | None, max_cached_bytes: int) -> None:
+        """max_cached_bytes: of recently written values kept decoded, of all tables, a partition."""
         windows, states = processor.window_codec, pending_codec()
         of_estimate, of_item = StateCodec(Estimate), StateCodec(ItemRate)
 
-        def table(name: str, dumps: Callable[[Any], bytes], loads: Callable[[bytes], V]) -> ReplayTable[V]:
-            made = ReplayTable(name, dumps, loads, cached_values)
+        def table(
+            name: str, dumps: Callable[[Any], bytes], loads: Callable[[bytes], V], size_of: SizeOf
+        ) -> ReplayTable[V]:
+            made = ReplayTable(name, dumps, loads, size_of, int(_SHARES[name] * max_cached_bytes))
             self._tables.append(made)
             return made
 
         self._tables: list[ReplayTable[Any]] = []
-        self.windows: ReplayTable[Window] = table(WINDOWS, windows.dumps, windows.loads)
+        self.windows: ReplayTable[Window] = table(WINDOWS, windows.dumps, windows.loads, window_bytes)
         processor.table = self.windows
-        self.past_retention: ReplayTable[bool] = table(PAST_RETENTION, lambda _: b"\x01", lambda _: True)
+        self.past_retention: ReplayTable[bool] = table(
+            PAST_RETENTION, lambda _: b"\x01", lambda _: True, lambda _: 0
+        )
         if labels is not None:
-            pending: ReplayTable[PendingState] = table(PENDING, states.dumps, states.loads)
+            pending: ReplayTable[PendingState] = table(PENDING, states.dumps, states.loads, pending_bytes)
             labels.pending = pending
-            labels.estimates = table(ESTIMATES, of_estimate.dumps, of_estimate.loads)
-            labels.items = table(ITEMS, of_item.dumps, of_item.loads)
+            labels.estimates = table(ESTIMATES, of_estimate.dumps, of_estimate.loads, estimate_bytes)
+            labels.items = table(ITEMS, of_item.dumps, of_item.loads, item_rate_bytes)
         self._numbers = 0
 
     def open(self, partition: int, store: PartitionStore) -> None:

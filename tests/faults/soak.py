@@ -27,7 +27,7 @@ _WARM_S = 120.0  # of the whole, at most a third
 _SAMPLES = 100
 _RATE_PER_S = 60.0
 _USERS = 500
-_CACHED_VALUES = 2_000  # of a table: at its default of 50,000 the caches would fill during the whole soak
+_VALUES_MB = 16  # at its default the memory for decoded values would fill during the whole soak
 _GROWTH_MB = 40.0
 """Allowed of the line through the second half: RocksDB's buffers and cache fill for the first ten minutes or so."""
 _MORE_FILES = 20  # RocksDB has one open for each of its tables
@@ -90,7 +90,7 @@ def _soak(stage: "Stage", seconds: float) -> list[Sample]:
     """Look at both workers now and then, from when they are warm."""
     from tests.faults.load import inputs
 
-    workers = stage.create_topics().start("a", "b", SWAY_UNITS__CACHED_VALUES=_CACHED_VALUES)
+    workers = stage.create_topics().start("a", "b", SWAY_MEMORY__VALUES_MB=_VALUES_MB)
     stage.feed(_RATE_PER_S, inputs(users=_USERS))
     began = time.monotonic()
     warm_s = min(_WARM_S, seconds / 3)

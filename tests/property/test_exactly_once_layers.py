@@ -20,7 +20,7 @@ class LayersMachine(RuleBasedStateMachine):
     @initialize(cached=st.integers(0, 3))
     def start(self, cached: int) -> None:
         self.store: dict[int, int] = {}  # what RocksDB would hold
-        self.layers: Layers[int, int] = Layers(self.store.get, cached)
+        self.layers: Layers[int, int] = Layers(self.store.get, cached, lambda _key, _value: 1)
         self.open: list[dict[int, int | None]] = []  # real layers, oldest first
         self.views: list[dict[int, int]] = []  # the model: the whole table as of the end of each open unit
         self.committed: dict[int, int] = {}

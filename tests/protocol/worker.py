@@ -45,7 +45,9 @@ class Worker:
         self.epoch: Epoch | None = None  # None: nothing is taken
         self.begun: Epoch | None = None
         self.stores: dict[int, Store] = {}
-        self.layers: Layers[tuple[int, bytes], bytes] = Layers(self.committed_value, 2)
+        self.layers: Layers[tuple[int, bytes], bytes] = Layers(
+            self.committed_value, 2, lambda _key, _value: 1
+        )
         self.units: deque[Unit] = deque()
         self.committing = False
         self.stopping = False  # it is asked to end in peace

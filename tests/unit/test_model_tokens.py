@@ -9,6 +9,7 @@ from model.errors import TokenizerIncompatible
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from model.words import ItemCounts, count_habits
+from stream.exactly_once.sizes import deep_bytes
 
 
 @dataclass
@@ -86,6 +87,15 @@ def test_the_cache_is_bounded_and_forgets_the_least_recently_used(minilm_dir: Pa
     tokenizer.piece(watched("Fargo"))
     assert tokenizer.piece(watched("Heat")) is first
     assert tokenizer.piece(watched("Alien")) is not second
+
+
+def test_the_cache_is_bounded_in_bytes_as_well(minilm_dir: Path) -> None:
+    tokenizer = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(), cached_pieces=100)
+    tokenizer.pieces([watched(f"{number} " + "long " * 600) for number in range(100)])
+    kept = tokenizer._pieces
+    assert 10 < len(kept) < 60
+    taken = sum(deep_bytes((key, piece)) for key, piece in kept.items())
+    assert 0.8 * tokenizer._pieces_bytes < taken < 1.1 * tokenizer._pieces_bytes <= 1.1 * 100 * 1024
 
 
 def test_a_batch_keeps_its_order_when_some_are_cached(tokenizer: BehaviourTokenizer) -> None:

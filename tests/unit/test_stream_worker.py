@@ -14,7 +14,15 @@ from stream.errors import ConfigurationError, StuckError
 from stream.exactly_once.engine import EngineStats
 from stream.exactly_once.records import TopicPartition
 from stream.metrics import WorkerMetrics
-from stream.settings import Settings, TextSettings, TimeSettings, UnitSettings, WindowSettings
+from stream.settings import (
+    MEBIBYTE,
+    MemorySettings,
+    Settings,
+    TextSettings,
+    TimeSettings,
+    UnitSettings,
+    WindowSettings,
+)
 from stream.worker import Parts, SwayApp, _watch, build_app
 
 EVENTS_2 = TopicPartition("sway.events", 2)
@@ -32,7 +40,8 @@ def app(tiny_model: LoadedModel, tmp_path: Path) -> SwayApp:
     settings = Settings(
         app_id="app",
         state_dir=tmp_path,
-        units=UnitSettings(max_records=7, cached_values=9),
+        units=UnitSettings(max_records=7),
+        memory=MemorySettings(values_mb=100, rocksdb_mb=50),
         time=TimeSettings(stuck_after_s=30),
     )
     return build_app(settings, Parts(tiny_model, NoScorer()))
@@ -48,9 +57,10 @@ def test_a_behaviour_must_fit_into_a_window_or_both_settings_are_named() -> None
 def test_the_settings_reach_the_engine_and_faust(app: SwayApp) -> None:
     assert set(app.config.input_topics) == {"sway.events", "sway.outcomes"}
     assert app.config.unit_max_records == 7
-    assert {table.name: table.layers._cached for table in app._layered} == dict.fromkeys(
-        ("windows", "pending", "estimates", "items"), 9
-    )
+    limits = {table.name: table.layers.max_cached_bytes for table in app._layered}
+    assert set(limits) == {"windows", "pending", "estimates", "items"}
+    assert sum(limits.values()) == 100 * MEBIBYTE
+    assert app.config.max_store_memory_bytes == 50 * MEBIBYTE
     assert app.conf.id == "app"
     assert app.changelog_topic("windows") == "app-windows-changelog"
     assert app.conf.broker_session_timeout == 30.0

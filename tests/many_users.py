@@ -1,0 +1,168 @@
+"""A program: a worker's tables over real stores under more users than its memory holds; says what it takes.
+
+    python -m tests.many_users MODEL_FOLDER STATE_FOLDER VALUES_MB ROCKSDB_MB
+
+Prints JSON: resident memory in MB before, when full, and after as many writes again.
+"""
+
+import gc
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from model.loaded import LoadedModel
+from schemas.records import Behaviour, Estimate, ItemRate, PendingLabel
+from stream.behaviours import WindowCodec, entry_of
+from stream.exactly_once.layers import Layers
+from stream.exactly_once.store import PartitionStore, StateFolder, StoreMemory
+from stream.settings import MEBIBYTE, MemorySettings, Settings, TextSettings
+from stream.windows import Window, WindowLimits, insert_new
+from stream.worker import Parts, SwayApp, build_app
+
+PARTITIONS = 8
+USERS_A_PARTITION = 1_200
+WRITES = 800
+UNIT = 100
+SMALL = 6  # pending labels, estimates and items a write
+LIMITS = WindowLimits()
+WORDS = (
+    "the",
+    "great",
+    "red",
+    "lamp",
+    "story",
+    "of",
+    "house",
+    "dark",
+    "night",
+    "river",
+    "film",
+    "1998",
+    "love",
+)
+
+
+class _NoScorer:
+    def submit(self, jobs: Any) -> Any:
+        raise AssertionError("nothing is scored here")
+
+
+class Users:
+    """Users' windows, each behaviour with words of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self._draw = random.Random(seed)  # noqa: S311
+        self._offset = 0
+
+    def behaviour(self) -> Behaviour:
+        """Return the next behaviour of anybody."""
+        self._offset += 1
+        words = " ".join(self._draw.choices(WORDS, k=self._draw.randint(2, 8)))
+        event_id = f"{self._draw.getrandbits(128):032x}"
+        at = 1_700_000_000_000 + self._offset
+        return Behaviour(event_id, self._offset, at, "watch", f"item-{self._offset}", words, 12.5)
+
+    def window(self, codec: WindowCodec) -> bytes:
+        """Return a full window, encoded."""
+        window = Window(words=codec.tokenizer)
+        for behaviour in [self.behaviour() for _ in range(45)]:
+            window = insert_new(window, entry_of(behaviour, codec.tokenizer.target(behaviour)), LIMITS)
+        return codec.dumps(window)
+
+    def key(self) -> tuple[int, bytes]:
+        """Draw a partition and a user."""
+        return self._draw.randrange(PARTITIONS), b"user-%d" % self._draw.randrange(USERS_A_PARTITION)
+
+
+def rss_mb() -> float:
+    """Return the resident memory of this process."""
+    gc.collect()
+    return float(psutil.Process().memory_info().rss) / MEBIBYTE
+
+
+def fill(stores: dict[int, PartitionStore], users: Users, codec: WindowCodec) -> None:
+    """Write every user's window, and read it."""
+    windows = [users.window(codec) for _ in range(40)]
+    for store in stores.values():
+        for number in range(USERS_A_PARTITION):
+            store.write([("windows", b"user-%d" % number, windows[number % len(windows)])], {})
+    for store in stores.values():  # as if all had been there before
+        for number in range(USERS_A_PARTITION):
+            store.get("windows", b"user-%d" % number)
+
+
+def write(app: SwayApp, stores: dict[int, PartitionStore], users: Users, codec: WindowCodec) -> None:
+    """Read and write as a worker does, a unit after the other."""
+    tables = {table.name: table for table in app._layered}
+    for first in range(0, WRITES, UNIT):
+        layers = {name: table.layers.open() for name, table in tables.items()}
+        for number in range(first, first + UNIT):
+            where = users.key()
+            window: Window = tables["windows"].get_in(*where)  # type: ignore[assignment]
+            behaviour = users.behaviour()
+            entry = entry_of(behaviour, codec.tokenizer.target(behaviour))
+            layers["windows"][where] = insert_new(window, entry, LIMITS)
+            for small in range(SMALL):
+                key = f"e9:{behaviour.event_id}-{small}".encode()
+                text = " ; ".join([f"watch film {number} liked"] * 12)
+                layers["pending"][where[0], key] = PendingLabel(
+                    "open",
+                    10**12 + number,
+                    10**12 + small,
+                    "watch",
+                    f"item-{number}",
+                    text,
+                    f"watch {number}",
+                )
+                layers["estimates"][where[0], key] = Estimate(number / WRITES, 0.5 / (small + 1), "v-1")
+                layers["items"][where[0], key] = ItemRate(number + 300, number + 400, number / 7)
+        for name, layer in layers.items():
+            for (partition, key), value in layer.items():
+                stores[partition].write([(name, key, tables[name].dumps(value))], {})
+            committed: Layers[Any, Any] = tables[name].layers
+            committed.commit_oldest()
+
+
+def main(model_folder: Path, state: Path, values_mb: int, rocksdb_mb: int) -> dict[str, float]:
+    """Measure."""
+    model = LoadedModel.from_folder("tiny", model_folder, cached_pieces=500)
+    settings = Settings(
+        state_dir=state,
+        memory=MemorySettings(values_mb=values_mb, rocksdb_mb=rocksdb_mb),
+        text=TextSettings(cached_behaviours=500),
+    )
+    app = build_app(settings, Parts(model, _NoScorer()))
+    memory = StoreMemory(app.config.max_store_memory_bytes)
+    folder = StateFolder(state, memory)
+    folder.open("slot")
+    users = Users(seed=1)
+    codec = WindowCodec(model.tokenizer)
+    users.window(codec)
+    before = rss_mb()
+    stores = {number: folder.open_store(number, PARTITIONS) for number in range(PARTITIONS)}
+    for table in app._layered:
+        table.use_stores(stores)
+    fill(stores, users, codec)
+    stored = rss_mb()
+    write(app, stores, users, codec)
+    full = rss_mb()
+    write(app, stores, users, codec)
+    values = {table.name: table.layers.cached_bytes / MEBIBYTE for table in app._layered}
+    after = rss_mb()
+    return {
+        "before": before,
+        "stored": stored,
+        "full": full,
+        "after": after,
+        **values,
+        "rocksdb": memory.used_bytes / MEBIBYTE,
+    }
+
+
+if __name__ == "__main__":
+    took = main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    sys.stdout.write(json.dumps(took))

@@ -1,0 +1,81 @@
+"""A worker's memory is what its settings say, whatever the number of users."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schemas.records import DueEntry, DueList, Estimate, ItemRate, JoinClock, PendingLabel, Signal, Signals
+from stream.behaviours import WindowCodec
+from stream.exactly_once.sizes import deep_bytes
+from stream.exactly_once.store import StoreMemory
+from stream.labels.state import StateCodec, pending_codec
+from stream.settings import MEBIBYTE
+from stream.state_sizes import estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
+from tests.many_users import Users
+
+VALUES_MB, ROCKSDB_MB = 32, 32
+
+
+def test_a_worker_with_more_users_than_fit_takes_what_is_set(tiny_base: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.many_users", str(tiny_base), str(tmp_path / "state")]
+    ran = subprocess.run(
+        [*command, str(VALUES_MB), str(ROCKSDB_MB)], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert ran.returncode == 0, ran.stderr
+    took = json.loads(ran.stdout)
+    grown_mb = took["after"] - took["before"]
+    assert 0.85 * (VALUES_MB + ROCKSDB_MB) < grown_mb < 1.15 * (VALUES_MB + ROCKSDB_MB), took
+    assert took["windows"] > 0.7 * VALUES_MB  # they were full
+
+
+def test_the_size_of_a_window_is_told_without_walking_over_it(tiny_codec: WindowCodec) -> None:
+    users = Users(seed=2)
+    windows = [tiny_codec.loads(users.window(tiny_codec)) for _ in range(20)]
+    taken = sum(
+        deep_bytes((one.entries, one.event_ids, one.size_bytes, one.floor, one.habits)) for one in windows
+    )
+    assert sum(window_bytes(one) for one in windows) == pytest.approx(taken, rel=0.1)
+
+
+AT = 1_700_000_000_000
+TEXT = "watch alien 1979 liked ; watch brazil ; " * 10
+LABELS = (
+    PendingLabel("open", AT, AT + 5, "watch", "item-12345", TEXT, "watch the lamp", 0.5, None),
+    PendingLabel("joined", AT, AT + 5),
+    DueList([DueEntry(AT + number, f"e6:user-1{number:036d}") for number in range(200)]),
+    Signals([Signal(AT + number, "purchase") for number in range(50)], AT),
+    JoinClock(AT, 3_000, 3_001, 300, 3_002, 500),
+)
+
+
+@pytest.mark.parametrize("value", LABELS, ids=[f"{type(one).__name__}{i}" for i, one in enumerate(LABELS)])
+def test_the_size_of_a_label_is_told_without_walking_over_it(value: object) -> None:
+    codec = pending_codec()
+    decoded = codec.loads(codec.dumps(value))  # type: ignore[arg-type]
+    assert pending_bytes(decoded) == pytest.approx(deep_bytes(decoded), rel=0.2)
+
+
+def test_the_size_of_an_estimate_and_of_an_item_is_told() -> None:
+    estimates, items = StateCodec(Estimate), StateCodec(ItemRate)
+    estimate = estimates.loads(estimates.dumps(Estimate(0.25, 0.5, "v-3f2a90d1c7e4")))
+    item = items.loads(items.dumps(ItemRate(300, 301, 33.5)))
+    assert estimate_bytes(estimate) == pytest.approx(deep_bytes(estimate), rel=0.2)
+    assert item_rate_bytes(item) == pytest.approx(deep_bytes(item), rel=0.2)
+
+
+def test_all_write_buffers_together_take_half_of_what_is_set_for_rocksdb() -> None:
+    memory = StoreMemory(256 * MEBIBYTE)
+    for stores in (4, 12, 100, 250):
+        assert 2 * stores * memory.write_buffer_bytes(stores) <= 128 * MEBIBYTE
+    assert memory.write_buffer_bytes(1) == memory.write_buffer_bytes(4) == 16 * MEBIBYTE
+
+
+@pytest.fixture
+def tiny_codec(tiny_base: Path) -> WindowCodec:
+    from model.text import TextSettings
+    from model.tokens import BehaviourTokenizer
+
+    return WindowCodec(BehaviourTokenizer.from_folder(tiny_base, TextSettings(), cached_pieces=10))
