@@ -3,6 +3,7 @@
     versions/<version>/           a checkpoint, its tokenizer, manifest.json; all at once, or the manifest last
     promotions/000017.json        created exclusively; the highest number names the champion
     rejections/<version>.json     created exclusively; why a version is not to be promoted
+    pins/<version>.json           why a version is to stay when others are removed
     reports/<version>/<name>/     what an evaluation found, see model.reports
 
 Storage has no compare-and-swap, but it can create a file only if there is none (model.storage). So two promotions
@@ -12,8 +13,8 @@ Source: DESIGN section 9.
 """
 
 import hashlib
+import json
 import re
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from model.hashing import sha256_of
 from model.loaded import LoadedModel
 from model.manifest import MANIFEST_FILE, Manifest, check_version, files_of, is_version
 from model.promotions import Promotion, in_force
+from model.scratch import model_scratch
 from model.storage import Storage
 from model.tokens import BehaviourTokenizer
 from model.verdicts import Rejection, Standing
@@ -54,6 +56,11 @@ class ModelRegistry:
     def __init__(self, address: str | Path, *, now_ms: Callable[[], int] = _now_ms) -> None:
         self._storage = Storage(address)
         self._now_ms = now_ms
+
+    @property
+    def storage(self) -> Storage:
+        """The files, for what removes them (model.removal)."""
+        return self._storage
 
     # --- versions ---------------------------------------------------------------------------------------
 
@@ -118,8 +125,8 @@ class ModelRegistry:
         What is verified is a private copy, so nothing can change between the check and the reading.
         Raises ModelMissing, ModelCorrupt (with the file and both hashes) or ModelIncompatible.
         """
-        with tempfile.TemporaryDirectory(prefix="sway-model-") as scratch:
-            folder = self.fetch(version, Path(scratch) / version)
+        with model_scratch() as scratch:
+            folder = self.fetch(version, scratch / version)
             return LoadedModel.from_folder(
                 version,
                 folder,
@@ -148,7 +155,7 @@ class ModelRegistry:
         """Make a version the champion; return the promotion's number.
 
         expected: the champion that the decision was made against, None for no champion yet; left out, any.
-        Raises ModelMissing if there is no such version, PromotionConflict if the champion is another than
+        Raises ModelMissing if there is no such version (any more), PromotionConflict if the champion is another than
         expected by now, or if the next number was taken each time.
         """
         self.manifest(version)
@@ -162,6 +169,11 @@ class ModelRegistry:
                         f"promoting {version}: the champion is {champion}, not {expected} any more; compare with it"
                     )
             if self._number(number + 1, promotion):
+                if not self.exists(version):
+                    raise ModelMissing(
+                        f"promotion {number + 1} names {version}, which was removed meanwhile: workers refuse it and "
+                        "the model before serves on; promote another version"
+                    )
                 return number + 1
         raise PromotionConflict(f"promoting {version}: the next number was taken {_PROMOTION_TRIES} times")
 
@@ -287,6 +299,24 @@ class ModelRegistry:
         """Copy a report into a folder; raises ModelMissing or ModelCorrupt."""
         return reports.fetch(self._storage, version, name, folder)
 
+    # --- pins -------------------------------------------------------------------------------------------
+
+    def pin(self, version: str, reason: str = "") -> None:
+        """Keep a version whatever is pruned; a first reason stands. Raises ModelMissing if there is none."""
+        self.manifest(version)
+        content = json.dumps({"version": version, "pinned_at_ms": self._now_ms(), "reason": reason}, indent=2)
+        with suppress(FileExistsError):
+            self._storage.create(_pin_path(version), (content + "\n").encode())
+
+    def unpin(self, version: str) -> None:
+        """Let a version go when its time has come; does nothing if it is not pinned."""
+        self._storage.remove(_pin_path(version))
+
+    def pins(self) -> list[str]:
+        """Return the versions that are pinned, sorted."""
+        names = self._storage.names("pins")
+        return sorted(name.removesuffix(".json") for name in names if is_version(name.removesuffix(".json")))
+
     # --- files ------------------------------------------------------------------------------------------
 
     def _place(self, folder: Path, manifest: Manifest) -> None:
@@ -319,6 +349,10 @@ def _version_path(version: str) -> str:
 
 def _promotion_path(number: int) -> str:
     return f"promotions/{number:06d}.json"
+
+
+def _pin_path(version: str) -> str:
+    return f"pins/{check_version(version)}.json"
 
 
 def _rejection_path(version: str) -> str:

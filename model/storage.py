@@ -13,7 +13,9 @@ import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -56,6 +58,55 @@ class Storage:
         except FileNotFoundError:
             return []
         return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths]
+
+    def size_bytes(self, path: str) -> int:
+        """Return what a folder's files take together; 0 for an absent one."""
+        return sum(size for _, size, _ in self._files(path))
+
+    def changed_at_s(self, path: str) -> float:
+        """Return when the newest of a folder's files was written, in epoch seconds; 0.0 without files."""
+        return max((changed_at_s for _, _, changed_at_s in self._files(path)), default=0.0)
+
+    def remove(self, path: str, first: str | None = None) -> None:
+        """Remove a folder or a file, or do nothing if there is none.
+
+        On a local disk it disappears at once; in an object store the file named `first` goes before the others.
+        """
+        if self.is_local:
+            aside = self._staging()
+            with suppress(FileNotFoundError):
+                Path(self._full(path)).rename(aside)
+                _remove_tree(aside)
+            return
+        if first is not None:
+            with suppress(FileNotFoundError):
+                self._fs.rm_file(self._full(f"{path}/{first}"))
+        with suppress(FileNotFoundError):
+            self._fs.rm(self._full(path), recursive=True)
+
+    def remove_remains(self, older_than_s: float) -> int:
+        """Remove what interrupted copies have left on a local disk before that time; return its bytes."""
+        if not self.is_local:
+            return 0
+        removed_bytes = 0
+        for name in self.names(_STAGING):
+            path = f"{_STAGING}/{name}"
+            left = Path(self._full(path))
+            with suppress(OSError):  # another process cleans up too, or this is another user's
+                if max(left.stat().st_mtime, self.changed_at_s(path)) >= older_than_s:
+                    continue
+                size_bytes = self.size_bytes(path)
+                _remove_tree(left)
+                removed_bytes += size_bytes
+        return removed_bytes
+
+    def _files(self, path: str) -> list[tuple[str, int, float]]:
+        """Return name, size and epoch seconds of the last change of a file, or of all files in a folder."""
+        try:
+            found = self._fs.find(self._full(path), detail=True)
+        except FileNotFoundError:
+            return []
+        return [(name, int(info["size"]), _changed_at_s(info)) for name, info in found.items()]
 
     def fetch(self, path: str, target: Path) -> None:
         """Copy a file to a local one; raises FileNotFoundError."""
@@ -163,6 +214,26 @@ class Storage:
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
+
+
+def _remove_tree(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _changed_at_s(info: Mapping[str, Any]) -> float:
+    """Read the time of a file's last change, which file systems give under different names."""
+    for name in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        found = info.get(name)
+        if isinstance(found, int | float):
+            return float(found)
+        if isinstance(found, str):
+            found = datetime.fromisoformat(found)
+        if isinstance(found, datetime):
+            return found.timestamp()
+    return time.time()  # unknown: as if it had been written just now
 
 
 def _s3_error_code(exc: OSError) -> str:

@@ -18,6 +18,7 @@ from model.loaded import LoadedModel
 from model.packing import PackingSettings
 from model.registry import ModelRegistry
 from model.scorer import MicroBatcher
+from model.scratch import remove_left_scratch
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, LabeledExample, Outcome, Record
 from schemas.validate import Limits
@@ -54,6 +55,7 @@ def load_champion(settings: Settings) -> LoadedModel:
 
     Raises a RegistryError that names the setting.
     """
+    remove_left_scratch()
     registry = ModelRegistry(settings.model.registry)
     try:
         device = choose_device(settings.model.device)

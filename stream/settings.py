@@ -364,6 +364,12 @@ class Settings(BaseSettings):
     slot: Annotated[str | None, AfterValidator(_free_slot)] = Field(
         None, description="names this worker's transactions; None: made at first start"
     )
+    drop_unused_stores_after_s: float = Field(
+        604_800.0,
+        ge=0,
+        description="a partition's store that this worker has not used for so long is removed, and rebuilt from the "
+        "changelog if the partition comes back; 0 keeps all",
+    )
     offset_reset: Literal["earliest", "latest", "error"] = Field(
         "earliest", description="where a partition without a committed offset starts"
     )

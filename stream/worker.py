@@ -39,6 +39,7 @@ from stream.web import add_pages
 from stream.windows import Window
 
 _WATCH_INTERVAL_S = 1.0
+_CLEAN_INTERVAL_S = 3_600.0
 _LEAST_POLL_INTERVAL_S = 1000.0  # Faust's default
 
 
@@ -129,6 +130,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
         app.background.append(HandoverThread(app.leads, partial(lead, settings), metrics))
     add_pages(app)
     _watch(app)
+    _clean(app)
     return app
 
 
@@ -195,6 +197,7 @@ def _config(settings: Settings) -> ExactlyOnceConfig:
         transaction_timeout_s=units.transaction_timeout_s,
         connect_timeout_s=settings.kafka.connect_timeout_s,
         max_store_memory_bytes=settings.memory.rocksdb_mb * MEBIBYTE,
+        drop_unused_stores_after_s=settings.drop_unused_stores_after_s,
     )
 
 
@@ -256,3 +259,12 @@ def _watch(app: SwayApp) -> None:
             )
 
     app.timer(_WATCH_INTERVAL_S, name="watch")(watch)
+
+
+def _clean(app: SwayApp) -> None:
+    """Drop the stores of partitions that went to other workers long ago."""
+
+    async def clean() -> None:
+        await app.engine.drop_unused_stores()
+
+    app.timer(_CLEAN_INTERVAL_S, name="clean")(clean)

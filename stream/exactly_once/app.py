@@ -59,6 +59,7 @@ class ExactlyOnceConfig:
     connect_timeout_s: float = 10.0
     max_record_bytes: int = 1_000_000
     max_store_memory_bytes: int = 128 * 1024 * 1024  # of all stores together
+    drop_unused_stores_after_s: float = 0.0  # of partitions that the worker does not have any more; 0: never
     changelog_replication: int = -1  # the broker's default
     faust_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -190,7 +191,11 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         config = self.config
         if self._processor is None:
             raise ValueError("ExactlyOnceApp has no processor: call process_with before the worker starts")
-        folder = StateFolder(config.state_dir, StoreMemory(config.max_store_memory_bytes))
+        folder = StateFolder(
+            config.state_dir,
+            StoreMemory(config.max_store_memory_bytes),
+            drop_unused_after_s=config.drop_unused_stores_after_s,
+        )
         slot = folder.open(config.slot)
         changelogs = ensure_changelogs(
             config.client_config,

@@ -412,12 +412,22 @@ class Engine:
         """On the recovery thread."""
         for number in partitions:
             self._stores[number] = self._folder.open_store(number, len(partitions))
+        self._folder.drop_unused(list(self._stores), time.time())
         return recover(self._plan, self._stores, lambda: self._over(epoch), self.stats.recovery)
 
     def _recovery_moved(self) -> None:
         """On the recovery thread: a changelog was read on, which is progress for the watch and for the group."""
         self.stats.last_progress = time.monotonic()
         self._driver.keep_membership()
+
+    async def drop_unused_stores(self) -> None:
+        """Drop stores of partitions that this worker has not had for long; to be called now and then."""
+        if self._epoch is None or self.failure is not None:
+            return  # a recovery does it, too
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(
+            self._recovery_thread, self._folder.drop_unused, list(self._stores), time.time()
+        )
 
     def _adopt(self, epoch: Epoch, recovered: Recovered) -> None:
         for table in self._tables:

@@ -1,10 +1,13 @@
 """The state on disk: one RocksDB a partition, all tables in it, written in one WriteBatch a unit."""
 
 import logging
+import os
+import re
 import secrets
 import shutil
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ _POSITION = b"\x00position\x00"  # then the table's name; table names hold no NU
 _MEMORY_BYTES = 128 * 1024 * 1024
 _LEAST_WRITE_BUFFER_BYTES = 256 * 1024  # RocksDB's arenas take their memory in blocks
 _MOST_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+_STORE_NAME = re.compile(r"partition-(\d{5,})")
+_DROPPED = ".dropped"
 _CORRUPTION = "Corruption"
 # A store that cannot be opened for one of these is whole; for any other reason it is rebuilt.
 _NOT_DAMAGE = (
@@ -39,10 +44,16 @@ Change = tuple[str, bytes, bytes | None]  # table, key, value (None deletes)
 class StateFolder:
     """The worker's own folder: a lock against a second process, the slot's name, the partitions' stores."""
 
-    def __init__(self, path: Path, memory: "StoreMemory | None" = None) -> None:
-        """memory: for all of the folder's stores together."""
+    def __init__(
+        self, path: Path, memory: "StoreMemory | None" = None, *, drop_unused_after_s: float = 0.0
+    ) -> None:
+        """Name the folder; `open` makes it.
+
+        memory: for all of its stores together. drop_unused_after_s: see drop_unused; 0 keeps all.
+        """
         self.path = path
         self._memory = memory
+        self._drop_unused_after_s = drop_unused_after_s
         self._lock = FileLock(path / "lock")
 
     def open(self, slot: str | None) -> str:
@@ -81,6 +92,30 @@ class StateFolder:
         if self._memory is None:
             self._memory = StoreMemory()
         return PartitionStore(self.partition(number), self._memory, stores)
+
+    def drop_unused(self, in_use: Iterable[int], now_s: float) -> list[int]:
+        """Drop the stores that were not open for drop_unused_after_s; return their partitions.
+
+        in_use: the partitions whose stores are open: they are noted as used now. Kafka holds what a dropped store was
+        made of. A folder that cannot be removed is left for the next time. Call it where stores are opened.
+        """
+        if not self._drop_unused_after_s:
+            return []
+        used = {self.partition(number) for number in in_use}
+        dropped = []
+        for path in sorted(self.path.glob("partition-*")):
+            number = _partition_of(path.name)
+            with suppress(OSError):
+                if path in used:
+                    os.utime(path, (now_s, now_s))
+                elif path.name.endswith(_DROPPED):
+                    shutil.rmtree(path)
+                elif number is not None and now_s - path.stat().st_mtime > self._drop_unused_after_s:
+                    _drop(path)
+                    dropped.append(number)
+        if dropped:
+            logger.info("Dropped the stores of partitions %s: not used for long", dropped)
+        return dropped
 
     def close(self) -> None:
         """Release the lock."""
@@ -235,6 +270,8 @@ class PartitionStore:
             self._db.close()
         except Exception as exc:
             raise self._failure(exc) from exc
+        with suppress(OSError):
+            os.utime(self.path)  # when it was last used, see StateFolder.drop_unused
 
 
 class Position:
@@ -260,6 +297,20 @@ class Position:
         """Decode what `pack` wrote."""
         next_offset, written_at_ms = cls._HEAD.unpack_from(raw)
         return cls(raw[cls._HEAD.size :].decode(), next_offset, written_at_ms)
+
+
+def _partition_of(name: str) -> int | None:
+    """Return the partition of a store's folder, None for what is not one."""
+    match = _STORE_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def _drop(path: Path) -> None:
+    """Remove a store; cut off in the middle, what is left is not taken for one."""
+    aside = path.with_name(path.name + _DROPPED)
+    path.rename(aside)
+    path.with_suffix(".damaged").unlink(missing_ok=True)
+    shutil.rmtree(aside)
 
 
 def _full_key(table: str, key: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""`sway models list|show|promote|rollback|compare`."""
+"""`sway models list|show|promote|rollback|compare|pin|unpin|prune`."""
 
 import json
 from datetime import UTC, datetime
@@ -105,6 +105,72 @@ def compare(first: str, second: str, registry: _Registry = None, as_json: _Json 
         difference = "" if one is None or other is None else f"{other - one:+.4g}"
         table.add_row(name, *("" if value is None else f"{value:.4g}" for value in (one, other)), difference)
     _print(table)
+
+
+@app.command()
+def pin(
+    version: str,
+    reason: Annotated[str, typer.Option(help="Why, for those who come later.")] = "by hand",
+    registry: _Registry = None,
+) -> None:
+    """Keep a version whatever is pruned.
+
+    Example: `sway models pin v-3f2a90d1c7e4 --reason "audited"`
+    """
+    _open(registry).pin(version, reason)
+    typer.echo(f"{version} is pinned")
+
+
+@app.command()
+def unpin(version: str, registry: _Registry = None) -> None:
+    """Let a pinned version be pruned again.
+
+    Example: `sway models unpin v-3f2a90d1c7e4`
+    """
+    _open(registry).unpin(version)
+    typer.echo(f"{version} is not pinned")
+
+
+@app.command()
+def prune(
+    keep: Annotated[int, typer.Option(min=1, help="So many of the newest versions stay.")],
+    grace_hours: Annotated[
+        float,
+        typer.Option(min=1, help="What was made, promoted or champion since may be in use, and stays."),
+    ] = 24.0,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would be removed.")] = False,
+    registry: _Registry = None,
+) -> None:
+    """Remove old versions and their reports; say which, and how many bytes.
+
+    These stay: the champion, its parent, what a rollback goes back to, what is pinned (`sway models pin`, or
+    SWAY_MODEL__VERSION), the newest, and what may be in use. Promotions and rejections stay as well.
+
+    Example: `sway models prune --keep 5 --dry-run`
+    """
+    from model.removal import Removal
+    from sway.configuration import load_settings
+
+    store = _open(registry)
+    here = load_settings().model.version
+    removal = Removal(store)
+    gone, kept = removal.prunable(keep, 3600 * grace_hours, () if here is None else (here,))
+    total_bytes = 0
+    for version in gone:
+        size_bytes = removal.size_bytes(version)
+        total_bytes += size_bytes
+        if not dry_run:
+            removal.remove(version)
+        typer.echo(f"{version}  {size_bytes / 1e6:,.1f} MB")
+    remains_bytes = 0 if dry_run else removal.remove_remains()
+    if remains_bytes:
+        typer.echo(f"remains of interrupted copies  {remains_bytes / 1e6:,.1f} MB")
+    for version, reason in kept.items():
+        typer.echo(f"{version}  stays: {reason}")
+    done = "would be removed" if dry_run else "removed"
+    typer.echo(
+        f"{len(gone)} versions {done}, {(total_bytes + remains_bytes) / 1e6:,.1f} MB; {len(kept)} stay"
+    )
 
 
 def _open(registry: str | None) -> "ModelRegistry":

@@ -50,9 +50,11 @@ def make_service(settings: "Settings") -> "TrainerService":
     from trainer.ranges import ExampleRanges
     from trainer.request import RequestConfig, RequestHandler
     from trainer.service import TrainerService
+    from trainer.work_folders import clean_up
 
     wanted, topics, kafka = settings.trainer, settings.topics, settings.kafka
     client = kafka.client_config()
+    clean_up(wanted.work_dir, ModelRegistry(settings.model.registry))
     if wanted.threads is not None:
         torch.set_num_threads(wanted.threads)
     config = RequestConfig(

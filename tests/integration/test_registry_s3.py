@@ -1,6 +1,7 @@
 """The registry in an object store: a local S3 server, reached by s3fs as any other."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from moto.server import ThreadedMotoServer
 from model.errors import ModelCorrupt, ModelMissing, PromotionConflict
 from model.manifest import Manifest
 from model.registry import ModelRegistry
+from model.removal import GRACE_S, Removal
 from model.storage import Storage
 from model.tokens import BehaviourTokenizer
 from tests.tiny import publish_tiny
@@ -174,6 +176,26 @@ def test_of_writers_that_expect_one_champion_one_promotes(address: str, tmp_path
     with ThreadPoolExecutor(WRITERS) as writers:
         assert sum(writers.map(promote, range(WRITERS))) == 1
     assert ModelRegistry(address).promotions() == [1]
+
+
+def test_a_pruned_version_is_gone_for_everybody_and_the_others_stay(address: str, tmp_path: Path) -> None:
+    registry, other = ModelRegistry(address), ModelRegistry(address)
+    publish(registry, tmp_path, "v1", "v2", "v3")
+    registry.attach("v1", files(tmp_path / "report", "report"))
+    registry.promote("v2")
+    registry.pin("v3")
+    removal = Removal(registry, now_s=lambda: time.time() + 2 * GRACE_S)
+    gone, _ = removal.prunable(1)
+    assert gone == ["v1"]
+    assert removal.size_bytes("v1") > 8_000
+    removal.remove("v1")
+    assert other.versions() == ["v2", "v3"]
+    assert (removal.size_bytes("v1"), other.reports("v1")) == (0, [])
+    Storage(address).put(tmp_path / "v1" / "config.json", "versions/half/0a1b/config.json")
+    assert Removal(other).remove_remains() == 0  # just written: somebody publishes
+    assert removal.remove_remains() == 2
+    assert Storage(address).names("versions") == ["v2", "v3"]
+    other.fetch("v2", tmp_path / "copy")
 
 
 def test_reports_stand_beside_a_version(address: str, tmp_path: Path) -> None:

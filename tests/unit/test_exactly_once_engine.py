@@ -1,6 +1,7 @@
 """Units in order: what is read, when it is committed, and what becomes of it when the epoch ends."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -484,6 +485,28 @@ async def test_stopping_commits_what_is_ready_and_frees_the_folder(worker: NewWo
         other = StateFolder(tmp_path / "state")
         other.open(None)
         other.close()
+
+
+async def test_a_store_of_long_ago_is_dropped_when_partitions_come_and_now_and_then(
+    worker: NewWorker, tmp_path: Path
+) -> None:
+    async with worker() as w:
+        w.folder = StateFolder(tmp_path / "state", drop_unused_after_s=60)
+        w.engine._folder = w.folder
+        long_ago_s = time.time() - 3_600
+        for number in (0, 7, 8):
+            w.folder.open_store(number, 1).close()
+            os.utime(w.folder.partition(number), (long_ago_s, long_ago_s))
+        os.utime(w.folder.partition(8))
+        await w.begin(0)
+        assert [w.folder.partition(number).exists() for number in (0, 7, 8)] == [True, False, True]
+        for number in (0, 8):
+            os.utime(w.folder.partition(number), (long_ago_s, long_ago_s))
+        await w.engine.drop_unused_stores()
+        assert [w.folder.partition(number).exists() for number in (0, 7, 8)] == [True, False, False]
+        w.take(0, "a")
+        await w.idle()
+        assert len(w.writer.scores()) == 1
 
 
 async def test_only_work_without_progress_counts_as_stalled(worker: NewWorker) -> None:

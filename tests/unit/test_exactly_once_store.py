@@ -1,7 +1,9 @@
 """The state on disk: a partition's store, and the folder that one worker owns."""
 
 import multiprocessing
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -196,3 +198,57 @@ def test_a_damaged_store_is_rebuilt_also_under_a_path_that_reads_like_a_reason_n
     for file in path.glob("*.sst"):
         file.unlink()
     assert PartitionStore(path).get("users", b"ann") is None
+
+
+DAY_S = 86_400.0
+
+
+def stores(folder: StateFolder, *numbers: int) -> list[PartitionStore]:
+    opened = [folder.open_store(number, len(numbers)) for number in numbers]
+    for store in opened:
+        store.write([("users", b"ann", b"1")], {})
+    return opened
+
+
+def test_a_store_that_was_not_used_for_long_is_dropped_and_open_ones_never(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, drop_unused_after_s=7 * DAY_S)
+    kept, closed = stores(folder, 1, 2)
+    closed.close()
+    now_s = time.time()
+    assert folder.drop_unused([1], now_s + 6 * DAY_S) == []
+    assert folder.drop_unused([1], now_s + 8 * DAY_S) == [2]
+    assert kept.get("users", b"ann") == b"1"
+    kept.close()
+    (again,) = [folder.open_store(2, 1)]
+    assert again.get("users", b"ann") is None
+    again.close()
+
+
+def test_a_store_counts_as_used_until_it_is_closed(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, drop_unused_after_s=7 * DAY_S)
+    (store,) = stores(folder, 3)
+    long_ago_s = time.time() - 30 * DAY_S
+    os.utime(folder.partition(3), (long_ago_s, long_ago_s))
+    store.close()
+    assert folder.drop_unused([], time.time()) == []
+    os.utime(folder.partition(3), (long_ago_s, long_ago_s))
+    folder.drop_unused([3], time.time())  # open in a worker that is killed later
+    assert folder.drop_unused([], time.time()) == []
+
+
+def test_a_drop_that_was_cut_off_is_ended_and_other_files_are_left_alone(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, drop_unused_after_s=DAY_S)
+    (tmp_path / "partition-00004.dropped").mkdir()
+    (tmp_path / "partition-00004.dropped" / "000012.sst").write_text("x")
+    (tmp_path / "partition-00005.damaged").touch()
+    (tmp_path / "slot").write_text("name")
+    assert folder.drop_unused([], time.time() + 10 * DAY_S) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["partition-00005.damaged", "slot"]
+
+
+def test_with_zero_nothing_is_dropped(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path, drop_unused_after_s=0)
+    for store in stores(folder, 1):
+        store.close()
+    assert folder.drop_unused([], time.time() + 1_000 * DAY_S) == []
+    assert folder.partition(1).exists()
