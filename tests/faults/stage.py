@@ -13,7 +13,7 @@ from confluent_kafka import Consumer
 
 from stream.exactly_once.offsets import reader, stable_offsets
 from stream.exactly_once.records import TopicPartition
-from sway.embedded import EmbeddedKafka
+from sway.embedded import EmbeddedCluster, EmbeddedKafka
 from tests.faults.answers import Answers, Where
 from tests.faults.audit import Audit, audit, is_due
 from tests.faults.inside import Inside
@@ -43,6 +43,7 @@ class Stage(Sway):
         self.environment |= _SETTINGS
         self._new_worker = ForkedWorker
         self.recoveries_s: list[float] = []
+        self.after_answers_s: list[float] = []
         self.notes: dict[str, str] = {}
         """Figures of this case beside those that every case has."""
         self._feeding = threading.Event()
@@ -56,6 +57,12 @@ class Stage(Sway):
     def single_kafka(self) -> EmbeddedKafka:
         """The one broker."""
         return cast("EmbeddedKafka", self.kafka)
+
+    def broker_logs(self) -> list[Path]:
+        """The log file of each broker."""
+        if isinstance(self.kafka, EmbeddedCluster):
+            return [self.kafka.log_path(number) for number in self.kafka.brokers]
+        return [self.single_kafka.log_path]
 
     def __exit__(self, *_: object) -> None:
         self._feeding.clear()
