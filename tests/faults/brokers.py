@@ -115,9 +115,10 @@ def _recover(stage: Stage, began: float, workers: list[ForkedWorker], *, answere
     stage.wait_until_caught_up(began)
     after_s = time.monotonic() - answered
     stage.after_answers_s.append(after_s)
-    assert after_s <= _RECOVERY_S, (
-        f"caught up {after_s:.1f} s after the brokers' answer; {_RECOVERY_S:g} s are allowed"
-    )
+    if after_s > _RECOVERY_S:  # the case goes on, so that its audit is complete
+        stage.problems.append(
+            f"caught up {after_s:.1f} s after the brokers' answer; {_RECOVERY_S:g} s are allowed"
+        )
     stage.check_offsets()
     ended = [worker.log.stem for worker in workers if not worker.runs]
     assert not ended, f"workers that ended while a broker was away: {ended}"

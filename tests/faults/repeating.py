@@ -104,7 +104,7 @@ def told(row: Plain) -> str:
     line = (
         f"{'passed' if row['passed'] else 'FAILED'}: {row['events']} events, lost {row['lost']}, double "
         f"{row['duplicates']}, recovery {row['recovery_s']} s ({row['after_answer_s']} s after the brokers' answer), "
-        f"took {row['took_s']} s: {row['case']}"
+        f"took {row['took_s']} s at load {row['load']}: {row['case']}"
     )
     return "\n    ".join([line, *row["problems"]])
 
@@ -155,4 +155,4 @@ def _play_by_name(name: str) -> Plain:
     lines: list[str] = []
     with Brokers() as brokers, brokers.of(case) as kafka:
         row = play(case, kafka, _registry, lines.append)
-    return row.to_plain()
+    return row.to_plain() | {"load": round(os.getloadavg()[0], 1)}

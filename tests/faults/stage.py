@@ -44,6 +44,8 @@ class Stage(Sway):
         self._new_worker = ForkedWorker
         self.recoveries_s: list[float] = []
         self.after_answers_s: list[float] = []
+        self.problems: list[str] = []
+        """What the case found wrong and went on after, in words."""
         self.notes: dict[str, str] = {}
         """Figures of this case beside those that every case has."""
         self._feeding = threading.Event()
@@ -256,7 +258,7 @@ class Stage(Sway):
         wait_until = time.monotonic() + timeout_s
         while self.answers.read() < self.due() and time.monotonic() < wait_until:
             pass  # reading waits
-        problems = []
+        problems = list(self.problems)
         for name, worker in self._workers.items():
             if cast("ForkedWorker", worker).ended_by_itself:
                 problems.append(f"worker {name} ended by itself")
