@@ -299,6 +299,7 @@ class TransactionWriter:
         old, self._producer = self._producer, Producer(self._config)
         if hangs:
             never_free(old)
+            self._calls.close()  # ends with its call, if that ever does
             self._calls = CallThread("offsets")
         else:
             threading.Thread(target=_drop, args=(old,), name="drop producer", daemon=True).start()
