@@ -43,8 +43,10 @@ explore: setup  ## what holds for any input, on new inputs, EXPLORE_RUNS times; 
 	for run in $$(seq $(EXPLORE_RUNS)); do \
 		$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=default || exit 1; done
 
-faults: setup  ## break it in every way, and audit; ONLY="words" plays the cases that hold them; build/faults.json
-	$(BIN)/python -m tests.faults "$(ONLY)"
+REPEAT ?= 0
+COPIES ?= 1
+faults: setup  ## break it in every way, and audit; ONLY="words|others", REPEAT=30 COPIES=2 BESIDE=training; build/faults.json
+	$(BIN)/python -m tests.faults "$(ONLY)" --repeat $(REPEAT) --copies $(COPIES) --beside "$(BESIDE)"
 
 SOAK_S ?= 1200
 soak: setup  ## two workers under a steady load for SOAK_S seconds: memory, files, threads; build/soak.json

@@ -2,7 +2,8 @@
 
 StreamError
 ├── ConfigurationError    a setting, or the combination of two, cannot work
-└── StuckError            there is work and no progress: the process ends rather than hang
+├── StuckError            there is work and no progress: the process ends rather than hang
+└── EndedError            the process ended, and neither a signal nor a failure says why
 """
 
 
@@ -16,3 +17,7 @@ class ConfigurationError(StreamError):
 
 class StuckError(StreamError):
     """Lag without progress for `time.stuck_after_s`."""
+
+
+class EndedError(StreamError):
+    """The worker stopped by itself."""

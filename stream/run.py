@@ -6,8 +6,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from faust.worker import Worker
-
+from stream.errors import EndedError
+from stream.exactly_once.ending import EndingWorker
 from stream.settings import Settings
 from stream.worker import SwayApp, build_app
 
@@ -34,16 +34,20 @@ def set_up_log(level: int) -> None:
 def run_app(app: SwayApp, level: int = logging.INFO) -> None:
     """Run an app; returns after SIGTERM or SIGINT, with what was ready committed.
 
-    Raises what ended the worker: an ExactlyOnceError, a StreamError, a ModelError.
+    Raises what ended the worker: an ExactlyOnceError, a StreamError, a ModelError, or a fault in a timer or another
+    task; EndedError if nothing says why.
     """
     app.open()  # what cannot work is refused here, with its own message
     with Path(os.devnull).open(
         "w"
     ) as nowhere:  # Faust's own words on a crash; ours are in the log and raised
-        worker = Worker(
+        worker = EndingWorker(
             app, loglevel=level, override_logging=False, redirect_stdouts=False, quiet=True, stderr=nowhere
         )
         with suppress(SystemExit):
             worker.execute_from_commandline()
-    if app.failure is not None:
-        raise app.failure
+    if worker.ended_by_signal:
+        return
+    raise (
+        app.failure or worker.crash_reason or EndedError("The worker stopped, and no signal asked for that.")
+    )

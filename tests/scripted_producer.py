@@ -69,6 +69,9 @@ class ScriptedProducer:
 
     def purge(self) -> None: ...
 
+    def flush(self, _timeout: float) -> int:
+        return 0
+
     def poll(self, timeout: float) -> int:
         self.calls.append("poll")
         return 0

@@ -13,6 +13,7 @@ import faust
 from confluent_kafka import KafkaException
 from yarl import URL
 
+from stream.exactly_once.ending import EndingWorker
 from stream.exactly_once.engine import Engine, UnitLimits
 from stream.exactly_once.errors import StartError, TopicGoneError
 from stream.exactly_once.offsets import OffsetPolicy, OffsetReset
@@ -94,6 +95,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
                 "broker": f"kafka://{config.client_config['bootstrap.servers'].replace(',', ';')}",
                 "store": "memory://",
                 "TableManager": ExactlyOnceTableManager,
+                "Worker": EndingWorker,
                 "table_standby_replicas": 0,
                 "stream_wait_empty": False,
                 "stream_buffer_maxsize": 16,
@@ -277,12 +279,16 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         """Have the consumer stay in its group though nothing is polled; returns at once."""
         self.consumer.keep_membership()
 
-    async def crash(self, reason: BaseException) -> None:
-        """End the process, by Faust's way if that works within a few seconds, else at once."""
-        timer = threading.Timer(_EXIT_GRACE_S, os._exit, [_EXIT_CODE])
-        timer.daemon = True
-        timer.start()
-        await super().crash(reason)
+    def _crash(self, reason: BaseException) -> None:
+        """End the process, by Faust's way if that works within a few seconds, else at once.
+
+        Faust calls it for a failure of the app and of each service in it.
+        """
+        if not self.crashed:
+            timer = threading.Timer(_EXIT_GRACE_S, os._exit, [_EXIT_CODE])
+            timer.daemon = True
+            timer.start()
+        super()._crash(reason)
 
     @property
     def broker_urls(self) -> list[URL]:

@@ -68,6 +68,7 @@ def reader(client_config: Mapping[str, str], group_id: str, **extra: str | int |
             "auto.offset.reset": "error",
             "retry.backoff.ms": 20,
             "reconnect.backoff.ms": 20,
+            "reconnect.backoff.max.ms": 1000,
             "log.connection.close": False,
             "logger": logger,
             **extra,

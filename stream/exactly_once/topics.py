@@ -154,7 +154,12 @@ class TopicIds:
     """
 
     def __init__(self, client_config: Mapping[str, str], topics: Sequence[str]) -> None:
-        self._config: dict[str, Any] = {**client_config, "log.connection.close": False, "logger": logger}
+        self._config: dict[str, Any] = {
+            **client_config,
+            "log.connection.close": False,
+            "reconnect.backoff.max.ms": 1000,
+            "logger": logger,
+        }
         self._admin: AdminClient | None = None
         self._gone_since: dict[str, float] = {}  # the topics that were not there when last asked for
         self._topics = list(topics)

@@ -42,7 +42,7 @@ _NEVER_PASSES = frozenset(
 """Writing the same unit again would only give the same answer."""
 _MAX_CALLS = 30  # of one retriable call, each already retried by librdkafka until its own time-out
 _MAX_TIMEOUTS = (
-    2  # how many transaction time-outs a commit or an abort may take before its producer is replaced
+    2  # how many transaction time-outs a call of the transaction may take before its producer is replaced
 )
 _GRACE_S = 2.0  # past its own time-out; a call that has not ended then never will
 _RECORD_OVERHEAD_BYTES = 128  # of a record in a batch: varints, headers, the batch's own header
@@ -58,11 +58,13 @@ _PRODUCER_CONFIG: Mapping[str, str | int | bool] = {
     "queue.buffering.max.messages": 1_000_000,
     "retry.backoff.ms": 5,
     "retry.backoff.max.ms": 20,
+    # Pauses between connections to a broker that is away double, by default up to 10 s: it is seen so much later.
+    "reconnect.backoff.max.ms": 1000,
 }
 
 
 class _StuckError(Exception):
-    """A call that ends the transaction has failed for too long; a new producer may do better."""
+    """A call of the transaction has failed for too long; a new producer may do better."""
 
 
 class TransactionWriter:
@@ -193,7 +195,7 @@ class TransactionWriter:
         for index, output in enumerate(outputs):
             tp = wanted.get(index)
             self._produce(output, None if tp is None else _note_position(written, tp))
-        self._repeat(lambda: self._send_offsets(positions, group_metadata))
+        self._repeat_or_replace("offsets", lambda: self._send_offsets(positions, group_metadata))
         self._before_commit()
         self._repeat_or_replace("commit", lambda: producer.commit_transaction(self._timeout_s))
         producer.poll(0)
@@ -202,9 +204,10 @@ class TransactionWriter:
     def _send_offsets(self, positions: list[KafkaTopicPartition], group_metadata: bytes) -> None:
         """Raises TimeoutError if librdkafka forgets its own time-out."""
         producer = self._producer
+        timeout_s = self._timeout_s / 2  # it is repeated; the sooner a call that hangs is seen
         self._calls.call(
-            lambda: producer.send_offsets_to_transaction(positions, group_metadata, self._timeout_s),
-            self._timeout_s + _GRACE_S,
+            lambda: producer.send_offsets_to_transaction(positions, group_metadata, timeout_s),
+            timeout_s + _GRACE_S,
         )
 
     def _produce(
@@ -247,7 +250,7 @@ class TransactionWriter:
         )
 
     def _repeat_or_replace(self, name: str, call: Callable[[], None]) -> None:
-        """Repeat a call that ends the transaction, but not for ever on a producer that could be replaced.
+        """Repeat a call of the transaction, but not for ever on a producer that could be replaced.
 
         Raises _StuckError when it still fails after _MAX_TIMEOUTS: librdkafka can keep its request in a queue for a
         connection to the coordinator that it never makes again, though the broker is back.
@@ -296,6 +299,7 @@ class TransactionWriter:
         old, self._producer = self._producer, Producer(self._config)
         if hangs:
             never_free(old)
+            self._calls.close()  # ends with its call, if that ever does
             self._calls = CallThread("offsets")
         else:
             threading.Thread(target=_drop, args=(old,), name="drop producer", daemon=True).start()

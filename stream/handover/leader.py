@@ -7,6 +7,7 @@ forgotten, the requests themselves say how far they went; each leader begins by 
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -31,7 +32,7 @@ _LOST = frozenset(
 
 
 class HandoverLeader:
-    """Leads from the moment it is made. Not thread-safe; make another one after any error.
+    """Leads from the moment it is made until its `with` block ends. Not thread-safe; make another one after any error.
 
     group_id: a group without members, which holds how far examples were handed over; also the transactional id.
     cancelled: ends a wait for stable offsets, with Cancelled. now_ms: epoch milliseconds.
@@ -63,8 +64,9 @@ class HandoverLeader:
         missing = [topic for topic in (examples, training) if topic not in counts]
         if missing:
             raise StartError(f"These topics do not exist: {', '.join(missing)}. Create them first.")
-        self._consumer = reader(client_config, group_id, **{"enable.partition.eof": True})
-        try:
+        with ExitStack() as opened:
+            self._consumer = reader(client_config, group_id, **{"enable.partition.eof": True})
+            opened.callback(self._consumer.close)
             self._writer = writer_type(
                 client_config,
                 group_id,
@@ -72,14 +74,13 @@ class HandoverLeader:
                 max_record_bytes=_MAX_RECORD_BYTES,
                 replaces=False,  # a leader that woke up late must not take the id back from its successor
             )
+            opened.callback(self._writer.close)
             self._writer.init(connect_timeout_s)  # first: from here on, nobody else moves the ends
             self._starts = self._find_starts(client_config, counts, cancelled)
             self._ends = dict(self._starts)
             self._commit([])  # so that the broker does not forget them
-        except BaseException:
-            self._consumer.close()
-            raise
-        self._consumer.assign([_at(examples, number, offset) for number, offset in self._starts.items()])
+            self._consumer.assign([_at(examples, number, offset) for number, offset in self._starts.items()])
+            self._opened = opened.pop_all()
 
     def _find_starts(
         self, client_config: Mapping[str, str], counts: Mapping[str, int], cancelled: Callable[[], bool]
@@ -104,7 +105,7 @@ class HandoverLeader:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._consumer.close()  # the writer holds nothing outside a commit, and ends with this object
+        self._opened.close()
 
     @property
     def caught_up(self) -> bool:

@@ -59,6 +59,11 @@ class EmbeddedCluster(Embedded):
             raise EmbeddedError("the embedded cluster has no address: call start() first")
         return ",".join(node.address for node in self._nodes)
 
+    @property
+    def brokers(self) -> tuple[int, ...]:
+        """The ids of all brokers, also of those that are away."""
+        return self._ids
+
     def running_brokers(self) -> tuple[int, ...]:
         """Return the ids of the brokers whose processes are there."""
         return tuple(

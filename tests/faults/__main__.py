@@ -1,7 +1,8 @@
 """`make faults`: breaks Sway in every way that the catalogue names, and audits what became of the events.
 
 One row a case; all of them in build/faults.json. Exits with 1 if one failed. `make faults ONLY="disk full"` plays those
-whose name holds the words; the broker is real, and so are the workers.
+whose name holds the words, or one of several between bars; the broker is real, and so are the workers. With REPEAT=30
+each is played so often, COPIES=2 at once, BESIDE=training: one JSON line a play in build/faults-repeated.jsonl.
 """
 
 import argparse
@@ -17,9 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.faults.case import Case
     from tests.faults.playing import Row
 
 OUTPUT = Path("build/faults.json")
+REPEATED = Path("build/faults-repeated.jsonl")
 _COLUMNS = "{:>8} {:>8} {:>6} {:>5} {:>6} {:>10}  {}"
 
 
@@ -42,24 +47,53 @@ def main() -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from tests.faults.brokers_of import Brokers
     from tests.faults.catalogue import CASES
-    from tests.faults.playing import play
-    from tests.tiny import make_base, make_registry
 
     faulthandler.register(signal.SIGUSR1)  # where does it hang? `kill -USR1` tells
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("only", nargs="?", default="", help="play the cases whose names hold these words")
+    parser.add_argument(
+        "--repeat", type=int, default=0, help="play each so many times, in processes of their own"
+    )
+    parser.add_argument("--copies", type=int, default=1, help="how many plays at once, with --repeat")
+    parser.add_argument(
+        "--beside", choices=("", "training"), default="", help="a load beside them, with --repeat"
+    )
     parser.add_argument(
         "--table", action="store_true", help="show the last run's rows as a table, and play nothing"
     )
     options = parser.parse_args()
     if options.table:
         return show_table()
-    only = options.only
-    chosen = [case for case in CASES if only.lower() in case.name.lower()]
+    chosen = [case for case in CASES if _is_chosen(case.name, options.only)]
     if not chosen:
-        parser.error(f"no case holds {only!r}; there are: {'; '.join(case.name for case in CASES)}")
+        parser.error(f"no case holds {options.only!r}; there are: {'; '.join(case.name for case in CASES)}")
+    if options.repeat:
+        return play_repeatedly(chosen, options.repeat, options.copies, options.beside)
+    return play_once(chosen)
+
+
+def _is_chosen(name: str, only: str) -> bool:
+    return any(words.strip().lower() in name.lower() for words in only.split("|"))
+
+
+def play_repeatedly(cases: "Sequence[Case]", times: int, copies: int, beside: str) -> int:
+    """Play each case many times and return the exit status."""
+    from tests.faults.repeating import Series, commit, repeat, summary
+
+    rows = repeat(
+        cases, Series(times, copies, beside, commit()), REPEATED, lambda line: print(line, flush=True)
+    )
+    print(*summary(rows), sep="\n")
+    return 0 if all(row["passed"] for row in rows) else 1
+
+
+def play_once(chosen: "Sequence[Case]") -> int:
+    """Play each case once, one after the other, and return the exit status."""
+    from tests.faults.brokers_of import Brokers
+    from tests.faults.playing import play
+    from tests.tiny import make_base, make_registry
+
     rows: list[Row] = []
     print(_COLUMNS.format("events", "scores", "dead", "lost", "double", "recovery", "case"), flush=True)
     with tempfile.TemporaryDirectory(prefix="sway-faults-") as name, Brokers() as brokers:

@@ -24,6 +24,7 @@ class Inside:
     read_pause_s: sleep before each batch is read, or before the first `pauses` of them.
     free_model: the model answers 0 at once.
     restore_pause_s: sleep before what one poll brought of the changelogs is written to the stores: a slow disk.
+    timer_fails: a timer of Faust's, beside the engine, raises once records are processed.
     """
 
     die_after_commit: int | None = None
@@ -36,10 +37,12 @@ class Inside:
     read_pause_s: float = 0.0
     free_model: bool = False
     restore_pause_s: float = 0.0
+    timer_fails: bool = False
 
     def arm(self) -> None:
         """Put the faults in place, in this process."""
         from model.loaded import LoadedModel
+        from stream import worker
         from stream.exactly_once import recovery
         from stream.exactly_once.committing import UnitCommitter
         from stream.exactly_once.transactions import TransactionWriter
@@ -63,6 +66,8 @@ class Inside:
             )
         if self.restore_pause_s:
             _before(recovery, "_write", lambda *_: time.sleep(self.restore_pause_s))
+        if self.timer_fails:
+            _before(worker, "add_pages", lambda app: app.timer(0.1, name="faulty")(lambda: _fail(app)))
         if self.free_model:
             LoadedModel.score = _score_free  # type: ignore[method-assign, assignment]
 
@@ -84,6 +89,11 @@ class Inside:
             windows = batch.input_ids.unfold(1, len(word), 1)
             if bool((windows == word).all(-1).any()):
                 raise ValueError("poison")
+
+
+async def _fail(app: Any) -> None:
+    if app.not_ready_because is None:
+        raise LookupError("a fault in a timer")
 
 
 def _score_free(_model: Any, batch: Any) -> Any:

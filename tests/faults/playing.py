@@ -1,5 +1,6 @@
 """Plays one case from nothing to its row."""
 
+import shutil
 import signal
 import tempfile
 import time
@@ -13,14 +14,21 @@ from typing import Any
 
 import pytest
 
+from tests.faults.audit import Audit
 from tests.faults.case import Case
 from tests.faults.stage import Stage
 from tests.integration.conftest import Topics
 
+KEPT = Path("build/faults-failed")
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a case came to. recovery_s: from the fault to having caught up, the longest of them."""
+    """What a case came to.
+
+    recovery_s: from the fault to having caught up, the longest of them. after_answer_s: the same from when the brokers
+    answered again, of the cases that take brokers away.
+    """
 
     case: str
     events: int
@@ -33,6 +41,7 @@ class Row:
     took_s: float
     notes: dict[str, str]
     problems: list[str]
+    after_answer_s: float = 0.0
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,6 +65,7 @@ def play(case: Case, kafka: Any, registry: Path, say: Callable[[str], None]) -> 
         if not passed:
             for line in stage.tail():
                 say(line)
+            found.problems.append(f"kept: {keep(stage, found, KEPT / topics.prefix)}")
         if pause_s := stage.answers.longest_pause_s():
             stage.notes.setdefault("longest pause", f"{pause_s:.1f} s")
         return Row(
@@ -70,7 +80,19 @@ def play(case: Case, kafka: Any, registry: Path, say: Callable[[str], None]) -> 
             round(time.monotonic() - began, 1),
             stage.notes,
             found.problems,
+            round(max(stage.after_answers_s, default=0.0), 1),
         )
+
+
+def keep(stage: Stage, found: Audit, folder: Path) -> Path:
+    """Keep the workers' and the brokers' logs of a play that failed; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "problems.txt").write_text("\n".join(found.problems) + "\n", "utf-8")
+    for log in stage.folder.glob("*.log"):
+        shutil.copy(log, folder)
+    for number, log in enumerate(stage.broker_logs()):
+        shutil.copy(log, folder / f"broker-{number}.log")
+    return folder
 
 
 @contextmanager

@@ -87,9 +87,9 @@ class ForkedWorker(Worker):
 
 
 def run(
-    environment: Mapping[str, str], inside: Inside, log: str, arguments: Sequence[str] = ("worker",)
+    environment: Mapping[str, str], inside: Inside, log: str, arguments: Sequence[str] = ("sway", "worker")
 ) -> None:
-    """Run `sway` in this process; its output goes to the file."""
+    """Run a command in this process, `sway` or `faust`; its output goes to the file."""
     with Path(log).open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -97,10 +97,12 @@ def run(
     os.environ.update(environment)
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     inside.arm()
-    from sway.cli import main
+    from faust.cli.faust import cli as faust
 
-    sys.argv = ["sway", *arguments]
-    main()
+    from sway.cli import main as sway
+
+    sys.argv = list(arguments)
+    {"sway": sway, "faust": faust}[arguments[0]]()
 
 
 def _die_with(parent: int) -> None:

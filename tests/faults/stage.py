@@ -13,7 +13,7 @@ from confluent_kafka import Consumer
 
 from stream.exactly_once.offsets import reader, stable_offsets
 from stream.exactly_once.records import TopicPartition
-from sway.embedded import EmbeddedKafka
+from sway.embedded import EmbeddedCluster, EmbeddedKafka
 from tests.faults.answers import Answers, Where
 from tests.faults.audit import Audit, audit, is_due
 from tests.faults.inside import Inside
@@ -43,6 +43,9 @@ class Stage(Sway):
         self.environment |= _SETTINGS
         self._new_worker = ForkedWorker
         self.recoveries_s: list[float] = []
+        self.after_answers_s: list[float] = []
+        self.problems: list[str] = []
+        """What the case found wrong and went on after, in words."""
         self.notes: dict[str, str] = {}
         """Figures of this case beside those that every case has."""
         self._feeding = threading.Event()
@@ -56,6 +59,12 @@ class Stage(Sway):
     def single_kafka(self) -> EmbeddedKafka:
         """The one broker."""
         return cast("EmbeddedKafka", self.kafka)
+
+    def broker_logs(self) -> list[Path]:
+        """The log file of each broker."""
+        if isinstance(self.kafka, EmbeddedCluster):
+            return [self.kafka.log_path(number) for number in self.kafka.brokers]
+        return [self.single_kafka.log_path]
 
     def __exit__(self, *_: object) -> None:
         self._feeding.clear()
@@ -249,7 +258,7 @@ class Stage(Sway):
         wait_until = time.monotonic() + timeout_s
         while self.answers.read() < self.due() and time.monotonic() < wait_until:
             pass  # reading waits
-        problems = []
+        problems = list(self.problems)
         for name, worker in self._workers.items():
             if cast("ForkedWorker", worker).ended_by_itself:
                 problems.append(f"worker {name} ended by itself")

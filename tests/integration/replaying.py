@@ -220,7 +220,7 @@ class Command(Output):
     @contextmanager
     def started(self, *more: str) -> Iterator[Forked]:
         """The running command; what is left of it at the end is killed."""
-        arguments = ["replay", *self._arguments, *more]
+        arguments = ["sway", "replay", *self._arguments, *more]
         started = context().Process(
             target=run, args=(self._environment, Inside(), str(self.log), arguments), daemon=False
         )

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 from schemas.records import BehaviorEvent
 from sway.cli import app
+from tests.faults.inside import Inside
+from tests.faults.process import run
 from tests.integration.conftest import wait_for
 from tests.integration.workers import Sway
 
@@ -76,6 +79,20 @@ def test_a_worker_tells_its_state_and_ends_with_what_was_ready_committed(
     assert sway.stores() == sway.changelog()
     assert sum(map(len, sway.changelog().values())) == 3
     assert "Traceback" not in worker.said()
+
+
+@pytest.mark.parametrize("command", [("sway", "worker"), ("faust", "-A", "stream.app", "worker")])
+def test_a_fault_in_a_timer_beside_the_engine_ends_the_worker_with_1(
+    sway: Sway, processes: ForkServerContext, command: tuple[str, ...]
+) -> None:
+    worker = sway.create_topics().worker()
+    process = processes.Process(
+        target=run, args=(worker.environment, Inside(timer_fails=True), str(worker.log), command)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode in {1, 70}, process.exitcode  # 70: its shutdown took more than 5 s
+    assert "LookupError" in worker.said()
 
 
 @pytest.mark.faults

@@ -43,21 +43,21 @@ class Worker:
         self.state = folder / name
         self.log = folder / f"{name}.log"
         self.port = free_port()
-        self._environment = {
+        self.environment = {
             **os.environ,
             **environment,
             "SWAY_STATE_DIR": str(self.state),
             "SWAY_WEB__PORT": str(self.port),
             "OMP_NUM_THREADS": "1",
         }
-        self._environment.pop(
+        self.environment.pop(
             "PYTHONDONTWRITEBYTECODE", None
         )  # else each process compiles torch anew, for 10 s
         self._process: RunningProcess | None = None
 
     def start(self, command: Sequence[str] = SWAY, **changes: Any) -> Self:
         """Start it, again perhaps; changes: environment variables."""
-        environment = {**self._environment, **{name: str(value) for name, value in changes.items()}}
+        environment = {**self.environment, **{name: str(value) for name, value in changes.items()}}
         self._process = self._launch(command, environment)
         return self
 

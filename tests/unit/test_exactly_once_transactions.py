@@ -86,6 +86,7 @@ def test_the_producer_is_idempotent_transactional_and_partitions_as_java_does(
         "enable.idempotence": True,
         "acks": "all",
         "partitioner": "murmur2_random",
+        "reconnect.backoff.max.ms": 1000,
     }
     assert producer.config.items() >= wanted.items()
 
@@ -206,11 +207,11 @@ def test_a_transaction_that_the_broker_has_ended_leaves_a_producer_for_the_next_
     assert commit(writer).keys() == {CHANGELOG}
 
 
-@pytest.mark.parametrize("call", ["commit", "abort"])
-def test_a_commit_or_abort_that_gets_no_answer_leaves_a_producer_for_the_next_epoch(
+@pytest.mark.parametrize("call", ["offsets", "commit", "abort"])
+def test_a_call_that_gets_no_answer_leaves_a_producer_for_the_next_epoch(
     writer: TransactionWriter, producer: ScriptedProducer, call: str
 ) -> None:
-    """librdkafka may never connect to a transaction coordinator again that was away."""
+    """librdkafka may never connect to a coordinator again that was away."""
     producer.takes_s = {call: 10.0}  # its time-out
     if call == "abort":
         producer.fails("commit", ABORTABLE)

@@ -1,0 +1,49 @@
+"""Clients of a real Kafka, opened and closed many times, leave no thread, no open file and no memory behind.
+
+With fakes, a hundred times each: tests/unit/test_nothing_is_left_open.py.
+"""
+
+import pytest
+
+from stream.exactly_once.offsets import reader, stable_offsets
+from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.topics import TopicIds
+from stream.exactly_once.transactions import TransactionWriter
+from tests.holding import leaves_behind
+from tests.integration.conftest import Topics
+from tests.integration.handovers import PARTITIONS, lead
+
+TIMES = 20
+
+
+@pytest.fixture
+def made(topics: Topics) -> Topics:
+    """The topics of a hand-over."""
+    topics.create("examples", PARTITIONS)
+    topics.create("training")
+    return topics
+
+
+def test_clients_of_kafka_leave_nothing_behind(made: Topics) -> None:
+    config = {"bootstrap.servers": made.bootstrap_servers}
+    examples_0 = TopicPartition(made.name("examples"), 0)
+
+    def cycle() -> None:
+        consumer = reader(config, made.group())
+        stable_offsets(consumer, [examples_0], lambda: False)
+        writer = TransactionWriter(config, made.group(), transaction_timeout_s=10.0, max_record_bytes=1000)
+        writer.init(10.0)
+        writer.commit([], {examples_0: 0}, consumer.consumer_group_metadata(), {})
+        writer.close()
+        consumer.close()
+        TopicIds(config, [examples_0.topic]).ask()
+
+    assert leaves_behind(cycle, TIMES, warm_up=3) == ""
+
+
+def test_leaders_of_the_hand_over_leave_nothing_behind(made: Topics) -> None:
+    def cycle() -> None:
+        with lead(made) as leader:
+            leader.read(0.01)
+
+    assert leaves_behind(cycle, TIMES, warm_up=3) == ""

@@ -1,0 +1,230 @@
+"""Each long-lived part, opened and closed a hundred times, leaves no thread, no open file and no memory behind.
+
+The clients of Kafka are fakes here; with real ones: tests/integration/test_nothing_is_left_open.py.
+"""
+
+import asyncio
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.loaded import LoadedModel
+from model.registry import ModelRegistry
+from model.scorer import MicroBatcher
+from schemas.records import TrainingRequest
+from schemas.registry import RegistryResolver, connect
+from schemas.wire import Codec
+from stream.champion import ChampionWatcher
+from stream.exactly_once import transactions
+from stream.exactly_once.bounded import CallThread
+from stream.exactly_once.errors import TransactionEndedError
+from stream.exactly_once.offsets import Cancelled, Starts
+from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.store import PartitionStore, Position, StateFolder
+from stream.exactly_once.topic_ids import Committed
+from stream.exactly_once.transactions import TransactionWriter
+from stream.handover import leader as leader_module
+from stream.handover import watch
+from stream.handover.leader import HandoverLeader
+from stream.handover.rule import HandoverRule
+from stream.metrics import WorkerMetrics
+from tests.holding import leaves_behind
+from tests.running_engine import Running
+from tests.scripted_producer import ScriptedProducer
+from tests.unit.scoring_models import EchoModel, encoded
+
+TIMES = 100
+EXAMPLES_0 = TopicPartition("examples", 0)
+
+
+class FakeConsumer:
+    """A consumer with nothing to read."""
+
+    def assign(self, _partitions: Any) -> None: ...
+
+    def consume(self, _count: int, _timeout_s: float) -> list[Any]:
+        return []
+
+    def consumer_group_metadata(self) -> bytes:
+        return b"metadata"
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def fake_kafka(monkeypatch: pytest.MonkeyPatch) -> ScriptedProducer:
+    """Fake clients for writers and leaders; returns the producer that all writers have."""
+    producer = ScriptedProducer()
+    monkeypatch.setattr(transactions, "Producer", lambda _config: producer)
+    monkeypatch.setattr(leader_module, "partition_counts", lambda *_: {"examples": 1, "training": 1})
+    monkeypatch.setattr(leader_module, "reader", lambda *_args, **_options: FakeConsumer())
+    monkeypatch.setattr(leader_module, "stable_offsets", lambda *_: {EXAMPLES_0: Committed(7)})
+    monkeypatch.setattr(leader_module, "start_offsets", lambda *_: Starts({EXAMPLES_0: 7}))
+    return producer
+
+
+def lead(_cancelled: Any = None) -> HandoverLeader:
+    return HandoverLeader(
+        {},
+        "app-handover",
+        examples="examples",
+        training="training",
+        codec=Codec(TrainingRequest),
+        rule=HandoverRule(10, 1000),
+    )
+
+
+def commit(writer: TransactionWriter) -> None:
+    writer.commit([], {EXAMPLES_0: 1}, b"metadata", {})
+
+
+@pytest.mark.usefixtures("fake_kafka")
+def test_a_transaction_writer() -> None:
+    def cycle() -> None:
+        writer = TransactionWriter({}, "app-slot", transaction_timeout_s=1.0, max_record_bytes=100)
+        writer.init(1.0)
+        commit(writer)
+        writer.close()
+
+    assert leaves_behind(cycle, TIMES) == ""
+
+
+def test_a_transaction_writer_whose_producer_is_replaced_since_a_call_hung(
+    fake_kafka: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "_GRACE_S", 0.0)
+
+    def cycle() -> None:
+        fake_kafka.hangs = threading.Event()
+        writer = TransactionWriter({}, "app-slot", transaction_timeout_s=0.0, max_record_bytes=100)
+        with pytest.raises(TransactionEndedError):
+            commit(writer)
+        fake_kafka.hangs.set()
+        writer.close()
+
+    assert leaves_behind(cycle, TIMES) == ""
+
+
+def test_a_call_thread() -> None:
+    def cycle() -> None:
+        calls = CallThread("calls")
+        assert calls.call(lambda: 1, 10.0) == 1
+        calls.close()
+
+    assert leaves_behind(cycle, TIMES) == ""
+
+
+@pytest.mark.usefixtures("fake_kafka")
+def test_a_leader_of_the_hand_over() -> None:
+    def cycle() -> None:
+        with lead() as leader:
+            leader.read(0.0)
+
+    assert leaves_behind(cycle, TIMES) == ""
+
+
+def test_a_leader_that_could_not_begin(fake_kafka: ScriptedProducer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cancelled(*_: Any) -> None:
+        raise Cancelled
+
+    monkeypatch.setattr(leader_module, "stable_offsets", cancelled)
+
+    def cycle() -> None:
+        with suppress(Cancelled):
+            lead()
+
+    assert leaves_behind(cycle, TIMES) == ""
+    assert fake_kafka.calls.count("init") >= TIMES
+
+
+@pytest.mark.usefixtures("fake_kafka")
+def test_the_terms_of_the_hand_overs_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_READ_S", 0.0)
+    terms = threading.Semaphore(0)
+
+    def make(cancelled: Any) -> HandoverLeader:
+        terms.release()
+        return lead(cancelled)
+
+    thread = watch.HandoverThread(lambda: True, make, WorkerMetrics(), term_s=0.0)
+    thread.start()
+    try:
+        assert leaves_behind(lambda: terms.acquire(timeout=10), TIMES) == ""
+    finally:
+        thread.stop()
+        assert thread.join(10)
+
+
+def test_a_partitions_store(tmp_path: Path) -> None:
+    def cycle() -> None:
+        store = PartitionStore(tmp_path / "partition-00000")
+        store.write([("users", b"ann", b"1")], {"users": Position("id", 1, 1)})
+        store.close()
+
+    assert leaves_behind(cycle, TIMES) == ""
+
+
+def test_a_state_folder(tmp_path: Path) -> None:
+    def cycle() -> None:
+        folder = StateFolder(tmp_path)
+        folder.open("slot")
+        folder.close()
+
+    assert leaves_behind(cycle, TIMES) == ""
+
+
+async def test_an_engine_with_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def cycle() -> None:
+        async with Running(tmp_path, monkeypatch) as worker:
+            await worker.begin()
+            worker.take(0, "a", "b")
+            await worker.idle()
+
+    loop = asyncio.get_running_loop()
+
+    def from_another_thread() -> None:
+        asyncio.run_coroutine_threadsafe(cycle(), loop).result(60)
+
+    assert await asyncio.to_thread(leaves_behind, from_another_thread, TIMES) == ""
+
+
+def test_a_micro_batcher() -> None:
+    def cycle() -> None:
+        batcher = MicroBatcher(EchoModel())
+        assert batcher.submit([encoded(5)]).result(30).failed == {}
+        batcher.close()
+
+    assert leaves_behind(cycle, TIMES) == ""
+
+
+def test_a_champion_watcher(tiny_model: LoadedModel, tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path)
+
+    def cycle() -> None:
+        watcher = ChampionWatcher(
+            registry,
+            tiny_model,
+            lambda *_: tiny_model,
+            lambda _model: None,
+            WorkerMetrics(),
+            poll_interval_s=0.001,
+        )
+        watcher.start()
+        watcher.poll()
+        watcher.stop()
+
+    assert leaves_behind(cycle, TIMES) == ""
+
+
+def test_the_metrics() -> None:
+    assert leaves_behind(lambda: WorkerMetrics().render(), TIMES) == ""
+
+
+def test_a_client_of_a_schema_registry() -> None:
+    def cycle() -> None:
+        RegistryResolver(connect("http://127.0.0.1:1"))
+
+    assert leaves_behind(cycle, 20, warm_up=3) == ""  # each reads the system's certificates, for 50 ms
