@@ -236,11 +236,12 @@ class ModelRegistry:
     def reject(self, version: str, reason: str, metrics: Mapping[str, float] | None = None) -> None:
         """Record why a version is not to be promoted; it stays where it is, and a first reason stands.
 
-        The version need not exist: training may have failed. A person may still promote it.
+        The version need not exist: training may have failed. A person may still promote it. A promotion that cannot be
+        read does not hinder it: should it name this version, it counts more than the rejection.
         Raises PromotionConflict if it was promoted before: roll back instead.
         """
         check_version(version)
-        if any(promotion.version == version for _, promotion in self.history()):
+        if any(self._names(number, version) for number in self.promotions()):
             raise PromotionConflict(f"rejecting {version}: it was promoted before; roll back instead")
         rejection = Rejection(version, self._now_ms(), reason, dict(metrics or {}))
         with suppress(FileExistsError):
@@ -331,6 +332,12 @@ class ModelRegistry:
         for name in own.files:
             self._storage.put(folder / name, f"{target}/{own.folder}/{name}")
         self._storage.create(f"{target}/{MANIFEST_FILE}", own.to_json().encode())
+
+    def _names(self, number: int, version: str) -> bool:
+        try:
+            return self.promotion(number).version == version
+        except ModelCorrupt:
+            return False
 
     def _number(self, number: int, promotion: Promotion) -> bool:
         """Give a promotion its number; False if that was taken."""

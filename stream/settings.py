@@ -242,7 +242,10 @@ class TrainerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    work_dir: Path = Field(Path("trainer"), description="trainings under way; they resume after a restart")
+    work_dir: Path = Field(
+        Path("trainer"),
+        description="trainings under way and their examples, to resume after a restart; one for each trainer",
+    )
     config: Path | None = Field(None, description="a TOML file of training knobs, see docs/training.md")
     base: Path | None = Field(
         None, description="a Hugging Face checkpoint to start from while there is no champion"
@@ -267,8 +270,16 @@ class TrainerSettings(BaseModel):
     gate_max_ms_per_text: float | None = Field(
         None, gt=0, description="of a text's forward pass, in milliseconds"
     )
+    max_tries: int = Field(
+        8,
+        gt=0,
+        description="a request that has failed so often is rejected; a broker or a storage that is away is no failure",
+    )
     threads: int | None = Field(None, gt=0, description="of the CPU; none leaves torch's own number")
     nice: int = Field(10, ge=0, le=19, description="so that a worker on the same machine goes first")
+    web_enabled: bool = Field(True, description="whether /livez, /readyz and /metrics are served")
+    web_host: str = Field("127.0.0.1", description="where they listen; 0.0.0.0 for all interfaces")
+    web_port: int = Field(6070, ge=1, le=65535, description="a port of its own for each trainer of a machine")
 
 
 class UnitSettings(BaseModel):

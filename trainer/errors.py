@@ -4,7 +4,9 @@ TrainerError
 ├── TrainingRefused   these examples, this start and this configuration do not go together
 ├── WorkFolderError   the work folder holds another training, or cannot be used
 ├── TrackingError     TensorBoard or Weights & Biases cannot be used as asked
-└── RangeError        a range of sway.examples cannot be read
+├── RangeError        a range of sway.examples cannot be read, now or later
+├── RangeUnavailable  a range of sway.examples cannot be read for now
+└── ServiceError      the trainer service cannot work as configured
 """
 
 # ruff: noqa: N818 -- the tree says that they are errors
@@ -27,4 +29,12 @@ class TrackingError(TrainerError):
 
 
 class RangeError(TrainerError):
-    """A range of sway.examples cannot be read."""
+    """A range of sway.examples cannot be read, now or later: retention has passed it, or it holds something else."""
+
+
+class RangeUnavailable(TrainerError):
+    """A range of sway.examples cannot be read for now: no record came. Try again later."""
+
+
+class ServiceError(TrainerError):
+    """The trainer service cannot work as configured."""

@@ -137,17 +137,28 @@ def frozen_activations(
 
 
 def pooled_features(
-    network: TwoHeadedNetwork, texts: Sequence[EncodedText], *, pad_id: int, batch_tokens: int = 2048
+    network: TwoHeadedNetwork,
+    texts: Sequence[EncodedText],
+    *,
+    pad_id: int,
+    batch_tokens: int = 2048,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> NDArray[np.float32]:
-    """Return h of N texts, float32 (N, d), from the network as it is; for the heads."""
+    """Return h of N texts, float32 (N, d), from the network as it is; for the heads.
+
+    progress: called with the number of texts done.
+    """
     tokens = np.array([text.tokens for text in texts], dtype=np.int64)
     features = np.empty((len(texts), network.heads.in_features), np.float32)
     network.eval()
+    done = 0
     with torch.inference_mode():
         for rows in batches_of_similar_length(tokens, batch_tokens):
             batch = to_tensors([texts[row] for row in rows], pad_id=pad_id).to(network.device)
             pooled = network.features(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             features[rows] = pooled.cpu().numpy()
+            done += len(rows)
+            progress(done)
     return features
 
 

@@ -30,6 +30,7 @@ from transformers.trainer_callback import PrinterCallback
 from trainer.adversarial import FastGradient
 from trainer.grouped_batches import LengthGroupedBatches
 from trainer.layers import batches_of_similar_length
+from trainer.progress import Stopped
 from trainer.rows import Rows
 from trainer.tracking import NoTracker, Tracker
 
@@ -60,7 +61,8 @@ class Run:
     """What one loop leaves behind, and whom it tells.
 
     name: of the stage. folder: of the library's checkpoints; one that holds some is resumed from; None keeps none.
-    progress: called with step and steps.
+    progress: called with step and steps. If it raises Stopped the loop writes a checkpoint first, so that it resumes
+    from that very step.
     """
 
     name: str = "training"
@@ -280,15 +282,32 @@ class _Report(TrainerCallback):
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._stopped: Stopped | None = None
 
     def on_step_end(
         self,
         args: TrainingArguments,  # noqa: ARG002
         state: TrainerState,
+        control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        try:
+            self._run.progress(state.global_step, state.max_steps)
+        except Stopped as exc:
+            if self._run.folder is None:
+                raise
+            self._stopped = exc
+            control.should_save = True
+
+    def on_save(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
         control: TrainerControl,  # noqa: ARG002
         **_: Any,
     ) -> None:
-        self._run.progress(state.global_step, state.max_steps)
+        if self._stopped is not None:
+            raise self._stopped
 
     def on_log(
         self,

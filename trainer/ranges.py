@@ -7,7 +7,7 @@ Source: DESIGN sections 3 and 8.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -16,7 +16,7 @@ from schemas.errors import DecodeError
 from schemas.records import LabeledExample, OffsetRange
 from schemas.wire import Codec
 from trainer.dataset import Example
-from trainer.errors import RangeError
+from trainer.errors import RangeError, RangeUnavailable
 
 _GROUP = "sway-example-reader"  # never joined, never committed to
 _READ_RECORDS = 5_000
@@ -29,6 +29,7 @@ class ExampleRanges:
     """Reads examples by their coordinates.
 
     client_config: connection settings under librdkafka's names. timeout_s: without any progress.
+    check: called between reads; may raise to end one.
     """
 
     def __init__(
@@ -37,19 +38,24 @@ class ExampleRanges:
         codec: Codec[LabeledExample] | None = None,
         *,
         timeout_s: float = 60.0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._client_config = client_config
         self._codec = codec or Codec(LabeledExample)
         self._timeout_s = timeout_s
+        self._check_in = check
 
     def read(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
         """Return the examples of the ranges, and up to `older` from before them, the newest, by event time.
 
-        Raises RangeError if retention has passed a range or a record is no example; KafkaException.
+        The same records come in the same order, however their partitions are read: by topic, partition and offset;
+        the older ones by event time first.
+        Raises RangeError if retention has passed a range or a record is no example; RangeUnavailable if no record
+        comes for now; KafkaException.
         """
         with closing(self._consumer()) as consumer:
             self._check(consumer, ranges)
-            new = list(self._examples(consumer, ranges))
+            new = self._examples(consumer, ranges)
             before = self._before(consumer, ranges, older) if older else []
             earlier = sorted(self._examples(consumer, before), key=lambda example: example.occurred_at)
             return new, earlier[-older:] if older else []
@@ -105,7 +111,14 @@ class ExampleRanges:
                 found.append(OffsetRange(part.topic, part.partition, start, part.start))
         return found
 
-    def _examples(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> Iterator[Example]:
+    def _examples(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> list[Example]:
+        found = dict(self._located(consumer, ranges))
+        return [found[where] for where in sorted(found)]
+
+    def _located(
+        self, consumer: Consumer, ranges: Sequence[OffsetRange]
+    ) -> Iterator[tuple[tuple[str, int, int], Example]]:
+        """Yield topic, partition and offset of each example with it, in the order in which they arrive."""
         wanted = [part for part in ranges if part.start < part.end]
         left = {(part.topic, part.partition): part.end for part in wanted}
         if not left:
@@ -113,6 +126,7 @@ class ExampleRanges:
         consumer.assign([TopicPartition(part.topic, part.partition, part.start) for part in wanted])
         moved_s = time.monotonic()
         while left:
+            self._check_in()
             for message in consumer.consume(_READ_RECORDS, _POLL_S):
                 moved_s = time.monotonic()
                 where = (message.topic() or "", message.partition() or 0)
@@ -120,12 +134,15 @@ class ExampleRanges:
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)
                 if error is None and (message.offset() or 0) < left.get(where, 0):
-                    yield self._example(message.value(), where, message.offset() or 0)
+                    offset = message.offset() or 0
+                    yield (*where, offset), self._example(message.value(), where, offset)
             for position in consumer.position([TopicPartition(*where) for where in left]):
                 if position.offset >= left[position.topic, position.partition]:
                     del left[position.topic, position.partition]
             if time.monotonic() - moved_s > self._timeout_s:
-                raise RangeError(f"no record of {sorted(left)} came for {self._timeout_s:g} s")
+                raise RangeUnavailable(
+                    f"no record of {_told(left)} came for {self._timeout_s:g} s: see the partitions' leaders"
+                )
         consumer.unassign()
 
     def _example(self, value: bytes | None, where: tuple[str, int], offset: int) -> Example:
@@ -133,3 +150,7 @@ class ExampleRanges:
             return Example.from_record(self._codec.decode(value))
         except DecodeError as exc:
             raise RangeError(f"{where[0]}[{where[1]}]@{offset} is no LabeledExample: {exc}") from exc
+
+
+def _told(ends: Mapping[tuple[str, int], int]) -> str:
+    return ", ".join(f"{topic}[{partition}] up to {end}" for (topic, partition), end in sorted(ends.items()))

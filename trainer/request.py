@@ -4,12 +4,13 @@
 
 A version's name is a hash of request and configuration, not of the champion that it starts from: so a request that
 is read again after a kill finds its own work, whatever was promoted meanwhile. The registry is the only memory
-that counts; the work folder saves time.
+that counts; the work folder saves time. What is in it and does not fit is deleted, and the work begins anew.
 
 Source: DESIGN section 8.
 """
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -20,19 +21,22 @@ from typing import Protocol
 
 import numpy as np
 
-from model.errors import ModelMissing, PromotionConflict
+from model.errors import ModelCorrupt, ModelMissing, PromotionConflict
 from model.loaded import LoadedModel
 from model.manifest import Manifest
 from model.registry import ModelRegistry
 from schemas.records import OffsetRange, TrainingRequest
 from trainer.config import TrainingConfig
 from trainer.dataset import Example, labels, split_by_time
-from trainer.errors import TrainerError, TrainingRefused
+from trainer.errors import RangeError, TrainingRefused, WorkFolderError
 from trainer.evaluation.report import compare, write_report
 from trainer.evaluation.scoring import measure_in_turns, score_examples
 from trainer.gate import GateSettings, Predictions, Verdict, judge
-from trainer.job import train, version_of
-from trainer.progress import OnProgress, ignore_progress
+from trainer.job import Trained, train, version_of
+from trainer.kept_examples import Parts, keep, load
+from trainer.progress import OnProgress, Progress, ignore_progress
+
+logger = logging.getLogger(__name__)
 
 PUBLISHED = "published"
 PROMOTED = "promoted"
@@ -86,19 +90,11 @@ class Decision:
     metrics: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """Examples by what they are for."""
-
-    train: list[Example]
-    valid: list[Example]
-    gate: list[Example]
-
-
 class RequestHandler:
     """Handles one request at a time.
 
-    now_ms: epoch milliseconds, for manifests. progress: may raise to stop a training, which resumes the next time.
+    now_ms: epoch milliseconds, for manifests. progress: called between and within steps with what is being done; it may
+    raise Stopped, and handle() resumes the next time.
     """
 
     def __init__(
@@ -121,24 +117,51 @@ class RequestHandler:
     def handle(self, request: TrainingRequest) -> Decision:
         """Bring a request to its end, and announce it; done before, it is only announced again.
 
-        What cannot be done is a rejection with its reason. Raises what storage and Kafka raise: try again later.
+        What cannot be done is a rejection with its reason. Raises what failed otherwise: try again.
         """
         version = self.version(request)
         decision = self._settled(version)
         if decision is None:
             try:
                 decision = self._decide(request, version)
-            except (TrainerError, ValueError) as exc:
+            except (TrainingRefused, RangeError) as exc:
                 decision = self._reject(version, f"rejected: {exc}", {})
-        self._announce(decision.version, decision.event, decision.reason, decision.metrics)
-        shutil.rmtree(self._config.work / version, ignore_errors=True)
-        return decision
+        return self._end(decision)
+
+    def give_up(self, request: TrainingRequest, reason: str) -> Decision:
+        """Reject a request that has failed too often, and announce it; one with a verdict keeps it."""
+        version = self.version(request)
+        try:
+            settled = self._settled(version)
+        except ModelCorrupt:  # perhaps the very reason
+            settled = None
+        return self._end(settled or self._reject(version, f"rejected: {reason}", {}))
+
+    def start_anew(self, request: TrainingRequest) -> None:
+        """Delete what was kept of a request that is under way: the next try begins at its beginning."""
+        shutil.rmtree(self._work(self.version(request)), ignore_errors=True)
+
+    def storage_answers(self) -> bool:
+        """Say whether the registry's storage can be read at all."""
+        try:
+            self._registry.rejections()
+        except Exception:
+            logger.warning("The registry cannot be read", exc_info=True)
+            return False
+        return True
 
     def version(self, request: TrainingRequest) -> str:
         """Return the name of the version that a request makes."""
         ranges = [asdict(part) for part in request.ranges]
         data = {"request": request.request_id, "ranges": ranges, "older": self._config.older}
         return version_of(None, self._config.base_name, data, self._config.training)
+
+    def _work(self, version: str) -> Path:
+        return self._config.work / version
+
+    def _at(self, stage: str, total: int = 1) -> None:
+        """Say that a stage begins; raises what the callback raises to stop."""
+        self._progress(Progress(stage, 0, total))
 
     def _settled(self, version: str) -> Decision | None:
         try:
@@ -150,34 +173,43 @@ class RequestHandler:
         event = REJECTED if standing.status == "rejected" else PROMOTED
         return Decision(version, event, standing.reason, dict(standing.metrics))
 
+    def _end(self, decision: Decision) -> Decision:
+        self._at("announcing")
+        self._announce(decision.version, decision.event, decision.reason, decision.metrics)
+        shutil.rmtree(self._work(decision.version), ignore_errors=True)
+        return decision
+
     def _decide(self, request: TrainingRequest, version: str) -> Decision:
-        parts = self._parts(request)
+        parts = self._parts(request, self._work(version))
         if not self._registry.exists(version):
             self._make(request, version, parts)
+        self._at("announcing")
         self._announce(version, PUBLISHED, request.reason, dict(self._registry.manifest(version).metrics))
-        return self._gate(version, parts)
+        return self._gate(version, parts.gate)
 
-    def _parts(self, request: TrainingRequest) -> _Parts:
+    def _parts(self, request: TrainingRequest, work: Path) -> Parts:
+        """Return what an earlier try has kept; else read, split and keep it."""
+        parts = load(work)
+        if parts is None:
+            self._at("reading", request.examples)
+            parts = self._read_parts(request)
+            keep(work, parts)
+        return parts
+
+    def _read_parts(self, request: TrainingRequest) -> Parts:
         new, older = self._read(request.ranges, self._config.older)
         if not new:
             raise TrainingRefused(f"request {request.request_id} names ranges without examples")
         rest, gate = split_by_time(new, self._config.gate_share)
         learned, valid = split_by_time([*older, *rest], self._config.valid_share)
-        return _Parts(learned, valid, gate)
+        return Parts(learned, valid, gate)
 
     # --- train ------------------------------------------------------------------------------------------
 
-    def _make(self, request: TrainingRequest, version: str, parts: _Parts) -> None:
-        work = self._config.work / version
+    def _make(self, request: TrainingRequest, version: str, parts: Parts) -> None:
+        work = self._work(version)
         parent, start = self._start(work)
-        trained = train(
-            parts.train,
-            parts.valid,
-            start=start,
-            config=self._config.training,
-            work=work / "training",
-            progress=self._progress,
-        )
+        trained = self._train(parts, start, work / "training")
         manifest = Manifest(
             version=version,
             base=self._base_of(parent),
@@ -193,37 +225,67 @@ class RequestHandler:
             metrics=trained.metrics,
             config=self._config.training.to_plain(),
         )
-        self._registry.publish(trained.folder, manifest)
+        self._publish(trained.folder, manifest)
+
+    def _publish(self, folder: Path, manifest: Manifest) -> None:
+        self._at("publishing")
+        try:
+            self._registry.publish(folder, manifest)
+        except ModelCorrupt:
+            if not self._registry.exists(manifest.version):
+                raise
+            logger.warning(
+                "Version %s was published by another trainer meanwhile: it counts", manifest.version
+            )
+
+    def _train(self, parts: Parts, start: Path, work: Path) -> Trained:
+        """Train, or go on with what is in the work folder; begin anew if that is another training."""
+        try:
+            return self._train_in(work, parts, start)
+        except WorkFolderError as exc:
+            logger.warning("%s. It begins anew", exc)
+            shutil.rmtree(work, ignore_errors=True)
+            return self._train_in(work, parts, start)
+
+    def _train_in(self, work: Path, parts: Parts, start: Path) -> Trained:
+        return train(
+            parts.train,
+            parts.valid,
+            start=start,
+            config=self._config.training,
+            work=work,
+            progress=self._progress,
+        )
 
     def _start(self, work: Path) -> tuple[str | None, Path]:
         """Return the version to start from and its checkpoint: the champion of the first try, else the base."""
         note = work / "parent.json"
-        parent: str | None
-        if note.is_file():  # the training under way started from it
-            parent = json.loads(note.read_text(encoding="utf-8"))
-        else:
+        known, parent = _noted(note)
+        if not known:
             parent = self._registry.champion()
-            work.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=work, delete=False, encoding="utf-8") as file:
-                json.dump(parent, file)
-            Path(file.name).rename(note)
         if parent is None:
             if self._config.base is None:
                 raise TrainingRefused("there is no champion to start from, and no base is set (trainer.base)")
-            return None, self._config.base
-        folder = work / "parent"
-        shutil.rmtree(folder, ignore_errors=True)
-        return parent, self._registry.fetch(parent, folder)
+            start = self._config.base
+        else:
+            start = work / "parent"
+            shutil.rmtree(start, ignore_errors=True)
+            self._at("fetching the champion")
+            self._registry.fetch(parent, start)
+        if not known:  # only now: a champion that cannot be fetched may be replaced before the next try
+            _note(note, parent)
+        return parent, start
 
     def _base_of(self, parent: str | None) -> str:
         return self._config.base_name if parent is None else self._registry.manifest(parent).base
 
     # --- judge ------------------------------------------------------------------------------------------
 
-    def _gate(self, version: str, parts: _Parts) -> Decision:
+    def _gate(self, version: str, gate: Sequence[Example]) -> Decision:
         while True:
             champion = self._registry.champion()
-            verdict = self._judge(champion, version, parts.gate)
+            verdict = self._judge(champion, version, gate)
+            self._at("promoting" if verdict.promote else "rejecting")
             if not verdict.promote:
                 return self._reject(version, verdict.reason, dict(verdict.metrics))
             try:
@@ -237,11 +299,16 @@ class RequestHandler:
             return Verdict(
                 promote=True, reason="promoted: the first, there is no champion to beat", metrics={}
             )
-        versions = (champion, version)
-        models = [self._registry.load(name) for name in versions]
+
+        def told(done: int, total: int) -> None:
+            self._progress(Progress("judging", done, total))
+
+        told(0, len(gate))
+        models = [self._registry.load(name) for name in (champion, version)]
         took = measure_in_turns(models, gate) if gate else [float("nan")] * 2
         before, after = (
-            Predictions(*score_examples(model, gate), ms) for model, ms in zip(models, took, strict=True)
+            Predictions(*score_examples(model, gate, progress=told), ms)
+            for model, ms in zip(models, took, strict=True)
         )
         self._report(models[1], after, gate)
         y, z = labels(gate).T
@@ -259,3 +326,19 @@ class RequestHandler:
     def _reject(self, version: str, reason: str, metrics: dict[str, float]) -> Decision:
         self._registry.reject(version, reason, metrics)
         return Decision(version, REJECTED, reason, metrics)
+
+
+def _noted(note: Path) -> tuple[bool, str | None]:
+    """Say whether an earlier try has noted what it started from, and what that was."""
+    try:
+        parent = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False, None
+    return True, parent
+
+
+def _note(note: Path, parent: str | None) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="utf-8") as file:
+        json.dump(parent, file)
+    Path(file.name).rename(note)

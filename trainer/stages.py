@@ -9,7 +9,7 @@ The heads come first, in closed form on frozen features, and layers are fine-tun
 Source: DESIGN section 8.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -125,9 +125,10 @@ class Stages:
                 judge = ActivationRows(of_valid, labels(valid))
         else:
             if heads_first:
-                metrics = self._fit_heads(
-                    pooled_features(self.network, texts, pad_id=self.pad_id), labels(shown)
+                features = pooled_features(
+                    self.network, texts, pad_id=self.pad_id, progress=self._told("texts", len(texts))
                 )
+                metrics = self._fit_heads(features, labels(shown))
             rows = TextRows(texts, labels(shown), pad_id=self.pad_id)
             if augmentation.acts:
                 rows = AugmentedRows(
@@ -140,13 +141,12 @@ class Stages:
         return StageResult({**metrics, "texts_loss": result.loss, **result.judged}, result.curves)
 
     def _activations(self, name: str, texts: Sequence[EncodedText], trained: int) -> Activations:
-        return frozen_activations(
-            self.network,
-            texts,
-            trained,
-            pad_id=self.pad_id,
-            progress=lambda done: self._progress(Progress(name, done, len(texts))),
-        )
+        told = self._told(name, len(texts))
+        told(0)
+        return frozen_activations(self.network, texts, trained, pad_id=self.pad_id, progress=told)
+
+    def _told(self, name: str, total: int) -> Callable[[int], None]:
+        return lambda done: self._progress(Progress(name, done, total))
 
     def _finetune(
         self, name: str, rows: Rows, stage: StageConfig, valid: Rows | None, run: Run | None
@@ -165,6 +165,7 @@ class Stages:
 
     def _fit_heads(self, features: NDArray[np.float32], wanted: NDArray[np.float32]) -> dict[str, float]:
         """Fit the heads in closed form; rows in the order of time."""
+        self._progress(Progress("heads", 0, 1))
         penalty, held_out_auc = choose_penalty(features, wanted)
         self._set_heads(fit_heads(features, wanted, penalty))
         self._progress(Progress("heads", 1, 1))

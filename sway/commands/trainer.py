@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,8 +22,10 @@ def trainer(
 ) -> None:
     """Train when examples are handed over: fine-tune, judge against the champion, promote or reject.
 
-    Reads requests from sway.training until SIGTERM or Ctrl-C. A training that is interrupted resumes after a restart;
-    any number of trainers may run, one of them works. Workers take a new champion by themselves.
+    Reads requests from sway.training until SIGTERM or Ctrl-C, which end it within 30 seconds. A training that is
+    interrupted resumes after a restart; any number of trainers may run, each with a work folder of its own: one works,
+    the others stand by. Workers take a new champion by themselves. The pages /livez, /readyz and /metrics are at
+    SWAY_TRAINER__WEB_HOST and SWAY_TRAINER__WEB_PORT.
 
     Example: `SWAY_MODEL__REGISTRY=registry SWAY_TRAINER__THREADS=1 sway trainer`
     """
@@ -32,10 +35,38 @@ def trainer(
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
     os.nice(settings.trainer.nice)
-    service = make_service(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop())
-    service.run()
+    from trainer.work_folder import claimed
+
+    with claimed(settings.trainer.work_dir):
+        service = make_service(settings)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop())
+        with _pages(settings, service):
+            _run(service)
+
+
+def _run(service: "TrainerService") -> None:
+    """Run the service; where a call is left that does not end, end the process without it: nothing is lost."""
+    status = 1
+    try:
+        service.run()
+        status = 0
+    finally:
+        if not service.has_ended:
+            if status:
+                logging.getLogger(__name__).exception("The trainer has failed")
+            logging.shutdown()
+            os._exit(status)
+
+
+def _pages(settings: "Settings", service: "TrainerService") -> AbstractContextManager[object]:
+    from trainer.web import pages, serving
+
+    wanted = settings.trainer
+    if not wanted.web_enabled:
+        return nullcontext()
+    shown = pages(lambda: service.not_ready_because, service.metrics.render)
+    return serving(shown, wanted.web_host, wanted.web_port)
 
 
 def make_service(settings: "Settings") -> "TrainerService":
@@ -74,8 +105,10 @@ def make_service(settings: "Settings") -> "TrainerService":
         gate_share=wanted.gate_share,
     )
     announcer = Announcer(client, topics.models, codec_for(ModelAnnouncement, topics.models, settings.wire))
-    examples = ExampleRanges(client, codec_for(LabeledExample, topics.examples, settings.wire))
     service: TrainerService
+    examples = ExampleRanges(
+        client, codec_for(LabeledExample, topics.examples, settings.wire), check=lambda: service.check()
+    )
     handler = RequestHandler(
         ModelRegistry(settings.model.registry),
         examples.read,
@@ -91,8 +124,9 @@ def make_service(settings: "Settings") -> "TrainerService":
         },
         f"{settings.app_id}-trainer",
         topics.training,
-        handler.handle,
+        handler,
         codec_for(TrainingRequest, topics.training, settings.wire),
+        max_tries=wanted.max_tries,
     )
     return service
 

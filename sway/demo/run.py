@@ -249,6 +249,7 @@ def _trainer_settings(bootstrap_servers: str, registry: Path, work: Path) -> Map
         "SWAY_TRAINER__WORK_DIR": str(work),
         "SWAY_TRAINER__THREADS": "1",
         "SWAY_TRAINER__NICE": "10",
+        "SWAY_TRAINER__WEB_ENABLED": "false",  # nobody looks, and its port may be taken
         "SWAY_TRAINER__VALID_SHARE": "0",
         "SWAY_TRAINER__GATE_SHARE": str(_GATE_SHARE),
         "SWAY_TRAINER__GATE_CONFIDENCE": str(_GATE_CONFIDENCE),

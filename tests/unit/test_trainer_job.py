@@ -12,7 +12,7 @@ from trainer.config import Lora, Pretraining, TargetStage, TrainingConfig
 from trainer.dataset import Example
 from trainer.errors import TrainingRefused, WorkFolderError
 from trainer.job import Trained, train, version_of
-from trainer.progress import Progress
+from trainer.progress import Progress, Stopped
 
 EXAMPLES = [
     Example(
@@ -77,6 +77,28 @@ def test_an_interrupted_training_resumes_and_ends_as_if_it_had_not_been(
         train(TRAIN, VALID, start=tiny_base, config=config, work=tmp_path / "cut", progress=interrupt)
     resumed = train(TRAIN, VALID, start=tiny_base, config=config, work=tmp_path / "cut", progress=note)
     assert steps == list(range(10, 19))  # a checkpoint every three steps
+    assert not changed(whole.folder, resumed.folder)
+
+
+def test_a_training_that_is_stopped_resumes_from_that_very_step(tiny_base: Path, tmp_path: Path) -> None:
+    config = replace(FAST, epochs=3, pretraining=Pretraining(epochs=1, batch_rows=8))
+    whole = train(TRAIN, VALID, start=tiny_base, config=config, work=tmp_path / "whole")
+    steps: list[tuple[str, int]] = []
+    stops = {("pretraining", 2), ("texts: fine-tuning", 11)}  # neither is a step with a checkpoint of its own
+
+    def watch(progress: Progress) -> None:
+        step = (progress.stage, progress.done)
+        steps.append(step)
+        if step in stops:
+            stops.remove(step)
+            raise Stopped
+
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            train(TRAIN, VALID, start=tiny_base, config=config, work=tmp_path / "cut", progress=watch)
+    resumed = train(TRAIN, VALID, start=tiny_base, config=config, work=tmp_path / "cut", progress=watch)
+    for stage, last in (("pretraining", 6), ("texts: fine-tuning", 18)):
+        assert [done for name, done in steps if name == stage] == list(range(1, last + 1))
     assert not changed(whole.folder, resumed.folder)
 
 

@@ -1,6 +1,7 @@
 """A training request comes to one verdict, whatever interrupts it where."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,14 @@ import numpy as np
 import pytest
 
 from model import checkpoint
-from model.errors import PromotionConflict
+from model.errors import ModelCorrupt, PromotionConflict
 from model.manifest import Manifest
 from model.network import TwoHeadedNetwork
 from model.registry import ModelRegistry
 from schemas.records import OffsetRange, TrainingRequest
 from trainer.config import TrainingConfig
 from trainer.dataset import Example
+from trainer.errors import RangeError, RangeUnavailable
 from trainer.gate import GateSettings
 from trainer.progress import Progress
 from trainer.request import PROMOTED, PUBLISHED, REJECTED, RequestConfig, RequestHandler
@@ -47,7 +49,9 @@ class Stage:
         self.registry = ModelRegistry(folder / "registry")
         self.announced: list[tuple[str, str, str]] = []
         self.found = list(found)
+        self.older: list[Example] = []
         self.kill_at: str | None = None
+        self.times_read = 0
         self.config = RequestConfig(
             folder / "work",
             TRAINING,
@@ -67,7 +71,8 @@ class Stage:
     def read(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
         self.step("read")
         assert (list(ranges), older) == (REQUEST.ranges, 7)
-        return self.found, []
+        self.times_read += 1
+        return self.found, self.older
 
     def announce(self, version: str, event: str, reason: str, metrics: dict[str, float]) -> None:
         self.step(f"before {event}")
@@ -189,3 +194,131 @@ def test_a_first_model_starts_from_the_base_and_is_promoted(
     decision = on.handler().handle(REQUEST)
     assert (decision.event, on.registry.champion()) == (PROMOTED, decision.version)
     assert on.registry.manifest(decision.version).base == "tiny-base"
+
+
+def coarse_times() -> list[Example]:
+    """Fifty examples at each moment, as of events that came in one batch."""
+    return [replace(example, occurred_at=example.occurred_at // 50) for example in examples()]
+
+
+def killed(on: Stage, step: str) -> None:
+    on.kill_at = step
+    with pytest.raises(Killed):
+        on.handler().handle(REQUEST)
+
+
+def test_a_training_resumes_from_what_it_began_with_whatever_the_topic_gives_by_then(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage(coarse_times())
+    on.older = examples(7)
+    killed(on, "training")
+    on.found = list(reversed(on.found))  # partitions interleave anew
+    on.older = []  # retention has passed them
+    decision = on.handler().handle(REQUEST)
+    assert decision.event == PROMOTED
+    learned = on.registry.manifest(decision.version).data
+    assert sum(learned[part] for part in ("train", "valid", "gate")) == 407
+    assert on.times_read == 1
+
+
+def test_a_work_folder_that_holds_another_training_is_begun_anew(stage: Callable[..., Stage]) -> None:
+    on = stage(coarse_times())
+    killed(on, "training")
+    (kept,) = on.config.work.glob("*/examples.parquet")
+    kept.write_bytes(b"half of it")
+    on.found = list(reversed(on.found))
+    assert on.handler().handle(REQUEST).event == PROMOTED
+    assert on.times_read == 2
+
+
+def test_a_champion_that_a_try_could_not_fetch_may_be_replaced_before_the_next(
+    stage: Callable[..., Stage], tmp_path: Path
+) -> None:
+    on = stage()
+    on.registry.publish(tmp_path / "champion", Manifest("broken", base="tiny", created_at_ms=0))
+    on.registry.promote("broken")
+    (tmp_path / "registry" / "versions" / "broken" / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelCorrupt):
+        on.handler().handle(REQUEST)
+    on.registry.rollback(reason="it is broken")
+    decision = on.handler().handle(REQUEST)
+    assert decision.event == PROMOTED
+    assert on.registry.manifest(decision.version).parent == "first"
+
+
+@pytest.mark.parametrize(
+    "failure", [RangeUnavailable("no record came"), OSError("the disk is full"), ValueError("a bug of ours")]
+)
+def test_what_may_work_later_is_no_rejection(stage: Callable[..., Stage], failure: Exception) -> None:
+    on = stage()
+
+    def away(ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
+        raise failure
+
+    on.read = away  # type: ignore[method-assign]
+    with pytest.raises(type(failure)):
+        on.handler().handle(REQUEST)
+    assert (on.registry.rejections(), on.announced) == ([], [])
+
+
+def test_ranges_that_retention_has_passed_are_a_rejection(stage: Callable[..., Stage]) -> None:
+    on = stage()
+
+    def gone(ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
+        raise RangeError("retention has taken what is before 6")
+
+    on.read = gone  # type: ignore[method-assign]
+    decision = on.handler().handle(REQUEST)
+    assert (decision.event, decision.reason) == (REJECTED, "rejected: retention has taken what is before 6")
+
+
+def test_a_request_that_is_given_up_is_rejected_also_where_a_promotion_cannot_be_read(
+    stage: Callable[..., Stage], tmp_path: Path
+) -> None:
+    on = stage()
+    (tmp_path / "registry" / "promotions" / "000001.json").write_bytes(b"no promotion")
+    with pytest.raises(ModelCorrupt):
+        on.handler().handle(REQUEST)
+    decision = on.handler().give_up(REQUEST, "it failed too often")
+    assert (decision.event, decision.reason) == (REJECTED, "rejected: it failed too often")
+    assert on.registry.rejections() == [decision.version]
+    assert on.announced[-1] == (decision.version, REJECTED, decision.reason)
+
+
+def test_a_request_with_a_verdict_keeps_it_when_it_is_given_up(stage: Callable[..., Stage]) -> None:
+    on = stage()
+    killed(on, "before promoted")
+    decision = on.handler().give_up(REQUEST, "announcing failed too often")
+    assert decision.event == PROMOTED
+    assert on.registry.rejections() == []
+
+
+def test_a_version_that_another_trainer_has_published_meanwhile_counts(
+    stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on = stage()
+    publish = on.registry.publish
+
+    def rival_first(folder: Path, manifest: Manifest) -> str:
+        publish(tmp_path / "champion", replace(manifest, metrics={"rival": 1.0}))
+        return publish(folder, manifest)
+
+    monkeypatch.setattr(on.registry, "publish", rival_first)
+    decision = on.handler().handle(REQUEST)
+    assert on.registry.manifest(decision.version).metrics == {"rival": 1.0}
+    assert decision.event == REJECTED  # the rival's is the champion's own: no better
+
+
+def test_storage_that_cannot_be_read_is_told_apart_from_what_is_in_it(
+    stage: Callable[..., Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = stage()
+    (tmp_path / "registry" / "promotions" / "000001.json").write_bytes(b"no promotion")
+    assert on.handler().storage_answers()
+
+    def away() -> list[str]:
+        raise OSError("the storage does not answer")
+
+    monkeypatch.setattr(on.registry, "rejections", away)
+    assert not on.handler().storage_answers()

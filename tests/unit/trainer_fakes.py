@@ -1,0 +1,185 @@
+"""A consumer and a handler for the trainer service, without a broker and without a training."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from schemas.records import OffsetRange, TrainingRequest
+from schemas.wire import Codec
+from trainer.request import PROMOTED, REJECTED, Decision
+from trainer.service import TrainerService
+
+TOPIC = "t.training"
+PARTITION = TopicPartition(TOPIC, 0)
+JOIN_S = 60.0
+
+
+def request(number: int) -> TrainingRequest:
+    return TrainingRequest(f"r{number}", [OffsetRange("t.examples", 0, number, number + 1)], 1, 0, "labels")
+
+
+class FakeMessage:
+    def __init__(self, offset: int, value: bytes) -> None:
+        self._offset = offset
+        self._value = value
+
+    def error(self) -> None:
+        return None
+
+    def topic(self) -> str:
+        return TOPIC
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+    def value(self) -> bytes:
+        return self._value
+
+
+class FakeConsumer:
+    """A topic of one partition, this consumer's until lose(); what it is told to do happens in poll()."""
+
+    def __init__(self, values: Sequence[bytes]) -> None:
+        self.values = values
+        self.committed = 0
+        self.commit_errors: deque[KafkaError] = deque()
+        self.closed = False
+        self.paused = False
+        self._position = 0
+        self._owned = False
+        self._due: deque[Callable[[], None]] = deque()
+        self._config: dict[str, Any] = {}
+
+    def __call__(self, config: dict[str, Any]) -> Any:
+        self._config = config
+        return self
+
+    def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:
+        assert topics == [TOPIC]
+        self._callbacks = callbacks
+        self.gain()
+
+    def gain(self) -> None:
+        """Have the partition assigned at the next poll."""
+        self._due.append(self._gain)
+
+    def lose(self) -> None:
+        """Have the partition taken away at the next poll."""
+        self._due.append(self._lose)
+
+    def poll(self, timeout_s: float) -> FakeMessage | None:
+        if self._due:
+            self._due.popleft()()
+            return None
+        if self._owned and not self.paused and self._position < len(self.values):
+            self._position += 1
+            return FakeMessage(self._position - 1, self.values[self._position - 1])
+        threading.Event().wait(0.002)  # as a poll without a record takes its time
+        return None
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        assert asynchronous
+        assert self._owned
+        error = self.commit_errors.popleft() if self.commit_errors else None
+        if error is None:
+            self.committed = offsets[0].offset
+        self._due.append(lambda: self._config["on_commit"](error, offsets))
+
+    def memberid(self) -> str | None:
+        return "member"
+
+    def assignment(self) -> list[TopicPartition]:
+        return [PARTITION] if self._owned else []
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.paused = bool(partitions)
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.paused = False
+
+    def seek(self, position: TopicPartition) -> None:
+        if not self._owned:
+            raise KafkaException(KafkaError(KafkaError._STATE))
+        self._position = position.offset
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _gain(self) -> None:
+        self._owned, self._position, self.paused = True, self.committed, False
+        self._callbacks["on_assign"](self, [PARTITION])
+
+    def _lose(self) -> None:
+        self._owned = False
+        self._callbacks["on_lost"](self, [PARTITION])
+
+
+class FakeHandler:
+    """Promotes each request, after `work`, and notes what it was asked."""
+
+    def __init__(self, work: Callable[[TrainingRequest], None] = lambda _: None) -> None:
+        self.work = work
+        self.handled: list[str] = []
+        self.given_up: list[tuple[str, str]] = []
+        self.begun_anew: list[str] = []
+        self.storage = True
+
+    def handle(self, request: TrainingRequest) -> Decision:
+        self.handled.append(request.request_id)
+        self.work(request)
+        return Decision(f"v-{request.request_id}", PROMOTED, "better", {})
+
+    def give_up(self, request: TrainingRequest, reason: str) -> Decision:
+        self.given_up.append((request.request_id, reason))
+        return Decision(f"v-{request.request_id}", REJECTED, reason, {})
+
+    def start_anew(self, request: TrainingRequest) -> None:
+        self.begun_anew.append(request.request_id)
+
+    def storage_answers(self) -> bool:
+        return self.storage
+
+
+class Running:
+    """A service on a thread of its own, with a consumer of so many requests."""
+
+    def __init__(self, handler: Any, requests: int | Sequence[bytes] = 1, **options: Any) -> None:
+        codec = Codec(TrainingRequest)
+        values = (
+            [codec.encode(request(number)) for number in range(requests)]
+            if isinstance(requests, int)
+            else requests
+        )
+        self.consumer = FakeConsumer(values)
+        options = {"retry_pauses_s": (0.0,), "max_tries": 3, **options}
+        self.service = TrainerService({}, "g", TOPIC, handler, consumer=self.consumer, **options)
+        self._thread = threading.Thread(target=self.service.run, daemon=True)
+
+    def start(self) -> "Running":
+        self._thread.start()
+        return self
+
+    def join(self) -> None:
+        """Wait until run() has returned."""
+        self._thread.join(JOIN_S)
+        assert not self._thread.is_alive(), "run() has not returned"
+        assert self.consumer.closed
+
+    def stop(self) -> None:
+        """Stop it, and wait."""
+        self.service.stop()
+        self.join()
+
+    def count(self, result: str) -> float:
+        """How many requests came to a result, by the metrics."""
+        value = self.service.metrics.registry.get_sample_value(
+            "sway_trainer_requests_total", {"result": result}
+        )
+        assert value is not None
+        return value

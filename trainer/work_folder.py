@@ -1,0 +1,31 @@
+"""The trainer's work folder belongs to one process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from trainer.errors import WorkFolderError
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[Path]:
+    """Hold the folder for this process while the block runs; the system releases it when the process ends.
+
+    Raises WorkFolderError if another process has it, or if it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise WorkFolderError(
+            f"the work folder {folder} is in use by another trainer: give each a SWAY_TRAINER__WORK_DIR of its own"
+        ) from None
+    except OSError as exc:
+        raise WorkFolderError(f"the work folder {folder} cannot be used: {exc.strerror}") from exc
+    try:
+        yield folder
+    finally:
+        lock.release()
