@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from yarl import URL
 
 from stream.exactly_once.engine import Engine, UnitLimits
-from stream.exactly_once.errors import StartError, TopicGoneError
+from stream.exactly_once.errors import StartError, StateFormatError, TopicGoneError
 from stream.exactly_once.intake import Held, Intake
 from stream.exactly_once.offsets import OffsetPolicy, OffsetReset
 from stream.exactly_once.processor import Processor, Scorer
@@ -62,6 +62,12 @@ class ExactlyOnceConfig:
     max_record_bytes: int = 1_000_000
     changelog_replication: int = -1  # the broker's default
     faust_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _without_its_trace(record: logging.LogRecord) -> bool:
+    """Drop what Faust logs of state in another version's format: the engine has said it in one line."""
+    args = record.args
+    return not (isinstance(args, tuple) and any(isinstance(one, StateFormatError) for one in args))
 
 
 class _BatchSchema(faust.Schema):  # type: ignore[misc]
@@ -300,6 +306,8 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         timer = threading.Timer(_EXIT_GRACE_S, os._exit, [_EXIT_CODE])
         timer.daemon = True
         timer.start()
+        if isinstance(reason, StateFormatError):
+            self.log.logger.addFilter(_without_its_trace)
         await super().crash(reason)
 
     @property
