@@ -11,7 +11,7 @@ from model.influence import influence_of
 from model.tokens import BehaviourTokenizer, EncodedText
 from schemas.contracts import Schema, current, fingerprint
 from schemas.errors import RegistryUnavailable, UnknownSchemaError
-from schemas.records import BehaviorEvent, Source
+from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.resolvers import LocalResolver
 from schemas.wire import Codec
 from stream import processor as processor_module
@@ -326,6 +326,13 @@ def test_the_schema_registry_is_not_asked_about_what_is_known(tokenizer: Behavio
         processing.deliver(record)
     assert resolver.asked == 1
     assert len(processing.published.scores) == 3
+
+
+def test_a_score_counts_the_past_behaviours_of_its_text_as_its_contract_says(processing: Processing) -> None:
+    published = processing.deliver(seen(0, "e1", "alien"), seen(1, "e2", "brazil"))
+    assert [score.behaviours for score in published.scores] == [0, 1]
+    (field,) = [field for field in current(InfluenceScore)["fields"] if field["name"] == "behaviours"]
+    assert "the scored one not counted: 0 for a user's first event" in field["doc"]
 
 
 # --- events of a newer producer -----------------------------------------------------------------------------
