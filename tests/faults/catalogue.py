@@ -37,6 +37,7 @@ CASES: tuple[Case, ...] = (
     schema_registry.away,
     schema_registry.evolves,
     upgrading.up_and_down_again,
+    upgrading.up_and_down_with_labels,
     upgrading.newer_state,
     upgrading.newer_events,
     scoring.poison_text,

@@ -11,6 +11,8 @@ from confluent_kafka import Producer
 from schemas.contracts import current, fingerprint
 from schemas.records import BehaviorEvent, Window
 from schemas.wire import SINGLE_OBJECT_HEADER_BYTES, SINGLE_OBJECT_MAGIC, Codec
+from tests.faults import falling_due
+from tests.faults.audit import Audit
 from tests.faults.case import case
 from tests.faults.inside import Inside
 from tests.faults.load import Given, inputs
@@ -27,26 +29,41 @@ _ENDS_WITHIN_S = 20.0  # a worker that waits for a schema, on SIGTERM, on a mach
 
 @case("a rolling upgrade from e102bdb and back, two workers under load", limit_s=420)
 def up_and_down_again(stage: Stage) -> None:
-    tree = old_tree()
     stage.create_topics()
-    workers = _versioned(stage, "a", "b")
+    _old_up_down(stage, inputs())
+
+
+@case("a rolling upgrade from e102bdb and back, the same with labels that fall due", limit_s=420)
+def up_and_down_with_labels(stage: Stage) -> Audit:
+    stage.create_topics()
+    workers = _old_up_down(stage, falling_due.load(), **falling_due.SETTINGS)
+    falling_due.close(stage)
+    for worker in workers:
+        assert worker.terminate() == 0
+    return falling_due.audit(stage)
+
+
+def _old_up_down(stage: Stage, load: Iterator[Given], **settings: str) -> list[VersionedWorker]:
+    """Have two workers of the older version upgraded, one by one, and then taken back to it."""
+    tree = old_tree()
+    workers = _versioned(stage, "a", "b", **settings)
     for worker in workers:
         worker.tree = tree
         worker.start()
     for worker in workers:
         worker.wait_until_ready()
-    stage.feed()
+    stage.feed(source=load)
     stage.wait_for_more(300)
-    for goal in (None, tree):  # the newest version, and back
+    for goal in (None, tree):
         for worker, killed in zip(workers, (True, False), strict=True):
             _replace(stage, worker, goal, killed=killed)
             stage.wait_for_more(300)  # of versions side by side, or at last of one
-    stage.notes["versions"] = "old and old, new and old, new and new, old and new, old and old"
+    return workers
 
 
-def _versioned(stage: Stage, *names: str) -> list[VersionedWorker]:
+def _versioned(stage: Stage, *names: str, **settings: Any) -> list[VersionedWorker]:
     stage._new_worker = VersionedWorker
-    return [cast("VersionedWorker", stage.worker(name)) for name in names]
+    return [cast("VersionedWorker", stage.worker(name, **settings)) for name in names]
 
 
 def _replace(stage: Stage, worker: VersionedWorker, tree: Path | None, *, killed: bool) -> None:
