@@ -46,9 +46,13 @@ class BadMagicError(DecodeError):
 
 
 class UnknownSchemaError(DecodeError):
-    """Nobody knows the schema id or fingerprint."""
+    """Nobody knows the schema id or fingerprint: schema names it, such as "schema id 7"."""
 
     reason = "unknown_schema"
+
+    def __init__(self, message: str, *, schema: str = "an unknown schema") -> None:
+        super().__init__(message)
+        self.schema = schema
 
 
 class WrongRecordError(DecodeError):

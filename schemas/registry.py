@@ -14,10 +14,10 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.contracts import Schema, current_text
 from schemas.errors import ContractError, IncompatibleSchemaError, RegistryUnavailable, UnknownSchemaError
+from schemas.refusals import Refusals
 from schemas.resolvers import LocalResolver
 
 MAX_SCHEMA_CHARACTERS = 1_048_576
-_MAX_UNKNOWN = 10_000
 _WRONG_USER = {401, 403}
 
 
@@ -55,7 +55,8 @@ class RegistryResolver:
     """Schema ids from a Schema Registry, fingerprints from local: both formats are read at any time.
 
     unknown_for_s: for how long an id that the registry does not know is taken as unknown without asking again;
-    a registry that has just been restored, or a replica behind, gets its second chance after that.
+    a registry that has just been restored, or a replica behind, gets its second chance after that. Ids that are met
+    while the registry has refused too many others are taken as unknown without asking (schemas.refusals).
     clock: seconds that only rise. Every method but by_fingerprint may wait for the network.
     """
 
@@ -69,9 +70,8 @@ class RegistryResolver:
     ) -> None:
         self._client = client
         self._local = local or LocalResolver()
-        self._unknown_for_s = unknown_for_s
         self._clock = clock
-        self._unknown_until: dict[int, float] = {}
+        self._refusals = Refusals(unknown_for_s, clock())
 
     def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
         """See Resolver."""
@@ -79,22 +79,26 @@ class RegistryResolver:
 
     def by_id(self, schema_id: int) -> Schema:
         """See Resolver."""
-        if self._clock() < self._unknown_until.get(schema_id, float("-inf")):
+        now_s = self._clock()
+        if self._refusals.holds(schema_id, now_s):
             raise _unknown(schema_id)
+        if not self._refusals.may_ask(schema_id, now_s):
+            raise _not_asked(schema_id, len(self._refusals), self._refusals.keep_s)
         try:
             registered = self._client.get_schema(schema_id)
         except Exception as exc:  # httpx, OAuth and JSON errors alike: only a verdict is a verdict
             if is_not_found(exc):
-                self._remember_unknown(schema_id)
+                self._refusals.add(schema_id, now_s)
                 raise _unknown(schema_id) from exc
             raise unavailable(f"fetching the schema {schema_id}", exc) from exc
+        self._refusals.found(schema_id)
         return _avro(schema_id, registered)
 
     def id_of(self, subject: str, record_type: type[Any]) -> int:
         """See Resolver."""
         schema = RegistrySchema(current_text(record_type), "AVRO")
         try:
-            return int(self._client.lookup_schema(subject, schema).schema_id)
+            schema_id = int(self._client.lookup_schema(subject, schema).schema_id)
         except Exception as exc:  # as above
             if is_not_found(exc):
                 raise ContractError(
@@ -102,12 +106,8 @@ class RegistryResolver:
                     "register it, or write in the single_object format."
                 ) from exc
             raise unavailable(f"looking {subject} up", exc) from exc
-
-    def _remember_unknown(self, schema_id: int) -> None:
-        if len(self._unknown_until) >= _MAX_UNKNOWN:
-            # ids come out of untrusted bytes: without a bound, garbage would fill the memory
-            self._unknown_until.clear()
-        self._unknown_until[schema_id] = self._clock() + self._unknown_for_s
+        self._refusals.found(schema_id)
+        return schema_id
 
 
 def _avro(schema_id: int, registered: Any) -> Schema:
@@ -138,7 +138,17 @@ def is_not_found(error: Exception) -> bool:
 
 
 def _unknown(schema_id: int) -> UnknownSchemaError:
-    return UnknownSchemaError(f"The Schema Registry has no schema {schema_id}.")
+    return UnknownSchemaError(
+        f"The Schema Registry has no schema {schema_id}.", schema=f"schema id {schema_id}"
+    )
+
+
+def _not_asked(schema_id: int, refused: int, keep_s: float) -> UnknownSchemaError:
+    return UnknownSchemaError(
+        f"The Schema Registry was not asked for the schema {schema_id}: it has refused {refused} other ids within "
+        f"{keep_s:g} s, so the values are taken for garbage.",
+        schema=f"schema id {schema_id}",
+    )
 
 
 def unavailable(what: str, exc: Exception) -> RegistryUnavailable:

@@ -45,13 +45,15 @@ class LocalResolver:
             return self._schemas[schema_fingerprint]
         except KeyError:
             raise UnknownSchemaError(
-                f"No published schema has the fingerprint {schema_fingerprint.hex()} (little-endian)."
+                f"No published schema has the fingerprint {schema_fingerprint.hex()} (little-endian).",
+                schema=f"schema fingerprint {schema_fingerprint.hex()}",
             ) from None
 
     def by_id(self, schema_id: int) -> Schema:
         """See Resolver; there is no registry, so every id is unknown."""
         raise UnknownSchemaError(
-            f"The value has the schema id {schema_id}, but no Schema Registry is configured."
+            f"The value has the schema id {schema_id}, but no Schema Registry is configured.",
+            schema=f"schema id {schema_id}",
         )
 
     def id_of(self, subject: str, record_type: type[Any]) -> int:

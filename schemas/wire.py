@@ -20,6 +20,7 @@ from schemas.errors import (
     IncompatibleSchemaError,
     TooLargeError,
     TruncatedError,
+    UnknownSchemaError,
     WrongRecordError,
 )
 from schemas.evolve import prepare_evolved_reader
@@ -31,6 +32,7 @@ from schemas.write import prepare_writer
 
 R = TypeVar("R", bound=Record)
 R_contra = TypeVar("R_contra", bound=Record, contravariant=True)
+E = TypeVar("E", bound=DecodeError)
 WireFormat: TypeAlias = Literal["single_object", "confluent"]
 
 MAX_RECORD_BYTES = 4 * 1_048_576
@@ -40,6 +42,22 @@ SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 SINGLE_OBJECT_HEADER_BYTES = 10
 CONFLUENT_MAGIC = b"\x00"
 CONFLUENT_HEADER_BYTES = 5
+
+
+def header_of(value: bytes) -> bytes | None:
+    """The part of a value that names its schema; None if the value starts like neither format or is too short."""
+    if value[:1] == CONFLUENT_MAGIC:
+        size = CONFLUENT_HEADER_BYTES
+    elif value[:2] == SINGLE_OBJECT_MAGIC:
+        size = SINGLE_OBJECT_HEADER_BYTES
+    else:
+        return None
+    return value[:size] if len(value) >= size else None
+
+
+def asks_registry(headers: Iterable[bytes]) -> bool:
+    """Whether looking these headers up asks the Schema Registry: then do it off the event loop."""
+    return any(header[:1] == CONFLUENT_MAGIC for header in headers)
 
 
 def single_object_header(record_type: type[Any]) -> bytes:
@@ -90,14 +108,15 @@ class Codec(Generic[R]):
         self._fingerprint = fingerprint(self._schema)
         self._plan = plan(self._schema)
         self._readers: dict[bytes, Callable[[bytes], R]] = {}
+        self._refused: dict[bytes, UnknownSchemaError] = {}
         self._write_body = prepare_writer(self._plan)
         self._header = None if write == "confluent" else single_object_header(record_type)
 
-    def decode(self, value: bytes | None) -> R:
+    def decode(self, value: bytes | None, *, ask: bool = True) -> R:
         """The record that a value holds, in either format.
 
         Raises a subclass of DecodeError, or RegistryUnavailable. Waits for the network only when a schema id
-        is met for the first time; see needs_registry.
+        is met for the first time, and not at all with ask=False: then an id that `meet` has not found is unknown.
         """
         if not value:
             raise EmptyValueError("The value is null or empty.")
@@ -107,11 +126,11 @@ class Codec(Generic[R]):
             )
         reader = self._readers.get(value[:10] if value[0] == 0xC3 else value[:5])
         if reader is None:
-            reader = self._prepare(value)
+            reader = self._prepare(value, ask=ask)
         return reader(value)
 
-    def decode_batch(self, values: Iterable[bytes | None]) -> list[R | DecodeError]:
-        """One result a value, in order: the record, or why there is none.
+    def decode_batch(self, values: Iterable[bytes | None], *, ask: bool = True) -> list[R | DecodeError]:
+        """One result a value, in order: the record, or why there is none. ask: see decode.
 
         Raises RegistryUnavailable for the batch as a whole: pause and give the same batch again.
         """
@@ -120,15 +139,33 @@ class Codec(Generic[R]):
         append = results.append
         for value in values:
             try:
-                append(decode(value))
+                append(decode(value, ask=ask))
             except DecodeError as error:
                 append(_without_frames(error))
         return results
 
-    def needs_registry(self, values: Iterable[bytes | None]) -> bool:
-        """Whether decoding these values would ask the Schema Registry: then do it off the event loop."""
-        headers = {value[:CONFLUENT_HEADER_BYTES] for value in values if value}
-        return any(header[0] == 0 and header not in self._readers for header in headers)
+    def unmet(self, values: Sequence[bytes | None]) -> set[bytes]:
+        """The headers of these values whose schemas are not known yet; give them to `meet`."""
+        new = {value[:10] if value[0] == 0xC3 else value[:5] for value in values if value}
+        new -= self._readers.keys()
+        if new:
+            small = (value for value in values if value and len(value) <= self._max_record_bytes)
+            new &= {header for value in small if (header := header_of(value)) is not None}
+        return new
+
+    def meet(self, headers: Iterable[bytes]) -> dict[bytes, UnknownSchemaError]:
+        """Look the schemas of these headers up; return the headers of those that nobody knows, and why.
+
+        Waits for the network if a header holds a schema id (asks_registry). Raises RegistryUnavailable.
+        """
+        refused: dict[bytes, UnknownSchemaError] = {}
+        for header in headers:
+            try:
+                self._prepare(header, ask=True)
+            except UnknownSchemaError as error:
+                refused[header] = _without_frames(error)
+        self._refused = refused
+        return refused
 
     def encode(self, record: R) -> bytes:
         """A record in the configured format and its current schema.
@@ -153,7 +190,7 @@ class Codec(Generic[R]):
             self._header = CONFLUENT_MAGIC + schema_id.to_bytes(4, "big")
         return self._header
 
-    def _prepare(self, value: bytes) -> Callable[[bytes], R]:
+    def _prepare(self, value: bytes, *, ask: bool) -> Callable[[bytes], R]:
         if value[:1] == CONFLUENT_MAGIC:
             size = CONFLUENT_HEADER_BYTES
         elif value[:2] == SINGLE_OBJECT_MAGIC:
@@ -165,12 +202,14 @@ class Codec(Generic[R]):
         header = value[:size]
         if len(header) < size:
             raise TruncatedError(f"The value has {len(value)} bytes; the header alone has {size}.")
-        reader = self._reader(header)
+        reader = self._reader(header, ask=ask)
         self._readers[header] = reader
         return reader
 
-    def _reader(self, header: bytes) -> Callable[[bytes], R]:
+    def _reader(self, header: bytes, *, ask: bool) -> Callable[[bytes], R]:
         start = len(header)
+        if start == CONFLUENT_HEADER_BYTES and not ask:
+            raise self._refused.get(header) or UnknownSchemaError("The schema id of the value was not found.")
         try:
             if start == CONFLUENT_HEADER_BYTES:
                 writer = self._resolver.by_id(int.from_bytes(header[1:], "big"))
@@ -200,7 +239,7 @@ def _refusing(error: DecodeError) -> Callable[[bytes], Any]:
     return refuse
 
 
-def _without_frames(error: DecodeError) -> DecodeError:
+def _without_frames(error: E) -> E:
     # Results outlive the batch; frames and causes would keep every value of it alive.
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

@@ -158,6 +158,7 @@ def make_processor(
         labels=labels,
         limits=Limits(max_ahead_ms=int(settings.time.max_ahead_s * 1000)),
         now_ms=lambda: int(time.time() * 1000),
+        waits_for_schemas=wire.unknown_schema == "pause",
     )
 
 

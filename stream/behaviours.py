@@ -7,8 +7,11 @@ from typing import Any
 
 from model.tokens import BehaviourTokenizer, EncodedText, Piece, history_text
 from model.words import NO_OUTCOMES, ItemCounts
+from schemas.errors import UnknownSchemaError
 from schemas.records import BehaviorEvent, Behaviour
+from schemas.records import Window as WindowRecord
 from schemas.window_state import decode_block, encode_behaviour, join_window, read_window
+from stream.state_format import newer_format
 from stream.windows import Entry, Window, outcome_known, outcomes_of
 
 _MAX_ACTION_CHARS = 64
@@ -120,8 +123,14 @@ class WindowCodec:
         return join_window([entry.block for entry in window.entries], window.floor)
 
     def loads(self, raw: bytes) -> Window:
-        """Decode. Raises DecodeError if it is no window: the store is broken, so the process ends."""
-        blocks, floor = read_window(raw)
+        """Decode. The process ends if that fails.
+
+        Raises StateFormatError if a newer version wrote it, a DecodeError if it is no window: the store is broken.
+        """
+        try:
+            blocks, floor = read_window(raw)
+        except UnknownSchemaError as exc:
+            raise newer_format(raw, (WindowRecord,)) or exc from None
         behaviours = [decode_block(block) for block in blocks]
         tokenizer = self.tokenizer
         pieces = tokenizer.pieces(behaviours)

@@ -104,6 +104,12 @@ class WorkerMetrics:
             ["partition"],
             registry=registry,
         )
+        self.held = Gauge(
+            "sway_held_partition",
+            "1 while a partition waits for a schema that nobody knows",
+            ["partition", "schema"],
+            registry=registry,
+        )
         self.model = Gauge(
             "sway_model", "The model in use", ["version", "device", "dtype"], registry=registry
         )
@@ -201,6 +207,12 @@ class WorkerMetrics:
         for number, restored in stats.recovery.partitions.items():
             self.recovery_read.labels(str(number)).set(restored.records)
             self.recovery_to_go.labels(str(number)).set(restored.to_go)
+
+    def show_held(self, schemas: Mapping[int, str]) -> None:
+        """Show the partitions that wait for a schema, and no others any more. schemas: by partition."""
+        self.held.clear()
+        for number, schema in schemas.items():
+            self.held.labels(str(number), schema).set(1)
 
     def render(self) -> bytes:
         """Return all of it in Prometheus' text format."""

@@ -7,7 +7,7 @@ known part of the windows, and so of later texts. `finish`: scores and examples 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -16,10 +16,10 @@ from model.tokens import BehaviourTokenizer, EncodedText
 from model.waiting import ScoredTexts
 from model.words import NO_OUTCOMES
 from schemas.dead_letters import dead_letter
-from schemas.errors import DecodeError, RegistryUnavailable
+from schemas.errors import DecodeError, RegistryUnavailable, UnknownSchemaError
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Source
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
-from schemas.wire import Codec, Encoder
+from schemas.wire import Codec, Encoder, asks_registry, header_of
 from stream.batch_windows import BatchWindows, WindowsTable
 from stream.behaviours import (
     BehaviourLimits,
@@ -29,7 +29,7 @@ from stream.behaviours import (
     entry_of,
     history_in_words,
 )
-from stream.exactly_once import RecordBatch, SourceRecord, Unit, Work
+from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.records import TopicPartition
 from stream.labels.labelling import BatchLabels, Labelling, Labels
 from stream.windows import Window, WindowLimits, history, insert_new
@@ -48,6 +48,10 @@ _DETAILS = {
     SCORING_FAILED: "The model failed on this text alone, and on a known-good text it did not.",
 }
 _REGISTRY_PAUSE_S = 1.0
+_PAUSED = (
+    "Upgrade this worker to the version of the events' producer, or register the schema if its id is a Schema "
+    "Registry's; or set wire.unknown_schema=dead_letter and start the worker again to give such events up."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ class ScoringProcessor:
 
     model: whose words the texts are in; `offer` brings its successor. labels: None if no label can come.
     now_ms: wall-clock epoch milliseconds, for `scored_at` and `failed_at` only.
+    waits_for_schemas: whether a record of an unknown schema holds its partition back; else it is a dead letter.
     """
 
     table: WindowsTable
@@ -132,6 +137,7 @@ class ScoringProcessor:
         limits: Limits,
         labels: Labels | None,
         now_ms: Callable[[], int],
+        waits_for_schemas: bool = False,
     ) -> None:
         self._topics = topics
         self._codecs = codecs
@@ -145,6 +151,7 @@ class ScoringProcessor:
         self._limits = limits
         self._labels = labels
         self._now_ms = now_ms
+        self._waits_for_schemas = waits_for_schemas
 
     def offer(self, model: ReadingModel) -> None:
         """Score with this model from the next unit on. May be called on any thread; the newest offer counts."""
@@ -161,28 +168,44 @@ class ScoringProcessor:
             self._tokenizer = self.window_codec.tokenizer = offered.tokenizer
             self.on_swap(offered)
 
-    async def prepare(self, batch: RecordBatch) -> None:
-        """Ask the Schema Registry for ids not met yet; while it is away intake pauses and nothing is lost."""
+    async def prepare(self, batch: RecordBatch) -> Hold | None:
+        """Look up schemas that were not met yet; while the Schema Registry is away intake pauses and nothing is lost.
+
+        Return a Hold at the first record of an unknown schema, if such records are waited for.
+        """
         codec, values = self._encoded(batch)
-        while codec.needs_registry(values):
+        headers = codec.unmet(values)
+        if not headers:
+            return None
+        refused = await self._meet(codec, headers, batch.topic)
+        if not (refused and self._waits_for_schemas):
+            return None
+        return _hold_at(values, refused)
+
+    async def _meet(
+        self, codec: Codec[Any], headers: set[bytes], topic: str
+    ) -> Mapping[bytes, UnknownSchemaError]:
+        if not asks_registry(headers):
+            return codec.meet(headers)
+        while True:
             try:
-                await asyncio.to_thread(codec.decode_batch, values)
+                refused = await asyncio.to_thread(codec.meet, headers)
             except RegistryUnavailable as exc:
-                logger.warning("%s waits for the Schema Registry: %s", batch.topic, exc)
+                logger.warning("%s waits for the Schema Registry: %s", topic, exc)
                 self.on_wait("waiting for the Schema Registry")
                 await asyncio.sleep(_REGISTRY_PAUSE_S)
             else:
-                break
-        self.on_wait(None)
+                self.on_wait(None)
+                return refused
 
     def ask_registry(self, batch: RecordBatch) -> None:
-        """Ask the Schema Registry for ids not met yet, once; for who does not run on an event loop.
+        """Look up schemas that were not met yet, once; for who does not run on an event loop.
 
         Raises RegistryUnavailable.
         """
         codec, values = self._encoded(batch)
-        if codec.needs_registry(values):
-            codec.decode_batch(values)
+        if headers := codec.unmet(values):
+            codec.meet(headers)
 
     def _encoded(self, batch: RecordBatch) -> tuple[Codec[Any], list[bytes | None]]:
         codec = self._codecs.events if batch.topic == self._topics.events else self._codecs.outcomes
@@ -351,7 +374,8 @@ class ScoringProcessor:
     ) -> list[tuple[InputT, SourceRecord]]:
         """Return what is in order, with its source record; the rest becomes dead letters."""
         accepted = []
-        decoded = codec.decode_batch([record.value for record in batch.records])
+        # Without asking: this is the event loop, and the schemas were looked up when the batch was prepared.
+        decoded = codec.decode_batch([record.value for record in batch.records], ask=False)
         for record, found in zip(batch.records, decoded, strict=True):
             reason: str | DecodeError | None
             if isinstance(found, DecodeError):
@@ -390,6 +414,15 @@ class ScoringProcessor:
         key = f"{record.topic}-{record.partition}".encode()
         unit.emit(self._topics.dead_letters, key, codec.encode(letter))
         context.dead_letters[reason] += 1
+
+
+def _hold_at(values: Sequence[bytes | None], refused: Mapping[bytes, UnknownSchemaError]) -> Hold | None:
+    """Return the hold at the first value with one of these headers."""
+    for index, value in enumerate(values):
+        error = refused.get(header_of(value) or b"") if value else None
+        if error is not None:
+            return Hold(index, error.schema, f"{error} {_PAUSED}")
+    return None
 
 
 def _check_key(record: SourceRecord, user_id: str) -> str | None:

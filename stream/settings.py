@@ -130,6 +130,11 @@ class WireSettings(BaseModel):
     format: Literal["single_object", "confluent"] = "single_object"
     registry_url: str | None = None
     max_record_bytes: int = Field(2 * 1024 * 1024, gt=0, description="longer values are dead letters")
+    unknown_schema: Literal["dead_letter", "pause"] = Field(
+        "dead_letter",
+        description="what a worker does with an event or outcome whose schema nobody knows; pause: its partition waits "
+        "until the schema is known, which takes an upgrade of the worker or an entry in the Schema Registry",
+    )
 
     @model_validator(mode="after")
     def _confluent_needs_a_registry(self) -> Self:

@@ -92,7 +92,14 @@ class SwayApp(ExactlyOnceApp):
         engine = self._engine
         if engine is None:
             return "starting"
-        return self.waiting_for if engine.state == "running" else engine.doing
+        if engine.state != "running":
+            return engine.doing
+        return self.waiting_for or self._held_in_words()
+
+    def _held_in_words(self) -> str | None:
+        if not self.held:
+            return None
+        return "held back: " + "; ".join(map(str, self.held.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +252,8 @@ def _watch(app: SwayApp) -> None:
         engine = app.engine
         lag = engine.lag(app.consumer.positions())
         app.metrics.observe(engine.stats, lag, app.not_ready_because is None)
-        behind = sum(lag.values())
+        app.metrics.show_held({number: held.hold.missing for number, held in app.held.items()})
+        behind = sum(records for tp, records in lag.items() if tp.partition not in app.held)
         if app.waiting_for is not None:  # said on /readyz; ending the process would not bring it back
             engine.stats.last_progress = time.monotonic()
         stalled_s = engine.stalled_s(behind)

@@ -155,6 +155,7 @@ class Processing:
         join: JoinSettings | None = None,
         resolver: Resolver | None = None,
         fails: Callable[[Pending], bool] = lambda _pending: False,
+        waits_for_schemas: bool = False,
     ) -> None:
         """fails: for which events the scorer gives no score."""
         self.labels = Labels(join or JoinSettings(), EXAMPLES, Codec(LabeledExample))
@@ -167,6 +168,7 @@ class Processing:
             limits=Limits(),
             labels=self.labels,
             now_ms=lambda: NOW_MS + 7,
+            waits_for_schemas=waits_for_schemas,
         )
         self.table: MemoryTable[Window] = MemoryTable(WINDOWS, self.processor.window_codec)
         self.processor.table = self.table

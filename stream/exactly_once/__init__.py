@@ -7,7 +7,7 @@ off the event loop) to an `ExactlyOnceApp`.
 
 from stream.exactly_once.app import ExactlyOnceApp, ExactlyOnceConfig
 from stream.exactly_once.errors import ExactlyOnceError
-from stream.exactly_once.processor import Processor, Scorer, Work
+from stream.exactly_once.processor import Hold, Processor, Scorer, Work
 from stream.exactly_once.records import Epoch, Output, RecordBatch, SourceRecord
 from stream.exactly_once.table import LayeredTable
 from stream.exactly_once.unit import Unit
@@ -17,6 +17,7 @@ __all__ = [
     "ExactlyOnceApp",
     "ExactlyOnceConfig",
     "ExactlyOnceError",
+    "Hold",
     "LayeredTable",
     "Output",
     "Processor",

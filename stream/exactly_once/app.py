@@ -15,7 +15,8 @@ from yarl import URL
 
 from stream.exactly_once.ending import EndingWorker
 from stream.exactly_once.engine import Engine, UnitLimits
-from stream.exactly_once.errors import StartError, TopicGoneError
+from stream.exactly_once.errors import StartError, StateFormatError, TopicGoneError
+from stream.exactly_once.intake import Held, Intake
 from stream.exactly_once.offsets import OffsetPolicy, OffsetReset
 from stream.exactly_once.processor import Processor, Scorer
 from stream.exactly_once.records import Epoch, TopicPartition
@@ -32,6 +33,7 @@ V = TypeVar("V")
 
 _EXIT_GRACE_S = 5.0  # after a failure, for logs and Faust's own shutdown
 _TOPIC_CHECK_INTERVAL_S = 10.0
+_RETRY_INTERVAL_S = 1.0
 _EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -65,6 +67,12 @@ class ExactlyOnceConfig:
     faust_options: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _without_its_trace(record: logging.LogRecord) -> bool:
+    """Drop what Faust logs of state in another version's format: the engine has said it in one line."""
+    args = record.args
+    return not (isinstance(args, tuple) and any(isinstance(one, StateFormatError) for one in args))
+
+
 class _BatchSchema(faust.Schema):  # type: ignore[misc]
     """Hands the `RecordBatch` through: bytes are decoded by the processor, where a bad record harms no other."""
 
@@ -89,6 +97,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         self._scorer: Scorer | None = None
         self._writer_type = TransactionWriter
         self._engine: Engine | None = None
+        self._intake: Intake | None = None
         super().__init__(
             app_id,
             **{
@@ -124,13 +133,13 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         """Give the app its logic, and start the one agent that reads all input topics."""
         self._processor = processor
         self._scorer = scorer
+        intake = self._intake = Intake(processor, lambda batch: self.engine.take(batch))
         topic = self.topic(*self.config.input_topics, schema=_BatchSchema(), acks=False)
 
         async def read_batches(stream: Any) -> None:
             async for batch in stream:
                 try:
-                    await processor.prepare(batch)
-                    self.engine.take(batch)
+                    await intake.put(batch)
                 except Exception as exc:  # Faust's supervisor would restart the agent and skip the batch
                     await self.engine.fail(exc)
                     return
@@ -145,6 +154,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
             await asyncio.get_running_loop().run_in_executor(None, self.open)
         self.engine.start()
         self.timer(_TOPIC_CHECK_INTERVAL_S, name="topics")(self._check_topics)
+        self.timer(_RETRY_INTERVAL_S, name="held")(self._retry_held)
         await super().on_first_start()
 
     async def _check_topics(self) -> None:
@@ -156,6 +166,20 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
             return  # nobody answers: what reads and commits notices by itself
         else:
             await self.engine.check_topics(found)
+
+    async def _retry_held(self) -> None:
+        if self._intake is None or not self._intake.held:
+            return
+        self.keep_membership()  # with every partition held back nothing is polled
+        try:
+            await self._intake.retry()
+        except Exception as exc:  # as in the agent
+            await self.engine.fail(exc)
+
+    @property
+    def held(self) -> Mapping[int, Held]:
+        """The input partitions that are held back, by number."""
+        return {} if self._intake is None else self._intake.held
 
     async def on_started(self) -> None:
         """Start the timers at once. Faust starts them after the first recovery, so nothing would watch that one."""
@@ -250,6 +274,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         return BatchTransport(self.conf.broker_consumer, self)
 
     async def _on_partitions_revoked(self, revoked: set[Any]) -> None:
+        self._begin_intake(None)
         await self.engine.revoke()
         await super()._on_partitions_revoked(revoked)
 
@@ -262,6 +287,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         """Do what Faust's own recovery does at its end: seek, resume, say that the rebalance is over."""
         consumer = self.consumer
         await self.on_rebalance_complete.send()
+        self._begin_intake(epoch)
         await consumer.start_from(epoch, starts)
         consumer.resume_partitions(consumer.assignment())
         self.flow_control.resume()
@@ -271,6 +297,10 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         self.tables.on_standbys_ready()
         self.on_rebalance_end()
 
+    def _begin_intake(self, epoch: Epoch | None) -> None:
+        if self._intake is not None:
+            self._intake.begin(epoch)
+
     def rejoin(self) -> None:
         """Have the consumer join its group again; returns at once."""
         self.consumer.rejoin()
@@ -278,6 +308,12 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
     def keep_membership(self) -> None:
         """Have the consumer stay in its group though nothing is polled; returns at once."""
         self.consumer.keep_membership()
+
+    async def crash(self, reason: BaseException) -> None:
+        """End the process; a state format that is refused is told without a stack trace."""
+        if isinstance(reason, StateFormatError):
+            self.log.logger.addFilter(_without_its_trace)
+        await super().crash(reason)
 
     def _crash(self, reason: BaseException) -> None:
         """End the process, by Faust's way if that works within a few seconds, else at once.

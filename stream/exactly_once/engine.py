@@ -18,6 +18,7 @@ from stream.exactly_once.committing import UnitCommitter
 from stream.exactly_once.errors import (
     FencedError,
     LostBatchError,
+    StateFormatError,
     StoreError,
     TopicGoneError,
     TransactionEndedError,
@@ -528,5 +529,7 @@ class Engine:
         self.failure = reason
         self.state = f"failed: {reason}"
         self._epoch = None
-        logger.critical("The worker ends: %s: %s", type(reason).__name__, reason, exc_info=reason)
+        known = isinstance(reason, StateFormatError)  # its sentence says all; a trace would hide it
+        trace = None if known else reason
+        logger.critical("The worker ends: %s: %s", type(reason).__name__, reason, exc_info=trace)
         await self._driver.crash(reason)

@@ -9,6 +9,7 @@ ExactlyOnceError
 ├── TopicGoneError          a topic in use was deleted, or made again
 ├── StoreError              the local state cannot be written or read: the disk
 │   └── StoreCorruptError   what is on the disk is damaged: rebuilt at the next start
+├── StateFormatError        the state holds a value in a format that this program does not know
 ├── FencedError             this epoch is over: drop its units (handled inside)
 │   └── TransactionEndedError   the broker has ended the transaction: join the group again (handled inside)
 ├── RecordTooLargeError     an output that no broker setting allows
@@ -50,6 +51,13 @@ class StoreError(ExactlyOnceError):
 
 class StoreCorruptError(StoreError):
     """A file of the local state is damaged; the next start rebuilds its partition from Kafka."""
+
+
+class StateFormatError(ExactlyOnceError):
+    """A value of the state that another version of the program has written, and this one cannot read.
+
+    Raised by a table's `loads`; the table says where. Starting again does not help, so it is one line in the log.
+    """
 
 
 class FencedError(ExactlyOnceError):

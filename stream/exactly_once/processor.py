@@ -17,6 +17,18 @@ class Work:
     context: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a partition must wait. readable: how many records of the batch can be read before the one that cannot.
+
+    missing: what the record needs, in few words, for a metric's label. reason: a sentence that says what to do.
+    """
+
+    readable: int
+    missing: str
+    reason: str
+
+
 class Processor(Protocol):
     """The program's own logic, in two stages, each called in the order of delivery.
 
@@ -26,8 +38,11 @@ class Processor(Protocol):
     they keep nothing outside the unit. An exception ends the process with nothing committed.
     """
 
-    async def prepare(self, batch: RecordBatch) -> None:
-        """Wait for what reading the batch needs from elsewhere (a schema); intake pauses meanwhile."""
+    async def prepare(self, batch: RecordBatch) -> Hold | None:
+        """Wait for what reading the batch needs from elsewhere (a schema); intake pauses meanwhile.
+
+        Return a Hold if a record cannot be read yet: its partition is held back at it, and asked about again.
+        """
         ...
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import faust
 from faust.tables.manager import TableManager
 
+from stream.exactly_once.errors import StateFormatError
 from stream.exactly_once.layers import Layers
 from stream.exactly_once.sizes import SizeOf, cached_bytes, deep_bytes
 from stream.exactly_once.store import PartitionStore
@@ -40,6 +41,7 @@ class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
 
         max_cached_bytes: recently committed values are kept decoded in memory up to this. size_of: tells a value's
         bytes there; asked twice a write, so it should be quick.
+        loads raises StateFormatError for a value that another version of the program has written.
         """
         super().__init__(app, name=name, key_type=bytes, value_type=bytes, **options)
         self.dumps = dumps
@@ -62,7 +64,15 @@ class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
     def _committed(self, where: tuple[int, Any]) -> V | None:
         partition, key = where
         raw = self._stores[partition].get(self.name, key)
-        return None if raw is None else self.loads(raw)
+        if raw is None:
+            return None
+        try:
+            return self.loads(raw)
+        except StateFormatError as exc:
+            topic = self.app.changelog_topic(self.name)
+            raise StateFormatError(
+                f"Table {self.name} of partition {partition} ({topic}[{partition}]) cannot be read: {exc}"
+            ) from None
 
     def use_stores(self, stores: Mapping[int, PartitionStore]) -> None:
         """Read from these partitions' stores from now on; open layers and caches are forgotten."""

@@ -160,7 +160,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                     continue
                 if await self._no_room():
                     continue
-                active = self._get_active_partitions()
+                held = self.app.held
+                active = {tp for tp in self._get_active_partitions() if tp.partition not in held}
                 if not active:
                     await asyncio.sleep(_POLL_S / 20)
                     continue

@@ -19,6 +19,7 @@ from typing import Generic, TypeVar
 from schemas.errors import DecodeError, UndecodableError
 from schemas.records import DueList, JoinClock, PendingLabel, Record, Signals
 from schemas.wire import SINGLE_OBJECT_HEADER_BYTES, Codec, single_object_header
+from stream.state_format import newer_format
 
 PENDING = "pending"
 ESTIMATES = "estimates"
@@ -64,13 +65,19 @@ class StateCodec(Generic[R]):
         return self._codecs[type(value)].encode(value)
 
     def loads(self, raw: bytes) -> R:
-        """Decode, whatever published version wrote it. Raises a DecodeError: then the store is broken."""
+        """Decode, whatever published version wrote it.
+
+        Raises StateFormatError if a newer version wrote it, a DecodeError if the store is broken.
+        """
         decode = self._by_header.get(raw[:SINGLE_OBJECT_HEADER_BYTES])
         if decode is None:
             decode = self._by_header[raw[:SINGLE_OBJECT_HEADER_BYTES]] = self._of_older_version(raw)
         return decode(raw)
 
     def _of_older_version(self, raw: bytes) -> Callable[[bytes], R]:
+        newer = newer_format(raw, tuple(self._codecs))
+        if newer is not None:
+            raise newer
         for codec in self._codecs.values():
             try:
                 codec.decode(raw)

@@ -14,6 +14,7 @@ from tests.faults import (
     state,
     trainer,
     transactions,
+    upgrading,
 )
 from tests.faults.case import Case
 
@@ -35,6 +36,10 @@ CASES: tuple[Case, ...] = (
     restoring.stands_still,
     schema_registry.away,
     schema_registry.evolves,
+    upgrading.up_and_down_again,
+    upgrading.up_and_down_with_labels,
+    upgrading.newer_state,
+    upgrading.newer_events,
     scoring.poison_text,
     scoring.out_of_memory,
     champion.bad_champions,

@@ -1,5 +1,6 @@
 """Faults inside a worker process, at the seams where a signal from outside cannot aim."""
 
+import json
 import os
 import signal
 import time
@@ -23,6 +24,7 @@ class Inside:
     memory_rows: the device has no room for more rows than that.
     read_pause_s: sleep before each batch is read, or before the first `pauses` of them.
     free_model: the model answers 0 at once.
+    newer_schemas: schemas, as JSON, that this worker knows and a worker of today does not: an upgraded one.
     restore_pause_s: sleep before what one poll brought of the changelogs is written to the stores: a slow disk.
     timer_fails: a timer of Faust's, beside the engine, raises once records are processed.
     """
@@ -38,6 +40,7 @@ class Inside:
     free_model: bool = False
     restore_pause_s: float = 0.0
     timer_fails: bool = False
+    newer_schemas: tuple[str, ...] = ()
 
     def arm(self) -> None:
         """Put the faults in place, in this process."""
@@ -68,6 +71,8 @@ class Inside:
             _before(recovery, "_write", lambda *_: time.sleep(self.restore_pause_s))
         if self.timer_fails:
             _before(worker, "add_pages", lambda app: app.timer(0.1, name="faulty")(lambda: _fail(app)))
+        if self.newer_schemas:
+            _know([json.loads(text) for text in self.newer_schemas])
         if self.free_model:
             LoadedModel.score = _score_free  # type: ignore[method-assign, assignment]
 
@@ -94,6 +99,21 @@ class Inside:
 async def _fail(app: Any) -> None:
     if app.not_ready_because is None:
         raise LookupError("a fault in a timer")
+
+
+def _know(schemas: list[Any]) -> None:
+    """Have these schemas known as if they were published."""
+    from schemas.contracts import all_known, fingerprint
+    from schemas.resolvers import LocalResolver
+
+    more = {fingerprint(schema): schema for schema in schemas}
+    all_known().update(more)  # for resolvers made from now on; those that exist have a copy
+    known = LocalResolver.by_fingerprint
+
+    def by_fingerprint(self: Any, schema_fingerprint: bytes) -> Any:
+        return more[schema_fingerprint] if schema_fingerprint in more else known(self, schema_fingerprint)
+
+    LocalResolver.by_fingerprint = by_fingerprint  # type: ignore[method-assign]
 
 
 def _score_free(_model: Any, batch: Any) -> Any:

@@ -17,6 +17,7 @@ from stream.exactly_once.errors import (
     LostBatchError,
     OffsetOutOfRangeError,
     StartError,
+    StateFormatError,
     StoreError,
     TransactionEndedError,
 )
@@ -429,6 +430,20 @@ async def test_a_recovery_that_fails_ends_the_process(worker: NewWorker) -> None
 
 
 # --- ends -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "traced"), [(StateFormatError("newer"), False), (StoreError("disk"), True)]
+)
+async def test_state_of_another_version_ends_the_process_with_one_line(
+    worker: NewWorker, caplog: pytest.LogCaptureFixture, failure: Exception, traced: bool
+) -> None:
+    async with worker() as w:
+        await w.begin()
+        await w.engine.fail(failure)
+    (said,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert said.getMessage() == f"The worker ends: {type(failure).__name__}: {failure}"
+    assert bool(said.exc_info) == traced
 
 
 @pytest.mark.parametrize("where", ["scorer", "finish", "writer"])

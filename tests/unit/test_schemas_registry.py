@@ -1,6 +1,7 @@
 """The Schema Registry as a resolver: a verdict is a dead letter, no answer is a pause."""
 
 import json
+import zlib
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -140,13 +141,75 @@ def test_a_404_is_an_unknown_schema_for_a_while_and_then_asked_again() -> None:
     assert confluent.decode(VALUE) == EVENT
 
 
-def test_unknown_ids_out_of_garbage_do_not_fill_the_memory() -> None:
-    client = FakeClient(*[NOT_FOUND] * 25_000)
-    resolver = RegistryResolver(client, clock=FakeClock())
-    for schema_id in range(25_000):
-        with pytest.raises(UnknownSchemaError):
-            resolver.by_id(schema_id)
-    assert len(resolver._unknown_until) <= 10_000
+class KnowingClient(FakeClient):
+    """Knows some ids from the start, and every one that a test adds."""
+
+    def __init__(self, *known: int) -> None:
+        super().__init__()
+        self.known = set(known)
+
+    def get_schema(self, schema_id: int) -> Any:
+        self.asked.append(schema_id)
+        if schema_id not in self.known:
+            raise NOT_FOUND
+        return KNOWN
+
+
+def ask(resolver: RegistryResolver, schema_id: int) -> bool:
+    """Return whether the resolver says that it knows the id."""
+    try:
+        resolver.by_id(schema_id)
+    except UnknownSchemaError:
+        return False
+    return True
+
+
+def garbage(resolver: RegistryResolver, clock: FakeClock, seconds: int, ids_per_s: int = 100) -> None:
+    """Meet so many random ids a second."""
+    for number in range(seconds * ids_per_s):
+        assert not ask(resolver, 10_000_000 + zlib.crc32(b"%d" % number) // 2)
+        clock.now_s += 1 / ids_per_s
+
+
+def test_random_ids_cost_the_registry_two_requests_a_second() -> None:
+    clock, client = FakeClock(), KnowingClient()
+    garbage(RegistryResolver(client, clock=clock), clock, seconds=100)
+    assert 200 <= len(client.asked) <= 250
+
+
+def test_random_ids_do_not_fill_the_memory() -> None:
+    clock = FakeClock()
+    resolver = RegistryResolver(KnowingClient(), clock=clock)
+    garbage(resolver, clock, seconds=200)
+    assert 0 < len(resolver._refusals) <= 61  # two a second, each for thirty seconds
+
+
+def test_a_new_schema_is_found_at_once_among_random_ids() -> None:
+    clock, client = FakeClock(), KnowingClient(100_001)
+    resolver = RegistryResolver(client, clock=clock)
+    assert ask(resolver, 100_001)
+    garbage(resolver, clock, seconds=60)
+    client.known.add(100_017)
+    assert ask(resolver, 100_017)
+
+
+def test_an_id_registered_after_it_was_refused_is_found_after_a_while_among_random_ids() -> None:
+    clock, client = FakeClock(), KnowingClient()
+    resolver = RegistryResolver(client, clock=clock)
+    assert not ask(resolver, 7)
+    client.known.add(7)
+    garbage(resolver, clock, seconds=29)
+    assert not ask(resolver, 7)
+    garbage(resolver, clock, seconds=2)
+    assert ask(resolver, 7)
+
+
+def test_an_id_that_was_not_asked_for_says_so() -> None:
+    resolver = RegistryResolver(KnowingClient(), clock=FakeClock())
+    for schema_id in range(1_000_000, 1_000_050):
+        assert not ask(resolver, schema_id)
+    with pytest.raises(UnknownSchemaError, match="not asked for the schema 1000050: it has refused 50 other"):
+        resolver.by_id(1_000_050)
 
 
 @pytest.mark.parametrize(

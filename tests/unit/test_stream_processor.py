@@ -9,9 +9,9 @@ from tokenizers import Tokenizer
 
 from model.influence import influence_of
 from model.tokens import BehaviourTokenizer, EncodedText
-from schemas.contracts import Schema, current
+from schemas.contracts import Schema, current, fingerprint
 from schemas.errors import RegistryUnavailable, UnknownSchemaError
-from schemas.records import BehaviorEvent, Source
+from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.resolvers import LocalResolver
 from schemas.wire import Codec
 from stream import processor as processor_module
@@ -326,3 +326,72 @@ def test_the_schema_registry_is_not_asked_about_what_is_known(tokenizer: Behavio
         processing.deliver(record)
     assert resolver.asked == 1
     assert len(processing.published.scores) == 3
+
+
+def test_a_score_counts_the_past_behaviours_of_its_text_as_its_contract_says(processing: Processing) -> None:
+    published = processing.deliver(seen(0, "e1", "alien"), seen(1, "e2", "brazil"))
+    assert [score.behaviours for score in published.scores] == [0, 1]
+    (field,) = [field for field in current(InfluenceScore)["fields"] if field["name"] == "behaviours"]
+    assert "the scored one not counted: 0 for a user's first event" in field["doc"]
+
+
+# --- events of a newer producer -----------------------------------------------------------------------------
+
+
+class Later(LocalResolver):
+    """Knows no schema but ours, until it is upgraded."""
+
+    def upgrade(self, schema: Schema) -> None:
+        self._schemas = LocalResolver([schema])._schemas
+
+
+def newer_schema() -> Schema:
+    """Events as a later version of Sway may have them: with a field at the end."""
+    schema = current(BehaviorEvent)
+    schema["fields"].append({"name": "campaign", "type": "string", "default": ""})
+    return schema
+
+
+def of_a_newer_producer(one: BehaviorEvent) -> bytes:
+    return b"\xc3\x01" + fingerprint(newer_schema()) + Codec(BehaviorEvent).encode(one)[10:] + b"\x06new"
+
+
+def test_an_event_of_a_newer_producer_is_a_dead_letter_unless_it_is_waited_for(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    processing = Processing(tokenizer)
+    record = processing.record(of_a_newer_producer(event("e1")))
+    assert asyncio.run(processing.processor.prepare(batch_of([record]))) is None
+    assert [letter.reason for letter in processing.deliver(record).dead_letters] == ["unknown_schema"]
+
+
+def test_an_event_of_a_newer_producer_can_be_waited_for_and_is_scored_after_an_upgrade(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    resolver = Later()
+    processing = Processing(tokenizer, resolver=resolver, waits_for_schemas=True)
+    records = [
+        processing.record(event("e1")),
+        processing.record(b"garbage"),
+        processing.record(of_a_newer_producer(event("e2"))),
+        processing.record(event("e3")),
+    ]
+    hold = asyncio.run(processing.processor.prepare(batch_of(records)))
+    assert hold is not None
+    assert (hold.readable, hold.missing) == (2, f"schema fingerprint {fingerprint(newer_schema()).hex()}")
+    assert "Upgrade this worker" in hold.reason
+    resolver.upgrade(newer_schema())
+    assert asyncio.run(processing.processor.prepare(batch_of(records))) is None
+    published = processing.deliver(*records)
+    assert [score.event_id for score in published.scores] == ["e1", "e2", "e3"]
+    assert [letter.reason for letter in published.dead_letters] == ["bad_magic"]
+
+
+def test_reading_asks_no_schema_registry(tokenizer: BehaviourTokenizer) -> None:
+    resolver = AwayResolver(away=0)
+    processing = Processing(tokenizer, resolver=resolver)
+    records = [processing.record(in_confluent_format(event("e1"), schema_id=8))]
+    asyncio.run(processing.processor.prepare(batch_of(records)))
+    resolver.away = 100  # what the registry says now must not reach the event loop
+    (letter,) = processing.deliver(*records).dead_letters
+    assert (letter.reason, letter.detail, resolver.asked) == ("unknown_schema", "no schema 8", 1)

@@ -1,5 +1,6 @@
 """How a worker is put together, when it says that it is ready, and when it gives up."""
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from model.loaded import LoadedModel
 from stream.assembly import check
 from stream.errors import ConfigurationError, StuckError
+from stream.exactly_once import Hold
 from stream.exactly_once.engine import EngineStats
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.intake import Held
+from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
 from stream.metrics import WorkerMetrics
 from stream.settings import (
     MEBIBYTE,
@@ -24,6 +27,7 @@ from stream.settings import (
     WindowSettings,
 )
 from stream.worker import Parts, SwayApp, _watch, build_app
+from tests.running_engine import Record
 
 EVENTS_2 = TopicPartition("sway.events", 2)
 
@@ -78,6 +82,16 @@ def test_a_worker_is_ready_when_its_engine_runs_and_it_waits_for_nothing(app: Sw
     assert app.not_ready_because == "waiting for the Schema Registry"
 
 
+def test_a_worker_that_holds_a_partition_back_says_for_which_schema(app: SwayApp) -> None:
+    engine: Any = SimpleNamespace(state="running", doing="running")
+    app._engine = engine
+    assert app._intake is not None
+    app._intake.held[2] = held_back()
+    assert app.not_ready_because == (
+        "held back: sway.events[2] waits at offset 17: No published schema has it. Upgrade."
+    )
+
+
 @pytest.mark.parametrize(("stuck_after_s", "interval_s"), [(120, 1000), (3600, 7200)])
 def test_the_watch_judges_before_aiokafka_leaves_its_group(
     stuck_after_s: float, interval_s: float, tmp_path: Path
@@ -86,15 +100,26 @@ def test_the_watch_judges_before_aiokafka_leaves_its_group(
     assert SwayApp(settings, WorkerMetrics()).conf.broker_max_poll_interval == interval_s
 
 
+def held_back() -> Held:
+    record = Record(EVENTS_2.topic, EVENTS_2.partition, 17, b"")
+    batch = RecordBatch(*EVENTS_2, [record], 17, 18, Epoch(1, "member"))
+    hold = Hold(0, "schema fingerprint 00", "No published schema has it. Upgrade.")
+    return Held(hold, deque([batch]))
+
+
 class FakeApp:
     """What the watch looks at."""
 
     def __init__(self, lag: int, in_flight: int, stalled_s: float) -> None:
         self.waiting_for: str | None = None
+        self.held: dict[int, Any] = {}
         self.settings = Settings(time=TimeSettings(stuck_after_s=30))
         self.failures: list[BaseException] = []
         self.observed: list[Any] = []
-        self.metrics = SimpleNamespace(observe=lambda *figures: self.observed.append(figures))
+        self.shown: dict[int, str] = {}
+        self.metrics = SimpleNamespace(
+            observe=lambda *figures: self.observed.append(figures), show_held=self.shown.update
+        )
         self.consumer = SimpleNamespace(positions=dict)
         self.engine = SimpleNamespace(
             stats=EngineStats(in_flight_records=in_flight),
@@ -135,6 +160,15 @@ async def test_lag_without_progress_ends_the_process_and_says_what_was_to_do() -
 @pytest.mark.parametrize(("lag", "in_flight", "stalled_s"), [(12, 3, 29), (0, 0, 1000)])
 async def test_progress_or_nothing_to_do_is_not_stuck(lag: int, in_flight: int, stalled_s: float) -> None:
     assert await watched(FakeApp(lag, in_flight, stalled_s)) == []
+
+
+async def test_the_lag_of_a_partition_that_is_held_back_is_not_stuck() -> None:
+    app = FakeApp(lag=12, in_flight=0, stalled_s=31)
+    app.held = {2: held_back()}
+    assert await watched(app) == []
+    assert app.shown == {2: "schema fingerprint 00"}
+    app.held = {1: held_back()}
+    assert len(await watched(app)) == 1
 
 
 async def test_waiting_for_something_outside_counts_as_progress() -> None:

@@ -1,0 +1,179 @@
+"""Versions side by side: workers of an older one in our group, state and events of a newer one."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from confluent_kafka import Producer
+
+from schemas.contracts import current, fingerprint
+from schemas.records import BehaviorEvent, Window
+from schemas.wire import SINGLE_OBJECT_HEADER_BYTES, SINGLE_OBJECT_MAGIC, Codec
+from tests.faults import falling_due
+from tests.faults.audit import Audit
+from tests.faults.case import case
+from tests.faults.inside import Inside
+from tests.faults.load import Given, inputs
+from tests.faults.older import VersionedWorker, old_tree
+from tests.faults.process import ForkedWorker
+from tests.faults.stage import Stage
+from tests.integration.conftest import wait_for
+
+_ENDS_WITHIN_S = 20.0  # a worker that waits for a schema, on SIGTERM, on a machine with other things to do
+
+
+# --- an older version -------------------------------------------------------------------------------------------
+
+
+@case("a rolling upgrade from e102bdb and back, two workers under load", limit_s=420)
+def up_and_down_again(stage: Stage) -> None:
+    stage.create_topics()
+    _old_up_down(stage, inputs())
+
+
+@case("a rolling upgrade from e102bdb and back, the same with labels that fall due", limit_s=420)
+def up_and_down_with_labels(stage: Stage) -> Audit:
+    stage.create_topics()
+    workers = _old_up_down(stage, falling_due.load(), **falling_due.SETTINGS)
+    falling_due.close(stage)
+    for worker in workers:
+        assert worker.terminate() == 0
+    return falling_due.audit(stage)
+
+
+def _old_up_down(stage: Stage, load: Iterator[Given], **settings: str) -> list[VersionedWorker]:
+    """Have two workers of the older version upgraded, one by one, and then taken back to it."""
+    tree = old_tree()
+    workers = _versioned(stage, "a", "b", **settings)
+    for worker in workers:
+        worker.tree = tree
+        worker.start()
+    for worker in workers:
+        worker.wait_until_ready()
+    stage.feed(source=load)
+    stage.wait_for_more(300)
+    for goal in (None, tree):
+        for worker, killed in zip(workers, (True, False), strict=True):
+            _replace(stage, worker, goal, killed=killed)
+            stage.wait_for_more(300)  # of versions side by side, or at last of one
+    return workers
+
+
+def _versioned(stage: Stage, *names: str, **settings: Any) -> list[VersionedWorker]:
+    stage._new_worker = VersionedWorker
+    return [cast("VersionedWorker", stage.worker(name, **settings)) for name in names]
+
+
+def _replace(stage: Stage, worker: VersionedWorker, tree: Path | None, *, killed: bool) -> None:
+    """Start a worker again in another version, with the state folder that it has."""
+    began = time.monotonic()
+    if killed:
+        worker.kill()
+    else:
+        assert worker.terminate() == 0
+    worker.tree = tree
+    worker.start().wait_until_ready()
+    stage.wait_until_caught_up(began)
+    stage.check_offsets()
+
+
+# --- a newer version --------------------------------------------------------------------------------------------
+
+
+def newer(record_type: type[Any]) -> str:
+    """The schema of a record as a later version of Sway may have it: with a field at the end."""
+    schema = current(record_type)
+    schema["fields"].append({"name": "added", "type": "string", "default": ""})
+    return json.dumps(schema)
+
+
+def as_newer(record_type: type[Any], value: bytes) -> bytes:
+    """A value of our schema as that version writes it."""
+    header = SINGLE_OBJECT_MAGIC + fingerprint(json.loads(newer(record_type)))
+    return header + value[SINGLE_OBJECT_HEADER_BYTES:] + b"\x06new"
+
+
+@case("state that a newer version has written: refused with a line, twice, and read after the upgrade")
+def newer_state(stage: Stage) -> None:
+    (worker,) = stage.create_topics().start("a")
+    stage.feed()
+    stage.wait_for_more(300)
+    stage.stop_feeding()
+    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", 60)
+    assert worker.terminate() == 0
+    user = _write_newer_window(stage)
+    committed = stage.committed()
+    stage.give_event(BehaviorEvent("of-the-newer", user, "watch", int(time.time() * 1000)))
+    stage.flush()
+    for _ in range(2):
+        _refuses_the_state(worker)
+        assert stage.committed() == committed
+    began = time.monotonic()
+    worker.inside = Inside(newer_schemas=(newer(Window),))
+    worker.start()
+    stage.feed(source=inputs(seed=8))
+    stage.wait_until_caught_up(began)
+
+
+def _write_newer_window(stage: Stage) -> str:
+    """Write a user's window as a newer version would; return the user."""
+    partition, users = next((number, users) for number, users in stage.changelog().items() if users)
+    user, window = next(iter(users.items()))
+    producer = Producer({"bootstrap.servers": stage.topics.bootstrap_servers})
+    topic = f"{stage.topics.prefix}-windows-changelog"
+    producer.produce(topic, as_newer(Window, window), user, partition)
+    assert producer.flush(30) == 0
+    return user.decode()
+
+
+def _refuses_the_state(worker: ForkedWorker) -> None:
+    before = worker.said()
+    worker.start()
+    assert worker.wait(60) == 1
+    said = worker.said()[len(before) :]
+    (line,) = [line for line in said.splitlines() if "The worker ends:" in line]
+    fingerprints = [fingerprint(schema).hex() for schema in (json.loads(newer(Window)), current(Window))]
+    for words in ("StateFormatError", "windows-changelog[", *fingerprints, "Upgrade this worker"):
+        assert words in line, (words, line)
+    assert "Traceback" not in said
+    assert "rebuilt" not in said
+
+
+@case("events of a newer producer with wire.unknown_schema=pause: their partition waits for the upgrade")
+def newer_events(stage: Stage) -> None:
+    bounds = {"SWAY_WIRE__UNKNOWN_SCHEMA": "pause", "SWAY_TIME__STUCK_AFTER_S": 3}
+    (worker,) = stage.create_topics().start("a", **bounds)
+    stage.feed(source=_with_a_newer_event())
+    wait_for(lambda: "waits at offset" in worker.page("/readyz")[1], "a partition that waits", 60)
+    schema = f"schema fingerprint {fingerprint(json.loads(newer(BehaviorEvent))).hex()}"
+    status, text = worker.page("/readyz")
+    assert status == 503, text
+    assert schema.removeprefix("schema ") in text, text
+    wait_for(lambda: f'schema="{schema}"' in worker.page("/metrics")[1], "the metric", 30)
+    stage.wait_for_more(900)  # of the others, for longer than a worker may stand still
+    (held,) = [number for number in range(stage.partitions) if f"events[{number}] waits" in text]
+    assert worker.runs
+    began = time.monotonic()
+    assert worker.terminate() == 0
+    took_s = time.monotonic() - began
+    assert took_s < _ENDS_WITHIN_S
+    stage.notes["ended on SIGTERM in"] = f"{took_s:.1f} s"
+    assert f"events[{held}] waits at offset" in worker.said()
+    worker.start()
+    wait_for(lambda: "waits at offset" in worker.page("/readyz")[1], "the partition that waits again", 60)
+    assert worker.terminate() == 0
+    began = time.monotonic()
+    worker.inside = Inside(newer_schemas=(newer(BehaviorEvent),))
+    worker.start()
+    stage.wait_until_caught_up(began)
+
+
+def _with_a_newer_event() -> Iterator[Given]:
+    codec = Codec(BehaviorEvent)
+    for number, given in enumerate(inputs(bad_every=0)):
+        if number == 500 and isinstance(given.what, BehaviorEvent):
+            yield Given(given.what, encoded=as_newer(BehaviorEvent, codec.encode(given.what)))
+        else:
+            yield given

@@ -1,0 +1,66 @@
+"""State that a newer version has written is refused with what to do; broken state is another matter."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.tokens import BehaviourTokenizer
+from schemas.contracts import current, fingerprint
+from schemas.errors import DecodeError, SchemaError
+from schemas.records import ItemRate, JoinClock, PendingLabel, Window
+from schemas.wire import Codec
+from stream.behaviours import WindowCodec
+from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig
+from stream.exactly_once.errors import StateFormatError
+from stream.labels.state import StateCodec, pending_codec
+
+LATER = b"\xc3\x01laterfmt" + b"\x00" * 8
+CAME = b"laterfmt".hex()
+
+
+def known(kind: type[Any]) -> str:
+    return rf"{kind.__name__} 1 \({fingerprint(current(kind)).hex()}\)"
+
+
+def test_a_window_of_a_newer_version_is_refused_with_what_came_and_what_is_known(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    with pytest.raises(StateFormatError, match=rf"fingerprint {CAME},.* knows {known(Window)}\. .*Upgrade"):
+        WindowCodec(tokenizer).loads(LATER)
+
+
+def test_label_state_of_a_newer_version_is_refused_with_all_that_the_table_may_hold() -> None:
+    with pytest.raises(StateFormatError, match=rf"{CAME}.*{known(PendingLabel)}.*{known(JoinClock)}"):
+        pending_codec().loads(LATER)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc3\x01", b"junk", Codec(ItemRate).encode(ItemRate(1, 1, 1.0))])
+def test_broken_state_is_not_taken_for_that_of_a_newer_version(
+    raw: bytes, tokenizer: BehaviourTokenizer
+) -> None:
+    for loads in (WindowCodec(tokenizer).loads, StateCodec(PendingLabel).loads):
+        with pytest.raises(SchemaError) as caught:
+            loads(raw)
+        assert isinstance(caught.value, DecodeError)
+
+
+class Store:
+    """Holds one value under every key."""
+
+    def get(self, table: str, key: bytes) -> bytes:
+        assert (table, key) == ("items", b"alien")
+        return LATER
+
+
+def test_a_table_says_in_which_partition_and_changelog_the_value_is(tmp_path: Path) -> None:
+    config = ExactlyOnceConfig(["t.events"], tmp_path, {"bootstrap.servers": "127.0.0.1:9"})
+    codec = StateCodec(ItemRate)
+    table = ExactlyOnceApp("app", config).layered_table("items", dumps=codec.dumps, loads=codec.loads)
+    stores: Any = {3: Store()}
+    table.use_stores(stores)
+    with pytest.raises(
+        StateFormatError,
+        match=rf"^Table items of partition 3 \(app-items-changelog\[3\]\) cannot be read: .*{CAME}",
+    ):
+        table.get_in(3, b"alien")
