@@ -24,7 +24,7 @@ from schemas.wire import Codec
 from stream.assembly import load_champion
 from stream.behaviours import BehaviourLimits, WindowCodec, behaviour_of, encode_text, entry_of
 from stream.settings import Settings
-from stream.windows import EMPTY, WindowLimits, history, insert
+from stream.windows import Window, WindowLimits, find, history, insert
 
 
 class Windows(ValueCodec):  # type: ignore[misc]
@@ -46,6 +46,7 @@ def build(settings: Settings, store: str) -> faust.App:
     model = load_champion(settings)
     tokenizer = model.tokenizer
     kept = BehaviourLimits(settings.text.max_item_text_chars)
+    empty = Window(words=tokenizer)
     limits = WindowLimits(settings.window.max_behaviours, settings.window.max_bytes)
     decode, encode = Codec(BehaviorEvent).decode, Codec(InfluenceScore).encode
 
@@ -75,14 +76,14 @@ def build(settings: Settings, store: str) -> faust.App:
                 raise ValueError(
                     f"{source.topic}[{source.partition}]@{source.offset}: there are none in this load"
                 )
-            window = windows.get(key) or EMPTY
+            window = windows.get(key) or empty
             behaviour, cut = behaviour_of(event, source.offset, kept)
             target = tokenizer.target(behaviour)
             entry = entry_of(behaviour, target)
-            text, _ = encode_text(window, history(window, entry.position), target, tokenizer)
+            text, _ = encode_text(history(window, entry.position), target, tokenizer)
             windows[key] = insert(window, entry, limits)
             where = Source(source.topic, source.partition, source.offset)
-            duplicate = event.event_id in window.event_ids
+            duplicate = find(window, event.event_id) is not None
             found = zero_score(event, text, where, model, cut=cut, duplicate=duplicate)
             await scores.send(key=key, value=encode(found))
 

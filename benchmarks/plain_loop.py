@@ -20,7 +20,7 @@ from schemas.wire import Codec
 from stream.assembly import load_champion, spare_the_collector
 from stream.behaviours import BehaviourLimits, behaviour_of, encode_text, entry_of
 from stream.settings import PARTITIONER, Settings
-from stream.windows import EMPTY, Window, WindowLimits, history, insert
+from stream.windows import Window, WindowLimits, find, history, insert
 
 _READ = 1_000
 
@@ -32,6 +32,7 @@ def main() -> None:
     model = load_champion(settings)
     tokenizer = model.tokenizer
     kept = BehaviourLimits(settings.text.max_item_text_chars)
+    empty = Window(words=tokenizer)
     limits = WindowLimits(settings.window.max_behaviours, settings.window.max_bytes)
     decode, encode = Codec(BehaviorEvent).decode_batch, Codec(InfluenceScore).encode
     servers = {"bootstrap.servers": settings.kafka.bootstrap_servers}
@@ -85,10 +86,10 @@ def main() -> None:
                 or key != event.user_id.encode()
             ):
                 raise ValueError("there are no bad events in this load")
-            window = windows.get(key, EMPTY)
+            window = windows.get(key, empty)
             entry = entry_of(behaviour, target)
-            text, _ = encode_text(window, history(window, entry.position), target, tokenizer)
-            duplicate = event.event_id in window.event_ids
+            text, _ = encode_text(history(window, entry.position), target, tokenizer)
+            duplicate = find(window, event.event_id) is not None
             windows[key] = insert(window, entry, limits)
             source = Source(topic, message.partition() or 0, message.offset() or 0)
             score = zero_score(event, text, source, model, cut=cut, duplicate=duplicate)

@@ -12,6 +12,7 @@ such as token ids.
 Source: Avro specification, "Complex Types", arrays; DESIGN section 4.
 """
 
+import struct
 from collections.abc import Iterable
 
 from schemas.contracts import current
@@ -25,6 +26,7 @@ from schemas.write import prepare_writer, write_long
 HEADER = single_object_header(Window)
 _ONE_ITEM = b"\x01"
 _END = b"\x00"
+_double = struct.Struct("<d").unpack_from
 _PRESENT = b"\x02"  # the second branch of ["null", "long"]
 _NO_FLOOR = b"\x00\x00"
 
@@ -116,6 +118,58 @@ def block_head(block: bytes) -> tuple[str, int, int]:
     except UnicodeDecodeError:
         raise UndecodableError("The event_id of a block is not UTF-8.") from None
     return event_id, occurred_at, offset
+
+
+def split_body(body: bytes) -> list[bytes]:
+    """The blocks of a window that are joined in a row, as join_window takes them. Raises as read_window does."""
+    blocks = []
+    position = 0
+    while position < len(body):
+        end = block_end(body, position)
+        blocks.append(body[position:end])
+        position = end
+    return blocks
+
+
+def block_end(body: bytes, start: int) -> int:
+    """Where the block ends that begins at start, in blocks joined in a row. Raises as read_window does."""
+    try:
+        end = _block_end(body, start)
+    except IndexError:
+        end = 0
+    if not start < end <= len(body):
+        raise TruncatedError(f"Blocks of {len(body)} bytes are not complete.")
+    return end
+
+
+def block_outcome(block: bytes) -> float | None:
+    """The y of a block, read past what stands before it, at a fifth of the cost. Raises a subclass of DecodeError."""
+    # A test holds it to the schema: three strings behind the event_id's and two longs, then value and y.
+    try:
+        _, _, position = read_block_start(block, 0)
+        position = _past_string(block, position)
+        while block[position] > 0x7F:  # offset
+            position += 1
+        position += 1
+        while block[position] > 0x7F:  # occurred_at
+            position += 1
+        position = _past_string(block, position + 1)
+        position = _past_string(block, position)
+        position = _past_string(block, position)
+        position += 9 if block[position] else 1
+        return _double(block, position + 1)[0] if block[position] else None
+    except (IndexError, struct.error):
+        raise TruncatedError(f"A block of {len(block)} bytes is not complete.") from None
+
+
+def _past_string(block: bytes, position: int) -> int:
+    length = block[position]
+    if length < 0x80:
+        return position + 1 + (length >> 1)
+    length, position = read_long(block, position)
+    if length < 0:
+        raise UndecodableError("A string of a block has a negative length.")
+    return position + length
 
 
 def _block_end(value: bytes, position: int) -> int:

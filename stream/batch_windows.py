@@ -6,7 +6,7 @@ from typing import Protocol
 from model.tokens import BehaviourTokenizer
 from stream.behaviours import entry_with_outcome, reworded
 from stream.labels.join import Closing
-from stream.windows import Window, WindowLimits, find, with_outcome
+from stream.windows import Window, WindowLimits, find, stored, with_outcome
 
 
 class WindowsTable(Protocol):
@@ -48,6 +48,9 @@ class BatchWindows:
             key = closing.user_id.encode()
             window = self.get(key)
             index = find(window, closing.event_id)
-            if index is not None and window.entries[index].behaviour.y is None:
-                known = entry_with_outcome(window.entries[index], closing.y, closing.z, self._tokenizer)
+            if index is None:
+                continue
+            behaviour = stored(window, index).behaviour
+            if behaviour.y is None:
+                known = entry_with_outcome(behaviour, closing.y, closing.z, self._tokenizer)
                 self.changed[key] = with_outcome(window, index, known, self._limits)

@@ -32,7 +32,7 @@ from stream.behaviours import (
 from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.records import TopicPartition
 from stream.labels.labelling import BatchLabels, Labelling, Labels
-from stream.windows import Window, WindowLimits, history, insert_new
+from stream.windows import History, Window, WindowLimits, find, history, insert_new, stored
 
 logger = logging.getLogger(__name__)
 
@@ -301,19 +301,20 @@ class ScoringProcessor:
             if labelling is not None:
                 windows.learn(labelling.advance(event.occurred_at, record.timestamp))
             window = windows.get(record.key or b"")
-            duplicate = event.event_id in window.event_ids
+            index = find(window, event.event_id)
+            duplicate = index is not None
             key: bytes | None = None
             text = None
-            if duplicate:
+            if index is not None:
                 if context.scored:
-                    text = self._text_again(window, event, labelling)
+                    text = self._text_again(window, index, labelling)
             else:
                 entry = entry_of(behaviour, target)
                 words = target_words = ""
                 if context.scored:
                     past = history(window, entry.position)
                     item = NO_OUTCOMES if labelling is None else labelling.item(event.item_id)
-                    text, rates = encode_text(window, past, target, self._tokenizer, item)
+                    text, rates = encode_text(past, target, self._tokenizer, item)
                     if labelling is not None and labelling.examples:
                         words, target_words = history_in_words(text, past, rates), target.text
                 windows.put(record.key or b"", insert_new(window, entry, self._windows))
@@ -337,13 +338,12 @@ class ScoringProcessor:
             )
         context.counts["events"] += len(batch.records)
 
-    def _text_again(self, window: Window, event: BehaviorEvent, labelling: Labelling | None) -> EncodedText:
+    def _text_again(self, window: Window, index: int, labelling: Labelling | None) -> EncodedText:
         """Build the text of an event that its producer sent again: as of the first time, with the item as of now."""
-        index = window.event_ids.index(event.event_id)
-        behaviour = window.entries[index].behaviour
+        behaviour = stored(window, index).behaviour
         item = NO_OUTCOMES if labelling is None else labelling.item(behaviour.item_id)
         target = self._tokenizer.target(behaviour)
-        return encode_text(window, window.entries[:index], target, self._tokenizer, item)[0]
+        return encode_text(History(window, index), target, self._tokenizer, item)[0]
 
     # --- outcomes ---------------------------------------------------------------------------------------
 

@@ -7,11 +7,10 @@ from sys import getsizeof
 
 from schemas.records import DueList, Estimate, ItemRate, PendingLabel, Signals
 from stream.labels.state import PendingState
-from stream.windows import Window
+from stream.windows import KEPT_PIECES, Window
 
-_WINDOW_BYTES = 400
-_ENTRY_BYTES = 740  # an entry's objects: place, behaviour, block, words, token ids
-_BYTES_PER_BLOCK_BYTE = 3  # its texts stand in the block, the behaviour and the words, and as token ids
+_WINDOW_BYTES = 320
+_PIECE_BYTES = 215  # beside its text and token ids, which are about as long as its block
 
 _PENDING_BYTES = 275
 _DUE_ENTRY_BYTES = 92
@@ -26,10 +25,14 @@ SHARES = {"windows": 0.75, "pending": 0.15, "estimates": 0.05, "items": 0.05}
 
 
 def window_bytes(window: Window | None) -> int:
-    """Return the bytes of a window, its words and token ids included."""
+    """Return the bytes of a window with all the words that it may keep: they come and go while it is cached."""
     if window is None:
         return 0
-    return _WINDOW_BYTES + _ENTRY_BYTES * len(window.entries) + _BYTES_PER_BLOCK_BYTE * window.size_bytes
+    count = len(window)
+    if not count:
+        return _WINDOW_BYTES
+    body_bytes = window.size_bytes
+    return _WINDOW_BYTES + count + body_bytes + min(KEPT_PIECES, count) * (_PIECE_BYTES + body_bytes // count)
 
 
 def pending_bytes(value: PendingState | None) -> int:

@@ -1,6 +1,8 @@
 """The sliding window of one user: the last behaviours by event time, whatever order they came in. Pure.
 
-A window is a value: `insert` and `with_outcome` return a new one, so that layers can hold it.
+A window is a value: `insert` and `with_outcome` return a new one, so that layers can hold it. It is kept as it stands
+in the state, a few KB of bytes; decoded, it would take ten times as much. What each event needs is carried along:
+the outcomes, the newest behaviour's place, and the words of the newest behaviours, which nearly all texts reach.
 
 The same behaviours give the same window in any order of arrival: it is the longest newest-first run that fits the
 limits, and `floor` remembers the newest behaviour that did not, so that an older and smaller one which
@@ -9,21 +11,35 @@ comes later cannot slip in behind it.
 Source: DESIGN section 4.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Self
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, Self
 
 from model.tokens import Piece
-from model.words import NO_HABITS, Habits, count_habits
+from model.words import RECENT, Habits
 from schemas.records import Behaviour
+from schemas.window_state import block_end, block_head, block_outcome, decode_block, split_body
 
 Position = tuple[int, int]
 """(event time in epoch ms, source offset): the order of a window."""
 
+KEPT_PIECES = 12
+"""Of so many of the newest behaviours a window keeps the words; those of older ones are made again when asked for."""
+
+_UNKNOWN, _NEGATIVE, _POSITIVE = 0, 1, 2  # outcomes, a byte a behaviour
+
+
+class Tokenizer(Protocol):
+    """Makes the words of behaviours, outcomes included; model.tokens.BehaviourTokenizer is one."""
+
+    def pieces(self, behaviours: Sequence[Behaviour]) -> list[Piece]:
+        """Return the Pieces of behaviours, order kept."""
+        ...
+
 
 class Entry(NamedTuple):
-    """One behaviour of a window, with what is derived from it once."""
+    """One behaviour on its way into a window, with what is derived from it once."""
 
     position: Position
     event_id: str
@@ -32,33 +48,65 @@ class Entry(NamedTuple):
     piece: Piece  # its words and token ids, outcome included
 
 
+class Stored(NamedTuple):
+    """One behaviour of a window, decoded."""
+
+    position: Position
+    event_id: str
+    behaviour: Behaviour
+    block: bytes
+
+    @classmethod
+    def of(cls, block: bytes) -> Self:
+        """Decode a block."""
+        behaviour = decode_block(block)
+        return cls((behaviour.occurred_at, behaviour.offset), behaviour.event_id, behaviour, block)
+
+
 @dataclass(slots=True)
 class Window:
     """Behaviours oldest first, and the floor below which nothing enters; treat it as a value.
 
-    The rest is derived and carried along, so that an event costs the same in a long window as in a short one:
-    the bytes of the blocks, the entries' event ids, and the counts of their outcomes. words: the tokenizer that made
-    the entries' pieces.
+    body: the blocks of the behaviours in a row. The rest is derived: outcomes, a byte a behaviour; newest, the place
+    of the last; pieces, the Pieces of the newest ones, or none until a text asks for them; words: who makes them.
     """
 
-    entries: tuple[Entry, ...] = ()
-    size_bytes: int = 0
+    body: bytes = b""
     floor: Position | None = None
-    event_ids: tuple[str, ...] = ()
-    habits: Habits = NO_HABITS
-    words: object = field(default=None, compare=False)
+    outcomes: bytes = field(default=b"", compare=False)
+    newest: Position | None = field(default=None, compare=False)
+    pieces: tuple[Piece, ...] = field(default=(), compare=False)
+    words: Any = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, entries: tuple[Entry, ...], floor: Position | None = None, words: object = None) -> Self:
-        """Return the window with these entries, oldest first, and derive the rest."""
-        return cls(
-            entries,
-            sum(len(entry.block) for entry in entries),
-            floor,
-            tuple(entry.event_id for entry in entries),
-            outcomes_of(entries),
-            words,
-        )
+    def of(
+        cls, blocks: Sequence[bytes], floor: Position | None = None, words: Tokenizer | None = None
+    ) -> Self:
+        """Return the window with these blocks, oldest first, and derive the rest. Raises DecodeError."""
+        outcomes = bytes([_outcome(block_outcome(block)) for block in blocks])
+        newest = _position(blocks[-1]) if blocks else None
+        return cls(b"".join(blocks), floor, outcomes, newest, (), words)
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def __bool__(self) -> bool:
+        return True  # a window without behaviours is a window
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of its blocks."""
+        return len(self.body)
+
+    @property
+    def entries(self) -> tuple[Stored, ...]:
+        """The behaviours, oldest first, decoded anew at each call."""
+        return tuple(Stored.of(block) for block in split_body(self.body))
+
+    @property
+    def habits(self) -> Habits:
+        """What came of the behaviours."""
+        return _habits(self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +120,68 @@ class WindowLimits:
 EMPTY = Window()
 
 
+class History(Sequence[Piece]):
+    """The words of a window's oldest behaviours, oldest first; made only as far back as a text reaches."""
+
+    __slots__ = ("_count", "_window")
+
+    def __init__(self, window: Window, count: int) -> None:
+        """count: how many, from the oldest."""
+        self._window = window
+        self._count = count
+
+    @property
+    def habits(self) -> Habits:
+        """What came of these behaviours."""
+        return _habits(self._window.outcomes[: self._count])
+
+    def newest(self, count: int) -> list[Piece]:
+        """Return the words of the newest so many of them, oldest first."""
+        return list(islice(reversed(self), count))[::-1]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.newest(self._count)[index]
+
+    def __reversed__(self) -> Iterator[Piece]:
+        window, later = self._window, len(self._window) - self._count
+        if len(window.pieces) < min(KEPT_PIECES, len(window)):
+            window.pieces = tuple(_pieces(window, len(window) - KEPT_PIECES, len(window)))
+        kept = window.pieces
+        yield from reversed(kept[: len(kept) - later] if later < len(kept) else ())
+        end = min(self._count, len(window) - len(kept))
+        while end > 0:
+            start = max(0, end - KEPT_PIECES)
+            yield from reversed(_pieces(window, start, end))
+            end = start
+
+
 def find(window: Window, event_id: str) -> int | None:
     """Return the index of an event in the window, or None."""
-    if event_id not in window.event_ids:  # a scan in C: nearly every event is new
+    wanted = event_id.encode()
+    at = window.body.find(wanted)  # a scan in C: nearly every event is new
+    if at < 0:
         return None
-    return window.event_ids.index(event_id)
+    index = position = 0
+    while position < len(window.body):
+        end = block_end(window.body, position)
+        # The id is the first text of a block, but another text may hold it too.
+        if at < end and block_head(window.body[position:end])[0] == event_id:
+            return index
+        index, position = index + 1, end
+    return None
 
 
-def history(window: Window, position: Position) -> tuple[Entry, ...]:
-    """Return what happened before a position: what the text as of that event may know.
-
-    For an event that comes in time this is `window.entries` itself.
-    """
-    entries = window.entries
-    if not entries or entries[-1].position < position:
-        return entries
-    return entries[: bisect_left(entries, position, key=lambda entry: entry.position)]
+def stored(window: Window, index: int) -> Stored:
+    """Return a behaviour of the window."""
+    return Stored.of(split_body(window.body)[index])
 
 
-def outcomes_of(entries: Iterable[Entry]) -> Habits:
-    """Count what came of these behaviours."""
-    return count_habits(entry.behaviour.y for entry in entries)
+def history(window: Window, position: Position) -> History:
+    """Return what happened before a position: what the text as of that event may know."""
+    return History(window, _count_before(window, position))
 
 
 def insert(window: Window, entry: Entry, limits: WindowLimits) -> Window:
@@ -100,56 +189,93 @@ def insert(window: Window, entry: Entry, limits: WindowLimits) -> Window:
 
     The same event again changes nothing. One older than the floor does not enter.
     """
-    return window if entry.event_id in window.event_ids else insert_new(window, entry, limits)
+    return window if find(window, entry.event_id) is not None else insert_new(window, entry, limits)
 
 
 def insert_new(window: Window, entry: Entry, limits: WindowLimits) -> Window:
     """Return what insert() does, for an event that is known not to be in the window."""
     if window.floor is not None and entry.position <= window.floor:
         return window
-    entries = window.entries
-    if entry.behaviour.y is None and (not entries or entries[-1].position < entry.position):
-        return _appended(window, entry, limits)
-    before = history(window, entry.position)
-    return _recounted(window, (*before, entry, *entries[len(before) :]), limits)
+    outcome = bytes((_outcome(entry.behaviour.y),))
+    if window.newest is None or window.newest < entry.position:
+        whole = len(window.pieces) == min(KEPT_PIECES, len(window))  # else there would be a hole between them
+        pieces = (*window.pieces, entry.piece)[-KEPT_PIECES:] if whole else ()
+        return _cut(
+            Window(
+                window.body + entry.block,
+                window.floor,
+                window.outcomes + outcome,
+                entry.position,
+                pieces,
+                window.words,
+            ),
+            limits,
+        )
+    count = _count_before(window, entry.position)
+    blocks = split_body(window.body)
+    body = b"".join((*blocks[:count], entry.block, *blocks[count:]))
+    outcomes = window.outcomes[:count] + outcome + window.outcomes[count:]
+    return _cut(Window(body, window.floor, outcomes, window.newest, (), window.words), limits)
 
 
 def with_outcome(window: Window, index: int, entry: Entry, limits: WindowLimits) -> Window:
     """Return the window with the entry at index replaced by one that knows its outcome."""
-    entries = (*window.entries[:index], entry, *window.entries[index + 1 :])
-    return _recounted(window, entries, limits)
-
-
-def _recounted(before: Window, entries: tuple[Entry, ...], limits: WindowLimits) -> Window:
-    window = Window.of(entries, before.floor, before.words)
-    start, _ = _excess(entries, window.size_bytes, limits)
-    return Window.of(entries[start:], entries[start - 1].position, before.words) if start else window
-
-
-def _appended(window: Window, entry: Entry, limits: WindowLimits) -> Window:
-    """Put the newest behaviour, whose outcome is not known, at the end: the way of nearly all events."""
-    entries = (*window.entries, entry)
-    event_ids = (*window.event_ids, entry.event_id)
-    start, size_bytes = _excess(entries, window.size_bytes + len(entry.block), limits)
-    if not start:
-        return Window(entries, size_bytes, window.floor, event_ids, window.habits, window.words)
-    kept, habits = entries[start:], window.habits
-    if habits.known and any(dropped.behaviour.y is not None for dropped in entries[:start]):
-        habits = outcomes_of(kept)
-    return Window(kept, size_bytes, entries[start - 1].position, event_ids[start:], habits, window.words)
-
-
-def _excess(entries: tuple[Entry, ...], size_bytes: int, limits: WindowLimits) -> tuple[int, int]:
-    """Return how many of the oldest must go, and the bytes of the blocks that stay."""
-    start = max(0, len(entries) - limits.max_behaviours)
-    for entry in entries[:start]:
-        size_bytes -= len(entry.block)
-    while size_bytes > limits.max_bytes:
-        size_bytes -= len(entries[start].block)
-        start += 1
-    return start, size_bytes
+    blocks = split_body(window.body)
+    blocks[index] = entry.block
+    known = bytes((_outcome(entry.behaviour.y),))
+    outcomes = window.outcomes[:index] + known + window.outcomes[index + 1 :]
+    pieces, at = window.pieces, index - len(window) + len(window.pieces)
+    if at >= 0:
+        pieces = (*pieces[:at], entry.piece, *pieces[at + 1 :])
+    changed = Window(b"".join(blocks), window.floor, outcomes, window.newest, pieces, window.words)
+    return _cut(changed, limits)
 
 
 def outcome_known(behaviour: Behaviour, y: float, z: float | None) -> Behaviour:
     """Return the behaviour with its outcome."""
     return replace(behaviour, y=y, z=z)
+
+
+def _cut(window: Window, limits: WindowLimits) -> Window:
+    """Drop the oldest behaviours that are beyond the limits, from a window that nobody else has yet."""
+    body = window.body
+    kept, start, last = len(window), 0, 0
+    while kept > limits.max_behaviours or len(body) - start > limits.max_bytes:
+        last, start = start, block_end(body, start)
+        kept -= 1
+    if start:
+        window.floor = _position(body[last:start])
+        window.body = body[start:]
+        window.outcomes = window.outcomes[len(window.outcomes) - kept :]
+        window.pieces = window.pieces[-kept:] if kept else ()
+    return window
+
+
+def _count_before(window: Window, position: Position) -> int:
+    """Return how many behaviours of the window happened before a position."""
+    if window.newest is None or window.newest < position:  # the way of nearly all events
+        return len(window)
+    places = (_position(block) for block in split_body(window.body))
+    return sum(1 for place in places if place < position)
+
+
+def _pieces(window: Window, start: int, end: int) -> list[Piece]:
+    blocks = split_body(window.body)[max(0, start) : end]
+    made: list[Piece] = window.words.pieces([decode_block(block) for block in blocks])
+    return made
+
+
+def _position(block: bytes) -> Position:
+    _event_id, occurred_at, offset = block_head(block)
+    return occurred_at, offset
+
+
+def _outcome(y: float | None) -> int:
+    if y is None:
+        return _UNKNOWN
+    return _POSITIVE if y >= 0.5 else _NEGATIVE
+
+
+def _habits(outcomes: bytes) -> Habits:
+    known = outcomes.replace(b"\x00", b"")
+    return Habits(len(known), known.count(_POSITIVE), known[-RECENT:].count(_POSITIVE))

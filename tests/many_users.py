@@ -20,14 +20,14 @@ from stream.behaviours import WindowCodec, entry_of
 from stream.exactly_once.layers import Layers
 from stream.exactly_once.store import PartitionStore, StateFolder, StoreMemory
 from stream.settings import MEBIBYTE, MemorySettings, Settings, TextSettings
-from stream.windows import Window, WindowLimits, insert_new
+from stream.windows import Window, WindowLimits, history, insert_new
 from stream.worker import Parts, SwayApp, build_app
 
 PARTITIONS = 8
 USERS_A_PARTITION = 1_200
-WRITES = 800
+WRITES = 4_500
 UNIT = 100
-SMALL = 6  # pending labels, estimates and items a write
+SMALL = 1  # pending labels, estimates and items a write
 LIMITS = WindowLimits()
 WORDS = (
     "the",
@@ -105,6 +105,7 @@ def write(app: SwayApp, stores: dict[int, PartitionStore], users: Users, codec: 
             window: Window = tables["windows"].get_in(*where)  # type: ignore[assignment]
             behaviour = users.behaviour()
             entry = entry_of(behaviour, codec.tokenizer.target(behaviour))
+            history(window, entry.position).newest(5)  # as a text does
             layers["windows"][where] = insert_new(window, entry, LIMITS)
             for small in range(SMALL):
                 key = f"e9:{behaviour.event_id}-{small}".encode()
@@ -129,11 +130,11 @@ def write(app: SwayApp, stores: dict[int, PartitionStore], users: Users, codec: 
 
 def main(model_folder: Path, state: Path, values_mb: int, rocksdb_mb: int) -> dict[str, float]:
     """Measure."""
-    model = LoadedModel.from_folder("tiny", model_folder, cached_pieces=500)
+    model = LoadedModel.from_folder("tiny", model_folder, cached_pieces=50)
     settings = Settings(
         state_dir=state,
         memory=MemorySettings(values_mb=values_mb, rocksdb_mb=rocksdb_mb),
-        text=TextSettings(cached_behaviours=500),
+        text=TextSettings(cached_behaviours=50),
     )
     app = build_app(settings, Parts(model, _NoScorer()))
     memory = StoreMemory(app.config.max_store_memory_bytes)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, TopicPartition
 
 from model.tokens import BehaviourTokenizer
-from model.words import count_habits
 from stream.behaviours import WindowCodec
 from stream.settings import Settings
-from stream.windows import Window, find
+from stream.windows import History, Window, find, stored
 from sway.demo.ledger import Judged
 
 _POLL_S = 0.2
@@ -43,11 +42,9 @@ def scored_texts(
         if window is None or index is None or user in users:
             continue
         users.add(user)
-        past = window.entries[:index]
+        past = History(window, index)
         history, target = tokenizer.behaviour_text(
-            [entry.piece for entry in past],
-            tokenizer.target(window.entries[index].behaviour),
-            tokenizer.rates(count_habits(entry.behaviour.y for entry in past)),
+            past, tokenizer.target(stored(window, index).behaviour), tokenizer.rates(past.habits)
         )
         found.append(ScoredText(history, target, one.score.influence, one.score.y_hat, one.y))
         if len(found) == count:

@@ -1,12 +1,15 @@
 """The sliding window: one answer for every order of arrival, within its limits, and blind to repeats."""
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.tokens import Piece
+from model.words import count_habits
 from schemas.records import Behaviour
 from schemas.window_state import encode_behaviour
-from stream.windows import EMPTY, Entry, Window, WindowLimits, find, history, insert, with_outcome
+from stream.windows import Entry, Stored, Window, WindowLimits, find, history, insert, with_outcome
 
 
 def entry(offset: int, occurred_at: int, text: str = "", y: float | None = None) -> Entry:
@@ -16,18 +19,38 @@ def entry(offset: int, occurred_at: int, text: str = "", y: float | None = None)
         behaviour.event_id,
         behaviour,
         encode_behaviour(behaviour),
-        Piece(text, b"", 0, cut=False),
+        piece(behaviour),
     )
 
 
-ENTRIES = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 120)), max_size=14).map(
-    lambda drawn: [entry(offset, time, "x" * length) for offset, (time, length) in enumerate(drawn)]
+def piece(behaviour: Behaviour) -> Piece:
+    return Piece(f"{behaviour.event_id} {behaviour.y}", b"", 0, cut=False)
+
+
+class Words:
+    """Says which behaviour, and what came of it."""
+
+    def pieces(self, behaviours: Sequence[Behaviour]) -> list[Piece]:
+        return [piece(behaviour) for behaviour in behaviours]
+
+
+def said(history: Sequence[Piece]) -> list[str]:
+    return [one.text for one in history]
+
+
+def kept(entries: Sequence[Entry]) -> list[Stored]:
+    return [Stored(*one[:4]) for one in entries]
+
+
+OUTCOMES = st.sampled_from([None, 0.0, 1.0])
+ENTRIES = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 120), OUTCOMES), max_size=40).map(
+    lambda drawn: [entry(offset, time, "x" * length, y) for offset, (time, length, y) in enumerate(drawn)]
 )
-LIMITS = st.builds(WindowLimits, st.integers(1, 8), st.integers(200, 600))
+LIMITS = st.builds(WindowLimits, st.integers(1, 30), st.integers(200, 1_500))
 
 
 def filled(entries: list[Entry], limits: WindowLimits) -> Window:
-    window = EMPTY
+    window = Window(words=Words())
     for one in entries:
         window = insert(window, one, limits)
     return window
@@ -51,8 +74,11 @@ def test_any_order_of_arrival_gives_the_same_window(entries, limits, shuffled) -
     shuffled.shuffle(other)
     window = filled(entries, limits)
     assert filled(other, limits) == window
-    assert list(window.entries) == reference(entries, limits)
+    assert list(window.entries) == kept(reference(entries, limits))
     assert window.size_bytes == sum(len(e.block) for e in window.entries) <= limits.max_bytes
+    assert Window.of([e.block for e in window.entries], window.floor) == window
+    again = Window.of([e.block for e in window.entries], window.floor)
+    assert (again.outcomes, again.newest) == (window.outcomes, window.newest)
 
 
 @given(entries=ENTRIES, limits=LIMITS)
@@ -69,7 +95,13 @@ def test_history_is_what_happened_before(
     entries: list[Entry], limits: WindowLimits, position: tuple[int, int]
 ) -> None:
     window = filled(entries, limits)
-    assert list(history(window, position)) == [e for e in window.entries if e.position < position]
+    before = [e for e in window.entries if e.position < position]
+    past = history(window, position)
+    assert said(past) == [piece(e.behaviour).text for e in before]
+    assert said(list(reversed(past))) == said(past)[::-1]
+    assert (len(past), past.habits) == (len(before), count_habits(e.behaviour.y for e in before))
+    for count in range(len(before) + 1):
+        assert said(past.newest(count)) == said(past)[len(before) - count :]
 
 
 @given(entries=ENTRIES.filter(bool), limits=LIMITS, data=st.data())
@@ -81,12 +113,34 @@ def test_an_outcome_changes_its_own_entry_only(
     old = window.entries[index]
     known = entry(old.behaviour.offset, old.behaviour.occurred_at, old.behaviour.item_text, y=1.0)
     changed = with_outcome(window, index, known, limits)
-    kept = len(changed.entries)
-    expected = [known if e.event_id == old.event_id else e for e in window.entries]
-    assert (
-        list(changed.entries) == expected[len(expected) - kept :]
-    )  # its outcome takes bytes: the oldest may go
+    left = len(changed.entries)
+    expected = [Stored(*known[:4]) if e.event_id == old.event_id else e for e in window.entries]
+    # its outcome takes bytes: the oldest may go
+    assert list(changed.entries) == expected[len(expected) - left :]
+    assert said(history(changed, (99, 0))) == [piece(e.behaviour).text for e in changed.entries]
+    assert changed.habits == count_habits(e.behaviour.y for e in changed.entries)
+    assert [find(changed, e.event_id) for e in changed.entries] == list(range(left))
     assert find(changed, "e-none") is None
+
+
+@given(entries=ENTRIES.filter(bool), limits=LIMITS)
+def test_a_window_that_was_read_from_the_state_goes_on_as_one_in_memory(
+    entries: list[Entry], limits: WindowLimits
+) -> None:
+    in_memory = Window(words=Words())
+    for one in entries:
+        read = Window.of([e.block for e in in_memory.entries], in_memory.floor, Words())
+        assert said(history(in_memory, one.position)) == said(history(read, one.position))
+        in_memory, read = insert(in_memory, one, limits), insert(read, one, limits)
+        assert in_memory == read
+        assert said(history(in_memory, (99, 0))) == said(history(read, (99, 0)))
+
+
+def test_an_id_that_stands_in_another_events_texts_is_not_found_there() -> None:
+    told = entry(1, 10, "as e77 said")
+    window = insert(insert(Window(words=Words()), told, WindowLimits()), entry(777, 20), WindowLimits())
+    assert find(window, "e77") is None
+    assert find(insert(window, entry(77, 30), WindowLimits()), "e77") == 2
 
 
 def test_an_older_and_smaller_one_cannot_slip_in_behind_what_was_dropped() -> None:

@@ -11,6 +11,7 @@ from schemas.records import BehaviorEvent, DeadLetter, Outcome
 from schemas.wire import Codec
 from stream.behaviours import BehaviourLimits
 from stream.settings import WireSettings
+from stream.windows import History
 from tests.processing import NOW_MS, TOPICS, Processing, Published, event, outcome
 
 FINGERPRINT_UNKNOWN = b"\xc3\x01" + b"\x99" * 8 + b"whatever"
@@ -205,8 +206,9 @@ def test_binary_text_is_cleaned_and_scored(processing: Processing) -> None:
     published = processing.deliver(event("binary", item_text=text), event("clean", item_text="(SEP) , alien"))
     assert not published.dead_letters
     assert not published.score("binary").truncated
-    window = processing.window().entries
-    assert window[0].piece.text == window[1].piece.text
+    window = processing.window()
+    words = History(window, len(window))
+    assert words[0].text == words[1].text
 
 
 def test_a_time_within_the_allowance_is_no_error(processing: Processing) -> None:

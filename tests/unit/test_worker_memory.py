@@ -14,9 +14,10 @@ from stream.exactly_once.store import StoreMemory
 from stream.labels.state import StateCodec, pending_codec
 from stream.settings import MEBIBYTE
 from stream.state_sizes import estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
+from stream.windows import History
 from tests.many_users import Users
 
-VALUES_MB, ROCKSDB_MB = 32, 32
+VALUES_MB, ROCKSDB_MB = 40, 32
 
 
 def test_a_worker_with_more_users_than_fit_takes_what_is_set(tiny_base: Path, tmp_path: Path) -> None:
@@ -34,10 +35,12 @@ def test_a_worker_with_more_users_than_fit_takes_what_is_set(tiny_base: Path, tm
 def test_the_size_of_a_window_is_told_without_walking_over_it(tiny_codec: WindowCodec) -> None:
     users = Users(seed=2)
     windows = [tiny_codec.loads(users.window(tiny_codec)) for _ in range(20)]
-    taken = sum(
-        deep_bytes((one.entries, one.event_ids, one.size_bytes, one.floor, one.habits)) for one in windows
-    )
-    assert sum(window_bytes(one) for one in windows) == pytest.approx(taken, rel=0.1)
+    estimated = sum(window_bytes(one) for one in windows)
+    for window in windows:
+        assert len(History(window, len(window)).newest(5)) == 5  # its words are there from then on
+    assert sum(window_bytes(one) for one in windows) == estimated
+    taken = sum(deep_bytes((one.body, one.floor, one.outcomes, one.newest, one.pieces)) for one in windows)
+    assert estimated == pytest.approx(taken, rel=0.15)
 
 
 AT = 1_700_000_000_000
