@@ -15,7 +15,14 @@ from schemas.contracts import current, parsed
 from schemas.convert import from_mapping
 from schemas.errors import DecodeError
 from schemas.records import RECORD_TYPES, Estimate, ItemRate, Window
-from schemas.window_state import block_head, decode_block, join_window, read_window
+from schemas.window_state import (
+    block_head,
+    block_outcome,
+    decode_block,
+    join_window,
+    read_window,
+    split_body,
+)
 from schemas.wire import Codec
 from stream.labels.state import StateCodec, pending_codec
 from tests.golden.make import OneSchemaResolver
@@ -98,6 +105,8 @@ def _window_or_error(raw: bytes) -> None:
         return
     for block, one in zip(blocks, behaviours, strict=True):
         assert block_head(block) == (one.event_id, one.occurred_at, one.offset)
+        assert repr(block_outcome(block)) == repr(one.y)
+    assert split_body(b"".join(blocks)) == blocks
     whole = _WINDOWS.decode(raw)  # the general reader, which knows nothing of blocks
     assert repr(whole.behaviours) == repr(behaviours)
     assert floor in (None, (whole.floor_occurred_at, whole.floor_offset))

@@ -1,6 +1,7 @@
 """Windows made of blocks are windows: any reader agrees, in any order of additions."""
 
 import io
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -14,10 +15,12 @@ from schemas.records import Behaviour, Window
 from schemas.window_state import (
     HEADER,
     block_head,
+    block_outcome,
     decode_block,
     encode_behaviour,
     join_window,
     split_blocks,
+    split_body,
     split_window,
 )
 
@@ -54,6 +57,14 @@ def test_a_block_holds_its_behaviour_and_its_head(behaviour: Behaviour) -> None:
     block = encode_behaviour(behaviour)
     assert decode_block(block) == behaviour
     assert block_head(block) == (behaviour.event_id, behaviour.occurred_at, behaviour.offset)
+    assert block_outcome(block) == behaviour.y
+
+
+@given(WINDOWS)
+def test_blocks_in_a_row_are_split_where_they_were_joined(behaviours: list[Behaviour]) -> None:
+    blocks = [encode_behaviour(behaviour) for behaviour in behaviours]
+    assert split_body(b"".join(blocks)) == blocks
+    assert join_window([b"".join(blocks)]) == join_window(blocks)
 
 
 @given(WINDOWS, st.data())
@@ -68,7 +79,12 @@ def test_damaged_state_is_state_or_a_decode_error(behaviours: list[Behaviour], d
             continue
         for block in blocks:
             try:
-                decode_block(block)
+                y = decode_block(block).y
+                assert repr(block_outcome(block)) == repr(y)
                 block_head(block)
             except DecodeError:
                 continue
+        for read in (block_outcome, split_body):
+            with suppress(DecodeError):
+                for block in blocks:
+                    read(block)
