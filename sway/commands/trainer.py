@@ -78,10 +78,10 @@ def make_service(settings: "Settings") -> "TrainerService":
     from stream.wire import codec_for
     from trainer.announce import Announcer
     from trainer.gate import GateSettings
+    from trainer.leftovers import clean_up
     from trainer.ranges import ExampleRanges
     from trainer.request import RequestConfig, RequestHandler
     from trainer.service import TrainerService
-    from trainer.work_folders import clean_up
 
     wanted, topics, kafka = settings.trainer, settings.topics, settings.kafka
     client = kafka.client_config()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.registry import ModelRegistry
-from trainer.work_folders import clean_up, remove_old_work
+from trainer.leftovers import clean_up, remove_old_work
 
 DAY_S = 86_400.0
 

@@ -1,4 +1,4 @@
-"""What trainings have left in the work folder and nobody will come back to."""
+"""What trainings that were killed or given up have left on disk, and nobody will come back to."""
 
 import logging
 import shutil
@@ -28,7 +28,10 @@ def clean_up(work: Path, registry: ModelRegistry) -> None:
     remove_left_scratch()
     try:
         remove_old_work(work, is_settled)
-        Removal(registry).remove_remains()
+        if (
+            registry.storage.is_local
+        ):  # in an object store it asks for each version, which a start must not wait for
+            Removal(registry).remove_remains()
     except Exception as exc:  # storages fail with errors of their own libraries
         logger.warning("Remains of earlier trainings are not removed this time: %s", exc)
 
