@@ -29,6 +29,7 @@ from stream.handover.setup import lead
 from stream.handover.watch import HandoverThread
 from stream.labels.labelling import Labels
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
+from stream.log import quiet_clients
 from stream.metrics import WorkerMetrics
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import MEBIBYTE, KafkaSettings, Settings
@@ -66,6 +67,7 @@ class SwayApp(ExactlyOnceApp):
     async def on_first_start(self) -> None:
         """Start, with everything that is loaded by now left out of garbage collection."""
         spare_the_collector()
+        quiet_clients()  # also under Faust's own command, which has set the log up by now
         await super().on_first_start()
         for part in self.background:
             part.start()
