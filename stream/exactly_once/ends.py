@@ -6,7 +6,7 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from stream.exactly_once.lag import Ends
 from stream.exactly_once.records import TopicPartition
@@ -49,8 +49,9 @@ class InputEnds:
 def _list(
     admin: AdminClient, asked: list[KafkaTopicPartition], isolation: IsolationLevel, timeout_s: float
 ) -> dict[TopicPartition, int]:
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     answers = admin.list_offsets(
-        {tp: OffsetSpec.latest() for tp in asked}, isolation_level=isolation, request_timeout=timeout_s
+        dict.fromkeys(asked, latest), isolation_level=isolation, request_timeout=timeout_s
     )
     ends = {}
     for tp, future in answers.items():
