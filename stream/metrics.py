@@ -9,6 +9,7 @@ from model.loaded import LoadedModel
 from model.scorer import BatchStats
 from stream.exactly_once import Unit
 from stream.exactly_once.engine import EngineStats
+from stream.exactly_once.lag import Lag
 from stream.exactly_once.records import TopicPartition
 from stream.processor import contexts
 from stream.quality import LiveQuality
@@ -57,7 +58,19 @@ class WorkerMetrics:
             for name, words in _LIVE.items()
         }
         self.lag = Gauge(
-            "sway_lag_records", "Offsets not fetched yet", ["topic", "partition"], registry=registry
+            "sway_lag_records", "Stable offsets not fetched yet", ["topic", "partition"], registry=registry
+        )
+        self.lag_to_end = Gauge(
+            "sway_lag_high_watermark_records",
+            "Offsets not fetched yet, those of open transactions and behind them too",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.open_transaction_s = Gauge(
+            "sway_open_transaction_seconds",
+            "For how long a transaction of another producer has been seen open, at least; 0 without one",
+            ["topic", "partition"],
+            registry=registry,
         )
         self.in_flight = Gauge("sway_in_flight_records", "Records read and not committed", registry=registry)
         self.ready = Gauge("sway_ready", "1 if records are being processed", registry=registry)
@@ -189,7 +202,7 @@ class WorkerMetrics:
         self.handover_leader.set(leads)
         self.handover_waiting.set(waiting)
 
-    def observe(self, stats: EngineStats, lag: Mapping[TopicPartition, int], ready: bool) -> None:
+    def observe(self, stats: EngineStats, lag: Mapping[TopicPartition, Lag], ready: bool) -> None:
         """Take over the engine's own figures; called at intervals."""
         self.in_flight.set(stats.in_flight_records)
         self.ready.set(ready)
@@ -199,9 +212,12 @@ class WorkerMetrics:
         self.recovery_s.set(stats.recovery_s)
         self.offset_resets.set(stats.offset_resets)
         self.lost_records.set(stats.lost_records)
-        self.lag.clear()
-        for tp, records in lag.items():
-            self.lag.labels(tp.topic, str(tp.partition)).set(records)
+        for gauge in (self.lag, self.lag_to_end, self.open_transaction_s):
+            gauge.clear()
+        for tp, one in lag.items():
+            self.lag.labels(tp.topic, str(tp.partition)).set(one.stable_records)
+            self.lag_to_end.labels(tp.topic, str(tp.partition)).set(one.records)
+            self.open_transaction_s.labels(tp.topic, str(tp.partition)).set(one.open_transaction_s)
         self.recovery_read.clear()
         self.recovery_to_go.clear()
         for number, restored in stats.recovery.partitions.items():

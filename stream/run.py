@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stream.errors import EndedError
 from stream.exactly_once.ending import EndingWorker
+from stream.log import quiet_clients
 from stream.settings import Settings
 from stream.worker import SwayApp, build_app
 
@@ -29,6 +30,7 @@ def set_up_log(level: int) -> None:
     logging.basicConfig(level=level, stream=sys.stderr, format=_FORMAT)
     for name in _QUIET:  # their information is about themselves
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    quiet_clients()
 
 
 def run_app(app: SwayApp, level: int = logging.INFO) -> None:

@@ -1,6 +1,5 @@
 """Puts a worker together: settings, champion, micro-batcher, processor and the Faust app. The thin shell."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,20 +24,20 @@ from stream.assembly import (
     spare_the_collector,
 )
 from stream.champion import ChampionWatcher
-from stream.errors import StuckError
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
 from stream.handover.setup import lead
 from stream.handover.watch import HandoverThread
 from stream.labels.labelling import Labels
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
+from stream.log import quiet_clients
 from stream.metrics import WorkerMetrics
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import MEBIBYTE, KafkaSettings, Settings
 from stream.state_sizes import SHARES, estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
+from stream.watch import watch
 from stream.web import add_pages
 from stream.windows import Window
 
-_WATCH_INTERVAL_S = 1.0
 _CLEAN_INTERVAL_S = 3_600.0
 _LEAST_POLL_INTERVAL_S = 1000.0  # Faust's default
 
@@ -68,6 +67,7 @@ class SwayApp(ExactlyOnceApp):
     async def on_first_start(self) -> None:
         """Start, with everything that is loaded by now left out of garbage collection."""
         spare_the_collector()
+        quiet_clients()  # also under Faust's own command, which has set the log up by now
         await super().on_first_start()
         for part in self.background:
             part.start()
@@ -136,7 +136,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     if settings.handover.enabled and settings.labels.wanted:
         app.background.append(HandoverThread(app.leads, partial(lead, settings), metrics))
     add_pages(app)
-    _watch(app)
+    watch(app)
     _clean(app)
     return app
 
@@ -243,30 +243,6 @@ def _credentials(kafka: KafkaSettings) -> Any:
         ssl_context=context,
         mechanism=kafka.sasl_mechanism,
     )
-
-
-def _watch(app: SwayApp) -> None:
-    """Keep the gauges fresh, and end the process when there is work and no progress: never silently stuck."""
-
-    async def watch() -> None:
-        engine = app.engine
-        lag = engine.lag(app.consumer.positions())
-        app.metrics.observe(engine.stats, lag, app.not_ready_because is None)
-        app.metrics.show_held({number: held.hold.missing for number, held in app.held.items()})
-        behind = sum(records for tp, records in lag.items() if tp.partition not in app.held)
-        if app.waiting_for is not None:  # said on /readyz; ending the process would not bring it back
-            engine.stats.last_progress = time.monotonic()
-        stalled_s = engine.stalled_s(behind)
-        limit_s = app.settings.time.stuck_after_s
-        if stalled_s > limit_s:
-            await engine.fail(
-                StuckError(
-                    f"No progress for {stalled_s:.0f} s (time.stuck_after_s={limit_s:g}) with {behind} records to "
-                    f"fetch and {engine.stats.in_flight_records} in flight, while {engine.doing}."
-                )
-            )
-
-    app.timer(_WATCH_INTERVAL_S, name="watch")(watch)
 
 
 def _clean(app: SwayApp) -> None:

@@ -6,6 +6,7 @@ the record was read, so that an output tells what state it was made from.
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -16,9 +17,10 @@ import pytest
 
 from stream.exactly_once import engine as engine_module
 from stream.exactly_once.engine import Engine, UnitLimits
+from stream.exactly_once.intake import Held
 from stream.exactly_once.layers import Layers
 from stream.exactly_once.offsets import Cancelled, OffsetPolicy
-from stream.exactly_once.processor import Work
+from stream.exactly_once.processor import Hold, Work
 from stream.exactly_once.progress import RecoveryProgress
 from stream.exactly_once.records import Epoch, Output, RecordBatch, TopicPartition
 from stream.exactly_once.recovery import Changelog, Recovered, RecoveryPlan
@@ -41,6 +43,13 @@ class Record:
     key: bytes | None = b"ann"
     timestamp: int = 0
     headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+def held_back(where: TopicPartition, offset: int) -> Held:
+    """A partition whose record at this offset is of a schema that nobody knows."""
+    record = Record(where.topic, where.partition, offset, b"")
+    batch = RecordBatch(where.topic, where.partition, [record], offset, offset + 1, Epoch(1, "member"))
+    return Held(Hold(0, "schema fingerprint 00", "No published schema has it. Upgrade."), deque([batch]))
 
 
 class Table:

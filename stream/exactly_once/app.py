@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from yarl import URL
 
 from stream.exactly_once.ending import EndingWorker
+from stream.exactly_once.ends import InputEnds
 from stream.exactly_once.engine import Engine, UnitLimits
 from stream.exactly_once.errors import StartError, StateFormatError, TopicGoneError
 from stream.exactly_once.intake import Held, Intake
@@ -34,6 +35,7 @@ V = TypeVar("V")
 _EXIT_GRACE_S = 5.0  # after a failure, for logs and Faust's own shutdown
 _TOPIC_CHECK_INTERVAL_S = 10.0
 _RETRY_INTERVAL_S = 1.0
+_ENDS_INTERVAL_S = 3.0
 _EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -155,6 +157,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         self.engine.start()
         self.timer(_TOPIC_CHECK_INTERVAL_S, name="topics")(self._check_topics)
         self.timer(_RETRY_INTERVAL_S, name="held")(self._retry_held)
+        self.timer(_ENDS_INTERVAL_S, name="ends")(self._ask_ends)
         await super().on_first_start()
 
     async def _check_topics(self) -> None:
@@ -180,6 +183,15 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
     def held(self) -> Mapping[int, Held]:
         """The input partitions that are held back, by number."""
         return {} if self._intake is None else self._intake.held
+
+    async def _ask_ends(self) -> None:
+        """Ask the brokers where the inputs end; while nobody answers the last word stands."""
+        inputs = [tp for tp in self.consumer.positions() if tp.topic in self.engine.input_topics]
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(None, self._ends.ask, inputs)
+        except KafkaException:
+            return
+        self.engine.input_lag.note(found)
 
     async def on_started(self) -> None:
         """Start the timers at once. Faust starts them after the first recovery, so nothing would watch that one."""
@@ -232,6 +244,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         )
         topics = [*config.input_topics, *(changelog.topic for changelog in changelogs)]
         self._topic_ids = TopicIds(config.client_config, topics)
+        self._ends = InputEnds(config.client_config)
         writer = self._writer_type(
             config.client_config,
             f"{self.conf.id}-{slot}",

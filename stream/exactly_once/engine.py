@@ -23,6 +23,7 @@ from stream.exactly_once.errors import (
     TopicGoneError,
     TransactionEndedError,
 )
+from stream.exactly_once.lag import InputLag, Lag
 from stream.exactly_once.offsets import Cancelled
 from stream.exactly_once.processor import Processor, Scorer
 from stream.exactly_once.progress import RecoveryProgress
@@ -126,6 +127,7 @@ class Engine:
         self._on_commit = on_commit
         self.input_topics = frozenset(plan.input_topics)
         self.stats = EngineStats()
+        self.input_lag = InputLag()
         self.failure: BaseException | None = None
         self.ready = asyncio.Event()
         self.room = asyncio.Event()
@@ -327,13 +329,14 @@ class Engine:
 
     # --- progress ---------------------------------------------------------------------------------------
 
-    def lag(self, positions: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, int]:
-        """Return by input partition how many offsets are stable in the log and not fetched yet."""
-        return {
-            tp: max(0, end - position)
-            for tp, (position, end) in positions.items()
-            if tp.topic in self.input_topics
-        }
+    def lag(self, positions: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, Lag]:
+        """Return how far reading is behind each input partition.
+
+        positions: the consumer's position and the last stable offset that it knows.
+        """
+        return self.input_lag.of(
+            {tp: known for tp, known in positions.items() if tp.topic in self.input_topics}
+        )
 
     def has(self, partition: int) -> bool:
         """Whether records of this input partition are taken now; safe to ask from any thread."""
@@ -342,7 +345,7 @@ class Engine:
     def stalled_s(self, lag: int) -> float:
         """Return for how long there was something to do and nothing was done; 0 while idle or moving.
 
-        lag: the records not fetched yet, over all partitions.
+        lag: the stable records not fetched yet, over all partitions.
         """
         busy = (
             lag > 0

@@ -73,14 +73,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return records, epoch if epoch is self._sought else None
 
     def positions(self) -> dict[TopicPartition, tuple[int, int]]:
-        """Return (position, last stable offset) of the assigned partitions, as far as they are known."""
+        """Return (position, last stable offset) of the assigned partitions that were sought.
+
+        Before the first fetch the stable offset is not known, and the position stands for it.
+        """
         if self._consumer is None:
             return {}
         known = {}
         for tp in self._consumer.assignment():
             state = self._consumer._subscription.subscription.assignment.state_value(tp)
-            if state is not None and state._position is not None and state.lso is not None:
-                known[TopicPartition(tp.topic, tp.partition)] = (state._position, state.lso)
+            if state is not None and (position := state._position) is not None:
+                stable = position if state.lso is None else state.lso
+                known[TopicPartition(tp.topic, tp.partition)] = (position, stable)
         return known
 
     async def seek_all(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from sway.embedded.ports import HOST
 
 DATA_FOLDER = "data"
+INTERNAL_PARTITIONS = 8
+"""Of the topics of groups' offsets and of transactions; Kafka's own 50 are made while the first of each waits."""
 LOG_FILE = "kafka.log"
 
 
@@ -52,9 +54,8 @@ def server_properties(node: Node, cluster: tuple[Node, ...]) -> str:
         "transaction.state.log.min.isr": min_isr,
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": min_isr,
-        # 50 partitions each by default, created while the first group and the first transaction wait.
-        "offsets.topic.num.partitions": 8,
-        "transaction.state.log.num.partitions": 8,
+        "offsets.topic.num.partitions": INTERNAL_PARTITIONS,
+        "transaction.state.log.num.partitions": INTERNAL_PARTITIONS,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
         # Kafka's own is 6 s: whoever wants a killed worker noticed sooner on one machine, may.

@@ -24,6 +24,8 @@ class Answers:
         self.scores: list[InfluenceScore] = []
         self.letters: list[DeadLetter] = []
         self.seen: Counter[Where] = Counter()
+        self.places: dict[Where, list[Where]] = defaultdict(list)
+        """Where the answers to a record lie."""
         self.written_ms: dict[int, list[int]] = defaultdict(list)
         """When the answers to a partition's records were written, by Kafka's time, in the order of reading."""
         self.longest_wait_s = 0.0
@@ -60,6 +62,9 @@ class Answers:
                 self.scores.append(score)
                 where = (score.source.topic, score.source.partition, score.source.offset)
             self.seen[where] += 1
+            self.places[where].append(
+                (message.topic() or "", message.partition() or 0, message.offset() or 0)
+            )
             written_ms = message.timestamp()[1]
             self.written_ms[where[1]].append(written_ms)
             self.longest_wait_s = max(self.longest_wait_s, time.time() - written_ms / 1000)

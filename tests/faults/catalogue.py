@@ -3,6 +3,7 @@
 from tests.faults import (
     brokers,
     champion,
+    fetching,
     flood,
     inputs,
     kills,
@@ -34,6 +35,7 @@ CASES: tuple[Case, ...] = (
     restoring.long_restore,
     restoring.long_take_over,
     restoring.stands_still,
+    fetching.fetcher_stops,
     schema_registry.away,
     schema_registry.evolves,
     upgrading.up_and_down_again,

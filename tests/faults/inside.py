@@ -1,5 +1,6 @@
 """Faults inside a worker process, at the seams where a signal from outside cannot aim."""
 
+import asyncio
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ class Inside:
     free_model: the model answers 0 at once.
     newer_schemas: schemas, as JSON, that this worker knows and a worker of today does not: an upgraded one.
     restore_pause_s: sleep before what one poll brought of the changelogs is written to the stores: a slow disk.
+    fetcher_stops: once this file is there, nothing more that the consumer asks the brokers for comes back.
     timer_fails: a timer of Faust's, beside the engine, raises once records are processed.
     """
 
@@ -41,15 +43,23 @@ class Inside:
     restore_pause_s: float = 0.0
     timer_fails: bool = False
     newer_schemas: tuple[str, ...] = ()
+    fetcher_stops: Path | None = None
 
     def arm(self) -> None:
         """Put the faults in place, in this process."""
-        from model.loaded import LoadedModel
-        from stream import worker
-        from stream.exactly_once import recovery
+        self._arm_transactions()
+        self._arm_model()
+        self._arm_reading()
+        if self.timer_fails:
+            from stream import worker
+
+            _before(worker, "add_pages", lambda app: app.timer(0.1, name="faulty")(lambda: _fail(app)))
+        if self.newer_schemas:
+            _know([json.loads(text) for text in self.newer_schemas])
+
+    def _arm_transactions(self) -> None:
         from stream.exactly_once.committing import UnitCommitter
         from stream.exactly_once.transactions import TransactionWriter
-        from stream.processor import ScoringProcessor
 
         if self.die_after_commit is not None:
             _before(UnitCommitter, "_write_stores", _die_at(self.die_after_commit))
@@ -58,8 +68,19 @@ class Inside:
         if self.pause_in_transaction_s:
             left = iter(range(self.pauses)) if self.pauses is not None else count()
             _before(TransactionWriter, "_before_commit", lambda *_: self._pause(left))
+
+    def _arm_model(self) -> None:
+        from model.loaded import LoadedModel
+
         if self.poison_word is not None or self.memory_rows is not None:
             _before(LoadedModel, "score", self._refuse)
+        if self.free_model:
+            LoadedModel.score = _score_free  # type: ignore[method-assign, assignment]
+
+    def _arm_reading(self) -> None:
+        from stream.exactly_once import recovery
+        from stream.processor import ScoringProcessor
+
         if self.read_pause_s:
             reads = iter(range(self.pauses)) if self.pauses is not None else count()
             _before(
@@ -69,12 +90,8 @@ class Inside:
             )
         if self.restore_pause_s:
             _before(recovery, "_write", lambda *_: time.sleep(self.restore_pause_s))
-        if self.timer_fails:
-            _before(worker, "add_pages", lambda app: app.timer(0.1, name="faulty")(lambda: _fail(app)))
-        if self.newer_schemas:
-            _know([json.loads(text) for text in self.newer_schemas])
-        if self.free_model:
-            LoadedModel.score = _score_free  # type: ignore[method-assign, assignment]
+        if self.fetcher_stops is not None:
+            _stop_fetching_at(self.fetcher_stops)
 
     def _pause(self, left: Iterator[int]) -> None:
         if next(left, None) is None:
@@ -94,6 +111,19 @@ class Inside:
             windows = batch.input_ids.unfold(1, len(word), 1)
             if bool((windows == word).all(-1).any()):
                 raise ValueError("poison")
+
+
+def _stop_fetching_at(file: Path) -> None:
+    from aiokafka.consumer.fetcher import Fetcher
+
+    fetch = Fetcher._proc_fetch_request
+
+    async def unless_stopped(*args: Any) -> Any:
+        if file.exists():
+            await asyncio.Event().wait()
+        return await fetch(*args)
+
+    Fetcher._proc_fetch_request = unless_stopped
 
 
 async def _fail(app: Any) -> None:

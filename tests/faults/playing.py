@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 import uuid
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from sway.embedded import EmbeddedError
 from tests.faults.audit import Audit
 from tests.faults.case import Case
+from tests.faults.doubled import keep_doubled
 from tests.faults.stage import Stage
 from tests.integration.conftest import Topics
 
@@ -85,13 +88,18 @@ def play(case: Case, kafka: Any, registry: Path, say: Callable[[str], None]) -> 
 
 
 def keep(stage: Stage, found: Audit, folder: Path) -> Path:
-    """Keep the workers' and the brokers' logs of a play that failed; returns the folder."""
+    """Keep the logs of a play that failed, and where its doubled records lie; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "problems.txt").write_text("\n".join(found.problems) + "\n", "utf-8")
     for log in stage.folder.glob("*.log"):
         shutil.copy(log, folder)
     for number, log in enumerate(stage.broker_logs()):
         shutil.copy(log, folder / f"broker-{number}.log")
+    if found.duplicates:
+        try:
+            keep_doubled(stage.answers.places, stage.internal_partitions(), stage.log_folder, folder)
+        except (OSError, EmbeddedError, subprocess.SubprocessError) as exc:  # the row counts all the same
+            found.problems.append(f"where the doubled records lie is not known: {exc}")
     return folder
 
 

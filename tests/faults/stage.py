@@ -14,6 +14,8 @@ from confluent_kafka import Consumer
 from stream.exactly_once.offsets import reader, stable_offsets
 from stream.exactly_once.records import TopicPartition
 from sway.embedded import EmbeddedCluster, EmbeddedKafka
+from sway.embedded.leaders import coordinator_partition
+from sway.embedded.properties import DATA_FOLDER, INTERNAL_PARTITIONS
 from tests.faults.answers import Answers, Where
 from tests.faults.audit import Audit, audit, is_due
 from tests.faults.inside import Inside
@@ -65,6 +67,28 @@ class Stage(Sway):
         if isinstance(self.kafka, EmbeddedCluster):
             return [self.kafka.log_path(number) for number in self.kafka.brokers]
         return [self.single_kafka.log_path]
+
+    def log_folder(self, topic: str, partition: int) -> Path:
+        """The folder of a partition's segments, on the broker that leads it."""
+        if isinstance(self.kafka, EmbeddedCluster):
+            log = self.kafka.log_path(self.kafka.leader_of(topic, partition))
+        else:
+            log = self.single_kafka.log_path
+        return log.parent / DATA_FOLDER / f"{topic}-{partition}"
+
+    def internal_partitions(self) -> list[tuple[str, int]]:
+        """The partitions of Kafka's own topics that tell of this stage's group and its workers' transactions."""
+        app_id = self.environment["SWAY_APP_ID"]
+        slots = [file.read_text().strip() for file in self.folder.glob("*/slot")]
+        return [
+            ("__consumer_offsets", coordinator_partition(app_id, INTERNAL_PARTITIONS)),
+            *sorted(
+                {
+                    ("__transaction_state", coordinator_partition(f"{app_id}-{slot}", INTERNAL_PARTITIONS))
+                    for slot in slots
+                }
+            ),
+        ]
 
     def __exit__(self, *_: object) -> None:
         self._feeding.clear()

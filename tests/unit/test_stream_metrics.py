@@ -9,6 +9,7 @@ import pytest
 from model.scorer import BatchStats
 from stream.exactly_once import Unit, Work
 from stream.exactly_once.engine import EngineStats
+from stream.exactly_once.lag import Lag
 from stream.exactly_once.progress import RecoveryProgress
 from stream.exactly_once.records import TopicPartition
 from stream.labels.labelling import BatchLabels, Labeled
@@ -86,11 +87,13 @@ def test_the_engines_figures_are_shown_and_lag_only_of_partitions_that_are_ours(
     metrics = WorkerMetrics()
     stats = EngineStats(in_flight_records=7, epochs=2, fenced_units=1, recovered_records=9)
     first, second = TopicPartition("sway.events", 0), TopicPartition("sway.events", 1)
-    metrics.observe(stats, {first: 4, second: 0}, True)
-    metrics.observe(stats, {second: 5}, False)
+    metrics.observe(stats, {first: Lag(4, 4, 4, 0.0), second: Lag(0, 0, 4, 0.0)}, True)
+    metrics.observe(stats, {second: Lag(5, 8, 9, 2.5)}, False)
     values = shown(metrics)
     assert values['sway_lag_records{partition="1",topic="sway.events"}'] == 5
-    assert 'sway_lag_records{partition="0",topic="sway.events"}' not in values
+    assert values['sway_lag_high_watermark_records{partition="1",topic="sway.events"}'] == 8
+    assert values['sway_open_transaction_seconds{partition="1",topic="sway.events"}'] == 2.5
+    assert not [name for name in values if 'partition="0",topic="sway.events"' in name]
     assert (values["sway_ready"], values["sway_in_flight_records"]) == (0, 7)
     assert (values["sway_epochs"], values["sway_fenced_units"], values["sway_recovered_records"]) == (2, 1, 9)
 
