@@ -27,13 +27,15 @@ ENV PATH=/opt/venv/bin:$PATH \
     SWAY_MODEL__REGISTRY=/registry \
     SWAY_TRAINER__WORK_DIR=/var/lib/sway/trainer \
     SWAY_WEB__HOST=0.0.0.0 \
-    SWAY_WEB__PORT=6066
+    SWAY_WEB__PORT=6066 \
+    SWAY_TRAINER__WEB_HOST=0.0.0.0 \
+    SWAY_TRAINER__WEB_PORT=6070
 USER sway
 WORKDIR /var/lib/sway
 # The state is a cache of the changelog: a lost volume costs a recovery, nothing else.
 VOLUME /var/lib/sway
-EXPOSE 6066
-# Asks the health page of a worker; a start that loads a large model may take a while.
+EXPOSE 6066 6070
+# Asks the health page of a worker, docker-compose.yml that of a trainer; a start that loads a large model may take a while.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['SWAY_WEB__PORT'] + '/livez', timeout=4)"]
 ENTRYPOINT ["sway"]

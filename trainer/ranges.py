@@ -48,14 +48,12 @@ class ExampleRanges:
     def read(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
         """Return the examples of the ranges, and up to `older` from before them, the newest, by event time.
 
-        The same records come in the same order, however their partitions are read: by topic, partition and offset;
-        the older ones by event time first.
         Raises RangeError if retention has passed a range or a record is no example; RangeUnavailable if no record
         comes for now; KafkaException.
         """
         with closing(self._consumer()) as consumer:
             self._check(consumer, ranges)
-            new = self._examples(consumer, ranges)
+            new = list(self._examples(consumer, ranges))
             before = self._before(consumer, ranges, older) if older else []
             earlier = sorted(self._examples(consumer, before), key=lambda example: example.occurred_at)
             return new, earlier[-older:] if older else []
@@ -111,14 +109,7 @@ class ExampleRanges:
                 found.append(OffsetRange(part.topic, part.partition, start, part.start))
         return found
 
-    def _examples(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> list[Example]:
-        found = dict(self._located(consumer, ranges))
-        return [found[where] for where in sorted(found)]
-
-    def _located(
-        self, consumer: Consumer, ranges: Sequence[OffsetRange]
-    ) -> Iterator[tuple[tuple[str, int, int], Example]]:
-        """Yield topic, partition and offset of each example with it, in the order in which they arrive."""
+    def _examples(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> Iterator[Example]:
         wanted = [part for part in ranges if part.start < part.end]
         left = {(part.topic, part.partition): part.end for part in wanted}
         if not left:
@@ -134,14 +125,13 @@ class ExampleRanges:
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)
                 if error is None and (message.offset() or 0) < left.get(where, 0):
-                    offset = message.offset() or 0
-                    yield (*where, offset), self._example(message.value(), where, offset)
+                    yield self._example(message.value(), where, message.offset() or 0)
             for position in consumer.position([TopicPartition(*where) for where in left]):
                 if position.offset >= left[position.topic, position.partition]:
                     del left[position.topic, position.partition]
             if time.monotonic() - moved_s > self._timeout_s:
                 raise RangeUnavailable(
-                    f"no record of {_told(left)} came for {self._timeout_s:g} s: see the partitions' leaders"
+                    f"no record of {sorted(left)} came for {self._timeout_s:g} s: see the partitions' leaders"
                 )
         consumer.unassign()
 
@@ -150,7 +140,3 @@ class ExampleRanges:
             return Example.from_record(self._codec.decode(value))
         except DecodeError as exc:
             raise RangeError(f"{where[0]}[{where[1]}]@{offset} is no LabeledExample: {exc}") from exc
-
-
-def _told(ends: Mapping[tuple[str, int], int]) -> str:
-    return ", ".join(f"{topic}[{partition}] up to {end}" for (topic, partition), end in sorted(ends.items()))

@@ -34,6 +34,7 @@ _POLL_S = 0.2
 _COMMIT_S = 60.0  # for an answer to a commit
 _CLOSE_S = 5.0
 _STOP_S = 20.0
+_WARN_AGAIN_S = 60.0
 
 WAITING = "waiting"
 
@@ -73,6 +74,7 @@ class TrainerService:
         self._owns = False
         self._not_in_group: str | None = "starting"
         self._commits: list[KafkaError | None] = []
+        self._warn_again_s: dict[int, float] = {}
         self._trying = Trying(
             handler, self._abandon.wait, self.metrics, max_tries=max_tries, pauses_s=retry_pauses_s
         )
@@ -85,7 +87,8 @@ class TrainerService:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "on_commit": self._on_commit,
-                "logger": logger,
+                "error_cb": lambda error: self._warn(error.code(), error.str()),
+                "log_level": 0,  # a broker that is away would be logged twenty times a second
             }
         )
 
@@ -210,12 +213,19 @@ class TrainerService:
             return message
         if error.fatal():
             raise ServiceError(f"Kafka refuses the trainer's consumer: {error.str()}")
-        self._show_membership(error.str())
+        problem = error.str()
         if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
-            logger.warning("%s; a trainer of an older version is in the group: stop it first", error.str())
-        else:
-            logger.warning("%s: %s", self._topic, error.str())
+            problem += "; a trainer of an older release is in the group: stop it first"
+        self._show_membership(problem)
+        self._warn(error.code(), problem)
         return None
+
+    def _warn(self, code: int, problem: str) -> None:
+        """Log a problem of the connection, and one of the same code again after a while."""
+        now_s = time.monotonic()
+        if now_s >= self._warn_again_s.get(code, now_s):
+            logger.warning("%s: %s", self._topic, problem)
+            self._warn_again_s[code] = now_s + _WARN_AGAIN_S
 
     def _show_membership(self, problem: str | None) -> None:
         self._not_in_group = problem

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -35,7 +35,7 @@ def trainer(
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
     os.nice(settings.trainer.nice)
-    from trainer.work_folder import claimed
+    from trainer.claim import claimed
 
     with claimed(settings.trainer.work_dir):
         service = make_service(settings)
@@ -46,17 +46,26 @@ def trainer(
 
 
 def _run(service: "TrainerService") -> None:
-    """Run the service; where a call is left that does not end, end the process without it: nothing is lost."""
-    status = 1
+    """Run the service until a signal ends it, and end the process with 0; raises what ended it otherwise.
+
+    The interpreter's own end is left out: it would wait for a call that does not return, and on a busy machine takes
+    longer than the service. Nothing is lost by that, as by a kill.
+    """
     try:
         service.run()
-        status = 0
-    finally:
-        if not service.has_ended:
-            if status:
-                logging.getLogger(__name__).exception("The trainer has failed")
-            logging.shutdown()
-            os._exit(status)
+    except Exception:
+        if service.has_ended:
+            raise
+        logging.getLogger(__name__).exception("The trainer has failed")
+        _leave(1)
+    _leave(0)
+
+
+def _leave(status: int) -> NoReturn:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _pages(settings: "Settings", service: "TrainerService") -> AbstractContextManager[object]:

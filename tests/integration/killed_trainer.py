@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,24 @@ from trainer.progress import Progress
 from trainer.request import PROMOTED
 
 STOPPED = "asked to stop in the middle of training"
+HANGING = "asked to stop while the registry does not answer"
+HELD = "held in the middle of training"
 STEPS = ("read", "in the middle of training", "published", "promoted", "announced")
 """Where it is killed: behind each, and before what comes next."""
 
+_HANGING_STOP_S = 2.0  # in place of the service's own twenty
+
 _step = ""  # of this process
+_until: Path | None = None
 
 
-def end_at(step: str, environment: Mapping[str, str]) -> None:
-    """Run `sway trainer` until it is killed (SIGKILL) behind a step, or asked to stop (SIGTERM)."""
-    global _step
-    _step = step
+def end_at(step: str, environment: Mapping[str, str], until: Path | None = None) -> None:
+    """Run `sway trainer` until it is killed (SIGKILL) behind a step, or asked to stop (SIGTERM).
+
+    HELD: it goes on once there is a file `until`.
+    """
+    global _step, _until
+    _step, _until = step, until
     os.environ.update(environment)
     trainer.ranges.ExampleRanges = Ranges  # type: ignore[misc]
     model.registry.ModelRegistry = Registry  # type: ignore[misc]
@@ -38,7 +47,7 @@ def end_at(step: str, environment: Mapping[str, str]) -> None:
 
 def _reached(step: str) -> None:
     if step == _step:
-        os.kill(os.getpid(), signal.SIGTERM if step == STOPPED else signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGTERM if step in (STOPPED, HANGING) else signal.SIGKILL)
 
 
 class Ranges(trainer.ranges.ExampleRanges):
@@ -50,6 +59,9 @@ class Ranges(trainer.ranges.ExampleRanges):
 
 class Registry(model.registry.ModelRegistry):
     def publish(self, folder: Path, manifest: Manifest) -> str:
+        if _step == HANGING:
+            _reached(HANGING)
+            threading.Event().wait()
         version = super().publish(folder, manifest)
         _reached("published")
         return version
@@ -69,11 +81,19 @@ class Announcer(trainer.announce.Announcer):
 
 class Service(trainer.service.TrainerService):
     def __init__(self, client_config: Mapping[str, str], *args: Any, **extra: Any) -> None:
-        # The next of this name has the partition at once, else it would wait until the killed one's session is over.
-        super().__init__({**client_config, "group.instance.id": "killed"}, *args, **extra)
+        if _step == HANGING:
+            extra["stop_s"] = _HANGING_STOP_S
+        if (
+            _step != HELD
+        ):  # the next of this name has the partition at once, not when the killed one's session is over
+            client_config = {**client_config, "group.instance.id": "killed"}
+        super().__init__(client_config, *args, **extra)
 
     def on_progress(self, progress: Progress) -> None:
         if progress.stage == "texts: fine-tuning" and progress.done > progress.total // 2:
             _reached("in the middle of training")
             _reached(STOPPED)
+            while _step == HELD and _until is not None and not _until.exists():
+                self.check()
+                threading.Event().wait(0.02)
         super().on_progress(progress)

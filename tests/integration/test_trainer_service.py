@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Topics
-from tests.integration.killed_trainer import STEPS, STOPPED
+from tests.integration.conftest import Topics, wait_for
+from tests.integration.killed_trainer import HANGING, STEPS, STOPPED
 from tests.integration.training import NO_OFFSET, Training
 from trainer.request import PROMOTED, PUBLISHED
 
 pytestmark = pytest.mark.faults
+
+TRAINER = ("-m", "sway", "trainer")
 
 
 @pytest.fixture
@@ -29,14 +31,15 @@ def test_a_trainer_that_is_killed_at_every_step_promotes_once_and_goes_on_with_t
 ) -> None:
     first = training.hand_over("watch heat crime", "watch gigli comedy")
     seen = []
-    for step in (STOPPED, *STEPS):
+    read, training_under_way, *later = STEPS
+    for step in (read, STOPPED, training_under_way, HANGING, *later):
         seen.append(training.end_at(step, processes))
         if step == "published":
             shutil.rmtree(training.work)  # the registry is what counts
     before, published, promoted = (1, 1, NO_OFFSET), (2, 1, NO_OFFSET), (2, 2, NO_OFFSET)
-    assert seen == [before, before, before, published, promoted, promoted]
+    assert seen == [before, before, before, before, published, promoted, promoted]
 
-    training.trainer.start(("-m", "sway", "trainer"))
+    training.trainer.start(TRAINER)
     training.wait_until_committed(1)
     (version,) = training.audit([first])
     assert set(training.announced()) == {(version, PUBLISHED), (version, PROMOTED)}
@@ -49,3 +52,38 @@ def test_a_trainer_that_is_killed_at_every_step_promotes_once_and_goes_on_with_t
     assert "Traceback" not in training.trainer.said()
     better = training.audit([first, second])[-1]
     assert training.announced()[told:] == [(better, PUBLISHED), (better, PROMOTED)]
+
+
+def test_a_trainer_that_joins_stands_by_and_takes_over_when_the_first_dies(
+    training: Training, processes: ForkServerContext, tmp_path: Path
+) -> None:
+    first = training.hand_over("watch heat crime", "watch gigli comedy")
+    until = tmp_path / "until"
+    working = training.hold(until, processes)
+    second = training.second_trainer().start(TRAINER)
+    try:
+        second.wait_until_ready()
+        assert second.metric("sway_trainer_owner") == 0
+        until.touch()
+        wait_for(lambda: training.committed() == 1, "commit of the first", 60)
+        assert training.trainer.metric('sway_trainer_requests_total{result="promoted"}') == 1
+        assert training.trainer.metric("sway_trainer_owner") == 1
+        assert "Request" not in second.said()  # it has not begun with the first one's request
+
+        until.unlink()
+        again = training.hand_over("watch jaws sea", "watch casablanca war")
+        wait_for(
+            lambda: training.trainer.metric('sway_trainer_phase{phase="fine_tuning"}') == 1, "training", 60
+        )
+        working.kill()
+        working.join(30)
+        shutil.rmtree(training.work)  # on a machine of its own
+        training.wait_until_committed(2, by=second)
+        assert second.metric('sway_trainer_requests_total{result="promoted"}') == 1
+        assert second.terminate() == 0
+        training.audit([first, again])
+    finally:
+        working.kill()
+        working.join(30)
+        second.kill()
+        print(second.said())  # noqa: T201

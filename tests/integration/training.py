@@ -3,6 +3,7 @@
 import shutil
 import signal
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -12,7 +13,7 @@ from schemas.records import LabeledExample, ModelAnnouncement, TrainingRequest
 from schemas.wire import Codec
 from tests.integration.conftest import Topics, wait_for
 from tests.integration.handovers import lead, read_to_end, requests, visible
-from tests.integration.killed_trainer import STOPPED, end_at
+from tests.integration.killed_trainer import HANGING, HELD, STOPPED, end_at
 from tests.integration.workers import Worker
 
 EXAMPLES = 400
@@ -54,7 +55,17 @@ class Training:
             "SWAY_TRAINER__GATE_MAX_SLOWDOWN": "100",  # a pass takes 0.1 ms here, and the machine may be busy
             "SWAY_TRAINER__NICE": "0",
         }
+        self._folder = folder
         self.trainer = Worker(folder, "trainer", self.environment)
+        self.environment["SWAY_TRAINER__WEB_PORT"] = str(self.trainer.port)  # of those that run in its place
+
+    def second_trainer(self) -> Worker:
+        """Return a trainer with a port and a work folder of its own, not started."""
+        return Worker(
+            self._folder,
+            "second",
+            {**self.environment, "SWAY_TRAINER__WORK_DIR": str(self._folder / "work-2")},
+        )
 
     def hand_over(self, liked: str, disliked: str) -> TrainingRequest:
         """Write examples of two items in one transaction, then a request."""
@@ -82,14 +93,22 @@ class Training:
         process = processes.Process(target=end_at, args=(step, self.environment))
         process.start()
         process.join(60)
-        assert process.exitcode == (0 if step == STOPPED else -signal.SIGKILL), step
+        assert process.exitcode == (0 if step in (STOPPED, HANGING) else -signal.SIGKILL), step
         return len(self.registry.versions()), len(self.registry.promotions()), self.committed()
 
-    def wait_until_committed(self, offset: int) -> None:
-        """Wait until the trainer process is done with what is before the offset."""
+    def hold(self, until: Path, processes: ForkServerContext) -> BaseProcess:
+        """Start a trainer that stays in the middle of its training until there is a file; return its process."""
+        process = processes.Process(target=end_at, args=(HELD, self.environment, until))
+        process.start()
+        wait_for(lambda: self.trainer.metric('sway_trainer_phase{phase="fine_tuning"}') == 1, "training", 60)
+        return process
+
+    def wait_until_committed(self, offset: int, by: Worker | None = None) -> None:
+        """Wait until a trainer process, `trainer` if none is named, is done with what is before the offset."""
+        trainer = by or self.trainer
 
         def done() -> bool:
-            assert self.trainer.process.poll() is None, self.trainer.said()
+            assert trainer.process.poll() is None, trainer.said()
             return self.committed() >= offset
 
         wait_for(done, f"commit of {offset}", 90)

@@ -48,6 +48,7 @@ class Worker:
             **environment,
             "SWAY_STATE_DIR": str(self.state),
             "SWAY_WEB__PORT": str(self.port),
+            "SWAY_TRAINER__WEB_PORT": str(self.port),  # if it is started as a trainer
             "OMP_NUM_THREADS": "1",
         }
         self.environment.pop(

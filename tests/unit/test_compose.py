@@ -47,7 +47,7 @@ def test_every_variable_is_a_setting_and_its_value_is_allowed(
     for name, value in environment.items():
         monkeypatch.setenv(name, str(value))
     settings = Settings()
-    assert settings.web.host == "0.0.0.0"  # noqa: S104 - inside a container
+    assert {settings.web.host, settings.trainer.web_host} == {"0.0.0.0"}  # noqa: S104 - inside a container
     listeners = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
     assert f"INSIDE://{settings.kafka.bootstrap_servers}" in listeners.split(",")
 
@@ -86,6 +86,18 @@ def test_nothing_starts_before_what_it_needs() -> None:
         needed = SERVICES[service]["depends_on"]
         done = {"condition": "service_completed_successfully"}
         assert needed == {"topics": done, "schemas": done}
+
+
+def test_the_trainers_health_is_asked_of_its_own_port() -> None:
+    trainer = SERVICES["trainer"]
+    port = image_environment()["SWAY_TRAINER__WEB_PORT"]
+    assert trainer["ports"] == [f"127.0.0.1:{port}:{port}"]
+    program, flag, code = trainer["healthcheck"]["test"][1:]
+    assert (program, flag) == ("python", "-c")
+    compile(code, "healthcheck", "exec")
+    assert "SWAY_TRAINER__WEB_PORT" in code
+    assert "/livez" in code
+    assert re.search(rf"^EXPOSE .*\b{port}\b", DOCKERFILE, re.MULTILINE)
 
 
 def test_what_is_mounted_is_where_it_is_looked_for() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from trainer.claim import claimed
 from trainer.errors import ServiceError, WorkFolderError
 from trainer.metrics import PHASES, TrainerMetrics, phase_of
 from trainer.web import pages, serving
-from trainer.work_folder import claimed
 
 
 class Clock:

@@ -20,7 +20,7 @@ from tests.unit.test_trainer_request import REQUEST, Stage, examples
 from tests.unit.trainer_fakes import FakeHandler, Running
 from trainer.config import Pretraining
 from trainer.dataset import Example
-from trainer.errors import RangeUnavailable
+from trainer.errors import RangeUnavailable, ServiceError
 from trainer.metrics import PHASES, phase_of
 from trainer.progress import Progress
 from trainer.request import PROMOTED, RequestConfig, RequestHandler
@@ -153,9 +153,7 @@ def test_a_trainer_that_loses_the_partition_stops_the_work_and_commits_nothing()
     def work(_: TrainingRequest) -> None:
         if not lost.is_set():
             on.consumer.lose()
-            while True:
-                on.service.check()
-                threading.Event().wait(0.002)
+            _until_stopped(on)
 
     handler = FakeHandler(work)
     on = Running(handler)
@@ -217,6 +215,37 @@ def test_only_one_trainer_of_a_group_needs_the_partition() -> None:
     """A trainer that joins must take nothing from the one that works."""
     on = Running(FakeHandler())
     assert on.consumer._config["partition.assignment.strategy"] == "cooperative-sticky"
+
+
+def test_what_kafka_refuses_for_good_ends_the_service_and_the_work() -> None:
+    handler = FakeHandler(lambda _: _until_stopped(on))
+    on = Running(handler)
+    on.start()
+    until(lambda: bool(handler.handled), "request")
+    on.consumer.trouble = KafkaError(KafkaError._FENCED, "fenced by another", fatal=True)
+    on.join()
+    assert isinstance(on.failure, ServiceError)
+    assert "fenced by another" in str(on.failure)
+    assert on.service.has_ended
+    assert on.consumer.committed == 0
+
+
+def test_a_problem_with_the_group_is_told_by_readiness_until_it_is_over() -> None:
+    on = Running(FakeHandler(), 0)
+    assert on.service.not_ready_because == "starting"
+    on.start()
+    until(lambda: on.service.not_ready_because is None, "readiness")
+    on.consumer.trouble = KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL)
+    until(lambda: "older release" in (on.service.not_ready_because or ""), "reason")
+    on.consumer.trouble = None
+    until(lambda: on.service.not_ready_because is None, "readiness")
+    on.stop()
+
+
+def _until_stopped(on: Running) -> None:
+    while True:
+        on.service.check()
+        threading.Event().wait(0.002)
 
 
 # --- stopping -------------------------------------------------------------------------------------------------

@@ -22,12 +22,13 @@ def request(number: int) -> TrainingRequest:
 
 
 class FakeMessage:
-    def __init__(self, offset: int, value: bytes) -> None:
+    def __init__(self, offset: int, value: bytes, error: KafkaError | None = None) -> None:
         self._offset = offset
         self._value = value
+        self._error = error
 
-    def error(self) -> None:
-        return None
+    def error(self) -> KafkaError | None:
+        return self._error
 
     def topic(self) -> str:
         return TOPIC
@@ -49,6 +50,8 @@ class FakeConsumer:
         self.values = values
         self.committed = 0
         self.commit_errors: deque[KafkaError] = deque()
+        self.trouble: KafkaError | None = None
+        """What each poll gives while it is set."""
         self.closed = False
         self.paused = False
         self._position = 0
@@ -77,6 +80,9 @@ class FakeConsumer:
         if self._due:
             self._due.popleft()()
             return None
+        if self.trouble is not None:
+            threading.Event().wait(0.002)
+            return FakeMessage(0, b"", self.trouble)
         if self._owned and not self.paused and self._position < len(self.values):
             self._position += 1
             return FakeMessage(self._position - 1, self.values[self._position - 1])
@@ -159,7 +165,14 @@ class Running:
         self.consumer = FakeConsumer(values)
         options = {"retry_pauses_s": (0.0,), "max_tries": 3, **options}
         self.service = TrainerService({}, "g", TOPIC, handler, consumer=self.consumer, **options)
-        self._thread = threading.Thread(target=self.service.run, daemon=True)
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self.service.run()
+        except Exception as exc:
+            self.failure = exc
 
     def start(self) -> "Running":
         self._thread.start()
@@ -175,6 +188,7 @@ class Running:
         """Stop it, and wait."""
         self.service.stop()
         self.join()
+        assert self.failure is None, self.failure
 
     def count(self, result: str) -> float:
         """How many requests came to a result, by the metrics."""
