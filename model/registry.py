@@ -34,7 +34,7 @@ from model.promotions import Promotion, in_force
 from model.scratch import model_scratch
 from model.storage import Storage
 from model.tokens import BehaviourTokenizer
-from model.verdicts import Rejection, Standing
+from model.verdicts import Challenged, Rejection, Standing, challenged
 
 __all__ = ["ModelRegistry", "Promotion", "Standing"]
 
@@ -261,6 +261,24 @@ class ModelRegistry:
             return None
         except (ValueError, TypeError) as exc:
             raise ModelCorrupt(f"rejection {self._storage.root}/{path} cannot be read: {exc!r}") from exc
+
+    def challenged(self, champion: str) -> Challenged:
+        """Count the challengers that were compared with a champion and rejected; see model.verdicts.
+
+        A rejection that cannot be read counts: it must neither block the gate nor make it more lenient.
+        Raises ModelMissing if the champion was never promoted, ModelCorrupt if a promotion cannot be read.
+        """
+        history = self.history()
+        if not any(promotion.version == champion for _, promotion in history):
+            raise ModelMissing(f"version {champion} was never promoted in {self._storage.root}")
+        readable, unreadable = [], 0
+        for version in self.rejections():
+            try:
+                readable.append(self.rejection(version))
+            except ModelCorrupt:
+                unreadable += 1
+        found = challenged(champion, history, [rejection for rejection in readable if rejection is not None])
+        return replace(found, rejected=found.rejected + unreadable)
 
     def verdict(self, version: str) -> Standing:
         """Say where a version stands. Having been promoted counts more than a rejection.
