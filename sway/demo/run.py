@@ -29,7 +29,7 @@ from sway.demo.view import LiveView, summary_table, texts_table
 from sway.demo.worker_process import ChildProcess, WorkerProcess
 from sway.embedded import EmbeddedKafka
 from sway.embedded.ports import free_port
-from sway.progress import bars
+from sway.progress import show_progress
 from sway.topic_plan import plan_topics
 
 TRAINED_ON = 10_000
@@ -120,7 +120,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
 
 
 def _fit(pairs: Sequence[tuple[BehaviorEvent, Outcome]], registry: Path, console: Console) -> str:
-    with bars(console) as show:
+    with show_progress(console) as show:
         return fit_or_find(pairs, registry, show)
 
 
