@@ -1,11 +1,8 @@
 """What became of a version: waiting, champion, promoted before, or rejected and why."""
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
-
-from model.promotions import Promotion
 
 CHAMPION_PROMOTION = "champion_promotion"
 """A rejection's metric: the number of the promotion that named the champion it was compared with."""
@@ -62,15 +59,3 @@ class Challenged:
 
     promotion: int
     rejected: int
-
-
-def challenged(
-    champion: str, history: Sequence[tuple[int, Promotion]], rejections: Iterable[Rejection]
-) -> Challenged:
-    """Count the challengers that were compared with a champion and rejected, whichever promotion named it then.
-
-    history: all promotions with their numbers, ascending; one of them names the champion.
-    """
-    numbers = [number for number, promotion in history if promotion.version == champion]
-    lost = sum(rejection.metrics.get(CHAMPION_PROMOTION) in numbers for rejection in rejections)
-    return Challenged(numbers[-1], lost)

@@ -280,6 +280,8 @@ def test_a_rejection_that_cannot_be_read_counts_as_a_challenger(tmp_path: Path) 
     registry.reject("v2", "worse", {CHAMPION_PROMOTION: float(number)})
     (tmp_path / "registry" / "rejections" / "v3.json").write_text("{")
     assert registry.challenged("v1") == Challenged(number, 2)
+    (tmp_path / "registry" / "promotions" / "000002.json").write_text("{")  # passed over
+    assert registry.challenged("v1") == Challenged(number, 2)
 
 
 # --- reports -----------------------------------------------------------------------------------------------
