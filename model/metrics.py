@@ -58,14 +58,6 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True)
-class UserAuc:
-    """mean: of the users' own AUCs; users: how many have both classes, and so have one."""
-
-    mean: float
-    users: int
-
-
-@dataclass(frozen=True, slots=True)
 class Curve:
     """Points (x, y), float64 (P,) each, in the order of falling thresholds."""
 
@@ -96,21 +88,6 @@ def auc(scores: Floats, positive: Flags) -> float:
     return float((ranks[inverse][positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def auc_by_group(scores: Floats, positive: Flags, groups: NDArray[np.int64]) -> FloatArray:
-    """Return each group's own AUC, float64 (G,); NaN for a group of one class.
-
-    groups: (N,), each row's group, 0 to G - 1.
-    """
-    size = int(groups.max(initial=-1)) + 1
-    rows = np.bincount(groups, minlength=size)
-    positives = np.bincount(groups, positive, size)
-    rank_sums = np.bincount(groups, ranks_by_group(scores, groups) * positive, size)
-    pairs = positives * (rows - positives)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that says "one class"
-        found: FloatArray = (rank_sums - positives * (positives + 1) / 2) / pairs
-    return found
-
-
 def ranks_by_group(values: Floats, groups: NDArray[np.int64]) -> FloatArray:
     """Return each row's place among its group's values, from 1, equal ones the mean of their places; float64 (N,).
 
@@ -128,17 +105,6 @@ def ranks_by_group(values: Floats, groups: NDArray[np.int64]) -> FloatArray:
     ranks = np.empty(len(order))
     ranks[order] = middles[runs] - before[groups]
     return ranks
-
-
-def user_auc(scores: Floats, positive: Flags, user_ids: NDArray[np.str_]) -> UserAuc:
-    """Return the mean of the users' own AUCs: how well each user's behaviours are ordered among themselves.
-
-    All arrays (N,). Every user with both classes counts alike. NaN if there is none.
-    """
-    _, groups = np.unique(user_ids, return_inverse=True)
-    known = auc_by_group(scores, positive, groups)
-    known = known[np.isfinite(known)]
-    return UserAuc(float(known.mean()) if len(known) else float("nan"), len(known))
 
 
 def mse(y_hat: Floats, y: Floats) -> float:

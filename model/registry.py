@@ -17,7 +17,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -34,7 +34,7 @@ from model.promotions import Promotion, in_force
 from model.scratch import model_scratch
 from model.storage import Storage
 from model.tokens import BehaviourTokenizer
-from model.verdicts import Rejection, Standing
+from model.verdicts import CHAMPION_PROMOTION, Challenged, Rejection, Standing
 
 __all__ = ["ModelRegistry", "Promotion", "Standing"]
 
@@ -262,6 +262,18 @@ class ModelRegistry:
         except (ValueError, TypeError) as exc:
             raise ModelCorrupt(f"rejection {self._storage.root}/{path} cannot be read: {exc!r}") from exc
 
+    def challenged(self, champion: str) -> Challenged:
+        """Count the challengers that were compared with a champion and rejected, whichever promotion named it then.
+
+        A promotion that cannot be read is passed over. A rejection that cannot be read counts: it must neither block
+        the gate nor make it more lenient. Raises ModelMissing if the champion was never promoted.
+        """
+        numbers = [number for number in self.promotions() if self._names(number, champion)]
+        if not numbers:
+            raise ModelMissing(f"version {champion} was never promoted in {self._storage.root}")
+        rejected = sum(self._lost_to(numbers, version) for version in self.rejections())
+        return Challenged(numbers[-1], rejected)
+
     def verdict(self, version: str) -> Standing:
         """Say where a version stands. Having been promoted counts more than a rejection.
 
@@ -338,6 +350,14 @@ class ModelRegistry:
             return self.promotion(number).version == version
         except ModelCorrupt:
             return False
+
+    def _lost_to(self, numbers: Sequence[int], version: str) -> bool:
+        """Say whether a version was rejected after a comparison with a champion of these promotions."""
+        try:
+            rejection = self.rejection(version)
+        except ModelCorrupt:
+            return True
+        return rejection is not None and rejection.metrics.get(CHAMPION_PROMOTION) in numbers
 
     def _number(self, number: int, promotion: Promotion) -> bool:
         """Give a promotion its number; False if that was taken."""

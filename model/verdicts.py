@@ -4,6 +4,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
+CHAMPION_PROMOTION = "champion_promotion"
+"""A rejection's metric: the number of the promotion that named the champion it was compared with."""
+
 Status: TypeAlias = Literal["published", "champion", "promoted before", "rejected"]
 
 
@@ -45,3 +48,14 @@ class Standing:
     def is_settled(self) -> bool:
         """Whether a verdict was given: promoted at some time, or rejected."""
         return self.status != "published"
+
+
+@dataclass(frozen=True, slots=True)
+class Challenged:
+    """How often a champion was challenged.
+
+    promotion: the newest that names it. rejected: how many challengers were compared with it and rejected.
+    """
+
+    promotion: int
+    rejected: int

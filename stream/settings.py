@@ -265,10 +265,14 @@ class TrainerSettings(BaseModel):
         0.25, gt=0, lt=1, description="the newest of a request's examples, for the gate alone"
     )
     gate_confidence: float = Field(
-        0.95, ge=0.5, lt=1, description="share of resamples in which it must be better"
+        0.95,
+        ge=0.5,
+        lt=1,
+        description="1 minus the chance that a champion falls to challengers that are no better, over all requests",
     )
     gate_min_improvement: float = Field(0.0, ge=0, description="by more than so much loss")
     gate_min_examples: int = Field(500, gt=0, description="with fewer to judge by, nothing is promoted")
+    gate_min_users: int = Field(50, ge=2, description="with fewer users among them, nothing is promoted")
     gate_max_slowdown: float | None = Field(
         1.25, gt=0, description="of a text's forward pass, against the champion"
     )

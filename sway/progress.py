@@ -1,7 +1,8 @@
-"""A training's progress as bars in the terminal, one a stage."""
+"""A training's progress in the terminal: bars, one a stage; in a file or a pipe, lines."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,10 +12,19 @@ if TYPE_CHECKING:
     from trainer.progress import OnProgress
     from trainer.progress import Progress as TrainingProgress
 
+_TICK_S = 1.0
+
+
+def show_progress(console: Console) -> "AbstractContextManager[OnProgress]":
+    """Show a training's progress while the block runs; gives what a training calls with it.
+
+    Bars in a terminal. Elsewhere a line at the beginning and the end of each stage, and one at least every 30 s.
+    """
+    return _bars(console) if console.is_terminal else _lines(console)
+
 
 @contextmanager
-def bars(console: Console) -> "Iterator[OnProgress]":
-    """Show bars while the block runs; gives what a training calls with its progress."""
+def _bars(console: Console) -> "Iterator[OnProgress]":
     with Progress(
         TextColumn("  {task.description}"),
         BarColumn(),
@@ -31,3 +41,34 @@ def bars(console: Console) -> "Iterator[OnProgress]":
             shown.update(task, completed=progress.done, total=progress.total)
 
         yield show
+
+
+@contextmanager
+def _lines(console: Console) -> "Iterator[OnProgress]":
+    from trainer.progress import Progress as TrainingProgress
+    from trainer.progress import ProgressLines
+
+    lines = ProgressLines(
+        lambda line: console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
+    )
+    lines(TrainingProgress("preparing", 0, 0))
+    with _ticking(lines.tick):
+        yield lines
+
+
+@contextmanager
+def _ticking(tick: Callable[[], None]) -> Iterator[None]:
+    """Call it every second on a thread of its own while the block runs."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(_TICK_S):
+            tick()
+
+    thread = threading.Thread(target=run, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

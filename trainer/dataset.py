@@ -21,7 +21,7 @@ class Example:
 
     history, target: the two segments, as BehaviourTokenizer.behaviour_text gives them.
     y, z: in [0, 1]; z is None where it is not known. occurred_at: milliseconds since 1970.
-    user_id, item_id: for baselines and means over users; the model never reads them.
+    user_id, item_id: for baselines and for drawing users; the model never reads them.
     """
 
     history: str

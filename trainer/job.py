@@ -201,8 +201,8 @@ class _Job:
         return result
 
     def _pretrain(self, stages: Stages, examples: Sequence[Example], run: Run) -> StageResult:
-        def told(step: int, steps: int) -> None:
-            self._progress(Progress("pretraining", step, steps))
+        def told(step: int, steps: int, loss: float | None) -> None:
+            self._progress(Progress("pretraining", step, steps, loss))
 
         result = pretrain(
             stages.network,

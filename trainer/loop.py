@@ -61,14 +61,14 @@ class Run:
     """What one loop leaves behind, and whom it tells.
 
     name: of the stage. folder: of the library's checkpoints; one that holds some is resumed from; None keeps none.
-    progress: called with step and steps. If it raises Stopped the loop writes a checkpoint first, so that it resumes
-    from that very step.
+    progress: called with step, steps, and the newest mean loss that was logged, None before the first. If it raises
+    Stopped the loop writes a checkpoint first, so that it resumes from that very step.
     """
 
     name: str = "training"
     folder: Path | None = None
     tracker: Tracker = field(default_factory=NoTracker)
-    progress: Callable[[int, int], None] = lambda _step, _steps: None
+    progress: Callable[[int, int, float | None], None] = lambda _step, _steps, _loss: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +283,7 @@ class _Report(TrainerCallback):
     def __init__(self, run: Run) -> None:
         self._run = run
         self._stopped: Stopped | None = None
+        self._loss: float | None = None
 
     def on_step_end(
         self,
@@ -292,7 +293,7 @@ class _Report(TrainerCallback):
         **_: Any,
     ) -> None:
         try:
-            self._run.progress(state.global_step, state.max_steps)
+            self._run.progress(state.global_step, state.max_steps, self._loss)
         except Stopped as exc:
             if self._run.folder is None:
                 raise
@@ -317,6 +318,7 @@ class _Report(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
+        self._loss = (logs or {}).get("loss", self._loss)
         if state.is_world_process_zero:
             figures = {name.removeprefix("eval_"): value for name, value in (logs or {}).items()}
             self._run.tracker.log(self._run.name, figures, state.global_step)

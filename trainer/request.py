@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from model.errors import ModelCorrupt, ModelMissing, PromotionConflict
 from model.loaded import LoadedModel
 from model.manifest import Manifest
 from model.registry import ModelRegistry
+from model.verdicts import CHAMPION_PROMOTION
 from schemas.records import OffsetRange, TrainingRequest
 from trainer.config import TrainingConfig
 from trainer.dataset import Example, labels, split_by_time
@@ -313,7 +314,20 @@ class RequestHandler:
         self._report(models[1], after, gate)
         y, z = labels(gate).T
         users = np.array([example.user_id for example in gate])
-        return judge(before, after, y, z, models[0].lam, user_ids=users, settings=self._config.gate)
+        challenged = self._registry.challenged(champion)
+        verdict = judge(
+            before,
+            after,
+            y,
+            z,
+            models[0].lam,
+            user_ids=users,
+            earlier=challenged.rejected,
+            settings=self._config.gate,
+        )
+        if "p_value" not in verdict.metrics:  # they were not compared, so this request spent no error
+            return verdict
+        return replace(verdict, metrics={**verdict.metrics, CHAMPION_PROMOTION: float(challenged.promotion)})
 
     def _report(self, model: LoadedModel, said: Predictions, gate: Sequence[Example]) -> None:
         if not gate or not np.isfinite(said.y_hat).all():

@@ -24,7 +24,7 @@ from schemas.wire import Codec
 from trainer.errors import ServiceError
 from trainer.metrics import TrainerMetrics, phase_of
 from trainer.outages import is_kafka_outage
-from trainer.progress import Progress, Stopped
+from trainer.progress import Progress, ProgressLines, Stopped
 from trainer.request import Decision
 from trainer.trying import PAUSES_S, Handler, Trying
 
@@ -71,6 +71,7 @@ class TrainerService:
         self._work: Future[Decision] | None = None
         self._closer: threading.Thread | None = None
         self._stage = ""
+        self._lines = ProgressLines(logger.info)
         self._owns = False
         self._not_in_group: str | None = "starting"
         self._commits: list[KafkaError | None] = []
@@ -107,14 +108,13 @@ class TrainerService:
             raise Stopped
 
     def on_progress(self, progress: Progress) -> None:
-        """Note what is being done; raises Stopped if it is to end. Give it to the RequestHandler."""
+        """Note and log what is being done; raises Stopped if it is to end. Give it to the RequestHandler."""
         self.check()
         phase = phase_of(progress.stage)
         if phase is not None:
             self.metrics.enter(phase)
-        if progress.stage != self._stage:
-            self._stage = progress.stage
-            logger.info("%s: %d to do", progress.stage, progress.total)
+        self._stage = progress.stage
+        self._lines(progress)
 
     @property
     def not_ready_because(self) -> str | None:
@@ -171,6 +171,7 @@ class TrainerService:
     def _until_done(self, request: TrainingRequest) -> bool:
         """Say whether the request came to its end; not where the work was abandoned."""
         self._stage = ""
+        self._lines = ProgressLines(logger.info)
         self._work = work = Future[Decision]()
         self._abandon.clear()  # a loss of the partition before this request was read
         if self._stopping.is_set():
@@ -198,6 +199,7 @@ class TrainerService:
         """Keep the membership alive until the work has ended, or was to end and has not for too long."""
         while self._work is not None and not self._work.done() and not self._is_late():
             self._hold()
+            self._lines.tick()
 
     def _is_late(self) -> bool:
         return self._stop_by_s is not None and time.monotonic() > self._stop_by_s

@@ -151,8 +151,8 @@ class Stages:
     def _finetune(
         self, name: str, rows: Rows, stage: StageConfig, valid: Rows | None, run: Run | None
     ) -> FinetuneResult:
-        def told(step: int, steps: int) -> None:
-            self._progress(Progress(f"{name}: fine-tuning", step, steps))
+        def told(step: int, steps: int, loss: float | None) -> None:
+            self._progress(Progress(f"{name}: fine-tuning", step, steps, loss))
 
         return finetune(
             self.network,

@@ -67,7 +67,7 @@ def train(
     from sway.configuration import load_settings
     from sway.errors import CommandError
     from sway.example_files import write_examples
-    from sway.progress import bars
+    from sway.progress import show_progress
 
     settings = load_settings()
     store = ModelRegistry(registry or settings.model.registry)
@@ -99,7 +99,7 @@ def train(
             write_examples(work / "train.parquet", parts["train"])
             write_examples(work / "test.parquet", parts["test"])
         console.print(f"{version}: " + ", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
-        with bars(console) as show:
+        with show_progress(console) as show:
             metrics = _publish(store, version, parent, base, folder, parts, data, knobs, work, show)
     console.print(", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items())))
     console.print(f"published [bold]{version}[/]; its parts are in {work}", soft_wrap=True)

@@ -104,6 +104,7 @@ def make_service(settings: "Settings") -> "TrainerService":
             confidence=wanted.gate_confidence,
             min_improvement=wanted.gate_min_improvement,
             min_examples=wanted.gate_min_examples,
+            min_users=wanted.gate_min_users,
             max_slowdown=wanted.gate_max_slowdown,
             max_ms_per_text=wanted.gate_max_ms_per_text,
         ),

@@ -29,7 +29,7 @@ from sway.demo.view import LiveView, summary_table, texts_table
 from sway.demo.worker_process import ChildProcess, WorkerProcess
 from sway.embedded import EmbeddedKafka
 from sway.embedded.ports import free_port
-from sway.progress import bars
+from sway.progress import show_progress
 from sway.topic_plan import plan_topics
 
 TRAINED_ON = 10_000
@@ -41,7 +41,10 @@ _VIEW_INTERVAL_S = 0.5
 _LINE_INTERVAL_S = 10.0
 _HANDOVER_EXAMPLES = 1_000
 _GATE_SHARE = 0.3
-_GATE_CONFIDENCE = 0.8  # some thirty people judge; a service with more to judge by asks for .95
+_GATE_CONFIDENCE = (
+    0.8  # some twenty people judge, and a service asks for .95 and 50 users: this shows the loop,
+)
+_GATE_MIN_USERS = 5  # and a promotion here is no proof that the challenger is better
 _VERDICT_TIMEOUT_S = 300.0
 _SWAP_TIMEOUT_S = 60.0
 _AFTER_SWAP = 500  # events that a promoted challenger scores before the demo ends
@@ -117,7 +120,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
 
 
 def _fit(pairs: Sequence[tuple[BehaviorEvent, Outcome]], registry: Path, console: Console) -> str:
-    with bars(console) as show:
+    with show_progress(console) as show:
         return fit_or_find(pairs, registry, show)
 
 
@@ -253,6 +256,7 @@ def _trainer_settings(bootstrap_servers: str, registry: Path, work: Path) -> Map
         "SWAY_TRAINER__VALID_SHARE": "0",
         "SWAY_TRAINER__GATE_SHARE": str(_GATE_SHARE),
         "SWAY_TRAINER__GATE_CONFIDENCE": str(_GATE_CONFIDENCE),
+        "SWAY_TRAINER__GATE_MIN_USERS": str(_GATE_MIN_USERS),
         "SWAY_TRAINER__GATE_MIN_EXAMPLES": str(round(_HANDOVER_EXAMPLES * _GATE_SHARE * 0.8)),
         "OMP_NUM_THREADS": "1",
     }

@@ -146,7 +146,7 @@ class Training:
 
 
 def labeled(number: int, target: str, y: float) -> LabeledExample:
-    user, item = f"u{number % 7}", f"i{number % 2}"
+    user, item = f"u{number % 61}", f"i{number % 2}"
     estimates = 0.5, 0.5, "tiny"
     return LabeledExample(
         f"e{number}", user, item, "watch alien liked", target, y, *estimates, "outcome", number, number, y

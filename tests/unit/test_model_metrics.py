@@ -11,20 +11,20 @@ from sklearn.calibration import calibration_curve as their_calibration_curve
 from model import metrics
 from model.metrics import EPSILON
 
-Case = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.str_]]
+Case = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @pytest.fixture
 def case() -> Case:
-    """Five hundred rows of twenty users; scores with ties, some outside [0, 1]."""
+    """Five hundred rows; scores with ties, some outside [0, 1]."""
     random = np.random.default_rng(0)
     y = (random.random(500) < 0.6).astype(np.float32)
     y_hat = (np.round(0.5 + 0.3 * (y - 0.5) + 0.3 * random.standard_normal(500), 2)).astype(np.float32)
-    return y_hat, y, random.integers(0, 20, 500).astype(np.str_)
+    return y_hat, y
 
 
 def test_the_metrics_are_scikit_learns(case: Case) -> None:
-    y_hat, y, _ = case
+    y_hat, y = case
     positive = y >= 0.5
     called = y_hat >= 0.5
     counted = metrics.confusion(y_hat, positive)
@@ -40,7 +40,7 @@ def test_the_metrics_are_scikit_learns(case: Case) -> None:
 
 
 def test_the_curves_are_scikit_learns(case: Case) -> None:
-    y_hat, y, _ = case
+    y_hat, y = case
     positive = y >= 0.5
     false_rates, true_rates, _ = theirs.roc_curve(positive, y_hat, drop_intermediate=False)
     roc = metrics.roc_curve(y_hat, positive)
@@ -61,20 +61,6 @@ def test_the_calibration_curve_is_scikit_learns() -> None:
     assert np.allclose(curve.predicted, predicted)
     assert np.allclose(curve.observed, observed)
     assert curve.counts.tolist() == [40.0] * 10
-
-
-def test_the_mean_over_users_is_the_mean_of_each_users_own_auc(case: Case) -> None:
-    y_hat, y, users = case
-    users[:3] = "only positives"
-    y[:3] = 1.0
-    own = [
-        theirs.roc_auc_score(y[users == user], y_hat[users == user])
-        for user in np.unique(users)
-        if 0 < y[users == user].mean() < 1
-    ]
-    found = metrics.user_auc(y_hat, y >= 0.5, users)
-    assert found.mean == pytest.approx(np.mean(own))
-    assert found.users == len(own) == 20
 
 
 def test_a_calibration_error_worked_by_hand() -> None:
@@ -100,8 +86,6 @@ def test_what_is_not_defined_is_nan() -> None:
     scores = np.array([0.1, 0.2, 0.3])
     undefined = [
         metrics.auc(scores, ones),
-        metrics.user_auc(scores, ones, np.array(["a", "a", "b"])).mean,
-        metrics.user_auc(none, none > 0, none.astype(np.str_)).mean,
         metrics.mse(none, none),
         metrics.log_loss(none, none),
         metrics.calibration_error(none, none),

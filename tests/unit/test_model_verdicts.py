@@ -11,6 +11,7 @@ from model.errors import ModelCorrupt, ModelMissing, PromotionConflict
 from model.manifest import Manifest
 from model.promotions import Promotion, in_force
 from model.registry import ModelRegistry
+from model.verdicts import CHAMPION_PROMOTION, Challenged
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -246,6 +247,41 @@ def test_a_torn_rejection_is_corrupt(tmp_path: Path) -> None:
     (tmp_path / "rejections" / "v1.json").write_text("{")
     with pytest.raises(ModelCorrupt, match=r"rejections/v1\.json"):
         registry.verdict("v1")
+
+
+# --- challengers of a champion -------------------------------------------------------------------------------
+
+
+def test_challengers_are_counted_for_each_champion_also_after_it_was_away(registry: ModelRegistry) -> None:
+    def lose(version: str) -> None:
+        number = registry.challenged(registry.champion() or "").promotion
+        registry.reject(version, "worse", {CHAMPION_PROMOTION: float(number)})
+
+    first, second = registry.promote("v1"), 0
+    lose("a")
+    lose("b")
+    registry.reject("c", "too few users to compare", {"users": 3.0})
+    assert registry.challenged("v1") == Challenged(first, 2)
+    second = registry.promote("v2")
+    assert registry.challenged("v2") == Challenged(second, 0)
+    lose("d")
+    registry.rollback(reason="v1 comes back with what it has spent")
+    lose("e")
+    assert registry.challenged("v1") == Challenged(second + 1, 3)
+    assert registry.challenged("v2") == Challenged(second, 1)
+    with pytest.raises(ModelMissing, match="v9 was never promoted"):
+        registry.challenged("v9")
+
+
+def test_a_rejection_that_cannot_be_read_counts_as_a_challenger(tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path / "registry")
+    registry.publish(files(tmp_path / "a", "a"), manifest("v1"))
+    number = registry.promote("v1")
+    registry.reject("v2", "worse", {CHAMPION_PROMOTION: float(number)})
+    (tmp_path / "registry" / "rejections" / "v3.json").write_text("{")
+    assert registry.challenged("v1") == Challenged(number, 2)
+    (tmp_path / "registry" / "promotions" / "000002.json").write_text("{")  # passed over
+    assert registry.challenged("v1") == Challenged(number, 2)
 
 
 # --- reports -----------------------------------------------------------------------------------------------

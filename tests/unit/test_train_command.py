@@ -89,6 +89,14 @@ def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -
         "train", *common, "--start", str(tiny_base), "--trained-layers", "1", "--learning-rate", "0.001"
     )
     assert "160 train, 20 valid, 20 test" in first
+    told = [
+        line.strip() for line in first.splitlines() if line.startswith("  ")
+    ]  # no terminal: lines, not bars
+    assert told[0] == "preparing"
+    for stage in ("texts: 160 of 160, took", "heads: 1 of 1, took", "valid texts: 20 of 20, took"):
+        assert sum(line.startswith(stage) for line in told) == 1, told
+    assert sum(line.startswith("texts: fine-tuning: 1 of 10") for line in told) == 1, told
+    assert sum(line.startswith("texts: fine-tuning: 10 of 10, loss 0.") for line in told) == 1, told
     (version,) = ModelRegistry(registry).versions()
     assert f"published {version}" in first
     assert f"published {version}" in sway(

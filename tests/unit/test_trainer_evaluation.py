@@ -41,7 +41,6 @@ def test_each_figure_is_the_plain_metric_of_all_rows() -> None:
     expected = {
         "auc": metrics.auc(y_hat, positive),
         "influence_auc": metrics.auc(np.clip((y_hat + 0.5 * z_hat) / 1.5, 0, 1).astype(np.float32), positive),
-        "user_auc": metrics.user_auc(y_hat, positive, users).mean,
         "mse": metrics.mse(y_hat, y),
         "mse_z": metrics.mse(z_hat[known], z[known]),
         "loss": float(np.mean((y_hat - y) ** 2 + 0.5 * z_squares)),
@@ -56,7 +55,6 @@ def test_each_figure_is_the_plain_metric_of_all_rows() -> None:
     assert {name: metric.value for name, metric in found.metrics.items()} == pytest.approx(expected)
     assert all(m.low <= m.value <= m.high for n, m in found.metrics.items() if n != "calibration_error")
     assert (found.drawn, found.units) == ("users", 40)
-    assert found.users_with_both == metrics.user_auc(y_hat, positive, users).users
 
 
 def test_a_sample_is_measured_as_if_its_rows_stood_there_so_often() -> None:
@@ -81,12 +79,11 @@ def test_drawing_users_gives_a_wider_interval_where_rows_of_one_resemble_each_ot
     assert by_users.high - by_users.low > 2 * (by_rows.high - by_rows.low)
 
 
-def test_without_users_rows_are_drawn_and_there_is_no_mean_over_users() -> None:
+def test_without_users_rows_are_drawn() -> None:
     y, _, y_hat, _, _ = rows(100)
     for ids in (None, np.full(100, "")):
         found = evaluate(y, None, y_hat, None, ids, samples=20)
         assert (found.drawn, found.units) == ("rows", 100)
-        assert "user_auc" not in found.metrics
         assert "loss" not in found.metrics
 
 
@@ -148,3 +145,35 @@ def test_a_baseline_never_knows_the_outcome_it_is_asked_for() -> None:
     for name, predicted in first.items():
         assert np.isfinite(predicted).all()
         assert predicted[-1] == changed[name][-1]
+
+
+def test_no_figure_ranks_within_a_user_since_a_predictor_that_learns_would_look_worse_than_chance() -> None:
+    """Outcomes that depend on the user's taste alone cannot be ordered within a user: .5 would be right.
+
+    A mean that goes on learning is lower before a positive than after it. So within a user the positives are those with
+    the lower predictions, the fewer rows the more so, though over all rows the predictor is a good one.
+    """
+    random = np.random.default_rng(0)
+    taste = np.clip(random.normal(0.6, 0.25, 300), 0.05, 0.95)
+    users = random.permutation(np.repeat(np.arange(300), 10))  # in the order of time
+    y = (random.random(3000) < taste[users]).astype(np.float64)
+    test = [
+        example(f"u{user}", "i", outcome, at) for at, (user, outcome) in enumerate(zip(users, y, strict=True))
+    ]
+    y_hat = baselines([], test)["user mean so far"]
+    of_users = [metrics.auc(y_hat[users == user], y[users == user] >= 0.5) for user in range(300)]
+    assert metrics.auc(y_hat, y >= 0.5) > 0.6
+    assert np.nanmean(of_users) < 0.4  # the bias, where nothing is to be known
+
+    found = evaluate(y, None, y_hat, None, users.astype(np.str_), samples=10)
+    assert set(found.metrics) == {
+        "auc",
+        "mse",
+        "log_loss",
+        "calibration_error",
+        "accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "positive_rate",
+    }

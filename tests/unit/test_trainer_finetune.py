@@ -95,7 +95,7 @@ def test_only_the_trained_layers_change(
     before = {name: value.clone() for name, value in tiny_network.named_parameters()}
     activations = frozen_activations(tiny_network, texts, 1, pad_id=0)
     steps: list[tuple[int, int]] = []
-    run = Run(progress=lambda step, total: steps.append((step, total)))
+    run = Run(progress=lambda step, total, _loss: steps.append((step, total)))
     result = finetune(tiny_network, ActivationRows(activations, labels), FAST, trained_layers=1, run=run)
     changed = {n for n, value in tiny_network.named_parameters() if not torch.equal(value, before[n])}
     assert changed

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import ttest_1samp
 
-from trainer.gate import GateSettings, Predictions, Verdict, judge, losses
+from trainer.gate import GateSettings, Predictions, Verdict, allowed_p_value, judge, losses
 
 N = 800
 LAM = 0.5
@@ -35,10 +36,11 @@ def test_a_better_challenger_is_promoted_and_the_reason_has_the_figures(y: NDArr
     found = verdict.metrics
     assert found["challenger_loss"] < found["champion_loss"]
     assert 0 < found["loss_gain_low"] < found["loss_gain_high"]
-    assert found["better_share"] == 1.0
+    assert found["p_value"] < found["p_allowed"] == pytest.approx(0.025)
     assert verdict.reason.startswith(
-        f"promoted: loss {found['challenger_loss']:.4f} against {found['champion_loss']:.4f}, better in 100 % "
-        "of 400 resamples of 800 rows (at least 95 %); AUC "
+        f"promoted: loss {found['challenger_loss']:.4f} against {found['champion_loss']:.4f}, better with "
+        f"p {found['p_value']:.2g} over 800 rows (at most 0.025 for challenger 1 of this champion); "
+        f"log-loss of y {found['challenger_log_loss']:.4f} against {found['champion_log_loss']:.4f}; AUC "
     )
     assert verdict.reason.endswith("; 10.50 ms a text against 10.00")
 
@@ -46,8 +48,8 @@ def test_a_better_challenger_is_promoted_and_the_reason_has_the_figures(y: NDArr
 def test_a_deliberately_worse_challenger_is_refused(y: NDArray[np.float32]) -> None:
     verdict = decide(y, guess(y, 0.4, 1), guess(y, 0.2, 2))
     assert not verdict.promote
-    assert verdict.reason.startswith("rejected: loss ")
-    assert "better in 0 % of 400 resamples" in verdict.reason
+    assert verdict.reason.startswith("rejected: a higher log-loss of y; loss ")
+    assert verdict.metrics["p_value"] > 0.999
     assert verdict.metrics["auc_gain_high"] < 0
 
 
@@ -55,7 +57,7 @@ def test_an_equal_challenger_is_refused(y: NDArray[np.float32]) -> None:
     same = guess(y, 0.3, 1)
     verdict = decide(y, same, same)
     assert not verdict.promote
-    assert verdict.metrics["better_share"] == 0.0
+    assert verdict.metrics["p_value"] == 1.0
 
 
 def test_a_gain_that_rounding_swallows_promotes_nothing() -> None:
@@ -66,7 +68,7 @@ def test_a_gain_that_rounding_swallows_promotes_nothing() -> None:
     champion, challenger = (Predictions(row, row) for row in y_hat)
     verdict = judge(champion, challenger, y, y, LAM, settings=replace(SETTINGS, min_examples=1))
     assert not verdict.promote
-    assert verdict.metrics["better_share"] == 1.0
+    assert verdict.metrics["p_value"] < 0.001
     assert verdict.reason.startswith(
         "rejected: no lower loss on the rows themselves; loss 0.0375 against 0.0375, "
     )
@@ -106,7 +108,7 @@ def test_a_better_challenger_that_is_too_slow_is_refused(
     verdict = decide(y, guess(y, 0.2, 1), guess(y, 0.4, 2, ms=ms), **limits)
     assert not verdict.promote
     assert verdict.reason.startswith(told)
-    assert verdict.metrics["better_share"] == 1.0
+    assert verdict.metrics["p_value"] < 0.001
 
 
 def test_a_time_within_the_budget_or_not_measured_refuses_nothing(y: NDArray[np.float32]) -> None:
@@ -141,16 +143,28 @@ def test_a_row_without_z_counts_in_the_first_term_only() -> None:
     assert found.tolist() == [0.25 + 2.0, 0.25]
 
 
-def test_lambda_decides_which_head_counts(y: NDArray[np.float32]) -> None:
-    good, bad = guess(y, 0.6, 1), guess(y, 0.1, 2)
-    champion, challenger = Predictions(good.y_hat, bad.z_hat), Predictions(bad.y_hat, good.z_hat)
-    assert not judge(champion, challenger, y, y, 0.1, settings=SETTINGS).promote
-    assert judge(champion, challenger, y, y, 10.0, settings=SETTINGS).promote
+def test_lambda_decides_how_much_the_second_head_counts(y: NDArray[np.float32]) -> None:
+    good, better, bad = guess(y, 0.5, 1), guess(y, 0.6, 2), guess(y, 0.3, 3)
+    champion, challenger = Predictions(good.y_hat, good.z_hat), Predictions(better.y_hat, bad.z_hat)
+    assert judge(champion, challenger, y, y, 0.1, settings=SETTINGS).promote
+    assert not judge(champion, challenger, y, y, 10.0, settings=SETTINGS).promote
 
 
-def test_drawing_users_is_not_fooled_by_one_that_has_many_rows(y: NDArray[np.float32]) -> None:
-    """All the gain is one user's: by rows it looks certain, by users it is not."""
-    users = np.array(["many"] * (N // 2) + [f"user {i // 50}" for i in range(N // 2)])
+def test_a_better_z_never_pays_for_a_higher_log_loss_of_y(y: NDArray[np.float32]) -> None:
+    good, worse, bad = guess(y, 0.5, 1), guess(y, 0.48, 1), guess(y, 0.1, 2)
+    champion, challenger = Predictions(good.y_hat, bad.z_hat), Predictions(worse.y_hat, good.z_hat)
+    verdict = judge(champion, challenger, y, y, LAM, settings=SETTINGS)
+    assert verdict.metrics["challenger_loss"] < verdict.metrics["champion_loss"]
+    assert verdict.metrics["p_value"] < 0.001
+    assert not verdict.promote
+    assert verdict.reason.startswith("rejected: a higher log-loss of y; loss ")
+    same_y = replace(challenger, y_hat=good.y_hat)
+    assert judge(champion, same_y, y, y, LAM, settings=SETTINGS).promote
+
+
+def test_one_users_gain_is_not_enough_however_many_rows_it_has(y: NDArray[np.float32]) -> None:
+    """By rows the gain looks certain, by users it does not."""
+    users = np.array(["many"] * (N // 2) + [f"user {i // 5}" for i in range(N // 2)])
     champion = guess(y, 0.3, 1)
     challenger = Predictions(champion.y_hat.copy(), champion.z_hat)
     challenger.y_hat[: N // 2] += 0.2 * (y[: N // 2] - 0.5)
@@ -158,7 +172,62 @@ def test_drawing_users_is_not_fooled_by_one_that_has_many_rows(y: NDArray[np.flo
     by_users = judge(champion, challenger, y, y, LAM, user_ids=users, settings=SETTINGS)
     assert by_rows.promote
     assert not by_users.promote
-    assert "resamples of 9 users" in by_users.reason
+    assert "over 81 users" in by_users.reason
+
+
+@pytest.mark.parametrize(("users", "told"), [(1, "1 user is"), (49, "49 users are")])
+def test_too_few_users_promote_nothing(y: NDArray[np.float32], users: int, told: str) -> None:
+    ids = np.array([f"u{i % users}" for i in range(N)])
+    verdict = judge(guess(y, 0.1, 1), guess(y, 0.9, 2), y, y, LAM, user_ids=ids)
+    assert not verdict.promote
+    assert verdict.reason.startswith(
+        f"rejected: {told} too few to judge by (at least 50), with 800 examples: "
+    )
+    assert verdict.metrics == {
+        "examples": 800,
+        "users": users,
+        "champion_ms_per_text": 10,
+        "challenger_ms_per_text": 10,
+    }
+
+
+def test_fifty_users_are_enough(y: NDArray[np.float32]) -> None:
+    ids = np.array([f"u{i % 50}" for i in range(N)])
+    assert judge(guess(y, 0.1, 1), guess(y, 0.9, 2), y, y, LAM, user_ids=ids).promote
+
+
+def test_each_earlier_challenger_makes_the_next_one_show_more(y: NDArray[np.float32]) -> None:
+    champion, challenger = guess(y, 0.3, 1), guess(y, 0.33, 2)
+    first = judge(champion, challenger, y, y, LAM, settings=SETTINGS)
+    later = judge(champion, challenger, y, y, LAM, earlier=400, settings=SETTINGS)
+    assert first.promote
+    assert not later.promote
+    assert first.metrics["p_value"] == later.metrics["p_value"] > later.metrics["p_allowed"]
+    assert "for challenger 401 of this champion" in later.reason
+
+
+def test_what_is_spent_over_all_challengers_is_the_error_that_is_allowed() -> None:
+    spent = np.cumsum([allowed_p_value(0.95, earlier) for earlier in range(10_000)])
+    assert spent[:3] == pytest.approx([0.025, 0.05 * 2 / 3, 0.0375])
+    assert 0.0499 < spent[-1] < 0.05
+    with pytest.raises(ValueError, match="earlier=-1 must be 0 or more"):
+        allowed_p_value(0.95, -1)
+
+
+def test_the_p_value_is_scipys_one_sample_t_test_of_the_users_totals(y: NDArray[np.float32]) -> None:
+    random = np.random.default_rng(4)
+    users = random.integers(0, 60, N)
+    champion, challenger = guess(y, 0.3, 1), guess(y, 0.31, 2)
+    found = judge(champion, challenger, y, y, LAM, user_ids=users.astype(np.str_), settings=SETTINGS).metrics
+    gains = losses(champion, y, y, LAM) - losses(challenger, y, y, LAM)
+    totals = np.bincount(users, gains)
+    theirs = ttest_1samp(totals, 0.0, alternative="greater")
+    assert 0.001 < theirs.pvalue < 0.999
+    assert found["p_value"] == pytest.approx(theirs.pvalue)
+    both_sides = ttest_1samp(totals, 0.0).confidence_interval(0.95)
+    per_row = len(totals) / N
+    assert found["loss_gain_low"] == pytest.approx(both_sides.low * per_row)
+    assert found["loss_gain_high"] == pytest.approx(both_sides.high * per_row)
 
 
 def test_one_class_alone_has_no_auc_and_can_be_judged() -> None:
@@ -174,9 +243,9 @@ def test_the_same_seed_gives_the_same_verdict(y: NDArray[np.float32]) -> None:
     champion, challenger = guess(y, 0.3, 1), guess(y, 0.305, 2)
     first, again = decide(y, champion, challenger), decide(y, champion, challenger)
     assert first == again
-    assert 0 < first.metrics["better_share"] < 1
     other = decide(y, champion, challenger, seed=1)
-    assert other.metrics["better_share"] != first.metrics["better_share"]
+    assert other.metrics["auc_gain_low"] != first.metrics["auc_gain_low"]
+    assert other.metrics["p_value"] == first.metrics["p_value"]  # the seed decides nothing
 
 
 def test_arrays_of_different_lengths_are_refused(y: NDArray[np.float32]) -> None:
@@ -191,6 +260,7 @@ def test_arrays_of_different_lengths_are_refused(y: NDArray[np.float32]) -> None
         {"confidence": 1.0},
         {"confidence": 0.4},
         {"min_improvement": -1.0},
+        {"min_users": 1},
         {"samples": 0},
         {"max_slowdown": 0.0},
     ],

@@ -38,7 +38,7 @@ def examples(count: int = 400, *, mislead_until: int = 0) -> list[Example]:
         liked = index % 2 == 0
         y = float(liked != (index < mislead_until))
         words = "watch heat crime" if liked else "watch gigli comedy"
-        found.append(Example("watch alien liked", words, y, y, index, f"u{index % 7}", f"i{index % 2}"))
+        found.append(Example("watch alien liked", words, y, y, index, f"u{index % 61}", f"i{index % 2}"))
     return found
 
 
@@ -168,6 +168,28 @@ def test_a_champion_that_changed_meanwhile_must_be_beaten_as_well(
     monkeypatch.setattr(on.registry, "promote", rival_first)
     assert on.handler().handle(REQUEST).event == PROMOTED
     assert expected == ["first", "first"]
+
+
+def test_each_rejected_challenger_of_a_champion_counts_also_after_a_restart(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage()
+
+    def handle(name: str, found: Sequence[Example]) -> dict[str, float]:
+        on.found = list(found)
+        once = replace(TRAINING, epochs=1.0)
+        on.config = RequestConfig(**{**_plain(on.config), "base_name": name, "training": once})
+        return on.handler().handle(REQUEST).metrics  # a new handler has the registry alone to remember by
+
+    misleading = examples(mislead_until=300)
+    few_users = [replace(example, user_id="u1") for example in misleading]
+    assert handle("first", misleading)["earlier_challengers"] == 0
+    assert "p_value" not in handle("few users", few_users)  # not compared, so nothing is spent
+    second = handle("second", misleading)
+    assert second["earlier_challengers"] == 1
+    assert second["p_allowed"] == pytest.approx(0.05 / 6)
+    on.registry.promote("first", reason="by hand")
+    assert handle("third", misleading)["earlier_challengers"] == 2
 
 
 def test_what_cannot_be_done_is_a_rejection_with_its_reason(stage: Callable[..., Stage]) -> None:

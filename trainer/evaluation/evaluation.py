@@ -1,5 +1,10 @@
 """Each metric with its bootstrap interval. Pure.
 
+No metric ranks within a user. The model and the baselines learn while they are judged: a positive outcome raises the
+user's later predictions, so within the user positives have lower predictions than negatives. Even a good predictor
+then looks worse than chance. Such a metric needs predictions from the user's state as of the start of the slice, and
+stored predictions are not of that kind.
+
 Source: DESIGN section 8.
 """
 
@@ -32,14 +37,13 @@ class Evaluation:
     """How good predictions are.
 
     metrics: by name. examples: how many rows. drawn: what the bootstrap drew, users or rows; units: how many.
-    users_with_both: how many users the mean over users is of. confidence: of the intervals.
+    confidence: of the intervals.
     """
 
     metrics: Mapping[str, Metric]
     examples: int
     drawn: str
     units: int
-    users_with_both: int
     samples: int
     confidence: float
 
@@ -49,7 +53,6 @@ class Evaluation:
             "examples": self.examples,
             "drawn": self.drawn,
             "units": self.units,
-            "users_with_both": self.users_with_both,
             "samples": self.samples,
             "confidence": self.confidence,
             "metrics": {
@@ -98,7 +101,6 @@ def evaluate(
         len(y),
         "users" if drawn.are_users else "rows",
         drawn.size,
-        int(np.isfinite(parts.own_aucs).sum()),
         samples,
         confidence,
     )
@@ -108,14 +110,13 @@ def evaluate(
 class _Parts:
     """What every sample's metrics are sums of.
 
-    sums: float64 (U, K), of each unit, in the order of names. aucs: by name. own_aucs: (U,), each user's own,
-    empty if rows are drawn. predicted, observed: (U, B), sums by calibration bin.
+    sums: float64 (U, K), of each unit, in the order of names. aucs: by name. predicted, observed: (U, B), sums by
+    calibration bin.
     """
 
     names: tuple[str, ...]
     sums: FloatArray
     aucs: Mapping[str, WeightedAuc]
-    own_aucs: FloatArray
     predicted: FloatArray
     observed: FloatArray
     drawn: Units
@@ -143,14 +144,12 @@ class _Parts:
                 rows["losses"] = squares + lam * z_squares
                 published = influence(y_hat.astype(np.float32), z_hat.astype(np.float32), lam)
                 aucs["influence_auc"] = WeightedAuc(published, positive)
-        own = metrics.auc_by_group(y_hat, positive, drawn.of_row) if drawn.are_users else np.zeros(0)
         cells = drawn.of_row * CALIBRATION_BINS + metrics.calibration_bins(y_hat)
         shape = (drawn.size, CALIBRATION_BINS)
         return cls(
             tuple(rows),
             np.stack([np.bincount(drawn.of_row, row, drawn.size) for row in rows.values()], axis=1),
             aucs,
-            own,
             np.bincount(cells, metrics.clipped(y_hat), shape[0] * shape[1]).reshape(shape).astype(np.float64),
             np.bincount(cells, y, shape[0] * shape[1]).reshape(shape).astype(np.float64),
             drawn,
@@ -164,9 +163,6 @@ class _Parts:
         weights = counts[:, self.drawn.of_row]  # (C, N)
         found = {name: weighted(weights) for name, weighted in self.aucs.items()}
         with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is the NaN that says "not defined"
-            if self.drawn.are_users:
-                own = np.isfinite(self.own_aucs)
-                found["user_auc"] = (counts[:, own] @ self.own_aucs[own]) / counts[:, own].sum(1)
             found |= {
                 "mse": sums["squares"] / total,
                 "log_loss": sums["log_losses"] / total,

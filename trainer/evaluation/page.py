@@ -11,7 +11,6 @@ from trainer.evaluation.evaluation import Evaluation, Metric
 NAMES = {
     "auc": "AUC",
     "influence_auc": "AUC of the influence",
-    "user_auc": "AUC, mean over users",
     "mse": "MSE",
     "mse_z": "MSE of z",
     "loss": "loss L",
