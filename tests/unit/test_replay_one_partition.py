@@ -97,7 +97,8 @@ def test_what_comes_after_the_range_gives_labels_and_nothing_else(
     tokenizer: BehaviourTokenizer, replayed: Any
 ) -> None:
     what = [*behaviours("ann", 2), *behaviours("bob", 2), outcome("ann1"), outcome("bob1"), event(user_id="")]
-    story = live(tokenizer, *what)
+    makes_due = event("end", "cem", NOW_MS + 6 * MINUTE)
+    story = read_live(core_of(tokenizer), [*((one, 0, 0) for one in what), (makes_due, 0, 6 * MINUTE)])
     done = replayed(story, planned(story, (0, 1, 1, 9), with_labels=True))
     assert [row["event_id"] for row in done.rows(SCORES)] == ["ann1"]
     assert [(row["event_id"], row["y"]) for row in done.rows(EXAMPLES)] == [("ann1", 1.0)]
