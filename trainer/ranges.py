@@ -17,12 +17,17 @@ from schemas.records import LabeledExample, OffsetRange
 from schemas.wire import Codec
 from trainer.dataset import Example
 from trainer.errors import RangeError, RangeUnavailable
+from trainer.newest import Found, NewestFirst, in_order
 
 _GROUP = "sway-example-reader"  # never joined, never committed to
 _READ_RECORDS = 5_000
 _POLL_S = 0.2
 _CALL_TIMEOUT_S = 10.0
-_SPAN_FACTOR = 2  # offsets looked at for each older example wanted: every transaction leaves a marker
+_PREFETCH = {  # ranges are short and many: what a client fetches beyond their ends is thrown away
+    "fetch.message.max.bytes": 65_536,
+    "queued.min.messages": 1,
+    "fetch.queue.backoff.ms": 5,  # a second by default: the wait of a client that has fetched enough
+}
 
 
 class ExampleRanges:
@@ -46,17 +51,17 @@ class ExampleRanges:
         self._check_in = check
 
     def read(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
-        """Return the examples of the ranges, and up to `older` from before them, the newest, by event time.
+        """Return the examples of the ranges, and up to `older` from before them, the newest by `labeled_at`.
 
+        Both by topic, partition and offset, whatever arrives first. Reads little more than it returns, and holds no
+        more in memory.
         Raises RangeError if retention has passed a range or a record is no example; RangeUnavailable if no record
         comes for now; KafkaException.
         """
         with closing(self._consumer()) as consumer:
             self._check(consumer, ranges)
-            new = list(self._examples(consumer, ranges))
-            before = self._before(consumer, ranges, older) if older else []
-            earlier = sorted(self._examples(consumer, before), key=lambda example: example.occurred_at)
-            return new, earlier[-older:] if older else []
+            new = in_order(self._found(consumer, ranges))
+            return new, self._newest_before(consumer, ranges, older) if older else []
 
     def all_of(self, topic: str) -> list[OffsetRange]:
         """Return the ranges of everything that is in a topic now. Raises RangeError if there is no such topic."""
@@ -72,6 +77,7 @@ class ExampleRanges:
     def _consumer(self) -> Consumer:
         return Consumer(
             {
+                **_PREFETCH,
                 **self._client_config,
                 "group.id": _GROUP,
                 "isolation.level": "read_committed",
@@ -99,26 +105,31 @@ class ExampleRanges:
                     f"{part.topic}[{part.partition}] was asked for up to offset {part.end}, but ends at {high}"
                 )
 
-    def _before(self, consumer: Consumer, ranges: Sequence[OffsetRange], older: int) -> list[OffsetRange]:
-        """Return what to look at for older examples: of each partition alike, the newest offsets before its range."""
-        found = []
+    def _newest_before(self, consumer: Consumer, ranges: Sequence[OffsetRange], older: int) -> list[Example]:
+        spans = []
         for part in ranges:
             low, _ = self._watermarks(consumer, part.topic, part.partition)
-            start = max(low, part.start - _SPAN_FACTOR * older)
-            if start < part.start:
-                found.append(OffsetRange(part.topic, part.partition, start, part.start))
-        return found
+            if low < part.start:
+                spans.append(OffsetRange(part.topic, part.partition, low, part.start))
+        newest = NewestFirst(spans, older)
+        while wanted := newest.next_ranges():
+            for found in self._found(consumer, wanted):
+                newest.add(found)
+        return newest.examples()
 
-    def _examples(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> Iterator[Example]:
+    def _found(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> Iterator[Found]:
+        """Yield each example of the ranges as it arrives."""
         wanted = [part for part in ranges if part.start < part.end]
         left = {(part.topic, part.partition): part.end for part in wanted}
+        reached = {(part.topic, part.partition): part.start for part in wanted}
         if not left:
             return
         consumer.assign([TopicPartition(part.topic, part.partition, part.start) for part in wanted])
         moved_s = time.monotonic()
         while left:
             self._check_in()
-            for message in consumer.consume(_READ_RECORDS, _POLL_S):
+            to_go = sum(end - reached[where] for where, end in left.items())  # more would only be thrown away
+            for message in consumer.consume(min(to_go, _READ_RECORDS), _POLL_S):
                 moved_s = time.monotonic()
                 where = (message.topic() or "", message.partition() or 0)
                 error = message.error()
@@ -127,16 +138,20 @@ class ExampleRanges:
                 if error is None and (message.offset() or 0) < left.get(where, 0):
                     yield self._example(message.value(), where, message.offset() or 0)
             for position in consumer.position([TopicPartition(*where) for where in left]):
-                if position.offset >= left[position.topic, position.partition]:
-                    del left[position.topic, position.partition]
+                where = position.topic, position.partition
+                reached[where] = max(reached[where], position.offset)  # below 0 before the first record
+                if reached[where] >= left[where]:
+                    del left[where]
+                    consumer.incremental_unassign([TopicPartition(*where)])
             if time.monotonic() - moved_s > self._timeout_s:
                 raise RangeUnavailable(
                     f"no record of {sorted(left)} came for {self._timeout_s:g} s: see the partitions' leaders"
                 )
         consumer.unassign()
 
-    def _example(self, value: bytes | None, where: tuple[str, int], offset: int) -> Example:
+    def _example(self, value: bytes | None, where: tuple[str, int], offset: int) -> Found:
         try:
-            return Example.from_record(self._codec.decode(value))
+            record = self._codec.decode(value)
+            return Found(*where, offset, record.labeled_at, Example.from_record(record))
         except DecodeError as exc:
             raise RangeError(f"{where[0]}[{where[1]}]@{offset} is no LabeledExample: {exc}") from exc

@@ -4,6 +4,11 @@ An event waits until an outcome closes it at once, or until it falls due: then t
 with the item since, and the configured negative is the last word. All decisions go by event times, so that within
 the grace any order of arrival gives the same labels; stream time only says when nothing more can come.
 
+A label and its example are two things. The label is known when the event closes. The example is written at once only
+where every label is an outcome's. Where events also get labels when they fall due, each example waits until its event
+is due: else those that close early, nearly always the positives, would be written a horizon before the negatives of
+the same time. So examples are written in the order in which their events were read, whatever their labels.
+
 What falls due stands in due lists, nearly always one a batch, in the order in which it was read: the horizon is the
 same for all, so that this is the order in which it falls due. Two cursors walk them, one that settles and, a grace
 later, one that forgets: no scan, nothing in memory but the list at each cursor.
@@ -40,7 +45,7 @@ Put = Callable[[str, PendingState | None], None]
 
 
 class Closing(NamedTuple):
-    """An event and its label; history and target as they were scored, labeled_at in stream time."""
+    """An event and its label; history and target as they were scored; labeled_at: stream time at which it was made."""
 
     key: str
     user_id: str
@@ -70,14 +75,24 @@ class PartitionJoin:
     """One batch's view of a partition's join; `end` writes what all of it came to.
 
     get, put: the pending table, as the open unit sees it; None deletes.
-    count: told what became of outcomes and of events that got no label: a name, and the key.
+    count: called with what became of outcomes and of events that got no label: a name, and the key.
+    write: called with each closing whose example is to be written now. What the methods return are the closings whose
+    labels became known now.
     """
 
-    def __init__(self, settings: JoinSettings, get: Get, put: Put, count: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        settings: JoinSettings,
+        get: Get,
+        put: Put,
+        count: Callable[[str, str], None],
+        write: Callable[[Closing], None],
+    ) -> None:
         self._settings = settings
         self._get = get
         self._put = put
         self._count = count
+        self._write = write
         clock = get(CLOCK_KEY)
         self._clock = replace(clock) if isinstance(clock, JoinClock) else JoinClock(0, 0, 0, 0, 0, 0)
         self._began = replace(self._clock)
@@ -164,8 +179,16 @@ class PartitionJoin:
     # --- closing ----------------------------------------------------------------------------------------
 
     def _close(self, key: str, entry: PendingLabel, y: float, z: float | None, source: str) -> Closing:
+        closing = self._closing(key, entry, y, z, source)
+        if source == BY_OUTCOME and self._settings.labels_fall_due:
+            self._put(key, replace(entry, status=JOINED, y=y, z=z))  # its text stays for the example
+            return closing
         status = EXPIRED if source == BY_EXPIRY else JOINED
         self._put(key, PendingLabel(status, entry.due_at, entry.occurred_at))
+        self._write(closing)
+        return closing
+
+    def _closing(self, key: str, entry: PendingLabel, y: float, z: float | None, source: str) -> Closing:
         user_id, event_id = user_and_id(key)
         return Closing(
             key,
@@ -182,10 +205,16 @@ class PartitionJoin:
         )
 
     def _settle(self, entry: DueEntry) -> Closing | None:
-        """Settle an entry that is due: by the rules, by the configured negative, or by giving it up."""
+        """Settle an entry that is due: by the rules, by the configured negative, or by giving it up.
+
+        One that an outcome has closed has its example written now; it closes nothing anew.
+        """
         known = self._get(entry.key)
         if not isinstance(known, PendingLabel) or known.due_at > entry.due_at:
             return None
+        if known.status == JOINED and known.y is not None:
+            self._put(entry.key, PendingLabel(JOINED, known.due_at, known.occurred_at))
+            self._write(self._closing(entry.key, known, known.y, known.z, BY_OUTCOME))
         if known.status == PARKED:
             self._put(entry.key, None)
             self._count("without_event", entry.key)

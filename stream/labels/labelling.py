@@ -59,7 +59,7 @@ class Labeled:
 
 @dataclass(slots=True)
 class BatchLabels:
-    """What one batch leaves for `finish`: closings in order, events given up; and what it came to."""
+    """What one batch leaves for `finish`: closings to write in order, events given up; and what it came to."""
 
     closings: list[Closing] = field(default_factory=list)
     given_up: list[bytes] = field(default_factory=list)
@@ -123,7 +123,7 @@ class Labelling:
         self._batch = batch
         self._counts = counts
         self.examples = labels.examples
-        self._join = PartitionJoin(labels.settings, self._get, self._put, self._count)
+        self._join = PartitionJoin(labels.settings, self._get, self._put, self._count, batch.closings.append)
 
     def _get(self, key: str) -> PendingState | None:
         return self._labels.pending.get_in(self._partition, key.encode())
@@ -174,7 +174,6 @@ class Labelling:
 
     def _note(self, closings: Sequence[Closing]) -> Sequence[Closing]:
         for closing in closings:
-            self._batch.closings.append(closing)
             if closing.item_id:
                 self._learn_item(closing)
         return closings

@@ -36,11 +36,14 @@ class JoinSettings:
     grace_ms: int = 3_600_000
     wait_ms: int = field(init=False)
     """Stream time from reading an event until it is settled: by then all that counts has come."""
+    labels_fall_due: bool = field(init=False)
+    """Whether events get labels when they fall due; else every label is an outcome's."""
     signal_actions: frozenset[str] = field(init=False)
     """The actions that are remembered for the events before them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "wait_ms", self.horizon_ms + self.grace_ms)
+        object.__setattr__(self, "labels_fall_due", bool(self.rules) or self.negative is not None)
         object.__setattr__(
             self, "signal_actions", frozenset({rule.by for rule in self.rules} | set(self.weights))
         )

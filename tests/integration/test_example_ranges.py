@@ -1,5 +1,6 @@
 """Examples come out of ranges as a read_committed reader sees them, holes and all."""
 
+import json
 from typing import Any
 
 import pytest
@@ -37,6 +38,23 @@ def reader(topics: Topics) -> ExampleRanges:
     return ExampleRanges({"bootstrap.servers": topics.bootstrap_servers}, timeout_s=20)
 
 
+class Received:
+    """Counts the records that a client has received, also those that nobody asked it for, as librdkafka tells."""
+
+    def __init__(self) -> None:
+        self.config: dict[str, Any] = {"stats_cb": self._take, "statistics.interval.ms": 20}
+        self._by_partition: dict[tuple[str, str], int] = {}
+
+    @property
+    def records(self) -> int:
+        return sum(self._by_partition.values())
+
+    def _take(self, text: str) -> None:
+        for topic, found in json.loads(text)["topics"].items():
+            for number, partition in found["partitions"].items():
+                self._by_partition[topic, number] = partition["rxmsgs"]
+
+
 def told(examples: list[Any]) -> list[int]:
     return sorted(example.occurred_at for example in examples)
 
@@ -64,3 +82,27 @@ def test_a_range_that_is_not_in_the_log_says_what_is(topics: Topics, topic: str)
         reader(topics).read([OffsetRange(topic, 1, 2, 25)], 0)
     with pytest.raises(RangeError, match="no topic"):
         reader(topics).all_of(topics.name("nothing"))
+
+
+def test_a_few_older_examples_of_many_partitions_cost_a_few_reads(topics: Topics) -> None:
+    partitions, transactions, of_each = 8, 16, 64
+    name = topics.create("examples", partitions)
+    producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "transactional.id": topics.prefix})
+    producer.init_transactions(30)
+    codec = Codec(LabeledExample)
+    for transaction in range(transactions):
+        producer.begin_transaction()
+        for number in range(transaction * of_each, (transaction + 1) * of_each):
+            for partition in range(partitions):
+                one = labeled(number * partitions + partition)
+                one.history = "watch alien liked ; " * 50
+                producer.produce(name, codec.encode(one), partition=partition)
+        producer.commit_transaction(30)
+    records = partitions * transactions * of_each
+    received = Received()
+    ranges = ExampleRanges({"bootstrap.servers": topics.bootstrap_servers, **received.config}, timeout_s=20)
+    end = transactions * (of_each + 1)
+    new, older = ranges.read([OffsetRange(name, number, end - 11, end) for number in range(partitions)], 800)
+    assert told(new) == list(range(records - 80, records))
+    assert told(older) == list(range(records - 880, records - 80))
+    assert 880 <= received.records <= 4 * 880

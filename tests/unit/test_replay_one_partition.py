@@ -97,8 +97,9 @@ def test_what_comes_after_the_range_gives_labels_and_nothing_else(
     tokenizer: BehaviourTokenizer, replayed: Any
 ) -> None:
     what = [*behaviours("ann", 2), *behaviours("bob", 2), outcome("ann1"), outcome("bob1"), event(user_id="")]
-    story = live(tokenizer, *what)
-    done = replayed(story, planned(story, (0, 1, 1, 9), with_labels=True))
+    later = [(event(f"end{n}", "cem", NOW_MS + n * MINUTE), 0, n * MINUTE) for n in range(1, 7)]
+    story = read_live(core_of(tokenizer), [*((one, 0, 0) for one in what), *later])
+    done = replayed(story, planned(story, (0, 1, 1, 20), with_labels=True))
     assert [row["event_id"] for row in done.rows(SCORES)] == ["ann1"]
     assert [(row["event_id"], row["y"]) for row in done.rows(EXAMPLES)] == [("ann1", 1.0)]
     assert done.rows(DEAD_LETTERS) == []

@@ -1,0 +1,106 @@
+"""Where events get labels when they fall due, every example waits until its event is due, an outcome's too."""
+
+from typing import Any, cast
+
+import pytest
+
+from model.tokens import BehaviourTokenizer
+from stream.labels.rules import JoinSettings
+from stream.metrics import WorkerMetrics
+from tests.processing import NOW_MS, Processing, event, outcome
+from tests.unit.test_stream_metrics import shown, unit_of
+
+MINUTE = 60_000
+BY_OUTCOMES = JoinSettings(horizon_ms=10 * MINUTE, grace_ms=MINUTE)
+WITH_NEGATIVES = JoinSettings(negative=0.0, horizon_ms=10 * MINUTE, grace_ms=MINUTE)
+
+
+def pass_time(processing: Processing, minutes: range) -> None:
+    """Read an event of another user at each of these minutes."""
+    for minute in minutes:
+        at_ms = NOW_MS + minute * MINUTE
+        processing.deliver(processing.record(event(f"at {minute}", "cem", at_ms), timestamp=at_ms))
+
+
+def told(processing: Processing) -> list[tuple[str, float, str]]:
+    """The examples so far."""
+    return [(one.event_id, one.y, one.label_source) for one in processing.published.examples]
+
+
+def count(processing: Processing, what: str) -> int:
+    return sum(context.counts[what] for context in processing.published.contexts)
+
+
+def test_a_label_is_known_at_once_and_its_example_waits_until_its_event_is_due(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    processing = Processing(tokenizer, join=WITH_NEGATIVES)
+    processing.deliver(event("bought"), event("left"))
+    processing.deliver(outcome("bought"))
+    processing.deliver(outcome("bought", y=0.0))
+    assert (count(processing, "joined"), count(processing, "repeated")) == (1, 1)
+    assert processing.window().entries[0].behaviour.y == 1.0
+    pass_time(processing, range(1, 11))
+    assert told(processing) == []
+    pass_time(processing, range(11, 12))
+    both = [("bought", 1.0, "outcome"), ("left", 0.0, "expiry")]
+    assert told(processing) == both
+    pass_time(processing, range(12, 15))
+    assert [one for one in told(processing) if one[0] in ("bought", "left")] == both
+    assert count(processing, "label_outcome") == 1
+
+
+def test_an_outcome_that_came_before_its_event_waits_too(tokenizer: BehaviourTokenizer) -> None:
+    processing = Processing(tokenizer, join=WITH_NEGATIVES)
+    processing.deliver(outcome("bought"))
+    at_ms = NOW_MS + MINUTE
+    events = [event("left", occurred_at=at_ms), event("bought", occurred_at=at_ms)]
+    processing.deliver(*(processing.record(one, timestamp=at_ms) for one in events))
+    pass_time(processing, range(1, 12))
+    assert told(processing) == []
+    pass_time(processing, range(12, 13))
+    assert told(processing)[:2] == [("left", 0.0, "expiry"), ("bought", 1.0, "outcome")]
+
+
+def test_with_outcomes_alone_an_example_is_written_at_once(tokenizer: BehaviourTokenizer) -> None:
+    processing = Processing(tokenizer, join=BY_OUTCOMES)
+    processing.deliver(event("bought"))
+    processing.deliver(outcome("bought"))
+    assert told(processing) == [("bought", 1.0, "outcome")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(BY_OUTCOMES, WITH_NEGATIVES), (WITH_NEGATIVES, BY_OUTCOMES)], ids=["on", "off"]
+)
+def test_an_example_is_written_once_when_the_negative_is_switched_on_or_off_meanwhile(
+    tokenizer: BehaviourTokenizer, before: JoinSettings, after: JoinSettings
+) -> None:
+    processing = Processing(tokenizer, join=before)
+    processing.deliver(event("bought"))
+    processing.deliver(outcome("bought"))
+    processing.labels.settings = after
+    pass_time(processing, range(1, 15))
+    assert [one for one in told(processing) if one[0] == "bought"] == [("bought", 1.0, "outcome")]
+
+
+def test_live_figures_of_a_version_have_the_true_rate_from_their_first_examples_on(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    processing = Processing(tokenizer, join=WITH_NEGATIVES)
+    metrics = WorkerMetrics()
+    seen = []
+    for second in range(0, 1200, 10):
+        at_ms = NOW_MS + 1000 * second
+        name = f"e{second}"
+        processing.deliver(processing.record(event(name, "ann", at_ms), timestamp=at_ms))
+        if second % 40 == 0:
+            processing.deliver(processing.record(outcome(name), timestamp=at_ms))
+        metrics.on_commit(unit_of(*processing.published.contexts), 0.1)
+        processing.published.contexts.clear()
+        values = cast("dict[str, Any]", shown(metrics))
+        if 'sway_live_examples{version="v1"}' in values:
+            examples = values['sway_live_examples{version="v1"}']
+            seen.append((examples, values['sway_live_positive_rate{version="v1"}'] * examples))
+    assert len(seen) > 40
+    for examples, positive in seen:
+        assert positive == pytest.approx(examples / 4, abs=1)  # one of four
