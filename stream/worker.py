@@ -34,6 +34,7 @@ from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCo
 from stream.metrics import WorkerMetrics
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import KafkaSettings, Settings
+from stream.ticking import Ticker, make_tick_producer
 from stream.web import add_pages
 from stream.windows import Window
 
@@ -128,6 +129,9 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
         app.background.append(HandoverThread(app.leads, partial(lead, settings), metrics))
     add_pages(app)
     _watch(app)
+    if labels is not None and settings.labels.outcomes and settings.labels.ticks:
+        make_producer = partial(make_tick_producer, settings.kafka.client_config())
+        _tick(app, Ticker(labels, settings.topics.outcomes, make_producer))
     return app
 
 
@@ -227,6 +231,17 @@ def _credentials(kafka: KafkaSettings) -> Any:
         ssl_context=context,
         mechanism=kafka.sasl_mechanism,
     )
+
+
+def _tick(app: SwayApp, ticker: Ticker) -> None:
+    """Let the labels of idle partitions come due."""
+
+    async def look() -> None:
+        lag = app.engine.lag(app.consumer.positions())
+        behind = {tp.partition for tp, records in lag.items() if records}
+        ticker.look({tp.partition for tp in lag if app.engine.has(tp.partition)} - behind)
+
+    app.timer(_WATCH_INTERVAL_S, name="ticks")(look)
 
 
 def _watch(app: SwayApp) -> None:

@@ -386,3 +386,8 @@ class PartitionJoin:
         for number in range(first, end):
             self._lists.pop(number, None)
             self._put(list_key(number), None)
+
+
+def next_due_at(settings: JoinSettings, get: Get) -> int | None:
+    """Return the stream time at which something of a partition falls due or is forgotten next, or None."""
+    return PartitionJoin(settings, get, lambda _key, _value: None, lambda _what, _key: None).next_due_at
