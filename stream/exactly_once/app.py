@@ -58,7 +58,7 @@ class ExactlyOnceConfig:
     transaction_timeout_s: float = 10.0
     connect_timeout_s: float = 10.0
     max_record_bytes: int = 1_000_000
-    changelog_replication: int = -1  # the broker's default
+    changelog_replication: int | None = None  # one replica a broker, at most 3
     faust_options: Mapping[str, Any] = field(default_factory=dict)
 
 
