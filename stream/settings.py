@@ -85,6 +85,18 @@ class TopicSettings(BaseModel):
 
     prefix: Annotated[str, AfterValidator(_no_trailing_dot)] = "sway"
     partitions: int = Field(4, gt=0, description="used by `sway topics create` and `sway up`")
+    replication: int | None = Field(
+        None,
+        gt=0,
+        description="replicas of the topics and changelogs that Sway creates; None: one a broker, at most 3. With 3 or "
+        "more they have min.insync.replicas=2",
+    )
+    max_ahead_s: float = Field(
+        3600.0,
+        gt=0,
+        description="`sway topics create` lets the broker refuse events and outcomes further ahead of its clock "
+        "(message.timestamp.after.max.ms)",
+    )
     events: str = ""
     outcomes: str = ""
     scores: str = ""
@@ -208,6 +220,10 @@ class LabelSettings(BaseModel):
     )
     horizon_s: float = Field(86_400.0, gt=0, description="how long after its event an outcome counts")
     grace_s: float = Field(3_600.0, ge=0, description="how late or out of order records may come")
+    ticks: bool = Field(
+        True,
+        description="write ticks to the outcomes topic, so that the labels of an idle partition come due",
+    )
 
     @model_validator(mode="after")
     def _rules_fit_the_horizon(self) -> Self:

@@ -1,5 +1,6 @@
 """Puts a worker together: settings, champion, micro-batcher, processor and the Faust app. The thin shell."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from stream.champion import ChampionWatcher
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
 from stream.handover.setup import lead
 from stream.handover.watch import HandoverThread
+from stream.input_limits import warn_of_unlimited_inputs
 from stream.labels.labelling import Labels
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
 from stream.log import quiet_clients
@@ -34,11 +36,13 @@ from stream.metrics import WorkerMetrics
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import MEBIBYTE, KafkaSettings, Settings
 from stream.state_sizes import SHARES, estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
+from stream.ticking import Ticker, make_tick_producer
 from stream.watch import watch
 from stream.web import add_pages
 from stream.windows import Window
 
 _CLEAN_INTERVAL_S = 3_600.0
+_TICK_INTERVAL_S = 1.0
 _LEAST_POLL_INTERVAL_S = 1000.0  # Faust's default
 
 
@@ -69,6 +73,7 @@ class SwayApp(ExactlyOnceApp):
         spare_the_collector()
         quiet_clients()  # also under Faust's own command, which has set the log up by now
         await super().on_first_start()
+        await asyncio.get_running_loop().run_in_executor(None, warn_of_unlimited_inputs, self.settings)
         for part in self.background:
             part.start()
 
@@ -138,6 +143,9 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     add_pages(app)
     watch(app)
     _clean(app)
+    if labels is not None and settings.labels.outcomes and settings.labels.ticks:
+        make_producer = partial(make_tick_producer, settings.kafka.client_config())
+        _tick(app, Ticker(labels, settings.topics.outcomes, make_producer))
     return app
 
 
@@ -202,6 +210,7 @@ def _config(settings: Settings) -> ExactlyOnceConfig:
         max_in_flight_bytes=units.max_in_flight_bytes,
         max_poll_records=min(2048, units.max_in_flight_records),
         transaction_timeout_s=units.transaction_timeout_s,
+        changelog_replication=topics.replication,
         connect_timeout_s=settings.kafka.connect_timeout_s,
         max_store_memory_bytes=settings.memory.rocksdb_mb * MEBIBYTE,
         drop_unused_stores_after_s=settings.drop_unused_stores_after_s,
@@ -243,6 +252,17 @@ def _credentials(kafka: KafkaSettings) -> Any:
         ssl_context=context,
         mechanism=kafka.sasl_mechanism,
     )
+
+
+def _tick(app: SwayApp, ticker: Ticker) -> None:
+    """Let the labels of idle partitions come due."""
+
+    async def look() -> None:
+        lag = app.engine.lag(app.consumer.positions())
+        behind = {tp.partition for tp, one in lag.items() if one.records}
+        ticker.look({tp.partition for tp in lag if app.engine.has(tp.partition)} - behind)
+
+    app.timer(_TICK_INTERVAL_S, name="ticks")(look)
 
 
 def _clean(app: SwayApp) -> None:
