@@ -10,21 +10,24 @@ _LIBRDKAFKA = "%s [%s] %s"
 """How confluent-kafka hands on what librdkafka logs: its kind, the client, the text."""
 _LIBRDKAFKA_KINDS = frozenset({"FAIL", "ERROR", "REQTMOUT", "GETPID", "ADDOFFSETS"})
 """Those that come with connections and coordinators; TXNERR and others always tell something new."""
-_LOGGERS = ("aiokafka", "stream.exactly_once.topics")
+_LOGGERS = frozenset({"stream.exactly_once.topics"})  # besides all of aiokafka's
+
+Kind = tuple[int, str, str]
+"""Level, logger and text of what is the same trouble."""
 
 
 class ClientTrouble(logging.Filter):
     """Lets a kind of trouble through at once, and then every 10 s with how often it has come since.
 
-    A kind is a logger's message before its arguments are put in, so all brokers and clients count together.
+    A kind is a level and a message before its arguments are put in, so all brokers and clients count together.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._now = now
         self._lock = threading.Lock()
-        self._passed_at: dict[tuple[str, str], float] = {}
-        self._left_out: dict[tuple[str, str], int] = {}
+        self._passed_at: dict[Kind, float] = {}
+        self._left_out: dict[Kind, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether to log it, and add to its text what was left out."""
@@ -45,14 +48,14 @@ class ClientTrouble(logging.Filter):
         return True
 
 
-def _kind(record: logging.LogRecord) -> tuple[str, str] | None:
+def _kind(record: logging.LogRecord) -> Kind | None:
     """Return what records of the same trouble have in common; None for what is always logged."""
     text = str(record.msg)
     if text == _LIBRDKAFKA and isinstance(record.args, tuple) and record.args:
         kind = str(record.args[0])
-        return ("librdkafka", kind) if kind in _LIBRDKAFKA_KINDS else None
+        return (record.levelno, "librdkafka", kind) if kind in _LIBRDKAFKA_KINDS else None
     if record.name.split(".")[0] == "aiokafka" or record.name in _LOGGERS:
-        return record.name, text
+        return record.levelno, record.name, text
     return None
 
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ class Series:
     code: str
 
     @property
+    def slower(self) -> int:
+        """How many times longer than alone on the machine a case may take in all; its bounds of recovery stay."""
+        return self.copies + bool(self.beside)
+
+    @property
     def name(self) -> str:
         """What rows must have in common to be counted together."""
         return f"{self.code}, {self.copies} at once, beside: {self.beside or 'nothing'}"
@@ -51,7 +56,7 @@ def repeat(cases: Sequence[Case], series: Series, path: Path, say: Callable[[str
         _beside(series.beside),
         ProcessPoolExecutor(series.copies, get_context("spawn"), initializer=_set_up) as pool,
     ):
-        played = [pool.submit(_play_by_name, case.name) for case in left]
+        played = [pool.submit(_play_by_name, case.name, series.slower) for case in left]
         for one in as_completed(played):
             row = one.result() | {"series": series.name}
             rows.append(row)
@@ -145,13 +150,14 @@ def _set_up() -> None:
     _registry = make_registry(folder / "registry", make_base(folder / "base"), folder / "champion")
 
 
-def _play_by_name(name: str) -> Plain:
+def _play_by_name(name: str, slower: int) -> Plain:
     from tests.faults.brokers_of import Brokers
     from tests.faults.catalogue import CASES
     from tests.faults.playing import play
 
     assert _registry is not None
     (case,) = (case for case in CASES if case.name == name)
+    case = replace(case, limit_s=slower * case.limit_s)
     lines: list[str] = []
     with Brokers() as brokers, brokers.of(case) as kafka:
         row = play(case, kafka, _registry, lines.append)

@@ -92,6 +92,14 @@ def test_each_kind_is_told_at_once_and_later_with_how_often_it_came(log: Kept, c
     assert log.lines[-1].endswith("Connection refused")
 
 
+def test_a_note_does_not_hide_an_error_of_the_same_kind(log: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("stream.exactly_once.offsets")
+    caplog.set_level(logging.INFO, logger.name)
+    logger.info("%s [%s] %s", "FAIL", "rdkafka#consumer-2", "Disconnected")
+    logger.error("%s [%s] %s", "FAIL", "rdkafka#consumer-2", "Connection refused")
+    assert [line.split("] ")[1] for line in log.lines] == ["Disconnected", "Connection refused"]
+
+
 def test_what_says_something_new_each_time_is_always_logged(log: Kept) -> None:
     transactions = logging.getLogger("stream.exactly_once.transactions")
     for _ in range(3):
