@@ -41,7 +41,7 @@ def test_each_request_is_committed_when_it_has_come_to_its_end() -> None:
     on.start()
     until(lambda: handler.handled == ["r0"], "first request")
     assert on.consumer.committed == 0
-    assert on.consumer.paused
+    until(lambda: on.consumer.paused, "pause")
     release.set()
     until(lambda: on.consumer.committed == 2, "commit of both")
     on.stop()
