@@ -106,7 +106,7 @@ def judge(
     drawn = units(user_ids, len(y))
     counts = {"examples": float(len(y)), **_times(champion, challenger)}
     if user_ids is not None:
-        counts["users"] = float(drawn.size if drawn.are_users else 1)
+        counts["users"] = float(drawn.size if drawn.are_users else min(len(y), 1))
     problem = _not_comparable(champion, challenger, counts, settings)
     if problem:
         return Verdict(promote=False, reason=f"rejected: {problem}", metrics=counts)

@@ -312,16 +312,21 @@ class RequestHandler:
             for model, ms in zip(models, took, strict=True)
         )
         self._report(models[1], after, gate)
-        y, z = labels(gate).T
-        users = np.array([example.user_id for example in gate])
+        return self._compare(champion, before, after, gate, models[0].lam)
+
+    def _compare(
+        self, champion: str, before: Predictions, after: Predictions, gate: Sequence[Example], lam: float
+    ) -> Verdict:
+        """Ask the gate; a verdict by comparison names the promotion of the champion, so that it counts against it."""
         challenged = self._registry.challenged(champion)
+        y, z = labels(gate).T
         verdict = judge(
             before,
             after,
             y,
             z,
-            models[0].lam,
-            user_ids=users,
+            lam,
+            user_ids=np.array([example.user_id for example in gate]),
             earlier=challenged.rejected,
             settings=self._config.gate,
         )
