@@ -284,6 +284,30 @@ class JoinClock:
 
 
 @dataclass(slots=True)
+class Turn:
+    """Consecutive records of one user, by the times of the first and of the one read last.
+
+    user: CRC-32 of the user id; -1 for a stream time that a version without witnesses has left.
+    """
+
+    user: int
+    began_at: int
+    last_at: int
+
+
+@dataclass(slots=True)
+class Witnesses:
+    """State: whose records bear out the stream time of a partition (table pending).
+
+    doubted: whether it rests on one user alone. jumped_at: stream time after its last large step.
+    """
+
+    doubted: bool
+    jumped_at: int
+    turns: list[Turn]
+
+
+@dataclass(slots=True)
 class Estimate:
     """State: what was published for an event that waits for its label (table estimates)."""
 
@@ -316,6 +340,7 @@ Record = (
     | DueList
     | Signals
     | JoinClock
+    | Witnesses
     | Estimate
     | ItemRate
 )
@@ -336,6 +361,7 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     DueList,
     Signals,
     JoinClock,
+    Witnesses,
     Estimate,
     ItemRate,
 )

@@ -32,6 +32,7 @@ from stream.behaviours import (
 from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.records import TopicPartition
 from stream.labels.labelling import BatchLabels, Labelling, Labels
+from stream.labels.ticks import is_tick
 from stream.windows import History, Window, WindowLimits, find, history, insert_new, stored
 
 logger = logging.getLogger(__name__)
@@ -299,7 +300,7 @@ class ScoringProcessor:
         targets = self._tokenizer.targets([behaviour for behaviour, _cut in made])
         for (event, record), (behaviour, cut), target in zip(accepted, made, targets, strict=True):
             if labelling is not None:
-                windows.learn(labelling.advance(event.occurred_at, record.timestamp))
+                windows.learn(labelling.advance(event.user_id, event.occurred_at, record.timestamp))
             window = windows.get(record.key or b"")
             index = find(window, event.event_id)
             duplicate = index is not None
@@ -358,7 +359,12 @@ class ScoringProcessor:
         accepted = self._accepted(batch, unit, context, self._codecs.outcomes, check_outcome)
         if labelling is not None:
             for outcome, record in accepted:
-                windows.learn(labelling.advance(outcome.observed_at, record.timestamp))
+                times = outcome.user_id, outcome.observed_at, record.timestamp
+                if is_tick(outcome):
+                    windows.learn(labelling.tick(*times))
+                    context.counts["ticks"] += 1
+                    continue
+                windows.learn(labelling.advance(*times))
                 windows.learn(labelling.outcome(outcome))
         context.counts["outcomes"] += len(batch.records)
 

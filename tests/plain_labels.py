@@ -80,3 +80,49 @@ def labels_of(
             ]
             labels.add((one.event_id, y, max([0.0, *strengths]) if settings.weights else None))
     return labels
+
+
+class PlainStreamTime:
+    """Stream time by its definition: from the whole list of records that were read, at each of them anew."""
+
+    def __init__(self, settings: JoinSettings, before: int = 0) -> None:
+        """before: the stream time that a version without witnesses has left."""
+        self._step_ms = max(settings.grace_ms, 60_000)
+        self._wait_ms = settings.horizon_ms + settings.grace_ms
+        self._records: list[tuple[object, int]] = [("the past", before)] if before else []
+        self._at = before
+
+    def read(self, user: object, time_ms: int) -> int:
+        """Take in a record; return stream time as of it."""
+        users_before = {one for one, _time in self._records}
+        self._records.append((user, time_ms))
+        users = users_before | {user}
+        if len(users) == 1:
+            self._at = max(self._at, time_ms)
+        elif len(users_before) == 1:
+            common = min(self._newest().values())
+            self._at = common if self._at - common > self._step_ms else self._at
+        if self._at < time_ms <= self._at + self._step_ms:
+            self._at = time_ms
+        elif time_ms > self._at:
+            self._at = max(self._at, self._borne_out())
+        return self._at
+
+    def _turns(self) -> list[list[tuple[object, int]]]:
+        turns: list[list[tuple[object, int]]] = []
+        for user, time_ms in self._records:
+            if turns and turns[-1][0][0] == user and (time_ms - turns[-1][0][1]) * 15 <= self._wait_ms:
+                turns[-1].append((user, time_ms))
+            else:
+                turns.append([(user, time_ms)])
+        return turns[-16:]
+
+    def _newest(self) -> dict[object, int]:
+        return {user: time_ms for turn in self._turns() for user, time_ms in turn}
+
+    def _borne_out(self) -> int:
+        """Return the latest time that more than half of the users of the newest turns have reached."""
+        times = list(self._newest().values())
+        if len(times) == 1 and len(self._turns()) < 16:
+            return 0
+        return max(one for one in times if 2 * sum(other >= one for other in times) > len(times))

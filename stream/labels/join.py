@@ -16,13 +16,23 @@ later, one that forgets: no scan, nothing in memory but the list at each cursor.
 Source: DESIGN sections 1 and 4.
 """
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from schemas.records import DueEntry, DueList, JoinClock, PendingLabel, Signal, Signals
+from schemas.records import DueEntry, DueList, JoinClock, PendingLabel, Signal, Signals, Witnesses
 from stream.labels.rules import JoinSettings, label_by_signals
-from stream.labels.state import CLOCK_KEY, PendingState, event_key, list_key, signals_key, user_and_id
+from stream.labels.state import (
+    CLOCK_KEY,
+    WITNESSES_KEY,
+    PendingState,
+    event_key,
+    list_key,
+    signals_key,
+    user_and_id,
+)
+from stream.labels.stream_time import StreamTime
 
 OPEN = "open"
 PARKED = "parked"
@@ -36,6 +46,7 @@ BY_EXPIRY = "expiry"
 _MAX_SETTLED = (
     16  # entries settled, and as many forgotten, for each record read: a jump of time is worked off in steps
 )
+_MAX_SETTLED_BY_TICK = 512  # the same for a tick, which comes where no other record does
 _MAX_DUE = 512  # entries of a due list: with ids as long as allowed, half of what a record may have
 _MAX_SIGNALS = 100  # kept of a user on an item
 _NEVER = 2**63
@@ -96,6 +107,13 @@ class PartitionJoin:
         clock = get(CLOCK_KEY)
         self._clock = replace(clock) if isinstance(clock, JoinClock) else JoinClock(0, 0, 0, 0, 0, 0)
         self._began = replace(self._clock)
+        witnesses = get(WITNESSES_KEY)
+        self._time = StreamTime(
+            self._clock.stream_at,
+            witnesses if isinstance(witnesses, Witnesses) else None,
+            settings.step_ms,
+            settings.wait_ms,
+        )
         self._new: list[DueEntry] = []  # this batch's due list
         self._lists: dict[int, list[DueEntry]] = {}  # those at the cursors
         self._next = self._next_due()
@@ -105,15 +123,30 @@ class PartitionJoin:
         """Stream time, milliseconds since 1970; 0 before the first record."""
         return self._clock.stream_at
 
-    def advance(self, own_time_ms: int, kafka_time_ms: int) -> list[Closing]:
-        """Take in a record's time; return what falls due by it, in order.
+    @property
+    def next_due_at(self) -> int | None:
+        """The stream time at which something falls due or is forgotten next; None if nothing waits."""
+        return None if self._next == _NEVER else self._next
+
+    def advance(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> list[Closing]:
+        """Take in a record's time and whose it is; return what falls due by it, in order.
 
         kafka_time_ms: Kafka's own time of the record; below 0 if it has none.
         """
+        return self._advance(user_id, own_time_ms, kafka_time_ms, _MAX_SETTLED)
+
+    def tick(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> list[Closing]:
+        """Do as advance does for a tick: more falls due at once."""
+        return self._advance(user_id, own_time_ms, kafka_time_ms, _MAX_SETTLED_BY_TICK)
+
+    def _advance(self, user_id: str, own_time_ms: int, kafka_time_ms: int, most: int) -> list[Closing]:
         time_ms = min(own_time_ms, kafka_time_ms) if kafka_time_ms >= 0 else own_time_ms
-        clock = self._clock
-        clock.stream_at = max(clock.stream_at, time_ms)
-        return self._settle_due() if clock.stream_at >= self._next else []
+        before = self._time.at
+        self._time.advance(zlib.crc32(user_id.encode()), time_ms)
+        self._clock.stream_at = self._time.at
+        if self._time.at < before:  # what the time taken back has stamped must not wait for that time
+            self._next = self._next_due()
+        return self._settle_due(most) if self._time.at >= self._next else []
 
     def event(self, event: NewEvent, history: str, target: str) -> tuple[str | None, Closing | None]:
         """Let an event wait for its label, or close it with the outcome that came before it.
@@ -168,13 +201,16 @@ class PartitionJoin:
         return self._close(key, known, y, z, BY_OUTCOME)
 
     def end(self) -> None:
-        """Write this batch's due lists and the clock."""
+        """Write this batch's due lists, the clock and its witnesses."""
         clock = self._clock
         for start in range(0, len(self._new), _MAX_DUE):  # a cursor inside is carried over by _at
             self._put(list_key(clock.next_list), DueList(self._new[start : start + _MAX_DUE]))
             clock.next_list += 1
         if clock != self._began:
             self._put(CLOCK_KEY, clock)
+        witnesses = self._time.changed()
+        if witnesses is not None:
+            self._put(WITNESSES_KEY, witnesses)
 
     # --- closing ----------------------------------------------------------------------------------------
 
@@ -210,7 +246,11 @@ class PartitionJoin:
         One that an outcome has closed has its example written now; it closes nothing anew.
         """
         known = self._get(entry.key)
-        if not isinstance(known, PendingLabel) or known.due_at > entry.due_at:
+        if not isinstance(known, PendingLabel) or known.due_at != entry.due_at:
+            return None
+        due_at = self._due_after_all(known)
+        if due_at is not None:
+            self._stamp(entry.key, known, due_at)
             return None
         if known.status == JOINED and known.y is not None:
             self._put(entry.key, PendingLabel(JOINED, known.due_at, known.occurred_at))
@@ -229,6 +269,29 @@ class PartitionJoin:
         source = BY_ATTRIBUTION if label.attributed else BY_EXPIRY
         return self._close(entry.key, known, label.y, label.z, source)
 
+    def _due_after_all(self, known: PendingLabel) -> int | None:
+        """Return when an entry that is due really is, if it was read while its own time was ahead of stream time.
+
+        Then it was stamped too low, or its clock is wrong. None: it is due.
+        """
+        wait_ms, stream_at = self._settings.wait_ms, self._time.at
+        if known.occurred_at <= known.due_at - wait_ms:
+            return None
+        if known.occurred_at <= stream_at:  # stream time has come to its own time meanwhile
+            due_at = known.occurred_at + wait_ms
+            return due_at if due_at > stream_at else None
+        # Still ahead. If stream time jumped over its due time, it has not waited yet; else its clock is wrong.
+        return stream_at + wait_ms if known.due_at <= self._time.jumped_at else None
+
+    def _stamp(self, key: str, known: PendingLabel | Signals, due_at: int) -> None:
+        """Let an entry fall due at another time; its place is at the end of the lists."""
+        self._put(key, replace(known, due_at=due_at))
+        self._due(due_at, key)
+
+    def _stamped_by_a_wrong_clock(self, entry: DueEntry) -> bool:
+        """Whether an entry is due later than anything that is read now: stream time was taken back since."""
+        return entry.due_at > self._time.at + self._settings.wait_ms
+
     def _signals_on(self, item_id: str, key: str) -> list[Signal]:
         """Return what the user of an event did with its item."""
         if not item_id or not self._settings.signal_actions:
@@ -240,7 +303,7 @@ class PartitionJoin:
     def _forget(self, entry: DueEntry) -> None:
         """Forget what has been settled for as long as the grace."""
         known = self._get(entry.key)
-        if known is None or isinstance(known, DueList | JoinClock) or known.due_at > entry.due_at:
+        if not isinstance(known, PendingLabel | Signals) or known.due_at != entry.due_at:
             return
         if isinstance(known, PendingLabel):
             self._put(entry.key, None)
@@ -274,38 +337,60 @@ class PartitionJoin:
         self._new.append(DueEntry(due_at, key))
         self._next = min(self._next, due_at)
 
-    def _settle_due(self) -> list[Closing]:
-        clock, grace_ms = self._clock, self._settings.grace_ms
+    def _settle_due(self, most: int) -> list[Closing]:
+        """Settle what is due and forget what was settled a grace ago, so many entries of each at most."""
+        closings = self._settle_some(most)
+        self._forget_some(most)
+        self._next = self._next_due()
+        return closings
+
+    def _settle_some(self, most: int) -> list[Closing]:
+        clock = self._clock
         closings = []
-        for _ in range(_MAX_SETTLED):
+        for _ in range(most):
             clock.due_list, clock.due_index, entry = self._at(clock.due_list, clock.due_index)
-            if entry is None or entry.due_at > clock.stream_at:
+            if entry is None:
                 break
+            if self._stamped_by_a_wrong_clock(entry):
+                known = self._get(entry.key)
+                if isinstance(known, PendingLabel | Signals) and known.due_at == entry.due_at:
+                    self._stamp(entry.key, known, clock.stream_at + self._settings.wait_ms)
+            elif entry.due_at > clock.stream_at:
+                break
+            else:
+                closing = self._settle(entry)
+                if closing is not None:
+                    closings.append(closing)
             clock.due_index += 1
-            closing = self._settle(entry)
-            if closing is not None:
-                closings.append(closing)
-        for _ in range(_MAX_SETTLED):
+        return closings
+
+    def _forget_some(self, most: int) -> None:
+        clock, grace_ms = self._clock, self._settings.grace_ms
+        for _ in range(most):
             before = clock.kept_list
             clock.kept_list, clock.kept_index, entry = self._at(clock.kept_list, clock.kept_index)
             self._drop_lists(before, clock.kept_list)
             not_settled = (clock.kept_list, clock.kept_index) >= (clock.due_list, clock.due_index)
-            if entry is None or not_settled or entry.due_at + grace_ms > clock.stream_at:
+            if entry is None or not_settled:
                 break
+            if not self._stamped_by_a_wrong_clock(entry):  # else it stands in a later list once more
+                if entry.due_at + grace_ms > clock.stream_at:
+                    break
+                self._forget(entry)
             clock.kept_index += 1
-            self._forget(entry)
-        self._next = self._next_due()
-        return closings
 
     def _next_due(self) -> int:
         """Return the stream time at which a cursor moves next."""
         clock = self._clock
         _, _, due = self._at(clock.due_list, clock.due_index)
         _, _, kept = self._at(clock.kept_list, clock.kept_index)
-        return min(
-            _NEVER if due is None else due.due_at,
-            _NEVER if kept is None else kept.due_at + self._settings.grace_ms,
-        )
+        return min(self._moves_at(due, 0), self._moves_at(kept, self._settings.grace_ms))
+
+    def _moves_at(self, entry: DueEntry | None, after_ms: int) -> int:
+        """Return the stream time at which a cursor passes an entry, which it does so long after it is due."""
+        if entry is None:
+            return _NEVER
+        return self._time.at if self._stamped_by_a_wrong_clock(entry) else entry.due_at + after_ms
 
     def _at(self, number: int, index: int) -> tuple[int, int, DueEntry | None]:
         """Return where a cursor really stands, past the ends of lists, and the entry there; None at the very end."""

@@ -136,10 +136,14 @@ class Labelling:
         if what == "unlabeled":
             self._batch.given_up.append(key.encode())
 
-    def advance(self, own_time_ms: int, kafka_time_ms: int) -> Sequence[Closing]:
-        """Take in a record's time; return what falls due by it."""
-        closings = self._join.advance(own_time_ms, kafka_time_ms)
+    def advance(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> Sequence[Closing]:
+        """Take in a record's time and whose it is; return what falls due by it."""
+        closings = self._join.advance(user_id, own_time_ms, kafka_time_ms)
         return self._note(closings) if closings else closings
+
+    def tick(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> Sequence[Closing]:
+        """Take in a tick's time; return what falls due by it."""
+        return self._note(self._join.tick(user_id, own_time_ms, kafka_time_ms))
 
     def event(
         self, user_id: str, event: Behaviour, history: str, target: str

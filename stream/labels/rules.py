@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.records import Signal
+from stream.labels.stream_time import step_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,15 @@ class JoinSettings:
     """Stream time from reading an event until it is settled: by then all that counts has come."""
     labels_fall_due: bool = field(init=False)
     """Whether events get labels when they fall due; else every label is an outcome's."""
+    step_ms: int = field(init=False)
+    """How far one record may move stream time without other witnesses."""
     signal_actions: frozenset[str] = field(init=False)
     """The actions that are remembered for the events before them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "wait_ms", self.horizon_ms + self.grace_ms)
         object.__setattr__(self, "labels_fall_due", bool(self.rules) or self.negative is not None)
+        object.__setattr__(self, "step_ms", step_ms(self.grace_ms))
         object.__setattr__(
             self, "signal_actions", frozenset({rule.by for rule in self.rules} | set(self.weights))
         )

@@ -4,6 +4,7 @@
                s<n>:user item     Signals: actions that may label earlier events
                d<number>          DueList: what falls due, in order
                c                  JoinClock: stream time, and how far the lists are worked off
+               w                  Witnesses: whose records bear stream time out
     estimates  as e in pending    Estimate: what was published for an event that waits
     items      item_id            ItemRate
 
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from schemas.errors import DecodeError, UndecodableError
-from schemas.records import DueList, JoinClock, PendingLabel, Record, Signals
+from schemas.records import DueList, JoinClock, PendingLabel, Record, Signals, Witnesses
 from schemas.wire import SINGLE_OBJECT_HEADER_BYTES, Codec, single_object_header
 from stream.state_format import newer_format
 
@@ -26,6 +27,8 @@ ESTIMATES = "estimates"
 ITEMS = "items"
 
 CLOCK_KEY = "c"
+WITNESSES_KEY = "w"
+"""A key of its own: workers of a version without witnesses never ask for it."""
 
 R = TypeVar("R", bound=Record)
 
@@ -89,9 +92,9 @@ class StateCodec(Generic[R]):
         )
 
 
-PendingState = PendingLabel | Signals | DueList | JoinClock
+PendingState = PendingLabel | Signals | DueList | JoinClock | Witnesses
 
 
 def pending_codec() -> "StateCodec[PendingState]":
     """Return the codec of the pending table."""
-    return StateCodec(PendingLabel, Signals, DueList, JoinClock)
+    return StateCodec(PendingLabel, Signals, DueList, JoinClock, Witnesses)

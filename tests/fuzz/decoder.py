@@ -124,7 +124,7 @@ def _checks() -> Iterator[tuple[str, Check]]:
         yield f"{name} plan", _record_or_error(record_type, plan, ID, by_plan=True)
         yield f"{name} evolved", _record_or_error(record_type, other, ID, by_plan=False)
     yield "Window window", _window_or_error
-    for kind in ("PendingLabel", "Signals", "DueList", "JoinClock"):
+    for kind in ("PendingLabel", "Signals", "DueList", "JoinClock", "Witnesses"):
         yield f"{kind} pending", _state_or_error(pending_codec())
     yield "Estimate estimates", _state_or_error(StateCodec(Estimate))
     yield "ItemRate items", _state_or_error(StateCodec(ItemRate))

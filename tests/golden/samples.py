@@ -24,7 +24,9 @@ from schemas.records import (
     Signals,
     Source,
     TrainingRequest,
+    Turn,
     Window,
+    Witnesses,
 )
 
 EVENT = BehaviorEvent(
@@ -151,6 +153,14 @@ SAMPLES: tuple[Record, ...] = (
         due_index=3,
         kept_list=12,
         kept_index=511,
+    ),
+    Witnesses(
+        doubted=False,
+        jumped_at=1_735_689_600_000,
+        turns=[
+            Turn(3_993_105_408, 1_735_689_600_000, 1_735_689_700_000),
+            Turn(-1, 1_735_689_500_000, 1_735_689_500_000),
+        ],
     ),
     Estimate(0.731, -0.02, "20250101T000000-4f3a"),
     ItemRate(outcomes=583, positive=412, z_sum=401.25),
