@@ -208,6 +208,10 @@ class LabelSettings(BaseModel):
     )
     horizon_s: float = Field(86_400.0, gt=0, description="how long after its event an outcome counts")
     grace_s: float = Field(3_600.0, ge=0, description="how late or out of order records may come")
+    ticks: bool = Field(
+        True,
+        description="write ticks to the outcomes topic, so that the labels of an idle partition come due",
+    )
 
     @model_validator(mode="after")
     def _rules_fit_the_horizon(self) -> Self:

@@ -34,11 +34,13 @@ from stream.metrics import WorkerMetrics
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import MEBIBYTE, KafkaSettings, Settings
 from stream.state_sizes import SHARES, estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
+from stream.ticking import Ticker, make_tick_producer
 from stream.watch import watch
 from stream.web import add_pages
 from stream.windows import Window
 
 _CLEAN_INTERVAL_S = 3_600.0
+_TICK_INTERVAL_S = 1.0
 _LEAST_POLL_INTERVAL_S = 1000.0  # Faust's default
 
 
@@ -138,6 +140,9 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     add_pages(app)
     watch(app)
     _clean(app)
+    if labels is not None and settings.labels.outcomes and settings.labels.ticks:
+        make_producer = partial(make_tick_producer, settings.kafka.client_config())
+        _tick(app, Ticker(labels, settings.topics.outcomes, make_producer))
     return app
 
 
@@ -243,6 +248,17 @@ def _credentials(kafka: KafkaSettings) -> Any:
         ssl_context=context,
         mechanism=kafka.sasl_mechanism,
     )
+
+
+def _tick(app: SwayApp, ticker: Ticker) -> None:
+    """Let the labels of idle partitions come due."""
+
+    async def look() -> None:
+        lag = app.engine.lag(app.consumer.positions())
+        behind = {tp.partition for tp, one in lag.items() if one.records}
+        ticker.look({tp.partition for tp in lag if app.engine.has(tp.partition)} - behind)
+
+    app.timer(_TICK_INTERVAL_S, name="ticks")(look)
 
 
 def _clean(app: SwayApp) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from model.words import NO_OUTCOMES, ItemCounts
-from schemas.records import Behaviour, Estimate, ItemRate, LabeledExample, Outcome
+from schemas.records import Behaviour, Estimate, ItemRate, JoinClock, LabeledExample, Outcome
 from schemas.wire import Encoder
 from stream.exactly_once import Unit
-from stream.labels.join import Closing, NewEvent, PartitionJoin
+from stream.labels.join import Closing, NewEvent, PartitionJoin, next_due_at
 from stream.labels.rules import JoinSettings
-from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState
+from stream.labels.state import CLOCK_KEY, ESTIMATES, ITEMS, PENDING, PendingState
 
 V_co = TypeVar("V_co", covariant=True)
 
@@ -42,6 +42,15 @@ class Labels:
     pending: Table[PendingState] = field(init=False)
     estimates: Table[Estimate] = field(init=False)
     items: Table[ItemRate] = field(init=False)
+
+    def stream_at(self, partition: int) -> int:
+        """Return the stream time of a partition; 0 before its first record."""
+        clock = self.pending.get_in(partition, CLOCK_KEY.encode())
+        return clock.stream_at if isinstance(clock, JoinClock) else 0
+
+    def next_due_at(self, partition: int) -> int | None:
+        """Return the stream time at which something of a partition falls due next; None if nothing waits."""
+        return next_due_at(self.settings, lambda key: self.pending.get_in(partition, key.encode()))
 
     def begin(self, partition: int, unit: Unit, batch: "BatchLabels", counts: Counter[str]) -> "Labelling":
         """Return the labelling of one batch."""

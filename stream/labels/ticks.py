@@ -53,21 +53,27 @@ class TickTimes:
         """Forget the other partitions: somebody else may move their time."""
         self._standing = {number: one for number, one in self._standing.items() if number in partitions}
 
-    def due(
-        self, partition: int, stream_at: int, next_due_at: int | None, now_ms: int, utc_ms: int
-    ) -> int | None:
-        """Return the stream time that a tick should bring a partition to, None if it needs none now.
+    def stands(self, partition: int, stream_at: int, now_ms: int) -> bool:
+        """Note the stream time of a partition; return whether it has stood still for a while.
 
-        stream_at: as it is. next_due_at: when something falls due; None if nothing waits. now_ms: of a clock that is
-        never set. utc_ms: epoch milliseconds; no tick is sent from beyond it, for it would be a dead letter.
+        stream_at: as it is. now_ms: of a clock that is never set.
         """
         one = self._standing.get(partition)
         if one is None or one.stream_at != stream_at:
             self._standing[partition] = _Standing(stream_at, now_ms)
-            return None
+            return False
+        return now_ms - one.since_ms >= _LEAST_WAIT_MS
+
+    def due(self, partition: int, next_due_at: int | None, now_ms: int, utc_ms: int) -> int | None:
+        """Return the time to which a tick should bring a partition that stands; None if it needs none now.
+
+        next_due_at: the stream time at which something falls due; None if nothing waits. now_ms: as for stands.
+        utc_ms: epoch milliseconds; a tick from beyond it would move nothing.
+        """
+        one = self._standing[partition]
         stood_ms = now_ms - one.since_ms
-        at_ms = stream_at + min(stood_ms, self._step_ms)
-        if next_due_at is None or stood_ms < _LEAST_WAIT_MS or at_ms > utc_ms:
+        at_ms = one.stream_at + min(stood_ms, self._step_ms)
+        if next_due_at is None or at_ms > utc_ms:
             return None
         if at_ms < next_due_at and stood_ms < self._interval_ms:
             return None

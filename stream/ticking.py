@@ -1,0 +1,79 @@
+"""Writes ticks for idle partitions, so that their labels come due; the shell of stream.labels.ticks."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Message, Producer
+
+from schemas.records import Outcome
+from schemas.wire import Codec
+from stream.labels.labelling import Labels
+from stream.labels.ticks import TICK_USER, TickTimes, tick_at
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT_MS = 20_000
+
+
+class Ticker:
+    """Looks at the partitions that a worker has, at intervals, and writes a tick where one is due.
+
+    labels: with their tables. topic: of the outcomes. make_producer: called at the first tick.
+    For the thread that reads the tables; it never waits for a broker.
+    """
+
+    def __init__(self, labels: Labels, topic: str, make_producer: Callable[[], Producer]) -> None:
+        self._labels = labels
+        self._topic = topic
+        self._make_producer = make_producer
+        self._producer: Producer | None = None
+        self._times = TickTimes(labels.settings.step_ms)
+        # Both formats are read at any time, and this one needs no registration.
+        self._codec = Codec(Outcome)
+        self._refused = False
+
+    def look(self, partitions: Iterable[int]) -> None:
+        """Write the ticks that are due. partitions: those with nothing left to read."""
+        if self._producer is not None:
+            self._producer.poll(0)
+        idle = set(partitions)
+        self._times.keep_only(idle)
+        for partition in idle:
+            stream_at = self._labels.stream_at(partition)
+            now_ms = time.monotonic_ns() // 1_000_000
+            if stream_at and self._times.stands(partition, stream_at, now_ms):
+                at_ms = self._times.due(
+                    partition, self._labels.next_due_at(partition), now_ms, int(time.time() * 1000)
+                )
+                if at_ms is not None:
+                    self._send(partition, at_ms)
+
+    def _send(self, partition: int, at_ms: int) -> None:
+        if self._producer is None:
+            self._producer = self._make_producer()
+        self._producer.produce(
+            self._topic,
+            self._codec.encode(tick_at(at_ms)),
+            TICK_USER,
+            partition=partition,
+            on_delivery=self._delivered,
+        )
+
+    def _delivered(self, error: Any, _message: Message) -> None:
+        if error is not None and not self._refused:
+            logger.warning(
+                "A tick could not be written to %s (%s): labels of idle partitions wait for the next record. "
+                "Allow this worker to write the topic, or set labels.ticks=false.",
+                self._topic,
+                error.str(),
+            )
+        self._refused = error is not None
+
+
+def make_tick_producer(client_config: Mapping[str, str]) -> Producer:
+    """Make the producer of ticks."""
+    return Producer(
+        {**client_config, "message.timeout.ms": _TIMEOUT_MS, "log.connection.close": False, "logger": logger}
+    )
