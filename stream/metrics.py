@@ -49,6 +49,7 @@ class WorkerMetrics:
         self.labels_without_score = Counter(
             "sway_labels_without_score", "Labels of events whose text was a dead letter", registry=registry
         )
+        self.ticks = Counter("sway_ticks", "Ticks read and committed", registry=registry)
         self.quality = LiveQuality()
         self._live_versions: set[str] = set()
         self.live = {
@@ -158,6 +159,7 @@ class WorkerMetrics:
             for source in _LABEL_SOURCES:
                 if context.counts[f"label_{source}"]:
                     self.labels.labels(source).inc(context.counts[f"label_{source}"])
+            self.ticks.inc(context.counts["ticks"])
             self.labels_without_score.inc(context.counts["label_without_score"])
             for labeled in context.labels.labeled:
                 self.quality.add(labeled.model_version, labeled.y, labeled.y_hat)

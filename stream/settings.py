@@ -85,6 +85,18 @@ class TopicSettings(BaseModel):
 
     prefix: Annotated[str, AfterValidator(_no_trailing_dot)] = "sway"
     partitions: int = Field(4, gt=0, description="used by `sway topics create` and `sway up`")
+    replication: int | None = Field(
+        None,
+        gt=0,
+        description="replicas of the topics and changelogs that Sway creates; None: one a broker, at most 3. With 3 or "
+        "more they have min.insync.replicas=2",
+    )
+    max_ahead_s: float = Field(
+        3600.0,
+        gt=0,
+        description="`sway topics create` lets the broker refuse events and outcomes further ahead of its clock "
+        "(message.timestamp.after.max.ms)",
+    )
     events: str = ""
     outcomes: str = ""
     scores: str = ""

@@ -1,5 +1,6 @@
 """Puts a worker together: settings, champion, micro-batcher, processor and the Faust app. The thin shell."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from stream.champion import ChampionWatcher
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
 from stream.handover.setup import lead
 from stream.handover.watch import HandoverThread
+from stream.input_limits import warn_of_unlimited_inputs
 from stream.labels.labelling import Labels
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
 from stream.log import quiet_clients
@@ -71,6 +73,7 @@ class SwayApp(ExactlyOnceApp):
         spare_the_collector()
         quiet_clients()  # also under Faust's own command, which has set the log up by now
         await super().on_first_start()
+        await asyncio.get_running_loop().run_in_executor(None, warn_of_unlimited_inputs, self.settings)
         for part in self.background:
             part.start()
 
@@ -207,6 +210,7 @@ def _config(settings: Settings) -> ExactlyOnceConfig:
         max_in_flight_bytes=units.max_in_flight_bytes,
         max_poll_records=min(2048, units.max_in_flight_records),
         transaction_timeout_s=units.transaction_timeout_s,
+        changelog_replication=topics.replication,
         connect_timeout_s=settings.kafka.connect_timeout_s,
         max_store_memory_bytes=settings.memory.rocksdb_mb * MEBIBYTE,
         drop_unused_stores_after_s=settings.drop_unused_stores_after_s,

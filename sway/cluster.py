@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -16,6 +16,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
     ResourceType,
 )
 
+from stream.exactly_once.replication import replicas_for, replication_config
+from stream.input_limits import AFTER_MAX_MS
 from stream.settings import KafkaSettings
 from sway.errors import CommandError
 from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
@@ -23,7 +25,6 @@ from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
 QUIET: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
 """Client settings for a command that words the errors itself."""
 
-_MAX_REPLICAS = 3
 _POLL_S = 0.05
 
 
@@ -33,6 +34,8 @@ class ClusterView:
 
     brokers: int
     partition_counts: Mapping[str, int]
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    """Of each topic's partition that has the fewest."""
 
 
 class Cluster:
@@ -57,26 +60,47 @@ class Cluster:
                 f"({reason(exc)}): start one with `sway up`, or set SWAY_KAFKA__BOOTSTRAP_SERVERS"
             ) from exc
         counts = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
-        return ClusterView(len(metadata.brokers), counts)
+        replicas = {
+            name: min((len(partition.replicas) for partition in topic.partitions.values()), default=0)
+            for name, topic in metadata.topics.items()
+        }
+        return ClusterView(len(metadata.brokers), counts, replicas)
 
-    def create(self, plans: Sequence[TopicPlan], replication: int | None = None) -> None:
+    def create(self, plans: Sequence[TopicPlan], replication: int | None) -> list[str]:
         """Create topics and return once every broker that is asked knows them.
 
-        replication: None takes one replica a broker, at most 3. A topic that was made meanwhile is an error.
-        Raises CommandError naming each topic that could not be made and why.
+        replication: None takes one replica a broker, at most 3; with 3 or more, two must have what is acknowledged.
+        Returns those that have no limit on times of the future, since these brokers know none. A topic that was made
+        meanwhile is an error. Raises CommandError naming each topic that could not be made and why.
         """
         if not plans:
-            return
-        replicas = replication or min(self.view().brokers, _MAX_REPLICAS)
-        new = [NewTopic(plan.name, plan.partitions, replicas, config=dict(plan.config)) for plan in plans]
-        failures = [
-            f"{name} ({failure})"
-            for name, future in self._admin.create_topics(new).items()
-            if (failure := _failure(future))
+            return []
+        replicas = replicas_for(self.view().brokers, replication)
+        failures = self._try_to_create(plans, replicas)
+        without = [
+            plan
+            for plan in plans
+            if AFTER_MAX_MS in plan.config and AFTER_MAX_MS in failures.get(plan.name, "")
         ]
+        for plan in without:
+            del failures[plan.name]
+        failures |= self._try_to_create([plan.without(AFTER_MAX_MS) for plan in without], replicas)
         if failures:
-            raise CommandError(f"cannot create {', '.join(failures)}")
+            told = ", ".join(f"{name} ({failure})" for name, failure in failures.items())
+            raise CommandError(f"cannot create {told}")
         self._await_metadata({plan.name for plan in plans})
+        return [plan.name for plan in without]
+
+    def _try_to_create(self, plans: Sequence[TopicPlan], replicas: int) -> dict[str, str]:
+        """Return why topics could not be made, by name."""
+        config = replication_config(replicas)
+        new = [
+            NewTopic(plan.name, plan.partitions, replicas, config={**config, **plan.config}) for plan in plans
+        ]
+        if not new:
+            return {}
+        futures = self._admin.create_topics(new)
+        return {name: failure for name, future in futures.items() if (failure := _failure(future))}
 
     def retention_ms(self, topic: str) -> int | None:
         """Return how long the topic keeps a record after its time, None for ever."""

@@ -4,8 +4,9 @@ Source: DESIGN section 2.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from stream.input_limits import AFTER_MAX_MS
 from stream.settings import TopicSettings
 
 KEEP_FOR_EVER = {"retention.ms": "-1"}
@@ -19,6 +20,15 @@ class TopicPlan:
     partitions: int
     config: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def kept_for_ever(self) -> bool:
+        """Whether its records are never deleted by their time."""
+        return KEEP_FOR_EVER.items() <= self.config.items()
+
+    def without(self, name: str) -> "TopicPlan":
+        """Return the plan without one of its settings."""
+        return replace(self, config={key: value for key, value in self.config.items() if key != name})
+
 
 def plan_topics(topics: TopicSettings, partitions: int, *, history: bool) -> list[TopicPlan]:
     """Return every topic of Sway, in the order of DESIGN section 2.
@@ -27,11 +37,13 @@ def plan_topics(topics: TopicSettings, partitions: int, *, history: bool) -> lis
     partition. history: keep records for ever, whatever their time says.
     """
     config = KEEP_FOR_EVER if history else {}
+    limit = {AFTER_MAX_MS: str(round(topics.max_ahead_s * 1000))}
     return [
         # The trainer takes requests one at a time and may be away for longer than any retention.
         TopicPlan(name, 1, KEEP_FOR_EVER)
         if name in {topics.training, topics.models}
-        else TopicPlan(name, partitions, config)
+        # One wrong clock should not get in: by its records' times labels come due.
+        else TopicPlan(name, partitions, config | (limit if name in {topics.events, topics.outcomes} else {}))
         for name in topics.names().values()
     ]
 

@@ -65,7 +65,7 @@ class ExactlyOnceConfig:
     max_record_bytes: int = 1_000_000
     max_store_memory_bytes: int = 128 * 1024 * 1024  # of all stores together
     drop_unused_stores_after_s: float = 0.0  # of partitions that the worker does not have any more; 0: never
-    changelog_replication: int = -1  # the broker's default
+    changelog_replication: int | None = None  # one replica a broker, at most 3
     faust_options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
 from stream.exactly_once.errors import StartError, TopicGoneError
 from stream.exactly_once.offsets import Cancelled
 from stream.exactly_once.recovery import Changelog
+from stream.exactly_once.replication import replicas_for, replication_config
 
 logger = logging.getLogger(__name__)
 
@@ -63,22 +64,22 @@ def ensure_changelogs(
     input_topics: Sequence[str],
     changelogs: Mapping[str, str],
     *,
-    replication: int,
+    replication: int | None,
     timeout_s: float,
 ) -> list[Changelog]:
     """Make missing changelog topics and describe all of them, in the order given.
 
-    changelogs: topic by table name. Raises StartError for missing inputs and for partition counts that differ.
+    changelogs: topic by table name. replication: the replicas of those that are made; None is one a broker, at most 3.
+    Raises StartError for missing inputs and for partition counts that differ.
     """
     counts = partition_counts(client_config, timeout_s)
     partitions = check_inputs(counts, input_topics)
     admin = AdminClient({**client_config})
-    new = [
-        NewTopic(topic, partitions, replication, config=_CHANGELOG_CONFIG)
-        for topic in changelogs.values()
-        if topic not in counts
-    ]
-    if new:
+    missing = [topic for topic in changelogs.values() if topic not in counts]
+    if missing:
+        replicas = replication or replicas_for(len(admin.list_topics(timeout=timeout_s).brokers))
+        config = _CHANGELOG_CONFIG | replication_config(replicas)
+        new = [NewTopic(topic, partitions, replicas, config=config) for topic in missing]
         for topic, future in admin.create_topics(new, operation_timeout=timeout_s).items():
             try:
                 future.result(timeout_s)

@@ -146,7 +146,8 @@ def _retention_ms(settings: Settings, topic: str, *, create: bool) -> int | None
             raise CommandError(
                 f"there is no topic {topic}: `--create` makes it, to keep its records for ever"
             )
-        cluster.create([TopicPlan(topic, settings.topics.partitions, KEEP_FOR_EVER)])
+        plan = TopicPlan(topic, settings.topics.partitions, KEEP_FOR_EVER)
+        cluster.create([plan], settings.topics.replication)
     return cluster.retention_ms(topic)
 
 

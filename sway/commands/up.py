@@ -112,7 +112,7 @@ def _create_topics(topics: TopicSettings, bootstrap_servers: str) -> None:
             f"the data folder does not fit the settings: {'; '.join(problems)}. Set SWAY_TOPICS__PARTITIONS as "
             "it was, or take another folder"
         )
-    cluster.create(missing(planned, existing))
+    cluster.create(missing(planned, existing), None)
 
 
 def _say_fetch(what: str) -> Callable[[int, int, object], None]:

@@ -72,7 +72,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
     with EmbeddedKafka() as kafka, tempfile.TemporaryDirectory(prefix="sway-demo-") as scratch:
         own = copy_version(registry, version, Path(scratch) / "registry")
         settings = _settings(kafka.bootstrap_servers)
-        Cluster(settings.kafka).create(plan_topics(settings.topics, PARTITIONS, history=True))
+        Cluster(settings.kafka).create(plan_topics(settings.topics, PARTITIONS, history=True), None)
         ledger = Ledger()
         for event, outcome in pairs[:TRAINED_ON]:
             ledger.learn(event, outcome)  # the baselines know what the model was fitted on

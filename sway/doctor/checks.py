@@ -6,11 +6,7 @@ from pathlib import Path
 
 import torch
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
-    AdminClient,
-    ConfigResource,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
 
 from model.device import choose_device, choose_dtype, dtype_name
 from model.errors import ModelError
@@ -20,6 +16,8 @@ from schemas.records import BehaviorEvent, Outcome
 from stream.assembly import check, load_champion, packing_for
 from stream.errors import ConfigurationError, StreamError
 from stream.exactly_once import ExactlyOnceError
+from stream.input_limits import find_unlimited, read_topic_configs
+from stream.labels.state import ESTIMATES, ITEMS, PENDING
 from stream.processor import WINDOWS
 from stream.settings import Settings
 from stream.wire import codec_for
@@ -82,25 +80,34 @@ class Doctor:
         return [ok("broker", f"{address} answers; {view.brokers} in the cluster")]
 
     def _look_at_topics(self) -> list[Finding]:
-        counts = self._cluster.get().view().partition_counts
-        needed = topics.needed_topics(self._settings.topics, self._settings.app_id, [WINDOWS])
-        findings = topics.check_topics(needed, counts)
-        there = [topic for topic in needed.changelogs if topic in counts]
-        return [*findings, *topics.check_cleanup_policies(self._cleanup_policies(there))]
+        view = self._cluster.get().view()
+        tables = [WINDOWS, PENDING, ESTIMATES, ITEMS] if self._settings.labels.wanted else [WINDOWS]
+        needed = topics.needed_topics(self._settings.topics, self._settings.app_id, tables)
+        of_sway = (*needed.inputs, *needed.outputs, *needed.changelogs, *needed.later)
+        configs = self._topic_configs([topic for topic in of_sway if topic in view.partition_counts])
+        policies = {name: configs[name]["cleanup.policy"] for name in needed.changelogs if name in configs}
+        replication = {
+            name: topics.Replication(view.replicas[name], int(config["min.insync.replicas"]))
+            for name, config in configs.items()
+        }
+        max_ahead_s = self._settings.topics.max_ahead_s
+        inputs = {name: configs[name] for name in needed.inputs if name in configs}
+        return [
+            *topics.check_topics(needed, view.partition_counts),
+            *topics.check_cleanup_policies(policies),
+            *topics.check_replication(needed, replication, view.brokers),
+            *topics.check_times(find_unlimited(inputs, round(max_ahead_s * 1000)), max_ahead_s),
+        ]
 
-    def _cleanup_policies(self, names: Sequence[str]) -> dict[str, str]:
+    def _topic_configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         if not names:
             return {}
         kafka = self._settings.kafka
-        timeout_s = kafka.connect_timeout_s
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        admin = AdminClient({**kafka.client_config(), **QUIET})
         try:
-            futures = admin.describe_configs(resources, request_timeout=timeout_s)
-            configs = {resource.name: future.result(timeout_s) for resource, future in futures.items()}
+            admin = AdminClient({**kafka.client_config(), **QUIET})
+            return read_topic_configs(admin, names, kafka.connect_timeout_s)
         except KafkaException as exc:
             raise CommandError(f"cannot read the settings of {', '.join(names)}: {reason(exc)}") from exc
-        return {name: config["cleanup.policy"].value for name, config in configs.items()}
 
     def _look_at_records(self, topic: str, record_type: type[BehaviorEvent] | type[Outcome]) -> list[Finding]:
         kafka = self._settings.kafka

@@ -6,10 +6,13 @@ Source: DESIGN section 2.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stream.exactly_once.replication import MAX_REPLICAS, replicas_for
+from stream.input_limits import AFTER_MAX_MS
 from stream.settings import TopicSettings
 from sway.doctor.findings import Finding, fail, ok, warn
 
 CHECK = "topics"
+_MIN_ISR = 2
 _CREATE = "create them with `sway topics create`"
 
 
@@ -53,6 +56,69 @@ def check_cleanup_policies(policies: Mapping[str, str]) -> list[Finding]:
         for topic, policy in policies.items()
         if policy != "compact"
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """How a topic is kept: its replicas, and how many must have a record before it is acknowledged."""
+
+    replicas: int
+    min_isr: int
+
+
+def check_replication(needed: NeededTopics, found: Mapping[str, Replication], brokers: int) -> list[Finding]:
+    """Say which topics a lost broker would take, or stop. found: by topic, of those that exist."""
+    inputs = [found[topic].replicas for topic in needed.inputs if topic in found]
+    wanted = replicas_for(brokers)
+    for_outputs = max([wanted, *inputs])
+    findings = []
+    for topic, one in found.items():
+        due = wanted if topic in needed.inputs else for_outputs
+        if one.min_isr > one.replicas:
+            findings.append(
+                fail(
+                    CHECK,
+                    f"{topic} has min.insync.replicas={one.min_isr} and {_replicas(one)}: nothing can be written",
+                    f"set min.insync.replicas={max(1, one.replicas - 1)} on {topic}",
+                )
+            )
+        elif one.replicas < due:
+            than = f"{brokers} brokers are there" if due == wanted else f"the inputs have {due}"
+            findings.append(
+                warn(
+                    CHECK,
+                    f"{topic} has {_replicas(one)}, and {than}: a lost broker can take what it holds",
+                    f"give {topic} {due} replicas (kafka-reassign-partitions.sh); SWAY_TOPICS__REPLICATION is for new "
+                    "topics",
+                )
+            )
+        elif one.replicas >= MAX_REPLICAS and one.min_isr < _MIN_ISR:
+            findings.append(
+                warn(
+                    CHECK,
+                    f"{topic} has {_replicas(one)} and min.insync.replicas={one.min_isr}: what one broker alone has "
+                    "acknowledged can be lost",
+                    f"set min.insync.replicas={_MIN_ISR} on {topic}",
+                )
+            )
+    return findings
+
+
+def check_times(unlimited: Sequence[str], max_ahead_s: float) -> list[Finding]:
+    """Say which inputs take records from the far future."""
+    return [
+        warn(
+            CHECK,
+            f"{topic} takes records from the far future: producers with wrong clocks are not refused. Labels bear it "
+            "as long as most users' clocks are right",
+            f"set {AFTER_MAX_MS}={round(max_ahead_s * 1000)} on {topic} (Kafka 3.6 or newer)",
+        )
+        for topic in unlimited
+    ]
+
+
+def _replicas(one: Replication) -> str:
+    return "1 replica" if one.replicas == 1 else f"{one.replicas} replicas"
 
 
 def _missing(needed: NeededTopics, counts: Mapping[str, int]) -> list[Finding]:

@@ -57,7 +57,8 @@ def make_topics(
             f"{', '.join(missing)} is gone, and this replay has written into it: begin again, with another id (--id)"
         )
     try:
-        cluster.create([TopicPlan(name, partitions, KEEP_FOR_EVER) for name in missing])
+        plans = [TopicPlan(name, partitions, KEEP_FOR_EVER) for name in missing]
+        cluster.create(plans, settings.topics.replication)
     except CommandError:
         if not set(missing) <= cluster.view().partition_counts.keys():  # else another machine was first
             raise

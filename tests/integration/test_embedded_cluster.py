@@ -4,11 +4,21 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+    AdminClient,
+    ConfigResource,
+    ConfigSource,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
+from stream.exactly_once.topics import ensure_changelogs
+from stream.input_limits import AFTER_MAX_MS
+from stream.settings import KafkaSettings, TopicSettings
+from sway.cluster import Cluster
 from sway.embedded import EmbeddedCluster, EmbeddedError
 from sway.embedded.leaders import CoordinatorOf, coordinator_partition
+from sway.topic_plan import plan_topics
 from tests.integration.conftest import wait_for
 from tests.integration.test_embedded_kafka import consume, produce
 
@@ -97,6 +107,32 @@ def test_what_all_acknowledged_is_there_when_all_brokers_were_lost(cluster: Embe
     assert cluster.running_brokers() == (1, 2, 3)
     found = consume(address, TOPIC, len(sent) + 2)
     assert sorted(value for value in found if b"lost" not in value) == sorted(sent)
+
+
+def test_topics_and_changelogs_have_three_replicas_of_which_two_acknowledge(cluster: EmbeddedCluster) -> None:
+    kafka = KafkaSettings(bootstrap_servers=cluster.bootstrap_servers)
+    names = TopicSettings(prefix="kept-thrice", partitions=1)
+    reached = Cluster(kafka)
+    assert reached.create(plan_topics(names, 1, history=False), names.replication) == []
+    tables = {"windows": "kept-thrice-windows-changelog"}
+    inputs = [names.events, names.outcomes]
+    ensure_changelogs(kafka.client_config(), inputs, tables, replication=names.replication, timeout_s=30)
+    there = [*names.names().values(), *tables.values()]
+    replicas = reached.view().replicas
+    assert {replicas[name] for name in there} == {3}
+    admin = AdminClient({**kafka.client_config()})
+    # These brokers' own default is the same, so look where it comes from.
+    said = {name: told_to_a_topic(admin, name) for name in there}
+    assert {config.get("min.insync.replicas") for config in said.values()} == {"2"}
+    assert {said[name].get(AFTER_MAX_MS) for name in inputs} == {"3600000"}
+
+
+def told_to_a_topic(admin: AdminClient, topic: str) -> dict[str, str]:
+    """What a topic was told itself, the brokers' defaults left out."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    entries = admin.describe_configs([resource])[resource].result(30)
+    own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+    return {name: entry.value for name, entry in entries.items() if entry.source == own}
 
 
 def test_what_the_cluster_does_not_have_is_said(cluster: EmbeddedCluster) -> None:

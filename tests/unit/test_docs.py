@@ -38,6 +38,20 @@ def test_every_metric_has_its_row() -> None:
     assert names <= _first_cells()
 
 
+def test_the_rights_of_a_worker_name_every_changelog_and_what_it_writes() -> None:
+    from stream.labels.state import ESTIMATES, ITEMS, PENDING
+    from stream.processor import WINDOWS  # as above
+
+    rights = OPERATIONS.split("A worker needs these rights", 1)[1].split("Whoever reads", 1)[0]
+    changelogs = [f"{table}-changelog`" for table in (WINDOWS, PENDING, ESTIMATES, ITEMS)]
+    assert [name for name in [*changelogs, "DescribeConfigs"] if name not in rights] == []
+    written = {line.split("|")[1] for line in rights.splitlines() if "Write" in line}
+    assert all(
+        any(topic in cell for cell in written)
+        for topic in ("sway.scores", "sway.dead-letters", "sway.examples", "sway.training", "sway.outcomes")
+    )
+
+
 def test_every_topic_is_in_the_glossary() -> None:
     glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     assert [name for name in TopicSettings().names().values() if f"`{name}`" not in glossary] == []

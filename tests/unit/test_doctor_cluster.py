@@ -12,7 +12,15 @@ from sway.doctor.keys import (
     crc32_partition,
     murmur2_partition,
 )
-from sway.doctor.topics import NeededTopics, check_cleanup_policies, check_topics, needed_topics
+from sway.doctor.topics import (
+    NeededTopics,
+    Replication,
+    check_cleanup_policies,
+    check_replication,
+    check_times,
+    check_topics,
+    needed_topics,
+)
 
 NEEDED = needed_topics(TopicSettings(), "shop", ["windows"])
 ALL = dict.fromkeys((*NEEDED.inputs, *NEEDED.outputs, *NEEDED.later), 4)
@@ -127,3 +135,40 @@ def test_keys_are_compared_with_the_user_ids(
 
 def test_an_empty_sample_says_nothing_of_keys() -> None:
     assert check_keys("events", [], []) == []
+
+
+def test_topics_kept_as_often_as_there_are_brokers_are_ok() -> None:
+    kept = {"sway.events": Replication(1, 1), "shop-windows-changelog": Replication(1, 1)}
+    assert check_replication(NEEDED, kept, 1) == []
+    kept = {"sway.events": Replication(3, 2), "shop-windows-changelog": Replication(3, 2)}
+    assert check_replication(NEEDED, kept, 5) == []
+
+
+def test_a_changelog_with_fewer_replicas_than_the_inputs_is_a_warning() -> None:
+    kept = {"sway.events": Replication(5, 2), "shop-windows-changelog": Replication(3, 2)}
+    (found,) = check_replication(NEEDED, kept, 5)
+    assert found.status is Status.WARN
+    assert "shop-windows-changelog has 3 replicas, and the inputs have 5" in found.found
+    assert "kafka-reassign-partitions.sh" in found.advice
+
+
+def test_inputs_with_one_replica_on_three_brokers_are_a_warning() -> None:
+    (found,) = check_replication(NEEDED, {"sway.events": Replication(1, 1)}, 3)
+    assert (found.status, "sway.events has 1 replica, and 3 brokers" in found.found) == (Status.WARN, True)
+
+
+def test_three_replicas_of_which_one_acknowledges_are_a_warning() -> None:
+    (found,) = check_replication(NEEDED, {"sway.events": Replication(3, 1)}, 3)
+    assert (found.status, "min.insync.replicas=1" in found.found) == (Status.WARN, True)
+
+
+def test_more_insync_replicas_than_there_are_fail() -> None:
+    (found,) = check_replication(NEEDED, {"sway.events": Replication(1, 2)}, 1)
+    assert (found.status, "nothing can be written" in found.found) == (Status.FAIL, True)
+
+
+def test_inputs_without_a_limit_on_their_times_are_a_warning() -> None:
+    (found,) = check_times(["sway.events"], 3600)
+    assert found.status is Status.WARN
+    assert "message.timestamp.after.max.ms=3600000 on sway.events" in found.advice
+    assert check_times([], 3600) == []

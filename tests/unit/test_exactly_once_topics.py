@@ -60,6 +60,43 @@ def test_a_start_while_no_controller_answers_ends_in_a_line_that_says_so(
         ensure_changelogs({}, ["s.events"], {"users": "s-users-changelog"}, replication=1, timeout_s=0.01)
 
 
+@pytest.mark.parametrize(
+    ("brokers", "wanted", "replicas", "min_isr"),
+    [
+        (1, None, 1, None),
+        (2, None, 2, None),
+        (3, None, 3, "2"),
+        (9, None, 3, "2"),
+        (9, 5, 5, "2"),
+        (3, 1, 1, None),
+    ],
+)
+def test_a_changelog_has_a_replica_a_broker_and_at_most_three_unless_told_otherwise(
+    brokers: int, wanted: int | None, replicas: int, min_isr: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    class Admin:
+        """Makes what it is told to."""
+
+        def __init__(self, _config: Any) -> None: ...
+
+        def list_topics(self, **_: Any) -> Any:
+            return SimpleNamespace(brokers=dict.fromkeys(range(brokers)))
+
+        def create_topics(self, new: list[Any], **_: Any) -> dict[str, "Future[Any]"]:
+            made.extend(new)
+            return {}
+
+    monkeypatch.setattr(topics, "AdminClient", Admin)
+    monkeypatch.setattr(topics, "partition_counts", lambda *_: {"s.events": 4})
+    monkeypatch.setattr(topics, "_describe", lambda *_: [])
+    ensure_changelogs({}, ["s.events"], {"users": "s-users-changelog"}, replication=wanted, timeout_s=1)
+    (topic,) = made
+    assert (topic.replication_factor, topic.config.get("min.insync.replicas")) == (replicas, min_isr)
+    assert topic.config["cleanup.policy"] == "compact"
+
+
 def test_a_client_that_gets_no_answer_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
 

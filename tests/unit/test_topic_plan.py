@@ -1,5 +1,6 @@
 """Which topics are planned, and which existing ones do not fit."""
 
+from stream.input_limits import AFTER_MAX_MS
 from stream.settings import TopicSettings
 from sway.topic_plan import KEEP_FOR_EVER, find_problems, missing, plan_topics
 
@@ -29,9 +30,17 @@ def test_only_what_has_no_user_as_its_key_has_one_partition() -> None:
 
 
 def test_history_keeps_everything_and_otherwise_only_requests_and_announcements_are_kept() -> None:
-    assert all(plan.config == KEEP_FOR_EVER for plan in plan_topics(TOPICS, 6, history=True))
-    kept = [plan.name for plan in plan_topics(TOPICS, 6, history=False) if plan.config]
+    assert all(plan.kept_for_ever for plan in plan_topics(TOPICS, 6, history=True))
+    kept = [plan.name for plan in plan_topics(TOPICS, 6, history=False) if plan.kept_for_ever]
     assert kept == ["sway.training", "sway.models"]
+
+
+def test_the_broker_refuses_events_and_outcomes_from_the_future() -> None:
+    planned = plan_topics(TopicSettings(max_ahead_s=60), 6, history=True)
+    limits = {plan.name: plan.config.get(AFTER_MAX_MS) for plan in planned}
+    assert {name for name, limit in limits.items() if limit == "60000"} == {"sway.events", "sway.outcomes"}
+    assert set(limits.values()) == {"60000", None}
+    assert all(plan.without(AFTER_MAX_MS).config == KEEP_FOR_EVER for plan in planned)
 
 
 def test_a_wrong_partition_count_is_a_problem_and_a_missing_topic_is_none() -> None:

@@ -1,0 +1,23 @@
+"""Which inputs take records from the far future."""
+
+import pytest
+
+from stream.input_limits import AFTER_MAX_MS, find_unlimited
+
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("config", "limit_ms", "unlimited"),
+    [
+        ({AFTER_MAX_MS: str(HOUR)}, HOUR, False),
+        ({AFTER_MAX_MS: str(HOUR)}, 1000, False),  # Kafka's own default is as good
+        ({AFTER_MAX_MS: str(2 * HOUR)}, HOUR, True),
+        ({AFTER_MAX_MS: str(2 * HOUR)}, 2 * HOUR, False),
+        ({AFTER_MAX_MS: str(2**63 - 1)}, HOUR, True),
+        ({}, HOUR, True),
+        ({"message.timestamp.type": "LogAppendTime"}, HOUR, False),
+    ],
+)
+def test_a_topic_without_a_limit_is_found(config: dict[str, str], limit_ms: int, unlimited: bool) -> None:
+    assert find_unlimited({"sway.events": config}, limit_ms) == ["sway.events"] * unlimited
