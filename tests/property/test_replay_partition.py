@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer, EncodedText
-from schemas.records import InfluenceScore, LabeledExample, Outcome
+from schemas.records import BehaviorEvent, InfluenceScore, LabeledExample, Outcome
+from stream.labels.ticks import tick_at
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
 from tests.processing import NOW_MS, TOPICS, event, outcome
 from tests.replay_stories import MINUTE, core_of, planned, read_live
@@ -20,7 +21,7 @@ from tests.replayed_partition import TURNS, ReplayedPartition
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-USERS = st.sampled_from(["ann", "bob"])
+USERS = st.sampled_from(["ann", "bob", "cem"])
 IDS = st.integers(0, 9).map("e{}".format)
 MINUTES = st.integers(0, 25)
 EVENTS = st.builds(
@@ -45,15 +46,23 @@ def told(event_id: str, user: str, minute: int, y: float, z: float | None) -> Ou
 
 OUTCOMES = st.builds(told, IDS, USERS, MINUTES, st.sampled_from([0.0, 1.0]), st.sampled_from([None, 0.5]))
 BAD = st.sampled_from([event(user_id=""), b"?", outcome(y=2.0)])
-INPUTS = st.lists(
-    st.tuples(
-        st.one_of(EVENTS, EVENTS, EVENTS, OUTCOMES, OUTCOMES, BAD),
-        st.sampled_from([0, 0, 1, 2]),  # a hole before it
-        st.integers(0, 3),  # by so many milliseconds Kafka's time is later
-    ),
-    min_size=16,
-    max_size=32,
+TICKS = st.integers(-12, 25).map(lambda minute: tick_at(NOW_MS - minute * MINUTE))
+HOLES = st.sampled_from([0, 0, 1, 2])  # before a record
+YEAR = 365 * 24 * 60
+
+
+def ahead(one: BehaviorEvent, hole: int, minutes: int) -> tuple[BehaviorEvent, int, int]:
+    """An event of a producer whose clock is so far ahead, and sets Kafka's time too."""
+    return replace(one, occurred_at=NOW_MS + minutes * MINUTE), hole, minutes * MINUTE
+
+
+RIGHT = st.tuples(
+    st.one_of(EVENTS, EVENTS, EVENTS, OUTCOMES, OUTCOMES, BAD, TICKS),
+    HOLES,
+    st.integers(0, 3) | st.just(15 * MINUTE),  # by so many milliseconds Kafka's time is later
 )
+WRONG = st.builds(ahead, EVENTS, HOLES, st.integers(2, 12) | st.integers(YEAR, YEAR + 12))
+INPUTS = st.lists(st.one_of(RIGHT, RIGHT, RIGHT, RIGHT, WRONG), min_size=16, max_size=32)
 
 
 def row_of(record: InfluenceScore | LabeledExample) -> dict[str, Any]:
