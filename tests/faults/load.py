@@ -19,11 +19,16 @@ Input = BehaviorEvent | Outcome | bytes | None
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One input. reason: of the dead letter that it must become, if it must. encoded: by another writer's schema."""
+    """One input.
+
+    reason: of the dead letter that it must become, if it must. encoded: by another writer's schema. at_ms: Kafka's
+    time; 0 is now.
+    """
 
     what: Input
     reason: str | None = None
     encoded: bytes | None = None
+    at_ms: int = 0
 
 
 _BAD: dict[str, Callable[[BehaviorEvent], Input]] = {

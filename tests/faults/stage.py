@@ -170,7 +170,13 @@ class Stage(Sway):
     def give(self, given: Given, key: str = "user-1") -> None:
         """Produce one input; key: of what says itself not whose it is."""
         raw = given.what is None or isinstance(given.what, bytes)
-        self.produce(given.what, key=key if raw else None, reason=given.reason, encoded=given.encoded)
+        self.produce(
+            given.what,
+            key=key if raw else None,
+            reason=given.reason,
+            encoded=given.encoded,
+            at_ms=given.at_ms,
+        )
 
     def give_event(self, what: Input, reason: str | None = None) -> None:
         """Produce one input of the case's own."""
