@@ -47,7 +47,7 @@ class LabelledStream:
             self._settings, self._state.get, self._put, lambda _what, _key: None, self.written.append
         )
         for at_ms, is_outcome, one in batch:
-            join.advance(at_ms, at_ms)
+            join.advance("ann", at_ms, at_ms)
             if is_outcome:
                 join.outcome("ann", one.event_id, at_ms, 1.0, None)
             else:
