@@ -16,7 +16,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
     ResourceType,
 )
 
-from stream.exactly_once.replication import replicas_for, replication_config
 from stream.input_limits import AFTER_MAX_MS
 from stream.settings import KafkaSettings
 from sway.errors import CommandError
@@ -75,6 +74,8 @@ class Cluster:
         """
         if not plans:
             return []
+        from stream.exactly_once.replication import replicas_for  # its package imports Faust
+
         replicas = replicas_for(self.view().brokers, replication)
         failures = self._try_to_create(plans, replicas)
         without = [
@@ -93,6 +94,8 @@ class Cluster:
 
     def _try_to_create(self, plans: Sequence[TopicPlan], replicas: int) -> dict[str, str]:
         """Return why topics could not be made, by name."""
+        from stream.exactly_once.replication import replication_config  # as above
+
         config = replication_config(replicas)
         new = [
             NewTopic(plan.name, plan.partitions, replicas, config={**config, **plan.config}) for plan in plans

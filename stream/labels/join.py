@@ -420,6 +420,6 @@ class PartitionJoin:
 def next_due_at(settings: JoinSettings, get: Get) -> int | None:
     """Return the stream time at which something of a partition falls due or is forgotten next, or None."""
     join = PartitionJoin(
-        settings, get, lambda _key, _value: None, lambda _what, _key: None, lambda _closing: None
+        settings, get, lambda _key, _value: None, lambda _what, _key: None, lambda _one: None
     )
     return join.next_due_at

@@ -170,7 +170,7 @@ class ReplaySession:
         deciding: list[Any] = [
             settings.window.model_dump(mode="json"),
             settings.text.max_item_text_chars,
-            settings.labels.model_dump(mode="json"),
+            settings.labels.model_dump(mode="json", exclude={"ticks"}),  # a replay writes none
             settings.time.max_ahead_s,
             settings.wire.max_record_bytes,
             dtype_name(choose_dtype(settings.model.dtype, choose_device(settings.model.device))),

@@ -136,6 +136,7 @@ DECIDING: list[tuple[str, str, Any]] = [
     ("wire", "max_record_bytes", 1_000),
 ]
 OTHERS: list[tuple[str, str, Any]] = [
+    ("labels", "ticks", False),
     ("text", "cached_behaviours", 10),
     ("replay", "batch_records", 10),
     ("replay", "batch_bytes", 10),
@@ -161,7 +162,7 @@ def test_each_setting_that_decides_texts_dead_letters_or_labels_is_in_the_digest
 def test_every_setting_of_windows_and_labels_is_tried() -> None:
     settings = Settings()
     for part in ("window", "labels"):
-        tried = {name for where, name, _ in DECIDING if where == part}
+        tried = {name for where, name, _ in [*DECIDING, *OTHERS] if where == part}
         assert tried == set(type(getattr(settings, part)).model_fields)
 
 
