@@ -18,6 +18,7 @@ SETTINGS = {
     "SWAY_LABELS__HORIZON_S": str(_HORIZON_S),
     "SWAY_LABELS__GRACE_S": str(_GRACE_S),
 }
+UNTIL_THE_FIRST_FALL_DUE = 4_000  # answers: (horizon + grace) / step, and some
 _USERS = 25
 _CLOSERS = 2_000  # each settles sixteen events at most
 _CLOSER = "closer-"
