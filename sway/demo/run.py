@@ -41,10 +41,10 @@ _VIEW_INTERVAL_S = 0.5
 _LINE_INTERVAL_S = 10.0
 _HANDOVER_EXAMPLES = 1_000
 _GATE_SHARE = 0.3
-_GATE_CONFIDENCE = (
-    0.8  # some twenty people judge, and a service asks for .95 and 50 users: this shows the loop,
-)
-_GATE_MIN_USERS = 5  # and a promotion here is no proof that the challenger is better
+# Some twenty people judge here, where a service asks for 50 users and a confidence of .95. So the demo shows the loop,
+# and its promotion is no proof that the challenger is better.
+_GATE_CONFIDENCE = 0.8
+_GATE_MIN_USERS = 5
 _VERDICT_TIMEOUT_S = 300.0
 _SWAP_TIMEOUT_S = 60.0
 _AFTER_SWAP = 500  # events that a promoted challenger scores before the demo ends
