@@ -5,7 +5,7 @@ A test holds them against `stream.exactly_once.sizes.deep_bytes`, which walks ov
 
 from sys import getsizeof
 
-from schemas.records import DueList, Estimate, ItemRate, PendingLabel, Signals
+from schemas.records import DueList, Estimate, ItemRate, PendingLabel, Signals, Witnesses
 from stream.labels.state import PendingState
 from stream.windows import KEPT_PIECES, Window
 
@@ -15,6 +15,7 @@ _PIECE_BYTES = 215  # beside its text and token ids, which are about as long as 
 _PENDING_BYTES = 275
 _DUE_ENTRY_BYTES = 92
 _SIGNAL_BYTES = 150
+_TURN_BYTES = 160
 _LIST_BYTES = 96
 _CLOCK_BYTES = 250
 _ESTIMATE_BYTES = 170
@@ -48,6 +49,8 @@ def pending_bytes(value: PendingState | None) -> int:
         return _LIST_BYTES + len(value.entries) * (_DUE_ENTRY_BYTES + getsizeof(value.entries[0].key))
     if isinstance(value, Signals):
         return _LIST_BYTES + _SIGNAL_BYTES * len(value.signals)
+    if isinstance(value, Witnesses):
+        return _LIST_BYTES + _TURN_BYTES * len(value.turns)
     return _CLOCK_BYTES
 
 

@@ -21,14 +21,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from schemas.records import DueEntry, DueList, JoinClock, PendingLabel, Signal, Signals, Witnesses
+from schemas.records import DueEntry, JoinClock, PendingLabel, Signal, Signals, Witnesses
+from stream.labels.due_lists import DueLists, Get, Put
 from stream.labels.rules import JoinSettings, label_by_signals
 from stream.labels.state import (
     CLOCK_KEY,
     WITNESSES_KEY,
-    PendingState,
     event_key,
-    list_key,
     signals_key,
     user_and_id,
 )
@@ -47,12 +46,8 @@ _MAX_SETTLED = (
     16  # entries settled, and as many forgotten, for each record read: a jump of time is worked off in steps
 )
 _MAX_SETTLED_BY_TICK = 512  # the same for a tick, which comes where no other record does
-_MAX_DUE = 512  # entries of a due list: with ids as long as allowed, half of what a record may have
 _MAX_SIGNALS = 100  # kept of a user on an item
 _NEVER = 2**63
-
-Get = Callable[[str], PendingState | None]
-Put = Callable[[str, PendingState | None], None]
 
 
 class Closing(NamedTuple):
@@ -114,8 +109,7 @@ class PartitionJoin:
             settings.step_ms,
             settings.wait_ms,
         )
-        self._new: list[DueEntry] = []  # this batch's due list
-        self._lists: dict[int, list[DueEntry]] = {}  # those at the cursors
+        self._lists = DueLists(self._clock.next_list, get, put)
         self._next = self._next_due()
 
     @property
@@ -203,9 +197,7 @@ class PartitionJoin:
     def end(self) -> None:
         """Write this batch's due lists, the clock and its witnesses."""
         clock = self._clock
-        for start in range(0, len(self._new), _MAX_DUE):  # a cursor inside is carried over by _at
-            self._put(list_key(clock.next_list), DueList(self._new[start : start + _MAX_DUE]))
-            clock.next_list += 1
+        clock.next_list = self._lists.write()
         if clock != self._began:
             self._put(CLOCK_KEY, clock)
         witnesses = self._time.changed()
@@ -334,7 +326,7 @@ class PartitionJoin:
     # --- due lists --------------------------------------------------------------------------------------
 
     def _due(self, due_at: int, key: str) -> None:
-        self._new.append(DueEntry(due_at, key))
+        self._lists.add(due_at, key)
         self._next = min(self._next, due_at)
 
     def _settle_due(self, most: int) -> list[Closing]:
@@ -348,7 +340,7 @@ class PartitionJoin:
         clock = self._clock
         closings = []
         for _ in range(most):
-            clock.due_list, clock.due_index, entry = self._at(clock.due_list, clock.due_index)
+            clock.due_list, clock.due_index, entry = self._lists.at(clock.due_list, clock.due_index)
             if entry is None:
                 break
             if self._stamped_by_a_wrong_clock(entry):
@@ -368,8 +360,8 @@ class PartitionJoin:
         clock, grace_ms = self._clock, self._settings.grace_ms
         for _ in range(most):
             before = clock.kept_list
-            clock.kept_list, clock.kept_index, entry = self._at(clock.kept_list, clock.kept_index)
-            self._drop_lists(before, clock.kept_list)
+            clock.kept_list, clock.kept_index, entry = self._lists.at(clock.kept_list, clock.kept_index)
+            self._lists.drop(before, clock.kept_list)
             not_settled = (clock.kept_list, clock.kept_index) >= (clock.due_list, clock.due_index)
             if entry is None or not_settled:
                 break
@@ -382,8 +374,8 @@ class PartitionJoin:
     def _next_due(self) -> int:
         """Return the stream time at which a cursor moves next."""
         clock = self._clock
-        _, _, due = self._at(clock.due_list, clock.due_index)
-        _, _, kept = self._at(clock.kept_list, clock.kept_index)
+        _, _, due = self._lists.at(clock.due_list, clock.due_index)
+        _, _, kept = self._lists.at(clock.kept_list, clock.kept_index)
         return min(self._moves_at(due, 0), self._moves_at(kept, self._settings.grace_ms))
 
     def _moves_at(self, entry: DueEntry | None, after_ms: int) -> int:
@@ -391,30 +383,6 @@ class PartitionJoin:
         if entry is None:
             return _NEVER
         return self._time.at if self._stamped_by_a_wrong_clock(entry) else entry.due_at + after_ms
-
-    def _at(self, number: int, index: int) -> tuple[int, int, DueEntry | None]:
-        """Return where a cursor really stands, past the ends of lists, and the entry there; None at the very end."""
-        while True:
-            entries = self._list(number)
-            if index < len(entries):
-                return number, index, entries[index]
-            if number >= self._clock.next_list:
-                return number, index, None
-            number, index = number + 1, index - len(entries)
-
-    def _list(self, number: int) -> list[DueEntry]:
-        if number >= self._clock.next_list:
-            return self._new
-        entries = self._lists.get(number)
-        if entries is None:
-            found = self._get(list_key(number))
-            entries = self._lists[number] = found.entries if isinstance(found, DueList) else []
-        return entries
-
-    def _drop_lists(self, first: int, end: int) -> None:
-        for number in range(first, end):
-            self._lists.pop(number, None)
-            self._put(list_key(number), None)
 
 
 def next_due_at(settings: JoinSettings, get: Get) -> int | None:

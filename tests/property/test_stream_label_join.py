@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, DueList, JoinClock, Outcome, PendingLabel, Witnesses
-from stream.labels import join as label_join
+from stream.labels import due_lists
 from stream.labels.rules import JoinSettings, Rule
 from stream.replay.streams import Record
 from tests.plain_labels import labels_of
@@ -149,7 +149,7 @@ def test_lists_of_few_entries_are_worked_off_as_long_ones_are(
     for entries in (512, most):
         processing = Processing(tokenizer, join=join)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(label_join, "_MAX_DUE", entries)
+            patch.setattr(due_lists, "_MAX_DUE", entries)
             if outcomes:
                 processing.deliver(*outcomes)
             todo: list[BehaviorEvent] = [*events, *later, event("end", "cem", NOW_MS)]
