@@ -10,15 +10,18 @@ from tests.faults.load import Given
 from tests.faults.stage import Stage
 from tests.integration.conftest import wait_for
 
-_STEP_MS = 100  # of event time between two events; at 150 events/s, 15 s of it go by in a second
-_HORIZON_S = 300
-_GRACE_S = 60  # 4 s of the clock: so much later than its event an outcome may be read
+FIRST_RATE_PER_S = 400.0
+_STEP_MS = 100  # of event time between two events: 15 s of it go by in a second
+_HORIZON_S = 100
+_GRACE_S = (
+    900  # a minute of the clock: as long an older version may have had the state, and an outcome be late
+)
 SETTINGS = {
     "SWAY_LABELS__NEGATIVE": "0",
     "SWAY_LABELS__HORIZON_S": str(_HORIZON_S),
     "SWAY_LABELS__GRACE_S": str(_GRACE_S),
 }
-UNTIL_THE_FIRST_FALL_DUE = 4_000  # answers: (horizon + grace) / step, and some
+UNTIL_THE_FIRST_FALL_DUE = (_HORIZON_S + _GRACE_S) * 1000 // _STEP_MS + 300
 _USERS = 25
 _CLOSERS = 2_000  # each settles sixteen events at most
 _CLOSER = "closer-"

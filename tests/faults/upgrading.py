@@ -35,12 +35,22 @@ def up_and_down_again(stage: Stage) -> None:
     _up_and_down(stage, workers)
 
 
-@case("an upgrade from e102bdb and back with labels that fall due, one worker", limit_s=600)
+@case("an upgrade from e102bdb, back, and up again, with labels that fall due", limit_s=600)
 def up_and_down_with_labels(stage: Stage) -> Audit:
     (worker,) = _old_ones(stage, "a", **falling_due.SETTINGS)
-    stage.feed(source=falling_due.load())
-    stage.wait_for_more(falling_due.UNTIL_THE_FIRST_FALL_DUE, 150)
-    _up_and_down(stage, [worker])
+    older = worker.tree
+    load = falling_due.load()
+    stage.feed(source=load)
+    stage.wait_for_more(300)
+    _replace(stage, worker, None, killed=True)
+    stage.stop_feeding()
+    stage.feed(falling_due.FIRST_RATE_PER_S, load)  # until what was read by ours falls due
+    stage.wait_for_more(falling_due.UNTIL_THE_FIRST_FALL_DUE, 200)
+    stage.stop_feeding()
+    stage.feed(source=load)
+    for tree in (older, None):
+        _replace(stage, worker, tree, killed=True)
+        stage.wait_for_more(300)
     falling_due.close(stage)
     assert worker.terminate() == 0
     return falling_due.audit(stage)
