@@ -5,6 +5,7 @@ from typing import Any, cast
 import pytest
 
 from model.tokens import BehaviourTokenizer
+from stream.labels.join import PartitionJoin
 from stream.labels.rules import JoinSettings
 from stream.metrics import WorkerMetrics
 from tests.processing import NOW_MS, Processing, event, outcome
@@ -80,6 +81,20 @@ def test_an_example_is_written_once_when_the_negative_is_switched_on_or_off_mean
     processing.deliver(outcome("bought"))
     processing.labels.settings = after
     pass_time(processing, range(1, 15))
+    assert [one for one in told(processing) if one[0] == "bought"] == [("bought", 1.0, "outcome")]
+
+
+def test_an_example_that_an_older_version_has_passed_over_is_written_before_it_is_forgotten(
+    tokenizer: BehaviourTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processing = Processing(tokenizer, join=WITH_NEGATIVES)
+    processing.deliver(event("bought"))
+    processing.deliver(outcome("bought"))
+    with monkeypatch.context() as older:  # it settles open events only
+        older.setattr(PartitionJoin, "_settle", lambda _join, _entry: None)
+        pass_time(processing, range(1, 12))
+    assert told(processing) == []
+    pass_time(processing, range(12, 15))
     assert [one for one in told(processing) if one[0] == "bought"] == [("bought", 1.0, "outcome")]
 
 
