@@ -93,7 +93,10 @@ class Training:
         process = processes.Process(target=end_at, args=(step, self.environment))
         process.start()
         process.join(60)
-        assert process.exitcode == (0 if step in (STOPPED, HANGING) else -signal.SIGKILL), step
+        status = process.exitcode
+        process.kill()  # one that has not come to its step would hold up the end of all tests
+        process.join(30)
+        assert status == (0 if step in (STOPPED, HANGING) else -signal.SIGKILL), step
         return len(self.registry.versions()), len(self.registry.promotions()), self.committed()
 
     def hold(self, until: Path, processes: ForkServerContext) -> BaseProcess:
