@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -121,9 +120,7 @@ def _stop_fetching_at(file: Path) -> None:
 
     async def unless_stopped(*args: Any) -> Any:
         if file.exists():
-            with suppress(asyncio.CancelledError):  # at the end, as the real one
-                await asyncio.Event().wait()
-            return False
+            await asyncio.Event().wait()
         return await fetch(*args)
 
     Fetcher._proc_fetch_request = unless_stopped
