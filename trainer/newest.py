@@ -14,7 +14,7 @@ from typing import NamedTuple
 from schemas.records import OffsetRange
 from trainer.dataset import Example
 
-_LEAST_OFFSETS = 16  # of a range: a fetch costs more than so many examples
+_LEAST_OFFSETS = 64  # of a range: a broker sends whole batches, so smaller ones would be sent again and again
 _FIRST_ROUNDS = 4  # balanced partitions give all that is wanted in so many
 _GROWTH = (
     4  # a later range is a quarter of what was read: some 25 rounds where one of a hundred partitions has all

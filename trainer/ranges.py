@@ -9,6 +9,7 @@ Source: DESIGN sections 3 and 8.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from types import MappingProxyType
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -23,10 +24,10 @@ _GROUP = "sway-example-reader"  # never joined, never committed to
 _READ_RECORDS = 5_000
 _POLL_S = 0.2
 _CALL_TIMEOUT_S = 10.0
-_PREFETCH = {  # ranges are short and many: what a client fetches beyond their ends is thrown away
-    "fetch.message.max.bytes": 65_536,
+_SHORT_RANGES = {  # many of them: what a client fetches beyond their ends is thrown away
+    "fetch.message.max.bytes": 32_768,
     "queued.min.messages": 1,
-    "fetch.queue.backoff.ms": 5,  # a second by default: the wait of a client that has fetched enough
+    "fetch.queue.backoff.ms": 20,  # the wait of a client that has fetched enough; a second by default
 }
 
 
@@ -61,7 +62,10 @@ class ExampleRanges:
         with closing(self._consumer()) as consumer:
             self._check(consumer, ranges)
             new = in_order(self._found(consumer, ranges))
-            return new, self._newest_before(consumer, ranges, older) if older else []
+        if not older:
+            return new, []
+        with closing(self._consumer(_SHORT_RANGES)) as consumer:
+            return new, self._newest_before(consumer, ranges, older)
 
     def all_of(self, topic: str) -> list[OffsetRange]:
         """Return the ranges of everything that is in a topic now. Raises RangeError if there is no such topic."""
@@ -74,10 +78,10 @@ class ExampleRanges:
                 OffsetRange(topic, number, low, high) for number, (low, high) in ends.items() if low < high
             ]
 
-    def _consumer(self) -> Consumer:
+    def _consumer(self, fetching: Mapping[str, int] = MappingProxyType({})) -> Consumer:
         return Consumer(
             {
-                **_PREFETCH,
+                **fetching,
                 **self._client_config,
                 "group.id": _GROUP,
                 "isolation.level": "read_committed",

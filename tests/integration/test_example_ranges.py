@@ -85,7 +85,7 @@ def test_a_range_that_is_not_in_the_log_says_what_is(topics: Topics, topic: str)
 
 
 def test_a_few_older_examples_of_many_partitions_cost_a_few_reads(topics: Topics) -> None:
-    partitions, transactions, of_each = 8, 16, 64
+    partitions, transactions, of_each = 8, 100, 20
     name = topics.create("examples", partitions)
     producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "transactional.id": topics.prefix})
     producer.init_transactions(30)
@@ -102,7 +102,9 @@ def test_a_few_older_examples_of_many_partitions_cost_a_few_reads(topics: Topics
     received = Received()
     ranges = ExampleRanges({"bootstrap.servers": topics.bootstrap_servers, **received.config}, timeout_s=20)
     end = transactions * (of_each + 1)
-    new, older = ranges.read([OffsetRange(name, number, end - 11, end) for number in range(partitions)], 800)
+    new, older = ranges.read(
+        [OffsetRange(name, number, end - 11, end) for number in range(partitions)], 1_600
+    )
     assert told(new) == list(range(records - 80, records))
-    assert told(older) == list(range(records - 880, records - 80))
-    assert 880 <= received.records <= 4 * 880
+    assert told(older) == list(range(records - 1_680, records - 80))
+    assert 1_680 <= received.records <= 4 * 1_680, received.records
