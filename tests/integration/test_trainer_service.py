@@ -60,7 +60,7 @@ def test_a_trainer_that_joins_stands_by_and_takes_over_when_the_first_dies(
     first = training.hand_over("watch heat crime", "watch gigli comedy")
     until = tmp_path / "until"
     working = training.hold(until, processes)
-    second = training.second_trainer().start(TRAINER)
+    second = training.second_trainer().start()
     try:
         second.wait_until_ready()
         assert second.metric("sway_trainer_owner") == 0

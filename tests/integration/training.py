@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from collections.abc import Sequence
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -11,10 +12,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from model.registry import ModelRegistry
 from schemas.records import LabeledExample, ModelAnnouncement, TrainingRequest
 from schemas.wire import Codec
+from tests.faults.inside import Inside
+from tests.faults.process import Forked, context, run
 from tests.integration.conftest import Topics, wait_for
 from tests.integration.handovers import lead, read_to_end, requests, visible
 from tests.integration.killed_trainer import HANGING, HELD, STOPPED, end_at
-from tests.integration.workers import Worker
+from tests.integration.workers import RunningProcess, Worker
 
 EXAMPLES = 400
 PARTITIONS = 2
@@ -27,6 +30,16 @@ trained_layers = 1
 tensorboard = false
 threads = 1
 """
+
+
+class ForkedTrainer(Worker):
+    """A trainer that is forked from a process that has imported what it needs: it starts at once."""
+
+    def _launch(self, command: Sequence[str], environment: dict[str, str]) -> RunningProcess:
+        arguments = (environment, Inside(), str(self.log), ("sway", "trainer"))
+        process = context().Process(target=run, args=arguments, name=self.log.stem, daemon=True)
+        process.start()
+        return Forked(process)
 
 
 class Training:
@@ -61,7 +74,7 @@ class Training:
 
     def second_trainer(self) -> Worker:
         """Return a trainer with a port and a work folder of its own, not started."""
-        return Worker(
+        return ForkedTrainer(
             self._folder,
             "second",
             {**self.environment, "SWAY_TRAINER__WORK_DIR": str(self._folder / "work-2")},
