@@ -70,6 +70,7 @@ class ScriptedProducer:
     def purge(self) -> None: ...
 
     def flush(self, _timeout: float) -> int:
+        self._call("flush")
         return 0
 
     def poll(self, timeout: float) -> int:

@@ -176,9 +176,14 @@ class TransactionWriter:
 
     def close(self) -> None:
         """Give librdkafka up to the transaction time-out to send what it still holds; the end of this object's use."""
-        with suppress(KafkaException):  # fenced: it holds nothing that anybody wants
+        try:
             self._producer.flush(self._timeout_s)
-        self._calls.close()
+        except (KafkaException, SystemError) as exc:
+            if not _is_from_kafka(exc):
+                raise
+            # Fenced: it holds nothing that anybody wants.
+        finally:
+            self._calls.close()
 
     def _attempt(
         self,
@@ -331,6 +336,17 @@ def _drop(producer: Producer) -> None:
     """Let go of a producer that is fenced; on a thread of its own, since its end may wait for brokers."""
     with suppress(KafkaException):
         producer.purge()
+
+
+def _is_from_kafka(error: BaseException | None) -> bool:
+    """Whether a KafkaException is, or is behind, an error.
+
+    confluent-kafka raises a fatal error inside a callback. A log line that is delivered behind it is logged with that
+    error still set, which CPython reports as a SystemError caused by it.
+    """
+    while error is not None and not isinstance(error, KafkaException):
+        error = error.__cause__
+    return error is not None
 
 
 def _pauses_s() -> Iterator[float]:

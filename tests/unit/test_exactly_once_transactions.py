@@ -338,6 +338,30 @@ def test_a_full_local_queue_is_drained_and_the_record_produced_once(
     assert producer.calls.count("poll") >= 2
 
 
+def _logged_behind(cause: BaseException) -> SystemError:
+    """What CPython makes of a log line that is delivered with an error set."""
+    failure = SystemError("returned a result with an exception set")
+    failure.__cause__ = cause
+    return failure
+
+
+@pytest.mark.parametrize("failure", [FATAL, _logged_behind(FATAL), _logged_behind(_logged_behind(FATAL))])
+def test_a_fenced_producer_is_closed_without_an_error(
+    writer: TransactionWriter, producer: ScriptedProducer, failure: Exception
+) -> None:
+    producer.fails("flush", failure)
+    writer.close()
+    assert producer.calls == ["flush"]
+
+
+def test_a_fault_that_is_not_kafkas_comes_out_of_close(
+    writer: TransactionWriter, producer: ScriptedProducer
+) -> None:
+    producer.fails("flush", SystemError("a fault of the interpreter"))
+    with pytest.raises(SystemError, match="of the interpreter"):
+        writer.close()
+
+
 def test_a_record_that_is_too_large_is_refused_before_anything_is_sent(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
