@@ -1,11 +1,11 @@
 """A trainer that is killed at each step of a request."""
 
-import multiprocessing
 import signal
 import time
 
 from tests.faults.audit import Audit
 from tests.faults.case import case
+from tests.faults.process import context
 from tests.faults.stage import Stage
 from tests.integration.killed_trainer import STEPS
 from tests.integration.training import Training
@@ -23,9 +23,8 @@ def killed_at_each_step(stage: Stage) -> Audit:
 
 def _kill_and_audit(stage: Stage, training: Training) -> Audit:
     request = training.hand_over("watch heat crime", "watch gigli comedy")
-    processes = multiprocessing.get_context("forkserver")
     for step in STEPS:
-        versions, promotions, _offset = training.end_at(step, processes)
+        versions, promotions, _offset = training.end_at(step, context())
         assert versions <= 2
         assert promotions <= 2
     began = time.monotonic()
