@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -120,7 +121,11 @@ def _stop_fetching_at(file: Path) -> None:
 
     async def unless_stopped(*args: Any) -> Any:
         if file.exists():
-            await asyncio.Event().wait()
+            with suppress(
+                asyncio.CancelledError
+            ):  # as the real one: aiokafka awaits its fetches when it closes
+                await asyncio.Event().wait()
+            return False
         return await fetch(*args)
 
     Fetcher._proc_fetch_request = unless_stopped
