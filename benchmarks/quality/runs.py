@@ -22,6 +22,11 @@ WITHOUT_TEXT = (*COUNTS, Group.ITEM_VECTORS, Group.TOTALS)
 ALL = tuple(Group)
 
 
+_NUMBERS_TOWER, _NUMBERS_DROPOUT, _NUMBERS_ROWS = (
+    128,
+    0.2,
+    256,
+)  # of seven tried on the validation rows, whole history
 _TRAINED_BEHAVIOURS = 20
 _TUNED_ROWS = 16_384  # to a pass of BERT: few and large, for the CPU's sake; hence the high rate
 _TUNED_RATE = 3e-4
@@ -141,8 +146,16 @@ def config_of(run: Run, seed: int) -> LateConfig:
     """Return how a run's network is fitted."""
     read = tuple(columns(*run.groups))
     if run.learner == "numbers":
-        alone = LateSettings(text=False, items=False, history=False, input_dropout=0.0, columns=read)
-        return LateConfig(network=alone, seed=seed)
+        alone = LateSettings(
+            text=False,
+            items=False,
+            history=False,
+            input_dropout=0.0,
+            columns=read,
+            tower=_NUMBERS_TOWER,
+            dropout=_NUMBERS_DROPOUT,
+        )
+        return LateConfig(network=alone, batch_rows=_NUMBERS_ROWS, seed=seed)
     return LateConfig(
         network=LateSettings(text=run.text, columns=read),
         behaviours=_TRAINED_BEHAVIOURS,
