@@ -36,14 +36,20 @@ def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool)
         encoder,
         epochs=1 if quick else None,
     )
-    said = {each.name: study.scored(each) for each in RUNS}
-    said[COUNTS] = summary.Scored.of(pairs[train + valid :], [_counts(pairs, train, valid, folder)])
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    said = {COUNTS: summary.Scored.of(pairs[train + valid :], [_counts(pairs, train, valid, folder)])}
+    for each in RUNS:
+        said[each.name] = study.scored(each)
+        _write(said, folder)  # so that a run that is cut short tells what it had
+    print((folder / "late.md").read_text(encoding="utf-8"))
+
+
+def _write(said: dict[str, summary.Scored], folder: Path) -> None:
     rows = summary.rows(said, COUNTS)
     told = f"{summary.verdicts(rows)}\n{summary.table(said)}"
     (folder / "late.md").write_text(told, encoding="utf-8")
     plain = [row.to_plain() for row in rows]
     (folder / "summary.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    print(told)
 
 
 def _counts(pairs: list[Pair], train: int, valid: int, folder: Path) -> NDArray[np.float64]:

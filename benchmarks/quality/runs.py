@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +23,7 @@ WITHOUT_TEXT = (*COUNTS, Group.ITEM_VECTORS, Group.TOTALS)
 ALL = tuple(Group)
 
 
-_NUMBERS_TOWER, _NUMBERS_DROPOUT, _NUMBERS_ROWS = (
-    128,
-    0.2,
-    256,
-)  # of seven tried on the validation rows, whole history
+_NUMBERS_ALONE: dict[str, Any] = {"text": False, "items": False, "history": False, "input_dropout": 0.0}
 _TRAINED_BEHAVIOURS = 20
 _TUNED_ROWS = 16_384  # to a pass of BERT: few and large, for the CPU's sake; hence the high rate
 _TUNED_RATE = 3e-4
@@ -34,7 +31,8 @@ _TUNED_RATE = 3e-4
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """name: of the row. stream: the condition. learner: trees, numbers, late or tuned. groups: of numbers it reads.
+    """name: of the row. stream: the condition. learner: trees, numbers, wide, late or tuned. groups: of
+    numbers that it reads.
 
     text: whether the late network reads text vectors. cold: whether it is judged on unseen items, and trained for them.
     """
@@ -49,7 +47,7 @@ class Run:
     @property
     def seeds(self) -> tuple[int, ...]:
         """Return the seeds that it is made with: trees hardly differ, and tuning BERT costs most."""
-        return (0, 1, 2) if self.learner in ("numbers", "late") else (0,)
+        return (0, 1, 2) if self.learner in ("numbers", "wide", "late") else (0,)
 
 
 RUNS = (
@@ -61,7 +59,7 @@ RUNS = (
     Run("tower, window and running totals", "window", "numbers", ALL),
     Run("LightGBM, whole history", "long", "trees", ALL),
     Run("tower, whole history", "long", "numbers", ALL),
-    Run("late, BERT frozen, whole history", "long", "late", ALL),
+    Run("wide tower, whole history", "long", "wide", ALL),
     Run("late, BERT off", "no text", "late", WITHOUT_TEXT, text=False),
     Run("late, BERT frozen", "window", "late", ALL),
     Run("late, BERT tuned", "window", "tuned", ALL),
@@ -72,7 +70,6 @@ RUNS = (
     Run("unseen items: late, BERT tuned", "unseen", "tuned", ALL, cold=True),
     Run("tower, outcomes of the same second hidden", "second hidden", "numbers", ALL),
     Run("tower, outcomes of one hour hidden", "hour hidden", "numbers", ALL),
-    Run("tower, 1 partition", "1 partitions", "numbers", ALL),
     Run("tower, 4 partitions", "4 partitions", "numbers", ALL),
     Run("tower, 16 partitions", "16 partitions", "numbers", ALL),
 )
@@ -146,16 +143,10 @@ def config_of(run: Run, seed: int) -> LateConfig:
     """Return how a run's network is fitted."""
     read = tuple(columns(*run.groups))
     if run.learner == "numbers":
-        alone = LateSettings(
-            text=False,
-            items=False,
-            history=False,
-            input_dropout=0.0,
-            columns=read,
-            tower=_NUMBERS_TOWER,
-            dropout=_NUMBERS_DROPOUT,
-        )
-        return LateConfig(network=alone, batch_rows=_NUMBERS_ROWS, seed=seed)
+        return LateConfig(network=LateSettings(columns=read, **_NUMBERS_ALONE), seed=seed)
+    if run.learner == "wide":
+        wide = LateSettings(columns=read, tower=128, dropout=0.2, **_NUMBERS_ALONE)
+        return LateConfig(network=wide, batch_rows=256, seed=seed)
     return LateConfig(
         network=LateSettings(text=run.text, columns=read),
         behaviours=_TRAINED_BEHAVIOURS,

@@ -47,6 +47,17 @@ def test_every_aim_has_its_row_missed_ones_too() -> None:
     assert all(run.name in table(said) for run in RUNS)
 
 
+def test_a_figure_whose_run_is_not_made_yet_is_neither_met_nor_missed() -> None:
+    found = {
+        row.name: row
+        for row in rows({COUNTS: scored(0.5), "tower, window only": scored(1.0)}, COUNTS, samples=50)
+    }
+    assert found["window state only: AUC"].value is not None
+    assert found["16 partitions - 1"].value is None
+    assert found["16 partitions - 1"].met is None
+    assert "| 16 partitions - 1 | not run |" in verdicts(list(found.values()))
+
+
 def test_a_row_can_be_written_as_json() -> None:
     said = {run.name: scored(1.0) for run in RUNS} | {COUNTS: scored(0.5)}
     plain = [row.to_plain() for row in rows(said, COUNTS, samples=50)]
