@@ -1,104 +1,40 @@
-"""One table of quality on MovieLens-100K, split by time: `python -m benchmarks.quality [--quick]`, or `make quality`.
+"""How good scores are on MovieLens-100K, split by time: `python -m benchmarks.quality`, or `make quality`.
 
-Writes build/quality/: table.md (docs/quality.md quotes it), metrics.json, and the evaluation report in report/.
---quick takes the oldest 10,000 ratings and few texts: it shows that the command works, not how good anything is.
+    python -m benchmarks.quality [--quick] [late] [joint]
+
+late: the late reading and its numbers, first; joint: the joint reading; without a name both. Everything that is done is
+kept in build/quality/ and not done again: remove the folder to begin anew. Writes there table.md, metrics.json and
+report/ (joint), late.md and summary.json (late): rows of name, value, aim, met.
+--quick takes the oldest 10,000 ratings: it shows that the command works, not how good anything is.
 """
 
-import json
+import os
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's and torch's: more of them only wait for each other
 
-from benchmarks.quality import streaming_counts, tfidf
-from model.network import NetworkSettings
-from model.registry import ModelRegistry
-from model.text import TextSettings
-from model.tokens import BehaviourTokenizer
-from sway.base_model import minilm_dir
+from benchmarks.quality import joint, late
 from sway.movielens import fetch, rated_events
-from trainer.dataset import Example, label_in_order
-from trainer.evaluation.evaluation import Evaluation, evaluate
-from trainer.evaluation.report import OURS, Compared, compare, write_report
-from trainer.evaluation.scoring import score_examples
-from trainer.first_model import FirstModelConfig, Progress, fit_first_model
 
 FOLDER = Path("build/quality")
-MAX_TOKENS = 96
-NEWEST_TEXTS = 12_000
-QUICK_RATINGS, QUICK_TEXTS = 10_000, 500
+QUICK_RATINGS = 10_000
+STUDIES = ("late", "joint")
 
 
 def main() -> None:
-    """Fit, score, measure and write."""
+    """Run what is named."""
+    named = [word for word in sys.argv[1:] if word != "--quick"]
+    if unknown := set(named) - set(STUDIES):
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(STUDIES)}, and --quick")
     quick = "--quick" in sys.argv[1:]
-    began_s = time.monotonic()
     pairs = list(rated_events(fetch()))[: QUICK_RATINGS if quick else None]
     train, valid = round(len(pairs) * 0.8), round(len(pairs) * 0.1)
-    base = minilm_dir()
-    text = TextSettings(max_tokens=MAX_TOKENS)
-    examples = list(label_in_order(pairs, BehaviourTokenizer.from_folder(base, text)))
-    test = examples[train + valid :]
-    config = FirstModelConfig(
-        network=NetworkSettings(text=text), newest_texts=QUICK_TEXTS if quick else NEWEST_TEXTS
-    )
-    registry = ModelRegistry(FOLDER / "registry")
-    version = fit_first_model(examples[:train], base, registry, config=config, progress=_Shown())
-    model = registry.load(version)
-    y_hat, z_hat = score_examples(model, test, progress=lambda done, of: _show("score", done, of))
-    compared = compare(test, y_hat, z_hat, model.lam, train=examples[:train])
-    write_report(FOLDER / "report", compared, title="MovieLens-100K", facts={"version": version})
-    others = {
-        "TF-IDF and logistic regression": tfidf.predict(pairs, train, valid),
-        "LightGBM on streaming counts": streaming_counts.predict(pairs, train, valid),
-    }
-    rows = _rows(compared, test, others)
-    plain = {name: found.to_plain() for name, found in rows.items()}
-    about = {"quick": quick, "version": version, "seconds": time.monotonic() - began_s, "rows": plain}
-    (FOLDER / "metrics.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    (FOLDER / "table.md").write_text(_table(rows), encoding="utf-8")
-    print(_table(rows))
-    print(f"{time.monotonic() - began_s:.0f} s; {FOLDER}")
-
-
-def _rows(
-    compared: Compared, test: list[Example], others: dict[str, NDArray[np.float64]]
-) -> dict[str, Evaluation]:
-    users = np.array([example.user_id for example in test])
-    rows = {"Sway" if name == OURS else name: found for name, found in compared.evaluations.items()}
-    for name, predicted in others.items():
-        rows[name] = evaluate(compared.y, None, predicted, None, users)
-    return rows
-
-
-def _table(rows: dict[str, Evaluation]) -> str:
-    lines = ["| | AUC | 95 % interval | MSE | log-loss | calibration error |", "|---|---|---|---|---|---|"]
-    for name, found in rows.items():
-        area = found.metrics["auc"]
-        others = (found.metrics[key].value for key in ("mse", "log_loss", "calibration_error"))
-        figures = " | ".join(f"{value:.4f}".removeprefix("0") for value in others)
-        told = [f"{value:.4f}".removeprefix("0") for value in (area.value, area.low, area.high)]
-        lines.append(f"| {name} | {told[0]} | {told[1]} to {told[2]} | {figures} |")
-    return "\n".join(lines) + "\n"
-
-
-class _Shown:
-    """Tells each tenth of a stage."""
-
-    def __call__(self, progress: Progress) -> None:
-        _show(progress.stage, progress.done, progress.total)
-
-
-_told: set[tuple[str, int]] = set()
-
-
-def _show(stage: str, done: int, of: int) -> None:
-    tenth = 10 * done // max(of, 1)
-    if (stage, tenth) not in _told:
-        _told.add((stage, tenth))
-        print(f"{stage}: {done:,} of {of:,}", flush=True)
+    folder = FOLDER / "quick" if quick else FOLDER
+    if "late" in named or not named:
+        late.run(pairs, train, valid, folder, quick=quick)
+    if "joint" in named or not named:
+        joint.run(pairs, train, valid, folder, quick=quick)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _GENRES = frozenset(
 )
 _ROUNDS = 2000
 _PATIENCE = 100
-_SETTINGS = {
+SETTINGS = {
     "objective": "binary",
     "learning_rate": 0.03,
     "num_leaves": 31,
@@ -139,7 +139,7 @@ def predict(pairs: Sequence[Pair], train: int, valid: int) -> FloatArray:
     fitted = lightgbm.Dataset(x[:train], y[:train])
     judged = lightgbm.Dataset(x[train : train + valid], y[train : train + valid], reference=fitted)
     stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
-    booster = lightgbm.train(_SETTINGS, fitted, _ROUNDS, valid_sets=[judged], callbacks=[stop])
+    booster = lightgbm.train(SETTINGS, fitted, _ROUNDS, valid_sets=[judged], callbacks=[stop])
     predicted: FloatArray = np.asarray(booster.predict(x[train + valid :]), dtype=np.float64)
     return predicted
 

@@ -1,0 +1,61 @@
+"""The late reading: every run of benchmarks.quality.runs, their table, and the summary against aims."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.quality import bert, streaming_counts, summary
+from benchmarks.quality.runs import RUNS, Study
+from benchmarks.quality.streams import Streams
+from sway.movielens import Pair
+from trainer.text_encoder import TopLayers
+from trainer.text_vectors import TextVectors
+
+TUNED_LAYERS = 2
+COUNTS = "LightGBM, 21 streaming counts"
+
+
+def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool) -> None:
+    """Make what is missing of all runs, then write late.md and summary.json."""
+    torch.set_num_threads(1)
+    events = [event for event, _ in pairs]
+    texts = TextVectors.of(events, lambda firsts: bert.frozen_vectors(firsts, folder / "texts.npy"))
+
+    def encoder() -> TopLayers:
+        return bert.top_layers(texts.firsts, TUNED_LAYERS)
+
+    study = Study(
+        folder / "runs",
+        Streams(folder / "streams", pairs, texts, train),
+        texts,
+        train,
+        valid,
+        encoder,
+        epochs=1 if quick else None,
+    )
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    said = {COUNTS: summary.Scored.of(pairs[train + valid :], [_counts(pairs, train, valid, folder)])}
+    for each in RUNS:
+        said[each.name] = study.scored(each)
+        _write(said, folder)  # so that a run that is cut short tells what it had
+    print((folder / "late.md").read_text(encoding="utf-8"))
+
+
+def _write(said: dict[str, summary.Scored], folder: Path) -> None:
+    rows = summary.rows(said, COUNTS)
+    told = f"{summary.verdicts(rows)}\n{summary.table(said)}"
+    (folder / "late.md").write_text(told, encoding="utf-8")
+    plain = [row.to_plain() for row in rows]
+    (folder / "summary.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+
+
+def _counts(pairs: list[Pair], train: int, valid: int, folder: Path) -> NDArray[np.float64]:
+    path = folder / "runs" / "streaming-counts.npy"
+    if not path.is_file():
+        predicted = streaming_counts.predict(pairs, train, valid)
+        np.save(path, predicted)
+    kept: NDArray[np.float64] = np.load(path)
+    return kept

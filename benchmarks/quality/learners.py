@@ -1,0 +1,85 @@
+"""What learns from feature rows: LightGBM, and the late network. The validation rows choose the settings."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality.streaming_counts import SETTINGS
+from model.metrics import log_loss
+from trainer.feature_rows import FeatureRows
+from trainer.late import LateConfig, TextEncoder, fit_late, score_late
+from trainer.late_batches import LateRows
+
+Places = NDArray[np.int64]
+
+_TREES = 2_000
+_PATIENCE = 100
+_TRIED: tuple[dict[str, float], ...] = (
+    {},
+    {"num_leaves": 15, "min_child_samples": 120},
+    {"num_leaves": 63, "min_child_samples": 120, "feature_fraction": 0.4},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Places of rows. test: those that figures are of."""
+
+    train: Places
+    valid: Places
+    test: Places
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """y_hat of validation and test rows; valid_loss: the log-loss that chose the settings; seconds: of a CPU."""
+
+    valid: NDArray[np.float64]
+    test: NDArray[np.float64]
+    valid_loss: float
+    seconds: float
+
+
+def trees(rows: FeatureRows, parts: Parts, columns: Sequence[int], seed: int) -> Predicted:
+    """Fit LightGBM on some columns, with each of a few settings; keep the one whose validation loss is lowest."""
+    began_s = time.process_time()
+    x, y = rows.numbers[:, columns], rows.y
+    tried = []
+    for settings in _TRIED:
+        fitted = lightgbm.Dataset(x[parts.train], y[parts.train])
+        judged = lightgbm.Dataset(x[parts.valid], y[parts.valid], reference=fitted)
+        stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
+        chosen = {**SETTINGS, **settings, "seed": seed, "num_threads": 1}
+        booster = lightgbm.train(chosen, fitted, _TREES, valid_sets=[judged], callbacks=[stop])
+        valid, test = (np.asarray(booster.predict(x[part]), np.float64) for part in (parts.valid, parts.test))
+        tried.append((log_loss(valid, y[parts.valid]), valid, test))
+    loss, valid, test = min(tried, key=lambda one: one[0])
+    return Predicted(valid, test, loss, time.process_time() - began_s)
+
+
+def network(
+    rows: FeatureRows,
+    texts: NDArray[np.float32],
+    parts: Parts,
+    config: LateConfig,
+    *,
+    encoder: TextEncoder | None = None,
+    name: str = "network",
+) -> Predicted:
+    """Fit the late network; its best epoch is chosen on the validation rows."""
+    began_s = time.process_time()
+    told = LateRows.of(rows, texts)
+
+    def progress(epoch: int, of: int, loss: float) -> None:
+        print(f"{name}, seed {config.seed}: epoch {epoch} of {of}, validation loss {loss:.4f}", flush=True)
+
+    fit = fit_late(told, parts.train, parts.valid, config, encoder=encoder, progress=progress)
+    valid, test = (
+        score_late(fit.network, told, part, fit.texts)[:, 0].astype(np.float64)
+        for part in (parts.valid, parts.test)
+    )
+    return Predicted(valid, test, fit.valid_loss, time.process_time() - began_s)

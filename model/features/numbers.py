@@ -1,0 +1,144 @@
+"""The feature function: what the model is given beside texts and vectors, for one behaviour."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.features.history import History
+from model.features.items import NO_ITEMS, UNKNOWN_ITEM, ItemFacts, ItemTable
+from model.features.learning import ITEM_WEIGHT, USER_WEIGHT, user_mean
+from model.features.signals import item_signals, text_signals
+from model.features.state import ItemState, UserTotals
+
+_HIGH, _LOW = 0.9, 0.3
+_RATE_WEIGHT = 5.0
+_NET_WEIGHT = 10.0
+_RECENT_WEIGHT = 3.0
+_DECAYS = 0.9 ** np.arange(100)[::-1]  # of the newest 100; those before weigh under .00003
+_DAY_S = 86_400.0
+
+FloatArray = NDArray[np.float64]
+
+
+def numbers(
+    at_ms: int,
+    item: ItemState,
+    mu: float,
+    history: History,
+    totals: UserTotals,
+    cosines: NDArray[np.floating],
+    facts: ItemFacts = UNKNOWN_ITEM,
+    table: ItemTable = NO_ITEMS,
+) -> NDArray[np.float32]:
+    """Return the numbers of FEATURES, float32 (F,), all finite.
+
+    at_ms: event time of the behaviour being scored. item: its item's state; mu: the partition's mean grade; totals: the
+    user's. history: the user's window before it. All hold only outcomes that are known by now.
+    cosines: (H,), of each behaviour's text vector with that of the behaviour being scored.
+    facts: what the checkpoint knows of the item; table: and of the history's items.
+    Raises ValueError if there is not one cosine a behaviour.
+    """
+    if len(cosines) != len(history):
+        raise ValueError(f"{len(cosines)} cosines for {len(history)} behaviours: one each is needed")
+    item_part, item_mean = _item(at_ms / 1000, item, mu, facts)
+    known = history.known.nonzero()[0]  # (K,)
+    z, residual = history.z[known], history.residual[known]
+    bias = float(residual.sum()) / (len(known) + USER_WEIGHT)
+    rows = table.rows_of(history.item_ids)  # (H,)
+    net = residual - bias
+    text = text_signals(np.asarray(cosines, np.float64)[known], net)
+    like = item_signals(facts.vector.astype(np.float64), table.vectors[rows[known]].astype(np.float64), net)
+    popularity = float(table.log_outcomes[rows].sum()) / len(rows) if len(rows) else 0.0
+    made = (
+        *item_part,
+        *_window(history.y[known], z, residual, len(history), mu, bias),
+        item_mean + bias,
+        *_time(at_ms / 1000, history.at_s),
+        *text,
+        *like,
+        popularity,
+        *_totals(at_ms, totals, mu, item_mean),
+    )
+    return np.array(made, np.float32)
+
+
+def _item(at_s: float, item: ItemState, mu: float, facts: ItemFacts) -> tuple[tuple[float, ...], float]:
+    """Return the item's numbers, and mu + the item's bias."""
+    prior = float(facts.bias)
+    mean = mu + (item.above_mean + ITEM_WEIGHT * prior) / (item.outcomes + ITEM_WEIGHT)
+    numbers = (
+        math.log1p(item.outcomes),
+        mean,
+        (item.y_sum + _RATE_WEIGHT * mean) / (item.outcomes + _RATE_WEIGHT),
+        item.above_user / (item.outcomes + _NET_WEIGHT),
+        (sum(item.recent) + _RECENT_WEIGHT * mean) / (len(item.recent) + _RECENT_WEIGHT),
+        _log_gap(at_s - item.last_at_ms / 1000, _DAY_S) if item.outcomes else 0.0,
+        prior,
+        facts.log_outcomes,
+    )
+    return numbers, mean
+
+
+def _window(
+    y: FloatArray, z: FloatArray, residual: FloatArray, behaviours: int, mu: float, bias: float
+) -> tuple[float, ...]:
+    """y, z, residual: (K,), of the behaviours with known outcomes."""
+    known = len(z)
+    counts = (math.log1p(known), math.log1p(behaviours - known))
+    if not known:
+        return (*counts, mu, mu, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, mu, mu)
+    grades, residuals = z.tolist(), residual.tolist()  # sums of a few dozen floats are fastest without numpy
+    total = sum(grades)
+    mean = user_mean(total, known, mu)
+    decays = _DECAYS[-known:]
+    lately = residual[-len(decays) :]
+    return (
+        *counts,
+        mean,
+        (sum(y.tolist()) + _RATE_WEIGHT * mean) / (known + _RATE_WEIGHT),
+        math.sqrt(max(float(z @ z) / known - (total / known) ** 2, 0.0)),
+        sum(grade > _HIGH for grade in grades) / known,
+        sum(grade < _LOW for grade in grades) / known,
+        bias,
+        _shrunk(residuals[-5:]),
+        _shrunk(residuals[-20:]),
+        float(decays @ lately) / (float(decays.sum()) + 1),
+        grades[-1],
+        sum(grades[-3:]) / min(known, 3),
+    )
+
+
+def _time(at_s: float, past_s: FloatArray) -> tuple[float, ...]:
+    if not len(past_s):
+        return (0.0, 0.0, 0.0, 0.0)
+    return (
+        _log_gap(at_s - float(past_s[-1]), 1.0),
+        math.log1p(np.count_nonzero(past_s >= math.floor(at_s))),
+        math.log1p(np.count_nonzero(past_s >= at_s - 60)),
+        _log_gap(at_s - float(past_s[0]), _DAY_S),
+    )
+
+
+def _totals(at_ms: int, totals: UserTotals, mu: float, item_mean: float) -> tuple[float, ...]:
+    known = totals.outcomes
+    bias = totals.residual_sum / (known + USER_WEIGHT)
+    first_s = totals.first_at_ms / 1000
+    return (
+        math.log1p(known),
+        (totals.y_sum + _RATE_WEIGHT * mu) / (known + _RATE_WEIGHT),
+        bias,
+        math.sqrt(totals.residual_squares / known) if known else 0.0,
+        totals.slow,
+        item_mean + bias,
+        _log_gap(at_ms / 1000 - first_s, _DAY_S) if totals.behaviours else 0.0,
+    )
+
+
+def _shrunk(residuals: list[float]) -> float:
+    return sum(residuals) / (len(residuals) + 1)
+
+
+def _log_gap(seconds: float, unit_s: float) -> float:
+    """Return log(1 + gap in units); a gap that is negative, as of a late event, counts as 0."""
+    return math.log1p(max(seconds, 0.0) / unit_s)

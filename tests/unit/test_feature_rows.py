@@ -1,0 +1,150 @@
+"""Rows as a worker would have made them: windows, delays, partitions, refits, and rows with their item unseen."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.features.names import NAMES
+from schemas.records import BehaviorEvent, Outcome
+from trainer.feature_rows import FeatureRows, Pair, RowSettings, feature_rows
+from trainer.text_vectors import TextVectors
+
+HOUR_MS = 3_600_000
+
+
+def pairs_of(*rows: tuple[str, str, int, float]) -> list[Pair]:
+    """Make events of (user, item, minute, z)."""
+    made = []
+    for place, (user, item, minute, z) in enumerate(rows):
+        at_ms = 10**12 + minute * 60_000
+        event = BehaviorEvent(f"e{place}", user, "watch", at_ms, item_id=item, item_text=f"text {item}")
+        made.append((event, Outcome(f"e{place}", user, y=float(z > 0.5), z=z, observed_at=at_ms)))
+    return made
+
+
+def vectors(pairs: list[Pair]) -> TextVectors:
+    """Give texts random directions, the same for the same number of texts."""
+    return TextVectors.of(
+        (event for event, _ in pairs),
+        lambda firsts: np.random.default_rng(0).normal(size=(len(firsts), 5)).astype(np.float32),
+    )
+
+
+def made(pairs: list[Pair], settings: RowSettings) -> FeatureRows:
+    """Make rows."""
+    return feature_rows(pairs, vectors(pairs), settings)
+
+
+def number(rows: FeatureRows, name: str) -> list[float]:
+    """One number of all rows."""
+    return [float(value) for value in rows.numbers[:, NAMES.index(name)]]
+
+
+def crowd(events: int = 400) -> list[Pair]:
+    """Twenty people and thirty items; people of one kind like items of their kind."""
+    random = np.random.default_rng(1)
+    rows = []
+    for minute in range(events):
+        user, item = int(random.integers(20)), int(random.integers(30))
+        rows.append((f"u{user}", f"i{item}", minute, float((user + item) % 2 == 0)))
+    return pairs_of(*rows)
+
+
+PLAIN = RowSettings(refit_rows=0, unseen_share=0.0, kept=3)
+
+
+def test_a_snapshot_holds_the_newest_behaviours_first_with_what_is_known_of_them() -> None:
+    pairs = pairs_of(("u", "a", 0, 1.0), ("u", "b", 1, 0.0), ("v", "c", 2, 1.0), ("u", "a", 61, 0.5))
+    rows = made(pairs, RowSettings(refit_rows=0, unseen_share=0.0, kept=3, delay_ms=HOUR_MS))
+    texts = vectors(pairs)
+    assert rows.text.tolist() == [0, 1, 2, 0]
+    assert rows.past_text[3].tolist() == [1, 0, -1]
+    np.testing.assert_allclose(rows.past[3, :, 3], [np.log1p(3600), np.log1p(3660), 0], rtol=1e-6)
+    assert rows.past[3, :, :2].tolist() == [[1, 0], [1, 1], [0, 0]]
+    assert rows.past[1, 0, 0] == 0  # an hour has not passed
+    assert texts.by_item().keys() == {"a", "b", "c"}
+
+
+def test_a_window_drops_the_oldest_and_an_outcome_that_comes_after_that_still_counts_for_the_item() -> None:
+    pairs = pairs_of(("u", "a", 0, 1.0), ("u", "b", 1, 1.0), ("u", "c", 2, 1.0), ("v", "a", 70, 1.0))
+    rows = made(pairs, RowSettings(refit_rows=0, unseen_share=0.0, max_behaviours=1, delay_ms=HOUR_MS))
+    assert rows.past_text[2, :2].tolist() == [1, -1]
+    assert number(rows, "item_outcomes")[3] == np.float32(np.log1p(1))
+
+
+def test_items_are_counted_in_each_partition_for_itself() -> None:
+    pairs = pairs_of(("u", "a", 0, 1.0), ("v", "a", 1, 1.0), ("u", "a", 2, 1.0))
+    rows = made(pairs, RowSettings(refit_rows=0, unseen_share=0.0, partition_of=lambda user_id: ord(user_id)))
+    assert np.expm1(number(rows, "item_outcomes")).round().tolist() == [0, 0, 1]
+
+
+def test_an_item_that_is_not_counted_stays_unknown_but_its_outcomes_stay_in_windows() -> None:
+    pairs = crowd()
+    rows = made(pairs, RowSettings(refit_rows=100, counted=lambda item_id: item_id != "i3", mapped=False))
+    mine = rows.items == "i3"
+    for name in ("item_outcomes", "item_prior", "item_prior_outcomes", "like_sum"):
+        assert not np.any(np.array(number(rows, name))[mine]), name
+        assert np.any(np.array(number(rows, name))[~mine]), name
+    assert number(rows, "total_known")[399] > 0
+
+
+def test_item_vectors_are_fitted_on_earlier_rows_alone() -> None:
+    pairs, other = crowd(), crowd()
+    for place in range(100, 400):
+        event, outcome = other[place]
+        other[place] = (
+            event,
+            Outcome(outcome.event_id, outcome.user_id, 1 - outcome.y, 0, z=1 - (outcome.z or 0)),
+        )
+    settings = RowSettings(refit_rows=100, unseen_share=0.0)
+    one, two = made(pairs, settings), made(other, settings)
+    assert one.numbers[:101].tobytes() == two.numbers[:101].tobytes()
+    assert one.numbers[101:].tobytes() != two.numbers[101:].tobytes()
+    first = slice(0, 1 + 2 * 31)
+    assert one.item_vectors[first].tobytes() == two.item_vectors[first].tobytes()
+
+
+def test_item_vectors_are_frozen_where_training_ends() -> None:
+    settings = RowSettings(refit_rows=100, refit_until=200, unseen_share=0.0)
+    rows = made(crowd(), settings)
+    assert (
+        len(rows.item_vectors) == 1 + 2 * 2 * 31
+    )  # two fits of all and of unseen items, with the unknown of each
+    assert not rows.item[:100].any()
+    assert rows.item[200:].min() > 2 * 31
+
+
+def test_some_rows_are_made_again_as_if_nobody_had_met_their_item() -> None:
+    pairs = crowd()
+    rows = made(pairs, RowSettings(refit_rows=100, unseen_share=0.3))
+    again = rows.places(0, 400, unseen=True)[400:]
+    assert 80 < len(again) < 160
+    assert (rows.items[again] == rows.items[rows.of[again]]).all()
+    assert (rows.y[again] == rows.y[rows.of[again]]).all()
+    item_outcomes, known = np.array(number(rows, "item_outcomes")), np.array(number(rows, "known"))
+    assert not item_outcomes[again].any()
+    assert (known[again] == known[rows.of[again]]).all()
+    assert rows.places(100, 300).tolist() == list(range(100, 300))
+
+
+def test_rows_carry_the_outcomes_of_their_events() -> None:
+    pairs = pairs_of(("u", "a", 0, 0.75), ("u", "b", 1, 0.25))
+    pairs.append((pairs[0][0], Outcome("e2", "u", y=1.0, observed_at=0)))
+    rows = made(pairs, PLAIN)
+    assert rows.y.tolist() == [1, 0, 1]
+    assert rows.z.tolist() == [0.75, 0.25, 1]  # without z the grade is y
+
+
+def test_a_text_is_encoded_once_whoever_says_it() -> None:
+    asked: list[NDArray[np.float32]] = []
+
+    def encode(firsts: Sequence[BehaviorEvent]) -> NDArray[np.float32]:
+        asked.append(np.eye(len(firsts), dtype=np.float32) * 2)
+        return asked[-1]
+
+    pairs = pairs_of(("u", "a", 0, 1.0), ("v", "a", 1, 1.0), ("u", "b", 2, 1.0))
+    texts = TextVectors.of((event for event, _ in pairs), encode)
+    assert len(asked) == 1
+    assert texts.vectors.shape == (2, 2)
+    assert texts.cosines(0, np.array([0, 1, 0])).tolist() == [1, 0, 1]

@@ -1,0 +1,114 @@
+"""Item vectors: likeness of items, rotation between fits, and what texts say of unseen items."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemTable
+from trainer.item_vectors import ItemVectors
+from trainer.mapped_ridge import fit_ridge
+
+
+def taste(items: int = 60, users: int = 300) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float32]]]:
+    """Residuals (users, items) of two kinds of items that the same people like, and texts that tell the kind."""
+    random = np.random.default_rng(0)
+    kind = np.arange(items) % 2 * 2 - 1  # -1, 1
+    leaning = random.normal(size=users)
+    residuals = 0.3 * leaning[:, None] * kind + 0.1 * random.normal(size=(users, items))
+    texts = {}
+    for item in range(items):
+        texts[f"i{item}"] = np.array([kind[item], *random.normal(size=4) / 5], np.float32)
+    texts["new"] = np.array([1, 0, 0, 0, 0], np.float32)
+    return residuals, texts
+
+
+def fitted(residuals: NDArray[np.float64], texts: dict[str, NDArray[np.float32]]) -> ItemVectors:
+    """Item vectors that have taken in all residuals, the bias of each item its kind."""
+    vectors = ItemVectors(texts)
+    for (user, item), residual in np.ndenumerate(residuals):
+        vectors.add(f"u{user}", f"i{item}", float(residual), 0.2 if item % 2 else -0.2)
+    return vectors
+
+
+def product(table: ItemTable, one: str, other: str) -> float:
+    """How alike two items are."""
+    return float(table.facts(one).vector @ table.facts(other).vector)
+
+
+def test_items_that_the_same_people_like_have_like_vectors() -> None:
+    table = fitted(*taste()).fit().table
+    pairs = list(combinations(range(10), 2))
+    products = {pair: product(table, f"i{pair[0]}", f"i{pair[1]}") for pair in pairs}
+    assert min(products[a, b] for a, b in pairs if (a + b) % 2 == 0) > 0.3
+    assert max(products[a, b] for a, b in pairs if (a + b) % 2) < -0.3
+
+
+def test_vectors_turn_little_from_one_fit_to_the_next() -> None:
+    residuals, texts = taste()
+    vectors = fitted(residuals[:200], texts)
+    before = vectors.fit().table
+    for (user, item), residual in np.ndenumerate(residuals[200:]):
+        vectors.add(f"v{user}", f"i{item}", float(residual), 0.0)
+    after = vectors.fit().table
+    for item in range(10):
+        one, other = before.facts(f"i{item}").vector, after.facts(f"i{item}").vector
+        assert one @ other > 0.9 * np.linalg.norm(one) * np.linalg.norm(other)
+
+
+def test_an_item_without_outcomes_gets_what_its_text_says() -> None:
+    table = fitted(*taste()).fit().table
+    new = table.facts("new")
+    assert new.log_outcomes == 0
+    assert new.bias == pytest.approx(0.2, abs=0.03)
+    assert product(table, "new", "i1") > 0.2 > -0.2 > product(table, "new", "i0")
+
+
+def test_a_known_item_counts_as_unseen_by_the_texts_of_others_alone() -> None:
+    residuals, texts = taste()
+    odd = fitted(residuals, texts)
+    for user in range(200):
+        odd.add(f"w{user}", "odd one", 0.0, 5.0)
+    texts["odd one"] = np.array([1, 0, 0, 0, 0], np.float32)
+    found = odd.fit()
+    assert found.table.facts("odd one").bias > 4
+    assert found.unseen.facts("odd one").bias < 1
+    assert found.unseen.facts("odd one").log_outcomes == 0
+
+
+def test_without_texts_an_item_without_outcomes_is_unknown() -> None:
+    residuals, _ = taste()
+    table = fitted(residuals, {}).fit().table
+    assert not table.facts("new").vector.any()
+    assert table.facts("new").bias == 0
+    assert table.rows_of(["i0", "new"]).tolist() == [0, -1]
+
+
+def test_without_outcomes_there_is_no_table() -> None:
+    assert ItemVectors({"a": np.ones(3, np.float32)}).fit().table is NO_ITEMS
+    assert NO_ITEMS.vectors.shape == (1, ITEM_DIMENSIONS)
+
+
+def test_items_with_one_user_each_get_finite_vectors() -> None:
+    vectors = ItemVectors({})
+    for place in range(5):
+        vectors.add(f"u{place}", f"i{place}", 0.5, 0.5)
+        vectors.add(f"u{place}", "", 0.5, 0.5)
+    assert np.isfinite(vectors.fit().table.vectors).all()
+
+
+def test_what_ridge_leaves_out_is_what_a_fit_without_the_row_says() -> None:
+    random = np.random.default_rng(1)
+    x, w = random.normal(size=(40, 3)), random.uniform(0.5, 2, 40)
+    t = x @ random.normal(size=(3, 2)) + random.normal(size=(40, 2))
+    whole = fit_ridge(x, t, w, penalties=(0.1,))
+    scale = float((w[:, None] / w.mean() * (x - w @ x / w.sum()) ** 2).sum() / 40) * 0.1 * w.mean()
+    for row in (0, 17):
+        rest = np.arange(40) != row
+        share = w[rest] / w[rest].sum()
+        x_mean, t_mean = share @ x[rest], share @ t[rest]
+        centred = x[rest] - x_mean
+        gram = (w[rest, None] * centred).T @ centred + scale * np.eye(3)
+        weights = np.linalg.solve(gram, (w[rest, None] * centred).T @ (t[rest] - t_mean))
+        np.testing.assert_allclose(whole.left_out[row], (x[row] - x_mean) @ weights + t_mean, atol=1e-9)

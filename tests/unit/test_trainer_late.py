@@ -1,0 +1,198 @@
+"""Fitting a late network: on fixed vectors and through BERT's top layers, on rows whose rule is known."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.features.names import FEATURES
+from model.late import LateNetwork, LateSettings, late_loss
+from model.network import TwoHeadedNetwork
+from model.tokens import BehaviourTokenizer
+from trainer.feature_rows import FeatureRows
+from trainer.late import LateConfig, LateFit, fit_late, score_late
+from trainer.late_batches import LateRows
+from trainer.text_encoder import TopLayers
+
+ROWS, TEXTS, WIDTH, BEHAVIOURS = 600, 8, 6, 4
+SMALL = LateSettings(text_width=WIDTH, width=8, heads=2, tower=16, dropout=0.0, input_dropout=0.0)
+CONFIG = LateConfig(
+    network=SMALL, numbers_epochs=1, epochs=6, batch_rows=32, learning_rate=1e-2, group_rows=200
+)
+TRAIN, VALID = np.arange(500), np.arange(500, ROWS)
+
+
+def feature_rows(
+    y: NDArray[np.float32], text: NDArray[np.int32], past_text: NDArray[np.int32]
+) -> FeatureRows:
+    """Rows whose numbers and items tell nothing."""
+    past = np.zeros((ROWS, BEHAVIOURS, 4), np.float32)
+    past[:, :, 0] = 1
+    return FeatureRows(
+        numbers=np.zeros((ROWS, len(FEATURES)), np.float32),
+        y=y,
+        z=np.full(ROWS, np.nan, np.float32),
+        users=np.full(ROWS, "u"),
+        items=np.full(ROWS, "i"),
+        text=text,
+        item=np.zeros(ROWS, np.int32),
+        past_text=past_text,
+        past_item=np.zeros((ROWS, BEHAVIOURS), np.int32),
+        past=past,
+        item_vectors=np.zeros((1, 32), np.float32),
+        of=np.arange(ROWS),
+        events=ROWS,
+    )
+
+
+def rows_by_text(seed: int = 0) -> tuple[FeatureRows, NDArray[np.float32]]:
+    """Rows that are positive by what the behaviour's own text is, and vectors of the texts."""
+    random = np.random.default_rng(seed)
+    text = random.integers(0, TEXTS, ROWS).astype(np.int32)
+    past_text = random.integers(-1, TEXTS, (ROWS, BEHAVIOURS)).astype(np.int32)
+    y = (text % 2 == 0).astype(np.float32)
+    return feature_rows(y, text, past_text), random.normal(size=(TEXTS, WIDTH)).astype(np.float32)
+
+
+class Projected:
+    """Stands for BERT: the vectors of texts are a tuned projection of what each is."""
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self._below = torch.from_numpy(vectors)
+        self.weight = nn.Parameter(torch.eye(WIDTH))
+        self.encoded: list[int] = []
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        yield self.weight
+
+    def encode(self, texts: NDArray[np.int64]) -> Tensor:
+        self.encoded.extend(texts.tolist())
+        return self._below[texts] @ self.weight
+
+    def parts(self, texts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return [texts[1::2], texts[::2]]  # in another order than asked for
+
+
+def fit(rows: FeatureRows, vectors: NDArray[np.float32], config: LateConfig = CONFIG) -> LateFit:
+    """Fit on fixed vectors."""
+    return fit_late(LateRows.of(rows, vectors), TRAIN, VALID, config)
+
+
+def test_a_network_learns_what_texts_tell() -> None:
+    found = fit(*rows_by_text())
+    assert found.valid_loss < 0.1
+    assert found.epochs[0] > found.valid_loss
+
+
+def test_the_epoch_that_is_best_on_the_validation_rows_is_kept() -> None:
+    rows, vectors = rows_by_text()
+    rows.y[TRAIN] = 1 - rows.y[TRAIN]  # the more it learns the worse it is there
+    found = fit(rows, vectors)
+    told = score_late(found.network, LateRows.of(rows, vectors), VALID, found.texts)[:, 0]
+    assert found.valid_loss == min(found.epochs) == found.epochs[0]
+    assert np.mean(-np.log(np.where(rows.y[VALID] > 0, told, 1 - told))) == pytest.approx(
+        found.valid_loss, rel=1e-3
+    )
+
+
+def test_the_second_stage_leaves_what_reads_numbers_as_it_is() -> None:
+    rows, vectors = rows_by_text()
+    rows.numbers[:, 0] = np.random.default_rng(0).normal(size=ROWS)
+    stages = [replace(CONFIG, epochs=epochs) for epochs in (0, 3)]
+    one, other = (fit(rows, vectors, config).network for config in stages)
+    assert all(
+        torch.equal(a, b) for a, b in zip(one.numbers_parameters(), other.numbers_parameters(), strict=True)
+    )
+    assert other.fusion_output.weight.any()
+    assert not one.fusion_output.weight.any()
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    one, other = fit(*rows_by_text()), fit(*rows_by_text())
+    assert one.epochs == other.epochs
+
+
+def test_a_network_learns_from_whose_history_has_the_same_text() -> None:
+    random = np.random.default_rng(3)
+    text = random.integers(0, TEXTS, ROWS).astype(np.int32)
+    past_text = (text[:, None] + random.integers(1, TEXTS, (ROWS, BEHAVIOURS))) % TEXTS
+    again = random.random(ROWS) < 0.5
+    past_text[again, random.integers(0, BEHAVIOURS, ROWS)[again]] = text[again]
+    rows = feature_rows(again.astype(np.float32), text, past_text.astype(np.int32))
+    config = LateConfig(network=SMALL, numbers_epochs=1, epochs=15, batch_rows=32, learning_rate=2e-2)
+    assert fit(rows, np.eye(TEXTS, WIDTH, dtype=np.float32) * 3, config).valid_loss < 0.6
+
+
+def test_tuning_moves_the_vectors_and_returns_those_of_the_best_epoch() -> None:
+    rows, vectors = rows_by_text()
+    encoder = Projected(vectors)
+    config = LateConfig(
+        network=SMALL, numbers_epochs=1, epochs=3, batch_rows=32, group_rows=200, text_learning_rate=1e-2
+    )
+    found = fit_late(LateRows.of(rows, vectors), TRAIN, VALID, config, encoder=encoder)
+    assert not torch.equal(encoder.weight, torch.eye(WIDTH))
+    assert found.epochs[-1] == found.valid_loss
+    torch.testing.assert_close(found.texts, torch.from_numpy(vectors) @ encoder.weight.detach())
+
+
+def test_only_the_texts_of_a_group_are_encoded_for_it() -> None:
+    rows, vectors = rows_by_text()
+    rows.text[:] = np.where(rows.text < 4, rows.text, 0)
+    rows.past_text[:] = np.where(rows.past_text < 4, rows.past_text, -1)
+    encoder = Projected(vectors)
+    config = LateConfig(network=SMALL, numbers_epochs=1, epochs=1, batch_rows=32, group_rows=500)
+    fit_late(LateRows.of(rows, vectors), TRAIN, VALID, config, encoder=encoder)
+    trained = encoder.encoded[:8]  # twice the four texts: for the vectors, then for the gradient
+    assert sorted(trained) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_the_cached_gradient_is_the_gradient_of_the_whole() -> None:
+    rows, vectors = rows_by_text()
+    told = LateRows.of(rows, vectors)
+    places = torch.arange(64)
+    torch.manual_seed(0)
+    network = LateNetwork(SMALL).eval()
+    nn.init.normal_(network.output.weight)
+    encoder = Projected(vectors)
+    every = np.arange(TEXTS)
+
+    def loss(texts: Tensor) -> Tensor:
+        logits = network(told.batch(places), texts, told.items)
+        return late_loss(logits, told.y[places], told.z[places], SMALL)
+
+    (whole,) = torch.autograd.grad(loss(encoder.encode(every)), encoder.weight)
+    leaf = encoder.encode(every).detach().requires_grad_()
+    (of_vectors,) = torch.autograd.grad(loss(leaf), leaf)
+    for part in encoder.parts(every):
+        torch.autograd.backward(encoder.encode(part), of_vectors[part])
+    assert encoder.weight.grad is not None
+    torch.testing.assert_close(encoder.weight.grad, whole)
+
+
+def test_a_batch_leaves_out_the_columns_that_no_row_needs() -> None:
+    rows, vectors = rows_by_text()
+    rows.past_text[:, 2:] = -1
+    rows.past_text[:, :2] = 1
+    batch = LateRows.of(rows, vectors).batch(torch.tensor([3, 1]))
+    assert batch.past_text.shape == (2, 2)
+    assert batch.past.shape == (2, 2, 4)
+    assert LateRows.of(rows, vectors).batch(torch.tensor([3, 1]), behaviours=1).past_item.shape == (2, 1)
+
+
+def test_top_layers_give_the_vectors_of_the_whole_network_and_tune_themselves_alone(
+    tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer
+) -> None:
+    pieces = tokenizer.words(["watch heat 1995", "buy a lamp", "view three red chairs in a row"])
+    layers = TopLayers(tiny_network, [tokenizer.encode((), piece) for piece in pieces], 1, pad_id=0)
+    every = np.arange(3)
+    vectors = layers.encode(every)
+    np.testing.assert_allclose(vectors.detach().numpy(), layers.vectors, atol=2e-3)
+    torch.autograd.backward(vectors.square().sum())
+    tuned = {id(parameter) for parameter in layers.parameters()}
+    moved = {id(parameter) for parameter in tiny_network.parameters() if parameter.grad is not None}
+    assert moved == tuned
+    assert sorted(np.concatenate(layers.parts(every)).tolist()) == [0, 1, 2]

@@ -1,0 +1,245 @@
+"""Fit a late network in two stages: what reads numbers, then what vectors add to it. The best epoch is kept.
+
+The second stage leaves the first as it is, and its output starts at zero. So it can only add, and where no epoch of it
+is better on the validation rows, the numbers stand alone.
+
+Text vectors are fixed, or BERT is tuned through the attention: then its passes are few and large. For each group of
+rows their distinct texts are encoded once, the network learns from them in small batches while the gradient of each
+vector adds up, and the sum goes back through BERT, which is run again in parts for it.
+
+Source: L. Gao et al., 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (the gradient
+cache).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.late import LateInputs, LateNetwork, LateSettings, late_loss
+from model.metrics import log_loss
+from trainer.late_batches import LateRows
+
+_SCORED_ROWS = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class LateConfig:
+    """How a late network is fitted, by AdamW with one cycle of the learning rate in each stage.
+
+    epochs: of the second stage; numbers_epochs: of the first.
+    group_rows: rows to each pass of BERT where it is tuned. behaviours: of a history, in training; None for all.
+    """
+
+    network: LateSettings = field(default_factory=LateSettings)
+    numbers_epochs: int = 12
+    epochs: int = 4
+    batch_rows: int = 512
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    group_rows: int = 8_192
+    text_learning_rate: float = 1e-4
+    behaviours: int | None = None
+
+
+class TextEncoder(Protocol):
+    """BERT over the distinct texts of a data set."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what is tuned."""
+        ...
+
+    def encode(self, texts: NDArray[np.int64]) -> Tensor:
+        """Return the vectors of some texts, float32 (n, d), with their graph where gradients are on."""
+        ...
+
+    def parts(self, texts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Cut texts, in any order, into parts that fit in memory with their graphs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LateFit:
+    """The best network on the validation rows; its text vectors, (U, d); its log-loss there, and that of each epoch."""
+
+    network: LateNetwork
+    texts: Tensor
+    valid_loss: float
+    epochs: tuple[float, ...]
+
+
+def fit_late(
+    rows: LateRows,
+    train: NDArray[np.int64],
+    valid: NDArray[np.int64],
+    config: LateConfig,
+    *,
+    encoder: TextEncoder | None = None,
+    progress: Callable[[int, int, float], None] = lambda _epoch, _of, _loss: None,
+) -> LateFit:
+    """Fit on some rows, and keep the epoch whose log-loss of y is lowest on others.
+
+    train, valid: int64, places of rows. encoder: BERT, tuned in place; None keeps rows.texts as they are.
+    progress: called after each epoch with its number, how many, and the validation loss.
+    """
+    torch.manual_seed(config.seed)
+    network = LateNetwork(config.network)
+    network.standardise_by(rows.inputs.numbers[train])
+    best = _Best(network, rows, valid)
+    epochs = config.numbers_epochs + (config.epochs if network.reads_vectors else 0)
+    stage = _Stage(network, rows, train, config, None, numbers_only=True)
+    for epoch in range(epochs):
+        if epoch == config.numbers_epochs:
+            best.restore()
+            stage = _Stage(network, rows, train, config, encoder, numbers_only=False)
+        stage.epoch()
+        progress(epoch + 1, epochs, best.judge(stage.texts()))
+    best.restore()
+    return LateFit(network.eval(), best.texts, best.loss, tuple(best.losses))
+
+
+class _Best:
+    """The weights whose log-loss of y on the validation rows is lowest so far."""
+
+    def __init__(self, network: LateNetwork, rows: LateRows, valid: NDArray[np.int64]) -> None:
+        self._network, self._rows, self._valid = network, rows, valid
+        self._weights: dict[str, Tensor] = {}
+        self.texts = rows.texts
+        self.loss = float("inf")
+        self.losses: list[float] = []
+
+    def judge(self, texts: Tensor) -> float:
+        """Keep the network as it is if it is the best; return its loss."""
+        y_hat = score_late(self._network, self._rows, self._valid, texts)[:, 0]
+        self.losses.append(log_loss(y_hat, self._rows.y[self._valid].numpy()))
+        if not self._weights or self.losses[-1] < self.loss:
+            self.loss, self.texts = self.losses[-1], texts
+            self._weights = {name: value.clone() for name, value in self._network.state_dict().items()}
+        return self.losses[-1]
+
+    def restore(self) -> None:
+        """Give the network its best weights."""
+        if self._weights:
+            self._network.load_state_dict(self._weights)
+
+
+def score_late(
+    network: LateNetwork, rows: LateRows, places: NDArray[np.int64], texts: Tensor
+) -> NDArray[np.float32]:
+    """Return y_hat and z_hat of some rows, float32 (n, 2)."""
+    network.eval()
+    parts = torch.split(torch.from_numpy(places), _SCORED_ROWS)
+    scored = [network.score(rows.batch(part), texts, rows.items) for part in parts]
+    return torch.cat(scored).numpy()
+
+
+class _Stage:
+    """The optimisers of one stage and the order of its rows."""
+
+    def __init__(
+        self,
+        network: LateNetwork,
+        rows: LateRows,
+        train: NDArray[np.int64],
+        config: LateConfig,
+        encoder: TextEncoder | None,
+        *,
+        numbers_only: bool,
+    ) -> None:
+        self._network, self._rows, self._config, self._encoder = network, rows, config, encoder
+        self._train, self._numbers_only = torch.from_numpy(train), numbers_only
+        self._generator = torch.Generator().manual_seed(config.seed)
+        epochs = config.numbers_epochs if numbers_only else config.epochs
+        groups = [len(group) for group in torch.split(self._train, config.group_rows)]
+        steps = epochs * sum(-(-size // config.batch_rows) for size in groups)
+        self._parameters = network.numbers_parameters() if numbers_only else network.vectors_parameters()
+        self._optimiser, self._schedule = _one_cycle(
+            self._parameters, config.learning_rate, config.weight_decay, steps
+        )
+        if encoder is not None:
+            self._text_optimiser, self._text_schedule = _one_cycle(
+                list(encoder.parameters()),
+                config.text_learning_rate,
+                config.weight_decay,
+                epochs * len(groups),
+            )
+
+    def epoch(self) -> None:
+        """Learn from every row once."""
+        self._network.train()
+        if not self._numbers_only:
+            self._network.tower.eval()  # it is not trained any more, so its dropout would only be noise
+        order = self._train[torch.randperm(len(self._train), generator=self._generator)]
+        for group in torch.split(order, self._config.group_rows):
+            if self._encoder is None:
+                self._learn(group, self._rows.texts)
+            else:
+                self._learn_with_text(group, self._encoder)
+
+    def texts(self) -> Tensor:
+        """Return all text vectors as they are now."""
+        if self._encoder is None:
+            return self._rows.texts
+        return _encoded(self._encoder, np.arange(len(self._rows.texts)))
+
+    def _learn(self, group: Tensor, texts: Tensor, places: Tensor | None = None) -> None:
+        """Take small steps over a group. places: of each text in texts, where they are some only."""
+        config = self._config
+        for rows in torch.split(group, config.batch_rows):
+            batch = self._rows.batch(rows, config.behaviours)
+            if places is not None:
+                batch = _replaced(batch, places)
+            logits = self._network(batch, texts, self._rows.items, numbers_only=self._numbers_only)
+            loss = late_loss(logits, self._rows.y[rows], self._rows.z[rows], config.network)
+            self._optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm)
+            self._optimiser.step()
+            self._schedule.step()
+
+    def _learn_with_text(self, group: Tensor, encoder: TextEncoder) -> None:
+        """Encode a group's distinct texts, learn from the vectors, and take one step of BERT by their gradients."""
+        inputs = self._rows.inputs
+        past = inputs.past_text[group, : self._config.behaviours]
+        distinct = np.unique(torch.cat([inputs.text[group], past[past >= 0]]).numpy()).astype(np.int64)
+        places = torch.full((len(self._rows.texts),), -1)
+        places[distinct] = torch.arange(len(distinct))
+        vectors = _encoded(encoder, distinct).requires_grad_()
+        self._learn(group, vectors, places)
+        if vectors.grad is None:
+            return
+        gradients = vectors.grad / -(-len(group) // self._config.batch_rows)
+        self._text_optimiser.zero_grad()
+        for part in encoder.parts(distinct):
+            encoder.encode(part).backward(gradients[places[part]])  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(list(encoder.parameters()), self._config.max_grad_norm)
+        self._text_optimiser.step()
+        self._text_schedule.step()
+
+
+def _one_cycle(
+    parameters: list[nn.Parameter], learning_rate: float, weight_decay: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return AdamW over the parameters, and its schedule."""
+    optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
+
+
+def _encoded(encoder: TextEncoder, texts: NDArray[np.int64]) -> Tensor:
+    """Encode without a graph: a tensor of its own, (n, d). texts: ascending."""
+    with torch.no_grad():
+        parts = encoder.parts(texts)
+        vectors = torch.cat([encoder.encode(part) for part in parts])
+    return vectors[np.argsort(np.concatenate(parts))]
+
+
+def _replaced(batch: LateInputs, places: Tensor) -> LateInputs:
+    """Return the batch with rows of a table of some texts only."""
+    past = torch.where(batch.past_text >= 0, places[batch.past_text.clamp(min=0)], -1)
+    return batch._replace(text=places[batch.text], past_text=past)

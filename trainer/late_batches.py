@@ -1,0 +1,53 @@
+"""Batches of rows for a late network, with the tables of vectors that they refer to."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.late import LateInputs
+from trainer.feature_rows import FeatureRows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LateRows:
+    """All rows as tensors, and the tables. y, z: float32 (N,). texts: (U, d). items: (V, 32)."""
+
+    inputs: LateInputs
+    y: Tensor
+    z: Tensor
+    texts: Tensor
+    items: Tensor
+
+    @classmethod
+    def of(cls, rows: FeatureRows, texts: NDArray[np.float32]) -> "LateRows":
+        """Share the memory of rows and text vectors where the types allow."""
+        inputs = LateInputs(
+            torch.from_numpy(rows.numbers),
+            torch.from_numpy(rows.text),
+            torch.from_numpy(rows.item),
+            torch.from_numpy(rows.past_text),
+            torch.from_numpy(rows.past_item),
+            torch.from_numpy(rows.past),
+        )
+        y, z = torch.from_numpy(rows.y), torch.from_numpy(rows.z)
+        return cls(inputs, y, z, torch.from_numpy(texts), torch.from_numpy(rows.item_vectors))
+
+    def batch(self, rows: Tensor, behaviours: int | None = None) -> LateInputs:
+        """Return some rows. rows: int64 (B,). behaviours: of the history, the newest; None for all.
+
+        Columns that no row of the batch needs are left out: a short history costs little.
+        """
+        inputs = self.inputs
+        past_text = inputs.past_text[rows, :behaviours].long()  # (B, H)
+        longest = int((past_text >= 0).sum(1).max()) if len(rows) else 0
+        return LateInputs(
+            inputs.numbers[rows],
+            inputs.text[rows].long(),
+            inputs.item[rows].long(),
+            past_text[:, :longest],
+            inputs.past_item[rows, :longest].long(),
+            inputs.past[rows, :longest],
+        )

@@ -1,0 +1,60 @@
+"""Ridge regression from text vectors to item figures, its penalty chosen by leaving one out.
+
+    minimise  sum_i w_i |t_i - b - x_i B|^2 + penalty |B|^2
+
+With h_i the leverage of row i, the estimate for it from all others is t_i - (t_i - t_hat_i) / (1 - h_i): no row's own
+figure is in its estimate.
+
+Source: T. Hastie et al., 2009, "The Elements of Statistical Learning", section 7.10.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappedRidge:
+    """weights: (d, k). means: of x, (d,), and of t, (k,). left_out: (n, k), each row's estimate from the others."""
+
+    weights: FloatArray
+    x_mean: FloatArray
+    t_mean: FloatArray
+    left_out: FloatArray
+
+    def predict(self, x: NDArray[np.floating]) -> FloatArray:
+        """Return estimates, (m, k), for text vectors (m, d)."""
+        predicted: FloatArray = (x - self.x_mean) @ self.weights + self.t_mean
+        return predicted
+
+
+def fit_ridge(
+    x: NDArray[np.floating], t: FloatArray, w: FloatArray, penalties: Sequence[float] = PENALTIES
+) -> MappedRidge:
+    """Fit on text vectors x, (n, d), figures t, (n, k), and positive weights w, (n,).
+
+    penalties: to choose from, in units of the mean squared length of x.
+    """
+    share = w / w.sum()
+    x_mean, t_mean = share @ x, share @ t
+    root = np.sqrt(w / w.mean())[:, None]
+    centred, target = root * (x - x_mean), root * (t - t_mean)
+    scale = float((centred**2).sum() / len(x)) or 1.0
+    left, sizes, right = np.linalg.svd(centred, full_matrices=False)
+    rotated = left.T @ target  # (r, k)
+    best = (float("inf"), target, np.zeros((x.shape[1], t.shape[1])))
+    for penalty in penalties:
+        shrunk = sizes**2 / (sizes**2 + penalty * scale)  # (r,)
+        leverage = (left**2) @ shrunk + share  # (n,)
+        errors = (target - left @ (shrunk[:, None] * rotated)) / np.maximum(1 - leverage, 1e-6)[:, None]
+        loss = float((errors**2).sum())
+        if loss < best[0]:
+            gains = shrunk / np.maximum(sizes, 1e-12)
+            best = loss, errors, right.T @ (gains[:, None] * rotated)
+    return MappedRidge(best[2], x_mean, t_mean, t - best[1] / root)
