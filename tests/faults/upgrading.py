@@ -21,6 +21,7 @@ from tests.faults.process import ForkedWorker
 from tests.faults.stage import Stage
 from tests.integration.conftest import wait_for
 
+_STUCK_AFTER_S = 10  # at 150 events a second, of which three partitions in four go on
 _ENDS_WITHIN_S = 20.0  # a worker that waits for a schema, on SIGTERM, on a machine with other things to do
 
 
@@ -160,7 +161,7 @@ def _refuses_the_state(worker: ForkedWorker) -> None:
 
 @case("events of a newer producer with wire.unknown_schema=pause: their partition waits for the upgrade")
 def newer_events(stage: Stage) -> None:
-    bounds = {"SWAY_WIRE__UNKNOWN_SCHEMA": "pause", "SWAY_TIME__STUCK_AFTER_S": 3}
+    bounds = {"SWAY_WIRE__UNKNOWN_SCHEMA": "pause", "SWAY_TIME__STUCK_AFTER_S": _STUCK_AFTER_S}
     (worker,) = stage.create_topics().start("a", **bounds)
     stage.feed(source=_with_a_newer_event())
     wait_for(lambda: "waits at offset" in worker.page("/readyz")[1], "a partition that waits", 60)
@@ -169,7 +170,7 @@ def newer_events(stage: Stage) -> None:
     assert status == 503, text
     assert schema.removeprefix("schema ") in text, text
     wait_for(lambda: f'schema="{schema}"' in worker.page("/metrics")[1], "the metric", 30)
-    stage.wait_for_more(900)  # of the others, for longer than a worker may stand still
+    stage.wait_for_more(1_500)  # of the others, for longer than a worker may stand still
     (held,) = [number for number in range(stage.partitions) if f"events[{number}] waits" in text]
     assert worker.runs
     lag = f'sway_lag_records{{partition="{held}",topic="{stage.topics.name("events")}"}}'
