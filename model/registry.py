@@ -263,33 +263,37 @@ class ModelRegistry:
             raise ModelCorrupt(f"rejection {self._storage.root}/{path} cannot be read: {exc!r}") from exc
 
     def challenged(self, champion: str) -> Challenged:
-        """Count the challengers that were compared with a champion and rejected, whichever promotion named it then.
+        """Count the challengers of a champion: those compared with it and rejected, and those that replaced it.
 
+        Whichever promotion named the champion then. A challenger that replaced it counts once it has come back.
         A promotion that cannot be read is passed over. A rejection that cannot be read counts: it must neither block
         the gate nor make it more lenient. Raises ModelMissing if the champion was never promoted.
         """
         numbers = [number for number in self.promotions() if self._names(number, champion)]
         if not numbers:
             raise ModelMissing(f"version {champion} was never promoted in {self._storage.root}")
-        rejected = sum(self._lost_to(numbers, version) for version in self.rejections())
-        return Challenged(numbers[-1], rejected)
+        there = set(self.promotions())
+        won = sum(number + 1 in there and self._replaces(number + 1, champion) for number in numbers)
+        lost = sum(self._lost_to(numbers, version) for version in self.rejections())
+        return Challenged(numbers[-1], won + lost)
 
     def verdict(self, version: str) -> Standing:
         """Say where a version stands. Having been promoted counts more than a rejection.
 
+        A promotion that cannot be read is passed over: an old one must not stop all later requests.
         Raises ModelMissing if there is no such version and none of that name was rejected.
         """
-        history = self.history()
-        named = [(number, promotion) for number, promotion in history if promotion.version == version]
+        numbers = self.promotions()
+        named = [number for number in numbers if self._names(number, version)]
         if named:
-            newest = named[-1][1]
-            is_champion = history[-1][1].version == version
+            newest = self.promotion(named[-1])
+            is_champion = named[-1] == numbers[-1]
             return Standing(
                 version,
                 "champion" if is_champion else "promoted before",
                 newest.reason,
                 newest.promoted_at_ms,
-                promotions=tuple(number for number, _ in named),
+                promotions=tuple(named),
             )
         rejection = self.rejection(version)
         if rejection is not None:
@@ -350,6 +354,14 @@ class ModelRegistry:
             return self.promotion(number).version == version
         except ModelCorrupt:
             return False
+
+    def _replaces(self, number: int, champion: str) -> bool:
+        """Whether a promotion put a challenger in a champion's place; one that cannot be read counts."""
+        try:
+            promotion = self.promotion(number)
+        except ModelCorrupt:
+            return True
+        return promotion.back_to is None and promotion.version != champion
 
     def _lost_to(self, numbers: Sequence[int], version: str) -> bool:
         """Say whether a version was rejected after a comparison with a champion of these promotions."""

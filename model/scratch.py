@@ -1,7 +1,7 @@
 """Private folders for versions that are being read, and what of them a kill has left.
 
-A folder is in use as long as a process holds the lock in it, which ends with the process: so what has nobody is told at
-once, whatever the clock says. Processes of one machine share the folder for temporary files.
+A folder is in use as long as a process holds the lock in it, which ends with the process: so a folder that nobody has
+is known a minute after it was made. Processes of one machine share the folder for temporary files.
 """
 
 import logging
@@ -21,6 +21,9 @@ _LOCK = "in-use"
 _WITHOUT_LOCK_S = (
     3_600.0  # a folder that has no lock yet, or is of a Sway that made none, is in use for so long
 )
+
+
+_BEING_MADE_S = 60.0  # between the lock's file and the lock on it
 
 
 @contextmanager
@@ -47,8 +50,11 @@ def remove_left_scratch() -> int:
 
 def _is_left(folder: Path) -> bool:
     lock = folder / _LOCK
+    age_s = time.time() - folder.stat().st_mtime
     if not lock.exists():
-        return time.time() - folder.stat().st_mtime > _WITHOUT_LOCK_S
+        return age_s > _WITHOUT_LOCK_S
+    if age_s < _BEING_MADE_S:
+        return False
     try:
         with FileLock(lock, timeout=0):
             return True

@@ -264,7 +264,7 @@ class TrainerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     work_dir: Path = Field(
-        Path("trainer"),
+        Path("trainer-work"),
         description="trainings under way and their examples, to resume after a restart; one for each trainer",
     )
     config: Path | None = Field(None, description="a TOML file of training knobs, see docs/training.md")

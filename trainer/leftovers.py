@@ -1,6 +1,7 @@
 """What trainings that were killed or given up have left on disk, and nobody will come back to."""
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from model.scratch import remove_left_scratch
 logger = logging.getLogger(__name__)
 
 UNTOUCHED_S = 30 * 86_400.0
+_VERSION = re.compile(
+    r"v-[0-9a-f]{12}"
+)  # see trainer.job.version_of; nothing else in the folder is a trainer's
 
 
 def clean_up(work: Path, registry: ModelRegistry) -> None:
@@ -45,13 +49,15 @@ def remove_old_work(
 ) -> list[str]:
     """Remove the folders of versions that are settled, or untouched for so long; return their names, sorted.
 
+    Only folders with a version's name are looked at.
+
     is_settled: says whether a version was promoted or rejected: then its request is never trained again. A training
     whose folder is removed begins anew if its request is read after all.
     """
     if not work.is_dir():
         return []
     before_s = now_s() - untouched_s
-    folders = [folder for folder in work.iterdir() if folder.is_dir()]
+    folders = [folder for folder in work.iterdir() if folder.is_dir() and _VERSION.fullmatch(folder.name)]
     old = [folder for folder in folders if is_settled(folder.name) or _changed_at_s(folder) < before_s]
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from confluent_kafka import KafkaError, KafkaException
 
+from schemas.errors import RegistryUnavailable
 from trainer.errors import RangeUnavailable
 
 _KAFKA = frozenset(
@@ -33,13 +34,13 @@ _KAFKA = frozenset(
 
 
 def is_outage(exc: BaseException) -> bool:
-    """Say whether a failure is a broker or a network that is away for now.
+    """Say whether a failure is a broker, a Schema Registry or a network that is away for now.
 
     A topic that does not exist or a right that is missing is none: waiting does not mend it.
     """
     if isinstance(exc, KafkaException):
         return is_kafka_outage(exc.args[0])
-    return isinstance(exc, (RangeUnavailable, TimeoutError, ConnectionError))
+    return isinstance(exc, (RangeUnavailable, RegistryUnavailable, TimeoutError, ConnectionError))
 
 
 def is_kafka_outage(error: KafkaError) -> bool:

@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, RegistryUnavailable
 from schemas.records import TrainingRequest
 from schemas.wire import Codec
 from trainer.errors import ServiceError
@@ -35,6 +36,7 @@ _COMMIT_S = 60.0  # for an answer to a commit
 _CLOSE_S = 5.0
 _STOP_S = 20.0
 _WARN_AGAIN_S = 60.0
+_REGISTRY_PAUSE_S = 1.0
 
 WAITING = "waiting"
 
@@ -75,7 +77,7 @@ class TrainerService:
         self._owns = False
         self._not_in_group: str | None = "starting"
         self._commits: list[KafkaError | None] = []
-        self._warn_again_s: dict[int, float] = {}
+        self._warn_again_s: dict[int | str, float] = {}
         self._trying = Trying(
             handler, self._abandon.wait, self.metrics, max_tries=max_tries, pauses_s=retry_pauses_s
         )
@@ -155,6 +157,10 @@ class TrainerService:
         where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
         try:
             request = self._codec.decode(message.value())
+        except RegistryUnavailable as exc:
+            self._warn("Schema Registry", str(exc))
+            self._read_again(message)
+            done = False
         except DecodeError as exc:
             logger.warning("%s is passed over, it is no TrainingRequest: %s", where, exc)
             self.metrics.on_result("undecodable")
@@ -167,6 +173,12 @@ class TrainerService:
         self.metrics.enter(WAITING)
         if not self._stopping.is_set():
             self._consumer.resume(self._consumer.assignment())
+
+    def _read_again(self, message: Message) -> None:
+        """Have the next poll bring this record again, after a second."""
+        with suppress(KafkaException):  # the partition may be another trainer's by now
+            self._consumer.seek(TopicPartition(self._topic, message.partition() or 0, message.offset() or 0))
+        self._stopping.wait(_REGISTRY_PAUSE_S)
 
     def _until_done(self, request: TrainingRequest) -> bool:
         """Say whether the request came to its end; not where the work was abandoned."""
@@ -222,12 +234,12 @@ class TrainerService:
         self._warn(error.code(), problem)
         return None
 
-    def _warn(self, code: int, problem: str) -> None:
-        """Log a problem of the connection, and one of the same code again after a while."""
+    def _warn(self, kind: int | str, problem: str) -> None:
+        """Log a problem of a connection, and one of the same kind again after a while."""
         now_s = time.monotonic()
-        if now_s >= self._warn_again_s.get(code, now_s):
+        if now_s >= self._warn_again_s.get(kind, now_s):
             logger.warning("%s: %s", self._topic, problem)
-            self._warn_again_s[code] = now_s + _WARN_AGAIN_S
+            self._warn_again_s[kind] = now_s + _WARN_AGAIN_S
 
     def _show_membership(self, problem: str | None) -> None:
         self._not_in_group = problem

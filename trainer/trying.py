@@ -1,8 +1,8 @@
 """Tries a request until it has come to its end: outages are waited out, other failures are counted.
 
 After max_tries failures of the request's own it is rejected with the reason, and the next one has its turn. An outage
-of Kafka or of the registry's storage is no failure of the request's: no other request could be done either, and a
-rejection could not be told. It is waited out, however long it lasts.
+of Kafka, a Schema Registry or the registry's storage is no failure of the request's: no other request could be done
+either, and a rejection could not be told. It is waited out, however long it lasts.
 """
 
 import logging
@@ -71,12 +71,14 @@ class Trying:
         self._metrics = metrics
         self._max_tries = max_tries
         self._pauses_s = pauses_s
+        self._began_anew = False
         self.failing: str | None = None
         """Why the newest try failed; None while none has, and after a request has come to its end."""
 
     def until_done(self, request: TrainingRequest) -> Decision:
         """Return what the request came to. Raises Stopped, and nothing else."""
         failed, reason = 0, None
+        self._began_anew = False
         try:
             for pause_s in chain(self._pauses_s, repeat(self._pauses_s[-1])):
                 try:
@@ -84,7 +86,11 @@ class Trying:
                 except Stopped:
                     raise
                 except BaseException as exc:  # SystemExit as well: a library must not end the service
-                    failed += reason is None and not self._is_outage(exc)
+                    outage = self._is_outage(exc)
+                    if reason is None:
+                        failed += not outage
+                    elif not outage:  # the rejection cannot be written either: it is not the request's fault
+                        failed, reason = 0, None
                     self._note(request, exc, failed)
                 if failed == self._max_tries and reason is None:
                     reason = (
@@ -103,8 +109,9 @@ class Trying:
             decision = self._handler.give_up(request, give_up_for)
             self._metrics.on_result("given_up")
             return decision
-        if 0 < failed == self._max_tries - 1:
+        if 0 < failed == self._max_tries - 1 and not self._began_anew:
             self._handler.start_anew(request)  # the last try: what was kept may be the cause
+            self._began_anew = True  # an outage in it is waited out without losing the work again
         decision = self._handler.handle(request)
         self._metrics.on_result(decision.event)
         return decision

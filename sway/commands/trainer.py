@@ -29,6 +29,11 @@ def trainer(
 
     Example: `SWAY_MODEL__REGISTRY=registry SWAY_TRAINER__THREADS=1 sway trainer`
     """
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # first: process 1 of a container ignores what has no handler
+        signal.signal(number, lambda *_: _leave(0))  # nothing is under way yet
     settings = load_settings()
     logging.basicConfig(
         level=loglevel.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -228,6 +228,9 @@ def test_what_a_killed_process_was_reading_is_removed_and_what_is_in_use_stays(
         process.kill()
         process.join()
     with model_scratch() as mine:
+        assert remove_left_scratch() == 0  # so young that its lock may be about to be taken
+        for folder in tmp_path.iterdir():
+            os.utime(folder, (time.time() - 120, time.time() - 120))
         assert remove_left_scratch() == 1
         assert mine.exists()
     assert list(tmp_path.iterdir()) == []

@@ -267,7 +267,7 @@ def test_challengers_are_counted_for_each_champion_also_after_it_was_away(regist
     lose("d")
     registry.rollback(reason="v1 comes back with what it has spent")
     lose("e")
-    assert registry.challenged("v1") == Challenged(second + 1, 3)
+    assert registry.challenged("v1") == Challenged(second + 1, 4)  # v2 has beaten it, and that was taken back
     assert registry.challenged("v2") == Challenged(second, 1)
     with pytest.raises(ModelMissing, match="v9 was never promoted"):
         registry.challenged("v9")
@@ -280,8 +280,19 @@ def test_a_rejection_that_cannot_be_read_counts_as_a_challenger(tmp_path: Path) 
     registry.reject("v2", "worse", {CHAMPION_PROMOTION: float(number)})
     (tmp_path / "registry" / "rejections" / "v3.json").write_text("{")
     assert registry.challenged("v1") == Challenged(number, 2)
-    (tmp_path / "registry" / "promotions" / "000002.json").write_text("{")  # passed over
-    assert registry.challenged("v1") == Challenged(number, 2)
+    (tmp_path / "registry" / "promotions" / "000002.json").write_text("{")  # perhaps of a challenger
+    assert registry.challenged("v1") == Challenged(number, 3)
+
+
+def test_an_old_promotion_that_cannot_be_read_hides_no_verdict(tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path / "registry")
+    registry.publish(files(tmp_path / "a", "a"), manifest("v1"))
+    registry.promote("v1")
+    (tmp_path / "registry" / "promotions" / "000002.json").write_text("{")
+    registry.promote("v1")
+    assert registry.verdict("v1").status == "champion"
+    registry.reject("v2", "worse")
+    assert registry.verdict("v2").status == "rejected"
 
 
 # --- reports -----------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
 """`sway trainer` ends with 0 after a signal alone."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from sway.cli import app
+from sway.commands import trainer as command
 from sway.commands.trainer import _run
 from trainer.claim import claimed
 from trainer.errors import ServiceError
@@ -36,10 +39,27 @@ def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "_exit", end)
 
 
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    """The command sets signal handlers; the test runner's come back after it."""
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in signals]
+    yield
+    for number, handler in zip(signals, before, strict=True):
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("has_ended", [True, False], ids=["all has ended", "a call goes on"])
 def test_a_signal_ends_the_process_at_once(has_ended: bool) -> None:
     with pytest.raises(Exited) as ended:
         _run(Ending(has_ended=has_ended))  # type: ignore[arg-type]
+    assert ended.value.args == (0,)
+
+
+def test_a_signal_before_the_service_is_made_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "load_settings", lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Exited) as ended:
+        command.trainer("info")
     assert ended.value.args == (0,)
 
 

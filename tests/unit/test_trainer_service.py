@@ -13,11 +13,13 @@ from confluent_kafka import KafkaError, KafkaException
 
 from model.errors import ModelCorrupt
 from model.network import TwoHeadedNetwork
+from schemas.errors import RegistryUnavailable
 from schemas.records import OffsetRange, TrainingRequest
 from schemas.wire import Codec
 from tests.integration.conftest import wait_for
 from tests.unit.test_trainer_request import REQUEST, Stage, examples
 from tests.unit.trainer_fakes import FakeHandler, Running
+from trainer import service
 from trainer.config import Pretraining
 from trainer.dataset import Example
 from trainer.errors import RangeUnavailable, ServiceError
@@ -57,6 +59,24 @@ def test_a_record_that_is_no_request_is_passed_over_and_counted() -> None:
     until(lambda: on.consumer.committed == 2, "commit of both")
     on.stop()
     assert (handler.handled, on.count("undecodable")) == ([], 2)
+
+
+def test_a_request_waits_for_a_schema_registry_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_REGISTRY_PAUSE_S", 0.0)
+    handler = FakeHandler()
+    on = Running(handler, 2)
+    decode, away = on.service._codec.decode, [RegistryUnavailable("no answer")] * 3
+
+    def answers_later(value: bytes | None) -> TrainingRequest:
+        if away:
+            raise away.pop()
+        return decode(value)
+
+    monkeypatch.setattr(on.service._codec, "decode", answers_later)
+    on.start()
+    until(lambda: on.consumer.committed == 2, "commit of both")
+    on.stop()
+    assert handler.handled == ["r0", "r1"]
 
 
 # --- failures -------------------------------------------------------------------------------------------------
@@ -102,6 +122,7 @@ def test_a_request_that_fails_each_time_is_rejected_and_the_next_has_its_turn(
 AWAY = (
     KafkaException(KafkaError(KafkaError._TRANSPORT)),
     RangeUnavailable("no record of t.examples[0] up to 9 came for 60 s"),
+    RegistryUnavailable("looking sway.models-value up: no answer"),
     TimeoutError("sway.models did not take an announcement within 10 s"),
     OSError("the storage does not answer"),
 )
@@ -142,6 +163,42 @@ def test_a_rejection_that_cannot_be_told_yet_is_told_later() -> None:
     assert len(handler.handled) == 2
     assert len({reason for _, reason in handler.given_up}) == 1
     assert len(handler.given_up) == 5
+
+
+def test_a_request_whose_rejection_cannot_be_written_is_tried_again() -> None:
+    broken = [PermissionError("read-only")] * 5
+
+    def work(_: TrainingRequest) -> None:
+        if broken:
+            raise broken.pop()
+
+    class ReadOnly(FakeHandler):
+        def give_up(self, request: TrainingRequest, reason: str) -> Any:
+            super().give_up(request, reason)
+            raise PermissionError("read-only")
+
+    handler = ReadOnly(work)
+    on = Running(handler, max_tries=2)
+    on.start()
+    until(lambda: on.consumer.committed == 1, "commit")
+    on.stop()
+    assert on.count("promoted") == 1
+    assert len(handler.given_up) == 2
+
+
+def test_an_outage_in_the_last_try_does_not_delete_the_work_again() -> None:
+    failures: list[Exception] = [TimeoutError("no answer"), TimeoutError("no answer"), RuntimeError()]
+
+    def work(_: TrainingRequest) -> None:
+        if failures:
+            raise failures.pop()
+
+    handler = FakeHandler(work)
+    on = Running(handler, max_tries=2)
+    on.start()
+    until(lambda: on.consumer.committed == 1, "commit")
+    on.stop()
+    assert (len(handler.handled), handler.begun_anew) == (4, ["r0"])
 
 
 # --- the group ------------------------------------------------------------------------------------------------
