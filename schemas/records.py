@@ -299,11 +299,13 @@ class Turn:
 class Witnesses:
     """State: whose records bear out the stream time of a partition (table pending).
 
-    doubted: whether it rests on one user alone. jumped_at: stream time after its last large step.
+    doubted: whether it rests on one user alone. jumped_at: stream time after its last large step. stream_at: stream
+    time when this was written.
     """
 
     doubted: bool
     jumped_at: int
+    stream_at: int
     turns: list[Turn]
 
 

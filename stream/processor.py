@@ -359,12 +359,11 @@ class ScoringProcessor:
         accepted = self._accepted(batch, unit, context, self._codecs.outcomes, check_outcome)
         if labelling is not None:
             for outcome, record in accepted:
-                times = outcome.user_id, outcome.observed_at, record.timestamp
                 if is_tick(outcome):
-                    windows.learn(labelling.tick(*times))
+                    windows.learn(labelling.tick(outcome.observed_at, record.timestamp))
                     context.counts["ticks"] += 1
                     continue
-                windows.learn(labelling.advance(*times))
+                windows.learn(labelling.advance(outcome.user_id, outcome.observed_at, record.timestamp))
                 windows.learn(labelling.outcome(outcome))
         context.counts["outcomes"] += len(batch.records)
 

@@ -3,9 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from confluent_kafka import Message, Producer
+from confluent_kafka import KafkaException, Message, Producer
 
 from schemas.records import Outcome
 from schemas.wire import Codec
@@ -44,24 +45,28 @@ class Ticker:
             stream_at = self._labels.stream_at(partition)
             now_ms = time.monotonic_ns() // 1_000_000
             if stream_at and self._times.stands(partition, stream_at, now_ms):
-                at_ms = self._times.due(
-                    partition, self._labels.next_due_at(partition), now_ms, int(time.time() * 1000)
-                )
+                next_due_at = partial(self._labels.next_due_at, partition)
+                at_ms = self._times.due(partition, next_due_at, now_ms, int(time.time() * 1000))
                 if at_ms is not None:
                     self._send(partition, at_ms)
 
     def _send(self, partition: int, at_ms: int) -> None:
         if self._producer is None:
             self._producer = self._make_producer()
-        self._producer.produce(
-            self._topic,
-            self._codec.encode(tick_at(at_ms)),
-            TICK_USER,
-            partition=partition,
-            on_delivery=self._delivered,
-        )
+        try:
+            self._producer.produce(
+                self._topic,
+                self._codec.encode(tick_at(at_ms)),
+                TICK_USER,
+                partition=partition,
+                on_delivery=self._delivered,
+            )
+        except KafkaException as exc:  # brokers that have just started do not know their topics yet
+            self._delivered(exc.args[0], None)
+        except BufferError:  # brokers are away: the tick is repeated
+            pass
 
-    def _delivered(self, error: Any, _message: Message) -> None:
+    def _delivered(self, error: Any, _message: Message | None) -> None:
         if error is not None and not self._refused:
             logger.warning(
                 "A tick could not be written to %s (%s): labels of idle partitions wait for the next record. "

@@ -108,6 +108,12 @@ class PlainStreamTime:
             self._at = max(self._at, self._borne_out())
         return self._at
 
+    def tick(self, time_ms: int) -> int:
+        """Take in a tick; return stream time as of it."""
+        if self._at < time_ms <= self._at + self._step_ms:
+            self._at = time_ms
+        return self._at
+
     def _turns(self) -> list[list[tuple[object, int]]]:
         turns: list[list[tuple[object, int]]] = []
         for user, time_ms in self._records:

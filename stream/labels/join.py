@@ -129,14 +129,17 @@ class PartitionJoin:
         """
         return self._advance(user_id, own_time_ms, kafka_time_ms, _MAX_SETTLED)
 
-    def tick(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> list[Closing]:
+    def tick(self, own_time_ms: int, kafka_time_ms: int) -> list[Closing]:
         """Do as advance does for a tick: more falls due at once."""
-        return self._advance(user_id, own_time_ms, kafka_time_ms, _MAX_SETTLED_BY_TICK)
+        return self._advance(None, own_time_ms, kafka_time_ms, _MAX_SETTLED_BY_TICK)
 
-    def _advance(self, user_id: str, own_time_ms: int, kafka_time_ms: int, most: int) -> list[Closing]:
+    def _advance(self, user_id: str | None, own_time_ms: int, kafka_time_ms: int, most: int) -> list[Closing]:
         time_ms = min(own_time_ms, kafka_time_ms) if kafka_time_ms >= 0 else own_time_ms
         before = self._time.at
-        self._time.advance(zlib.crc32(user_id.encode()), time_ms)
+        if user_id is None:
+            self._time.tick(time_ms)
+        else:
+            self._time.advance(zlib.crc32(user_id.encode()), time_ms)
         self._clock.stream_at = self._time.at
         if self._time.at < before:  # what the time taken back has stamped must not wait for that time
             self._next = self._next_due()
@@ -292,7 +295,12 @@ class PartitionJoin:
         found = self._get(signals_key(user_id, item_id))
         return found.signals if isinstance(found, Signals) else []
 
-    def _forget(self, entry: DueEntry) -> None:
+    def _settled_to(self) -> int:
+        """Return the stream time up to which all that is due is settled."""
+        _, _, due = self._lists.at(self._clock.due_list, self._clock.due_index)
+        return self._clock.stream_at if due is None else min(self._clock.stream_at, due.due_at)
+
+    def _forget(self, entry: DueEntry, settled_to: int) -> None:
         """Forget what has been settled for as long as the grace.
 
         An older version passes an example that waits over when it falls due: then it is written now.
@@ -305,7 +313,7 @@ class PartitionJoin:
             if known.status == JOINED and known.y is not None:
                 self._write(self._closing(entry.key, known, known.y, known.z, BY_OUTCOME))
             return
-        oldest = self._clock.stream_at - self._settings.wait_ms - self._settings.grace_ms
+        oldest = settled_to - self._settings.wait_ms - self._settings.grace_ms
         kept = [signal for signal in known.signals if signal.occurred_at > oldest]
         if not kept:
             self._put(entry.key, None)
@@ -363,6 +371,8 @@ class PartitionJoin:
 
     def _forget_some(self, most: int) -> None:
         clock, grace_ms = self._clock, self._settings.grace_ms
+        # After a jump this is behind stream time: what labels an event stays until the event is settled.
+        settled_to = self._settled_to()
         for _ in range(most):
             before = clock.kept_list
             clock.kept_list, clock.kept_index, entry = self._lists.at(clock.kept_list, clock.kept_index)
@@ -371,9 +381,9 @@ class PartitionJoin:
             if entry is None or not_settled:
                 break
             if not self._stamped_by_a_wrong_clock(entry):  # else it stands in a later list once more
-                if entry.due_at + grace_ms > clock.stream_at:
+                if entry.due_at + grace_ms > settled_to:
                     break
-                self._forget(entry)
+                self._forget(entry, settled_to)
             clock.kept_index += 1
 
     def _next_due(self) -> int:

@@ -150,9 +150,9 @@ class Labelling:
         closings = self._join.advance(user_id, own_time_ms, kafka_time_ms)
         return self._note(closings) if closings else closings
 
-    def tick(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> Sequence[Closing]:
+    def tick(self, own_time_ms: int, kafka_time_ms: int) -> Sequence[Closing]:
         """Take in a tick's time; return what falls due by it."""
-        return self._note(self._join.tick(user_id, own_time_ms, kafka_time_ms))
+        return self._note(self._join.tick(own_time_ms, kafka_time_ms))
 
     def event(
         self, user_id: str, event: Behaviour, history: str, target: str

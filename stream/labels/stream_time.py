@@ -34,8 +34,9 @@ class StreamTime:
     __slots__ = ("_began", "_step_ms", "_turn_ms", "at", "doubted", "jumped_at", "turns")
 
     def __init__(self, at: int, witnesses: Witnesses | None, step_ms: int, wait_ms: int) -> None:
-        if witnesses is None:
-            witnesses = Witnesses(doubted=True, jumped_at=0, turns=[Turn(_THE_PAST, at, at)] if at else [])
+        if witnesses is None or witnesses.stream_at != at:  # an older version has moved it
+            jumped_at = 0 if witnesses is None else witnesses.jumped_at
+            witnesses = Witnesses(True, jumped_at, at, [Turn(_THE_PAST, at, at)] if at else [])
         self.at = at
         self.doubted = witnesses.doubted
         self.jumped_at = witnesses.jumped_at
@@ -56,9 +57,14 @@ class StreamTime:
         else:
             self._jump()
 
+    def tick(self, time_ms: int) -> None:
+        """Take in a tick's time. A tick is made of stream time itself, so it bears witness to nothing."""
+        if self.at < time_ms <= self.at + self._step_ms:
+            self.at = time_ms
+
     def changed(self) -> Witnesses | None:
         """Return the witnesses if they are others than at the beginning."""
-        now = Witnesses(self.doubted, self.jumped_at, self.turns)
+        now = Witnesses(self.doubted, self.jumped_at, self.at, self.turns)
         return None if now == self._began else now
 
     def _note(self, user: int, time_ms: int) -> None:

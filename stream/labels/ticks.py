@@ -7,6 +7,7 @@ harm, and a topic of old events goes on at its own time.
 Source: docs/labels.md, docs/decisions/005-stream-time.md.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from schemas.records import Outcome
@@ -36,6 +37,7 @@ class _Standing:
     stream_at: int
     since_ms: int
     sent_ms: int | None = None
+    next_due_at: int | None = None
 
 
 class TickTimes:
@@ -64,20 +66,24 @@ class TickTimes:
             return False
         return now_ms - one.since_ms >= _LEAST_WAIT_MS
 
-    def due(self, partition: int, next_due_at: int | None, now_ms: int, utc_ms: int) -> int | None:
+    def due(
+        self, partition: int, next_due_at: Callable[[], int | None], now_ms: int, utc_ms: int
+    ) -> int | None:
         """Return the time to which a tick should bring a partition that stands; None if it needs none now.
 
-        next_due_at: the stream time at which something falls due; None if nothing waits. now_ms: as for stands.
-        utc_ms: epoch milliseconds; a tick from beyond it would move nothing.
+        next_due_at: asked for the stream time at which something falls due, None if nothing waits; once, while stream
+        time stands. now_ms: as for stands. utc_ms: epoch milliseconds; a tick from beyond it would move nothing.
         """
         one = self._standing[partition]
-        stood_ms = now_ms - one.since_ms
-        at_ms = one.stream_at + min(stood_ms, self._step_ms)
-        if next_due_at is None or at_ms > utc_ms:
-            return None
-        if at_ms < next_due_at and stood_ms < self._interval_ms:
-            return None
         if one.sent_ms is not None and now_ms - one.sent_ms < _REPEAT_MS:
+            return None
+        if one.next_due_at is None:
+            one.next_due_at = next_due_at()
+        stood_ms = now_ms - one.since_ms
+        at_ms = min(one.stream_at + min(stood_ms, self._step_ms), utc_ms)
+        if one.next_due_at is None or at_ms <= one.stream_at:
+            return None
+        if at_ms < one.next_due_at and stood_ms < self._interval_ms:
             return None
         one.sent_ms = now_ms
         return at_ms

@@ -40,6 +40,7 @@ from stream.settings import MEBIBYTE, Settings
 from stream.wire import codec_for, resolver_for
 
 _TIMEOUT_S = 60.0
+_RULES_OF_LABELS = 2  # raised when the rules change: one replay must not mix two
 _IN_FLIGHT_TEXTS = {"cpu": 1_024, "cuda": 32_768}  # on a CPU some ten seconds of work
 _LOOK_AHEAD = {"cpu": 1_024, "cuda": 8_192}
 
@@ -168,6 +169,7 @@ class ReplaySession:
         """Return a digest of what decides what a text says, which events are refused, labels, and the dtype here."""
         settings = self.settings
         deciding: list[Any] = [
+            _RULES_OF_LABELS,
             settings.window.model_dump(mode="json"),
             settings.text.max_item_text_chars,
             settings.labels.model_dump(mode="json", exclude={"ticks"}),  # a replay writes none

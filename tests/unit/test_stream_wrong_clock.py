@@ -1,6 +1,10 @@
 """A producer whose clock is wrong, on a topic that lets its times pass: it settles nobody else's labels."""
 
+from dataclasses import replace
+
 from model.tokens import BehaviourTokenizer
+from schemas.records import JoinClock
+from schemas.wire import Codec
 from stream.labels.rules import JoinSettings
 from stream.labels.ticks import tick_at
 from tests.processing import NOW_MS, Processing, event
@@ -10,6 +14,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 YEAR = 365 * DAY
 NEGATIVES = JoinSettings(negative=0.0)
+CLOCKS = Codec(JoinClock)
 
 
 def deliver(processing: Processing, event_id: str, user_id: str, at_ms: int) -> None:
@@ -24,6 +29,10 @@ def deliver_tick(processing: Processing, at_ms: int) -> None:
 def ten_users_with_open_events(processing: Processing) -> None:
     for number in range(200):
         deliver(processing, f"e{number}", f"user{number % 10}", NOW_MS + number * 1000)
+
+
+def clock(processing: Processing) -> JoinClock:
+    return CLOCKS.decode(processing.pending.stored[0, b"c"])
 
 
 def settled(processing: Processing) -> set[str]:
@@ -99,3 +108,28 @@ def test_stream_time_that_an_older_version_left_a_year_ahead_is_taken_back(
     for number in range(40):
         deliver(processing, f"end{number}", f"user{number % 9}", NOW_MS + 26 * HOUR)
     assert {f"e{number}" for number in range(200)} <= settled(processing)
+
+
+def test_stream_time_that_an_older_version_has_moved_since_is_taken_back(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    processing = Processing(tokenizer, join=NEGATIVES)
+    ten_users_with_open_events(processing)
+    moved = replace(clock(processing), stream_at=NOW_MS + YEAR)  # by an older version's rule, the maximum
+    processing.pending.stored[0, b"c"] = CLOCKS.encode(moved)
+    for number in range(40):
+        deliver(processing, f"end{number}", f"user{number % 9}", NOW_MS + 26 * HOUR)
+    deliver(processing, "last", "user1", NOW_MS + 26 * HOUR)
+    assert clock(processing).stream_at <= NOW_MS + 26 * HOUR
+
+
+def test_one_user_who_stays_alone_is_believed_though_ticks_come_between(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    processing = Processing(tokenizer, join=NEGATIVES)
+    ten_users_with_open_events(processing)
+    began = NOW_MS + 10 * DAY
+    for hour in range(72):
+        deliver(processing, f"ann{hour}", "ann", began + hour * HOUR)
+        deliver_tick(processing, clock(processing).stream_at + HOUR)
+    assert clock(processing).stream_at >= began + 70 * HOUR
