@@ -11,6 +11,8 @@ _LIBRDKAFKA = "%s [%s] %s"
 _LIBRDKAFKA_KINDS = frozenset({"FAIL", "ERROR", "REQTMOUT", "GETPID", "ADDOFFSETS"})
 """Those that come with connections and coordinators; TXNERR and others always tell something new."""
 _LOGGERS = frozenset({"stream.exactly_once.topics"})  # besides all of aiokafka's
+_DECIDED = "_sway_client_trouble"
+"""The attribute of a record that keeps which filter decided about it, and how."""
 
 Kind = tuple[int, str, str]
 """Level, logger and text of what is the same trouble."""
@@ -30,7 +32,15 @@ class ClientTrouble(logging.Filter):
         self._left_out: dict[Kind, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether to log it, and add to its text what was left out."""
+        """Say whether to log it, and add to its text what was left out; every handler gets the same answer."""
+        decided: tuple[ClientTrouble, bool] | None = record.__dict__.get(_DECIDED)
+        if decided is not None and decided[0] is self:
+            return decided[1]
+        passes = self._passes(record)
+        record.__dict__[_DECIDED] = self, passes
+        return passes
+
+    def _passes(self, record: logging.LogRecord) -> bool:
         kind = _kind(record)
         if kind is None:
             return True

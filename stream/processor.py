@@ -49,6 +49,7 @@ _DETAILS = {
     SCORING_FAILED: "The model failed on this text alone, and on a known-good text it did not.",
 }
 _REGISTRY_PAUSE_S = 1.0
+_REGISTRY = "the Schema Registry"
 _PAUSED = (
     "Upgrade this worker to the version of the events' producer, or register the schema if its id is a Schema "
     "Registry's; or set wire.unknown_schema=dead_letter and start the worker again to give such events up."
@@ -172,7 +173,8 @@ class ScoringProcessor:
     async def prepare(self, batch: RecordBatch) -> Hold | None:
         """Look up schemas that were not met yet; while the Schema Registry is away intake pauses and nothing is lost.
 
-        Return a Hold at the first record of an unknown schema, if such records are waited for.
+        Return a Hold at the first record of an unknown schema, if such records are waited for. Then a Schema
+        Registry that is away holds back this partition only.
         """
         codec, values = self._encoded(batch)
         headers = codec.unmet(values)
@@ -192,6 +194,8 @@ class ScoringProcessor:
             try:
                 refused = await asyncio.to_thread(codec.meet, headers)
             except RegistryUnavailable as exc:
+                if self._waits_for_schemas:
+                    return _meet_without_registry(codec, headers, exc)
                 logger.warning("%s waits for the Schema Registry: %s", topic, exc)
                 self.on_wait("waiting for the Schema Registry")
                 await asyncio.sleep(_REGISTRY_PAUSE_S)
@@ -421,12 +425,23 @@ class ScoringProcessor:
         context.dead_letters[reason] += 1
 
 
+def _meet_without_registry(
+    codec: Codec[Any], headers: set[bytes], away: RegistryUnavailable
+) -> Mapping[bytes, UnknownSchemaError]:
+    """Return the headers whose schemas are not known while the Schema Registry does not answer."""
+    refused = dict(codec.meet({header for header in headers if not asks_registry([header])}))
+    for header in codec.unmet(list(headers)) - refused.keys():
+        refused[header] = UnknownSchemaError(str(away), schema=_REGISTRY)
+    return refused
+
+
 def _hold_at(values: Sequence[bytes | None], refused: Mapping[bytes, UnknownSchemaError]) -> Hold | None:
     """Return the hold at the first value with one of these headers."""
     for index, value in enumerate(values):
         error = refused.get(header_of(value) or b"") if value else None
         if error is not None:
-            return Hold(index, error.schema, f"{error} {_PAUSED}")
+            reason = str(error) if error.schema == _REGISTRY else f"{error} {_PAUSED}"
+            return Hold(index, error.schema, reason)
     return None
 
 

@@ -23,6 +23,7 @@ _RETRIABLE = frozenset(
     {
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
         KafkaError._WAIT_COORD,
         KafkaError.UNSTABLE_OFFSET_COMMIT,
         # Of a group that moves to another broker, or of brokers that have just started.

@@ -104,7 +104,7 @@ def recover(
         committed = patient_stable_offsets(lambda: _connect(plan), uncommitted, inputs, cancelled)
         topic_ids = plan.topic_ids(cancelled)
         without_state = _check_changelogs(plan, committed, topic_ids)
-        records = _restore(plan, stores, uncommitted, cancelled, progress)
+        records = _restore(plan, stores, cancelled, progress)
         with_state = [number for number, store in stores.items() if _holds_anything(store, plan.changelogs)]
         starts = start_offsets(
             uncommitted,
@@ -162,32 +162,29 @@ def _connect(plan: RecoveryPlan) -> "Consumer":
 def _restore(
     plan: RecoveryPlan,
     stores: Mapping[int, PartitionStore],
-    uncommitted: "Consumer",
     cancelled: Callable[[], bool],
     progress: RecoveryProgress,
 ) -> int:
     """Bring every store up to the end of its changelogs, and return how many records were read.
 
-    Each time nothing is read for _NEW_CLIENT_AFTER_S the ends are asked for again and a new client reads on.
+    Each time nothing is read for _NEW_CLIENT_AFTER_S new clients ask for the ends again and read on.
     """
     tps = [TopicPartition(changelog.topic, number) for changelog in plan.changelogs for number in stores]
     before = progress.records
     while True:
         asked_at_ms = _now_ms()
-        # A read_committed client would answer the last STABLE offset, short of an open transaction's records.
-        ends = {tp: watermarks(uncommitted, tp, cancelled) for tp in tps}
+        ends = _ends(plan, tps, cancelled)
         consumer = _connect(plan)
         try:
             _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled, progress)
         except _SilentError as exc:
-            short = {tp: watermarks(consumer, tp, cancelled)[1] for tp in exc.waiting}
+            stable = _stable_ends(consumer, exc.waiting, cancelled)
             logger.warning(
                 "Nothing read from the changelogs for %g s; reading on with a new client. Waiting for: %s",
                 _NEW_CLIENT_AFTER_S,
                 "; ".join(
-                    f"{tp.topic}[{tp.partition}], end {ends[tp][1]}, last stable offset {stable}"
-                    + (" (a transaction is open)" if stable < ends[tp][1] else "")
-                    for tp, stable in short.items()
+                    f"{tp.topic}[{tp.partition}], end {ends[tp][1]}, {_in_words(stable.get(tp), ends[tp][1])}"
+                    for tp in exc.waiting
                 ),
             )
         else:
@@ -195,6 +192,38 @@ def _restore(
             return progress.records - before
         finally:
             consumer.close()
+
+
+def _ends(
+    plan: RecoveryPlan, tps: Sequence[TopicPartition], cancelled: Callable[[], bool]
+) -> dict[TopicPartition, tuple[int, int]]:
+    # A read_committed client would answer the last STABLE offset, short of an open transaction's records.
+    uncommitted = reader(plan.client_config, plan.group_id, **{"isolation.level": "read_uncommitted"})
+    try:
+        return {tp: watermarks(uncommitted, tp, cancelled) for tp in tps}
+    finally:
+        uncommitted.close()
+
+
+def _stable_ends(
+    consumer: "Consumer", tps: Sequence[TopicPartition], cancelled: Callable[[], bool]
+) -> dict[TopicPartition, int]:
+    """Return the last stable offsets for the log; none if the client does not answer within _CALL_TIMEOUT_S."""
+    until = time.monotonic() + _CALL_TIMEOUT_S
+    try:
+        return {
+            tp: watermarks(consumer, tp, lambda: cancelled() or time.monotonic() > until)[1] for tp in tps
+        }
+    except Cancelled:
+        if cancelled():
+            raise
+        return {}
+
+
+def _in_words(stable: int | None, end: int) -> str:
+    if stable is None:
+        return "last stable offset not known: the client does not answer"
+    return f"last stable offset {stable}" + (" (a transaction is open)" if stable < end else "")
 
 
 class _SilentError(Exception):

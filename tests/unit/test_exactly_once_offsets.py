@@ -96,6 +96,7 @@ def test_an_unstable_offset_is_asked_for_again_until_the_open_transaction_has_en
     "code",
     [
         KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,

@@ -257,6 +257,50 @@ def test_a_client_that_gives_nothing_any_more_is_given_up_and_the_next_one_reads
     assert following.assigned == {USERS_0: 2}
 
 
+class MuteConsumer(FakeConsumer):
+    """Has lost its brokers: it answers nothing."""
+
+    def get_watermark_offsets(self, partition: Any, timeout: float) -> Any:
+        raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+
+
+def test_a_silent_client_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "_CALL_TIMEOUT_S", 0.0)
+    given_up = time.monotonic() + 5
+    mute = cast("Consumer", MuteConsumer())
+    assert recovery._stable_ends(mute, [USERS_0], lambda: time.monotonic() > given_up) == {}
+    with pytest.raises(Cancelled):
+        recovery._stable_ends(mute, [USERS_0], lambda: True)
+
+
+class AnsweringConsumer(FakeConsumer):
+    """Knows where the changelog ends."""
+
+    closed = False
+
+    def get_watermark_offsets(self, partition: Any, timeout: float) -> Any:
+        return (0, 7)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_each_round_asks_for_the_ends_with_a_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[AnsweringConsumer] = []
+
+    def reader(*_args: Any, **extra: Any) -> AnsweringConsumer:
+        polls = [[Message(USERS_0, 7, code=EOF_CODE)]] if len(made) == 3 else []
+        made.append(AnsweringConsumer(*polls))
+        return made[-1]
+
+    monkeypatch.setattr(recovery, "reader", reader)
+    clock = iter(range(0, 1000, 4))
+    plan = cast("Any", SimpleNamespace(client_config={}, group_id="g", changelogs=[USERS]))
+    progress = RecoveryProgress(now=lambda: float(next(clock)))
+    assert recovery._restore(plan, {0: FakeStore().as_store()}, lambda: False, progress) == 0
+    assert [one.closed for one in made] == [True] * 4
+
+
 def test_reading_ends_with_the_epoch() -> None:
     with pytest.raises(Cancelled):
         read(FakeConsumer(), {0: FakeStore()}, {USERS_0: (0, 7)}, lambda: True)

@@ -108,6 +108,26 @@ def test_what_says_something_new_each_time_is_always_logged(log: Kept) -> None:
     assert len(log.lines) == 6
 
 
+def test_each_handler_of_one_filter_gets_the_same_lines(clock: Clock) -> None:
+    wanted = ClientTrouble(clock)
+    handlers = [Kept(wanted), Kept(wanted)]
+    root = logging.getLogger()
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        for _ in range(3):
+            refused("rdkafka#producer-1", 1)
+        clock.now_s += 10
+        refused("rdkafka#producer-1", 1)
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+    first, second = (handler.lines for handler in handlers)
+    assert first == second
+    assert len(first) == 2
+    assert first[1].endswith("Connection refused (and 2 like it in the 10 s before)")
+
+
 def test_the_handlers_of_the_process_are_given_it_once() -> None:
     handler = logging.NullHandler()
     root = logging.getLogger()

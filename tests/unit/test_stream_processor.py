@@ -15,6 +15,8 @@ from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.resolvers import LocalResolver
 from schemas.wire import Codec
 from stream import processor as processor_module
+from stream.exactly_once import Hold
+from stream.replay.streams import Record
 from stream.windows import WindowLimits
 from tests.processing import NOW_MS, TOPICS, Processing, batch_of, event, outcome, score_of
 
@@ -385,6 +387,38 @@ def test_an_event_of_a_newer_producer_can_be_waited_for_and_is_scored_after_an_u
     published = processing.deliver(*records)
     assert [score.event_id for score in published.scores] == ["e1", "e2", "e3"]
     assert [letter.reason for letter in published.dead_letters] == ["bad_magic"]
+
+
+def test_a_schema_registry_that_is_away_holds_back_only_the_partition_that_asks_it(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    resolver = AwayResolver(away=2)
+    processing = Processing(tokenizer, resolver=resolver, waits_for_schemas=True)
+    records = [processing.record(event("e1")), processing.record(in_confluent_format(event("e2")))]
+
+    async def prepare(what: list[Record]) -> Hold | None:
+        return await processing.processor.prepare(batch_of(what))
+
+    for asked in (1, 2):
+        hold = asyncio.run(prepare(records))
+        assert hold == Hold(1, "the Schema Registry", "it does not answer")
+        assert resolver.asked == asked
+        assert asyncio.run(prepare(records[:1])) is None
+    assert asyncio.run(prepare(records)) is None
+    assert [score.event_id for score in processing.deliver(*records).scores] == ["e1", "e2"]
+
+
+def test_an_unknown_fingerprint_waits_also_while_the_schema_registry_is_away(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    processing = Processing(tokenizer, resolver=AwayResolver(away=1), waits_for_schemas=True)
+    records = [
+        processing.record(of_a_newer_producer(event("e1"))),
+        processing.record(in_confluent_format(event("e2"))),
+    ]
+    hold = asyncio.run(processing.processor.prepare(batch_of(records)))
+    assert hold is not None
+    assert (hold.readable, hold.missing) == (0, f"schema fingerprint {fingerprint(newer_schema()).hex()}")
 
 
 def test_reading_asks_no_schema_registry(tokenizer: BehaviourTokenizer) -> None:
