@@ -118,6 +118,7 @@ def test_topics_and_changelogs_have_three_replicas_of_which_two_acknowledge(clus
     inputs = [names.events, names.outcomes]
     ensure_changelogs(kafka.client_config(), inputs, tables, replication=names.replication, timeout_s=30)
     there = [*names.names().values(), *tables.values()]
+    wait_for(lambda: set(there) <= set(reached.view().replicas), "all brokers to know the topics", 30)
     replicas = reached.view().replicas
     assert {replicas[name] for name in there} == {3}
     admin = AdminClient({**kafka.client_config()})
