@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batched_path, decode, importing, latency, machine, replay, whole_path
+from benchmarks import batched_path, decode, importing, late_path, latency, machine, replay, whole_path
 from benchmarks.rows import Row
 from benchmarks.stand import Stand
 from sway.embedded import EmbeddedKafka
@@ -51,6 +51,8 @@ def _measure(console: Console) -> list[Row]:
         rows += batched_path.rows(stand)
         status.update("whole path")
         rows += whole_path.rows(stand, events)
+        status.update("late reading")
+        rows += late_path.rows(stand)
         status.update("replay")
         rows += replay.rows(stand)
         status.update("latency")

@@ -6,11 +6,11 @@ import time
 import numpy as np
 from confluent_kafka import Producer
 
-from benchmarks.movies import events
+from benchmarks.movies import rated
 from benchmarks.reader import Reader
 from benchmarks.rows import Row
-from benchmarks.stand import Stand
-from schemas.records import BehaviorEvent, InfluenceScore
+from benchmarks.stand import Program, Stand
+from schemas.records import BehaviorEvent, InfluenceScore, Outcome
 from schemas.wire import Codec
 from stream.settings import PARTITIONER
 
@@ -23,49 +23,65 @@ _TOPIC = "latency.events"
 def rows(stand: Stand) -> list[Row]:
     """Produce at a steady rate while a worker runs, from its first score on."""
     stand.create_topics(_TOPIC)
-    feeder = _Feeder(stand.servers, 1 + _WARM + _MEASURED)
-    taken_s: list[float] = []
-    decode = Codec(InfluenceScore).decode
+    feeder = Feeder(stand.servers, 1 + _WARM + _MEASURED, PER_S, _TOPIC)
     with (
         stand.program("latency", "benchmarks.sway_worker", "free", TOPICS__EVENTS=_TOPIC) as program,
         Reader(stand, "latency", at_once=True) as reader,
     ):
-        feeder.produce_next()
-        for now, messages in reader.arrivals(program):
-            if not taken_s:
-                feeder.start()
-            taken_s += [now - feeder.produced[decode(message.value()).event_id] for message in messages]
-            if len(taken_s) == feeder.number:
-                break
-        feeder.join()
-    p50, p99 = np.percentile(np.array(taken_s[-_MEASURED:]) * 1e3, [50, 99])
+        taken_ms = latencies_ms(feeder, reader, program)
+    p50, p99 = np.percentile(taken_ms[-_MEASURED:], [50, 99])
     return [
         Row.informing(f"latency at {PER_S} events/s, p50", float(p50), "ms"),
         Row.informing(f"latency at {PER_S} events/s, p99", float(p99), "ms"),
     ]
 
 
-class _Feeder(threading.Thread):
-    """Produces one event, and then the others at their times; knows when each was handed over."""
+def latencies_ms(feeder: "Feeder", reader: Reader, program: Program) -> list[float]:
+    """Let a feeder produce all its events; return how long each took to be visible, in the order of the scores."""
+    decode = Codec(InfluenceScore).decode
+    taken_ms: list[float] = []
+    feeder.produce_next()
+    for now, messages in reader.arrivals(program):
+        if not taken_ms:
+            feeder.start()
+        taken_ms += [(now - feeder.produced[decode(message.value()).event_id]) * 1e3 for message in messages]
+        if len(taken_ms) == feeder.number:
+            break
+    feeder.join()
+    return taken_ms
 
-    def __init__(self, servers: str, number: int) -> None:
+
+class Feeder(threading.Thread):
+    """Produces one event, and then the others at their times; knows when each was handed over.
+
+    per_s: events a second. outcomes: a topic for each event's outcome, right after it.
+    """
+
+    def __init__(
+        self, servers: str, number: int, per_s: float, topic: str, outcomes: str | None = None
+    ) -> None:
         super().__init__(daemon=True)
         self.number = number
         self.produced: dict[str, float] = {}
-        self._events = events(number)
+        self._per_s, self._topic, self._outcomes = per_s, topic, outcomes
+        self._rated = rated(number)
         self._producer = Producer({"bootstrap.servers": servers, "partitioner": PARTITIONER, "linger.ms": 0})
-        self._encode = Codec(BehaviorEvent).encode
+        self._encode, self._encode_outcome = Codec(BehaviorEvent).encode, Codec(Outcome).encode
 
     def produce_next(self) -> None:
-        event = next(self._events)
+        """Produce the next event now."""
+        event, outcome = next(self._rated)
         self.produced[event.event_id] = time.monotonic()
-        self._producer.produce(_TOPIC, self._encode(event), event.user_id)
+        self._producer.produce(self._topic, self._encode(event), event.user_id)
+        if self._outcomes is not None:
+            self._producer.produce(self._outcomes, self._encode_outcome(outcome), outcome.user_id)
         self._producer.poll(0)
 
     def run(self) -> None:
+        """Produce the others."""
         began = time.monotonic()
         for index in range(1, self.number):
-            ahead_s = index / PER_S - (time.monotonic() - began)
+            ahead_s = index / self._per_s - (time.monotonic() - began)
             if ahead_s > 0:
                 time.sleep(ahead_s)
             self.produce_next()

@@ -3,38 +3,71 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, islice
+from typing import TypeVar
 
 from confluent_kafka import Producer
 
-from schemas.records import BehaviorEvent
+from schemas.records import BehaviorEvent, Outcome
 from schemas.wire import Codec
 from stream.settings import PARTITIONER
 from sway import movielens
 
+R = TypeVar("R", BehaviorEvent, Outcome)
 
-def events(number: int) -> Iterator[BehaviorEvent]:
-    """Yield so many events in time order; after the 100,000 there are, the same again from other people."""
+
+def rated(number: int) -> Iterator[tuple[BehaviorEvent, Outcome]]:
+    """Yield so many events in time order, each with its outcome; after the 100,000 the same from other people."""
     pairs = list(movielens.rated_events(movielens.fetch()))
     rounds = (
-        event if turn == 0 else replace(event, user_id=f"{event.user_id}-{turn}")
+        (event, outcome) if turn == 0 else (_of_turn(event, turn), _of_turn(outcome, turn))
         for turn in count()
-        for event, _outcome in pairs
+        for event, outcome in pairs
     )
     return islice(rounds, number)
 
 
+def events(number: int) -> Iterator[BehaviorEvent]:
+    """Yield the events of rated()."""
+    return (event for event, _ in rated(number))
+
+
+def _of_turn(one: R, turn: int) -> R:
+    return replace(one, user_id=f"{one.user_id}-{turn}")
+
+
 def produce(bootstrap_servers: str, topic: str, number: int) -> None:
     """Put so many events into a topic, as a service would."""
-    producer = Producer(
+    producer = _producer(bootstrap_servers, number)
+    encode = Codec(BehaviorEvent).encode
+    for event in events(number):
+        producer.produce(topic, encode(event), event.user_id)
+    producer.flush()
+
+
+def produce_rated(
+    bootstrap_servers: str, topic: str, outcomes: str, number: int, *, new_texts: bool = False
+) -> None:
+    """Put so many events into a topic, and each outcome right after its event into another.
+
+    new_texts: let no two events have the same text.
+    """
+    producer = _producer(bootstrap_servers, 2 * number)
+    encode, encode_outcome = Codec(BehaviorEvent).encode, Codec(Outcome).encode
+    for place, (event, outcome) in enumerate(rated(number)):
+        if new_texts:
+            event = replace(event, item_text=f"{event.item_text} {place}")
+        producer.produce(topic, encode(event), event.user_id)
+        producer.produce(outcomes, encode_outcome(outcome), outcome.user_id)
+    producer.flush()
+
+
+def _producer(bootstrap_servers: str, records: int) -> Producer:
+    return Producer(
         {
             "bootstrap.servers": bootstrap_servers,
             "partitioner": PARTITIONER,
             "linger.ms": 20,
             "compression.type": "lz4",
-            "queue.buffering.max.messages": number + 1,
+            "queue.buffering.max.messages": records + 1,
         }
     )
-    encode = Codec(BehaviorEvent).encode
-    for event in events(number):
-        producer.produce(topic, encode(event), event.user_id)
-    producer.flush()

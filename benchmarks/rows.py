@@ -8,7 +8,7 @@ from typing import Self
 class Row:
     """value and peer_value are of one unit and one run; ratio is the first over the second.
 
-    aim: what the ratio should be, such as ">= 15"; None in a row that only informs.
+    aim: what the ratio should be, such as ">= 15", or the value if there is no peer; None in a row that only informs.
     """
 
     name: str
@@ -40,6 +40,24 @@ class Row:
         elif at_most is not None:
             aim, met = f"<= {at_most:g}", ratio <= at_most
         return cls(name, _short(value), unit, peer, _short(peer_value), _short(ratio), aim, met)
+
+    @classmethod
+    def aimed(
+        cls,
+        name: str,
+        value: float,
+        unit: str,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+    ) -> Self:
+        """Say a figure that has an aim of its own and no peer; give one of at_least and at_most."""
+        if at_least is not None:
+            aim, met = f">= {at_least:,g}", value >= at_least
+        else:
+            assert at_most is not None
+            aim, met = f"<= {at_most:,g}", value <= at_most
+        return cls(name, _short(value), unit, aim=aim, met=met)
 
     @classmethod
     def informing(cls, name: str, value: float, unit: str) -> Self:

@@ -3,15 +3,22 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.passes import Pass
 from model.batches import TextBatch
+from model.errors import ModelIncompatible
+from model.late_model import LateModel
 from model.loaded import LoadedModel
+from model.loading import Model
+from model.network import hidden_size
 from model.tokens import EncodedText
 from model.waiting import ScoredTexts
+
+_FILLED_AT_ONCE = 4_096
 
 
 class FreeScorer:
@@ -49,3 +56,38 @@ class RecordingModel:
         outputs = self._model.score(batch)
         self.passes.append(Pass(time.monotonic(), batch))
         return outputs
+
+
+class TimedModel:
+    """A model that notes how many rows each pass had, and how many seconds it took."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.version = model.version
+        self.dtype = model.dtype
+        self.device = model.device
+        self.probe = model.probe
+        self.passes: list[tuple[int, float]] = []
+
+    def pack(self, texts: Sequence[Any], *, multiple: int = 1) -> Any:
+        """Pack as the model does."""
+        return self._model.pack(texts, multiple=multiple)
+
+    def score(self, batch: Any) -> torch.Tensor:
+        """Score, and note the time."""
+        began = time.perf_counter()
+        outputs = self._model.score(batch)
+        self.passes.append((len(batch), time.perf_counter() - began))
+        return outputs
+
+
+def fill(model: Model, texts: int) -> None:
+    """Let a late model keep so many vectors, of texts that nobody has. Raises ModelIncompatible for a joint one."""
+    if not isinstance(model, LateModel):
+        raise ModelIncompatible(f"{model.version} keeps no vectors of texts")
+    width = hidden_size(model.network.encoder)
+    for start in range(1, texts + 1, _FILLED_AT_ONCE):
+        keys = np.arange(start, min(start + _FILLED_AT_ONCE, texts + 1), dtype=np.uint64)
+        vectors = torch.randn(len(keys), width, device=model.device)
+        with torch.inference_mode():
+            model.vectors.put(keys, [bytes(40) for _ in keys], vectors, vectors.norm(dim=1))

@@ -1,18 +1,21 @@
-"""A Sway worker under measurement: `python -m benchmarks.sway_worker free`, `… joining` or `… real FILE`.
+"""A Sway worker under measurement: `python -m benchmarks.sway_worker WHAT [FILE or NUMBER]`.
 
 free: a scorer that costs nothing, and no label join. joining: with the label join, so that each event waits.
-real: the model; each packed batch and when its pass ended goes to FILE at the end. Settings come from the environment,
-as ever.
+real FILE: the model; each packed batch and when its pass ended goes to FILE at the end.
+serving: the model and all else as it is. timed FILE: the same; rows and seconds of each pass go to FILE at the end.
+full NUMBER: the same, a late model that holds vectors of so many texts.
+Settings come from the environment, as ever.
 """
 
+import json
 import logging
 import sys
 from pathlib import Path
 
 from benchmarks.children import die_with_parent
 from benchmarks.passes import save
-from benchmarks.scoring import FreeScorer, RecordingModel
-from model.loading import joint
+from benchmarks.scoring import FreeScorer, RecordingModel, TimedModel, fill
+from model.loading import Model, joint
 from stream.assembly import load_champion, make_batcher
 from stream.metrics import WorkerMetrics
 from stream.run import run_app, set_up_log
@@ -25,7 +28,11 @@ def main() -> None:
     die_with_parent()
     set_up_log(logging.WARNING)
     settings = Settings()
-    model = joint(load_champion(settings))
+    loaded = load_champion(settings)
+    if sys.argv[1] in {"serving", "timed", "full"}:
+        _serve(settings, loaded)
+        return
+    model = joint(loaded)
     if sys.argv[1] in {"free", "joining"}:
         settings.labels.outcomes = sys.argv[1] == "joining"
         settings.handover.enabled = False
@@ -35,6 +42,16 @@ def main() -> None:
     batcher = make_batcher(settings, recording, WorkerMetrics())
     run_app(build_app(settings, Parts(model, batcher)), logging.WARNING)
     save(recording.passes, Path(sys.argv[2]))
+
+
+def _serve(settings: Settings, model: Model) -> None:
+    timed = TimedModel(model)
+    if sys.argv[1] == "full":
+        fill(model, int(sys.argv[2]))
+    batcher = make_batcher(settings, timed if sys.argv[1] == "timed" else model, WorkerMetrics())
+    run_app(build_app(settings, Parts(model, batcher)), logging.WARNING)
+    if sys.argv[1] == "timed":
+        Path(sys.argv[2]).write_text(json.dumps(timed.passes), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""The worker with the late reading, label join on: against the joint reading in the same run, cold, at half load, full.
+
+Events are MovieLens-100K with every outcome right after its event. The late network and its item vectors are not
+trained: what a pass costs does not depend on that. Both readings have the same encoder, all-MiniLM-L6-v2.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping
+
+import numpy as np
+import psutil
+
+from benchmarks.late_model import publish_late_model
+from benchmarks.latency import Feeder, latencies_ms
+from benchmarks.movies import produce_rated
+from benchmarks.reader import Reader, Span
+from benchmarks.rows import Row
+from benchmarks.stand import Program, Stand
+from stream.settings import ModelSettings
+
+TIMES_JOINT = 20.0
+EVENTS_PER_S = 1_500.0
+TEXTS = 200_000
+MOST_MB = 1_500.0
+MOST_PASSES = 2.0
+_EVENTS = 150_000
+_COLD_EVENTS = 20_000
+_WARM_S = 6.0
+_FOR_S = 20.0
+_HALF_LOAD_S = 20.0
+_SETTINGS = {
+    "MODEL__DTYPE": "fp32",
+    "MODEL__DEVICE": "cpu",
+    "HANDOVER__ENABLED": "false",
+    "KAFKA__REBALANCE_TIMEOUT_S": "6",  # half of it is how long the end waits for what is in flight
+}
+
+
+def rows(stand: Stand) -> list[Row]:
+    """Run both readings on the same events, then the late one on texts that are all new, at half load and full."""
+    late = {"MODEL__REGISTRY": str(publish_late_model(stand.folder / "late-registry"))}
+    stand.create_topics("bench.examples")
+    _load(stand, "rated", _EVENTS)
+    _load(stand, "new", _COLD_EVENTS, new_texts=True)
+    joint = _measure(stand, "joint-rated", "rated", {})
+    warm = _measure(stand, "late-rated", "rated", late)
+    cold = _measure(stand, "late-new", "new", late, warm_s=0.0)
+    return [
+        Row.compared(
+            "whole path, late reading, label join on",
+            warm.per_s,
+            "events/s",
+            "joint reading",
+            joint.per_s,
+            at_least=TIMES_JOINT,
+        ),
+        Row.aimed("the same, events a second", warm.per_s, "events/s", at_least=EVENTS_PER_S),
+        Row.compared("the same, CPU of the process", warm.cpu_us, "µs/event", "joint reading", joint.cpu_us),
+        Row.compared(
+            "late reading, every text new",
+            cold.per_s,
+            "events/s",
+            "joint reading",
+            joint.per_s,
+            at_least=1.0,
+        ),
+        *_half_load(stand, warm.per_s / 2, late),
+        _memory(stand, late),
+    ]
+
+
+def _load(stand: Stand, name: str, number: int, *, new_texts: bool = False) -> None:
+    events, outcomes = f"{name}.events", f"{name}.outcomes"
+    stand.create_topics(events, outcomes)
+    produce_rated(stand.servers, events, outcomes, number, new_texts=new_texts)
+
+
+def _measure(
+    stand: Stand, name: str, load: str, settings: Mapping[str, str], warm_s: float = _WARM_S
+) -> Span:
+    with (
+        stand.program(
+            name, "benchmarks.sway_worker", "serving", **_topics(load), **_SETTINGS, **settings
+        ) as program,
+        Reader(stand, name) as reader,
+    ):
+        total = _COLD_EVENTS if load == "new" else _EVENTS
+        return reader.measure(program, total, warm_s=warm_s, for_s=_FOR_S)
+
+
+def _topics(load: str) -> dict[str, str]:
+    return {"TOPICS__EVENTS": f"{load}.events", "TOPICS__OUTCOMES": f"{load}.outcomes"}
+
+
+def _half_load(stand: Stand, per_s: float, late: Mapping[str, str]) -> list[Row]:
+    """Say how long an event takes at this rate, beside the time of a pass. The first half warms the caches."""
+    name, number = "late-half", round(per_s * _HALF_LOAD_S)
+    stand.create_topics("half.events", "half.outcomes")
+    feeder = Feeder(stand.servers, 2 * number, per_s, "half.events", "half.outcomes")
+    file = stand.folder / "late-passes.json"
+    with (
+        stand.program(
+            name, "benchmarks.sway_worker", "timed", str(file), **_topics("half"), **_SETTINGS, **late
+        ) as program,
+        Reader(stand, name, at_once=True) as reader,
+    ):
+        taken = latencies_ms(feeder, reader, program)[number:]
+    passes = json.loads(file.read_text(encoding="utf-8"))
+    pass_ms = statistics.median(seconds for _, seconds in passes[len(passes) // 2 :]) * 1e3
+    most_ms = ModelSettings().max_wait_s * 1e3 + pass_ms
+    p50, p99 = np.percentile(taken, [50, 99])
+    return [
+        Row.informing(f"late reading at half load ({per_s:,.0f} events/s), p50", float(p50), "ms"),
+        Row.compared(
+            "the same, p99",
+            float(p99),
+            "ms",
+            "max_wait_s and one pass",
+            most_ms,
+            at_most=MOST_PASSES,
+        ),
+    ]
+
+
+def _memory(stand: Stand, late: Mapping[str, str]) -> Row:
+    """Say what a worker takes that holds vectors of so many texts, after it has scored for a while."""
+    name = "late-full"
+    with (
+        stand.program(
+            name, "benchmarks.sway_worker", "full", str(TEXTS), **_topics("rated"), **_SETTINGS, **late
+        ) as program,
+        Reader(stand, name) as reader,
+    ):
+        reader.measure(program, _EVENTS, warm_s=1.0, for_s=5.0)
+        mb = _resident_mb(program)
+    return Row.aimed(f"worker with vectors of {TEXTS:,} texts, resident", mb, "MB", at_most=MOST_MB)
+
+
+def _resident_mb(program: Program) -> float:
+    return float(psutil.Process(program.pid).memory_info().rss) / 1e6
