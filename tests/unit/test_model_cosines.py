@@ -4,16 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from model import cosines as cosines_module
 from model.cosines import cosines
 from model.vector_table import Found
 
 
 @pytest.mark.parametrize(
-    ("texts", "behaviours", "width"), [(3, 4, 8), (400, 2, 8), (150, 2, 60_000), (5, 0, 8)]
+    ("texts", "behaviours", "part"), [(3, 4, 1 << 18), (400, 2, 1 << 18), (400, 2, 32), (5, 0, 1)]
 )
-def test_cosines_are_those_of_the_vectors(texts: int, behaviours: int, width: int) -> None:
+def test_cosines_are_those_of_the_vectors(
+    texts: int, behaviours: int, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cosines_module, "_PART", part)
     random = np.random.default_rng(0)
-    vectors = random.normal(size=(texts, width)).astype(np.float32)
+    vectors = random.normal(size=(texts, 8)).astype(np.float32)
     vectors[1] = 0
     own, past = random.integers(0, texts, 7), random.integers(0, texts, (7, behaviours))
     past[:3, -1:] = own[:3, None]
@@ -21,7 +25,7 @@ def test_cosines_are_those_of_the_vectors(texts: int, behaviours: int, width: in
     found = Found(torch.from_numpy(vectors), torch.from_numpy(vectors).norm(dim=1), np.zeros(0, np.int64))
     near = cosines(found, torch.from_numpy(own), torch.from_numpy(past)).numpy()
     assert (near.shape, near.dtype) == ((7, behaviours), np.float32)
-    np.testing.assert_allclose(near, (unit[past] * unit[own][:, None]).sum(-1), atol=1e-5)
+    np.testing.assert_allclose(near, (unit[past] * unit[own][:, None]).sum(-1), atol=1e-6)
 
 
 def test_places_without_a_behaviour_do_no_harm() -> None:
