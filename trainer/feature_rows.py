@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features.history import PAST_COLUMNS, History, Past
+from model.features.history import PAST_COLUMNS, History, Past, past_array
 from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemFacts
+from model.features.keys import item_key
 from model.features.learning import known_mean, learn
 from model.features.numbers import numbers
 from model.features.state import NO_ITEM, NO_MEAN, NO_TOTALS, ItemState, Mean, UserTotals
@@ -194,7 +195,7 @@ class _Stream:
 
     def _make(self, place: int, event: BehaviorEvent, user: _User, text: int) -> None:
         partition = self._settings.partition_of(event.user_id)
-        history = History.of(user.pasts)
+        history = History.of(past_array(user.pasts))
         past_texts = np.array(user.texts, np.int64)
         cosines = self._texts.cosines(text, past_texts)
         mu = self._means[partition].value
@@ -202,7 +203,7 @@ class _Stream:
 
         def row(item: ItemState, facts: ItemFacts, first_row: int) -> _Row:
             made = numbers(event.occurred_at, item, mu, history, user.totals, cosines, facts, table)
-            item_row = table.rows.get(event.item_id, -1)
+            item_row = table.row_of(item_key(event.item_id))
             return _Row(place, made, text, 0 if item_row < 0 else item_row + first_row, *windowed)
 
         windowed = self._window(event, history, past_texts)
@@ -222,7 +223,7 @@ class _Stream:
         newest = slice(len(history) - kept, None)
         texts, items = np.full(size, -1, np.int32), np.zeros(size, np.int32)
         past = np.zeros((size, PAST_COLUMNS), np.float32)
-        rows = self._fitted.table.rows_of(history.item_ids[newest])
+        rows = self._fitted.table.rows_of(history.items[newest])
         texts[:kept] = past_texts[newest][::-1]
         items[:kept] = np.where(rows < 0, 0, rows + self._first_row)[::-1]
         gaps = np.log1p(np.maximum(event.occurred_at / 1000 - history.at_s, 0))

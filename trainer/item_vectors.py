@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import eigsh
 
-from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemTable
+from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemMap, ItemTable
+from model.features.keys import item_key
 from model.features.learning import ITEM_WEIGHT
 from trainer.mapped_ridge import fit_ridge
 
@@ -46,10 +47,14 @@ class ItemVectorSettings:
 
 
 class Fitted(NamedTuple):
-    """table: of all items as they are known. unseen: of the same as if each had no outcomes: what its text says."""
+    """table: of all items as they are known. unseen: of the same as if each had no outcomes: what its text says.
+
+    map: from a text vector to what it says; None where there are too few items with texts.
+    """
 
     table: ItemTable
     unseen: ItemTable
+    map: ItemMap | None = None
 
 
 class ItemVectors:
@@ -85,7 +90,7 @@ class ItemVectors:
         found = _factors(_similarity(users, items, residuals, self._settings), counts, self._settings)
         self._last = self._rotated(found)
         ids = [*self._items, *(item_id for item_id in self._texts if item_id not in self._items)]
-        mapped = self._mapped(ids, self._last, sums, counts)  # (M', 33): vectors, and biases last
+        mapped, item_map = self._mapped(ids, self._last, sums, counts)  # (M', 33): vectors, and biases last
         new = len(ids) - len(counts)
         counts, sums = np.append(counts, np.zeros(new)), np.append(sums, np.zeros(new))
         vectors = np.concatenate([self._last, np.zeros((new, ITEM_DIMENSIONS))])
@@ -95,6 +100,7 @@ class ItemVectors:
         return Fitted(
             _table(ids, vectors, biases, counts),
             _table(ids, mapped[:, :-1], mapped[:, -1], np.zeros(len(ids))),
+            item_map,
         )
 
     def _rotated(self, vectors: FloatArray) -> FloatArray:
@@ -107,24 +113,30 @@ class ItemVectors:
 
     def _mapped(
         self, ids: Sequence[str], vectors: FloatArray, sums: FloatArray, counts: FloatArray
-    ) -> FloatArray:
-        """Return what the texts of all items say of vectors and biases, (M', 33); of a known item, the others' texts.
+    ) -> tuple[FloatArray, ItemMap | None]:
+        """Return what the texts of all items say of vectors and biases, (M', 33), and how they say it.
 
-        ids: the known items first. vectors: (M, 32). sums, counts: (M,).
+        Of a known item only the others' texts speak. ids: the known items first. vectors: (M, 32). sums, counts: (M,).
         """
         mapped = np.zeros((len(ids), ITEM_DIMENSIONS + 1))
         places = np.array([place for place, item_id in enumerate(ids) if item_id in self._texts], np.int64)
         known = places[places < len(counts)]
         if len(known) < _LEAST_TO_MAP:
-            return mapped
+            return mapped, None
         x = np.stack([self._texts[ids[place]] for place in places]).astype(np.float64)
         weights = counts[known] / (counts[known] + ITEM_WEIGHT)
         biases = (sums[known] / counts[known])[:, None]
+        ridges = []
         for part, target in ((slice(0, -1), vectors[known]), (slice(-1, None), biases)):
             ridge = fit_ridge(x[: len(known)], target, weights)
             mapped[places, part] = ridge.predict(x)
             mapped[known, part] = ridge.left_out
-        return mapped
+            ridges.append(ridge)
+        return mapped, ItemMap(
+            np.concatenate([ridge.weights for ridge in ridges], axis=1).astype(np.float32),
+            ridges[0].x_mean.astype(np.float32),
+            np.concatenate([ridge.t_mean for ridge in ridges]).astype(np.float32),
+        )
 
 
 def _summed(places: NDArray[np.int64], values: FloatArray, size: int) -> FloatArray:
@@ -133,12 +145,14 @@ def _summed(places: NDArray[np.int64], values: FloatArray, size: int) -> FloatAr
 
 
 def _table(ids: Sequence[str], vectors: FloatArray, biases: FloatArray, counts: FloatArray) -> ItemTable:
-    """Put columns into a table, with the row of the unknown at the end."""
+    """Put columns into a table in the order of keys, with the row of the unknown at the end."""
+    keys = np.array([item_key(item_id) for item_id in ids], np.uint64)
+    order = np.argsort(keys)
     return ItemTable(
-        {item_id: row for row, item_id in enumerate(ids)},
-        np.concatenate([vectors, np.zeros((1, ITEM_DIMENSIONS))]).astype(np.float32),
-        np.append(biases, 0).astype(np.float32),
-        np.log1p(np.append(counts, 0)).astype(np.float32),
+        keys[order],
+        np.concatenate([vectors[order], np.zeros((1, ITEM_DIMENSIONS))]).astype(np.float32),
+        np.append(biases[order], 0).astype(np.float32),
+        np.log1p(np.append(counts[order], 0)).astype(np.float32),
     )
 
 

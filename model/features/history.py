@@ -1,15 +1,33 @@
 """A user's window before the behaviour being scored, as columns."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.features.keys import NO_KEY, item_key
+
 UNKNOWN = float("nan")
-PAST_BYTES = 12  # y, z and the residual as float32, beside what a window entry holds today: time, item, text
 PAST_COLUMNS = 4  # of what a network reads of a behaviour beside its vectors: known, grade, residual, log gap
+
+PAST = np.dtype(
+    [
+        ("at_ms", "<i8"),
+        ("item", "<u8"),
+        ("text", "<u8"),
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("residual", "<f4"),
+    ]
+)
+"""One behaviour of a window: event time, keys of item and text (model.features.keys), outcome, grade and residual.
+
+y, z and residual are NaN while the outcome is not known; one whose residual is not known counts as pending.
+"""
+
+NO_PAST: NDArray[np.void] = np.zeros(0, PAST)
 
 
 class Past(NamedTuple):
@@ -27,14 +45,26 @@ class Past(NamedTuple):
         return self.residual == self.residual  # only NaN differs from itself
 
 
+def past_array(pasts: Sequence[Past], texts: Sequence[int] | None = None) -> NDArray[np.void]:
+    """Return behaviours as records of PAST, (H,). texts: their keys; without them all are NO_KEY."""
+    texts = texts if texts is not None else [NO_KEY] * len(pasts)
+    rows = [
+        (past.at_ms, item_key(past.item_id), text, past.y, past.z, past.residual)
+        for past, text in zip(pasts, texts, strict=True)
+    ]
+    return np.array(rows, PAST)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
     """H behaviours, oldest first.
 
-    at_s: float64 (H,). known: bool (H,). y, z, residual: float64 (H,), 0 where the outcome is not known.
+    items, texts: uint64 (H,), keys. at_s: float64 (H,). known: bool (H,). y, z, residual: float64 (H,), 0 where the
+    outcome is not known.
     """
 
-    item_ids: tuple[str, ...]
+    items: NDArray[np.uint64]
+    texts: NDArray[np.uint64]
     at_s: NDArray[np.float64]
     known: NDArray[np.bool_]
     y: NDArray[np.float64]
@@ -42,15 +72,19 @@ class History:
     residual: NDArray[np.float64]
 
     @classmethod
-    def of(cls, pasts: Iterable[Past]) -> Self:
-        """Make columns of the behaviours of a window, oldest first."""
-        pasts = list(pasts)
-        table = np.array(
-            [(past.at_ms, past.y, past.z, past.residual) for past in pasts], dtype=np.float64
-        ).reshape(-1, 4)
-        known = table[:, 3] == table[:, 3]  # only NaN differs from itself
-        y, z, residual = np.where(known, table[:, 1:].T, 0.0)
-        return cls(tuple(past.item_id for past in pasts), table[:, 0] / 1000, known, y, z, residual)
+    def of(cls, past: NDArray[np.void]) -> Self:
+        """Make columns of records of PAST, (H,), oldest first."""
+        residual = past["residual"].astype(np.float64)
+        known = residual == residual  # only NaN differs from itself
+        return cls(
+            past["item"],
+            past["text"],
+            past["at_ms"] / 1000,
+            known,
+            np.where(known, past["y"].astype(np.float64), 0.0),
+            np.where(known, past["z"].astype(np.float64), 0.0),
+            np.where(known, residual, 0.0),
+        )
 
     def __len__(self) -> int:
-        return len(self.item_ids)
+        return len(self.items)

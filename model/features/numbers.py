@@ -45,7 +45,7 @@ def numbers(
     known = history.known.nonzero()[0]  # (K,)
     z, residual = history.z[known], history.residual[known]
     bias = float(residual.sum()) / (len(known) + USER_WEIGHT)
-    rows = table.rows_of(history.item_ids)  # (H,)
+    rows = table.rows_of(history.items)  # (H,)
     net = residual - bias
     text = text_signals(np.asarray(cosines, np.float64)[known], net)
     like = item_signals(facts.vector.astype(np.float64), table.vectors[rows[known]].astype(np.float64), net)

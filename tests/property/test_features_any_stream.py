@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.features.history import History, Past
+from model.features.history import NO_PAST, History, Past, past_array
 from model.features.items import ItemTable
+from model.features.keys import item_key
 from model.features.learning import learn
 from model.features.names import FEATURES, NAMES, Group, columns
 from model.features.numbers import numbers
+from model.features.snapshot import Snapshot, SnapshotError, numbers_of
 from model.features.state import (
     ITEM_MAX_BYTES,
     MEAN_BYTES,
@@ -161,14 +164,54 @@ def test_numbers_are_finite_for_hostile_input(
     item = ItemState(size, z_sum, z_sum, z_sum, -z_sum, at_ms, (1.0,) * 10)
     totals = UserTotals(size, size, z_sum, z_sum, -z_sum, z_sum, 1.0, -at_ms, at_ms)
     table = ItemTable(
-        {"a": 0, "b": 1},
+        np.sort(np.array([item_key("a"), item_key("b")], np.uint64)),
         np.full((3, 32), 1e3, np.float32),
         np.full(3, -1e3, np.float32),
         np.full(3, 20, np.float32),
     )
-    history = History.of(pasts)
+    history = History.of(past_array(pasts) if pasts else NO_PAST)
     cosines = np.full(len(pasts), cosine)
     found = numbers(at_ms, item, 0.5, history, totals, cosines, table.facts("a"), table)
     assert found.dtype == np.float32
     assert found.shape == (len(FEATURES),)
     assert np.isfinite(found).all()
+
+
+SNAPSHOTS = st.builds(
+    lambda at_ms, keys, outcomes, mu, pasts: Snapshot(
+        at_ms,
+        *keys,
+        ItemState(outcomes, 1.5, 1.25, -0.5, 0.25, at_ms, (0.5,) * min(outcomes, 10)),
+        mu,
+        UserTotals(outcomes, outcomes, 1.0, 0.5, 0.25, 0.125, -0.5, -at_ms, at_ms),
+        past_array(pasts, list(range(len(pasts)))) if pasts else NO_PAST,
+    ),
+    st.integers(-(2**53), 2**53),
+    st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)),
+    st.integers(0, 2**32 - 1),
+    st.floats(0, 1),
+    st.lists(PASTS, max_size=8),
+)
+
+
+@given(snapshot=SNAPSHOTS)
+def test_a_snapshot_comes_back_from_its_bytes_and_gives_the_same_numbers(snapshot: Snapshot) -> None:
+    found = Snapshot.decode(snapshot.encode())
+    assert found.encode() == snapshot.encode()
+    assert (found.at_ms, found.item_key, found.text_key) == (
+        snapshot.at_ms,
+        snapshot.item_key,
+        snapshot.text_key,
+    )
+    assert (found.item, found.mu, found.totals) == (snapshot.item, snapshot.mu, snapshot.totals)
+    cosines = np.full(len(snapshot.past), 0.5)
+    assert numbers_of(found, cosines).tobytes() == numbers_of(snapshot, cosines).tobytes()
+
+
+@given(snapshot=SNAPSHOTS, data=st.data())
+def test_bytes_that_are_no_snapshot_are_refused(snapshot: Snapshot, data: st.DataObject) -> None:
+    raw = snapshot.encode()
+    cut = data.draw(st.integers(0, len(raw) - 1))
+    for bad in (raw[:cut], raw + b"x", bytes([raw[0] + 1]) + raw[1:]):
+        with pytest.raises(SnapshotError):
+            Snapshot.decode(bad)

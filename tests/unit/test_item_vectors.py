@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemTable
+from model.features.keys import NO_KEY, item_key
 from trainer.item_vectors import ItemVectors
 from trainer.mapped_ridge import fit_ridge
 
@@ -65,6 +66,15 @@ def test_an_item_without_outcomes_gets_what_its_text_says() -> None:
     assert product(table, "new", "i1") > 0.2 > -0.2 > product(table, "new", "i0")
 
 
+def test_the_map_says_of_a_new_text_what_the_table_says_of_its_item() -> None:
+    residuals, texts = taste()
+    found = fitted(residuals, texts).fit()
+    assert found.map is not None
+    said, kept = found.map.facts(texts["new"]), found.table.facts("new")
+    assert said.bias == pytest.approx(kept.bias, abs=1e-5)
+    assert said.vector == pytest.approx(kept.vector, abs=1e-5)
+
+
 def test_a_known_item_counts_as_unseen_by_the_texts_of_others_alone() -> None:
     residuals, texts = taste()
     odd = fitted(residuals, texts)
@@ -82,7 +92,10 @@ def test_without_texts_an_item_without_outcomes_is_unknown() -> None:
     table = fitted(residuals, {}).fit().table
     assert not table.facts("new").vector.any()
     assert table.facts("new").bias == 0
-    assert table.rows_of(["i0", "new"]).tolist() == [0, -1]
+    keys = np.array([item_key("i0"), item_key("new"), NO_KEY], np.uint64)
+    found = table.rows_of(keys)
+    assert table.keys[found[0]] == keys[0]
+    assert found[1:].tolist() == [-1, -1]
 
 
 def test_without_outcomes_there_is_no_table() -> None:

@@ -1,0 +1,101 @@
+"""All that the numbers of one behaviour are made of, beside vectors: kept with a score, and with its label later.
+
+A later model has other text vectors, other items or other numbers. It is trained and judged on the same snapshots,
+since numbers are a function of snapshot, text vectors and items.
+
+    bytes   version, counts and scalars; the item's state; the user's totals; the past, column by column
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.features.history import PAST, History
+from model.features.items import NO_ITEMS, UNKNOWN_ITEM, ItemFacts, ItemTable
+from model.features.numbers import numbers
+from model.features.state import USER_BYTES, ItemState, UserTotals
+
+SNAPSHOT_VERSION = 1
+_HEAD = struct.Struct("<BBHqQQd")
+_COLUMNS = tuple((name, PAST.fields[name][0]) for name in PAST.names or ()) if PAST.fields else ()
+
+
+class SnapshotError(ValueError):
+    """Bytes are no snapshot, or one of a version that this code does not know."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """One behaviour being scored, and what was known then.
+
+    at_ms: its event time. item_key, text_key: of model.features.keys. item: the state of its item; mu: the partition's
+    mean grade; totals: the user's. past: records of PAST, (H,), the user's window before it, oldest first.
+    """
+
+    at_ms: int
+    item_key: int
+    text_key: int
+    item: ItemState
+    mu: float
+    totals: UserTotals
+    past: NDArray[np.void]
+
+    def encode(self) -> bytes:
+        """Return some 160 bytes, and 36 a behaviour of the past."""
+        item = self.item.encode()
+        head = _HEAD.pack(
+            SNAPSHOT_VERSION, len(item), len(self.past), self.at_ms, self.item_key, self.text_key, self.mu
+        )
+        columns = [self.past[name].tobytes() for name, _ in _COLUMNS]
+        return b"".join((head, item, self.totals.encode(), *columns))
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
+        """Read what encode() wrote. Raises SnapshotError."""
+        try:
+            version, item_bytes, behaviours, at_ms, item_key, text_key, mu = _HEAD.unpack_from(raw)
+            if version != SNAPSHOT_VERSION:
+                raise SnapshotError(f"a snapshot of version {version}; this code reads {SNAPSHOT_VERSION}")
+            start = _HEAD.size + item_bytes
+            item = ItemState.decode(raw[_HEAD.size : start])
+            totals = UserTotals.decode(raw[start : start + USER_BYTES])
+            past = _past(raw, start + USER_BYTES, behaviours)
+        except (struct.error, IndexError) as exc:
+            raise SnapshotError(f"{len(raw)} bytes are no snapshot: {exc}") from exc
+        return cls(at_ms, item_key, text_key, item, mu, totals, past)
+
+
+def _past(raw: bytes, start: int, behaviours: int) -> NDArray[np.void]:
+    if len(raw) != start + behaviours * PAST.itemsize:
+        raise SnapshotError(f"a snapshot of {behaviours} behaviours has {len(raw)} bytes")
+    past = np.zeros(behaviours, PAST)
+    for name, kind in _COLUMNS:
+        past[name] = np.frombuffer(raw, kind, behaviours, start)
+        start += behaviours * kind.itemsize
+    return past
+
+
+def numbers_of(
+    snapshot: Snapshot,
+    cosines: NDArray[np.floating],
+    facts: ItemFacts = UNKNOWN_ITEM,
+    table: ItemTable = NO_ITEMS,
+) -> NDArray[np.float32]:
+    """Return the numbers of FEATURES, float32 (F,).
+
+    cosines: (H,), of each text of the past with the text being scored. facts: what the checkpoint knows of the item;
+    table: and of the items of the past. Raises ValueError if there is not one cosine a behaviour.
+    """
+    return numbers(
+        snapshot.at_ms,
+        snapshot.item,
+        snapshot.mu,
+        History.of(snapshot.past),
+        snapshot.totals,
+        cosines,
+        facts,
+        table,
+    )
