@@ -2,9 +2,11 @@
 
 Columns: target, y and occurred_at (milliseconds since 1970, or ISO-8601); and if you have them z, user_id, item_id and
 the past: history, as an example on sway.examples has it, or behaviours, a list of objects with action, item_text,
-value, y and z, oldest first (in a .csv file as JSON), which are put into words here.
+value, y and z, oldest first (in a .csv file as JSON), which are put into words here. For the late reading: snapshot, as
+an example on sway.examples has it, bytes (in .csv and .jsonl files in base64).
 """
 
+import base64
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -13,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from model.features.snapshot import Snapshot
 from model.tokens import BehaviourTokenizer
 from model.words import count_habits
 from sway.errors import CommandError
@@ -51,7 +54,7 @@ def write_examples(path: Path, examples: Sequence[Example]) -> Path:
     import pyarrow.parquet as pq
 
     types: dict[str, pa.DataType] = dict.fromkeys(("history", "target", "user_id", "item_id"), pa.string())
-    types |= {"y": pa.float64(), "z": pa.float64(), "occurred_at": pa.int64()}
+    types |= {"y": pa.float64(), "z": pa.float64(), "occurred_at": pa.int64(), "snapshot": pa.binary()}
     schema = pa.schema(types)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [asdict(example) for example in examples]
@@ -78,12 +81,23 @@ def _example(path: Path, row: Row, tokenizer: Callable[[], BehaviourTokenizer] |
             occurred_at=_time_ms(values["occurred_at"]),
             user_id=str(values.get("user_id") or ""),
             item_id=str(values.get("item_id") or ""),
+            snapshot=_snapshot(values.get("snapshot")),
         )
     except (ValueError, TypeError, AttributeError):
         raise CommandError(
             f"{path}, line {row.line}: y and z must be numbers from 0 to 1, occurred_at whole milliseconds or "
-            "ISO-8601, behaviours a list of objects with action, item_text, value, y and z"
+            "ISO-8601, behaviours a list of objects with action, item_text, value, y and z, snapshot bytes or base64 "
+            "as sway.examples has it"
         ) from None
+
+
+def _snapshot(value: Any) -> bytes | None:
+    """Return an encoded snapshot that can be read. Raises ValueError."""
+    if value in (None, "", b""):
+        return None
+    raw = value if isinstance(value, bytes) else base64.b64decode(str(value), validate=True)
+    Snapshot.decode(raw)
+    return raw
 
 
 def _in_words(behaviours: Any, tokenizer: Callable[[], BehaviourTokenizer] | None) -> str:

@@ -92,6 +92,12 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def plain_base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base without what makes it a Sway checkpoint."""
+    return tiny.plain(tiny_base, tmp_path_factory.mktemp("plain-base") / "base")
+
+
+@pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
     """A model registry whose champion is the tiny network with heads that tell texts apart; do not write to it."""
     return tiny.make_registry(

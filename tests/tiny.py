@@ -1,5 +1,6 @@
 """A tiny network with the real tokenizer, and registries of it, for tests to which the score does not matter."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ def make_base(folder: Path) -> Path:
     network = TwoHeadedNetwork(BertModel(config), NetworkSettings())  # type: ignore[no-untyped-call]
     checkpoint.save(network, folder, tokenizer_from=base_model.minilm_dir())
     return folder
+
+
+def plain(base: Path, folder: Path) -> Path:
+    """Copy a checkpoint without heads and settings into a new folder: a plain Hugging Face one. Returns the folder."""
+    ours = shutil.ignore_patterns("sway.json", "heads.safetensors")
+    return Path(shutil.copytree(base, folder, ignore=ours))
 
 
 def publish_tiny(registry: "ModelRegistry", version: str, base: Path, folder: Path, *, seed: int) -> str:

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from model.late import Loss
 from model.network import Pooling
+from model.reading import Reading
 from model.text import TextSettings
 from trainer.augment import Augmentation
 from trainer.errors import TrainingRefused
@@ -22,6 +24,7 @@ LEAST_LEARNING_RATE = 1e-5
 """Below it fine-tuning a sentence encoder hardly moves in the few epochs that are usual."""
 
 _NOT_IN_THE_RESULT = ("tensorboard", "wandb", "wandb_project", "threads")
+_LATER_KNOBS = ("reading", "late")
 
 T = TypeVar("T")
 
@@ -86,8 +89,74 @@ class Pretraining:
 
 
 @dataclass(frozen=True, slots=True)
+class LateTraining:
+    """How a late network is trained (trainer.late_job); the joint reading has no use for it.
+
+    most_rows: learn from so many examples at most, the newest. held_out: the newest share of them, which chooses the
+    epoch and calibrates where there are no validation examples.
+    behaviours: of a window, the newest, that attention reads; a late checkpoint that is the start keeps its own.
+    item_fits: how often item vectors are fitted anew along the examples; no row reads one that was fitted on its own
+    label. most_items: of the checkpoint's table, those with most outcomes.
+    unseen_share: of the examples, learned from a second time with their item as if nobody had met it.
+    numbers_epochs, epochs: of the first stage, numbers alone, and of the second, what vectors add.
+    learning_rate: at its peak; champion_learning_rate: where a late checkpoint is the start.
+    width, heads, tower: see model.late; a late checkpoint that is the start keeps its own.
+    dropout, input_dropout, loss: see model.late.
+    trained_layers: the top so many of BERT are tuned through the attention; 0 leaves BERT as it is.
+    text_learning_rate: of these layers; group_rows: rows to each of its passes.
+    """
+
+    most_rows: int = 100_000
+    held_out: float = 0.1
+    behaviours: int = 30
+    item_fits: int = 16
+    most_items: int = 200_000
+    unseen_share: float = 0.2
+    numbers_epochs: int = 12
+    epochs: int = 4
+    batch_rows: int = 512
+    learning_rate: float = 2e-3
+    champion_learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    width: int = 32
+    heads: int = 4
+    tower: int = 64
+    dropout: float = 0.1
+    input_dropout: float = 0.1
+    loss: Loss = Loss.BCE
+    trained_layers: int = 0
+    text_learning_rate: float = 3e-4
+    group_rows: int = 16_384
+
+    def __post_init__(self) -> None:
+        _within("late.most_rows", self.most_rows, 2, 10_000_000)
+        _above("late.held_out", self.held_out, 0, 0.5)
+        _within("late.behaviours", self.behaviours, 1, 10_000)
+        for name in ("item_fits", "numbers_epochs", "epochs"):
+            _within(f"late.{name}", getattr(self, name), 1, 1000)
+        _within("late.most_items", self.most_items, 0, 100_000_000)
+        _within("late.unseen_share", self.unseen_share, 0, 1)
+        for name in ("batch_rows", "group_rows"):
+            _within(f"late.{name}", getattr(self, name), 1, 1_000_000)
+        for name in ("learning_rate", "champion_learning_rate", "text_learning_rate"):
+            _within(f"late.{name}", getattr(self, name), LEAST_LEARNING_RATE, 1)
+        _within("late.weight_decay", self.weight_decay, 0, 1)
+        for name in ("width", "heads", "tower"):
+            _within(f"late.{name}", getattr(self, name), 1, 4096)
+        if self.width % self.heads:
+            raise TrainingRefused(f"late.width={self.width} must be a multiple of late.heads={self.heads}")
+        _below("late.dropout", self.dropout, 0, 1)
+        _below("late.input_dropout", self.input_dropout, 0, 1)
+        _within("late.trained_layers", self.trained_layers, 0, 1000)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """How a model is trained.
+
+    reading: None keeps that of the start; on a plain checkpoint it is late if the examples carry snapshots, else joint.
+    late: of the late reading. All below but lam, pooling, text, kept_layers, seed and what follows it is of the joint
+    reading.
 
     Of the model. lam: the weight of the affinity; None keeps the start's own, or 0.5 on a plain checkpoint.
     pooling, text, kept_layers (of the encoder, the lowest): only where the start is a plain Hugging Face
@@ -107,6 +176,9 @@ class TrainingConfig:
     threads: of the CPU; None leaves torch's own number.
     Raises TrainingRefused for a knob out of bounds, and for knobs that exclude each other.
     """
+
+    reading: Reading | None = None
+    late: LateTraining = field(default_factory=LateTraining)
 
     lam: float | None = None
     pooling: Pooling | None = None
@@ -178,8 +250,13 @@ class TrainingConfig:
         return _read(cls, plain, "")
 
     def identity(self) -> dict[str, Any]:
-        """Return what the result depends on: everything but tracking and threads."""
-        return {name: value for name, value in self.to_plain().items() if name not in _NOT_IN_THE_RESULT}
+        """Return what the result depends on: everything but tracking and threads.
+
+        Knobs that came later are left out while they have their defaults, so that versions keep their names.
+        """
+        plain, usual = self.to_plain(), type(self)().to_plain()
+        unsaid = {name for name in _LATER_KNOBS if plain[name] == usual[name]}
+        return {name: value for name, value in plain.items() if name not in {*_NOT_IN_THE_RESULT, *unsaid}}
 
 
 def _read(kind: type[T], plain: Mapping[str, Any], path: str) -> T:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.features.keys import text_key
 from model.tokens import BehaviourTokenizer
 from model.words import NO_OUTCOMES, ItemCounts, count_habits
 from schemas.records import BehaviorEvent, Behaviour, LabeledExample, Outcome
+from trainer.snapshots import SnapshotStream, StreamSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,9 @@ class Example:
 
     history, target: the two segments, as BehaviourTokenizer.behaviour_text gives them.
     y, z: in [0, 1]; z is None where it is not known. occurred_at: milliseconds since 1970.
-    user_id, item_id: for baselines and for drawing users; the model never reads them.
+    user_id, item_id: for baselines, for drawing users, and for item vectors; no text has them.
+    snapshot: what the late reading's numbers are made of (model.features.snapshot), encoded; None where the worker that
+    scored it kept none.
     """
 
     history: str
@@ -31,6 +35,7 @@ class Example:
     occurred_at: int
     user_id: str = ""
     item_id: str = ""
+    snapshot: bytes | None = None
 
     @classmethod
     def from_record(cls, record: LabeledExample) -> "Example":
@@ -43,6 +48,7 @@ class Example:
             record.occurred_at,
             record.user_id,
             record.item_id,
+            record.snapshot,
         )
 
 
@@ -59,6 +65,16 @@ def split_by_time(examples: Sequence[Example], held_out: float) -> tuple[list[Ex
     while 0 < cut < len(ordered) and ordered[cut].occurred_at == ordered[cut - 1].occurred_at:
         cut += 1
     return ordered[:cut], ordered[cut:]
+
+
+TO_MS = "to_ms"
+"""Where a manifest's data says the time of the newest example that the version, or one before it, was made from."""
+
+
+def newest_of(*parts: Sequence[Example], known: int | None = None) -> int | None:
+    """Return the time of the newest example, or a later one that is known; None without any."""
+    times = [example.occurred_at for part in parts for example in part]
+    return max([*times, *([] if known is None else [known])], default=None)
 
 
 def labels(examples: Sequence[Example]) -> NDArray[np.float32]:
@@ -82,6 +98,7 @@ def label_in_order(
     """
     items: dict[tuple[int, str], ItemCounts] = defaultdict(lambda: NO_OUTCOMES)
     windows: dict[str, deque[Behaviour]] = defaultdict(lambda: deque(maxlen=max_behaviours))
+    stream = SnapshotStream(StreamSettings(max_behaviours=max_behaviours, partition_of=partition_of))
     for offset, (event, outcome) in enumerate(pairs):
         window = windows[event.user_id]
         where = (partition_of(event.user_id), event.item_id)
@@ -99,7 +116,17 @@ def label_in_order(
             tokenizer.target(behaviour),
             tokenizer.rates(count_habits(past.y for past in window), items[where]),
         )
-        yield Example(history, target, outcome.y, outcome.z, event.occurred_at, event.user_id, event.item_id)
+        snapshot = stream.take(event, outcome, text_key(target)).snapshot
+        yield Example(
+            history,
+            target,
+            outcome.y,
+            outcome.z,
+            event.occurred_at,
+            event.user_id,
+            event.item_id,
+            snapshot.encode(),
+        )
         behaviour.y, behaviour.z = outcome.y, outcome.z
         window.append(behaviour)
         if event.item_id:

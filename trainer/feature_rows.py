@@ -1,52 +1,44 @@
-"""The rows that a worker would have scored: numbers and a snapshot of each window, from events and outcomes. Pure.
+"""Rows to learn from, out of labelled snapshots: the numbers, and each window as its newest behaviours. Pure.
 
-Outcomes become known in the order of events, after a delay. Item vectors are fitted on the outcomes known so far, and
-used from there on only.
+Item vectors are fitted on the outcomes known so far and used from there on only, so no row's own label is in them.
 
 Source: docs/model.md.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features.history import PAST_COLUMNS, History, Past, past_array
-from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemFacts
-from model.features.keys import item_key
-from model.features.learning import known_mean, learn
-from model.features.numbers import numbers
-from model.features.state import NO_ITEM, NO_MEAN, NO_TOTALS, ItemState, Mean, UserTotals
-from schemas.records import BehaviorEvent, Outcome
-from trainer.item_vectors import Fitted, ItemVectors
+from model.features.history import PAST_COLUMNS, History
+from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemTable
+from model.features.learning import ITEM_WEIGHT, grade_of
+from model.features.snapshot import Snapshot, numbers_of
+from model.features.state import NO_ITEM, as_float32
+from trainer.item_vectors import Fitted, ItemVectors, with_older
+from trainer.snapshots import Labelled
 from trainer.text_vectors import TextVectors
 
 Floats = NDArray[np.float32]
-Pair = tuple[BehaviorEvent, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class RowSettings:
-    """How rows come about.
+    """How rows are made of snapshots.
 
-    delay_ms: how much later a behaviour must be to know an outcome; 0: any later one does.
-    max_behaviours: of a window. kept: how many of those a row's snapshot has.
-    refit_rows: item vectors are fitted anew after so many events; 0 never. refit_until: and not after that event.
-    partition_of: a user's partition; items are counted in each for itself.
-    counted: whether outcomes of an item enter its counts and vectors.
+    kept: how many behaviours of a window a row has, the newest.
+    refit_rows: item vectors are fitted anew after so many rows; 0 never. refit_until: and not after that row.
+    counted: whether outcomes of an item enter the item vectors.
     mapped: whether what an item's text says of it stands in for what is not known of it.
     unseen_share: of rows that are made a second time, with their item as if nobody had met it.
     """
 
-    delay_ms: int = 0
-    max_behaviours: int = 50
     kept: int = 50
     refit_rows: int = 5_000
     refit_until: int | None = None
-    partition_of: Callable[[str], int] = lambda _user_id: 0
     counted: Callable[[str], bool] = lambda _item_id: True
     mapped: bool = True
     unseen_share: float = 0.2
@@ -60,8 +52,8 @@ class FeatureRows:
 
     numbers: float32 (N, F). y, z: float32 (N,), the grade for z where it is not known. users, items: str (N,).
     text, item: int32 (N,), rows of the text vectors and of item_vectors. past_text, past_item: int32 (N, H), the same
-    of the past; -1 and 0 where there is no behaviour. past: float32 (N, H, 4): known, grade, residual, log gap.
-    item_vectors: float32 (V, 32), of all fits; row 0 is the unknown's, zeros.
+    of the past; -1 and 0 where there is no behaviour, or none whose text is known. past: float32 (N, H, 4): known,
+    grade, residual, log gap. item_vectors: float32 (V, 32), of all fits; row 0 is the unknown's, zeros.
     """
 
     numbers: Floats
@@ -86,13 +78,14 @@ class FeatureRows:
         return np.flatnonzero(chosen)
 
 
-class _Waiting(NamedTuple):
-    """An outcome on its way."""
+class _Known(NamedTuple):
+    """An outcome on its way into the item vectors."""
 
     known_at_ms: int
-    place: int  # of its behaviour among the user's
-    event: BehaviorEvent
-    outcome: Outcome
+    user: str
+    item: int
+    residual: float
+    above_mean: float
 
 
 class _Row(NamedTuple):
@@ -107,82 +100,94 @@ class _Row(NamedTuple):
     past: Floats
 
 
-@dataclass(slots=True)
-class _User:
-    """A user's window: behaviours with their texts' rows, and the place of the oldest among all the user's."""
-
-    pasts: deque[Past] = field(default_factory=deque)
-    texts: deque[int] = field(default_factory=deque)
-    dropped: int = 0
-    totals: UserTotals = NO_TOTALS
-
-
 def feature_rows(
-    pairs: Sequence[Pair],
+    labelled: Iterable[Labelled],
     texts: TextVectors,
     settings: RowSettings | None = None,
     *,
-    progress: Callable[[int, int], None] = lambda _done, _of: None,
+    progress: Callable[[int], None] = lambda _done: None,
 ) -> FeatureRows:
-    """Score events in order as far as the model's inputs go; each outcome becomes known after its delay.
+    """Make rows of labelled snapshots in the order of their times.
 
-    pairs: events in the order of their times, each with its outcome. texts: a vector for each event's text.
+    texts: a vector for each behaviour's own text; of the past, for as many as are known.
+    progress: called with how many snapshots are done.
     """
-    stream = _Stream(texts, settings or RowSettings())
-    for place, (event, outcome) in enumerate(pairs):
-        stream.take(place, event, outcome)
-        progress(place + 1, len(pairs))
-    return stream.rows(pairs)
+    maker = RowMaker(texts, settings)
+    for done, one in enumerate(labelled, 1):
+        maker.take(one)
+        progress(done)
+    return maker.rows()
 
 
-class _Stream:
-    """State as a worker keeps it, and the rows made so far."""
+class _Placed(NamedTuple):
+    """Tables that rows are made by, and the places of their first rows among all item vectors."""
 
-    def __init__(self, texts: TextVectors, settings: RowSettings) -> None:
-        self._settings = settings
+    table: ItemTable = NO_ITEMS
+    first: int = 0
+    unseen: ItemTable = NO_ITEMS
+    first_unseen: int = 0
+
+
+class RowMaker:
+    """Makes rows one after the other, and item vectors beside them.
+
+    start: the item table of an earlier checkpoint, onto which vectors are rotated. start_until_ms: the time of the
+    newest behaviour whose outcome is in it, so that rows of later ones read it as well; None for none.
+    """
+
+    def __init__(
+        self,
+        texts: TextVectors,
+        settings: RowSettings | None = None,
+        *,
+        start: ItemTable = NO_ITEMS,
+        start_until_ms: int | None = None,
+    ) -> None:
+        self._settings = settings or RowSettings()
         self._texts = texts
-        self._users: defaultdict[str, _User] = defaultdict(_User)
-        self._items: defaultdict[tuple[int, str], ItemState] = defaultdict(lambda: NO_ITEM)
-        self._means: defaultdict[int, Mean] = defaultdict(lambda: NO_MEAN)
-        self._waiting: deque[_Waiting] = deque()
-        self._fitting = ItemVectors(texts.by_item() if settings.mapped else {})
-        self._fitted = Fitted(NO_ITEMS, NO_ITEMS)
+        self._waiting: deque[_Known] = deque()
+        self._fitting = ItemVectors(texts.by_item() if self._settings.mapped else {}, start=start)
+        self._start, self._start_until_ms = start, start_until_ms
         self._tables = [np.zeros((1, ITEM_DIMENSIONS), np.float32)]
-        self._first_row = 0
+        self._placed = _Placed()
+        self._later = self._placed if start_until_ms is None else _Placed(start, self._place(start))
+        self._labels: list[tuple[float, float]] = []
+        self._names: list[tuple[str, str]] = []
         self._rows: list[_Row] = []
         self._unseen: list[_Row] = []
         self._random = np.random.default_rng(0)
 
-    def take(self, place: int, event: BehaviorEvent, outcome: Outcome) -> None:
-        """Make an event's row of what is known by its time, then put it into its user's window."""
-        while self._waiting and self._waiting[0].known_at_ms <= event.occurred_at:
+    def take(self, labelled: Labelled) -> None:
+        """Make a row of a snapshot by the item vectors of what is known by its time."""
+        snapshot = labelled.snapshot
+        while self._waiting and self._waiting[0].known_at_ms <= snapshot.at_ms:
             self._learn(self._waiting.popleft())
-        self._refit(place)
-        user = self._users[event.user_id]
-        text = self._texts.row(event)
-        self._make(place, event, user, text)
-        user.totals = user.totals.seen(event.occurred_at)
-        user.pasts.append(Past(event.occurred_at, event.item_id))
-        user.texts.append(text)
-        if len(user.pasts) > self._settings.max_behaviours:
-            user.pasts.popleft()
-            user.texts.popleft()
-            user.dropped += 1
-        index = user.dropped + len(user.pasts) - 1
-        self._waiting.append(_Waiting(event.occurred_at + self._settings.delay_ms, index, event, outcome))
+        self._refit(len(self._rows))
+        self._make(snapshot)
+        self._names.append((labelled.user_id, labelled.item_id))
+        grade = grade_of(labelled.y, labelled.z)
+        self._labels.append((labelled.y, grade))
+        if self._settings.counted(labelled.item_id):
+            self._waiting.append(_known(labelled, grade))
 
-    def rows(self, pairs: Sequence[Pair]) -> FeatureRows:
+    def fit_all(self) -> Fitted:
+        """Fit item vectors on all outcomes, for a checkpoint; no row may come after it."""
+        while self._waiting:
+            self._learn(self._waiting.popleft())
+        return self._fitting.fit()
+
+    def rows(self) -> FeatureRows:
         """Return all rows made."""
         made = [*self._rows, *self._unseen]
         of = np.array([row.of for row in made], np.int64)
-        y = np.array([outcome.y for _, outcome in pairs], np.float32)
-        z = np.array([outcome.y if outcome.z is None else outcome.z for _, outcome in pairs], np.float32)
+        y, z = np.array(self._labels, np.float32).T
+        users, items = (np.array(names) for names in zip(*self._names, strict=True))
         return FeatureRows(
             np.stack([row.numbers for row in made]),
             y[of],
             z[of],
-            np.array([event.user_id for event, _ in pairs])[of],
-            np.array([event.item_id for event, _ in pairs])[of],
+            users[of],
+            items[of],
             np.array([row.text for row in made], np.int32),
             np.array([row.item for row in made], np.int32),
             np.stack([row.past_text for row in made]),
@@ -193,72 +198,72 @@ class _Stream:
             len(self._rows),
         )
 
-    def _make(self, place: int, event: BehaviorEvent, user: _User, text: int) -> None:
-        partition = self._settings.partition_of(event.user_id)
-        history = History.of(past_array(user.pasts))
-        past_texts = np.array(user.texts, np.int64)
-        cosines = self._texts.cosines(text, past_texts)
-        mu = self._means[partition].value
-        item, table = self._items[partition, event.item_id], self._fitted.table
-
-        def row(item: ItemState, facts: ItemFacts, first_row: int) -> _Row:
-            made = numbers(event.occurred_at, item, mu, history, user.totals, cosines, facts, table)
-            item_row = table.row_of(item_key(event.item_id))
-            return _Row(place, made, text, 0 if item_row < 0 else item_row + first_row, *windowed)
-
-        windowed = self._window(event, history, past_texts)
-        self._rows.append(row(item, table.facts(event.item_id), self._first_row))
-        if self._random.random() < self._settings.unseen_share:
-            unseen = self._fitted.unseen
-            self._unseen.append(
-                row(NO_ITEM, unseen.facts(event.item_id), self._first_row + len(table.vectors))
-            )
+    def _make(self, snapshot: Snapshot) -> None:
+        is_later = self._start_until_ms is not None and snapshot.at_ms > self._start_until_ms
+        placed = self._later if is_later else self._placed
+        own = int(self._texts.rows_of(_keys(snapshot.text_key))[0])
+        past_rows = self._texts.rows_of(snapshot.past["text"])
+        cosines = self._texts.cosines(own, past_rows)
+        windowed = self._window(snapshot, past_rows, placed)
+        row, place = placed.table.row_of(snapshot.item_key), len(self._rows)
+        made = numbers_of(snapshot, cosines, placed.table.facts_of_row(row), placed.table)
+        self._rows.append(_Row(place, made, own, 0 if row < 0 else row + placed.first, *windowed))
+        if self._random.random() >= self._settings.unseen_share:
+            return
+        row = placed.unseen.row_of(snapshot.item_key)
+        unmet = replace(snapshot, item=NO_ITEM)
+        made = numbers_of(unmet, cosines, placed.unseen.facts_of_row(row), placed.table)
+        self._unseen.append(_Row(place, made, own, 0 if row < 0 else row + placed.first_unseen, *windowed))
 
     def _window(
-        self, event: BehaviorEvent, history: History, past_texts: NDArray[np.int64]
+        self, snapshot: Snapshot, past_rows: NDArray[np.int64], placed: _Placed
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
         """Return a row's past_text, past_item and past."""
         size = self._settings.kept
-        kept = min(len(history), size)
-        newest = slice(len(history) - kept, None)
+        newest = slice(max(0, len(past_rows) - size), None)
+        history = History.of(snapshot.past[newest])
+        kept = len(history)
         texts, items = np.full(size, -1, np.int32), np.zeros(size, np.int32)
         past = np.zeros((size, PAST_COLUMNS), np.float32)
-        rows = self._fitted.table.rows_of(history.items[newest])
-        texts[:kept] = past_texts[newest][::-1]
-        items[:kept] = np.where(rows < 0, 0, rows + self._first_row)[::-1]
-        gaps = np.log1p(np.maximum(event.occurred_at / 1000 - history.at_s, 0))
-        past[:kept] = np.stack((history.known, history.z, history.residual, gaps), axis=1)[newest][::-1]
+        rows = placed.table.rows_of(history.items)
+        texts[:kept] = past_rows[newest][::-1]
+        items[:kept] = np.where(rows < 0, 0, rows + placed.first)[::-1]
+        gaps = np.log1p(np.maximum(snapshot.at_ms / 1000 - history.at_s, 0))
+        past[:kept] = np.stack((history.known, history.z, history.residual, gaps), axis=1)[::-1]
         return texts, items, past
 
-    def _learn(self, waiting: _Waiting) -> None:
-        event, outcome = waiting.event, waiting.outcome
-        partition, user = self._settings.partition_of(event.user_id), self._users[event.user_id]
-        where = partition, event.item_id
-        mean = self._means[partition]
-        index = waiting.place - user.dropped
-        past = user.pasts[index] if index >= 0 else Past(event.occurred_at, event.item_id)
-        learned = learn(
-            past,
-            outcome.y,
-            outcome.z,
-            item=self._items[where],
-            totals=user.totals,
-            mean=mean,
-            own_mean=known_mean(user.pasts, mean.value),
-        )
-        user.totals, self._means[partition] = learned.totals, learned.mean
-        if index >= 0:
-            user.pasts[index] = learned.past
-        if self._settings.counted(event.item_id):
-            self._items[where] = learned.item
-            above_mean = learned.past.z - mean.value
-            self._fitting.add(event.user_id, event.item_id, learned.past.residual, above_mean)
+    def _learn(self, known: _Known) -> None:
+        self._fitting.add(known.user, known.item, known.residual, known.above_mean)
 
     def _refit(self, place: int) -> None:
         settings = self._settings
         late = settings.refit_until is not None and place > settings.refit_until
         if not place or late or not settings.refit_rows or place % settings.refit_rows:
             return
-        self._fitted = self._fitting.fit()
-        self._first_row = sum(map(len, self._tables))
-        self._tables += [self._fitted.table.vectors, self._fitted.unseen.vectors]
+        fitted = self._fitting.fit()
+        self._placed = _Placed(
+            fitted.table, self._place(fitted.table), fitted.unseen, self._place(fitted.unseen)
+        )
+        self._later = self._placed
+        if self._start_until_ms is not None:
+            table = with_older(fitted.table, self._start)
+            self._later = self._placed._replace(table=table, first=self._place(table))
+
+    def _place(self, table: ItemTable) -> int:
+        """Put a table's vectors behind all others; return the place of its first row."""
+        first = sum(map(len, self._tables))
+        self._tables.append(table.vectors)
+        return first
+
+
+def _known(labelled: Labelled, grade: float) -> _Known:
+    """Return what an outcome adds to the item vectors, by what was known when its behaviour was scored."""
+    snapshot = labelled.snapshot
+    bias = snapshot.item.above_mean / (snapshot.item.outcomes + ITEM_WEIGHT)
+    residual = as_float32(grade - snapshot.mu - bias)  # rounded as a window has it
+    above_mean = as_float32(grade) - snapshot.mu
+    return _Known(labelled.known_at_ms, labelled.user_id, snapshot.item_key, residual, above_mean)
+
+
+def _keys(key: int) -> NDArray[np.uint64]:
+    return np.array([key], np.uint64)

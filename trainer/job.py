@@ -3,6 +3,7 @@
     work/training.json        what is trained here: another training is refused
     work/STAGE/checkpoints/   the library's own, to resume from
     work/STAGE/done/          the network as the stage left it
+    work/late/                what the late reading keeps (trainer.late_job), in place of the stages
     work/tensorboard/STAGE/   event files
     work/model/               the result, a Sway checkpoint
     work/result.json          metrics and curves; written last
@@ -15,11 +16,10 @@ Source: DESIGN section 8.
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,38 +27,26 @@ import torch
 
 from model import checkpoint
 from model.hashing import sha256_of
-from model.network import NetworkSettings, TwoHeadedNetwork
+from model.reading import Reading
 from model.tokens import BehaviourTokenizer
 from trainer.config import TrainingConfig
 from trainer.dataset import Example
-from trainer.errors import TrainingRefused, WorkFolderError
+from trainer.errors import TrainingRefused
 from trainer.finetune import FinetuneConfig
+from trainer.late_job import LateJob
 from trainer.loop import Run
 from trainer.pretrain import Vocabulary, pretrain
 from trainer.processes import Processes
 from trainer.progress import OnProgress, Progress, ignore_progress
 from trainer.rows import encode
 from trainer.stages import StageConfig, StageResult, Stages
+from trainer.starts import choose_reading, is_sway_checkpoint, open_joint
 from trainer.tracking import Tracker, tracking
+from trainer.work_folder import RESULT_FILE, Trained, claim, result_in, write_json
+
+__all__ = ["Trained", "digest_of", "train", "version_of"]
 
 RECIPE = 1  # part of a version's id: raise it when the same data and configuration give another model
-
-_TRAINING_FILE = "training.json"
-_RESULT_FILE = "result.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What a training made.
-
-    folder: a Sway checkpoint. metrics: by name: the losses of the stages, and valid_loss and valid_auc where
-    there were validation examples. curves: of whole texts: rows of `step` with `loss`, or with the validation
-    figures.
-    """
-
-    folder: Path
-    metrics: dict[str, float]
-    curves: list[dict[str, float]]
 
 
 def train(
@@ -69,26 +57,30 @@ def train(
     config: TrainingConfig,
     work: Path,
     unlabelled: Sequence[Example] = (),
+    start_until_ms: int | None = None,
     progress: OnProgress = ignore_progress,
 ) -> Trained:
     """Train a model on examples, or go on with a training that was interrupted.
 
     train: at least two, in any order. valid: judged at intervals; may be empty, unless config.patience asks
     for them. unlabelled: more texts for pre-training, whose labels are not read.
-    start: a Sway checkpoint (it has a sway.json), which goes on with its own texts, pooling and lambda, or a
-    plain Hugging Face checkpoint.
+    start: a Sway checkpoint (it has a sway.json), which goes on with its own reading, texts, pooling and lambda, or a
+    plain Hugging Face checkpoint. Across readings its encoder alone goes on.
+    start_until_ms: the time of the newest example that the start has learned from, if that is known: later ones are
+    read late with what it knows of items.
     work: called again with the same arguments and folder, resumes from the last checkpoint in it; a training
     that had ended is found at once.
     Raises TrainingRefused if the arguments do not go together, WorkFolderError if the folder holds another
     training, ModelIncompatible if the start is no checkpoint.
     """
     _check(train, valid, start, config)
+    reading = choose_reading(config, start, train)
     processes = Processes.of(work)
-    identity = _identity(train, valid, unlabelled, start, config)
+    identity = {**_identity(train, valid, unlabelled, start, config), "start_until_ms": start_until_ms}
     if processes.is_first:
-        _claim(work, identity)
+        claim(work, identity)
     processes.wait()
-    found = _result(work)
+    found = result_in(work)
     if found is not None:
         progress(Progress("found", 1, 1))
         return found
@@ -96,6 +88,11 @@ def train(
     torch.set_num_threads(config.threads or before)
     try:
         with tracking(replace(config, **_QUIET) if not processes.is_first else config, work) as tracker:
+            if reading is Reading.LATE:
+                job = LateJob(
+                    start, config, work, processes, tracker, progress, start_until_ms=start_until_ms
+                )
+                return job.run(train, valid)
             return _Job(start, config, work, processes, tracker, progress).run(train, valid, unlabelled)
     finally:
         torch.set_num_threads(before)
@@ -132,7 +129,7 @@ class _Job:
         self._processes = processes
         self._tracker = tracker
         self._progress = progress
-        self._network = _open(start, config)
+        self._network = open_joint(start, config)
         self._tokenizer = BehaviourTokenizer.from_folder(start, self._network.settings.text)
         self._untrained = not bool(self._network.heads.weight.any())
 
@@ -178,16 +175,16 @@ class _Job:
         metrics = {**metrics, **last.metrics, "seconds": time.monotonic() - began_s}
         if self._processes.is_first:
             self._save(self._work / "model")
-            _write(self._work / _RESULT_FILE, {"metrics": metrics, "curves": last.curves})
+            write_json(self._work / RESULT_FILE, {"metrics": metrics, "curves": last.curves})
         self._processes.wait()
         return Trained(self._work / "model", metrics, last.curves)
 
     def _stage(self, name: str, learn: Callable[[Stages, Run], StageResult]) -> StageResult:
         """Run a stage and keep what it made, or take up what it had made."""
         done = self._work / name / "done"
-        if (done / _RESULT_FILE).is_file():
+        if (done / RESULT_FILE).is_file():
             self._network = checkpoint.load(done)
-            plain = json.loads((done / _RESULT_FILE).read_text(encoding="utf-8"))
+            plain = json.loads((done / RESULT_FILE).read_text(encoding="utf-8"))
             return StageResult(plain["metrics"], plain["curves"])
         torch.manual_seed(self._config.seed)  # the same start, whether the stage before ran now or earlier
         self._network.place(self._processes.device, torch.float32)
@@ -195,7 +192,7 @@ class _Job:
         result = learn(stages, Run(name, self._work / name / "checkpoints", self._tracker))
         if self._processes.is_first:
             self._save(done)
-            _write(done / _RESULT_FILE, {"metrics": result.metrics, "curves": result.curves})
+            write_json(done / RESULT_FILE, {"metrics": result.metrics, "curves": result.curves})
             shutil.rmtree(self._work / name / "checkpoints", ignore_errors=True)
         self._processes.wait()
         return result
@@ -240,22 +237,6 @@ class _Job:
         checkpoint.save(self._network, folder, tokenizer_from=self._start)
 
 
-def is_sway_checkpoint(folder: Path) -> bool:
-    """Whether a folder is a checkpoint of ours, not a plain Hugging Face one."""
-    return (folder / checkpoint.SETTINGS_FILE).is_file()
-
-
-def _open(start: Path, config: TrainingConfig) -> TwoHeadedNetwork:
-    if is_sway_checkpoint(start):
-        network = checkpoint.load(start)
-        if config.lam is not None:
-            network.settings = replace(network.settings, lam=config.lam)
-        return network
-    given = {"pooling": config.pooling, "lam": config.lam, "text": config.text}
-    settings = NetworkSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    return checkpoint.from_base(start, settings, layers=config.kept_layers)
-
-
 def _check(train: Sequence[Example], valid: Sequence[Example], start: Path, config: TrainingConfig) -> None:
     if len(train) < 2:
         raise TrainingRefused(f"{len(train)} examples are too few to train on; at least 2 are needed")
@@ -283,48 +264,18 @@ def _identity(
         "recipe": RECIPE,
         "config": config.identity(),
         "start": {path.name: sha256_of(path) for path in weights},
-        "train": _digest(train),
-        "valid": _digest(valid),
-        "unlabelled": _digest(unlabelled),
+        "train": digest_of(train),
+        "valid": digest_of(valid),
+        "unlabelled": digest_of(unlabelled),
     }
 
 
-def _digest(examples: Sequence[Example]) -> str:
+def digest_of(examples: Sequence[Example]) -> str:
+    """Return a sha256 of all that examples hold."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(json.dumps(asdict(example)).encode())
+        plain = asdict(example)
+        snapshot = plain.pop("snapshot")
+        digest.update(json.dumps(plain).encode())
+        digest.update(snapshot or b"")
     return digest.hexdigest()
-
-
-def _claim(work: Path, identity: dict[str, Any]) -> None:
-    path = work / _TRAINING_FILE
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _write(path, identity)
-        other = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
-        raise WorkFolderError(f"the work folder {work} cannot be used: {exc}") from exc
-    changed = [name for name in identity if other.get(name) != identity[name]]
-    if changed:
-        raise WorkFolderError(
-            f"{work} holds another training ({', '.join(changed)} differ): name another work folder, or delete it"
-        )
-
-
-def _result(work: Path) -> Trained | None:
-    path = work / _RESULT_FILE
-    if not path.is_file():
-        return None
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    return Trained(work / "model", plain["metrics"], plain["curves"])
-
-
-def _write(path: Path, plain: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    half = path.with_suffix(".part")
-    with half.open("w", encoding="utf-8") as file:
-        json.dump(plain, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(path)

@@ -39,7 +39,9 @@ def keep(folder: Path, parts: Parts) -> None:
     half = folder / f"{_FILE}.part"
     half.unlink(missing_ok=True)
     with open(half, "xb", opener=_private) as file:
-        pq.write_table(pa.Table.from_pylist(rows), file)
+        pq.write_table(
+            pa.Table.from_pylist(rows), file, compression="zstd"
+        )  # snapshots hold much of each other
         file.flush()
         os.fsync(file.fileno())
     half.replace(folder / _FILE)

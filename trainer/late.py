@@ -3,6 +3,9 @@
 The second stage leaves the first as it is, and its output starts at zero. So it can only add, and where no epoch of it
 is better on the validation rows, the numbers stand alone.
 
+A fit that starts from an earlier network keeps that one where no epoch is better. One with a file to keep itself in
+resumes behind its last whole epoch.
+
 Text vectors are fixed, or BERT is tuned through the attention: then its passes are few and large. For each group of
 rows their distinct texts are encoded once, the network learns from them in small batches while the gradient of each
 vector adds up, and the sum goes back through BERT, which is run again in parts for it.
@@ -13,7 +16,8 @@ cache).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -66,7 +70,10 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LateFit:
-    """The best network on the validation rows; its text vectors, (U, d); its log-loss there, and that of each epoch."""
+    """The best network on the validation rows; its text vectors, (U, d); its log-loss there.
+
+    epochs: the loss of each, before them that of the start, if there was one.
+    """
 
     network: LateNetwork
     texts: Tensor
@@ -81,35 +88,104 @@ def fit_late(
     config: LateConfig,
     *,
     encoder: TextEncoder | None = None,
+    start: LateNetwork | None = None,
+    kept: Path | None = None,
     progress: Callable[[int, int, float], None] = lambda _epoch, _of, _loss: None,
+    on_step: Callable[[], None] = lambda: None,
 ) -> LateFit:
     """Fit on some rows, and keep the epoch whose log-loss of y is lowest on others.
 
-    train, valid: int64, places of rows. encoder: BERT, tuned in place; None keeps rows.texts as they are.
-    progress: called after each epoch with its number, how many, and the validation loss.
+    train, valid: int64, places of rows. encoder: BERT, tuned in place and left as it was in the best epoch; None keeps
+    rows.texts as they are. start: what to go on from; its settings are config.network but for lam, loss and dropout.
+    kept: a file; written after each epoch, and resumed from where it is there.
+    progress: called after each epoch with its number, how many, and the validation loss. on_step: called after each
+    step; what it raises ends the fit.
     """
     torch.manual_seed(config.seed)
     network = LateNetwork(config.network)
-    network.standardise_by(rows.inputs.numbers[train])
-    best = _Best(network, rows, valid)
-    epochs = config.numbers_epochs + (config.epochs if network.reads_vectors else 0)
-    stage = _Stage(network, rows, train, config, None, numbers_only=True)
-    for epoch in range(epochs):
-        if epoch == config.numbers_epochs:
-            best.restore()
-            stage = _Stage(network, rows, train, config, encoder, numbers_only=False)
-        stage.epoch()
-        progress(epoch + 1, epochs, best.judge(stage.texts()))
-    best.restore()
-    return LateFit(network.eval(), best.texts, best.loss, tuple(best.losses))
+    fit = _Fit(network, rows, train, valid, config, encoder)
+    if start is None:
+        network.standardise_by(rows.inputs.numbers[train])
+    else:
+        network.load_state_dict(start.state_dict())
+        fit.best.judge(rows.texts)
+    if kept is not None and kept.is_file():
+        fit.resume(kept)
+    while fit.done < fit.epochs:
+        loss = fit.epoch(on_step)
+        if kept is not None:
+            fit.keep(kept)
+        progress(fit.done, fit.epochs, loss)
+    fit.best.restore()
+    return LateFit(network.eval(), fit.best.texts, fit.best.loss, tuple(fit.best.losses))
+
+
+class _Fit:
+    """A fit under way: what is done, the stage that it is in, and the best so far."""
+
+    def __init__(
+        self,
+        network: LateNetwork,
+        rows: LateRows,
+        train: NDArray[np.int64],
+        valid: NDArray[np.int64],
+        config: LateConfig,
+        encoder: TextEncoder | None,
+    ) -> None:
+        self._parts = network, rows, train, config
+        self._network, self._config, self._encoder = network, config, encoder
+        self.best = _Best(network, rows, valid, encoder)
+        self.epochs = config.numbers_epochs + (config.epochs if network.reads_vectors else 0)
+        self.done = 0
+        self._stage = _Stage(*self._parts, None, numbers_only=True)
+
+    def epoch(self, on_step: Callable[[], None]) -> float:
+        """Learn from every row once; return the validation loss."""
+        if self.done == self._config.numbers_epochs:
+            self.best.restore()
+            self._stage = _Stage(*self._parts, self._encoder, numbers_only=False)
+        self._stage.epoch(on_step)
+        self.done += 1
+        return self.best.judge(self._stage.texts())
+
+    def keep(self, path: Path) -> None:
+        """Write all that the next epoch depends on, whole or not at all."""
+        half = path.with_suffix(".part")
+        torch.save(
+            {
+                "done": self.done,
+                "network": self._network.state_dict(),
+                "text": _weights(self._encoder),
+                "stage": self._stage.state(),
+                "best": self.best.state(),
+                "random": torch.get_rng_state(),
+            },
+            half,
+        )
+        half.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Take up what keep() wrote."""
+        kept = torch.load(path, weights_only=True)
+        self.done = kept["done"]
+        if self.done > self._config.numbers_epochs:
+            self._stage = _Stage(*self._parts, self._encoder, numbers_only=False)
+        self._network.load_state_dict(kept["network"])
+        _set_weights(self._encoder, kept["text"])
+        self._stage.take(kept["stage"])
+        self.best.take(kept["best"])
+        torch.set_rng_state(kept["random"])
 
 
 class _Best:
     """The weights whose log-loss of y on the validation rows is lowest so far."""
 
-    def __init__(self, network: LateNetwork, rows: LateRows, valid: NDArray[np.int64]) -> None:
-        self._network, self._rows, self._valid = network, rows, valid
+    def __init__(
+        self, network: LateNetwork, rows: LateRows, valid: NDArray[np.int64], encoder: TextEncoder | None
+    ) -> None:
+        self._network, self._rows, self._valid, self._encoder = network, rows, valid, encoder
         self._weights: dict[str, Tensor] = {}
+        self._of_text: list[Tensor] = []
         self.texts = rows.texts
         self.loss = float("inf")
         self.losses: list[float] = []
@@ -121,12 +197,43 @@ class _Best:
         if not self._weights or self.losses[-1] < self.loss:
             self.loss, self.texts = self.losses[-1], texts
             self._weights = {name: value.clone() for name, value in self._network.state_dict().items()}
+            self._of_text = _weights(self._encoder)
         return self.losses[-1]
 
     def restore(self) -> None:
-        """Give the network its best weights."""
+        """Give network and encoder their best weights."""
         if self._weights:
             self._network.load_state_dict(self._weights)
+            _set_weights(self._encoder, self._of_text)
+
+    def state(self) -> dict[str, Any]:
+        """Return what take() reads."""
+        texts = None if self._encoder is None else self.texts
+        return {
+            "weights": self._weights,
+            "text": self._of_text,
+            "texts": texts,
+            "loss": self.loss,
+            "losses": self.losses,
+        }
+
+    def take(self, state: dict[str, Any]) -> None:
+        """Go on from what state() gave."""
+        self._weights, self._of_text = state["weights"], state["text"]
+        self.loss, self.losses = state["loss"], state["losses"]
+        if state["texts"] is not None:
+            self.texts = state["texts"]
+
+
+def _weights(encoder: TextEncoder | None) -> list[Tensor]:
+    return [] if encoder is None else [weight.detach().clone() for weight in encoder.parameters()]
+
+
+def _set_weights(encoder: TextEncoder | None, weights: list[Tensor]) -> None:
+    if encoder is not None:
+        with torch.no_grad():
+            for weight, value in zip(encoder.parameters(), weights, strict=True):
+                weight.copy_(value)
 
 
 def score_late(
@@ -170,7 +277,24 @@ class _Stage:
                 epochs * len(groups),
             )
 
-    def epoch(self) -> None:
+    def state(self) -> dict[str, Any]:
+        """Return what take() reads."""
+        return {
+            "order": self._generator.get_state(),
+            "steps": [part.state_dict() for part in self._steps()],
+        }
+
+    def take(self, state: dict[str, Any]) -> None:
+        """Go on from what state() gave."""
+        self._generator.set_state(state["order"])
+        for part, kept in zip(self._steps(), state["steps"], strict=True):
+            part.load_state_dict(kept)
+
+    def _steps(self) -> list[Any]:
+        steps: list[Any] = [self._optimiser, self._schedule]
+        return steps if self._encoder is None else [*steps, self._text_optimiser, self._text_schedule]
+
+    def epoch(self, on_step: Callable[[], None]) -> None:
         """Learn from every row once."""
         self._network.train()
         if not self._numbers_only:
@@ -178,9 +302,9 @@ class _Stage:
         order = self._train[torch.randperm(len(self._train), generator=self._generator)]
         for group in torch.split(order, self._config.group_rows):
             if self._encoder is None:
-                self._learn(group, self._rows.texts)
+                self._learn(group, self._rows.texts, on_step)
             else:
-                self._learn_with_text(group, self._encoder)
+                self._learn_with_text(group, self._encoder, on_step)
 
     def texts(self) -> Tensor:
         """Return all text vectors as they are now."""
@@ -188,7 +312,9 @@ class _Stage:
             return self._rows.texts
         return _encoded(self._encoder, np.arange(len(self._rows.texts)))
 
-    def _learn(self, group: Tensor, texts: Tensor, places: Tensor | None = None) -> None:
+    def _learn(
+        self, group: Tensor, texts: Tensor, on_step: Callable[[], None], places: Tensor | None = None
+    ) -> None:
         """Take small steps over a group. places: of each text in texts, where they are some only."""
         config = self._config
         for rows in torch.split(group, config.batch_rows):
@@ -202,8 +328,9 @@ class _Stage:
             nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm)
             self._optimiser.step()
             self._schedule.step()
+            on_step()
 
-    def _learn_with_text(self, group: Tensor, encoder: TextEncoder) -> None:
+    def _learn_with_text(self, group: Tensor, encoder: TextEncoder, on_step: Callable[[], None]) -> None:
         """Encode a group's distinct texts, learn from the vectors, and take one step of BERT by their gradients."""
         inputs = self._rows.inputs
         past = inputs.past_text[group, : self._config.behaviours]
@@ -211,12 +338,13 @@ class _Stage:
         places = torch.full((len(self._rows.texts),), -1)
         places[distinct] = torch.arange(len(distinct))
         vectors = _encoded(encoder, distinct).requires_grad_()
-        self._learn(group, vectors, places)
+        self._learn(group, vectors, on_step, places)
         if vectors.grad is None:
             return
         gradients = vectors.grad / -(-len(group) // self._config.batch_rows)
         self._text_optimiser.zero_grad()
         for part in encoder.parts(distinct):
+            on_step()
             encoder.encode(part).backward(gradients[places[part]])  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(list(encoder.parameters()), self._config.max_grad_norm)
         self._text_optimiser.step()

@@ -38,11 +38,12 @@ class LateRows:
     def batch(self, rows: Tensor, behaviours: int | None = None) -> LateInputs:
         """Return some rows. rows: int64 (B,). behaviours: of the history, the newest; None for all.
 
-        Columns that no row of the batch needs are left out: a short history costs little.
+        Columns behind the last that a row of the batch needs are left out: a short history costs little.
         """
         inputs = self.inputs
         past_text = inputs.past_text[rows, :behaviours].long()  # (B, H)
-        longest = int((past_text >= 0).sum(1).max()) if len(rows) else 0
+        needed = (past_text >= 0).any(0).nonzero()
+        longest = int(needed.max()) + 1 if len(needed) else 0
         return LateInputs(
             inputs.numbers[rows],
             inputs.text[rows].long(),

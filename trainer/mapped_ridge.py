@@ -34,27 +34,35 @@ class MappedRidge:
         return predicted
 
 
-def fit_ridge(
-    x: NDArray[np.floating], t: FloatArray, w: FloatArray, penalties: Sequence[float] = PENALTIES
-) -> MappedRidge:
-    """Fit on text vectors x, (n, d), figures t, (n, k), and positive weights w, (n,).
+class Ridge:
+    """Fits any figures on the same text vectors x, (n, d), and positive weights w, (n,).
 
     penalties: to choose from, in units of the mean squared length of x.
     """
-    share = w / w.sum()
-    x_mean, t_mean = share @ x, share @ t
-    root = np.sqrt(w / w.mean())[:, None]
-    centred, target = root * (x - x_mean), root * (t - t_mean)
-    scale = float((centred**2).sum() / len(x)) or 1.0
-    left, sizes, right = np.linalg.svd(centred, full_matrices=False)
-    rotated = left.T @ target  # (r, k)
-    best = (float("inf"), target, np.zeros((x.shape[1], t.shape[1])))
-    for penalty in penalties:
-        shrunk = sizes**2 / (sizes**2 + penalty * scale)  # (r,)
-        leverage = (left**2) @ shrunk + share  # (n,)
-        errors = (target - left @ (shrunk[:, None] * rotated)) / np.maximum(1 - leverage, 1e-6)[:, None]
-        loss = float((errors**2).sum())
-        if loss < best[0]:
-            gains = shrunk / np.maximum(sizes, 1e-12)
-            best = loss, errors, right.T @ (gains[:, None] * rotated)
-    return MappedRidge(best[2], x_mean, t_mean, t - best[1] / root)
+
+    def __init__(
+        self, x: NDArray[np.floating], w: FloatArray, penalties: Sequence[float] = PENALTIES
+    ) -> None:
+        self._share, self._penalties = w / w.sum(), penalties
+        self._x_mean = self._share @ x
+        self._root = np.sqrt(w / w.mean())[:, None]
+        centred = self._root * (x - self._x_mean)
+        self._scale = float((centred**2).sum() / len(x)) or 1.0
+        self._left, self._sizes, self._right = np.linalg.svd(centred, full_matrices=False)
+
+    def fit(self, t: FloatArray) -> MappedRidge:
+        """Fit figures t, (n, k), with the penalty whose estimates of what is left out are best."""
+        left, sizes = self._left, self._sizes
+        t_mean = self._share @ t
+        target = self._root * (t - t_mean)
+        rotated = left.T @ target  # (r, k)
+        best = (float("inf"), target, np.zeros((self._right.shape[1], t.shape[1])))
+        for penalty in self._penalties:
+            shrunk = sizes**2 / (sizes**2 + penalty * self._scale)  # (r,)
+            leverage = (left**2) @ shrunk + self._share  # (n,)
+            errors = (target - left @ (shrunk[:, None] * rotated)) / np.maximum(1 - leverage, 1e-6)[:, None]
+            loss = float((errors**2).sum())
+            if loss < best[0]:
+                gains = shrunk / np.maximum(sizes, 1e-12)
+                best = loss, errors, self._right.T @ (gains[:, None] * rotated)
+        return MappedRidge(best[2], self._x_mean, t_mean, t - best[1] / self._root)

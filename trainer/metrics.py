@@ -25,6 +25,8 @@ _PHASE_OF_STAGE = {
     "targets": "features",
     "texts": "features",
     "valid texts": "features",
+    "behaviour texts": "features",
+    "snapshots": "features",
     "fetching the champion": "reading",
     "promoting": "judging",
     "rejecting": "judging",

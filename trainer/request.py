@@ -22,20 +22,20 @@ from typing import Protocol
 import numpy as np
 
 from model.errors import ModelCorrupt, ModelMissing, PromotionConflict
-from model.loaded import LoadedModel
-from model.loading import joint
+from model.loading import Model
 from model.manifest import Manifest
 from model.registry import ModelRegistry
 from model.verdicts import CHAMPION_PROMOTION
 from schemas.records import OffsetRange, TrainingRequest
 from trainer.config import TrainingConfig
-from trainer.dataset import Example, labels, split_by_time
+from trainer.dataset import TO_MS, Example, labels, newest_of, split_by_time
 from trainer.errors import RangeError, TrainingRefused, WorkFolderError
 from trainer.evaluation.report import compare, write_report
-from trainer.evaluation.scoring import measure_in_turns, score_examples
+from trainer.evaluation.scoring import can_score, measure_in_turns, score_examples
 from trainer.gate import GateSettings, Predictions, Verdict, judge
 from trainer.job import Trained, train, version_of
 from trainer.kept_examples import Parts, keep, load
+from trainer.known_texts import known_texts
 from trainer.progress import OnProgress, Progress, ignore_progress
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class RequestHandler:
             self._make(request, version, parts)
         self._at("announcing")
         self._announce(version, PUBLISHED, request.reason, dict(self._registry.manifest(version).metrics))
-        return self._gate(version, parts.gate)
+        return self._gate(version, parts)
 
     def _parts(self, request: TrainingRequest, work: Path) -> Parts:
         """Return what an earlier try has kept; else read, split and keep it."""
@@ -211,7 +211,7 @@ class RequestHandler:
     def _make(self, request: TrainingRequest, version: str, parts: Parts) -> None:
         work = self._work(version)
         parent, start = self._start(work)
-        trained = self._train(parts, start, work / "training")
+        trained = self._train(parts, start, work / "training", self._until_ms(parent))
         manifest = Manifest(
             version=version,
             base=self._base_of(parent),
@@ -223,6 +223,7 @@ class RequestHandler:
                 "train": len(parts.train),
                 "valid": len(parts.valid),
                 "gate": len(parts.gate),
+                TO_MS: newest_of(parts.train, parts.valid, known=self._until_ms(parent)),
             },
             metrics=trained.metrics,
             config=self._config.training.to_plain(),
@@ -240,22 +241,23 @@ class RequestHandler:
                 "Version %s was published by another trainer meanwhile: it counts", manifest.version
             )
 
-    def _train(self, parts: Parts, start: Path, work: Path) -> Trained:
+    def _train(self, parts: Parts, start: Path, work: Path, start_until_ms: int | None) -> Trained:
         """Train, or go on with what is in the work folder; begin anew if that is another training."""
         try:
-            return self._train_in(work, parts, start)
+            return self._train_in(work, parts, start, start_until_ms)
         except WorkFolderError as exc:
             logger.warning("%s. It begins anew", exc)
             shutil.rmtree(work, ignore_errors=True)
-            return self._train_in(work, parts, start)
+            return self._train_in(work, parts, start, start_until_ms)
 
-    def _train_in(self, work: Path, parts: Parts, start: Path) -> Trained:
+    def _train_in(self, work: Path, parts: Parts, start: Path, start_until_ms: int | None) -> Trained:
         return train(
             parts.train,
             parts.valid,
             start=start,
             config=self._config.training,
             work=work,
+            start_until_ms=start_until_ms,
             progress=self._progress,
         )
 
@@ -278,15 +280,19 @@ class RequestHandler:
             _note(note, parent)
         return parent, start
 
+    def _until_ms(self, parent: str | None) -> int | None:
+        """Return the time of the newest example that a version was made from; None if it does not say."""
+        return None if parent is None else self._registry.manifest(parent).data.get(TO_MS)
+
     def _base_of(self, parent: str | None) -> str:
         return self._config.base_name if parent is None else self._registry.manifest(parent).base
 
     # --- judge ------------------------------------------------------------------------------------------
 
-    def _gate(self, version: str, gate: Sequence[Example]) -> Decision:
+    def _gate(self, version: str, parts: Parts) -> Decision:
         while True:
             champion = self._registry.champion()
-            verdict = self._judge(champion, version, gate)
+            verdict = self._judge(champion, version, parts)
             self._at("promoting" if verdict.promote else "rejecting")
             if not verdict.promote:
                 return self._reject(version, verdict.reason, dict(verdict.metrics))
@@ -296,7 +302,8 @@ class RequestHandler:
                 continue  # another champion by now: it must be beaten as well
             return Decision(version, PROMOTED, verdict.reason, dict(verdict.metrics))
 
-    def _judge(self, champion: str | None, version: str, gate: Sequence[Example]) -> Verdict:
+    def _judge(self, champion: str | None, version: str, parts: Parts) -> Verdict:
+        """Compare on the gate's examples; where one of the two is late, on those that carry snapshots."""
         if champion is None:
             return Verdict(
                 promote=True, reason="promoted: the first, there is no champion to beat", metrics={}
@@ -305,11 +312,13 @@ class RequestHandler:
         def told(done: int, total: int) -> None:
             self._progress(Progress("judging", done, total))
 
+        models = [self._registry.load(name) for name in (champion, version)]
+        gate = [one for one in parts.gate if all(can_score(model, one) for model in models)]
+        texts = known_texts([*gate, *parts.valid, *parts.train])
         told(0, len(gate))
-        models = [joint(self._registry.load(name)) for name in (champion, version)]
         took = measure_in_turns(models, gate) if gate else [float("nan")] * 2
         before, after = (
-            Predictions(*score_examples(model, gate, progress=told), ms)
+            Predictions(*score_examples(model, gate, texts=texts, progress=told), ms)
             for model, ms in zip(models, took, strict=True)
         )
         self._report(models[1], after, gate)
@@ -335,7 +344,7 @@ class RequestHandler:
             return verdict
         return replace(verdict, metrics={**verdict.metrics, CHAMPION_PROMOTION: float(challenged.promotion)})
 
-    def _report(self, model: LoadedModel, said: Predictions, gate: Sequence[Example]) -> None:
+    def _report(self, model: Model, said: Predictions, gate: Sequence[Example]) -> None:
         if not gate or not np.isfinite(said.y_hat).all():
             return
         compared = compare(gate, said.y_hat, said.z_hat, model.lam)

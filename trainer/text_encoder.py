@@ -1,6 +1,6 @@
 """BERT's top layers over the distinct texts of a data set; what the layers below make of each text is computed once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,21 @@ class TopLayers:
     """
 
     def __init__(
-        self, network: TwoHeadedNetwork, texts: Sequence[EncodedText], trained_layers: int, *, pad_id: int
+        self,
+        network: TwoHeadedNetwork,
+        texts: Sequence[EncodedText],
+        trained_layers: int,
+        *,
+        pad_id: int,
+        progress: Callable[[int], None] = lambda _done: None,
     ) -> None:
-        self._activations = frozen_activations(network, texts, trained_layers, pad_id=pad_id)
+        self._activations = frozen_activations(
+            network, texts, trained_layers, pad_id=pad_id, progress=progress
+        )
         self._tokens = np.array([text.tokens for text in texts], np.int64)
         self._top = TopNetwork(network, trained_layers)
         self._layers = layer_list(network.encoder)[-trained_layers:]
-        self._pooling = network.settings.pooling
+        self._pooling, self._device = network.settings.pooling, network.device
         for module in self._top.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0  # the vectors of the two passes of a gradient cache must be the same
@@ -42,12 +50,13 @@ class TopLayers:
         yield from self._layers.parameters()
 
     def encode(self, texts: NDArray[np.int64]) -> Tensor:
-        """Return the vectors of some texts, float32 (n, d)."""
-        inputs = self._activations.padded(texts.tolist())
+        """Return the vectors of some texts, float32 (n, d), on the CPU."""
+        padded = self._activations.padded(texts.tolist())
+        inputs = {name: value.to(self._device) for name, value in padded.items()}
         hidden = self._top.encoder(
             inputs_embeds=inputs["hidden"], attention_mask=inputs["attention_mask"]
         ).last_hidden_state  # (n, T, d)
-        return pool(hidden, inputs["attention_mask"], inputs["token_type_ids"], self._pooling)
+        return pool(hidden, inputs["attention_mask"], inputs["token_type_ids"], self._pooling).cpu()
 
     def parts(self, texts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Cut texts into parts of similar length and at most 2,048 tokens with padding."""

@@ -1,12 +1,13 @@
 """MiniLM over the distinct behaviour texts of the data: its vectors as it is, and its top layers to be tuned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model import checkpoint
+from model.features.keys import item_key, text_key
 from model.network import NetworkSettings, TwoHeadedNetwork
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer, EncodedText
@@ -14,33 +15,55 @@ from schemas.records import BehaviorEvent, Behaviour
 from sway.base_model import minilm_dir
 from trainer.layers import pooled_features
 from trainer.text_encoder import TopLayers
+from trainer.text_vectors import Said
 
 
-def frozen_vectors(events: Sequence[BehaviorEvent], kept: Path) -> NDArray[np.float32]:
+def text_of() -> Callable[[BehaviorEvent], str]:
+    """Return what puts a behaviour into words as it is scored."""
+    tokenizer = _tokenizer()
+
+    def words(event: BehaviorEvent) -> str:
+        behaviour = Behaviour(
+            event.event_id, 0, event.occurred_at, event.action, event.item_id, event.item_text, event.value
+        )
+        return tokenizer.target(behaviour).text
+
+    return words
+
+
+def said(events: Iterable[BehaviorEvent]) -> list[Said]:
+    """Return the keys and the text of each behaviour."""
+    words = text_of()
+    texts = [(event.item_id, words(event)) for event in events]
+    return [Said(item_key(item_id), text_key(text), text) for item_id, text in texts]
+
+
+def frozen_vectors(texts: Sequence[str], kept: Path) -> NDArray[np.float32]:
     """Return the vectors of N texts by MiniLM as it is, float32 (N, 384), from a file where it holds so many."""
     if kept.is_file():
         vectors: NDArray[np.float32] = np.load(kept)
-        if len(vectors) == len(events):
+        if len(vectors) == len(texts):
             return vectors
-    vectors = pooled_features(_network(), _encoded(events), pad_id=0)
+    vectors = pooled_features(_network(), _encoded(texts), pad_id=0)
     kept.parent.mkdir(parents=True, exist_ok=True)
     np.save(kept, vectors)
     return vectors
 
 
-def top_layers(events: Sequence[BehaviorEvent], trained_layers: int) -> TopLayers:
+def top_layers(texts: Sequence[str], trained_layers: int) -> TopLayers:
     """Return MiniLM's top layers over N texts, to be tuned."""
-    return TopLayers(_network(), _encoded(events), trained_layers, pad_id=0)
+    return TopLayers(_network(), _encoded(texts), trained_layers, pad_id=0)
 
 
 def _network() -> TwoHeadedNetwork:
     return checkpoint.from_base(minilm_dir(), NetworkSettings())
 
 
-def _encoded(events: Sequence[BehaviorEvent]) -> list[EncodedText]:
+def _tokenizer() -> BehaviourTokenizer:
+    return BehaviourTokenizer.from_folder(minilm_dir(), TextSettings())
+
+
+def _encoded(texts: Sequence[str]) -> list[EncodedText]:
     """Encode behaviours alone, without a history, as the late reading reads each."""
-    tokenizer = BehaviourTokenizer.from_folder(minilm_dir(), TextSettings())
-    behaviours = [
-        Behaviour(e.event_id, 0, e.occurred_at, e.action, e.item_id, e.item_text, e.value) for e in events
-    ]
-    return [tokenizer.encode((), piece) for piece in tokenizer.targets(behaviours)]
+    tokenizer = _tokenizer()
+    return [tokenizer.encode((), piece) for piece in tokenizer.words(texts)]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from benchmarks.quality import streaming_counts, tfidf
 from benchmarks.quality.progress import show
 from model.loading import joint
-from model.network import NetworkSettings
 from model.registry import ModelRegistry
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
@@ -23,7 +22,8 @@ from trainer.dataset import Example, label_in_order
 from trainer.evaluation.evaluation import Evaluation, evaluate
 from trainer.evaluation.report import OURS, Compared, compare, write_report
 from trainer.evaluation.scoring import score_examples
-from trainer.first_model import FirstModelConfig, Progress, fit_first_model
+from trainer.first_model import fit_first_model, joint_config
+from trainer.progress import Progress
 
 MAX_TOKENS = 96
 NEWEST_TEXTS = 12_000
@@ -40,9 +40,7 @@ def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool)
     text = TextSettings(max_tokens=MAX_TOKENS)
     examples = list(label_in_order(pairs, BehaviourTokenizer.from_folder(base, text)))
     test = examples[train + valid :]
-    config = FirstModelConfig(
-        network=NetworkSettings(text=text), newest_texts=QUICK_TEXTS if quick else NEWEST_TEXTS
-    )
+    config = joint_config(text, QUICK_TEXTS if quick else NEWEST_TEXTS)
     registry = ModelRegistry(folder / "registry")
     version = fit_first_model(examples[:train], base, registry, config=config, progress=_Shown())
     model = joint(registry.load(version))

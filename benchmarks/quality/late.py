@@ -21,15 +21,15 @@ COUNTS = "LightGBM, 21 streaming counts"
 def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool) -> None:
     """Make what is missing of all runs, then write late.md and summary.json."""
     torch.set_num_threads(1)
-    events = [event for event, _ in pairs]
-    texts = TextVectors.of(events, lambda firsts: bert.frozen_vectors(firsts, folder / "texts.npy"))
+    said = bert.said(event for event, _ in pairs)
+    texts = TextVectors.of(said, lambda distinct: bert.frozen_vectors(distinct, folder / "texts.npy"))
 
     def encoder() -> TopLayers:
-        return bert.top_layers(texts.firsts, TUNED_LAYERS)
+        return bert.top_layers(texts.texts, TUNED_LAYERS)
 
     study = Study(
         folder / "runs",
-        Streams(folder / "streams", pairs, texts, train),
+        Streams(folder / "streams", pairs, texts, bert.text_of(), train),
         texts,
         train,
         valid,
@@ -37,10 +37,10 @@ def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool)
         epochs=1 if quick else None,
     )
     (folder / "runs").mkdir(parents=True, exist_ok=True)
-    said = {COUNTS: summary.Scored.of(pairs[train + valid :], [_counts(pairs, train, valid, folder)])}
+    scored = {COUNTS: summary.Scored.of(pairs[train + valid :], [_counts(pairs, train, valid, folder)])}
     for each in RUNS:
-        said[each.name] = study.scored(each)
-        _write(said, folder)  # so that a run that is cut short tells what it had
+        scored[each.name] = study.scored(each)
+        _write(scored, folder)  # so that a run that is cut short tells what it had
     print((folder / "late.md").read_text(encoding="utf-8"))
 
 

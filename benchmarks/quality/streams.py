@@ -2,15 +2,17 @@
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.quality.progress import show
 from model.features.names import FEATURES_VERSION
+from schemas.records import BehaviorEvent
 from sway.doctor.keys import murmur2_partition
-from trainer.feature_rows import FeatureRows, Pair, RowSettings, feature_rows
+from trainer.feature_rows import FeatureRows, RowSettings, feature_rows
+from trainer.snapshots import Pair, StreamSettings, snapshots
 from trainer.text_vectors import TextVectors
 
 _READ_BY_ATTENTION = 30
@@ -22,31 +24,52 @@ def unseen(item_id: str) -> bool:
     return zlib.crc32(item_id.encode()) % 5 == 0
 
 
-def settings_of(name: str, train: int) -> RowSettings:
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a worker knows, and what rows are made of it."""
+
+    stream: StreamSettings = field(default_factory=StreamSettings)
+    rows: RowSettings = field(default_factory=RowSettings)
+
+
+def condition_of(name: str, train: int) -> Condition:
     """Return a condition by name. train: how many events are for training; item vectors are of those alone."""
+    read = RowSettings(refit_until=train, kept=_READ_BY_ATTENTION)
+    alone = replace(read, kept=0)
     if name == "window":
-        return RowSettings(refit_until=train, kept=_READ_BY_ATTENTION)
+        return Condition(rows=read)
     if name == "long":
-        return RowSettings(refit_until=train, kept=_READ_BY_ATTENTION, max_behaviours=_ALL)
+        return Condition(StreamSettings(max_behaviours=_ALL), read)
     if name == "no text":
-        return RowSettings(refit_until=train, kept=_READ_BY_ATTENTION, mapped=False)
+        return Condition(rows=replace(read, mapped=False))
     if name == "unseen":
-        return RowSettings(refit_until=train, kept=_READ_BY_ATTENTION, counted=_seen)
+        return Condition(StreamSettings(counted=_seen), replace(read, counted=_seen))
     if name == "unseen, no text":
-        return RowSettings(refit_until=train, kept=_READ_BY_ATTENTION, counted=_seen, mapped=False)
+        return Condition(StreamSettings(counted=_seen), replace(read, counted=_seen, mapped=False))
     if name == "second hidden":
-        return RowSettings(refit_until=train, kept=0, delay_ms=1_000)
+        return Condition(StreamSettings(delay_ms=1_000), alone)
     if name == "hour hidden":
-        return RowSettings(refit_until=train, kept=0, delay_ms=3_600_000)
+        return Condition(StreamSettings(delay_ms=3_600_000), alone)
     partitions = int(name.removesuffix(" partitions"))
-    return RowSettings(refit_until=train, kept=0, partition_of=_partition_of(partitions))
+    return Condition(StreamSettings(partition_of=_partition_of(partitions)), alone)
 
 
 class Streams:
-    """folder: where rows are kept. pairs: all events, in order. train: how many of them are for training."""
+    """folder: where rows are kept. pairs: all events, in order. train: how many of them are for training.
 
-    def __init__(self, folder: Path, pairs: Sequence[Pair], texts: TextVectors, train: int) -> None:
+    text_of: a behaviour in words.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        pairs: Sequence[Pair],
+        texts: TextVectors,
+        text_of: Callable[[BehaviorEvent], str],
+        train: int,
+    ) -> None:
         self._folder, self._pairs, self._texts, self._train = folder, pairs, texts, train
+        self._text_of = text_of
         self._last: tuple[str, FeatureRows] | None = None
 
     def rows(self, name: str) -> FeatureRows:
@@ -61,11 +84,12 @@ class Streams:
             with np.load(path) as kept:
                 parts = {field.name: kept[field.name] for field in fields(FeatureRows)}
             return FeatureRows(**{**parts, "events": int(parts["events"])})
+        condition = condition_of(name, self._train)
         rows = feature_rows(
-            self._pairs,
+            snapshots(self._pairs, self._text_of, condition.stream),
             self._texts,
-            settings_of(name, self._train),
-            progress=lambda done, of: show(f"rows, {name}", done, of),
+            condition.rows,
+            progress=lambda done: show(f"rows, {name}", done, len(self._pairs)),
         )
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part.npz")

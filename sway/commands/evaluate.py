@@ -37,8 +37,7 @@ def evaluate(
     """
     from rich.console import Console  # torch and Arrow take seconds to import
 
-    from model.loaded import LoadedModel
-    from model.loading import joint
+    from model.loading import Model
     from model.registry import ModelRegistry
     from model.tokens import BehaviourTokenizer
     from sway.configuration import load_settings
@@ -47,18 +46,18 @@ def evaluate(
     from sway.evaluation_tables import beside_baselines, figures
     from sway.example_files import read_examples
     from trainer.evaluation.report import compare, write_report
-    from trainer.evaluation.scoring import score_examples
+    from trainer.evaluation.scoring import can_score, score_examples
 
     if (file is None) == (not from_topic):
         raise CommandError("give either a file of examples or --from-topic COUNT")
     store = ModelRegistry(registry or load_settings().model.registry)
 
     @cache
-    def loaded() -> LoadedModel:
+    def loaded() -> Model:
         name = version or store.champion()
         if name is None:
             raise CommandError("the registry has no champion yet: name a version with --version")
-        return joint(store.load(name))
+        return store.load(name)
 
     def reader() -> BehaviourTokenizer:
         return loaded().tokenizer
@@ -68,7 +67,16 @@ def evaluate(
     source = file.name if file else "sway.examples"
     model = loaded()
     name = model.version
+    readable = [example for example in test if can_score(model, example)]
+    if not readable:
+        raise CommandError(
+            f"version {name} reads late, from snapshots, and no example of {source} carries one: examples of "
+            "sway.examples do (--from-topic)"
+        )
     console = Console()
+    if len(readable) < len(test):
+        console.print(f"{len(test) - len(readable):,} examples without a snapshot are left out")
+    test = readable
     with console.status("scoring") as status:
         y_hat, z_hat = score_examples(
             model, test, progress=lambda done, of: status.update(f"scoring {done:,} of {of:,}")

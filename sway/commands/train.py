@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model.reading import Reading
+
 if TYPE_CHECKING:
     from model.registry import ModelRegistry
     from model.tokens import BehaviourTokenizer
@@ -40,7 +42,11 @@ def train(
         str | None, typer.Option(help="The registry's address [default: the settings'].")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of knobs, see docs/training.md.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Of whole texts.")] = None,
+    reading: Annotated[
+        Reading | None,
+        typer.Option(help="[default: the start's; of minilm late if the examples carry snapshots, else joint]"),
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Of whole texts, for the joint reading.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the encoder, at its peak.")] = None,
     trained_layers: Annotated[int | None, typer.Option(help="The top so many; 0 for all.")] = None,
     newest_texts: Annotated[
@@ -55,8 +61,9 @@ def train(
 ) -> None:
     """Train a version from examples and publish it; `sway models promote` makes it the champion.
 
-    Columns of the files: target, y, occurred_at, and if you have them history or behaviours, z, user_id, item_id
-    (docs/training.md). The command prints the version; its test part lies in the work folder.
+    Columns of the files: target, y, occurred_at, and if you have them history or behaviours, z, user_id, item_id,
+    snapshot (docs/training.md). The late reading learns from snapshots alone. The command prints the version; its test
+    part lies in the work folder.
 
     Example: `sway train --examples examples.parquet && sway evaluate build/train/VERSION/test.parquet`
     """
@@ -73,6 +80,7 @@ def train(
     store = ModelRegistry(registry or settings.model.registry)
     knobs = _knobs(
         config,
+        reading=reading,
         epochs=epochs,
         learning_rate=learning_rate,
         trained_layers=trained_layers,
@@ -141,11 +149,11 @@ def _reader(folder: Path, knobs: "TrainingConfig") -> "BehaviourTokenizer":
     from model import checkpoint
     from model.text import TextSettings
     from model.tokens import BehaviourTokenizer
-    from trainer.job import is_sway_checkpoint
+    from trainer.starts import is_sway_checkpoint
 
     text = knobs.text or TextSettings()
     if is_sway_checkpoint(folder):
-        text = checkpoint.load_settings(folder).text
+        text = checkpoint.load_settings(folder, checkpoint.reading_of(folder)).text
     return BehaviourTokenizer.from_folder(folder, text)
 
 
@@ -230,11 +238,19 @@ def _publish(
     from model.manifest import Manifest
     from sway.curves import keep_curves
     from trainer import job
+    from trainer.dataset import TO_MS, newest_of
 
     if store.exists(version):
         return dict(store.manifest(version).metrics)
+    until_ms = None if parent is None else store.manifest(parent).data.get(TO_MS)
     trained = job.train(
-        parts["train"], parts["valid"], start=folder, config=knobs, work=work / "training", progress=show
+        parts["train"],
+        parts["valid"],
+        start=folder,
+        config=knobs,
+        work=work / "training",
+        start_until_ms=until_ms,
+        progress=show,
     )
     counts = {f"{name}_examples": len(part) for name, part in parts.items()}
     manifest = Manifest(
@@ -242,7 +258,7 @@ def _publish(
         base=base,
         created_at_ms=int(time.time() * 1000),
         parent=parent,
-        data={**data, **counts},
+        data={**data, **counts, TO_MS: newest_of(parts["train"], parts["valid"], known=until_ms)},
         metrics=trained.metrics,
         config=knobs.to_plain(),
     )

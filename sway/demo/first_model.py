@@ -6,7 +6,6 @@ from pathlib import Path
 
 import platformdirs
 
-from model.network import NetworkSettings
 from model.registry import ModelRegistry
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
@@ -14,11 +13,11 @@ from schemas.records import BehaviorEvent, Outcome
 from sway.base_model import minilm_dir
 from sway.doctor.keys import murmur2_partition
 from trainer.dataset import label_in_order
-from trainer.first_model import FirstModelConfig, Progress, fit_first_model
+from trainer.first_model import fit_first_model, late_config
+from trainer.progress import Progress
 
 MAX_TOKENS = 96
 PARTITIONS = 4  # of the demo's topics; each counts items for itself
-NEWEST_TEXTS = 4_500  # of the oldest 10,000: what two cores learn from in about two minutes
 
 
 def partition_of(user_id: str) -> int:
@@ -45,8 +44,7 @@ def fit_or_find(
     tokenizer = BehaviourTokenizer.from_folder(base, text)
     examples = list(label_in_order(pairs, tokenizer, partition_of=partition_of))
     registry = ModelRegistry(registry_dir)
-    config = FirstModelConfig(network=NetworkSettings(text=text), newest_texts=NEWEST_TEXTS)
-    version = fit_first_model(examples, base, registry, config=config, progress=progress)
+    version = fit_first_model(examples, base, registry, config=late_config(text), progress=progress)
     if registry.champion() != version:
         registry.promote(version, reason="sway demo")
     return version

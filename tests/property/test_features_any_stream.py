@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.features.history import NO_PAST, History, Past, past_array
 from model.features.items import ItemTable
-from model.features.keys import item_key
+from model.features.keys import item_key, text_key
 from model.features.learning import learn
 from model.features.names import FEATURES, NAMES, Group, columns
 from model.features.numbers import numbers
@@ -30,8 +30,9 @@ from model.features.state import (
 )
 from schemas.records import BehaviorEvent, Outcome
 from tests.plain_features import Rated, plain_numbers
-from trainer.feature_rows import FeatureRows, Pair, RowSettings, feature_rows
-from trainer.text_vectors import TextVectors
+from trainer.feature_rows import FeatureRows, RowSettings, feature_rows
+from trainer.snapshots import Pair, StreamSettings, snapshots
+from trainer.text_vectors import Said, TextVectors
 
 ITEMS = ("", "a", "b", "c", "d")
 OF_A_CHECKPOINT = (
@@ -57,22 +58,27 @@ def pairs_of(rows: Sequence[tuple[str, str, int, float, float]]) -> list[Pair]:
     return pairs
 
 
+def text_of(event: BehaviorEvent) -> str:
+    """A behaviour in words."""
+    return f"watch {event.item_text}"
+
+
 def text_vectors(pairs: Sequence[Pair]) -> TextVectors:
     """Give each text a fixed direction."""
 
-    def encode(events: Sequence[BehaviorEvent]) -> NDArray[np.float32]:
-        places = [ITEMS.index(event.item_text) for event in events]
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        places = [ITEMS.index(text.removeprefix("watch ")) for text in texts]
         return np.array([[1.0, np.cos(place), np.sin(place)] for place in places], np.float32)
 
-    return TextVectors.of((event for event, _ in pairs), encode)
+    said = [Said(item_key(event.item_id), text_key(text_of(event)), text_of(event)) for event, _ in pairs]
+    return TextVectors.of(said, encode)
 
 
 def made(pairs: Sequence[Pair], delay_ms: int, max_behaviours: int) -> FeatureRows:
     """Make rows without item vectors."""
-    chosen = RowSettings(
-        delay_ms=delay_ms, max_behaviours=max_behaviours, kept=3, refit_rows=0, unseen_share=0
-    )
-    return feature_rows(pairs, text_vectors(pairs), chosen)
+    stream = StreamSettings(delay_ms=delay_ms, max_behaviours=max_behaviours)
+    chosen = RowSettings(kept=3, refit_rows=0, unseen_share=0)
+    return feature_rows(snapshots(pairs, text_of, stream), text_vectors(pairs), chosen)
 
 
 @settings(deadline=None, max_examples=40)
@@ -88,7 +94,9 @@ def test_incremental_numbers_are_those_recomputed_from_all_events(
     ]
 
     def cosine(one: str, other: str) -> float:
-        return float(texts.unit[texts.rows["watch", one]] @ texts.unit[texts.rows["watch", other]])
+        keys = np.array([text_key(f"watch {item}") for item in (one, other)], np.uint64)
+        a, b = texts.unit[texts.rows_of(keys)]
+        return float(a @ b)
 
     found = made(pairs, delay_ms, max_behaviours).numbers
     for now in range(len(pairs)):
@@ -180,7 +188,8 @@ def test_numbers_are_finite_for_hostile_input(
 SNAPSHOTS = st.builds(
     lambda at_ms, keys, outcomes, mu, pasts: Snapshot(
         at_ms,
-        *keys,
+        keys[0],
+        keys[1],
         ItemState(outcomes, 1.5, 1.25, -0.5, 0.25, at_ms, (0.5,) * min(outcomes, 10)),
         mu,
         UserTotals(outcomes, outcomes, 1.0, 0.5, 0.25, 0.125, -0.5, -at_ms, at_ms),

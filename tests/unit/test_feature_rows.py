@@ -1,14 +1,19 @@
 """Rows as a worker would have made them: windows, delays, partitions, refits, and rows with their item unseen."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from model.features.items import ItemTable
+from model.features.keys import item_key, text_key
 from model.features.names import NAMES
 from schemas.records import BehaviorEvent, Outcome
-from trainer.feature_rows import FeatureRows, Pair, RowSettings, feature_rows
-from trainer.text_vectors import TextVectors
+from trainer.feature_rows import FeatureRows, RowMaker, RowSettings, feature_rows
+from trainer.snapshots import Pair, StreamSettings, snapshots
+from trainer.text_vectors import Said, TextVectors
 
 HOUR_MS = 3_600_000
 
@@ -23,17 +28,22 @@ def pairs_of(*rows: tuple[str, str, int, float]) -> list[Pair]:
     return made
 
 
+def text_of(event: BehaviorEvent) -> str:
+    """A behaviour in words."""
+    return event.item_text
+
+
 def vectors(pairs: list[Pair]) -> TextVectors:
     """Give texts random directions, the same for the same number of texts."""
     return TextVectors.of(
-        (event for event, _ in pairs),
-        lambda firsts: np.random.default_rng(0).normal(size=(len(firsts), 5)).astype(np.float32),
+        [Said(item_key(e.item_id), text_key(e.item_text), e.item_text) for e, _ in pairs],
+        lambda texts: np.random.default_rng(0).normal(size=(len(texts), 5)).astype(np.float32),
     )
 
 
-def made(pairs: list[Pair], settings: RowSettings) -> FeatureRows:
+def made(pairs: list[Pair], settings: RowSettings, stream: StreamSettings | None = None) -> FeatureRows:
     """Make rows."""
-    return feature_rows(pairs, vectors(pairs), settings)
+    return feature_rows(snapshots(pairs, text_of, stream), vectors(pairs), settings)
 
 
 def number(rows: FeatureRows, name: str) -> list[float]:
@@ -56,32 +66,33 @@ PLAIN = RowSettings(refit_rows=0, unseen_share=0.0, kept=3)
 
 def test_a_snapshot_holds_the_newest_behaviours_first_with_what_is_known_of_them() -> None:
     pairs = pairs_of(("u", "a", 0, 1.0), ("u", "b", 1, 0.0), ("v", "c", 2, 1.0), ("u", "a", 61, 0.5))
-    rows = made(pairs, RowSettings(refit_rows=0, unseen_share=0.0, kept=3, delay_ms=HOUR_MS))
+    rows = made(pairs, PLAIN, StreamSettings(delay_ms=HOUR_MS))
     texts = vectors(pairs)
     assert rows.text.tolist() == [0, 1, 2, 0]
     assert rows.past_text[3].tolist() == [1, 0, -1]
     np.testing.assert_allclose(rows.past[3, :, 3], [np.log1p(3600), np.log1p(3660), 0], rtol=1e-6)
     assert rows.past[3, :, :2].tolist() == [[1, 0], [1, 1], [0, 0]]
     assert rows.past[1, 0, 0] == 0  # an hour has not passed
-    assert texts.by_item().keys() == {"a", "b", "c"}
+    assert texts.by_item().keys() == {item_key(item_id) for item_id in "abc"}
 
 
 def test_a_window_drops_the_oldest_and_an_outcome_that_comes_after_that_still_counts_for_the_item() -> None:
     pairs = pairs_of(("u", "a", 0, 1.0), ("u", "b", 1, 1.0), ("u", "c", 2, 1.0), ("v", "a", 70, 1.0))
-    rows = made(pairs, RowSettings(refit_rows=0, unseen_share=0.0, max_behaviours=1, delay_ms=HOUR_MS))
+    rows = made(pairs, PLAIN, StreamSettings(max_behaviours=1, delay_ms=HOUR_MS))
     assert rows.past_text[2, :2].tolist() == [1, -1]
     assert number(rows, "item_outcomes")[3] == np.float32(np.log1p(1))
 
 
 def test_items_are_counted_in_each_partition_for_itself() -> None:
     pairs = pairs_of(("u", "a", 0, 1.0), ("v", "a", 1, 1.0), ("u", "a", 2, 1.0))
-    rows = made(pairs, RowSettings(refit_rows=0, unseen_share=0.0, partition_of=lambda user_id: ord(user_id)))
+    rows = made(pairs, PLAIN, StreamSettings(partition_of=lambda user_id: ord(user_id)))
     assert np.expm1(number(rows, "item_outcomes")).round().tolist() == [0, 0, 1]
 
 
 def test_an_item_that_is_not_counted_stays_unknown_but_its_outcomes_stay_in_windows() -> None:
     pairs = crowd()
-    rows = made(pairs, RowSettings(refit_rows=100, counted=lambda item_id: item_id != "i3", mapped=False))
+    counted = StreamSettings(counted=lambda item_id: item_id != "i3")
+    rows = made(pairs, RowSettings(refit_rows=100, counted=counted.counted, mapped=False), counted)
     mine = rows.items == "i3"
     for name in ("item_outcomes", "item_prior", "item_prior_outcomes", "like_sum"):
         assert not np.any(np.array(number(rows, name))[mine]), name
@@ -136,15 +147,82 @@ def test_rows_carry_the_outcomes_of_their_events() -> None:
     assert rows.z.tolist() == [0.75, 0.25, 1]  # without z the grade is y
 
 
+def test_a_behaviour_whose_text_is_not_known_is_passed_over_by_attention_and_counts_in_the_numbers() -> None:
+    pairs = pairs_of(("u", "a", 0, 1.0), ("u", "b", 1, 0.0), ("u", "c", 2, 1.0))
+    known = vectors([pairs[1], pairs[2]])
+    rows = feature_rows(list(snapshots(pairs, text_of))[1:], known, PLAIN)
+    assert rows.past_text[1].tolist() == [0, -1, -1]
+    assert np.expm1(number(rows, "known")).round().tolist() == [1, 2]
+    (cosine,) = known.cosines(1, np.array([0]))
+    assert number(rows, "text_closest")[1] == pytest.approx(cosine)
+
+
+def test_an_outcome_enters_the_item_vectors_by_the_residual_of_its_own_snapshot() -> None:
+    pairs = pairs_of(*((f"u{place}", "a", place, 1.0) for place in range(9)))
+    maker = RowMaker(vectors(pairs), RowSettings(refit_rows=0, unseen_share=0.0))
+    labelled = list(snapshots(pairs, text_of))
+    for one in labelled:
+        maker.take(one)
+    above = sum(1 - one.snapshot.mu for one in labelled)
+    facts = maker.fit_all().table.facts_of_row(0)
+    assert facts.bias == np.float32(above / (9 + 8))
+    assert facts.log_outcomes == np.float32(np.log1p(9))
+
+
+def test_rows_of_behaviours_that_an_earlier_checkpoint_never_saw_read_what_it_knows_of_items() -> None:
+    pairs = crowd()
+    maker = RowMaker(vectors(pairs), RowSettings(refit_rows=0, mapped=False))
+    for one in list(snapshots(pairs, text_of))[:200]:
+        maker.take(one)
+    known, until_ms = maker.fit_all().table, pairs[199][0].occurred_at
+
+    def rows(refit_rows: int, start_until_ms: int | None) -> FeatureRows:
+        settings = RowSettings(refit_rows=refit_rows, unseen_share=0.0)
+        later = RowMaker(vectors(pairs), settings, start=known, start_until_ms=start_until_ms)
+        for one in snapshots(pairs, text_of):
+            later.take(one)
+        return later.rows()
+
+    without, found = rows(0, None), rows(0, until_ms)
+    assert found.numbers[:200].tobytes() == without.numbers[:200].tobytes()  # their labels are in it
+    assert not any(number(without, "item_prior_outcomes"))
+    for place in (200, 399):
+        facts = known.facts(pairs[place][0].item_id)
+        assert number(found, "item_prior_outcomes")[place] == np.float32(facts.log_outcomes)
+        assert found.item_vectors[found.item[place]].tolist() == facts.vector.tolist()
+    refitted = np.array(number(rows(100, until_ms), "item_prior_outcomes"))
+    assert (refitted[200:] >= np.array(number(found, "item_prior_outcomes"))[200:]).all()
+
+
+def test_vectors_are_rotated_onto_the_table_of_an_earlier_checkpoint() -> None:
+    pairs = crowd()
+    settings = RowSettings(refit_rows=0, mapped=False)
+
+    def fitted(start: ItemTable) -> ItemTable:
+        maker = RowMaker(vectors(pairs), settings, start=start)
+        for one in snapshots(pairs, text_of):
+            maker.take(one)
+        return maker.fit_all().table
+
+    first = fitted(ItemTable())
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 32)))[0].astype(np.float32)
+    again = fitted(replace(first, vectors=first.vectors @ turn))
+    np.testing.assert_allclose(again.vectors, first.vectors @ turn, atol=1e-5)
+
+
 def test_a_text_is_encoded_once_whoever_says_it() -> None:
     asked: list[NDArray[np.float32]] = []
 
-    def encode(firsts: Sequence[BehaviorEvent]) -> NDArray[np.float32]:
-        asked.append(np.eye(len(firsts), dtype=np.float32) * 2)
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        asked.append(np.eye(len(texts), dtype=np.float32) * 2)
         return asked[-1]
 
-    pairs = pairs_of(("u", "a", 0, 1.0), ("v", "a", 1, 1.0), ("u", "b", 2, 1.0))
-    texts = TextVectors.of((event for event, _ in pairs), encode)
+    said = [Said(item_key(name), text_key(name), name) for name in "aab"]
+    texts = TextVectors.of(said, encode)
     assert len(asked) == 1
     assert texts.vectors.shape == (2, 2)
+    assert texts.texts == ("a", "b")
     assert texts.cosines(0, np.array([0, 1, 0])).tolist() == [1, 0, 1]
+    assert np.isnan(texts.cosines(0, np.array([-1]))).all()
+    keys = np.array([text_key(name) for name in "bca"], np.uint64)
+    assert texts.rows_of(keys).tolist() == [1, -1, 0]

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemTable
 from model.features.keys import NO_KEY, item_key
-from trainer.item_vectors import ItemVectors
-from trainer.mapped_ridge import fit_ridge
+from trainer.item_vectors import ItemVectors, ItemVectorSettings, with_older
+from trainer.mapped_ridge import Ridge
 
 
-def taste(items: int = 60, users: int = 300) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float32]]]:
+def taste(items: int = 60, users: int = 300) -> tuple[NDArray[np.float64], dict[int, NDArray[np.float32]]]:
     """Residuals (users, items) of two kinds of items that the same people like, and texts that tell the kind."""
     random = np.random.default_rng(0)
     kind = np.arange(items) % 2 * 2 - 1  # -1, 1
@@ -20,16 +20,16 @@ def taste(items: int = 60, users: int = 300) -> tuple[NDArray[np.float64], dict[
     residuals = 0.3 * leaning[:, None] * kind + 0.1 * random.normal(size=(users, items))
     texts = {}
     for item in range(items):
-        texts[f"i{item}"] = np.array([kind[item], *random.normal(size=4) / 5], np.float32)
-    texts["new"] = np.array([1, 0, 0, 0, 0], np.float32)
+        texts[item_key(f"i{item}")] = np.array([kind[item], *random.normal(size=4) / 5], np.float32)
+    texts[item_key("new")] = np.array([1, 0, 0, 0, 0], np.float32)
     return residuals, texts
 
 
-def fitted(residuals: NDArray[np.float64], texts: dict[str, NDArray[np.float32]]) -> ItemVectors:
+def fitted(residuals: NDArray[np.float64], texts: dict[int, NDArray[np.float32]]) -> ItemVectors:
     """Item vectors that have taken in all residuals, the bias of each item its kind."""
     vectors = ItemVectors(texts)
     for (user, item), residual in np.ndenumerate(residuals):
-        vectors.add(f"u{user}", f"i{item}", float(residual), 0.2 if item % 2 else -0.2)
+        vectors.add(f"u{user}", item_key(f"i{item}"), float(residual), 0.2 if item % 2 else -0.2)
     return vectors
 
 
@@ -51,7 +51,7 @@ def test_vectors_turn_little_from_one_fit_to_the_next() -> None:
     vectors = fitted(residuals[:200], texts)
     before = vectors.fit().table
     for (user, item), residual in np.ndenumerate(residuals[200:]):
-        vectors.add(f"v{user}", f"i{item}", float(residual), 0.0)
+        vectors.add(f"v{user}", item_key(f"i{item}"), float(residual), 0.0)
     after = vectors.fit().table
     for item in range(10):
         one, other = before.facts(f"i{item}").vector, after.facts(f"i{item}").vector
@@ -70,7 +70,7 @@ def test_the_map_says_of_a_new_text_what_the_table_says_of_its_item() -> None:
     residuals, texts = taste()
     found = fitted(residuals, texts).fit()
     assert found.map is not None
-    said, kept = found.map.facts(texts["new"]), found.table.facts("new")
+    said, kept = found.map.facts(texts[item_key("new")]), found.table.facts("new")
     assert said.bias == pytest.approx(kept.bias, abs=1e-5)
     assert said.vector == pytest.approx(kept.vector, abs=1e-5)
 
@@ -79,8 +79,8 @@ def test_a_known_item_counts_as_unseen_by_the_texts_of_others_alone() -> None:
     residuals, texts = taste()
     odd = fitted(residuals, texts)
     for user in range(200):
-        odd.add(f"w{user}", "odd one", 0.0, 5.0)
-    texts["odd one"] = np.array([1, 0, 0, 0, 0], np.float32)
+        odd.add(f"w{user}", item_key("odd one"), 0.0, 5.0)
+    texts[item_key("odd one")] = np.array([1, 0, 0, 0, 0], np.float32)
     found = odd.fit()
     assert found.table.facts("odd one").bias > 4
     assert found.unseen.facts("odd one").bias < 1
@@ -99,23 +99,51 @@ def test_without_texts_an_item_without_outcomes_is_unknown() -> None:
 
 
 def test_without_outcomes_there_is_no_table() -> None:
-    assert ItemVectors({"a": np.ones(3, np.float32)}).fit().table is NO_ITEMS
+    assert ItemVectors({item_key("a"): np.ones(3, np.float32)}).fit().table is NO_ITEMS
     assert NO_ITEMS.vectors.shape == (1, ITEM_DIMENSIONS)
 
 
 def test_items_with_one_user_each_get_finite_vectors() -> None:
     vectors = ItemVectors({})
     for place in range(5):
-        vectors.add(f"u{place}", f"i{place}", 0.5, 0.5)
-        vectors.add(f"u{place}", "", 0.5, 0.5)
+        vectors.add(f"u{place}", item_key(f"i{place}"), 0.5, 0.5)
+        vectors.add(f"u{place}", NO_KEY, 0.5, 0.5)
     assert np.isfinite(vectors.fit().table.vectors).all()
+
+
+def test_of_a_busy_user_the_newest_outcomes_alone_make_items_alike() -> None:
+    settings = ItemVectorSettings(most_of_a_user=10, least_outcomes=1)
+    one, other = ItemVectors({}, settings), ItemVectors({}, settings)
+    for place in range(40):
+        for vectors in (one, other):
+            old = place < 30 and vectors is other
+            vectors.add("u", item_key(f"i{place % 5}"), -0.5 if old and place % 2 else 0.5, 0.1)
+    assert one.fit().table.vectors.tobytes() == other.fit().table.vectors.tobytes()
+
+
+def test_items_of_an_older_table_keep_their_rows_where_the_new_one_knows_less_of_them() -> None:
+    def table(names: str, size: float) -> ItemTable:
+        keys = np.sort(np.array([item_key(name) for name in names], np.uint64))
+        rows = len(names) + 1
+        vectors = np.full((rows, ITEM_DIMENSIONS), size, np.float32)
+        return ItemTable(keys, vectors, np.full(rows, size, np.float32), np.full(rows, size, np.float32))
+
+    new, old = table("ab", 2), table("bcd", 1)
+    assert [with_older(old, new, 9).facts(name).bias for name in "abcd"] == [2, 2, 1, 1]
+    found = with_older(new, old, 4)
+    assert [found.facts(name).bias for name in "abcd"] == [2, 2, 1, 1]
+    assert (found.keys[:-1] < found.keys[1:]).all()
+    assert found.facts("c").vector.tolist() == [1] * ITEM_DIMENSIONS
+    assert len(with_older(new, old, 3).keys) == 3
+    assert with_older(new, old, 2).keys.tolist() == new.keys.tolist()  # those with most outcomes stay
+    assert with_older(NO_ITEMS, NO_ITEMS, 9).keys.tolist() == []
 
 
 def test_what_ridge_leaves_out_is_what_a_fit_without_the_row_says() -> None:
     random = np.random.default_rng(1)
     x, w = random.normal(size=(40, 3)), random.uniform(0.5, 2, 40)
     t = x @ random.normal(size=(3, 2)) + random.normal(size=(40, 2))
-    whole = fit_ridge(x, t, w, penalties=(0.1,))
+    whole = Ridge(x, w, penalties=(0.1,)).fit(t)
     scale = float((w[:, None] / w.mean() * (x - w @ x / w.sum()) ** 2).sum() / 40) * 0.1 * w.mean()
     for row in (0, 17):
         rest = np.arange(40) != row

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from model import late_checkpoint
 from model.errors import DeviceError, ModelOutputError
-from model.features.history import past_array
 from model.features.items import ItemFacts, ItemTable
 from model.features.keys import item_key, text_key
 from model.features.snapshot import Snapshot
@@ -32,12 +31,12 @@ from model.text import TextSettings
 from model.tokens import BehaviourTokenizer, Piece
 from schemas.records import BehaviorEvent, Behaviour, Outcome
 from tests.late import item_map, late_model, late_network, late_parts, late_text
-from trainer import feature_rows
-from trainer.feature_rows import RowSettings
+from trainer.feature_rows import RowMaker, RowSettings
 from trainer.late import score_late
 from trainer.late_batches import LateRows
 from trainer.layers import pooled_features
-from trainer.text_vectors import TextVectors
+from trainer.snapshots import StreamSettings, snapshots
+from trainer.text_vectors import Said, TextVectors
 
 PATIENCE_S = 120
 WORDS = [f"watch film {number} drama" for number in range(12)]
@@ -189,29 +188,6 @@ def test_an_item_that_the_table_lacks_is_what_its_text_says(
 # --- the trainer's path ---------------------------------------------------------------------------------
 
 
-class _Snapshots(feature_rows._Stream):
-    """The trainer's stream, which also takes a snapshot of what each row is made of."""
-
-    def __init__(self, texts: TextVectors, settings: RowSettings, keys: Sequence[int]) -> None:
-        super().__init__(texts, settings)
-        self.keys = keys
-        self.taken: list[Snapshot] = []
-
-    def _make(self, place: int, event: BehaviorEvent, user: feature_rows._User, text: int) -> None:
-        super()._make(place, event, user, text)
-        self.taken.append(
-            Snapshot(
-                event.occurred_at,
-                item_key(event.item_id),
-                self.keys[text],
-                self._items[0, event.item_id],
-                self._means[0].value,
-                user.totals,
-                past_array(user.pasts, [self.keys[row] for row in user.texts]),
-            )
-        )
-
-
 def test_scores_are_those_of_the_trainers_path(
     tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer
 ) -> None:
@@ -233,42 +209,48 @@ def test_scores_are_those_of_the_trainers_path(
                 Outcome(event.event_id, event.user_id, float(random.integers(2)), event.occurred_at),
             )
         )
-    pieces: list[Piece] = []
+    told = [
+        Behaviour(e.event_id, 0, e.occurred_at, e.action, e.item_id, e.item_text, e.value) for e, _ in pairs
+    ]
+    pieces = tokenizer.targets(told)
+    words = {event.event_id: piece.text for (event, _), piece in zip(pairs, pieces, strict=True)}
+    labelled = list(snapshots(pairs, lambda event: words[event.event_id], StreamSettings(max_behaviours=12)))
 
-    def encode(events: Sequence[BehaviorEvent]) -> NDArray[np.float32]:
-        told = [
-            Behaviour(e.event_id, 0, e.occurred_at, e.action, e.item_id, e.item_text, e.value) for e in events
-        ]
-        pieces.extend(tokenizer.targets(told))
-        return pooled_features(tiny_network, [tokenizer.encode((), piece) for piece in pieces], pad_id=0)
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        encoded = [tokenizer.encode((), piece) for piece in tokenizer.words(texts)]
+        return pooled_features(tiny_network, encoded, pad_id=0)
 
-    texts = TextVectors.of([event for event, _ in pairs], encode)
-    keys = [text_key(piece.text) for piece in pieces]
-    stream = _Snapshots(
-        texts, RowSettings(refit_rows=150, max_behaviours=12, kept=10, unseen_share=0.0), keys
-    )
-    for place, (event, outcome) in enumerate(pairs):
-        stream.take(place, event, outcome)
-    made = stream.rows(pairs)
-    rows = LateRows.of(made, texts.vectors)
+    said = [
+        Said(one.snapshot.item_key, one.snapshot.text_key, piece.text)
+        for one, piece in zip(labelled, pieces, strict=True)
+    ]
+    texts = TextVectors.of(said, encode)
+    settings = RowSettings(refit_rows=150, kept=10, unseen_share=0.0)
+    maker, until_fit = RowMaker(texts, settings), RowMaker(texts, settings)
+    for place, one in enumerate(labelled):
+        maker.take(one)
+        if place < 150:
+            until_fit.take(one)
+    rows = LateRows.of(maker.rows(), texts.vectors)
+    items = until_fit.fit_all()
     network = late_network(behaviours=10)
     network.standardise_by(rows.inputs.numbers)
     places = np.arange(150, 240)  # from the fit on; those before had no items yet
     expected = score_late(network, rows, places, rows.texts)
 
-    parts = LateParts(tiny_network, network, stream._fitted.table, stream._fitted.map)
+    parts = LateParts(tiny_network, network, items.table, items.map)
     model = LateModel("late", parts, tokenizer, device=torch.device("cpu"), dtype="fp32")
-    by_key = dict(zip(keys, pieces, strict=True))
+    by_key = {one.text_key: piece for one, piece in zip(said, pieces, strict=True)}
 
     def job(taken: Snapshot) -> LateText:
         return LateText(
             taken, by_key[taken.text_key], lambda: [by_key[int(key)] for key in taken.past["text"]], False
         )
 
-    jobs = [job(taken) for taken in stream.taken[150:]]
+    jobs = [job(one.snapshot) for one in labelled[150:]]
     np.testing.assert_allclose(model.score_texts(jobs).numpy(), expected, atol=1e-5)
     assert np.ptp(expected) > 0.1
-    assert max(len(taken.past) for taken in stream.taken) == 12
+    assert max(len(one.snapshot.past) for one in labelled) == 12
 
 
 # --- vectors --------------------------------------------------------------------------------------------

@@ -1,11 +1,16 @@
 """From a file of examples to a version, its report and its promotion, by the commands alone."""
 
 import json
+from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from model.features.history import NO_PAST
+from model.features.snapshot import Snapshot
+from model.features.state import NO_ITEM, NO_TOTALS
 from model.registry import ModelRegistry
 from model.tokens import BehaviourTokenizer
 from sway.cli import app
@@ -25,6 +30,7 @@ def example(index: int) -> Example:
 
 
 EXAMPLES = [example(index) for index in range(200)]
+SNAPSHOT = Snapshot(7, 1, 2, NO_ITEM, 0.5, NO_TOTALS, NO_PAST).encode()
 
 
 def sway(*arguments: str) -> str:
@@ -34,7 +40,15 @@ def sway(*arguments: str) -> str:
 
 
 def test_examples_are_read_back_as_they_were_written(tmp_path: Path) -> None:
-    assert read_examples(write_examples(tmp_path / "e.parquet", EXAMPLES)) == EXAMPLES
+    examples = [replace(one, snapshot=SNAPSHOT if one.occurred_at % 3 else None) for one in EXAMPLES]
+    assert read_examples(write_examples(tmp_path / "e.parquet", examples)) == examples
+
+
+def test_a_snapshot_in_words_is_base64(tmp_path: Path) -> None:
+    row = {"target": "watch Gigli", "y": 0, "occurred_at": 7, "snapshot": b64encode(SNAPSHOT).decode()}
+    file = tmp_path / "e.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    assert read_examples(file)[0].snapshot == SNAPSHOT
 
 
 def test_behaviours_of_a_file_are_put_into_words(tmp_path: Path, tokenizer: BehaviourTokenizer) -> None:
@@ -61,6 +75,8 @@ def test_behaviours_of_a_file_are_put_into_words(tmp_path: Path, tokenizer: Beha
         {"behaviours": [{"verb": "watch"}]},
         {"behaviours": ["watch"]},
         {"z": "nan"},
+        {"snapshot": "no base64"},
+        {"snapshot": b64encode(SNAPSHOT[:-1]).decode()},
     ],
 )
 def test_a_row_that_does_not_fit_is_named(

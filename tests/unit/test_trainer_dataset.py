@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from model.features.keys import text_key
+from model.features.snapshot import Snapshot
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, LabeledExample, Outcome
 from trainer.augment import Augmentation, augment_rows
@@ -70,11 +74,15 @@ def test_a_later_outcome_changes_no_earlier_text(tokenizer: BehaviourTokenizer) 
 def test_a_window_forgets_its_oldest(tokenizer: BehaviourTokenizer) -> None:
     made = list(label_in_order([pair(n, "ann", 1.0) for n in range(5)], tokenizer, max_behaviours=2))
     assert made[-1].history == "user likes 100 percent of 2 ; watch Film 2 loved ; watch Film 3 loved"
+    snapshot = Snapshot.decode(made[-1].snapshot or b"")
+    assert snapshot.past["text"].tolist() == [text_key("watch Film 2"), text_key("watch Film 3")]
+    assert snapshot.text_key == text_key(made[-1].target)
 
 
 def test_an_example_is_made_from_a_record() -> None:
     record = LabeledExample("e", "u", "i", "history", "target", 1.0, 0.5, 0.5, "v1", "outcome", 7, 8, z=0.75)
     assert Example.from_record(record) == Example("history", "target", 1.0, 0.75, 7, "u", "i")
+    assert Example.from_record(replace(record, snapshot=b"s")).snapshot == b"s"
 
 
 def test_equal_targets_become_one_with_means_and_counts() -> None:

@@ -4,19 +4,22 @@ from pathlib import Path
 import pytest
 import torch
 
+from model import checkpoint
 from model.loading import joint
-from model.network import NetworkSettings
+from model.reading import Reading
 from model.registry import ModelRegistry
 from model.text import TextSettings
+from model.tokens import BehaviourTokenizer
+from tests.late_examples import audience
+from trainer.config import LateTraining, TargetStage
 from trainer.dataset import Example
-from trainer.finetune import FinetuneConfig
-from trainer.first_model import FirstModelConfig, Progress, StageConfig, fit_first_model, version_of
+from trainer.errors import TrainingRefused
+from trainer.first_model import fit_first_model, joint_config, late_config, version_of
+from trainer.progress import Progress
 
-CONFIG = FirstModelConfig(
-    base_name="tiny",
-    network=NetworkSettings(lam=0.5, text=TextSettings(max_tokens=96)),
-    targets=StageConfig(6, FinetuneConfig(epochs=2, batch_rows=2)),
-    texts=StageConfig(1, FinetuneConfig(epochs=1, batch_rows=8)),
+TEXT = TextSettings(max_tokens=96)
+CONFIG = replace(
+    joint_config(TEXT), targets=TargetStage(epochs=2, batch_rows=2), trained_layers=1, batch_rows=8
 )
 EXAMPLES = [
     Example(
@@ -30,10 +33,12 @@ EXAMPLES = [
 ]
 
 
-def test_a_fitted_model_is_in_the_registry_and_scores(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_fitted_model_is_in_the_registry_and_scores(plain_base: Path, tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     seen: list[Progress] = []
-    version = fit_first_model(EXAMPLES, tiny_base, registry, config=CONFIG, progress=seen.append)
+    version = fit_first_model(
+        EXAMPLES, plain_base, registry, config=CONFIG, base_name="tiny", progress=seen.append
+    )
     model = joint(registry.load(version, device=torch.device("cpu")))
     good, bad = model.tokenizer.words(["watch a delight", "watch a waste"])
     scores = model.score_texts([model.tokenizer.encode((), good), model.tokenizer.encode((), bad)])
@@ -42,42 +47,54 @@ def test_a_fitted_model_is_in_the_registry_and_scores(tiny_base: Path, tmp_path:
     assert (manifest.parent, manifest.base, manifest.data["examples"]) == (None, "tiny", 60)
     assert manifest.metrics["heads_auc_held_out"] == 1.0
     assert manifest.metrics["seconds"] > 0
-    assert manifest.config["texts"]["trained_layers"] == 1
+    assert manifest.config["trained_layers"] == 1
     assert registry.champion() is None
     stages = list(dict.fromkeys(progress.stage for progress in seen))
     assert stages == ["targets", "heads", "targets: fine-tuning", "texts", "texts: fine-tuning", "publish"]
 
 
-def test_a_repeated_call_finds_its_own_work(tiny_base: Path, tmp_path: Path) -> None:
+def test_the_first_model_of_examples_with_snapshots_is_late(
+    plain_base: Path, tmp_path: Path, tokenizer: BehaviourTokenizer
+) -> None:
     registry = ModelRegistry(tmp_path / "registry")
-    version = fit_first_model(EXAMPLES, tiny_base, registry, config=CONFIG)
+    late = LateTraining(numbers_epochs=1, epochs=1, width=8, heads=2, tower=16)
+    config = replace(late_config(TEXT), late=late, threads=1)
+    version = fit_first_model(audience(300, tokenizer), plain_base, registry, config=config)
+    assert checkpoint.reading_of(registry.fetch(version, tmp_path / "fetched")) is Reading.LATE
+    assert registry.manifest(version).data["to_ms"] == 10**12 + 299 * 60_000
+
+
+def test_a_repeated_call_finds_its_own_work(plain_base: Path, tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path / "registry")
+    version = fit_first_model(EXAMPLES, plain_base, registry, config=CONFIG)
     seen: list[Progress] = []
-    assert fit_first_model(EXAMPLES, tiny_base, registry, config=CONFIG, progress=seen.append) == version
+    assert fit_first_model(EXAMPLES, plain_base, registry, config=CONFIG, progress=seen.append) == version
     assert seen == [Progress("found", 1, 1)]
 
 
-def test_the_same_inputs_make_the_same_weights(tiny_base: Path, tmp_path: Path) -> None:
+def test_the_same_inputs_make_the_same_weights(plain_base: Path, tmp_path: Path) -> None:
     hashes = []
     for name in ("one", "two"):
         registry = ModelRegistry(tmp_path / name)
-        version = fit_first_model(EXAMPLES, tiny_base, registry, config=CONFIG, seed=5)
+        version = fit_first_model(EXAMPLES, plain_base, registry, config=replace(CONFIG, seed=5))
         hashes.append(registry.manifest(version).files)
     assert hashes[0] == hashes[1]
 
 
-def test_the_id_depends_on_data_configuration_and_seed(tiny_base: Path) -> None:
-    first = version_of(EXAMPLES, tiny_base, CONFIG, 0)
-    assert first == version_of(EXAMPLES, tiny_base, CONFIG, 0)
+def test_the_id_depends_on_data_configuration_and_seed(plain_base: Path) -> None:
+    first = version_of(EXAMPLES, plain_base, CONFIG)
+    assert first == version_of(EXAMPLES, plain_base, CONFIG)
     others = [
-        version_of(EXAMPLES[:-1], tiny_base, CONFIG, 0),
-        version_of([*EXAMPLES[:-1], replace(EXAMPLES[-1], y=0.5)], tiny_base, CONFIG, 0),
-        version_of(EXAMPLES, tiny_base, replace(CONFIG, newest_texts=9), 0),
-        version_of(EXAMPLES, tiny_base, CONFIG, 1),
+        version_of(EXAMPLES[:-1], plain_base, CONFIG),
+        version_of([*EXAMPLES[:-1], replace(EXAMPLES[-1], y=0.5)], plain_base, CONFIG),
+        version_of([*EXAMPLES[:-1], replace(EXAMPLES[-1], snapshot=b"s")], plain_base, CONFIG),
+        version_of(EXAMPLES, plain_base, replace(CONFIG, newest_texts=9)),
+        version_of(EXAMPLES, plain_base, replace(CONFIG, seed=1)),
     ]
-    assert len({first, *others}) == 5
+    assert len({first, *others}) == 6
     assert first.startswith("first-")
 
 
-def test_too_few_examples_are_refused(tiny_base: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 examples"):
-        fit_first_model(EXAMPLES[:1], tiny_base, ModelRegistry(tmp_path), config=CONFIG)
+def test_too_few_examples_are_refused(plain_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingRefused, match="1 examples"):
+        fit_first_model(EXAMPLES[:1], plain_base, ModelRegistry(tmp_path), config=CONFIG)

@@ -10,7 +10,7 @@ from trainer.kept_examples import Parts, keep, load
 PARTS = Parts(
     train=[Example("a", "b", 1.0, None, 1, "ann", "i"), Example("", "b", 0.1, 0.3, 1)],
     valid=[],
-    gate=[Example("a ; ü", "b", 0.0, 0.0, -3, "bob")],
+    gate=[Example("a ; ü", "b", 0.0, 0.0, -3, "bob", snapshot=b"\x00\xff snapshot")],
 )
 
 

@@ -1,7 +1,8 @@
 """Fitting a late network: on fixed vectors and through BERT's top layers, on rows whose rule is known."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +140,53 @@ def test_tuning_moves_the_vectors_and_returns_those_of_the_best_epoch() -> None:
     torch.testing.assert_close(found.texts, torch.from_numpy(vectors) @ encoder.weight.detach())
 
 
+def test_a_fit_that_goes_on_from_a_network_is_no_worse_than_it() -> None:
+    rows, vectors = rows_by_text()
+    first = fit(rows, vectors)
+    rows.y[TRAIN] = 1 - rows.y[TRAIN]  # the more it learns from here on the worse it is
+    told = LateRows.of(rows, vectors)
+    again = fit_late(told, TRAIN, VALID, CONFIG, start=first.network)
+    assert again.valid_loss == again.epochs[0] == pytest.approx(first.valid_loss)
+    for name, value in again.network.state_dict().items():
+        assert torch.equal(value, first.network.state_dict()[name])
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_fit_cut_after_any_epoch_ends_as_if_it_had_not_been(tmp_path: Path, *, tuned: bool) -> None:
+    rows, vectors = rows_by_text()
+    config = replace(CONFIG, network=replace(SMALL, dropout=0.2), numbers_epochs=2, epochs=2)
+
+    def fitted(progress: Callable[[int, int, float], None], kept: Path | None) -> tuple[LateFit, Projected]:
+        encoder = Projected(vectors)
+        told = LateRows.of(rows, vectors)
+        return fit_late(
+            told, TRAIN, VALID, config, encoder=encoder if tuned else None, kept=kept, progress=progress
+        ), encoder
+
+    def cut(epoch: int, _of: int, _loss: float) -> None:
+        raise InterruptedError(epoch)
+
+    whole, encoder = fitted(lambda _epoch, _of, _loss: None, None)
+    for epoch in (1, 2, 3, 4):
+        with pytest.raises(InterruptedError, match=str(epoch)):
+            fitted(cut, tmp_path / "fit.pt")
+    again, resumed = fitted(cut, tmp_path / "fit.pt")  # nothing is left to do
+    assert again.epochs == whole.epochs
+    assert torch.equal(again.texts, whole.texts)
+    assert torch.equal(resumed.weight, encoder.weight)
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[name])
+
+
+def test_the_encoder_is_left_as_it_was_in_the_best_epoch() -> None:
+    rows, vectors = rows_by_text()
+    rows.y[TRAIN] = 1 - rows.y[TRAIN]
+    encoder = Projected(vectors)
+    found = fit_late(LateRows.of(rows, vectors), TRAIN, VALID, CONFIG, encoder=encoder)
+    assert found.valid_loss == found.epochs[0]
+    assert torch.equal(encoder.weight, torch.eye(WIDTH))
+
+
 def test_only_the_texts_of_a_group_are_encoded_for_it() -> None:
     rows, vectors = rows_by_text()
     rows.text[:] = np.where(rows.text < 4, rows.text, 0)
@@ -181,6 +229,8 @@ def test_a_batch_leaves_out_the_columns_that_no_row_needs() -> None:
     assert batch.past_text.shape == (2, 2)
     assert batch.past.shape == (2, 2, 4)
     assert LateRows.of(rows, vectors).batch(torch.tensor([3, 1]), behaviours=1).past_item.shape == (2, 1)
+    rows.past_text[3] = [-1, -1, 1, -1]  # texts that are not known are no end
+    assert LateRows.of(rows, vectors).batch(torch.tensor([3, 1])).past_text.tolist()[0] == [-1, -1, 1]
 
 
 def test_top_layers_give_the_vectors_of_the_whole_network_and_tune_themselves_alone(

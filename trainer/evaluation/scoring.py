@@ -4,15 +4,23 @@ Source: DESIGN section 8.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.batches import batches_of_similar_length, to_tensors
-from model.loaded import LoadedModel
-from model.tokens import EncodedText
+from model.batches import batches_of_similar_length
+from model.features.snapshot import Snapshot
+from model.forward import ScoringModel
+from model.jobs import Job, LateText
+from model.late_model import LateModel
+from model.loading import Model
+from model.tokens import BehaviourTokenizer, Piece
 from trainer.dataset import Example
+from trainer.known_texts import known_texts
+from trainer.late_snapshots import snapshot_of
 
 FloatArray = NDArray[np.float32]
 
@@ -22,26 +30,28 @@ _TIMED_PASSES = 9
 
 
 def score_examples(
-    model: LoadedModel,
+    model: Model,
     examples: Sequence[Example],
     *,
+    texts: Mapping[int, str] | None = None,
     batch_tokens: int = BATCH_TOKENS,
     progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return y_hat and z_hat, float32 (N,) each, in the examples' order; they may be NaN.
 
+    texts: of behaviours of the past by their keys, which the late reading needs; None takes what the examples tell.
     Texts of similar length share a batch of at most batch_tokens after padding. progress: called with how many are
-    done, and of how many.
+    done, and of how many. Raises ValueError for an example that the model cannot read (can_score).
     """
-    return _score(model, _encode(model, examples), batch_tokens, progress)
+    return _score(model, _encode(model, examples, texts), batch_tokens, progress)
 
 
-def measure_ms_per_text(model: LoadedModel, examples: Sequence[Example]) -> float:
+def measure_ms_per_text(model: Model, examples: Sequence[Example]) -> float:
     """Return how many milliseconds a text takes; see measure_in_turns."""
     return measure_in_turns([model], examples)[0]
 
 
-def measure_in_turns(models: Sequence[LoadedModel], examples: Sequence[Example]) -> list[float]:
+def measure_in_turns(models: Sequence[Model], examples: Sequence[Example]) -> list[float]:
     """Return how many milliseconds a text takes each model: the forward passes in batches, tokens given.
 
     The models take turns on the same sample of the examples, spread over all of them, and the fastest of their passes
@@ -51,7 +61,7 @@ def measure_in_turns(models: Sequence[LoadedModel], examples: Sequence[Example])
         raise ValueError("no examples to time a model with")
     step = max(1, len(examples) // _TIMED_TEXTS)
     sample = examples[::step][:_TIMED_TEXTS]
-    texts = [_encode(model, sample) for model in models]
+    texts = [_encode(model, sample, None) for model in models]
     took: list[list[float]] = [[] for _ in models]
     for again in range(_TIMED_PASSES + 1):
         for index, model in enumerate(models):
@@ -62,18 +72,43 @@ def measure_in_turns(models: Sequence[LoadedModel], examples: Sequence[Example])
     return [min(times) for times in took]
 
 
-def _encode(model: LoadedModel, examples: Sequence[Example]) -> list[EncodedText]:
+def can_score(model: Model, example: Example) -> bool:
+    """Whether a model can read an example: for the late reading it must carry a snapshot that this code reads."""
+    return not isinstance(model, LateModel) or snapshot_of(example) is not None
+
+
+def _encode(model: Model, examples: Sequence[Example], texts: Mapping[int, str] | None) -> Sequence[Job]:
+    if isinstance(model, LateModel):
+        return _late_texts(model.tokenizer, examples, known_texts(examples) if texts is None else texts)
     return model.tokenizer.encode_texts([(example.history, example.target) for example in examples])
 
 
+def _late_texts(
+    tokenizer: BehaviourTokenizer, examples: Sequence[Example], texts: Mapping[int, str]
+) -> list[LateText]:
+    snapshots = [snapshot_of(example) for example in examples]
+    targets = tokenizer.words([example.target for example in examples])
+    found = []
+    for snapshot, piece in zip(snapshots, targets, strict=True):
+        if snapshot is None:
+            raise ValueError("an example without a snapshot cannot be read by a late model")
+        found.append(LateText(snapshot, piece, partial(_past, tokenizer, texts, snapshot), piece.cut))
+    return found
+
+
+def _past(tokenizer: BehaviourTokenizer, texts: Mapping[int, str], snapshot: Snapshot) -> list[Piece]:
+    """Return the pieces of the past; those whose words no example says are read as without words."""
+    return tokenizer.words([texts.get(key, "") for key in snapshot.past["text"].tolist()])
+
+
 def _score(
-    model: LoadedModel, texts: Sequence[EncodedText], batch_tokens: int, progress: Callable[[int, int], None]
+    model: ScoringModel, texts: Sequence[Any], batch_tokens: int, progress: Callable[[int, int], None]
 ) -> tuple[FloatArray, FloatArray]:
     outputs = np.empty((len(texts), 2), np.float32)
     tokens = np.array([text.tokens for text in texts], dtype=np.int64)
     done = 0
     for rows in batches_of_similar_length(tokens, batch_tokens):
-        batch = to_tensors([texts[row] for row in rows], pad_id=model.pad_id)
+        batch = model.pack([texts[row] for row in rows])
         outputs[rows] = model.score(batch).cpu().numpy()  # (B, 2)
         done += len(rows)
         progress(done, len(texts))

@@ -1,0 +1,27 @@
+"""Texts of the past by their keys, out of what examples say in words."""
+
+from dataclasses import replace
+
+from model.features.keys import text_key
+from model.tokens import BehaviourTokenizer
+from tests.late_examples import audience
+from trainer.known_texts import known_texts
+
+
+def test_the_words_of_the_past_are_found_in_histories_without_their_outcomes(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    examples = audience(120, tokenizer)
+    newest = examples[-30:]
+    texts = known_texts(newest)
+    assert all(text_key(text) == key for key, text in texts.items())
+    assert list(texts.values())[: len({one.target for one in newest})] == list(
+        dict.fromkeys(one.target for one in newest)
+    )
+    own = known_texts([replace(one, history="") for one in newest])
+    assert set(own) == {text_key(one.target) for one in newest}
+    assert len(texts) > len(own)
+
+
+def test_examples_without_a_snapshot_tell_nothing(tokenizer: BehaviourTokenizer) -> None:
+    assert known_texts([replace(one, snapshot=None) for one in audience(5, tokenizer)]) == {}

@@ -1,0 +1,237 @@
+"""A training for the late reading: from examples with snapshots to a calibrated checkpoint, whatever interrupts it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model import checkpoint, late_checkpoint
+from model.features.keys import item_key
+from model.late import Loss
+from model.late_model import LateModel
+from model.reading import Reading
+from model.tokens import BehaviourTokenizer
+from sway.training_file import read_knobs
+from tests.late_examples import audience
+from trainer.config import LateTraining, TrainingConfig
+from trainer.dataset import Example
+from trainer.errors import TrainingRefused
+from trainer.evaluation.scoring import score_examples
+from trainer.feature_rows import RowMaker, RowSettings
+from trainer.job import Trained, train
+from trainer.known_texts import known_texts
+from trainer.late import score_late
+from trainer.late_batches import LateRows
+from trainer.late_examples import LateExamples
+from trainer.layers import pooled_features
+from trainer.progress import OnProgress, Progress, Stopped, ignore_progress
+from trainer.text_vectors import TextVectors
+
+LATE = LateTraining(
+    numbers_epochs=3,
+    epochs=2,
+    batch_rows=64,
+    learning_rate=1e-2,
+    item_fits=4,
+    width=8,
+    heads=2,
+    tower=16,
+    behaviours=20,
+)
+CONFIG = TrainingConfig(reading=Reading.LATE, late=LATE, tensorboard=False, threads=1)
+
+
+@pytest.fixture(scope="module")
+def examples(tokenizer: BehaviourTokenizer) -> list[Example]:
+    return audience(1200, tokenizer)
+
+
+@pytest.fixture
+def fit(tiny_base: Path, tmp_path: Path, examples: list[Example]) -> Callable[..., Trained]:
+    """Train on the oldest 1,000, judge by the rest."""
+
+    def fitted(
+        name: str = "work",
+        config: TrainingConfig = CONFIG,
+        start: Path = tiny_base,
+        progress: OnProgress = ignore_progress,
+    ) -> Trained:
+        work = tmp_path / name
+        return train(
+            examples[:1000], examples[1000:], start=start, config=config, work=work, progress=progress
+        )
+
+    return fitted
+
+
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    return late_checkpoint.load(trained.folder).late.state_dict()
+
+
+def same(one: Trained, other: Trained) -> bool:
+    a, b = weights(one), weights(other)
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_examples_with_snapshots_make_a_late_checkpoint_that_knows_the_items(
+    fit: Callable[..., Trained],
+) -> None:
+    trained = fit()
+    assert checkpoint.reading_of(trained.folder) is Reading.LATE
+    parts = late_checkpoint.load(trained.folder)
+    assert trained.metrics["valid_auc"] > 0.75
+    assert trained.metrics["train_examples"] == 1000
+    assert [row["step"] for row in trained.curves] == [1, 2, 3, 4, 5]
+    assert parts.table.facts("i3").log_outcomes > 3
+    assert parts.table.row_of(item_key("never seen")) == -1
+    a, b, c = (parts.table.facts(name).vector for name in ("i2", "i4", "i5"))
+    assert a @ b > 0 > a @ c
+    assert parts.settings.lam == 0.5
+    assert fit().metrics == trained.metrics  # found, not made again
+
+
+def test_a_training_cut_anywhere_ends_as_if_it_had_not_been(fit: Callable[..., Trained]) -> None:
+    whole = fit("whole")
+    seen: set[tuple[str, int]] = set()
+
+    def cut(progress: Progress) -> None:
+        step = progress.stage, progress.done
+        if step not in seen and progress.done % 400 < 5:
+            seen.add(step)
+            raise Stopped
+
+    for _ in range(60):
+        try:
+            cut_short = fit("cut", progress=cut)
+            break
+        except Stopped:
+            continue
+    assert ("late network: fine-tuning", 4) in seen
+    assert same(whole, cut_short)
+
+
+def test_a_late_champion_goes_on_with_its_network_and_its_items(
+    fit: Callable[..., Trained], tmp_path: Path, tokenizer: BehaviourTokenizer
+) -> None:
+    champion = fit("champion")
+    more = audience(700, tokenizer, seed=1)
+    config = replace(
+        CONFIG, late=replace(LATE, numbers_epochs=1, epochs=1, champion_learning_rate=1e-5), lam=0.25
+    )
+    again = train(more[:600], more[600:], start=champion.folder, config=config, work=tmp_path / "again")
+    before, after = (late_checkpoint.load(one.folder) for one in (champion, again))
+    assert after.settings.lam == after.late.settings.lam == 0.25
+    old, new = weights(champion), weights(again)
+    moved = max(float((new[name] - old[name]).abs().max()) for name in old)
+    assert 0 < moved < 0.5
+    for name in ("i2", "i3"):
+        one, other = before.table.facts(name).vector, after.table.facts(name).vector
+        assert one @ other > 0.5 * np.linalg.norm(one) * np.linalg.norm(other)
+    assert again.metrics["valid_auc"] > 0.75
+
+
+def test_tuned_layers_are_those_of_the_checkpoint(fit: Callable[..., Trained], tiny_base: Path) -> None:
+    late = replace(LATE, trained_layers=1, text_learning_rate=1e-2, group_rows=300)
+    trained = fit(config=replace(CONFIG, late=late))
+    plain = checkpoint.from_base(tiny_base, checkpoint.load_settings(tiny_base))
+    found = late_checkpoint.load(trained.folder).encoder
+    moved = {
+        name
+        for (name, a), b in zip(plain.encoder.named_parameters(), found.encoder.parameters(), strict=True)
+        if not torch.equal(a, b)
+    }
+    assert all("layer.1." in name for name in moved)
+
+
+def test_knobs_of_the_late_reading_are_read_from_a_file_and_name_versions(tmp_path: Path) -> None:
+    file = tmp_path / "knobs.toml"
+    file.write_text('reading = "late"\n[late]\nepochs = 7\nloss = "mse"\ntrained_layers = 2\n')
+    knobs = read_knobs(file)
+    assert (knobs.reading, knobs.late.epochs, knobs.late.loss) == (Reading.LATE, 7, Loss.MSE)
+    assert TrainingConfig.from_plain(json.loads(json.dumps(knobs.to_plain()))) == knobs
+    assert knobs.identity() != replace(knobs, late=LateTraining()).identity()
+    usual = TrainingConfig().identity()
+    assert "late" not in usual  # so versions of before keep their names
+    assert "reading" not in usual
+    for wrong in ({"heads": 5}, {"epochs": 0}, {"held_out": 0.0}, {"layers": 1}):
+        with pytest.raises(TrainingRefused):
+            TrainingConfig.from_plain({"late": wrong})
+
+
+def test_without_validation_examples_the_newest_part_judges(
+    tiny_base: Path, tmp_path: Path, examples: list[Example]
+) -> None:
+    config = replace(CONFIG, late=replace(LATE, held_out=0.2, most_rows=500))
+    trained = train(examples, (), start=tiny_base, config=config, work=tmp_path / "work")
+    assert trained.metrics["train_examples"] == 400
+    assert trained.metrics["examples_too_old"] == 700
+
+
+def test_examples_without_a_snapshot_are_left_out_and_counted(
+    tiny_base: Path, tmp_path: Path, examples: list[Example]
+) -> None:
+    mixed = [
+        replace(one, snapshot=None) if place % 5 == 0 else one for place, one in enumerate(examples[:500])
+    ]
+    mixed[1] = replace(mixed[1], snapshot=b"\xff what a later version wrote")
+    trained = train(mixed, (), start=tiny_base, config=CONFIG, work=tmp_path / "work")
+    assert trained.metrics["examples_without_snapshot"] == 101
+
+
+def test_on_a_plain_checkpoint_examples_with_snapshots_are_read_late_and_texts_alone_jointly(
+    plain_base: Path, tmp_path: Path, examples: list[Example]
+) -> None:
+    texts = [replace(one, snapshot=None) for one in examples[:30]]
+    config = replace(CONFIG, reading=None, trained_layers=1, epochs=1.0)
+    for found, reading in ((texts, Reading.JOINT), (examples[:200], Reading.LATE)):
+        trained = train(found, (), start=plain_base, config=config, work=tmp_path / reading)
+        assert checkpoint.reading_of(trained.folder) is reading
+
+
+def test_the_late_reading_refuses_texts_alone(
+    tiny_base: Path, tmp_path: Path, examples: list[Example]
+) -> None:
+    texts = [replace(one, snapshot=None) for one in examples[:30]]
+    with pytest.raises(TrainingRefused, match="0 of 30 examples carry one"):
+        train(
+            texts, (), start=tiny_base, config=replace(CONFIG, reading=Reading.LATE), work=tmp_path / "late"
+        )
+
+
+def test_across_readings_the_encoder_goes_on(
+    fit: Callable[..., Trained], tmp_path: Path, examples: list[Example]
+) -> None:
+    late = fit("late")
+    config = replace(CONFIG, reading=Reading.JOINT, trained_layers=1, epochs=1.0, newest_texts=50)
+    joint = train(examples[:60], (), start=late.folder, config=config, work=tmp_path / "joint")
+    assert checkpoint.reading_of(joint.folder) is Reading.JOINT
+    again = fit("back", start=joint.folder, config=replace(CONFIG, reading=Reading.LATE))
+    assert checkpoint.reading_of(again.folder) is Reading.LATE
+
+
+def test_a_loaded_model_scores_as_the_rows_of_a_training_do(
+    fit: Callable[..., Trained], examples: list[Example], tokenizer: BehaviourTokenizer
+) -> None:
+    folder = fit().folder
+    parts = late_checkpoint.load(folder)
+    model = LateModel.from_folder("v", folder, device=torch.device("cpu"), dtype="fp32")
+    scored = np.stack(score_examples(model, examples[1000:], texts=known_texts(examples)), axis=1)
+
+    chosen = LateExamples.of(examples[:1000], examples[1000:], LATE)
+    texts = TextVectors.of(
+        chosen.said,
+        lambda distinct: pooled_features(
+            parts.encoder, [tokenizer.encode((), piece) for piece in tokenizer.words(distinct)], pad_id=0
+        ),
+    )
+    settings = RowSettings(kept=LATE.behaviours, refit_rows=0, unseen_share=0.0)
+    maker = RowMaker(texts, settings, start=parts.table, start_until_ms=-1)
+    for one in chosen.labelled():
+        maker.take(one)
+    rows = LateRows.of(maker.rows(), texts.vectors)
+    expected = score_late(parts.late, rows, np.flatnonzero(chosen.is_valid), rows.texts)
+    np.testing.assert_allclose(scored, expected, atol=1e-4)

@@ -1,0 +1,123 @@
+"""Requests under both readings: a late challenger against a joint champion, and against a late one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import checkpoint
+from model.features.snapshot import Snapshot
+from model.late_model import LateModel
+from model.manifest import Manifest
+from model.network import TwoHeadedNetwork
+from model.reading import Reading
+from model.registry import ModelRegistry
+from model.tokens import BehaviourTokenizer
+from schemas.records import OffsetRange, TrainingRequest
+from tests.late_examples import audience
+from trainer.config import LateTraining, TrainingConfig
+from trainer.dataset import Example
+from trainer.evaluation.scoring import can_score, score_examples
+from trainer.gate import GateSettings
+from trainer.request import PROMOTED, REJECTED, Decision, RequestConfig, RequestHandler
+
+LATE = LateTraining(numbers_epochs=6, epochs=1, batch_rows=64, learning_rate=1e-2, width=8, heads=2, tower=16)
+TRAINING = TrainingConfig(reading=Reading.LATE, late=LATE, tensorboard=False, threads=1)
+GATE = GateSettings(min_examples=50, min_users=10, max_slowdown=None)
+
+
+@dataclass
+class Stage:
+    """A registry with a joint champion, and examples that a handler reads."""
+
+    registry: ModelRegistry
+    work: Path
+    found: list[Example]
+    training: TrainingConfig = TRAINING
+    announced: list[str] = field(default_factory=list)
+
+    def handle(self, name: str) -> Decision:
+        """Bring a request of that name to its end."""
+        request = TrainingRequest(name, [OffsetRange("t.examples", 0, 0, 400)], 400, 0, "labels")
+        config = RequestConfig(self.work, self.training, GATE, older=0)
+        return RequestHandler(self.registry, self._read, self._announce, config).handle(request)
+
+    def _read(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
+        assert (len(ranges), older) == (1, 0)
+        return self.found, []
+
+    def _announce(self, version: str, event: str, reason: str, metrics: dict[str, float]) -> None:
+        self.announced.append(event)
+
+
+@pytest.fixture
+def stage(
+    tmp_path: Path, tiny_network: TwoHeadedNetwork, tiny_base: Path, tokenizer: BehaviourTokenizer
+) -> Stage:
+    registry = ModelRegistry(tmp_path / "registry")
+    checkpoint.save(tiny_network, tmp_path / "champion", tokenizer_from=tiny_base)
+    registry.publish(tmp_path / "champion", Manifest("first", base="tiny", created_at_ms=0))
+    registry.promote("first")
+    return Stage(registry, tmp_path / "work", audience(900, tokenizer))
+
+
+def test_a_late_challenger_replaces_a_joint_champion_and_goes_on_from_itself(
+    stage: Stage, tokenizer: BehaviourTokenizer
+) -> None:
+    decision = stage.handle("one")
+    assert (decision.event, stage.registry.champion()) == (PROMOTED, decision.version), decision.reason
+    assert decision.metrics["examples"] == 225
+    learned = stage.found[: round(900 * 0.75)]
+    until_ms = stage.registry.manifest(decision.version).data["to_ms"]
+    assert until_ms == learned[-1].occurred_at
+    champion = stage.registry.load(decision.version)
+    assert isinstance(champion, LateModel)
+
+    stage.training = replace(TRAINING, reading=None)  # that of the start
+    stage.found = audience(900, tokenizer, seed=2, contrary_until=675)  # what it learns is wrong
+    worse = stage.handle("two")
+    assert worse.event == REJECTED
+    assert "p_value" in worse.metrics
+    assert stage.registry.load(worse.version).reading is Reading.LATE
+    assert stage.registry.manifest(worse.version).parent == decision.version
+    stage.found = stage.found[:300]  # older ones alone: what the parent knew is not forgotten
+    assert stage.registry.manifest(stage.handle("three").version).data["to_ms"] == until_ms
+
+
+def test_the_two_are_compared_on_the_examples_that_both_can_read(stage: Stage) -> None:
+    stage.found = [
+        replace(one, snapshot=None) if place % 3 == 0 else one for place, one in enumerate(stage.found)
+    ]
+    decision = stage.handle("one")
+    assert decision.metrics["examples"] == 150
+
+
+def test_examples_without_snapshots_are_no_lesson_for_a_late_champion(stage: Stage) -> None:
+    late = stage.handle("one")
+    assert late.event == PROMOTED
+    stage.training = replace(TRAINING, reading=None)
+    stage.found = [replace(one, snapshot=None) for one in stage.found]
+    decision = stage.handle("two")
+    assert decision.event == REJECTED
+    assert "learns from snapshots, and 0 of" in decision.reason
+    assert stage.registry.champion() == late.version
+
+
+def test_a_late_model_scores_examples_as_it_scored_their_events(stage: Stage) -> None:
+    model = stage.registry.load(stage.handle("one").version)
+    examples = stage.found[:80]
+    y_hat, z_hat = score_examples(model, examples)
+    assert y_hat.shape == z_hat.shape == (80,)
+    assert ((y_hat > 0) & (y_hat < 1)).all()
+    alone = [score_examples(model, [one], texts={})[0][0] for one in examples if not _past(one)]
+    together = y_hat[[not _past(one) for one in examples]]
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    assert not can_score(model, replace(examples[0], snapshot=None))
+    with pytest.raises(ValueError, match="without a snapshot"):
+        score_examples(model, [replace(examples[0], snapshot=None)])
+
+
+def _past(example: Example) -> int:
+    return len(Snapshot.decode(example.snapshot or b"").past)
