@@ -45,8 +45,8 @@ class Kept(NamedTuple):
 class VectorTable:
     """At most `most` vectors of one width. Safe to share between threads, as long as each has inference mode on.
 
-    most: the limit; lower than asked for once the device has no memory for more. hits, misses: keys asked for so far that
-    were there, and that were not.
+    most: the limit; lowered when the device has no memory for more. hits, misses: keys asked for so far that were there,
+    and that were not.
     """
 
     def __init__(self, width: int, most: int, device: torch.device) -> None:
@@ -120,7 +120,7 @@ class VectorTable:
             ]
 
     def _make_room(self, rows: int) -> None:
-        """Have so many free rows, or as many as there can be. Where the device has no memory, the table stays as it is."""
+        """Have so many free rows, or as many as there can be; without memory on the device the table stays as it is."""
         while len(self._free) < rows and len(self._keys) < self.most:
             try:
                 self._grow()

@@ -23,7 +23,7 @@ def put(table: VectorTable, keys: list[int], vectors: torch.Tensor | None = None
 
 
 def held(table: VectorTable) -> set[int]:
-    return {kept.key for kept in table.newest(1_000)}
+    return {kept.key for kept in table.newest(1_000_000)}
 
 
 @given(st.integers(1, 20), st.lists(KEYS, min_size=1, max_size=30))
