@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from stream.exactly_once.errors import OffsetOutOfRangeError
+from stream.exactly_once.passing import passes
 from stream.exactly_once.records import TopicPartition
 from stream.exactly_once.topic_ids import Committed
 
@@ -19,19 +20,6 @@ OffsetReset = Literal["earliest", "latest", "error"]
 _CALL_TIMEOUT_S = 2.0
 _RETRY_PAUSE_S = 0.05
 _NEW_CLIENT_AFTER_S = 10.0
-_RETRIABLE = frozenset(
-    {
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._WAIT_COORD,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        # Of a group that moves to another broker, or of brokers that have just started.
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +81,7 @@ def stable_offsets(
             answer = consumer.committed(asked, timeout=_CALL_TIMEOUT_S)
         except KafkaException as exc:
             error = exc.args[0]
-            if not (error.retriable() or error.code() in _RETRIABLE):
+            if not passes(error):
                 raise
         else:
             error = next((tp.error for tp in answer if tp.error is not None), None)
@@ -225,7 +213,7 @@ def watermarks(consumer: Consumer, tp: TopicPartition, cancelled: Callable[[], b
                 KafkaTopicPartition(tp.topic, tp.partition), timeout=_CALL_TIMEOUT_S
             )
         except KafkaException as exc:
-            if not (exc.args[0].retriable() or exc.args[0].code() in _RETRIABLE):
+            if not passes(exc.args[0]):
                 raise
         else:
             if answer is not None:

@@ -9,6 +9,7 @@ consumer delivers, so waiting for a record would wait for ever.)
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from stream.exactly_once.offsets import (
     start_offsets,
     watermarks,
 )
+from stream.exactly_once.passing import passes
 from stream.exactly_once.progress import RecoveryProgress
 from stream.exactly_once.records import TopicPartition
 from stream.exactly_once.store import Change, PartitionStore, Position
@@ -250,7 +252,8 @@ def _read_changelogs(
     if not waiting:
         return
     # With the leaders in its metadata cache the client fetches at once; else it looks for them once a second.
-    consumer.list_topics(timeout=_CALL_TIMEOUT_S)
+    with suppress(KafkaException):  # brokers that are away: the client looks for the leaders itself
+        consumer.list_topics(timeout=_CALL_TIMEOUT_S)
     consumer.assign([KafkaTopicPartition(tp.topic, tp.partition, begin[tp]) for tp in waiting])
     while waiting:
         if cancelled():
@@ -294,7 +297,7 @@ def _is_end(message: Message) -> bool:
     error = message.error()
     if error is None or error.code() == KafkaError._PARTITION_EOF:
         return True
-    if not error.retriable() and error.code() != KafkaError._TRANSPORT:
+    if not passes(error):
         raise KafkaException(error)
     return False
 

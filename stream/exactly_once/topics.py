@@ -15,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
 
 from stream.exactly_once.errors import StartError, TopicGoneError
 from stream.exactly_once.offsets import Cancelled
+from stream.exactly_once.passing import passes
 from stream.exactly_once.recovery import Changelog
 from stream.exactly_once.replication import replicas_for, replication_config
 
@@ -115,7 +116,7 @@ def _describe(
             return _describe_once(AdminClient({**client_config}), changelogs, timeout_s)
         except KafkaException as exc:
             error = exc.args[0]
-            passing = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or error.retriable()
+            passing = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or passes(error)
             if not passing or time.monotonic() > deadline:
                 raise StartError(f"The changelog topics cannot be described: {error.str()}") from exc
         except TimeoutError as exc:

@@ -9,6 +9,7 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from schemas.records import TrainingRequest
 from schemas.wire import Codec
 from stream.exactly_once.offsets import Cancelled, reader, watermarks
+from stream.exactly_once.passing import passes
 from stream.exactly_once.records import TopicPartition
 
 _MAX_RECORDS = 10_000
@@ -50,7 +51,7 @@ def requested_ends(
                             ends[part.partition] = max(part.end, ends.get(part.partition, 0))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition() or 0)
-                elif not error.retriable():
+                elif not passes(error):
                     raise KafkaException(error)
     finally:
         consumer.close()

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from stream.exactly_once.offsets import reader
+from stream.exactly_once.passing import passes
 from stream.replay.errors import PastRetentionError, ReplayError
 from stream.replay.plan import Span
 
@@ -127,7 +128,7 @@ class RecordStream:
                 f"{self.topic}[{self.partition}]: offset {self.position} is past retention "
                 f"({error.str()}); what was read before it is kept."
             )
-        if not error.retriable() and error.code() != KafkaError._TRANSPORT:
+        if not passes(error):
             raise ReplayError(f"{self.topic}[{self.partition}] cannot be read: {error.str()}")
         logger.info("Reading %s[%d]: %s", self.topic, self.partition, error.str())
         return False

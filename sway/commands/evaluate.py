@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from trainer.dataset import Example
-    from trainer.evaluation.report import Compared
 
 
 def evaluate(
@@ -47,6 +44,7 @@ def evaluate(
     from sway.configuration import load_settings
     from sway.curves import training_curves
     from sway.errors import CommandError
+    from sway.evaluation_tables import beside_baselines, figures
     from sway.example_files import read_examples
     from trainer.evaluation.report import compare, write_report
     from trainer.evaluation.scoring import score_examples
@@ -85,7 +83,7 @@ def evaluate(
         out, compared, title=f"Evaluation of {name}", facts=facts, curves=training_curves(store, name)
     )
     store.attach(name, out, "evaluation")
-    console.print(_table(name, compared))
+    console.print(figures(name, compared), beside_baselines(name, compared))
     console.print(f"{page}", soft_wrap=True)
 
 
@@ -100,27 +98,3 @@ def _newest(count: int) -> "list[Example]":
     source = ExampleRanges(settings.kafka.client_config(), codec_for(LabeledExample, topic, settings.wire))
     found, _ = source.read(source.all_of(topic), 0)
     return sorted(found, key=lambda example: example.occurred_at)[-count:]
-
-
-def _table(version: str, compared: "Compared") -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
-    from trainer.evaluation.page import NAMES, figure_text, shown_metrics
-
-    evaluations = compared.evaluations
-    ours, *_ = evaluations.values()
-    others = list(evaluations)[1:]
-    table = Table("", escape(version), f"{ours.confidence:.0%} interval", *others)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name in shown_metrics(evaluations):
-        metric = ours.metrics.get(name)
-        cells = ["", ""]
-        if metric:
-            cells = [figure_text(metric.value), f"{figure_text(metric.low)} to {figure_text(metric.high)}"]
-        for other in others:
-            theirs = evaluations[other].metrics.get(name)
-            cells.append(figure_text(theirs.value) if theirs else "")
-        table.add_row(NAMES[name], *cells)
-    return table

@@ -38,9 +38,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def run(registry: Path, file: Path, *more: str) -> tuple[int, str]:
+def run(registry: Path, file: Path, *more: str, columns: int = 200) -> tuple[int, str]:
     command = ["evaluate", str(file), "--registry", str(registry), "--out", str(registry.parent / "out")]
-    result = CliRunner().invoke(app, [*command, "--samples", "20", *more], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, [*command, "--samples", "20", *more], env={"COLUMNS": str(columns)})
     return result.exit_code, result.output
 
 
@@ -54,6 +54,16 @@ def test_the_champion_is_measured_beside_baselines(registry: Path, file: Path) -
     assert {"item mean", "user mean so far"} <= set(found["evaluations"])
     assert found["facts"]["version"] == "v-1"
     assert (registry.parent / "out" / "report.html").is_file()
+
+
+def test_the_tables_fit_a_terminal_of_80_columns(registry: Path, file: Path) -> None:
+    code, output = run(registry, file, "--version", "v-1", "--train", str(file), columns=80)
+    assert code == 0, output
+    tables = output.split(str(registry.parent))[0].splitlines()
+    assert max(map(len, tables)) <= 80
+    assert "…" not in output
+    for name in ("calibration error", "AUC of the influence", "95% interval", "item mean so far"):
+        assert name in output
 
 
 def test_without_a_champion_a_version_must_be_named(registry: Path, file: Path) -> None:

@@ -207,6 +207,21 @@ def test_watermarks_are_asked_for_again_while_the_broker_does_not_answer() -> No
     assert consumer.asked == [TP] * 3
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._ALL_BROKERS_DOWN,
+    ],
+)
+def test_watermarks_are_asked_for_again_while_a_partition_changes_its_leader(code: int) -> None:
+    consumer = FakeConsumer(watermarks=[failure(code), (1, 2)])
+    assert watermarks(consumer.as_consumer(), TP, go_on) == (1, 2)
+
+
 def test_waiting_for_watermarks_ends_with_the_epoch_and_with_a_verdict() -> None:
     consumer = FakeConsumer(watermarks=[None, failure(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
     with pytest.raises(Cancelled):

@@ -181,6 +181,18 @@ def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_wa
     assert stores[0].positions["users"].topic_id == "id-1"
 
 
+def test_brokers_that_are_away_when_leaders_are_looked_up_do_not_end_the_recovery() -> None:
+    class Away(FakeConsumer):
+        def list_topics(self, timeout: float) -> None:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    consumer = Away(
+        [Message(USERS_0, 0, code=KafkaError.NOT_LEADER_FOR_PARTITION)], [Message(USERS_0, 7, code=EOF_CODE)]
+    )
+    read(consumer, {0: FakeStore(users=written(2))}, {USERS_0: (0, 7)})
+    assert consumer.assigned == {USERS_0: 2}
+
+
 def test_a_store_at_the_end_reads_nothing() -> None:
     consumer = FakeConsumer()
     assert read(consumer, {0: FakeStore(users=written(7))}, {USERS_0: (0, 7)}) == 0
