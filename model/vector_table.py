@@ -45,8 +45,8 @@ class Kept(NamedTuple):
 class VectorTable:
     """At most `most` vectors of one width. Safe to share between threads, as long as each has inference mode on.
 
-    most: the limit; lowered when the device has no memory for more. hits, misses: keys asked for so far that were there,
-    and that were not.
+    most: the limit, lowered when the device has no memory for more. hits, misses: keys asked for so far that were
+    there, and that were not.
     """
 
     def __init__(self, width: int, most: int, device: torch.device) -> None:
