@@ -24,7 +24,8 @@ def test_cosines_are_those_of_the_vectors(
     unit = vectors.astype(np.float64) / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     found = Found(torch.from_numpy(vectors), torch.from_numpy(vectors).norm(dim=1), np.zeros(0, np.int64))
     near = cosines(found, torch.from_numpy(own), torch.from_numpy(past)).numpy()
-    assert (near.shape, near.dtype) == ((7, behaviours), np.float32)
+    assert near.shape == (7, behaviours)
+    assert near.dtype == np.float32
     np.testing.assert_allclose(near, (unit[past] * unit[own][:, None]).sum(-1), atol=1e-6)
 
 
