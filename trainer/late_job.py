@@ -47,7 +47,7 @@ from trainer.text_vectors import TextVectors
 from trainer.tracking import Tracker
 from trainer.work_folder import RESULT_FILE, Trained, result_in, write_json
 
-_LEAST_REFIT_ROWS = 50
+_LEAST_REFIT_ROWS = 250  # fewer tell little, and a fit costs a second
 
 
 class _Rows(NamedTuple):

@@ -44,7 +44,9 @@ def train(
     config: Annotated[Path | None, typer.Option(help="A TOML file of knobs, see docs/training.md.")] = None,
     reading: Annotated[
         Reading | None,
-        typer.Option(help="[default: the start's; of minilm late if the examples carry snapshots, else joint]"),
+        typer.Option(
+            help="[default: the start's; of minilm late if the examples carry snapshots, else joint]"
+        ),
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Of whole texts, for the joint reading.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of the encoder, at its peak.")] = None,

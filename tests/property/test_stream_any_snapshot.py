@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from model.features.history import PAST
 from model.features.keys import text_key
-from model.features.snapshot import Snapshot, numbers_of
+from model.features.snapshot import Snapshot
 from model.jobs import LateText
 from model.reading import Reading
 from model.tokens import BehaviourTokenizer
@@ -22,8 +21,8 @@ from stream.labels.rules import JoinSettings
 from stream.windows import WindowLimits
 from tests.processing import NOW_MS, Processing
 from tests.property.test_stream_interleaving import CUTS, INPUTS, LIMITS, MAX_CHARS, STEPS, Story, play
-from trainer.feature_rows import Pair, RowSettings, feature_rows
-from trainer.text_vectors import TextVectors
+from trainer.snapshots import Pair, StreamSettings
+from trainer.snapshots import snapshots as labelled_snapshots
 
 FOR_EVER = JoinSettings(horizon_ms=10**12, grace_ms=0)
 ITEMS = ("", "a", "b", "c")
@@ -84,7 +83,7 @@ def snapshots(processing: Processing) -> list[Snapshot]:
     most=st.integers(1, 6),
     steps=st.lists(st.sampled_from(["go on", "cut", "commit"]), max_size=50),
 )
-def test_numbers_of_a_workers_snapshots_are_those_of_the_trainers_rows(
+def test_a_workers_snapshots_are_those_of_the_trainers_stream(
     tokenizer: BehaviourTokenizer,
     reading: Reading,
     rows: list[tuple[str, str, int, float, float | None]],
@@ -92,29 +91,18 @@ def test_numbers_of_a_workers_snapshots_are_those_of_the_trainers_rows(
     most: int,
     steps: list[str],
 ) -> None:
+    def text_of(event: BehaviorEvent) -> str:
+        behaviour, _ = behaviour_of(event, 0, BehaviourLimits())
+        return tokenizer.target(behaviour).text
+
     pairs = pairs_of(rows)
-    texts = TextVectors.of(
-        (event for event, _ in pairs),
-        lambda firsts: np.random.default_rng(0).normal(size=(len(firsts), 5)).astype(np.float32),
-    )
-    wanted = RowSettings(delay_ms=delay_ms, max_behaviours=most, refit_rows=0, unseen_share=0.0)
-    expected = feature_rows(pairs, texts, wanted).numbers
+    wanted = StreamSettings(delay_ms=delay_ms, max_behaviours=most)
+    expected = [one.snapshot.encode() for one in labelled_snapshots(pairs, text_of, wanted)]
 
     processing = Processing(tokenizer, windows=WindowLimits(most, 10_000), join=FOR_EVER, reading=reading)
     deliver(processing, list(told(pairs, delay_ms)), steps)
     found = snapshots(processing)
-    assert [one.at_ms for one in found] == [event.occurred_at for event, _ in pairs]
-
-    row_of = {}
-    for event, _ in pairs:
-        behaviour, _ = behaviour_of(event, 0, BehaviourLimits())
-        row_of[text_key(tokenizer.target(behaviour).text)] = texts.row(event)
-
-    def numbers(snapshot: Snapshot) -> NDArray[np.float32]:
-        past = np.array([row_of[int(key)] for key in snapshot.past["text"]], np.int64)
-        return numbers_of(snapshot, texts.cosines(row_of[snapshot.text_key], past))
-
-    assert np.stack([numbers(one) for one in found]).tobytes() == expected.tobytes()
+    assert [one.encode() for one in found] == expected
 
 
 @settings(deadline=None, max_examples=60)
