@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+_NO_VALUE = 1e-12  # of the largest eigenvalue
+
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
@@ -48,7 +50,7 @@ class Ridge:
         self._root = np.sqrt(w / w.mean())[:, None]
         centred = self._root * (x - self._x_mean)
         self._scale = float((centred**2).sum() / len(x)) or 1.0
-        self._left, self._sizes, self._right = np.linalg.svd(centred, full_matrices=False)
+        self._left, self._sizes, self._right = _singular(centred)
 
     def fit(self, t: FloatArray) -> MappedRidge:
         """Fit figures t, (n, k), with the penalty whose estimates of what is left out are best."""
@@ -66,3 +68,18 @@ class Ridge:
                 gains = shrunk / np.maximum(sizes, 1e-12)
                 best = loss, errors, self._right.T @ (gains[:, None] * rotated)
         return MappedRidge(best[2], self._x_mean, t_mean, t - best[1] / self._root)
+
+
+def _singular(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return U, s and V' of x, (n, d), without singular values that are zero but for rounding.
+
+    From the eigenvectors of x'x, or of xx' if that is smaller: thirty times as fast as a singular value decomposition
+    of a thousand texts. It is exact to half the digits, and the least penalty is far above that.
+    """
+    tall = x.shape[0] >= x.shape[1]
+    values, vectors = np.linalg.eigh(x.T @ x if tall else x @ x.T)
+    kept = values > max(float(values[-1]), 0.0) * _NO_VALUE
+    sizes, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    if tall:
+        return x @ vectors / sizes, sizes, vectors.T
+    return vectors, sizes, (vectors.T @ x) / sizes[:, None]
