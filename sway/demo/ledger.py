@@ -1,7 +1,7 @@
 """The demo's book-keeping: what was produced, what became of it, how good and how fast it was. Pure."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,6 +120,12 @@ class Ledger:
             "auc_item_mean": auc(np.array([one.item_mean for one in judged]), liked),
             "auc_user_mean": auc(np.array([one.user_mean for one in judged]), liked),
         }
+
+    def auc_of_others(self, y_hat: Mapping[str, float]) -> float:
+        """Return the AUC of somebody else's y_hat, by event id, over the judged events that it has."""
+        judged = [one for one in self.judged if one.event.event_id in y_hat]
+        liked = np.array([one.y >= 0.5 for one in judged], dtype=np.bool_)
+        return auc(np.array([y_hat[one.event.event_id] for one in judged]), liked)
 
     def auc_of(self, versions: Collection[str]) -> float:
         """Return the AUC of what these model versions published."""

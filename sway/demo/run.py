@@ -24,8 +24,9 @@ from sway.demo.feeder import DemoFailedError, Feeder
 from sway.demo.first_model import PARTITIONS, copy_version, default_registry, fit_or_find
 from sway.demo.ledger import Ledger
 from sway.demo.loop import PROMOTED, REJECTED, Loop, LoopReader
+from sway.demo.rivals import rivals
 from sway.demo.texts import read_windows, scored_texts
-from sway.demo.view import LiveView, summary_table, texts_table
+from sway.demo.view import LiveView, rivals_table, summary_table, texts_table
 from sway.demo.worker_process import ChildProcess, WorkerProcess
 from sway.embedded import EmbeddedKafka
 from sway.embedded.ports import free_port
@@ -48,6 +49,7 @@ _GATE_MIN_USERS = 5
 _VERDICT_TIMEOUT_S = 300.0
 _SWAP_TIMEOUT_S = 60.0
 _AFTER_SWAP = 500  # events that a promoted challenger scores before the demo ends
+_NEWEST = 1_000  # events on which the others are judged
 _DAY_S = 86_400
 
 
@@ -107,9 +109,12 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
         windows = read_windows(
             settings, f"{settings.app_id}-{WINDOWS}-changelog", PARTITIONS, model.tokenizer
         )
+    console.print(f"[bold]5[/] Two others on the newest {_NEWEST:,} of these events")
     summary = _summary(ledger, loop.loop, version, started_s, live.paused_s)
+    summary |= _beside(ledger, pairs, live.cpu_s)
     console.print(texts_table(scored_texts(ledger.judged, windows, model.tokenizer, _TEXTS)))
     console.print(summary_table(summary))
+    console.print(rivals_table(summary))
     console.print("dead letters: " + ", ".join(f"{name} ×{n}" for name, n in sorted(ledger.reasons.items())))
     for verdict in loop.loop.verdicts.values():
         console.print(f"model {verdict.version} {verdict.reason}")
@@ -145,6 +150,7 @@ class _Live:
         self._options = options
         self._console = console
         self.paused_s = 0.0  # between two runs of events
+        self.cpu_s = 0.0  # that the worker took while it scored
 
     def feed(self, pairs: Sequence[tuple[BehaviorEvent, Outcome]], *, with_bad_records: bool = False) -> None:
         """Feed these until each has ended."""
@@ -154,6 +160,7 @@ class _Live:
         live: AbstractContextManager[Any] = (
             Live(view, console=console, refresh_per_second=4) if console.is_terminal else nullcontext()
         )
+        before_s = self._worker.cpu_s
         with live:
             self._feeder.run(
                 pairs,
@@ -162,6 +169,7 @@ class _Live:
                 idle_timeout_s=_IDLE_TIMEOUT_S,
                 on_tick=self._ticker(view),
             )
+        self.cpu_s += self._worker.cpu_s - before_s
 
     def finish_the_loop(self, more: Sequence[tuple[BehaviorEvent, Outcome]]) -> None:
         """Wait for the challenger's verdict; a promoted one scores some more events, unless it has scored enough."""
@@ -292,3 +300,23 @@ def _summary(ledger: Ledger, loop: Loop, version: str, started_s: float, paused_
         "model_version": ledger.versions[-1] if ledger.versions else version,
     }
     return {name: None if value != value else value for name, value in summary.items()}  # JSON knows no NaN
+
+
+def _beside(
+    ledger: Ledger, pairs: Sequence[tuple[BehaviorEvent, Outcome]], worker_cpu_s: float
+) -> dict[str, Any]:
+    """Return how good the newest scores are beside others, and what each costs in milliseconds of CPU an event.
+
+    Sway's is all that the worker does: Kafka, state, labels and model; the others' is the model alone.
+    """
+    newest = ledger.judged[-_NEWEST:]
+    aucs = ledger.aucs(_NEWEST)
+    rows = {
+        "Sway, live": {"auc": aucs["auc_live"], "cpu_ms": worker_cpu_s / max(ledger.scores, 1) * 1e3},
+        "item mean so far": {"auc": aucs["auc_item_mean"], "cpu_ms": None},
+        "user mean so far": {"auc": aucs["auc_user_mean"], "cpu_ms": None},
+    }
+    found = rivals(pairs, TRAINED_ON, [one.event.event_id for one in newest])
+    for name, rival in found.items():
+        rows[name] = {"auc": ledger.auc_of_others(rival.y_hat), "cpu_ms": rival.cpu_s * 1e3}
+    return {"newest_events": len(newest), "newest": rows}

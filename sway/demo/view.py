@@ -111,10 +111,24 @@ def texts_table(rows: Sequence[ScoredText]) -> Table:
     return table
 
 
+def rivals_table(summary: Mapping[str, Any]) -> Table:
+    """Sway beside what it must beat, on the newest events, and what each of them costs an event."""
+    table = Table(title=f"The newest {summary['newest_events']:,} events")
+    table.add_column("")
+    table.add_column("AUC", justify="right")
+    table.add_column("CPU an event", justify="right")
+    for name, row in summary["newest"].items():
+        cost = row["cpu_ms"]
+        table.add_row(name, _auc(row["auc"]), "" if cost is None else f"{cost:.2g} ms")
+    return table
+
+
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """The summary as it stands in the file."""
     table = Table(title="Summary", show_header=False)
     for name, value in summary.items():
+        if isinstance(value, Mapping):
+            continue
         shown = f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
         table.add_row(name, shown)
     return table

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from sway.demo.feeder import DemoFailedError
@@ -46,6 +47,17 @@ class ChildProcess:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.stop()
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of CPU that it has taken; 0 once it has ended."""
+        if self._process is None:
+            return 0.0
+        try:
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return float(times.user + times.system)
 
     def check(self) -> None:
         """Raise DemoFailedError, with the end of its log, if it has ended."""
