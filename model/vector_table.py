@@ -62,7 +62,7 @@ class VectorTable:
         self._now = 0
         self._vectors = torch.empty((0, width), device=device)
         self._norms = torch.empty(0, device=device)
-        self.hits = self.misses = 0
+        self.hits = self.misses = self.made = 0
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -93,6 +93,7 @@ class VectorTable:
 
         A vector that is not finite is not kept, nor one of NO_KEY; of more than fit, the last.
         """
+        self.made += len(keys)
         good = (torch.isfinite(norms).cpu().numpy() & (keys != NO_KEY)).nonzero()[0]
         with self._lock:
             new = [place for place in good.tolist() if int(keys[place]) not in self._rows][-self.most :]

@@ -205,6 +205,12 @@ class WorkerMetrics:
         self.vectors_asked.labels("yes").set(model.vectors.hits)
         self.vectors_asked.labels("no").set(model.vectors.misses)
 
+    @property
+    def encoded(self) -> int:
+        """Vectors of texts that the model in use has made so far; 0 if it does not read late."""
+        model = None if self._late is None else self._late()
+        return 0 if model is None else model.vectors.made
+
     def on_swap(self, model: Model, seconds: float) -> None:
         """Note a new champion, ready so many seconds after its promotion was seen."""
         self.swaps.inc()

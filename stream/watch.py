@@ -22,8 +22,10 @@ _SILENT_AFTER_S = 20.0  # the brokers are asked for the ends of the inputs every
 def watch(app: "SwayApp") -> None:
     """Have the app looked at by a timer of its own."""
     hanging = HangingTransactions(app.settings.time.stuck_after_s)
+    encoded = 0
 
     async def look() -> None:
+        nonlocal encoded
         engine = app.engine
         lag = engine.lag(app.consumer.positions())
         app.metrics.observe(engine.stats, lag, app.not_ready_because is None)
@@ -31,6 +33,9 @@ def watch(app: "SwayApp") -> None:
         for line in hanging.look(lag):
             logger.warning("%s", line)
         behind = sum(one.stable_records for tp, one in lag.items() if tp.partition not in app.held)
+        if app.metrics.encoded != encoded:  # where all texts are new a pass may take minutes
+            encoded = app.metrics.encoded
+            engine.stats.last_progress = time.monotonic()
         if app.waiting_for is not None:  # said on /readyz; ending the process would not bring it back
             engine.stats.last_progress = time.monotonic()
         stalled_s = engine.stalled_s(behind)

@@ -29,7 +29,7 @@ class FakeApp:
         self.observed: list[Any] = []
         self.shown: dict[int, str] = {}
         self.metrics = SimpleNamespace(
-            observe=lambda *figures: self.observed.append(figures), show_held=self.shown.update
+            observe=lambda *figures: self.observed.append(figures), show_held=self.shown.update, encoded=0
         )
         self.consumer = SimpleNamespace(positions=dict)
         self.engine = SimpleNamespace(
@@ -90,6 +90,18 @@ async def test_waiting_for_something_outside_counts_as_progress() -> None:
     app.waiting_for = "waiting for the Schema Registry"
     assert await watched(app) == []
     assert app.engine.stats.last_progress > before + 900
+
+
+async def test_vectors_of_texts_that_are_made_count_as_progress_and_those_that_are_there_do_not() -> None:
+    app = FakeApp(lag=12, in_flight=3, stalled_s=0)
+    app.metrics.encoded = 5_000
+    app.engine.stats.last_progress -= 1000
+    before = app.engine.stats.last_progress
+    await watched(app)
+    assert app.engine.stats.last_progress > before + 900
+    app.engine.stats.last_progress = before
+    await app.look()
+    assert app.engine.stats.last_progress == before
 
 
 @pytest.mark.parametrize(
