@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.loading import joint
 from model.metrics import auc, mse
 from model.network import NetworkSettings
 from model.registry import ModelRegistry
@@ -57,7 +58,7 @@ def judge(examples: Sequence[Example], text: TextSettings) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="sway-rates-") as scratch:
         registry = ModelRegistry(scratch)
         version = fit_first_model(examples[:FITTED_ON], minilm_dir(), registry, config=config)
-        model = registry.load(version)
+        model = joint(registry.load(version))
         newest = examples[FITTED_ON:]
         y_hat, _ = score_examples(model, newest)
     y = np.array([example.y for example in newest])

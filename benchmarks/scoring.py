@@ -37,9 +37,12 @@ class RecordingModel:
         self.version = model.version
         self.dtype = model.dtype
         self.device = model.device
-        self.pad_id = model.pad_id
         self.probe = model.probe
         self.passes: list[Pass] = []
+
+    def pack(self, texts: Sequence[EncodedText], *, multiple: int = 1) -> TextBatch:
+        """Pack as the model does."""
+        return self._model.pack(texts, multiple=multiple)
 
     def score(self, batch: TextBatch) -> torch.Tensor:
         """Score, and note when the pass ended."""

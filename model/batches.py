@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.tokens import EncodedText
@@ -66,3 +67,14 @@ def to_tensors(texts: Sequence[EncodedText], *, pad_id: int, multiple: int = 1) 
         torch.from_numpy(mask.astype(np.int64)),
         torch.from_numpy(types.astype(np.int64)),
     )
+
+
+def batches_of_similar_length(tokens: NDArray[np.int64], batch_tokens: int) -> list[list[int]]:
+    """Cut all rows into batches, shortest first, of at most batch_tokens with padding (or of one row)."""
+    batches: list[list[int]] = []
+    for row in np.argsort(tokens, kind="stable").tolist():
+        if batches and (len(batches[-1]) + 1) * tokens[row] <= batch_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches

@@ -3,9 +3,10 @@
     config.json, model.safetensors    the encoder, as AutoModel.from_pretrained reads it
     tokenizer.json, ...               the tokenizer's own files
     heads.safetensors                 heads.weight (2, d), heads.bias (2,)
-    sway.json                         lambda, pooling and text settings
+    sway.json                         format 1: lambda, pooling and text settings
 
-Weights are safetensors only: a pickle could run code.
+Weights are safetensors only: a pickle could run code. A checkpoint of a late reading, format 2, has other parts beside
+the encoder: model.late_checkpoint.
 
 Source: DESIGN sections 6 and 9.
 """
@@ -26,11 +27,12 @@ from transformers.utils import logging as transformers_logging
 
 from model.errors import ModelIncompatible
 from model.network import NetworkSettings, Pooling, TwoHeadedNetwork
+from model.reading import Reading
 from model.text import TextSettings
 
 HEADS_FILE = "heads.safetensors"
 SETTINGS_FILE = "sway.json"
-SETTINGS_FORMAT = 1
+_FORMATS = {1: Reading.JOINT, 2: Reading.LATE}
 _TEXT_BEFORE = {"item_rates": False}  # of checkpoints that were saved before there was this setting
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -56,16 +58,28 @@ def save(network: TwoHeadedNetwork, folder: Path, *, tokenizer_from: Path) -> No
 
     tokenizer_from: the checkpoint whose tokenizer files are copied, byte for byte.
     """
+    save_encoder(network, folder, tokenizer_from=tokenizer_from)
+    heads = {f"heads.{name}": value.cpu() for name, value in network.heads.state_dict().items()}
+    save_file(heads, folder / HEADS_FILE)
+    write_settings(folder, Reading.JOINT, asdict(network.settings))
+
+
+def save_encoder(network: TwoHeadedNetwork, folder: Path, *, tokenizer_from: Path) -> None:
+    """Write the encoder and the tokenizer's files into a new or empty folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet_transformers():
         network.encoder.save_pretrained(folder, safe_serialization=True)
-    heads = {f"heads.{name}": value.cpu() for name, value in network.heads.state_dict().items()}
-    save_file(heads, folder / HEADS_FILE)
-    text = json.dumps({"format": SETTINGS_FORMAT, **asdict(network.settings)}, indent=2)
-    (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
             shutil.copyfile(tokenizer_from / name, folder / name)
+
+
+def write_settings(folder: Path, reading: Reading, settings: dict[str, Any]) -> None:
+    """Write sway.json, in the format of the reading. settings: of model.network.NetworkSettings."""
+    number = next(number for number, of in _FORMATS.items() if of is reading)
+    named = {} if reading is Reading.JOINT else {"reading": reading.value}  # format 1 is older than readings
+    text = json.dumps({"format": number, **named, **settings}, indent=2)
+    (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> TwoHeadedNetwork:
@@ -73,29 +87,58 @@ def load(folder: Path) -> TwoHeadedNetwork:
 
     Raises ModelIncompatible if it is of another format or its parts do not fit each other.
     """
-    settings = load_settings(folder)
-    network = TwoHeadedNetwork(_load_encoder(folder, None), settings)
+    network = load_encoder(folder, load_settings(folder))
     try:
         heads = load_file(folder / HEADS_FILE)
         network.heads.load_state_dict({name.removeprefix("heads."): value for name, value in heads.items()})
     except (SafetensorError, OSError, RuntimeError) as exc:
         raise ModelIncompatible(f"{HEADS_FILE} in {folder} does not fit the encoder: {exc}") from exc
+    return network
+
+
+def load_encoder(folder: Path, settings: NetworkSettings) -> TwoHeadedNetwork:
+    """Read a checkpoint's encoder, float32, on the CPU, ready to score; its heads are at zero."""
+    network = TwoHeadedNetwork(_load_encoder(folder, None), settings)
     for parameter in network.parameters():
         parameter.data = parameter.data.clone()  # else it stays a mapping of a file that may change or go
     return network.eval()
 
 
-def load_settings(folder: Path) -> NetworkSettings:
-    """Read a checkpoint's settings; raises ModelIncompatible if they are of another format."""
+def reading_of(folder: Path) -> Reading:
+    """Say which reading a checkpoint is of; raises ModelIncompatible if it is of a format that is not known."""
+    return _read_settings(folder)[0]
+
+
+def load_settings(folder: Path, reading: Reading = Reading.JOINT) -> NetworkSettings:
+    """Read a checkpoint's settings; raises ModelIncompatible if they are of another format or reading."""
+    found, raw = _read_settings(folder)
+    path = folder / SETTINGS_FILE
+    if found is not reading:
+        raise ModelIncompatible(
+            f"{path}: a checkpoint of the {found} reading, where one of the {reading} is needed"
+        )
+    try:
+        text = TextSettings(**{**_TEXT_BEFORE, **raw.pop("text")})
+        return NetworkSettings(pooling=Pooling(raw.pop("pooling")), text=text, **raw)
+    except (ValueError, TypeError, KeyError) as exc:
+        raise ModelIncompatible(f"{path} is not the settings of a Sway checkpoint: {exc!r}") from exc
+
+
+def _read_settings(folder: Path) -> tuple[Reading, dict[str, Any]]:
+    """Return the reading, and the settings that are left."""
     path = folder / SETTINGS_FILE
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if raw.pop("format") != SETTINGS_FORMAT:
-            raise ModelIncompatible(f"{path}: this code reads format {SETTINGS_FORMAT}, found another")
-        text = TextSettings(**{**_TEXT_BEFORE, **raw.pop("text")})
-        return NetworkSettings(pooling=Pooling(raw.pop("pooling")), text=text, **raw)
-    except (OSError, ValueError, TypeError, KeyError) as exc:
+        number = raw.pop("format")
+        reading = _FORMATS.get(number)
+        if reading is None:
+            known = " and ".join(map(str, _FORMATS))
+            raise ModelIncompatible(f"{path}: this code reads formats {known}, found another, {number!r}")
+        if reading is not Reading.JOINT and raw.pop("reading") != reading:
+            raise ModelIncompatible(f"{path}: format {number} is of the {reading} reading, found another")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
         raise ModelIncompatible(f"{path} is not the settings of a Sway checkpoint: {exc!r}") from exc
+    return reading, raw
 
 
 def _load_encoder(folder: Path, layers: int | None) -> PreTrainedModel:

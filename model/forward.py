@@ -7,22 +7,46 @@ Source: DESIGN section 7.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.batches import TextBatch, to_tensors
 from model.errors import DeviceError, ModelOutputError, OutOfMemory
-from model.tokens import EncodedText
+from model.jobs import Job
+
+
+class Batch(Protocol):
+    """Packed texts; TextBatch is one, LateBatch another."""
+
+    def __len__(self) -> int: ...
+    @property
+    def padded_tokens(self) -> int:
+        """What a pass pays for."""
+        ...
+
+    def pinned(self) -> Self:
+        """Copy into page-locked memory, from which a GPU fetches without the CPU."""
+        ...
+
+    def rows(self, start: int, stop: int) -> Self:
+        """Return a slice of the rows, which scores as if there were no others."""
+        ...
+
+    def select(self, rows: Sequence[int]) -> Self:
+        """Return these rows alone."""
+        ...
 
 
 class ScoringModel(Protocol):
-    """What the micro-batcher asks of a model; LoadedModel is one."""
+    """What the micro-batcher asks of a model; LoadedModel is one, LateModel another.
+
+    Its texts and its batches are of its own kind: it packs what it scores.
+    """
 
     @property
     def version(self) -> str: ...
@@ -31,11 +55,13 @@ class ScoringModel(Protocol):
     @property
     def device(self) -> torch.device: ...
     @property
-    def pad_id(self) -> int: ...
-    @property
-    def probe(self) -> EncodedText: ...
-    def score(self, batch: TextBatch) -> Tensor:
-        """Return y_hat and z_hat, float32 (N, 2)."""
+    def probe(self) -> Job: ...
+    def pack(self, texts: Sequence[Any], *, multiple: int = 1) -> Any:
+        """Return a Batch of N >= 1 texts. multiple: what tokens are padded to."""
+        ...
+
+    def score(self, batch: Any) -> Tensor:
+        """Return y_hat and z_hat, float32 (N, 2), of a Batch that pack() made."""
         ...
 
 
@@ -69,7 +95,7 @@ class ForwardPass:
         self._memory_wait_s = memory_wait_s
         self._sleep = sleep
 
-    def run(self, model: ScoringModel, batch: TextBatch) -> BatchScores:
+    def run(self, model: ScoringModel, batch: Batch) -> BatchScores:
         """Score every row, or say why not, row by row.
 
         Raises DeviceError if a known-good text fails too.
@@ -102,7 +128,7 @@ class ForwardPass:
                 todo += [range(row, row + 1) for row in bad]  # perhaps a neighbour's doing: once more, alone
         return BatchScores(outputs, failed, passes)
 
-    def _attempt(self, model: ScoringModel, rows: TextBatch) -> NDArray[np.float32]:
+    def _attempt(self, model: ScoringModel, rows: Batch) -> NDArray[np.float32]:
         """Score these rows in one pass; one row alone waits for memory and tries again."""
         tries = self._memory_tries if len(rows) == 1 else 1
         for left in reversed(range(tries)):
@@ -126,7 +152,7 @@ def is_out_of_memory(exc: Exception) -> bool:
     return isinstance(exc, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(exc)
 
 
-def _score(model: ScoringModel, rows: TextBatch) -> NDArray[np.float32]:
+def _score(model: ScoringModel, rows: Batch) -> NDArray[np.float32]:
     outputs: NDArray[np.float32] = model.score(rows).float().cpu().numpy()
     if outputs.shape != (len(rows), 2):
         raise ModelOutputError(f"model {model.version} returned {outputs.shape} for {len(rows)} texts")
@@ -136,7 +162,7 @@ def _score(model: ScoringModel, rows: TextBatch) -> NDArray[np.float32]:
 def _probe(model: ScoringModel, cause: Exception | None) -> None:
     """Score the known-good text; raise DeviceError if that fails or is not finite."""
     try:
-        outputs = _score(model, to_tensors([model.probe], pad_id=model.pad_id))
+        outputs = _score(model, model.pack([model.probe]))
     except Exception as exc:
         raise DeviceError(
             f"a known-good text fails on {model.device} with model {model.version}: {exc!r}; "

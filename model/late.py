@@ -50,6 +50,7 @@ class LateSettings:
     text_width: of the text vectors. width: of keys and values, over all heads. tower: of the hidden layers.
     text, items, history: which inputs the network reads; of the numbers, those of `columns`.
     input_dropout: how often a training row lacks one of the inputs whole. lam: the weight of z, >= 0.
+    behaviours: how many of a history it attends to, the newest.
     """
 
     text_width: int = 384
@@ -65,10 +66,13 @@ class LateSettings:
     history: bool = True
     columns: tuple[int, ...] = tuple(range(len(FEATURES)))
     features_version: int = FEATURES_VERSION
+    behaviours: int = 50
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"width={self.width} must be a multiple of heads={self.heads}")
+        if self.behaviours < 1:
+            raise ValueError(f"behaviours={self.behaviours} must be at least 1")
         if not 0 <= self.lam < float("inf"):
             raise ValueError(f"lam={self.lam} must be finite and not below 0")
         if self.features_version != FEATURES_VERSION:

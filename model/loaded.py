@@ -1,5 +1,6 @@
 """A model in memory: one version's network and tokenizer, on its device, ready to score."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -9,12 +10,14 @@ from torch import Tensor
 from model import checkpoint
 from model.batches import TextBatch, to_tensors
 from model.device import choose_device, choose_dtype, dtype_name
-from model.errors import DeviceError, ModelIncompatible
+from model.errors import DeviceError
+from model.fit import check_fit, pad_id_of, tokenizer_for
 from model.network import TwoHeadedNetwork
+from model.reading import Reading
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer, EncodedText
 
-_WARM_UP_WORDS = (
+WARM_UP_WORDS = (
     "view a lamp",
     "view The Third Man (1949) drama film noir liked",
     "buy two red-hot chillies; price 20 to 50",
@@ -28,6 +31,8 @@ class LoadedModel:
     lam: the weight of z_hat in the influence. probe: a text that is known to score, with which a broken
     device is told from a bad text.
     """
+
+    reading = Reading.JOINT
 
     def __init__(
         self,
@@ -45,10 +50,10 @@ class LoadedModel:
         self.dtype = dtype_name(torch_dtype)
         self.network = network.place(self.device, torch_dtype).eval()
         config = network.encoder.config
-        self.pad_id = int(getattr(config, "pad_token_id", None) or 0)
+        self.pad_id = pad_id_of(config)
         self.lam = network.settings.lam
         self.probe = tokenizer.encode((), tokenizer.words(("view a lamp",))[0])
-        _check_fit(self, config)
+        check_fit(version, tokenizer, config)
 
     @classmethod
     def from_folder(
@@ -67,15 +72,17 @@ class LoadedModel:
         token ids that are kept stay valid.
         """
         network = checkpoint.load(folder)
-        text = network.settings.text
-        if tokenizer is None or not tokenizer.reads_like(folder, text):
-            tokenizer = BehaviourTokenizer.from_folder(folder, text, cached_pieces=cached_pieces)
+        tokenizer = tokenizer_for(folder, network.settings.text, cached_pieces, tokenizer)
         return cls(version, network, tokenizer, device=device, dtype=dtype)
 
     @property
     def text(self) -> TextSettings:
         """How this model wants its texts."""
         return self.network.settings.text
+
+    def pack(self, texts: Sequence[EncodedText], *, multiple: int = 1) -> TextBatch:
+        """Pad texts to the longest; see model.batches."""
+        return to_tensors(texts, pad_id=self.pad_id, multiple=multiple)
 
     def score(self, batch: TextBatch) -> Tensor:
         """Return y_hat and z_hat, float32 (N, 2), on the model's device."""
@@ -86,7 +93,7 @@ class LoadedModel:
 
     def score_texts(self, texts: list[EncodedText]) -> Tensor:
         """Score a few texts in one pass, off the micro-batcher: float32 (N, 2) on the CPU."""
-        return self.score(to_tensors(texts, pad_id=self.pad_id)).cpu()
+        return self.score(self.pack(texts)).cpu()
 
     def warm_up(self) -> None:
         """Score texts like real ones, alone and as a batch, so that the first real text does not pay for set-up.
@@ -100,22 +107,7 @@ class LoadedModel:
 
     def _warm_up_texts(self) -> list[EncodedText]:
         """Return texts from one behaviour to as many as fit, with outcomes and values, the longest last."""
-        words = self.tokenizer.words(_WARM_UP_WORDS)
+        words = self.tokenizer.words(WARM_UP_WORDS)
         target = words[0]
         lengths = (0, 1, 3, 8, 20, self.text.max_tokens)
         return [self.tokenizer.encode([words[i % len(words)] for i in range(n)], target) for n in lengths]
-
-
-def _check_fit(model: LoadedModel, config: object) -> None:
-    """Refuse a tokenizer whose ids or lengths the encoder has no embedding for: on a GPU that is fatal."""
-    vocabulary = int(getattr(config, "vocab_size", 0))
-    if model.tokenizer.vocabulary_size > vocabulary:
-        raise ModelIncompatible(
-            f"model {model.version}: the tokenizer has {model.tokenizer.vocabulary_size} ids, "
-            f"the encoder only {vocabulary}"
-        )
-    positions = int(getattr(config, "max_position_embeddings", model.text.max_tokens))
-    if model.text.max_tokens > positions:
-        raise ModelIncompatible(
-            f"model {model.version}: max_tokens={model.text.max_tokens}, the encoder has {positions} positions"
-        )

@@ -22,18 +22,16 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import EllipsisType
-
-import torch
+from typing import Unpack
 
 from model import reports
 from model.errors import ModelCorrupt, ModelIncompatible, ModelMissing, PromotionConflict
 from model.hashing import sha256_of
-from model.loaded import LoadedModel
+from model.loading import LoadOptions, Model, load_model
 from model.manifest import MANIFEST_FILE, Manifest, check_version, files_of, is_version
 from model.promotions import Promotion, in_force
 from model.scratch import model_scratch
 from model.storage import Storage
-from model.tokens import BehaviourTokenizer
 from model.verdicts import CHAMPION_PROMOTION, Challenged, Rejection, Standing
 
 __all__ = ["ModelRegistry", "Promotion", "Standing"]
@@ -109,32 +107,14 @@ class ModelRegistry:
             raise ModelCorrupt(f"{path} is the manifest of {manifest.version!r}")
         return manifest
 
-    def load(
-        self,
-        version: str,
-        *,
-        device: torch.device | None = None,
-        dtype: str = "auto",
-        cached_pieces: int = 100_000,
-        tokenizer: BehaviourTokenizer | None = None,
-    ) -> LoadedModel:
-        """Fetch a version, verify every hash, then read it into memory.
-
-        tokenizer: one in use, shared if this version reads texts in the same way.
+    def load(self, version: str, **options: Unpack[LoadOptions]) -> Model:
+        """Fetch a version, verify every hash, then read it into memory, whichever its reading.
 
         What is verified is a private copy, so nothing can change between the check and the reading.
         Raises ModelMissing, ModelCorrupt (with the file and both hashes) or ModelIncompatible.
         """
         with model_scratch() as scratch:
-            folder = self.fetch(version, scratch / version)
-            return LoadedModel.from_folder(
-                version,
-                folder,
-                device=device,
-                dtype=dtype,
-                cached_pieces=cached_pieces,
-                tokenizer=tokenizer,
-            )
+            return load_model(version, self.fetch(version, scratch / version), **options)
 
     def fetch(self, version: str, folder: Path) -> Path:
         """Copy a version into a new folder and verify every hash; return the folder."""

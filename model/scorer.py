@@ -22,11 +22,10 @@ from typing import Self
 
 import torch
 
-from model.batches import TextBatch, to_tensors
 from model.errors import BatcherClosed, DeviceError
-from model.forward import ForwardPass, ScoringModel
+from model.forward import Batch, ForwardPass, ScoringModel
+from model.jobs import Job
 from model.packing import PackingSettings, wait_s
-from model.tokens import EncodedText
 from model.waiting import Entry, Group, ScoredTexts, WaitingTexts
 
 __all__ = ["BatchStats", "MicroBatcher", "ScoredTexts"]
@@ -59,7 +58,7 @@ class BatchStats:
 @dataclass(slots=True)
 class _Packed:
     entries: list[Entry]
-    batch: TextBatch
+    batch: Batch
     tokens: int
     pack_s: float
 
@@ -125,13 +124,11 @@ class MicroBatcher:
         """Score what is submitted from now on with this model; what waits keeps the one it came with."""
         self._model = model
 
-    def submit(
-        self, texts: Sequence[EncodedText], model: ScoringModel | None = None
-    ) -> "Future[ScoredTexts]":
+    def submit(self, texts: Sequence[Job], model: ScoringModel | None = None) -> "Future[ScoredTexts]":
         """Queue a group of texts; one future for all of them, its scores in their order.
 
-        Cancelling the future takes the group's texts out of the queue. A text that cannot be scored is
-        named in ScoredTexts.failed; the others of its group are scored all the same.
+        The texts are of the kind that the model scores. Cancelling the future takes them out of the queue. A text that
+        cannot be scored is named in ScoredTexts.failed; the others of its group are scored all the same.
         Raises BatcherClosed after close(); DeviceError, as every future does, once the device is broken.
         """
         future: Future[ScoredTexts] = Future()
@@ -239,7 +236,7 @@ class MicroBatcher:
     def _pack(self, entries: list[Entry], began_s: float) -> _Packed:
         model = entries[0][0].model
         texts = [group.texts[position] for group, position in entries]
-        batch = to_tensors(texts, pad_id=model.pad_id, multiple=self.settings.multiple)
+        batch: Batch = model.pack(texts, multiple=self.settings.multiple)
         if model.device.type == "cuda":
             batch = batch.pinned()
         return _Packed(entries, batch, sum(text.tokens for text in texts), self._clock() - began_s)

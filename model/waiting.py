@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.forward import ScoringModel
+from model.jobs import Job
 from model.packing import PackingSettings, choose_batch
-from model.tokens import EncodedText
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ScoredTexts:
 class Group:
     """Texts that were submitted together, and the future of all of them."""
 
-    texts: Sequence[EncodedText]
+    texts: Sequence[Job]
     model: ScoringModel
     submitted_s: float
     number: int

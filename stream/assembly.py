@@ -14,7 +14,7 @@ import torch
 from model.device import choose_device
 from model.errors import RegistryError
 from model.forward import ScoringModel
-from model.loaded import LoadedModel
+from model.loading import Model
 from model.packing import PackingSettings
 from model.registry import ModelRegistry
 from model.scorer import MicroBatcher
@@ -50,7 +50,7 @@ def check(settings: Settings) -> None:
         )
 
 
-def load_champion(settings: Settings) -> LoadedModel:
+def load_champion(settings: Settings) -> Model:
     """Load and warm the pinned version, or the champion.
 
     Raises a RegistryError that names the setting.
@@ -82,13 +82,14 @@ def load_version(
     version: str,
     device: torch.device,
     tokenizer: BehaviourTokenizer | None = None,
-) -> LoadedModel:
+) -> Model:
     """Load a version as the settings want it. tokenizer: one in use, shared if the version reads like it."""
     return registry.load(
         version,
         device=device,
         dtype=settings.model.dtype,
         cached_pieces=settings.text.cached_behaviours,
+        cached_vectors=settings.model.cached_vectors,
         tokenizer=tokenizer,
     )
 

@@ -22,16 +22,18 @@ from model.errors import (
     TokenizerIncompatible,
 )
 from model.forward import is_out_of_memory
-from model.loaded import LoadedModel
+from model.late_model import LateModel
+from model.loading import Model
 from model.registry import ModelRegistry
 from model.tokens import BehaviourTokenizer
 
 logger = logging.getLogger(__name__)
 
-Load = Callable[[str, BehaviourTokenizer], LoadedModel]
+Load = Callable[[str, BehaviourTokenizer], Model]
 """Fetches, verifies and loads a version; shares the tokenizer if the version reads texts in the same way."""
 
 RETRY_PAUSE_S = 60.0
+FILL_S = 30.0
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (ModelMissing, "missing"),
     (ModelCorrupt, "corrupt"),
@@ -45,7 +47,7 @@ _STORAGE_LIBRARIES = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "
 class ChampionMetrics(Protocol):
     """What the watcher reports; stream.metrics.WorkerMetrics is one."""
 
-    def on_swap(self, model: LoadedModel, seconds: float) -> None:
+    def on_swap(self, model: Model, seconds: float) -> None:
         """A new champion was handed over so many seconds after its promotion was seen."""
         ...
 
@@ -74,29 +76,31 @@ class ChampionWatcher:
     current: the model that serves at the start. offer: takes a warm model; called on the watcher's thread.
     retry_pause_s: until a refused promotion is tried again; a storage that fails is tried sooner, in pauses that
     double up to this.
+    fill_s: how long a model of the late reading may make the vectors of the texts that the one before it used last.
     clock: monotonic seconds.
     """
 
     def __init__(
         self,
         registry: ModelRegistry,
-        current: LoadedModel,
+        current: Model,
         load: Load,
-        offer: Callable[[LoadedModel], None],
+        offer: Callable[[Model], None],
         metrics: ChampionMetrics,
         *,
         poll_interval_s: float,
         retry_pause_s: float = RETRY_PAUSE_S,
+        fill_s: float = FILL_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
-        self._version = current.version
-        self._tokenizer = current.tokenizer
+        self._current = current
         self._load = load
         self._offer = offer
         self._metrics = metrics
         self._poll_interval_s = poll_interval_s
         self._retry_pause_s = retry_pause_s
+        self._fill_s = fill_s
         self._clock = clock
         self._trouble: _Trouble | None = None
         self._stopping = threading.Event()
@@ -105,7 +109,7 @@ class ChampionWatcher:
     @property
     def version(self) -> str:
         """The version that was offered last, or served at the start."""
-        return self._version
+        return self._current.version
 
     def start(self) -> None:
         """Start polling."""
@@ -143,12 +147,12 @@ class ChampionWatcher:
     def _follow(self, promotion: int) -> None:
         began_s = self._clock()
         version = self._registry.promotion(promotion).version
-        if version != self._version:
+        if version != self.version:
             model = self._ready_model(version)
             if self._stopping.is_set():
                 return
             self._offer(model)
-            self._version, self._tokenizer = version, model.tokenizer
+            self._current = model
             seconds = self._clock() - began_s
             self._metrics.on_swap(model, seconds)
             logger.info("Promotion %d: model %s takes over, ready after %.1f s", promotion, version, seconds)
@@ -157,11 +161,12 @@ class ChampionWatcher:
         self._trouble = None
         self._metrics.alarm(False)
 
-    def _ready_model(self, version: str) -> LoadedModel:
+    def _ready_model(self, version: str) -> Model:
         """Return the version, loaded and warm; what a foreign architecture raises on the way is ModelIncompatible."""
         try:
-            model = self._load(version, self._tokenizer)
+            model = self._load(version, self._current.tokenizer)
             model.warm_up()
+            self._fill(model)
         except ModelError:
             raise
         except Exception as exc:
@@ -169,6 +174,12 @@ class ChampionWatcher:
                 raise
             raise ModelIncompatible(f"version {version} cannot be run: {exc!r}") from exc
         return model
+
+    def _fill(self, model: Model) -> None:
+        """Make the vectors that the model will need first, so that the swap does not hold up the texts after it."""
+        if isinstance(model, LateModel) and isinstance(self._current, LateModel):
+            filled = model.fill_from(self._current, seconds=self._fill_s, stop=self._stopping.is_set)
+            logger.info("Model %s begins with the vectors of %d texts", model.version, filled)
 
     def _refuse(self, promotion: int | None, exc: Exception) -> None:
         """Keep the old model, and say so once a promotion and reason."""
@@ -189,7 +200,7 @@ class ChampionWatcher:
             "%s cannot be followed (%s); model %s serves on: %s",
             what,
             reason,
-            self._version,
+            self.version,
             exc,
             exc_info=exc if reason in {"failed", "incompatible"} else None,
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from model.loaded import LoadedModel
+from model.loading import Model
 from model.scorer import BatchStats
 from stream.exactly_once import Unit
 from stream.exactly_once.engine import EngineStats
@@ -175,13 +175,13 @@ class WorkerMetrics:
         self.queue_s.observe(stats.queue_s)
         self.passes_again.inc(stats.passes - 1)
 
-    def show_model(self, model: LoadedModel) -> None:
+    def show_model(self, model: Model) -> None:
         """Name the model in use, and no other any more."""
         self.quality.serve(model.version)
         self.model.clear()
         self.model.labels(model.version, str(model.device), model.dtype).set(1)
 
-    def on_swap(self, model: LoadedModel, seconds: float) -> None:
+    def on_swap(self, model: Model, seconds: float) -> None:
         """Note a new champion, ready so many seconds after its promotion was seen."""
         self.swaps.inc()
         self.swap_s.observe(seconds)

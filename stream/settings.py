@@ -192,6 +192,11 @@ class ModelSettings(BaseModel):
         None, gt=0, description="texts in one forward pass; None: 256 on a CPU, 1,024 on a GPU"
     )
     max_wait_s: float = Field(0.005, ge=0, description="how long a text may wait for a fuller batch")
+    cached_vectors: int = Field(
+        200_000,
+        gt=0,
+        description="texts whose vectors a late model keeps on its device, about 1.8 KB each with 384 numbers",
+    )
 
 
 class AttributionRule(BaseModel):

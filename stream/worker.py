@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import faust
 
-from model.loaded import LoadedModel
+from model.loading import Model
 from model.registry import ModelRegistry
 from model.tokens import BehaviourTokenizer
 from schemas.records import (
@@ -111,7 +111,7 @@ class SwayApp(ExactlyOnceApp):
 class Parts:
     """What can be given instead of being made from the settings; benchmarks bring a scorer that costs nothing."""
 
-    model: LoadedModel
+    model: Model
     scorer: Scorer
 
 
@@ -180,13 +180,13 @@ def add_tables(
 
 
 def make_watcher(
-    settings: Settings, model: LoadedModel, offer: Callable[[LoadedModel], None], metrics: WorkerMetrics
+    settings: Settings, model: Model, offer: Callable[[Model], None], metrics: WorkerMetrics
 ) -> ChampionWatcher:
     """Make what follows the registry from the model that was loaded at the start; not started."""
     registry = ModelRegistry(settings.model.registry)
     device = model.device
 
-    def load(version: str, tokenizer: BehaviourTokenizer) -> LoadedModel:
+    def load(version: str, tokenizer: BehaviourTokenizer) -> Model:
         return load_version(settings, registry, version, device, tokenizer)
 
     interval_s = settings.model.poll_interval_s

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from model.batches import to_tensors
+from model.batches import batches_of_similar_length, to_tensors
 from model.network import TwoHeadedNetwork, pool
 from model.tokens import EncodedText
 
@@ -160,17 +160,6 @@ def pooled_features(
             done += len(rows)
             progress(done)
     return features
-
-
-def batches_of_similar_length(tokens: NDArray[np.int64], batch_tokens: int) -> list[list[int]]:
-    """Cut all rows into batches, shortest first, of at most batch_tokens with padding (or of one row)."""
-    batches: list[list[int]] = []
-    for row in np.argsort(tokens, kind="stable").tolist():
-        if batches and (len(batches[-1]) + 1) * tokens[row] <= batch_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
 
 
 class _PassThrough(nn.Module):

@@ -27,9 +27,9 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback
 
+from model.batches import batches_of_similar_length
 from trainer.adversarial import FastGradient
 from trainer.grouped_batches import LengthGroupedBatches
-from trainer.layers import batches_of_similar_length
 from trainer.progress import Stopped
 from trainer.rows import Rows
 from trainer.tracking import NoTracker, Tracker

@@ -23,6 +23,7 @@ import numpy as np
 
 from model.errors import ModelCorrupt, ModelMissing, PromotionConflict
 from model.loaded import LoadedModel
+from model.loading import joint
 from model.manifest import Manifest
 from model.registry import ModelRegistry
 from model.verdicts import CHAMPION_PROMOTION
@@ -305,7 +306,7 @@ class RequestHandler:
             self._progress(Progress("judging", done, total))
 
         told(0, len(gate))
-        models = [self._registry.load(name) for name in (champion, version)]
+        models = [joint(self._registry.load(name)) for name in (champion, version)]
         took = measure_in_turns(models, gate) if gate else [float("nan")] * 2
         before, after = (
             Predictions(*score_examples(model, gate, progress=told), ms)

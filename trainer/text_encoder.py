@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.batches import batches_of_similar_length
 from model.network import TwoHeadedNetwork, pool
 from model.tokens import EncodedText
-from trainer.layers import TopNetwork, batches_of_similar_length, frozen_activations, layer_list
+from trainer.layers import TopNetwork, frozen_activations, layer_list
 
 _PART_TOKENS = 2_048
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import streaming_counts, tfidf
 from benchmarks.quality.progress import show
+from model.loading import joint
 from model.network import NetworkSettings
 from model.registry import ModelRegistry
 from model.text import TextSettings
@@ -44,7 +45,7 @@ def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool)
     )
     registry = ModelRegistry(folder / "registry")
     version = fit_first_model(examples[:train], base, registry, config=config, progress=_Shown())
-    model = registry.load(version)
+    model = joint(registry.load(version))
     y_hat, z_hat = score_examples(model, test, progress=lambda done, of: show("score", done, of))
     compared = compare(test, y_hat, z_hat, model.lam, train=examples[:train])
     write_report(folder / "report", compared, title="MovieLens-100K", facts={"version": version})

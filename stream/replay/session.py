@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model.device import choose_device, choose_dtype, dtype_name
-from model.loaded import LoadedModel
+from model.loading import Model
 from model.scorer import MicroBatcher
 from schemas.records import DeadLetter, InfluenceScore, LabeledExample
 from schemas.wire import Codec
@@ -196,7 +196,7 @@ class ReplaySession:
             return None
         return make_labels(self.settings, AsRecords(), examples=self.request.with_labels)
 
-    def processor(self, model: LoadedModel, labels: Labels | None) -> ScoringProcessor:
+    def processor(self, model: Model, labels: Labels | None) -> ScoringProcessor:
         """Make the processor; what it says are records."""
         return make_processor(self.settings, model, labels, AsRecords())
 
@@ -224,7 +224,7 @@ class ReplaySession:
             codec.prepare_write()  # a schema that is not registered shows now, not at the first commit
         return TopicOutput(TopicNames(topic), codecs)
 
-    def batcher(self, model: LoadedModel, threads: int | None = None) -> MicroBatcher:
+    def batcher(self, model: Model, threads: int | None = None) -> MicroBatcher:
         """Start the micro-batcher with a long look-ahead: nobody waits for a single text."""
         device = model.device.type
         packing = packing_for(self.settings.model, device, look_ahead=_LOOK_AHEAD.get(device, 1_024))
@@ -235,7 +235,7 @@ class ReplaySession:
         self,
         plan: ReplayPlan,
         partitions: int,
-        model: LoadedModel,
+        model: Model,
         scorer: Scorer,
         *,
         worker: int = 0,

@@ -38,6 +38,7 @@ def evaluate(
     from rich.console import Console  # torch and Arrow take seconds to import
 
     from model.loaded import LoadedModel
+    from model.loading import joint
     from model.registry import ModelRegistry
     from model.tokens import BehaviourTokenizer
     from sway.configuration import load_settings
@@ -57,7 +58,7 @@ def evaluate(
         name = version or store.champion()
         if name is None:
             raise CommandError("the registry has no champion yet: name a version with --version")
-        return store.load(name)
+        return joint(store.load(name))
 
     def reader() -> BehaviourTokenizer:
         return loaded().tokenizer

@@ -17,7 +17,7 @@ from sway.configuration import load_settings
 from sway.errors import CommandError
 
 if TYPE_CHECKING:
-    from model.loaded import LoadedModel
+    from model.loading import Model
     from stream.replay.plan import ReplayPlan
     from stream.replay.sampling import Speed
     from stream.replay.session import ReplaySession
@@ -117,7 +117,7 @@ def _run(
     session: "ReplaySession",
     plan: "ReplayPlan",
     partitions: int,
-    model: "LoadedModel | None",
+    model: "Model | None",
     workers: int,
     before: int,
 ) -> dict[str, object]:
@@ -195,7 +195,7 @@ def _session(settings: Settings, asked: _Asked) -> "ReplaySession":
     return ReplaySession(settings, request)
 
 
-def _speed(session: "ReplaySession", plan: "ReplayPlan", model: "LoadedModel") -> "Speed":
+def _speed(session: "ReplaySession", plan: "ReplayPlan", model: "Model") -> "Speed":
     from stream.replay.sampling import measure
 
     labels = session.labels()

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from model.device import choose_device, choose_dtype, dtype_name
 from model.errors import ModelError
-from model.loaded import LoadedModel
+from model.loading import Model
 from schemas.errors import DecodeError, SchemaError
 from schemas.records import BehaviorEvent, Outcome
 from stream.assembly import check, load_champion, packing_for
@@ -151,7 +151,7 @@ class Doctor:
             found = f"CPU, {torch.get_num_threads()} threads; torch sees no GPU"
         return [ok("device", f"{found} (SWAY_MODEL__DEVICE={wanted})")]
 
-    def _load_model(self) -> LoadedModel:
+    def _load_model(self) -> Model:
         """Load the model as a worker would, but in fp32, and on the CPU where the device is not there."""
         wanted = self._settings.model
         device = wanted.device if torch.cuda.is_available() else "cpu"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.batches import TextBatch
 from model.device import choose_dtype
-from model.loaded import LoadedModel
+from model.loading import Model
 from model.network import TwoHeadedNetwork
 from sway.doctor.dtypes import Measured
 
@@ -31,7 +31,7 @@ def dtypes_for(device: torch.device) -> tuple[str, ...]:
     return ("fp32", "bf16", "fp16") if device.type == "cuda" else ("fp32", "bf16", INT8)
 
 
-def measure(model: LoadedModel, *, max_batch_tokens: int, seconds: float) -> Iterator[Measured]:
+def measure(model: Model, *, max_batch_tokens: int, seconds: float) -> Iterator[Measured]:
     """Measure each type at the model's own max_tokens, in batches of max_batch_tokens; the model stays as it is.
 
     seconds: for each type, beside one pass to warm up.
@@ -52,7 +52,7 @@ def measure(model: LoadedModel, *, max_batch_tokens: int, seconds: float) -> Ite
             yield Measured(dtype, None, str(exc).partition("\n")[0])
 
 
-def full_batch(model: LoadedModel, max_batch_tokens: int) -> TextBatch:
+def full_batch(model: Model, max_batch_tokens: int) -> TextBatch:
     """Return a batch of the longest texts that the model takes, as many as the budget allows, of any words."""
     tokens = model.text.max_tokens
     rows = max(1, max_batch_tokens // tokens)
@@ -90,7 +90,7 @@ def _wait_for(output: Tensor) -> None:
     output[:1].float().cpu()
 
 
-def _in_dtype(model: LoadedModel, dtype: str) -> nn.Module:
+def _in_dtype(model: Model, dtype: str) -> nn.Module:
     """Return a copy of the model's network in a type."""
     network: TwoHeadedNetwork = copy.deepcopy(model.network)
     if dtype != INT8:

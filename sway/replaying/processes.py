@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from model.errors import ModelError
-from model.loaded import LoadedModel
+from model.loading import Model
 from schemas.errors import SchemaError
 from stream.assembly import load_champion, spare_the_collector
 from stream.errors import StreamError
@@ -40,7 +40,7 @@ class Job:
     threads: int | None = None
 
 
-def run_here(job: Job, model: LoadedModel, on_report: OnReport) -> dict[int, Progress]:
+def run_here(job: Job, model: Model, on_report: OnReport) -> dict[int, Progress]:
     """Run one worker in this process; returns everyone's progress, also after SIGTERM or Ctrl-C."""
     spare_the_collector()
     return _work(job, 0, model, lambda report: on_report(0, report))
@@ -113,9 +113,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work(
-    job: Job, worker: int, model: LoadedModel, on_report: Callable[[Report], None]
-) -> dict[int, Progress]:
+def _work(job: Job, worker: int, model: Model, on_report: Callable[[Report], None]) -> dict[int, Progress]:
     session = ReplaySession(job.settings, job.request)
     with ExitStack() as stack:
         batcher = session.batcher(model, job.threads)

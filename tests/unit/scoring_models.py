@@ -1,12 +1,13 @@
 """Models for the micro-batcher's tests: one that answers with what it was given, and injectors of faults."""
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.batches import TextBatch
+from model.batches import TextBatch, to_tensors
 from model.tokens import EncodedText
 
 PROBE_ID = 7
@@ -30,6 +31,9 @@ class EchoModel:
         self.version = version
         self.probe = encoded(3, PROBE_ID)
         self.batches: list[list[int]] = []
+
+    def pack(self, texts: Sequence[EncodedText], *, multiple: int = 1) -> TextBatch:
+        return to_tensors(texts, pad_id=self.pad_id, multiple=multiple)
 
     def score(self, batch: TextBatch) -> Tensor:
         self.batches.append(batch.input_ids[:, 0].tolist())

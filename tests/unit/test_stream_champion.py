@@ -18,6 +18,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel, T5Config, T5Mod
 from model import checkpoint
 from model.errors import ModelCorrupt
 from model.loaded import LoadedModel
+from model.loading import joint
 from model.manifest import Manifest
 from model.network import NetworkSettings
 from model.packing import PackingSettings
@@ -59,7 +60,7 @@ class Bench:
         )
 
     def load(self, version: str, tokenizer: BehaviourTokenizer | None) -> LoadedModel:
-        return self.registry.load(version, device=CPU, dtype="fp32", tokenizer=tokenizer)
+        return joint(self.registry.load(version, device=CPU, dtype="fp32", tokenizer=tokenizer))
 
     def publish(
         self,

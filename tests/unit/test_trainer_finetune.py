@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from transformers import DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, PreTrainedModel
 
 from model import checkpoint
-from model.batches import to_tensors
+from model.batches import batches_of_similar_length, to_tensors
 from model.network import NetworkSettings, TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer, EncodedText
 from trainer.finetune import FinetuneConfig, finetune
 from trainer.grouped_batches import LengthGroupedBatches
-from trainer.layers import TopNetwork, batches_of_similar_length, frozen_activations, layer_list
+from trainer.layers import TopNetwork, frozen_activations, layer_list
 from trainer.loop import Run
 from trainer.rows import ActivationRows, TextRows
 

@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from model.batches import to_tensors
+from model.batches import batches_of_similar_length, to_tensors
 from model.loaded import LoadedModel
 from model.tokens import EncodedText
 from trainer.dataset import Example
-from trainer.layers import batches_of_similar_length
 
 FloatArray = NDArray[np.float32]
 
