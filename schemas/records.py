@@ -76,7 +76,7 @@ class InfluenceScore:
 class LabeledExample:
     """A scored text and its label, for training (topic sway.examples).
 
-    label_source is outcome, attribution or expiry.
+    label_source is outcome, attribution or expiry. snapshot: as model.features.snapshot encodes it.
     """
 
     event_id: str
@@ -92,6 +92,7 @@ class LabeledExample:
     occurred_at: int
     labeled_at: int
     z: float | None = None
+    snapshot: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -327,6 +328,53 @@ class ItemRate:
     z_sum: float
 
 
+@dataclass(slots=True)
+class ItemSums:
+    """State: running sums of an item's outcomes in one partition (table items); model.features.state.ItemState."""
+
+    outcomes: int
+    y_sum: float
+    z_sum: float
+    above_mean: float
+    above_user: float
+    last_at: int
+    recent: bytes
+
+
+@dataclass(slots=True)
+class UserSums:
+    """State: running sums of a user (table items); model.features.state.UserTotals.
+
+    residuals: of behaviours in the window, by source offset.
+    """
+
+    behaviours: int
+    outcomes: int
+    y_sum: float
+    z_sum: float
+    residual_sum: float
+    residual_squares: float
+    slow: float
+    first_at: int
+    last_at: int
+    residuals: bytes
+
+
+@dataclass(slots=True)
+class PartitionSums:
+    """State: all outcomes of one partition (table items); model.features.state.Mean."""
+
+    outcomes: int
+    z_sum: float
+
+
+@dataclass(slots=True)
+class ScoredSnapshot:
+    """State: what was known of an event that waits for its label when it was scored (table estimates)."""
+
+    snapshot: bytes
+
+
 Record = (
     BehaviorEvent
     | Outcome
@@ -345,6 +393,10 @@ Record = (
     | Witnesses
     | Estimate
     | ItemRate
+    | ItemSums
+    | UserSums
+    | PartitionSums
+    | ScoredSnapshot
 )
 """Every record that has a schema of its own."""
 
@@ -366,4 +418,8 @@ RECORD_TYPES: tuple[type[Record], ...] = (
     Witnesses,
     Estimate,
     ItemRate,
+    ItemSums,
+    UserSums,
+    PartitionSums,
+    ScoredSnapshot,
 )

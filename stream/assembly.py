@@ -28,8 +28,9 @@ from stream.errors import ConfigurationError
 from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings, Rule
 from stream.metrics import WorkerMetrics
-from stream.processor import Codecs, ReadingModel, ScoringProcessor, Topics
+from stream.processor import Codecs, ScoringProcessor, Topics
 from stream.settings import ModelSettings, Settings
+from stream.texts import ReadingModel
 from stream.windows import WindowLimits
 from stream.wire import codec_for, resolver_for
 

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.tokens import BehaviourTokenizer
 from stream.behaviours import entry_with_outcome, reworded
 from stream.labels.join import Closing
-from stream.windows import Window, WindowLimits, find, stored, with_outcome
+from stream.labels.sums import BatchSums
+from stream.windows import Window, WindowLimits, columns_of, find, stored, with_outcome
 
 
 class WindowsTable(Protocol):
@@ -20,16 +24,22 @@ class WindowsTable(Protocol):
 class BatchWindows:
     """changed: the windows that the batch has changed so far, by key; the caller puts them into the unit.
 
-    tokenizer: of the model in use, in whose words the windows are.
+    tokenizer: of the model in use, in whose words the windows are. sums: in which labels are learnt.
     """
 
     def __init__(
-        self, table: WindowsTable, tokenizer: BehaviourTokenizer, limits: WindowLimits, partition: int
+        self,
+        table: WindowsTable,
+        tokenizer: BehaviourTokenizer,
+        limits: WindowLimits,
+        partition: int,
+        sums: BatchSums,
     ) -> None:
         self._get_in = table.get_in
         self._tokenizer = tokenizer
         self._limits = limits
         self._partition = partition
+        self._sums = sums
         self._empty = Window(words=tokenizer)
         self.changed: dict[bytes, Window] = {}
 
@@ -42,15 +52,25 @@ class BatchWindows:
         """Set a user's window."""
         self.changed[key] = window
 
+    def past(self, key: bytes, window: Window, count: int) -> NDArray[np.void]:
+        """Return the oldest so many behaviours of a user's window, records of PAST (count,)."""
+        return columns_of(window, self._sums.user(key).residuals).array(count)
+
     def learn(self, closings: Sequence[Closing]) -> None:
-        """Make outcomes that are known now part of later texts, where their events are still in a window."""
+        """Take labels that are known now into the sums, and into later texts where their events are in a window."""
         for closing in closings:
-            key = closing.user_id.encode()
-            window = self.get(key)
-            index = find(window, closing.event_id)
-            if index is None:
-                continue
-            behaviour = stored(window, index).behaviour
-            if behaviour.y is None:
-                known = entry_with_outcome(behaviour, closing.y, closing.z, self._tokenizer)
-                self.changed[key] = with_outcome(window, index, known, self._limits)
+            self._learn(closing, closing.user_id.encode())
+
+    def _learn(self, closing: Closing, key: bytes) -> None:
+        window, sums = self.get(key), self._sums
+        columns = columns_of(window, sums.user(key).residuals)
+        past = sums.learn(key, closing, columns.known_mean(sums.mean.value))
+        index = find(window, closing.event_id)
+        if index is None:
+            return
+        behaviour = stored(window, index).behaviour
+        if behaviour.y is not None:
+            return
+        known = entry_with_outcome(behaviour, closing.y, closing.z, self._tokenizer)
+        changed = self.changed[key] = with_outcome(window, index, known, self._limits, past)
+        sums.keep(key, columns_of(changed, b"").residuals())

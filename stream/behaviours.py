@@ -83,7 +83,7 @@ def history_in_words(text: EncodedText, history: History, rates: Sequence[Piece]
 
 def reworded(window: Window, tokenizer: BehaviourTokenizer) -> Window:
     """Return the window as another model reads it."""
-    return replace(window, pieces=(), words=tokenizer)
+    return replace(window, pieces=(), columns=None, words=tokenizer)
 
 
 class WindowCodec:

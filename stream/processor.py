@@ -9,31 +9,27 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from model.features.snapshot import Snapshot
 from model.influence import influence
-from model.tokens import BehaviourTokenizer, EncodedText
+from model.jobs import LateText
+from model.tokens import EncodedText
 from model.waiting import ScoredTexts
-from model.words import NO_OUTCOMES
 from schemas.dead_letters import dead_letter
 from schemas.errors import DecodeError, RegistryUnavailable, UnknownSchemaError
-from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Source
+from schemas.records import BehaviorEvent, DeadLetter, Estimate, InfluenceScore, Outcome, Source
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
 from schemas.wire import Codec, Encoder, asks_registry, header_of
 from stream.batch_windows import BatchWindows, WindowsTable
-from stream.behaviours import (
-    BehaviourLimits,
-    WindowCodec,
-    behaviour_of,
-    encode_text,
-    entry_of,
-    history_in_words,
-)
+from stream.behaviours import BehaviourLimits, WindowCodec, behaviour_of, entry_of
 from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.records import TopicPartition
 from stream.labels.labelling import BatchLabels, Labelling, Labels
+from stream.labels.sums import BatchSums
 from stream.labels.ticks import is_tick
-from stream.windows import History, Window, WindowLimits, find, history, insert_new, stored
+from stream.texts import BatchTexts, ReadingModel
+from stream.windows import WindowLimits, find, insert_new
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +73,6 @@ class Codecs:
     late_dead_letters: Encoder[DeadLetter]
 
 
-class ReadingModel(Protocol):
-    """What the processor must know of a model: how texts read to it, and how its scores are mixed."""
-
-    version: str
-    tokenizer: BehaviourTokenizer
-    lam: float
-
-
 @dataclass(slots=True)
 class Pending:
     """An event whose text waits for its score; its own texts are not kept, they may be megabytes."""
@@ -94,10 +82,11 @@ class Pending:
     item_id: str
     occurred_at: int
     record: SourceRecord
-    text: EncodedText
+    text: EncodedText | LateText
     truncated: bool
     duplicate: bool
     key: bytes | None  # under which its estimate waits for its label, if it does
+    snapshot: Snapshot | None  # what waits beside the estimate
 
 
 @dataclass(slots=True)
@@ -230,12 +219,15 @@ class ScoringProcessor:
     def _read(self, batch: RecordBatch, unit: Unit, *, scored: bool) -> Work:
         self._swap_between_units(unit)
         context = BatchContext(batch.partition, self._model.lam, scored)
-        windows = BatchWindows(self.table, self._tokenizer, self._windows, batch.partition)
         labelling = None
         if self._labels is not None:
             labelling = self._labels.begin(batch.partition, unit, context.labels, context.counts)
+        sums = BatchSums(None, batch.partition) if labelling is None else labelling.sums
+        windows = BatchWindows(self.table, self._tokenizer, self._windows, batch.partition, sums)
         if batch.topic == self._topics.events:
-            self._read_events(batch, unit, context, windows, labelling)
+            self._read_events(
+                batch, unit, context, windows, BatchTexts(self._model, windows, sums, labelling), labelling
+            )
         else:
             self._read_outcomes(batch, unit, context, windows, labelling)
         if labelling is not None:
@@ -264,7 +256,8 @@ class ScoringProcessor:
                 self._reject(unit, context, record, SCORING_FAILED, self._codecs.late_dead_letters)
                 continue
             if pending.key is not None:
-                context.labels.scored(unit, record.partition, pending.key, y_hat, z_hat, scored.model_version)
+                estimate = Estimate(y_hat, z_hat, scored.model_version)
+                context.labels.scored(unit, record.partition, pending.key, estimate, pending.snapshot)
             keys.append(record.key)
             scores.append(
                 InfluenceScore(
@@ -296,6 +289,7 @@ class ScoringProcessor:
         unit: Unit,
         context: BatchContext,
         windows: BatchWindows,
+        texts: BatchTexts,
         labelling: Labelling | None,
     ) -> None:
         context.outcomes_next = unit.reached.get(TopicPartition(self._topics.outcomes, batch.partition), 0)
@@ -305,28 +299,24 @@ class ScoringProcessor:
         for (event, record), (behaviour, cut), target in zip(accepted, made, targets, strict=True):
             if labelling is not None:
                 windows.learn(labelling.advance(event.user_id, event.occurred_at, record.timestamp))
-            window = windows.get(record.key or b"")
+            user_id = event.user_id.encode()
+            window = windows.get(user_id)
             index = find(window, event.event_id)
-            duplicate = index is not None
             key: bytes | None = None
-            text = None
-            if index is not None:
-                if context.scored:
-                    text = self._text_again(window, index, labelling)
-            else:
+            read = None
+            if index is None:
                 entry = entry_of(behaviour, target)
-                words = target_words = ""
                 if context.scored:
-                    past = history(window, entry.position)
-                    item = NO_OUTCOMES if labelling is None else labelling.item(event.item_id)
-                    text, rates = encode_text(past, target, self._tokenizer, item)
-                    if labelling is not None and labelling.examples:
-                        words, target_words = history_in_words(text, past, rates), target.text
-                windows.put(record.key or b"", insert_new(window, entry, self._windows))
+                    read = texts.new(user_id, window, entry)
+                windows.put(user_id, insert_new(window, entry, self._windows))
                 if labelling is not None:
-                    key, closings = labelling.event(event.user_id, behaviour, words, target_words)
+                    labelling.sums.seen(user_id, event.occurred_at)
+                    history, words = ("", "") if read is None else (read.history, read.target)
+                    key, closings = labelling.event(event.user_id, behaviour, history, words)
                     windows.learn(closings)
-            if text is None:
+            elif context.scored:
+                read = texts.again(user_id, window, index)
+            if read is None:
                 continue
             context.pending.append(
                 Pending(
@@ -335,20 +325,14 @@ class ScoringProcessor:
                     event.item_id,
                     event.occurred_at,
                     record,
-                    text,
-                    text.truncated or cut,
-                    duplicate,
+                    read.text,
+                    read.text.truncated or cut,
+                    index is not None,
                     key,
+                    None if key is None else read.snapshot,
                 )
             )
         context.counts["events"] += len(batch.records)
-
-    def _text_again(self, window: Window, index: int, labelling: Labelling | None) -> EncodedText:
-        """Build the text of an event that its producer sent again: as of the first time, with the item as of now."""
-        behaviour = stored(window, index).behaviour
-        item = NO_OUTCOMES if labelling is None else labelling.item(behaviour.item_id)
-        target = self._tokenizer.target(behaviour)
-        return encode_text(History(window, index), target, self._tokenizer, item)[0]
 
     # --- outcomes ---------------------------------------------------------------------------------------
 

@@ -5,11 +5,21 @@ A test holds them against `stream.exactly_once.sizes.deep_bytes`, which walks ov
 
 from sys import getsizeof
 
-from schemas.records import DueList, Estimate, ItemRate, PendingLabel, Signals, Witnesses
-from stream.labels.state import PendingState
+from schemas.records import (
+    DueList,
+    ItemSums,
+    PartitionSums,
+    PendingLabel,
+    ScoredSnapshot,
+    Signals,
+    UserSums,
+    Witnesses,
+)
+from stream.labels.state import EstimatesState, ItemsState, PendingState
+from stream.window_columns import OFFSET_BYTES, ROW_BYTES
 from stream.windows import KEPT_PIECES, Window
 
-_WINDOW_BYTES = 320
+_WINDOW_BYTES = 440
 _PIECE_BYTES = 215  # beside its text and token ids, which are about as long as its block
 
 _PENDING_BYTES = 275
@@ -19,21 +29,28 @@ _TURN_BYTES = 160
 _LIST_BYTES = 96
 _CLOCK_BYTES = 250
 _ESTIMATE_BYTES = 170
+_SNAPSHOT_BYTES = 75
 _ITEM_RATE_BYTES = 130
+_ITEM_SUMS_BYTES = 330
+_USER_SUMS_BYTES = 420
+_PARTITION_SUMS_BYTES = 110
 
-# What a table gets of the memory for decoded values: windows are the largest and are read for every event.
-SHARES = {"windows": 0.75, "pending": 0.15, "estimates": 0.05, "items": 0.05}
+# What a table gets of the memory for decoded values: windows are the largest and are read for every event, as are the
+# sums of their users, which stand among the items.
+SHARES = {"windows": 0.67, "pending": 0.12, "estimates": 0.09, "items": 0.12}
 
 
 def window_bytes(window: Window | None) -> int:
-    """Return the bytes of a window with all the words that it may keep: they come and go while it is cached."""
+    """Return the bytes of a window with all the words and columns that it may keep: they come while it is cached."""
     if window is None:
         return 0
     count = len(window)
     if not count:
         return _WINDOW_BYTES
     body_bytes = window.size_bytes
-    return _WINDOW_BYTES + count + body_bytes + min(KEPT_PIECES, count) * (_PIECE_BYTES + body_bytes // count)
+    columns_bytes = count * (ROW_BYTES + OFFSET_BYTES)
+    words_bytes = min(KEPT_PIECES, count) * (_PIECE_BYTES + body_bytes // count)
+    return _WINDOW_BYTES + count + body_bytes + columns_bytes + words_bytes
 
 
 def pending_bytes(value: PendingState | None) -> int:
@@ -54,11 +71,21 @@ def pending_bytes(value: PendingState | None) -> int:
     return _CLOCK_BYTES
 
 
-def estimate_bytes(value: Estimate | None) -> int:
+def estimates_bytes(value: EstimatesState | None) -> int:
     """Return the bytes of a value of the estimates table."""
-    return 0 if value is None else _ESTIMATE_BYTES
+    if value is None:
+        return 0
+    if isinstance(value, ScoredSnapshot):
+        return _SNAPSHOT_BYTES + len(value.snapshot)
+    return _ESTIMATE_BYTES
 
 
-def item_rate_bytes(value: ItemRate | None) -> int:
+def items_bytes(value: ItemsState | None) -> int:
     """Return the bytes of a value of the items table."""
-    return 0 if value is None else _ITEM_RATE_BYTES
+    if value is None:
+        return 0
+    if isinstance(value, UserSums):
+        return _USER_SUMS_BYTES + len(value.residuals)
+    if isinstance(value, ItemSums):
+        return _ITEM_SUMS_BYTES + len(value.recent)
+    return _PARTITION_SUMS_BYTES if isinstance(value, PartitionSums) else _ITEM_RATE_BYTES

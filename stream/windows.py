@@ -2,7 +2,8 @@
 
 A window is a value: `insert` and `with_outcome` return a new one, so that layers can hold it. It is kept as it stands
 in the state, a few KB of bytes; decoded, it would take ten times as much. What each event needs is carried along:
-the outcomes, the newest behaviour's place, and the words of the newest behaviours, which nearly all texts reach.
+the outcomes, the newest behaviour's place, the words of the newest behaviours, which nearly all texts reach, and
+columns of what a snapshot holds of each.
 
 The same behaviours give the same window in any order of arrival: it is the longest newest-first run that fits the
 limits, and `floor` remembers the newest behaviour that did not, so that an older and smaller one which
@@ -16,10 +17,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, Self
 
+from model.features.history import Past
 from model.tokens import Piece
 from model.words import RECENT, Habits
 from schemas.records import Behaviour
 from schemas.window_state import block_end, block_head, block_outcome, decode_block, split_body
+from stream.window_columns import Columns
 
 Position = tuple[int, int]
 """(event time in epoch ms, source offset): the order of a window."""
@@ -31,10 +34,14 @@ _UNKNOWN, _NEGATIVE, _POSITIVE = 0, 1, 2  # outcomes, a byte a behaviour
 
 
 class Tokenizer(Protocol):
-    """Makes the words of behaviours, outcomes included; model.tokens.BehaviourTokenizer is one."""
+    """Makes the words of behaviours; model.tokens.BehaviourTokenizer is one."""
 
     def pieces(self, behaviours: Sequence[Behaviour]) -> list[Piece]:
-        """Return the Pieces of behaviours, order kept."""
+        """Return the Pieces of behaviours, outcomes included, order kept."""
+        ...
+
+    def targets(self, behaviours: Sequence[Behaviour]) -> list[Piece]:
+        """Return the Pieces of behaviours without their outcomes, order kept."""
         ...
 
 
@@ -68,7 +75,8 @@ class Window:
     """Behaviours oldest first, and the floor below which nothing enters; treat it as a value.
 
     body: the blocks of the behaviours in a row. The rest is derived: outcomes, a byte a behaviour; newest, the place
-    of the last; pieces, the Pieces of the newest ones, or none until a text asks for them; words: who makes them.
+    of the last; pieces, the Pieces of the newest ones, or none until a text asks for them; columns, None until
+    columns_of() asks for them; words: who makes them.
     """
 
     body: bytes = b""
@@ -77,6 +85,7 @@ class Window:
     newest: Position | None = field(default=None, compare=False)
     pieces: tuple[Piece, ...] = field(default=(), compare=False)
     words: Any = field(default=None, compare=False)
+    columns: Columns | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -184,6 +193,23 @@ def history(window: Window, position: Position) -> History:
     return History(window, _count_before(window, position))
 
 
+def columns_of(window: Window, residuals: bytes) -> Columns:
+    """Return the columns of a window, made of its behaviours if there are none yet.
+
+    residuals: of its behaviours, as Columns.residuals() returned them.
+    """
+    if window.columns is None:
+        behaviours = behaviours_before(window.body, len(window))
+        texts = [piece.text for piece in window.words.targets(behaviours)] if behaviours else []
+        window.columns = Columns.of(behaviours, texts, residuals)
+    return window.columns
+
+
+def behaviours_before(body: bytes, count: int) -> list[Behaviour]:
+    """Return the oldest so many behaviours of a window's body, decoded."""
+    return [decode_block(block) for block in split_body(body)[:count]]
+
+
 def insert(window: Window, entry: Entry, limits: WindowLimits) -> Window:
     """Return the window with a behaviour put where it belongs by time, and cut to the limits.
 
@@ -197,9 +223,12 @@ def insert_new(window: Window, entry: Entry, limits: WindowLimits) -> Window:
     if window.floor is not None and entry.position <= window.floor:
         return window
     outcome = bytes((_outcome(entry.behaviour.y),))
+    columns = window.columns if entry.behaviour.y is None else None
     if window.newest is None or window.newest < entry.position:
         whole = len(window.pieces) == min(KEPT_PIECES, len(window))  # else there would be a hole between them
         pieces = (*window.pieces, entry.piece)[-KEPT_PIECES:] if whole else ()
+        if columns is not None:
+            columns = columns.with_behaviour(len(window), entry.behaviour, entry.piece.text)
         return _cut(
             Window(
                 window.body + entry.block,
@@ -208,6 +237,7 @@ def insert_new(window: Window, entry: Entry, limits: WindowLimits) -> Window:
                 entry.position,
                 pieces,
                 window.words,
+                columns,
             ),
             limits,
         )
@@ -215,11 +245,18 @@ def insert_new(window: Window, entry: Entry, limits: WindowLimits) -> Window:
     blocks = split_body(window.body)
     body = b"".join((*blocks[:count], entry.block, *blocks[count:]))
     outcomes = window.outcomes[:count] + outcome + window.outcomes[count:]
-    return _cut(Window(body, window.floor, outcomes, window.newest, (), window.words), limits)
+    if columns is not None:
+        columns = columns.with_behaviour(count, entry.behaviour, entry.piece.text)
+    return _cut(Window(body, window.floor, outcomes, window.newest, (), window.words, columns), limits)
 
 
-def with_outcome(window: Window, index: int, entry: Entry, limits: WindowLimits) -> Window:
-    """Return the window with the entry at index replaced by one that knows its outcome."""
+def with_outcome(
+    window: Window, index: int, entry: Entry, limits: WindowLimits, past: Past | None = None
+) -> Window:
+    """Return the window with the entry at index replaced by one that knows its outcome.
+
+    past: the same as the columns have it; without it they are made anew when they are asked for.
+    """
     blocks = split_body(window.body)
     blocks[index] = entry.block
     known = bytes((_outcome(entry.behaviour.y),))
@@ -227,7 +264,10 @@ def with_outcome(window: Window, index: int, entry: Entry, limits: WindowLimits)
     pieces, at = window.pieces, index - len(window) + len(window.pieces)
     if at >= 0:
         pieces = (*pieces[:at], entry.piece, *pieces[at + 1 :])
-    changed = Window(b"".join(blocks), window.floor, outcomes, window.newest, pieces, window.words)
+    columns = None
+    if window.columns is not None and past is not None:
+        columns = window.columns.with_outcome(index, past.y, past.z, past.residual)
+    changed = Window(b"".join(blocks), window.floor, outcomes, window.newest, pieces, window.words, columns)
     return _cut(changed, limits)
 
 
@@ -246,6 +286,8 @@ def _cut(window: Window, limits: WindowLimits) -> Window:
     if start:
         window.floor = _position(body[last:start])
         window.body = body[start:]
+        if window.columns is not None:
+            window.columns = window.columns.without_oldest(len(window) - kept)
         window.outcomes = window.outcomes[len(window.outcomes) - kept :]
         window.pieces = window.pieces[-kept:] if kept else ()
     return window

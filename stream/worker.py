@@ -11,10 +11,6 @@ import faust
 from model.loading import Model
 from model.registry import ModelRegistry
 from model.tokens import BehaviourTokenizer
-from schemas.records import (
-    Estimate,
-    ItemRate,
-)
 from stream.assembly import (
     check,
     load_champion,
@@ -30,12 +26,22 @@ from stream.handover.setup import lead
 from stream.handover.watch import HandoverThread
 from stream.input_limits import warn_of_unlimited_inputs
 from stream.labels.labelling import Labels
-from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
+from stream.labels.state import (
+    ESTIMATES,
+    ITEMS,
+    PENDING,
+    EstimatesState,
+    ItemsState,
+    PendingState,
+    estimates_codec,
+    items_codec,
+    pending_codec,
+)
 from stream.log import quiet_clients
 from stream.metrics import WorkerMetrics
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import MEBIBYTE, KafkaSettings, Settings
-from stream.state_sizes import SHARES, estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
+from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
 from stream.ticking import Ticker, make_tick_producer
 from stream.watch import watch
 from stream.web import add_pages
@@ -169,12 +175,12 @@ def add_tables(
     pending: LayeredTable[PendingState] = app.layered_table(
         PENDING, dumps=states.dumps, loads=states.loads, **options(PENDING, pending_bytes)
     )
-    of_estimate, of_item = StateCodec(Estimate), StateCodec(ItemRate)
-    estimates: LayeredTable[Estimate] = app.layered_table(
-        ESTIMATES, dumps=of_estimate.dumps, loads=of_estimate.loads, **options(ESTIMATES, estimate_bytes)
+    of_estimates, of_items = estimates_codec(), items_codec()
+    estimates: LayeredTable[EstimatesState] = app.layered_table(
+        ESTIMATES, dumps=of_estimates.dumps, loads=of_estimates.loads, **options(ESTIMATES, estimates_bytes)
     )
-    items: LayeredTable[ItemRate] = app.layered_table(
-        ITEMS, dumps=of_item.dumps, loads=of_item.loads, **options(ITEMS, item_rate_bytes)
+    items: LayeredTable[ItemsState] = app.layered_table(
+        ITEMS, dumps=of_items.dumps, loads=of_items.loads, **options(ITEMS, items_bytes)
     )
     labels.pending, labels.estimates, labels.items = pending, estimates, items
 

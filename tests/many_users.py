@@ -14,20 +14,23 @@ from typing import Any
 
 import psutil
 
+from model.features.state import ItemState, UserTotals
 from model.loaded import LoadedModel
-from schemas.records import Behaviour, Estimate, ItemRate, PendingLabel
+from schemas.records import Behaviour, Estimate, ItemRate, PendingLabel, ScoredSnapshot, UserSums
 from stream.behaviours import WindowCodec, entry_of
 from stream.exactly_once.layers import Layers
 from stream.exactly_once.store import PartitionStore, StateFolder, StoreMemory
+from stream.labels.state import item_sums_key, snapshot_key, user_sums_key
+from stream.labels.sums import UserState, item_sums, user_sums
 from stream.settings import MEBIBYTE, MemorySettings, Settings, TextSettings
-from stream.windows import Window, WindowLimits, history, insert_new
+from stream.windows import Window, WindowLimits, columns_of, history, insert_new
 from stream.worker import Parts, SwayApp, build_app
 
 PARTITIONS = 8
 USERS_A_PARTITION = 1_200
 WRITES = 4_500
 UNIT = 100
-SMALL = 1  # pending labels, estimates and items a write
+SMALL = 1  # pending labels, estimates with their snapshots and items a write
 LIMITS = WindowLimits()
 WORDS = (
     "the",
@@ -106,6 +109,8 @@ def write(app: SwayApp, stores: dict[int, PartitionStore], users: Users, codec: 
             behaviour = users.behaviour()
             entry = entry_of(behaviour, codec.tokenizer.target(behaviour))
             history(window, entry.position).newest(5)  # as a text does
+            residuals = tables["items"].get_in(where[0], user_sums_key(where[1]))
+            columns_of(window, residuals.residuals if isinstance(residuals, UserSums) else b"")
             layers["windows"][where] = insert_new(window, entry, LIMITS)
             for small in range(SMALL):
                 key = f"e9:{behaviour.event_id}-{small}".encode()
@@ -120,7 +125,18 @@ def write(app: SwayApp, stores: dict[int, PartitionStore], users: Users, codec: 
                     f"watch {number}",
                 )
                 layers["estimates"][where[0], key] = Estimate(number / WRITES, 0.5 / (small + 1), "v-1")
+                past = bytes(160) + columns_of(window, b"").past
+                layers["estimates"][where[0], snapshot_key(key)] = ScoredSnapshot(past)
                 layers["items"][where[0], key] = ItemRate(number + 300, number + 400, number / 7)
+                item = ItemState(
+                    number + 300, 0.5, 0.25, number / 7, number / 9, 10**12 + number, (0.5,) * 10
+                )
+                layers["items"][where[0], item_sums_key(f"{behaviour.item_id}-{small}")] = item_sums(item)
+            totals = UserTotals(
+                number, number + 300, 0.5, number / 7, number / 9, 0.25, 0.125, 10**12, 10**12
+            )
+            user = UserState(totals, bytes(12 * len(window)))
+            layers["items"][where[0], user_sums_key(where[1])] = user_sums(user)
         for name, layer in layers.items():
             for (partition, key), value in layer.items():
                 stores[partition].write([(name, key, tables[name].dumps(value))], {})

@@ -13,14 +13,14 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from model.errors import ModelOutputError
+from model.jobs import LateText
+from model.reading import Reading
 from model.tokens import BehaviourTokenizer, EncodedText
 from model.waiting import ScoredTexts
 from schemas.records import (
     BehaviorEvent,
     DeadLetter,
-    Estimate,
     InfluenceScore,
-    ItemRate,
     LabeledExample,
     Outcome,
 )
@@ -33,7 +33,17 @@ from stream.exactly_once.layers import Layers
 from stream.exactly_once.records import Epoch, TopicPartition
 from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings
-from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
+from stream.labels.state import (
+    ESTIMATES,
+    ITEMS,
+    PENDING,
+    EstimatesState,
+    ItemsState,
+    PendingState,
+    estimates_codec,
+    items_codec,
+    pending_codec,
+)
 from stream.processor import WINDOWS, BatchContext, Codecs, Pending, ScoringProcessor, Topics
 from stream.replay.streams import Record
 from stream.settings import WireSettings
@@ -118,11 +128,16 @@ class Model:
     version: str
     tokenizer: BehaviourTokenizer
     lam: float = 0.5
+    reading: Reading = Reading.JOINT
 
 
-def score_of(text: EncodedText) -> tuple[np.float32, np.float32]:
-    """y_hat and z_hat of a text: two checksums of its ids, in [0, 1)."""
-    return np.float32(zlib.crc32(text.ids) / 2**32), np.float32(zlib.adler32(text.ids) / 2**32)
+def score_of(text: EncodedText | LateText) -> tuple[np.float32, np.float32]:
+    """y_hat and z_hat of a text: two checksums of its ids, or of all that a late model is given, in [0, 1)."""
+    if isinstance(text, LateText):
+        ids = b"".join((text.snapshot.encode(), text.piece.ids, *(piece.ids for piece in text.pieces())))
+    else:
+        ids = text.ids
+    return np.float32(zlib.crc32(ids) / 2**32), np.float32(zlib.adler32(ids) / 2**32)
 
 
 @dataclass(slots=True)
@@ -133,7 +148,7 @@ class Published:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     dead_letter_keys: list[bytes | None] = field(default_factory=list)
     examples: list[LabeledExample] = field(default_factory=list)
-    texts: dict[int, EncodedText] = field(default_factory=dict)
+    texts: dict[int, EncodedText | LateText] = field(default_factory=dict)
     """by the offset of the event"""
     contexts: list[BatchContext] = field(default_factory=list)
 
@@ -156,25 +171,27 @@ class Processing:
         resolver: Resolver | None = None,
         fails: Callable[[Pending], bool] = lambda _pending: False,
         waits_for_schemas: bool = False,
+        reading: Reading = Reading.JOINT,
+        with_labels: bool = True,
     ) -> None:
-        """fails: for which events the scorer gives no score."""
+        """fails: for which events the scorer gives no score. reading: of the model. with_labels: whether any come."""
         self.labels = Labels(join or JoinSettings(), EXAMPLES, Codec(LabeledExample))
         self.processor = ScoringProcessor(
             topics=TOPICS,
             codecs=_CODECS if resolver is None else codecs(resolver),
-            model=Model("v1", tokenizer),
+            model=Model("v1", tokenizer, reading=reading),
             windows=windows or WindowLimits(),
             behaviours=behaviours or BehaviourLimits(),
             limits=Limits(),
-            labels=self.labels,
+            labels=self.labels if with_labels else None,
             now_ms=lambda: NOW_MS + 7,
             waits_for_schemas=waits_for_schemas,
         )
         self.table: MemoryTable[Window] = MemoryTable(WINDOWS, self.processor.window_codec)
         self.processor.table = self.table
         self.pending: MemoryTable[PendingState] = MemoryTable(PENDING, pending_codec())
-        self.estimates: MemoryTable[Estimate] = MemoryTable(ESTIMATES, StateCodec(Estimate))
-        self.items: MemoryTable[ItemRate] = MemoryTable(ITEMS, StateCodec(ItemRate))
+        self.estimates: MemoryTable[EstimatesState] = MemoryTable(ESTIMATES, estimates_codec())
+        self.items: MemoryTable[ItemsState] = MemoryTable(ITEMS, items_codec())
         self.labels.pending, self.labels.estimates, self.labels.items = (
             self.pending,
             self.estimates,

@@ -7,25 +7,34 @@ is emitted with it.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
 
+from model.features.snapshot import Snapshot
 from model.words import NO_OUTCOMES, ItemCounts
-from schemas.records import Behaviour, Estimate, ItemRate, JoinClock, LabeledExample, Outcome
+from schemas.records import (
+    Behaviour,
+    Estimate,
+    ItemRate,
+    JoinClock,
+    LabeledExample,
+    Outcome,
+    ScoredSnapshot,
+)
 from schemas.wire import Encoder
 from stream.exactly_once import Unit
 from stream.labels.join import Closing, NewEvent, PartitionJoin, next_due_at
 from stream.labels.rules import JoinSettings
-from stream.labels.state import CLOCK_KEY, ESTIMATES, ITEMS, PENDING, PendingState
-
-V_co = TypeVar("V_co", covariant=True)
-
-
-class Table(Protocol[V_co]):
-    """A table as the newest open unit sees it."""
-
-    def get_in(self, partition: int, key: bytes) -> V_co | None:
-        """Return the value of a key, or None."""
-        ...
+from stream.labels.state import (
+    CLOCK_KEY,
+    ESTIMATES,
+    ITEMS,
+    PENDING,
+    EstimatesState,
+    ItemsState,
+    PendingState,
+    snapshot_key,
+)
+from stream.labels.sums import BatchSums
+from stream.labels.tables import Table
 
 
 @dataclass(slots=True)
@@ -40,8 +49,8 @@ class Labels:
     codec: Encoder[LabeledExample]
     examples: bool = True
     pending: Table[PendingState] = field(init=False)
-    estimates: Table[Estimate] = field(init=False)
-    items: Table[ItemRate] = field(init=False)
+    estimates: Table[EstimatesState] = field(init=False)
+    items: Table[ItemsState] = field(init=False)
 
     def stream_at(self, partition: int) -> int:
         """Return the stream time of a partition; 0 before its first record."""
@@ -75,10 +84,12 @@ class BatchLabels:
     labeled: list[Labeled] = field(default_factory=list)
 
     def scored(
-        self, unit: Unit, partition: int, key: bytes, y_hat: float, z_hat: float, model_version: str
+        self, unit: Unit, partition: int, key: bytes, estimate: Estimate, snapshot: Snapshot | None
     ) -> None:
-        """Keep what was published for an event until its label comes."""
-        unit.put(ESTIMATES, partition, key, Estimate(y_hat, z_hat, model_version))
+        """Keep what was published for an event, and what was known of it, until its label comes."""
+        unit.put(ESTIMATES, partition, key, estimate)
+        if snapshot is not None:
+            unit.put(ESTIMATES, partition, snapshot_key(key), ScoredSnapshot(snapshot.encode()))
 
     def finish(self, labels: Labels, partition: int, unit: Unit, counts: Counter[str]) -> None:
         """Emit an example for each closing whose event was scored, and forget the estimates that nobody needs."""
@@ -88,21 +99,27 @@ class BatchLabels:
         for closing in self.closings:
             key = closing.key.encode()
             estimate = labels.estimates.get_in(partition, key)
-            if estimate is None:  # its text was a dead letter
+            if not isinstance(estimate, Estimate):  # its text was a dead letter
                 counts["label_without_score"] += 1
                 continue
-            unit.delete(ESTIMATES, partition, key)
+            snapshot = labels.estimates.get_in(partition, snapshot_key(key))
+            _forget(unit, partition, key)
             counts[f"label_{closing.source}"] += 1
             self.labeled.append(Labeled(estimate.model_version, closing.y, estimate.y_hat))
             keys.append(closing.user_id.encode())
-            examples.append(_example(closing, estimate))
-        for key in self.given_up:
-            unit.delete(ESTIMATES, partition, key)  # one whose text was a dead letter has none; that is rare
+            examples.append(_example(closing, estimate, snapshot))
+        for given_up in self.given_up:
+            _forget(unit, partition, given_up)  # one whose text was a dead letter has none; that is rare
         if examples:
             unit.emit_all(labels.topic, keys, labels.codec.encode_batch(examples))
 
 
-def _example(closing: Closing, estimate: Estimate) -> LabeledExample:
+def _forget(unit: Unit, partition: int, key: bytes) -> None:
+    unit.delete(ESTIMATES, partition, key)
+    unit.delete(ESTIMATES, partition, snapshot_key(key))
+
+
+def _example(closing: Closing, estimate: Estimate, snapshot: EstimatesState | None) -> LabeledExample:
     return LabeledExample(
         event_id=closing.event_id,
         user_id=closing.user_id,
@@ -117,11 +134,15 @@ def _example(closing: Closing, estimate: Estimate) -> LabeledExample:
         occurred_at=closing.occurred_at,
         labeled_at=closing.labeled_at,
         z=closing.z,
+        snapshot=snapshot.snapshot if isinstance(snapshot, ScoredSnapshot) else None,
     )
 
 
 class Labelling:
-    """The labelling of one batch while it is read; every method returns the closings that it caused."""
+    """The labelling of one batch while it is read; every method returns the closings that it caused.
+
+    examples: whether they are wanted. sums: what closings are to be learnt in, by who has the windows.
+    """
 
     def __init__(
         self, labels: Labels, partition: int, unit: Unit, batch: BatchLabels, counts: Counter[str]
@@ -132,6 +153,7 @@ class Labelling:
         self._batch = batch
         self._counts = counts
         self.examples = labels.examples
+        self.sums = BatchSums(labels.items, partition)
         self._join = PartitionJoin(labels.settings, self._get, self._put, self._count, batch.closings.append)
 
     def _get(self, key: str) -> PendingState | None:
@@ -179,11 +201,12 @@ class Labelling:
         if not item_id:
             return NO_OUTCOMES
         rate = self._labels.items.get_in(self._partition, item_id.encode())
-        return NO_OUTCOMES if rate is None else ItemCounts(rate.outcomes, rate.positive)
+        return ItemCounts(rate.outcomes, rate.positive) if isinstance(rate, ItemRate) else NO_OUTCOMES
 
     def end(self) -> None:
         """Write what the batch came to."""
         self._join.end()
+        self.sums.end(self._unit)
 
     def _note(self, closings: Sequence[Closing]) -> Sequence[Closing]:
         for closing in closings:
@@ -193,7 +216,8 @@ class Labelling:
 
     def _learn_item(self, closing: Closing) -> None:
         key = closing.item_id.encode()
-        rate = self._labels.items.get_in(self._partition, key) or ItemRate(0, 0, 0.0)
+        found = self._labels.items.get_in(self._partition, key)
+        rate = found if isinstance(found, ItemRate) else ItemRate(0, 0, 0.0)
         learnt = ItemRate(
             rate.outcomes + 1, rate.positive + (closing.y >= 0.5), rate.z_sum + (closing.z or 0.0)
         )

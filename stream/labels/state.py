@@ -6,9 +6,14 @@
                c                  JoinClock: stream time, and how far the lists are worked off
                w                  Witnesses: whose records bear stream time out
     estimates  as e in pending    Estimate: what was published for an event that waits
+               FF, as e           ScoredSnapshot: what was known when it was scored
     items      item_id            ItemRate
+               FF i item_id       ItemSums
+               FF u user_id       UserSums
+               FF m               PartitionSums
 
-(n is the length of the user id, so that no two keys can be the same and a key can be taken apart again.)
+(n is the length of the user id, so that no two keys can be the same and a key can be taken apart again. FF is a byte
+that is in no UTF-8 text: workers of versions without these records never ask for such a key.)
 
 `pending` and `items` are written when records are read, `estimates` when they are finished.
 Source: DESIGN section 4.
@@ -18,7 +23,20 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from schemas.errors import DecodeError, UndecodableError
-from schemas.records import DueList, JoinClock, PendingLabel, Record, Signals, Witnesses
+from schemas.records import (
+    DueList,
+    Estimate,
+    ItemRate,
+    ItemSums,
+    JoinClock,
+    PartitionSums,
+    PendingLabel,
+    Record,
+    ScoredSnapshot,
+    Signals,
+    UserSums,
+    Witnesses,
+)
 from schemas.wire import SINGLE_OBJECT_HEADER_BYTES, Codec, single_object_header
 from stream.state_format import newer_format
 
@@ -29,6 +47,8 @@ ITEMS = "items"
 CLOCK_KEY = "c"
 WITNESSES_KEY = "w"
 """A key of its own: workers of a version without witnesses never ask for it."""
+
+PARTITION_SUMS_KEY = b"\xffm"
 
 R = TypeVar("R", bound=Record)
 
@@ -47,6 +67,21 @@ def user_and_id(key: str) -> tuple[str, str]:
     """Take an event's or signals' key apart: the user id, and the event's or item's."""
     length, _, rest = key[1:].partition(":")
     return rest[: int(length)], rest[int(length) :]
+
+
+def snapshot_key(estimate_key: bytes) -> bytes:
+    """Return the key of what an event was scored with, beside its estimate."""
+    return b"\xff" + estimate_key
+
+
+def item_sums_key(item_id: str) -> bytes:
+    """Return the key of an item's sums."""
+    return b"\xffi" + item_id.encode()
+
+
+def user_sums_key(user_id: bytes) -> bytes:
+    """Return the key of a user's sums; user_id in UTF-8."""
+    return b"\xffu" + user_id
 
 
 def list_key(number: int) -> str:
@@ -93,8 +128,20 @@ class StateCodec(Generic[R]):
 
 
 PendingState = PendingLabel | Signals | DueList | JoinClock | Witnesses
+EstimatesState = Estimate | ScoredSnapshot
+ItemsState = ItemRate | ItemSums | UserSums | PartitionSums
 
 
 def pending_codec() -> "StateCodec[PendingState]":
     """Return the codec of the pending table."""
     return StateCodec(PendingLabel, Signals, DueList, JoinClock, Witnesses)
+
+
+def estimates_codec() -> "StateCodec[EstimatesState]":
+    """Return the codec of the estimates table."""
+    return StateCodec(Estimate, ScoredSnapshot)
+
+
+def items_codec() -> "StateCodec[ItemsState]":
+    """Return the codec of the items table."""
+    return StateCodec(ItemRate, ItemSums, UserSums, PartitionSums)

@@ -64,6 +64,7 @@ _COLUMNS: Mapping[type[Record], Mapping[str, tuple[str, pa.DataType]]] = {
         "label_source": ("label_source", _WORD),
         "occurred_at": ("occurred_at", _TIME),
         "labeled_at": ("labeled_at", _TIME),
+        "snapshot": ("snapshot", pa.binary()),
     },
     DeadLetter: {
         "reason": ("reason", _WORD),

@@ -8,16 +8,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from schemas.records import Estimate, ItemRate
 from stream.exactly_once.layers import Layers
 from stream.exactly_once.sizes import SizeOf, cached_bytes
 from stream.exactly_once.store import Change, PartitionStore, Position
 from stream.exactly_once.unit import Unit
 from stream.labels.labelling import Labels
-from stream.labels.state import ESTIMATES, ITEMS, PENDING, PendingState, StateCodec, pending_codec
+from stream.labels.state import (
+    ESTIMATES,
+    ITEMS,
+    PENDING,
+    PendingState,
+    estimates_codec,
+    items_codec,
+    pending_codec,
+)
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.replay.plan import ReplayPlan
-from stream.state_sizes import SHARES, estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
+from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
 from stream.windows import Window
 
 V = TypeVar("V")
@@ -84,7 +91,7 @@ class ReplayState:
     def __init__(self, processor: ScoringProcessor, labels: Labels | None, max_cached_bytes: int) -> None:
         """max_cached_bytes: of recently written values kept decoded, of all tables, a partition."""
         windows, states = processor.window_codec, pending_codec()
-        of_estimate, of_item = StateCodec(Estimate), StateCodec(ItemRate)
+        of_estimates, of_items = estimates_codec(), items_codec()
 
         def table(
             name: str, dumps: Callable[[Any], bytes], loads: Callable[[bytes], V], size_of: SizeOf
@@ -102,8 +109,8 @@ class ReplayState:
         if labels is not None:
             pending: ReplayTable[PendingState] = table(PENDING, states.dumps, states.loads, pending_bytes)
             labels.pending = pending
-            labels.estimates = table(ESTIMATES, of_estimate.dumps, of_estimate.loads, estimate_bytes)
-            labels.items = table(ITEMS, of_item.dumps, of_item.loads, item_rate_bytes)
+            labels.estimates = table(ESTIMATES, of_estimates.dumps, of_estimates.loads, estimates_bytes)
+            labels.items = table(ITEMS, of_items.dumps, of_items.loads, items_bytes)
         self._numbers = 0
 
     def open(self, partition: int, store: PartitionStore) -> None:

@@ -14,7 +14,7 @@ import fastavro
 from schemas.contracts import all_known, current, parsed
 from schemas.convert import from_mapping
 from schemas.errors import DecodeError
-from schemas.records import RECORD_TYPES, Estimate, ItemRate, Window
+from schemas.records import RECORD_TYPES, Window
 from schemas.window_state import (
     block_head,
     block_outcome,
@@ -25,7 +25,7 @@ from schemas.window_state import (
 )
 from schemas.wire import SINGLE_OBJECT_MAGIC, Codec, header_of
 from stream.exactly_once.errors import StateFormatError
-from stream.labels.state import StateCodec, pending_codec
+from stream.labels.state import StateCodec, estimates_codec, items_codec, pending_codec
 from tests.golden.make import OneSchemaResolver
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -130,8 +130,10 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "Window window", _window_or_error
     for kind in ("PendingLabel", "Signals", "DueList", "JoinClock", "Witnesses"):
         yield f"{kind} pending", _state_or_error(pending_codec())
-    yield "Estimate estimates", _state_or_error(StateCodec(Estimate))
-    yield "ItemRate items", _state_or_error(StateCodec(ItemRate))
+    for kind in ("Estimate", "ScoredSnapshot"):
+        yield f"{kind} estimates", _state_or_error(estimates_codec())
+    for kind in ("ItemRate", "ItemSums", "UserSums", "PartitionSums"):
+        yield f"{kind} items", _state_or_error(items_codec())
 
 
 NAMES, CHECKS = zip(*_checks(), strict=True)

@@ -27,11 +27,18 @@ def piece(behaviour: Behaviour) -> Piece:
     return Piece(f"{behaviour.event_id} {behaviour.y}", b"", 0, cut=False)
 
 
+def target(behaviour: Behaviour) -> Piece:
+    return Piece(behaviour.event_id, b"", 0, cut=False)
+
+
 class Words:
     """Says which behaviour, and what came of it."""
 
     def pieces(self, behaviours: Sequence[Behaviour]) -> list[Piece]:
         return [piece(behaviour) for behaviour in behaviours]
+
+    def targets(self, behaviours: Sequence[Behaviour]) -> list[Piece]:
+        return [target(behaviour) for behaviour in behaviours]
 
 
 def said(history: Sequence[Piece]) -> list[str]:

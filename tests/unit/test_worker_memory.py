@@ -7,14 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from schemas.records import DueEntry, DueList, Estimate, ItemRate, JoinClock, PendingLabel, Signal, Signals
+from schemas.records import (
+    DueEntry,
+    DueList,
+    Estimate,
+    ItemRate,
+    ItemSums,
+    JoinClock,
+    PartitionSums,
+    PendingLabel,
+    ScoredSnapshot,
+    Signal,
+    Signals,
+    UserSums,
+)
 from stream.behaviours import WindowCodec
 from stream.exactly_once.sizes import deep_bytes
 from stream.exactly_once.store import StoreMemory
-from stream.labels.state import StateCodec, pending_codec
+from stream.labels.state import EstimatesState, ItemsState, estimates_codec, items_codec, pending_codec
 from stream.settings import MEBIBYTE
-from stream.state_sizes import estimate_bytes, item_rate_bytes, pending_bytes, window_bytes
-from stream.windows import History
+from stream.state_sizes import estimates_bytes, items_bytes, pending_bytes, window_bytes
+from stream.windows import History, columns_of
 from tests.many_users import Users
 
 VALUES_MB, ROCKSDB_MB = 40, 32
@@ -38,8 +51,12 @@ def test_the_size_of_a_window_is_told_without_walking_over_it(tiny_codec: Window
     estimated = sum(window_bytes(one) for one in windows)
     for window in windows:
         assert len(History(window, len(window)).newest(5)) == 5  # its words are there from then on
+        assert len(columns_of(window, b"")) == len(window)
     assert sum(window_bytes(one) for one in windows) == estimated
-    taken = sum(deep_bytes((one.body, one.floor, one.outcomes, one.newest, one.pieces)) for one in windows)
+    taken = sum(
+        deep_bytes((one.body, one.floor, one.outcomes, one.newest, one.pieces, one.columns))
+        for one in windows
+    )
     assert estimated == pytest.approx(taken, rel=0.15)
 
 
@@ -61,12 +78,27 @@ def test_the_size_of_a_label_is_told_without_walking_over_it(value: object) -> N
     assert pending_bytes(decoded) == pytest.approx(deep_bytes(decoded), rel=0.2)
 
 
-def test_the_size_of_an_estimate_and_of_an_item_is_told() -> None:
-    estimates, items = StateCodec(Estimate), StateCodec(ItemRate)
-    estimate = estimates.loads(estimates.dumps(Estimate(0.25, 0.5, "v-3f2a90d1c7e4")))
-    item = items.loads(items.dumps(ItemRate(300, 301, 33.5)))
-    assert estimate_bytes(estimate) == pytest.approx(deep_bytes(estimate), rel=0.2)
-    assert item_rate_bytes(item) == pytest.approx(deep_bytes(item), rel=0.2)
+ESTIMATES = (Estimate(0.25, 0.5, "v-3f2a90d1c7e4"), ScoredSnapshot(bytes(160 + 36 * 50)))
+ITEMS = (
+    ItemRate(300, 301, 33.5),
+    ItemSums(300, 201.5, 180.25, -1.5, 2.5, AT, bytes(40)),
+    UserSums(900, 800, 401.5, 380.25, -1.5, 22.5, 0.25, AT, AT + 5, bytes(12 * 40)),
+    PartitionSums(30_000, 15_000.5),
+)
+
+
+@pytest.mark.parametrize("value", ESTIMATES, ids=lambda value: type(value).__name__)
+def test_the_size_of_an_estimate_is_told(value: EstimatesState) -> None:
+    codec = estimates_codec()
+    decoded = codec.loads(codec.dumps(value))
+    assert estimates_bytes(decoded) == pytest.approx(deep_bytes(decoded), rel=0.2)
+
+
+@pytest.mark.parametrize("value", ITEMS, ids=lambda value: type(value).__name__)
+def test_the_size_of_what_is_known_of_items_and_users_is_told(value: ItemsState) -> None:
+    codec = items_codec()
+    decoded = codec.loads(codec.dumps(value))
+    assert items_bytes(decoded) == pytest.approx(deep_bytes(decoded), rel=0.2)
 
 
 def test_all_write_buffers_together_take_half_of_what_is_set_for_rocksdb() -> None:

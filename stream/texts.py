@@ -1,0 +1,113 @@
+"""What is scored of each event of a batch, by the way in which the model reads, and what its example will hold."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from model.features.keys import item_key, text_key
+from model.features.snapshot import Snapshot
+from model.jobs import LateText
+from model.reading import Reading
+from model.tokens import BehaviourTokenizer, EncodedText, Piece
+from model.words import NO_OUTCOMES
+from stream.batch_windows import BatchWindows
+from stream.behaviours import encode_text, history_in_words
+from stream.labels.labelling import Labelling
+from stream.labels.sums import BatchSums
+from stream.windows import Entry, History, Window, behaviours_before, history, stored
+
+
+class ReadingModel(Protocol):
+    """What the processor must know of a model: how texts read to it, and how its scores are mixed."""
+
+    version: str
+    tokenizer: BehaviourTokenizer
+    lam: float
+
+    @property
+    def reading(self) -> Reading:
+        """How it reads a user's history."""
+        ...
+
+
+class ReadEvent(NamedTuple):
+    """What is scored of an event.
+
+    history, target: its words for the example, empty if no example is wanted; history also under a model that reads
+    behaviours by themselves. snapshot: what was known of it then, for the example.
+    """
+
+    text: EncodedText | LateText
+    snapshot: Snapshot | None = None
+    history: str = ""
+    target: str = ""
+
+
+class BatchTexts:
+    """Reads the events of one batch as a model does.
+
+    windows, sums: of the batch, as they stand before each event. labelling: None if no label can come.
+    """
+
+    def __init__(
+        self, model: ReadingModel, windows: BatchWindows, sums: BatchSums, labelling: Labelling | None
+    ) -> None:
+        self._tokenizer = model.tokenizer
+        self._late = model.reading is Reading.LATE
+        self._windows = windows
+        self._sums = sums
+        self._labelling = labelling
+        self._examples = labelling is not None and labelling.examples
+
+    def new(self, user_id: bytes, window: Window, entry: Entry) -> ReadEvent:
+        """Read an event that is not in its user's window yet; user_id in UTF-8."""
+        past, item_id, target = history(window, entry.position), entry.behaviour.item_id, entry.piece
+        snapshot = None
+        if self._late or self._examples:
+            snapshot = self._snapshot(user_id, window, len(past), entry.position[0], item_id, target)
+        if self._late and snapshot is not None:
+            words = target.text if self._examples else ""
+            return ReadEvent(self._late_text(window, snapshot, target), snapshot, "", words)
+        text, rates = self._joint_text(past, target, item_id)
+        if not self._examples:
+            return ReadEvent(text)
+        return ReadEvent(text, snapshot, history_in_words(text, past, rates), target.text)
+
+    def again(self, user_id: bytes, window: Window, index: int) -> ReadEvent:
+        """Read an event that its producer sent again: with the past as of the first time, the sums as of now."""
+        behaviour = stored(window, index).behaviour
+        target = self._tokenizer.target(behaviour)
+        if self._late:
+            at_ms, item_id = behaviour.occurred_at, behaviour.item_id
+            snapshot = self._snapshot(user_id, window, index, at_ms, item_id, target)
+            return ReadEvent(self._late_text(window, snapshot, target))
+        return ReadEvent(self._joint_text(History(window, index), target, behaviour.item_id)[0])
+
+    def _joint_text(
+        self, past: History, target: Piece, item_id: str
+    ) -> tuple[EncodedText, tuple[Piece, ...]]:
+        item = NO_OUTCOMES if self._labelling is None else self._labelling.item(item_id)
+        return encode_text(past, target, self._tokenizer, item)
+
+    def _late_text(self, window: Window, snapshot: Snapshot, target: Piece) -> LateText:
+        pieces = partial(_pieces, self._tokenizer, window.body, len(snapshot.past))
+        return LateText(snapshot, target, pieces, target.cut)
+
+    def _snapshot(
+        self, user_id: bytes, window: Window, count: int, at_ms: int, item_id: str, target: Piece
+    ) -> Snapshot:
+        sums = self._sums
+        return Snapshot(
+            at_ms,
+            item_key(item_id),
+            text_key(target.text),
+            sums.item(item_id),
+            sums.mean.value,
+            sums.user(user_id).totals,
+            self._windows.past(user_id, window, count),
+        )
+
+
+def _pieces(tokenizer: BehaviourTokenizer, body: bytes, count: int) -> Sequence[Piece]:
+    """Return the Pieces, without outcomes, of the oldest so many behaviours of a window's body."""
+    return tokenizer.targets(behaviours_before(body, count))

@@ -1,0 +1,161 @@
+"""What a worker knows of an event is what the trainer's rows are made of, bit for bit, and the same for any batches."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from model.features.history import PAST
+from model.features.keys import text_key
+from model.features.snapshot import Snapshot, numbers_of
+from model.jobs import LateText
+from model.reading import Reading
+from model.tokens import BehaviourTokenizer
+from schemas.records import BehaviorEvent, Outcome
+from stream.behaviours import BehaviourLimits, behaviour_of
+from stream.labels.rules import JoinSettings
+from stream.windows import WindowLimits
+from tests.processing import NOW_MS, Processing
+from tests.property.test_stream_interleaving import CUTS, INPUTS, LIMITS, MAX_CHARS, STEPS, Story, play
+from trainer.feature_rows import Pair, RowSettings, feature_rows
+from trainer.text_vectors import TextVectors
+
+FOR_EVER = JoinSettings(horizon_ms=10**12, grace_ms=0)
+ITEMS = ("", "a", "b", "c")
+SHARES = st.floats(0, 1)
+GAPS_MS = st.sampled_from([0, 1, 400, 70_000, 86_400_000])
+ROWS = st.tuples(st.sampled_from("uv"), st.sampled_from(ITEMS), GAPS_MS, SHARES, st.none() | SHARES)
+
+
+def pairs_of(rows: Sequence[tuple[str, str, int, float, float | None]]) -> list[Pair]:
+    """Make events in the order of their times, each with its outcome."""
+    at_ms, pairs = NOW_MS - 40 * 86_400_000, []
+    for place, (user, item, gap_ms, y, z) in enumerate(rows):
+        at_ms += gap_ms
+        event = BehaviorEvent(f"e{place}", user, "watch", at_ms, item_id=item, item_text=f"film {item}")
+        pairs.append((event, Outcome(f"e{place}", user, y=y, z=z, observed_at=at_ms)))
+    return pairs
+
+
+def told(pairs: Sequence[Pair], delay_ms: int) -> Iterator[BehaviorEvent | Outcome]:
+    """Events in order, and each outcome before the first event that is late enough to know it."""
+    waiting: deque[Pair] = deque()
+    for event, outcome in pairs:
+        while waiting and waiting[0][0].occurred_at + delay_ms <= event.occurred_at:
+            yield waiting.popleft()[1]
+        yield event
+        waiting.append((event, outcome))
+
+
+def deliver(processing: Processing, records: Sequence[Any], steps: Sequence[str]) -> None:
+    """Read records one after the other; after each do what the steps say."""
+    todo = iter(steps)
+    processing.open()
+    for record in records:
+        processing.read([processing.record(record)])
+        step = next(todo, "go on")
+        if step == "cut":
+            processing.open()
+        if step == "commit":
+            while processing.open_units:
+                processing.commit()
+            processing.open()
+    while processing.open_units:
+        processing.commit()
+
+
+def snapshots(processing: Processing) -> list[Snapshot]:
+    """What was known of each event, in order, read from its bytes."""
+    pending = [one for context in processing.published.contexts for one in context.pending]
+    found = [one.text.snapshot if isinstance(one.text, LateText) else one.snapshot for one in pending]
+    return [Snapshot.decode(one.encode()) for one in found if one is not None]
+
+
+@pytest.mark.parametrize("reading", Reading)
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.lists(ROWS, min_size=1, max_size=25),
+    delay_ms=st.sampled_from([0, 1000, 70_000]),
+    most=st.integers(1, 6),
+    steps=st.lists(st.sampled_from(["go on", "cut", "commit"]), max_size=50),
+)
+def test_numbers_of_a_workers_snapshots_are_those_of_the_trainers_rows(
+    tokenizer: BehaviourTokenizer,
+    reading: Reading,
+    rows: list[tuple[str, str, int, float, float | None]],
+    delay_ms: int,
+    most: int,
+    steps: list[str],
+) -> None:
+    pairs = pairs_of(rows)
+    texts = TextVectors.of(
+        (event for event, _ in pairs),
+        lambda firsts: np.random.default_rng(0).normal(size=(len(firsts), 5)).astype(np.float32),
+    )
+    wanted = RowSettings(delay_ms=delay_ms, max_behaviours=most, refit_rows=0, unseen_share=0.0)
+    expected = feature_rows(pairs, texts, wanted).numbers
+
+    processing = Processing(tokenizer, windows=WindowLimits(most, 10_000), join=FOR_EVER, reading=reading)
+    deliver(processing, list(told(pairs, delay_ms)), steps)
+    found = snapshots(processing)
+    assert [one.at_ms for one in found] == [event.occurred_at for event, _ in pairs]
+
+    row_of = {}
+    for event, _ in pairs:
+        behaviour, _ = behaviour_of(event, 0, BehaviourLimits())
+        row_of[text_key(tokenizer.target(behaviour).text)] = texts.row(event)
+
+    def numbers(snapshot: Snapshot) -> NDArray[np.float32]:
+        past = np.array([row_of[int(key)] for key in snapshot.past["text"]], np.int64)
+        return numbers_of(snapshot, texts.cosines(row_of[snapshot.text_key], past))
+
+    assert np.stack([numbers(one) for one in found]).tobytes() == expected.tobytes()
+
+
+@settings(deadline=None, max_examples=60)
+@given(inputs=INPUTS, limits=LIMITS, cuts=CUTS, steps=STEPS)
+def test_snapshots_and_sums_are_the_same_for_any_batches_units_and_restarts(
+    tokenizer: BehaviourTokenizer, inputs: list[Any], limits: WindowLimits, cuts: list[bool], steps: list[str]
+) -> None:
+    """Any order of events, duplicates and repeated outcomes among them."""
+    made = []
+    for each, then in ((cuts, steps), ([True] * len(inputs), ["commit"] * len(inputs))):
+        processing = Processing(tokenizer, windows=limits, behaviours=BehaviourLimits(MAX_CHARS))
+        play(processing, Story.of(processing, inputs), each, then)
+        made.append(processing)
+    one, other = made
+    assert [example.snapshot for example in one.published.examples] == [
+        example.snapshot for example in other.published.examples
+    ]
+    assert all(example.snapshot for example in one.published.examples)
+    assert one.items.stored == other.items.stored
+    assert one.estimates.stored == other.estimates.stored
+
+
+@settings(deadline=None, max_examples=40)
+@given(inputs=INPUTS, limits=LIMITS, cuts=CUTS, steps=STEPS)
+def test_a_snapshot_holds_the_behaviours_of_the_window_before_its_event(
+    tokenizer: BehaviourTokenizer, inputs: list[Any], limits: WindowLimits, cuts: list[bool], steps: list[str]
+) -> None:
+    """A late model is given every behaviour that a joint one is, duplicates and events out of order too."""
+    late, joint = (
+        Processing(tokenizer, windows=limits, behaviours=BehaviourLimits(MAX_CHARS), reading=reading)
+        for reading in (Reading.LATE, Reading.JOINT)
+    )
+    for processing in (late, joint):
+        play(processing, Story.of(processing, inputs), cuts, steps)
+    assert [(one.event_id, one.behaviours, one.duplicate) for one in late.published.scores] == [
+        (one.event_id, one.behaviours, one.duplicate) for one in joint.published.scores
+    ]
+    for text in late.published.texts.values():
+        assert isinstance(text, LateText)
+        past = text.snapshot.past
+        assert past.dtype == PAST
+        assert [text_key(piece.text) for piece in text.pieces()] == past["text"].tolist()
+        assert text.snapshot.text_key == text_key(text.piece.text)
+        assert (np.diff(past["at_ms"]) >= 0).all()
