@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.children import die_with_parent
 from model.batches import TextBatch
+from model.loading import joint
 from stream.assembly import load_champion
 from stream.settings import Settings
 
@@ -40,7 +41,7 @@ def main() -> None:
     die_with_parent()
     file, began_s, ended_s = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
     batches = [one.batch for one in load(file) if began_s < one.ended_s <= ended_s]
-    model = load_champion(Settings())
+    model = joint(load_champion(Settings()))
     model.score(batches[0])
     started = time.perf_counter()
     for batch in batches:

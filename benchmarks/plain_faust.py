@@ -18,6 +18,7 @@ from faust.worker import Worker
 
 from benchmarks.children import die_with_parent
 from benchmarks.zero_score import zero_score
+from model.loading import joint
 from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.validate import check_event
 from schemas.wire import Codec
@@ -43,7 +44,7 @@ class Windows(ValueCodec):  # type: ignore[misc]
 
 def build(settings: Settings, store: str) -> faust.App:
     """Make the app; its one agent is the whole job."""
-    model = load_champion(settings)
+    model = joint(load_champion(settings))
     tokenizer = model.tokenizer
     kept = BehaviourLimits(settings.text.max_item_text_chars)
     empty = Window(words=tokenizer)

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from benchmarks.children import die_with_parent
 from benchmarks.zero_score import zero_score
+from model.loading import joint
 from schemas.errors import DecodeError
 from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.validate import check_event
@@ -29,7 +30,7 @@ def main() -> None:
     """Run to the end of the topic."""
     die_with_parent()
     settings = Settings()
-    model = load_champion(settings)
+    model = joint(load_champion(settings))
     tokenizer = model.tokenizer
     kept = BehaviourLimits(settings.text.max_item_text_chars)
     empty = Window(words=tokenizer)

@@ -18,6 +18,7 @@ from benchmarks.children import die_with_parent
 from benchmarks.passes import save
 from benchmarks.scoring import FreeScorer, RecordingModel
 from model.loaded import LoadedModel
+from model.loading import joint
 from stream.assembly import load_champion, spare_the_collector
 from stream.replay.ranges import Newest, Oldest
 from stream.replay.runner import ReplayRunner, Report
@@ -31,7 +32,7 @@ def main() -> None:
     """Run and print."""
     die_with_parent()
     settings = Settings()
-    model = load_champion(settings)
+    model = joint(load_champion(settings))
     spare_the_collector()
     if sys.argv[1] == "free":
         _free(settings, model, sys.argv[2])

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.children import die_with_parent
 from benchmarks.passes import save
 from benchmarks.scoring import FreeScorer, RecordingModel
+from model.loading import joint
 from stream.assembly import load_champion, make_batcher
 from stream.metrics import WorkerMetrics
 from stream.run import run_app, set_up_log
@@ -24,7 +25,7 @@ def main() -> None:
     die_with_parent()
     set_up_log(logging.WARNING)
     settings = Settings()
-    model = load_champion(settings)
+    model = joint(load_champion(settings))
     if sys.argv[1] in {"free", "joining"}:
         settings.labels.outcomes = sys.argv[1] == "joining"
         settings.handover.enabled = False

@@ -15,6 +15,7 @@ from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
 from model.errors import ModelCorrupt, ModelMissing, PromotionConflict
+from model.loading import joint
 from model.manifest import Manifest
 from model.registry import ModelRegistry
 from model.removal import GRACE_S, Removal
@@ -107,7 +108,7 @@ def test_a_version_scores_as_it_does_from_a_local_disk(
     for name, where in (("local", tmp_path / "registry"), ("s3", address)):
         registry = ModelRegistry(where)
         registry.promote(publish_tiny(registry, "v1", tiny_base, tmp_path / name, seed=5))
-        model = ModelRegistry(where).load(registry.champion() or "", dtype="fp32")
+        model = joint(ModelRegistry(where).load(registry.champion() or "", dtype="fp32"))
         scores.append(model.score_texts(texts).numpy())
     local, remote = scores
     assert np.array_equal(local, remote)

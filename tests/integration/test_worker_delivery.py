@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.loading import joint
 from model.registry import ModelRegistry
 from model.tokens import EncodedText
 from schemas.records import InfluenceScore
@@ -83,7 +84,7 @@ def is_idle(worker: Worker) -> bool:
 
 def check_scores(texts: list[tuple[InfluenceScore, EncodedText]], registry: Path) -> None:
     """The published numbers are the model's for exactly these texts."""
-    model = ModelRegistry(registry).load("tiny", dtype="fp32")
+    model = joint(ModelRegistry(registry).load("tiny", dtype="fp32"))
     for start in range(0, len(texts), 64):
         part = texts[start : start + 64]
         wanted = model.score_texts([text for _score, text in part]).numpy()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.errors import ModelCorrupt, ModelIncompatible, ModelMissing, PromotionConflict
+from model.loading import joint
 from model.manifest import Manifest
 from model.registry import ModelRegistry
 
@@ -35,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_published_version_can_be_loaded(registry: ModelRegistry, tiny_base: Path) -> None:
     assert registry.publish(tiny_base, manifest()) == "v1"
-    model = registry.load("v1", device=torch.device("cpu"))
+    model = joint(registry.load("v1", device=torch.device("cpu")))
     assert model.version == "v1"
     assert model.score_texts([model.probe]).shape == (1, 2)
     assert registry.versions() == ["v1"]

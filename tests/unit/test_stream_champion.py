@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel, T5Config, T5Mod
 from model import checkpoint
 from model.errors import ModelCorrupt
 from model.loaded import LoadedModel
-from model.loading import joint
+from model.loading import Model, joint
 from model.manifest import Manifest
 from model.network import NetworkSettings
 from model.packing import PackingSettings
@@ -41,13 +41,13 @@ class Bench:
         self.registry = ModelRegistry(self.path)
         self.folder = tmp_path / "made"
         self.metrics = WorkerMetrics()
-        self.offered: list[LoadedModel] = []
+        self.offered: list[Model] = []
         self.now_s = 100.0
         self.promote("v0")
         self.first = self.load("v0", None)
         self.watcher = self.watch(self.offered.append)
 
-    def watch(self, offer: Callable[[LoadedModel], None], poll_interval_s: float = 2.0) -> ChampionWatcher:
+    def watch(self, offer: Callable[[Model], None], poll_interval_s: float = 2.0) -> ChampionWatcher:
         return ChampionWatcher(
             self.registry,
             self.first,
@@ -397,11 +397,11 @@ def test_fifty_swaps_in_a_row_neither_grow_the_process_nor_hold_up_a_text(
         bench.publish(version, bias=float(number))
     first: list[LoadedModel] = [bench.first]
     texts = [bench.first.probe] * 4
-    alive: list[weakref.ref[LoadedModel]] = []
+    alive: list[weakref.ref[Model]] = []
     rss: list[int] = []
     with MicroBatcher(bench.first, PackingSettings(max_wait_s=0.0)) as batcher:
 
-        def take(model: LoadedModel) -> None:
+        def take(model: Model) -> None:
             alive.append(weakref.ref(model))
             batcher.use(model)
 

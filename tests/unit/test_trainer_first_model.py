@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.loading import joint
 from model.network import NetworkSettings
 from model.registry import ModelRegistry
 from model.text import TextSettings
@@ -33,7 +34,7 @@ def test_a_fitted_model_is_in_the_registry_and_scores(tiny_base: Path, tmp_path:
     registry = ModelRegistry(tmp_path / "registry")
     seen: list[Progress] = []
     version = fit_first_model(EXAMPLES, tiny_base, registry, config=CONFIG, progress=seen.append)
-    model = registry.load(version, device=torch.device("cpu"))
+    model = joint(registry.load(version, device=torch.device("cpu")))
     good, bad = model.tokenizer.words(["watch a delight", "watch a waste"])
     scores = model.score_texts([model.tokenizer.encode((), good), model.tokenizer.encode((), bad)])
     assert scores[0, 0] > scores[1, 0]

@@ -10,6 +10,7 @@ import pytest
 
 from model import checkpoint
 from model.errors import ModelCorrupt, PromotionConflict
+from model.loading import joint
 from model.manifest import Manifest
 from model.network import TwoHeadedNetwork
 from model.registry import ModelRegistry
@@ -87,7 +88,7 @@ class Stage:
         return RequestHandler(self.registry, self.read, self.announce, self.config, progress=self.progress)
 
     def scores(self, version: str) -> np.ndarray[Any, Any]:
-        model = self.registry.load(version)
+        model = joint(self.registry.load(version))
         texts = model.tokenizer.encode_texts([(one.history, one.target) for one in examples(4)])
         return model.score_texts(texts).numpy()
 

@@ -1,0 +1,119 @@
+"""Late models on the tiny base, and rows for them, for tests: random weights in all parts, as if trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from model import checkpoint, late_checkpoint
+from model.features.history import PAST
+from model.features.items import ITEM_DIMENSIONS, ItemMap, ItemTable
+from model.features.keys import NO_KEY, item_key, text_key
+from model.features.snapshot import Snapshot
+from model.features.state import ItemState, UserTotals
+from model.jobs import LateText
+from model.late import LateNetwork, LateSettings
+from model.late_checkpoint import LateParts
+from model.late_model import LateModel
+from model.manifest import Manifest
+from model.network import NetworkSettings
+from model.tokens import BehaviourTokenizer, Piece
+
+if TYPE_CHECKING:
+    from model.registry import ModelRegistry
+
+WIDTH = 32  # of the tiny base
+DAY_MS = 86_400_000
+
+
+def late_network(seed: int = 0, **settings: object) -> LateNetwork:
+    """A small network that tells any two rows apart."""
+    torch.manual_seed(seed)
+    network = LateNetwork(LateSettings(text_width=WIDTH, width=8, heads=2, tower=16, **settings))  # type: ignore[arg-type]
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    for output in (network.output, network.fusion_output):
+        torch.nn.init.normal_(output.weight, std=0.1)  # so that scores are not all 0 or 1
+    return network.eval()
+
+
+def item_table(items: Sequence[str], seed: int = 0) -> ItemTable:
+    """A table of items with random facts."""
+    random = np.random.default_rng(seed)
+    keys = np.sort(np.array([item_key(item) for item in items], np.uint64))
+    columns = [random.normal(size=(len(keys) + 1, *of)).astype(np.float32) * 0.3 for of in ((32,), (), ())]
+    for column in columns:
+        column[-1] = 0
+    return ItemTable(keys, columns[0], columns[1], np.abs(columns[2]))
+
+
+def item_map(seed: int = 0) -> ItemMap:
+    """A map with random weights."""
+    random = np.random.default_rng(seed)
+    shapes = (WIDTH, ITEM_DIMENSIONS + 1), (WIDTH,), (ITEM_DIMENSIONS + 1,)
+    return ItemMap(*(random.normal(size=shape).astype(np.float32) * 0.1 for shape in shapes))
+
+
+def late_parts(base: Path, items: Sequence[str] = ("a", "b", "c"), seed: int = 0) -> LateParts:
+    """All parts of a checkpoint on the tiny base."""
+    encoder = checkpoint.from_base(base, NetworkSettings(lam=0.25))
+    return LateParts(encoder, late_network(seed), item_table(items, seed), item_map(seed))
+
+
+def late_model(
+    base: Path,
+    tokenizer: BehaviourTokenizer,
+    parts: LateParts | None = None,
+    *,
+    version: str = "late",
+    cached_vectors: int = 1_000,
+) -> LateModel:
+    """A late model on the CPU in fp32."""
+    return LateModel(
+        version,
+        parts or late_parts(base),
+        tokenizer,
+        device=torch.device("cpu"),
+        dtype="fp32",
+        cached_vectors=cached_vectors,
+    )
+
+
+def publish_late(registry: "ModelRegistry", version: str, base: Path, folder: Path, *, seed: int = 0) -> str:
+    """Publish a late version on the tiny base; folder: empty, for the checkpoint. Returns the version."""
+    parts = late_parts(base, seed=seed)
+    late_checkpoint.save(folder, *parts, parts.settings, tokenizer_from=base)
+    return registry.publish(folder, Manifest(version, base="tiny", created_at_ms=0))
+
+
+def late_text(
+    piece: Piece,
+    item: str = "",
+    past: Sequence[tuple[Piece, str, float | None]] = (),
+    *,
+    at_ms: int = 100 * DAY_MS,
+    asked: list[str] | None = None,
+) -> LateText:
+    """A row of a behaviour of an item. past: of each behaviour its words, its item and its grade, oldest first.
+
+    asked: gets the text of the row each time that it is asked for its past's words.
+    """
+    records = np.zeros(len(past), PAST)
+    for place, (words, of, grade) in enumerate(past):
+        known = (np.nan,) * 3 if grade is None else (float(grade > 0.5), grade, grade - 0.6)
+        at = at_ms - (len(past) - place) * 3_600_000
+        records[place] = (at, item_key(of), text_key(words.text), *known)
+    grades = [grade for *_, grade in past if grade is not None]
+    totals = UserTotals(len(past), len(grades), sum(grades), sum(grades), sum(grades) - 0.6 * len(grades))
+    state = ItemState(3, 2.0, 1.75, 0.1, 0.2, at_ms - DAY_MS, (0.5, 0.75, 0.5)) if item else ItemState()
+    own = text_key(piece.text) if piece.text else NO_KEY
+    snapshot = Snapshot(at_ms, item_key(item), own, state, 0.6, totals, records)
+
+    def pieces() -> Sequence[Piece]:
+        if asked is not None:
+            asked.append(piece.text)
+        return [words for words, *_ in past]
+
+    return LateText(snapshot, piece, pieces, truncated=False)

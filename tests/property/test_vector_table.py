@@ -1,0 +1,92 @@
+"""The table of text vectors against a plain dictionary: what is found is right, what goes was used longest ago."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.features.keys import NO_KEY
+from model.vector_table import VectorTable
+
+KEYS = st.lists(st.integers(1, 30), min_size=1, max_size=12, unique=True)
+
+
+def vectors_of(keys: list[int]) -> torch.Tensor:
+    """Vectors that tell their keys."""
+    return torch.tensor([[float(key), -float(key)] for key in keys])
+
+
+def put(table: VectorTable, keys: list[int], vectors: torch.Tensor | None = None) -> None:
+    made = vectors_of(keys) if vectors is None else vectors
+    table.put(np.array(keys, np.uint64), [b"%d" % key for key in keys], made, made.norm(dim=1))
+
+
+def held(table: VectorTable) -> set[int]:
+    return {kept.key for kept in table.newest(1_000)}
+
+
+@given(st.integers(1, 20), st.lists(KEYS, min_size=1, max_size=30))
+def test_what_is_found_is_right_and_what_goes_was_used_longest_ago(
+    most: int, batches: list[list[int]]
+) -> None:
+    table = VectorTable(2, most, torch.device("cpu"))
+    used: dict[int, int] = {}
+    for now, keys in enumerate(batches):
+        before = held(table)
+        found = table.find(np.array(keys, np.uint64))
+        missing = [keys[place] for place in found.missing.tolist()]
+        assert set(missing) == set(keys) - before
+        there = [place for place, key in enumerate(keys) if key in before]
+        assert torch.equal(found.vectors[there], vectors_of([keys[place] for place in there]).reshape(-1, 2))
+        torch.testing.assert_close(found.norms[there], found.vectors[there].norm(dim=1))
+        used |= dict.fromkeys((keys[place] for place in there), 2 * now)
+        if missing:
+            put(table, missing)
+        used |= dict.fromkeys(missing, 2 * now + 1)
+        after = held(table)
+        assert len(after) == len(table) == min(most, len(before | set(missing)))
+        gone = (before | set(missing)) - after
+        assert max((used[key] for key in gone), default=-1) <= min(used[key] for key in after)
+    assert (table.hits, table.misses) == (sum(map(len, batches)) - table.misses, table.misses)
+
+
+def test_a_full_table_keeps_what_is_in_use() -> None:
+    table = VectorTable(2, 10_000, torch.device("cpu"))
+    put(table, list(range(1, 10_001)))
+    table.find(np.array([1, 2, 3], np.uint64))
+    put(table, [20_001])
+    assert {1, 2, 3, 20_001} <= held(table)
+    assert 9_000 < len(table) < 10_000  # some room was made at once
+    table.find(np.array([4_000], np.uint64))
+    assert table.newest(2)[1].ids == b"20001"
+
+
+def test_memory_grows_with_what_is_kept() -> None:
+    table = VectorTable(8, 1_000_000, torch.device("cpu"))
+    put_keys = list(range(1, 5_001))
+    table.put(np.array(put_keys, np.uint64), [b""] * 5_000, torch.ones(5_000, 8), torch.ones(5_000))
+    assert table._vectors.shape == (8_192, 8)
+    found = table.find(np.array(put_keys, np.uint64))
+    assert not len(found.missing)
+    assert torch.equal(found.vectors, torch.ones(5_000, 8))
+
+
+def test_what_is_not_finite_or_has_no_key_is_not_kept() -> None:
+    table = VectorTable(2, 10, torch.device("cpu"))
+    put(table, [NO_KEY, 5, 6], torch.tensor([[1.0, 1], [float("nan"), 1], [float("inf"), 1]]))
+    assert len(table) == 0
+    put(table, [5])
+    assert held(table) == {5}
+
+
+def test_a_text_that_is_put_twice_is_kept_once() -> None:
+    table = VectorTable(2, 10, torch.device("cpu"))
+    put(table, [1, 2])
+    put(table, [2, 3])
+    assert (len(table), held(table)) == (3, {1, 2, 3})
+
+
+def test_a_table_holds_something() -> None:
+    with pytest.raises(ValueError, match="most=0"):
+        VectorTable(2, 0, torch.device("cpu"))

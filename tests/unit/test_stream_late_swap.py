@@ -1,0 +1,93 @@
+"""A late champion takes over from a joint one and from a late one, whose texts it knows then."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.late_model import LateModel
+from model.loaded import LoadedModel
+from model.loading import Model
+from model.registry import ModelRegistry
+from model.tokens import BehaviourTokenizer
+from stream.assembly import load_champion
+from stream.champion import ChampionWatcher
+from stream.metrics import WorkerMetrics
+from stream.settings import ModelSettings, Settings
+from tests import tiny
+from tests.late import late_text, publish_late
+
+CPU = torch.device("cpu")
+WORDS = ("watch heat 1995", "watch alien 1979", "watch big 1988")
+
+
+class Bench:
+    """A registry with a joint version and two late ones."""
+
+    def __init__(self, base: Path, folder: Path) -> None:
+        self.path = folder / "registry"
+        self.registry = ModelRegistry(self.path)
+        tiny.publish_tiny(self.registry, "joint", base, folder / "joint", seed=1)
+        for seed, version in enumerate(("late", "later")):
+            publish_late(self.registry, version, base, folder / version, seed=seed)
+        self.offered: list[Model] = []
+
+    def load(self, version: str, tokenizer: BehaviourTokenizer | None = None) -> Model:
+        return self.registry.load(version, device=CPU, dtype="fp32", tokenizer=tokenizer)
+
+    def watch(
+        self, current: Model, load: Callable[[str, BehaviourTokenizer], Model] | None = None
+    ) -> ChampionWatcher:
+        return ChampionWatcher(
+            self.registry,
+            current,
+            load or self.load,
+            self.offered.append,
+            WorkerMetrics(),
+            poll_interval_s=1.0,
+        )
+
+
+@pytest.fixture
+def bench(tiny_base: Path, tmp_path: Path) -> Bench:
+    return Bench(tiny_base, tmp_path)
+
+
+def score_words(model: LateModel) -> None:
+    pieces = model.tokenizer.words(WORDS)
+    model.score_texts([late_text(pieces[0], "a", [(pieces[1], "b", 1.0), (pieces[2], "c", 0.0)])])
+
+
+def test_a_late_champion_begins_with_the_texts_of_the_one_before_it(bench: Bench) -> None:
+    current = bench.load("late")
+    assert isinstance(current, LateModel)
+    score_words(current)
+    watcher = bench.watch(current)
+    bench.registry.promote("later")
+    watcher.poll()
+    (model,) = bench.offered
+    assert isinstance(model, LateModel)
+    assert (model.version, watcher.version) == ("later", "later")
+    before = model.vectors.misses
+    score_words(model)
+    assert model.vectors.misses == before
+
+
+def test_the_champion_may_change_its_reading_and_change_it_back(bench: Bench) -> None:
+    watcher = bench.watch(bench.load("joint"))
+    for version in ("late", "joint", "later"):
+        bench.registry.promote(version)
+        watcher.poll()
+    assert [type(model) for model in bench.offered] == [LateModel, LoadedModel, LateModel]
+    assert [model.version for model in bench.offered] == ["late", "joint", "later"]
+    assert len({id(model.tokenizer) for model in bench.offered}) == 1
+
+
+def test_a_worker_starts_with_a_late_champion(bench: Bench) -> None:
+    bench.registry.promote("late")
+    settings = Settings(model=ModelSettings(registry=str(bench.path), device="cpu", cached_vectors=9))
+    model = load_champion(settings)
+    assert isinstance(model, LateModel)
+    assert model.vectors.most == 9
+    assert len(model.vectors) > 0  # it is warm
