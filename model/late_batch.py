@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.features.history import PAST_COLUMNS
+from model.features.batch import Pasts
+from model.features.history import PAST_COLUMNS, History
 from model.features.items import ItemTable
 from model.features.keys import NO_KEY
 from model.jobs import LATE_TOKENS, LateText
@@ -47,14 +48,14 @@ class Columns:
 class LateBatch:
     """N rows, packed.
 
-    lengths: int64 (N,), behaviours before each. keys: uint64 (U,), the distinct texts; first: int64 (U,), where each
-    is met first: a row's own text, or, from N on, a behaviour of all pasts in a line. item_rows: int64 (V,), the
-    distinct rows of the table. unmapped: int64, rows whose item the table lacks.
+    pasts: the windows in a line. keys: uint64 (U,), the distinct texts; first: int64 (U,), where each is met first: a
+    row's own text, or, from N on, a behaviour of that line. item_rows: int64 (V,), the distinct rows of the table.
+    unmapped: int64, rows whose item the table lacks.
     """
 
     texts: Sequence[LateText]
     table: ItemTable
-    lengths: NDArray[np.int64]
+    pasts: Pasts
     keys: NDArray[np.uint64]
     first: NDArray[np.int64]
     item_rows: NDArray[np.int64]
@@ -65,18 +66,19 @@ class LateBatch:
     def of(cls, texts: Sequence[LateText], table: ItemTable) -> "LateBatch":
         """Pack at least one text, for a checkpoint that knows these items."""
         snapshots = [text.snapshot for text in texts]
-        pasts = np.concatenate([snapshot.past for snapshot in snapshots])  # (S,)
+        records = np.concatenate([snapshot.past for snapshot in snapshots])  # (S,)
         lengths = np.fromiter((len(snapshot.past) for snapshot in snapshots), np.int64, len(texts))
         own = np.array([(s.text_key, s.item_key) for s in snapshots], np.uint64)  # (N, 2)
         keys, first, text = np.unique(
-            np.concatenate([own[:, 0], pasts["text"]]), return_index=True, return_inverse=True
+            np.concatenate([own[:, 0], records["text"]]), return_index=True, return_inverse=True
         )
-        rows = table.rows_of(np.concatenate([own[:, 1], pasts["item"]]))  # (N + S,)
+        rows = table.rows_of(np.concatenate([own[:, 1], records["item"]]))  # (N + S,)
         item_rows, item = np.unique(rows, return_inverse=True)
         at_ms = np.fromiter((snapshot.at_ms for snapshot in snapshots), np.int64, len(texts))
-        columns = _columns(at_ms, lengths, pasts, text, item)
+        pasts = Pasts(lengths, History.of(records), rows[len(texts) :])
+        columns = _columns(at_ms, pasts, text, item)
         unmapped = np.flatnonzero((rows[: len(texts)] < 0) & (own[:, 1] != NO_KEY))
-        return cls(texts, table, lengths, keys, first, item_rows, unmapped, columns)
+        return cls(texts, table, pasts, keys, first, item_rows, unmapped, columns)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -104,7 +106,7 @@ class LateBatch:
         return LateBatch(
             self.texts,
             self.table,
-            self.lengths,
+            self.pasts,
             self.keys,
             self.first,
             self.item_rows,
@@ -114,36 +116,19 @@ class LateBatch:
 
 
 def _columns(
-    at_ms: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    pasts: NDArray[np.void],
-    text: NDArray[np.int64],
-    item: NDArray[np.int64],
+    at_ms: NDArray[np.int64], pasts: Pasts, text: NDArray[np.int64], item: NDArray[np.int64]
 ) -> Columns:
-    """at_ms, lengths: (N,). pasts: (S,). text, item: (N + S,), of the rows, then of the pasts."""
-    count = len(lengths)
-    place = np.arange(int(lengths.max(initial=0)))  # (H,)
-    there = place < lengths[:, None]  # (N, H)
-    ends = np.cumsum(lengths)[:, None]  # (N, 1)
-    line = np.where(there, ends - 1 - place, 0)  # (N, H), in pasts, the newest first
-    past_text, past_item = np.full(line.shape, -1, np.int64), np.zeros(line.shape, np.int64)
-    past = np.zeros((*line.shape, PAST_COLUMNS), np.float32)
-    chosen = line[there]  # (S,)
-    past_text[there], past_item[there] = text[count:][chosen], item[count:][chosen]
-    known = ~np.isnan(pasts["residual"])  # (S,)
-    gaps = np.repeat(at_ms / 1000, lengths) - pasts["at_ms"] / 1000
-    made = np.stack(
-        (
-            known,
-            np.where(known, pasts["z"], 0),
-            np.where(known, pasts["residual"], 0),
-            np.log1p(np.maximum(gaps, 0)),
-        ),
-        axis=1,
-        dtype=np.float32,
-        casting="same_kind",
-    )  # (S, 4)
-    past[there] = made[chosen]
+    """at_ms: (N,). text, item: (N + S,), of the rows, then of the pasts."""
+    count, history = len(at_ms), pasts.history
+    place = np.arange(int(pasts.lengths.max(initial=0)))  # (H,)
+    there = place < pasts.lengths[:, None]  # (N, H)
+    line = (np.cumsum(pasts.lengths)[:, None] - 1 - place)[there]  # (S,), of the pasts, each the newest first
+    past_text, past_item = np.full(there.shape, -1, np.int64), np.zeros(there.shape, np.int64)
+    past = np.zeros((*there.shape, PAST_COLUMNS), np.float32)
+    past_text[there], past_item[there] = text[count:][line], item[count:][line]
+    gaps = np.log1p(np.maximum(np.repeat(at_ms / 1000, pasts.lengths) - history.at_s, 0))
+    for column, values in enumerate((history.known, history.z, history.residual, gaps)):
+        past[there, column] = values[line]
     return Columns(
         torch.from_numpy(text[:count].astype(np.int64)),
         torch.from_numpy(item[:count].astype(np.int64)),

@@ -19,11 +19,11 @@ from model.behaviour_encoder import BehaviourEncoder
 from model.cosines import cosines
 from model.device import choose_device, choose_dtype, dtype_name
 from model.errors import DeviceError
+from model.features.batch import numbers_of_all
 from model.features.history import PAST
 from model.features.items import ITEM_DIMENSIONS, ItemFacts, ItemMap
 from model.features.keys import NO_KEY, text_key
-from model.features.names import FEATURES
-from model.features.snapshot import Snapshot, numbers_of
+from model.features.snapshot import Snapshot
 from model.features.state import NO_ITEM, NO_MEAN, NO_TOTALS
 from model.fit import check_fit, pad_id_of, tokenizer_for
 from model.jobs import LateText
@@ -213,19 +213,14 @@ class LateModel:
         self, batch: LateBatch, near: NDArray[np.float32], mapped: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Return the numbers, float32 (N, F). near: (N, H), the newest first. mapped: (n, 33)."""
-        facts: dict[int, ItemFacts] = {
-            row: ItemFacts(said[:ITEM_DIMENSIONS], float(said[ITEM_DIMENSIONS]), 0.0)
-            for row, said in zip(batch.unmapped.tolist(), mapped, strict=False)
-        }
-        items = batch.item_rows[batch.columns.item.numpy()].tolist()
-        numbers = np.empty((len(batch), len(FEATURES)), np.float32)
-        table = self._table
-        for row, (text, item, length) in enumerate(
-            zip(batch.texts, items, batch.lengths.tolist(), strict=True)
-        ):
-            known = facts.get(row) or table.facts_of_row(item)
-            numbers[row] = numbers_of(text.snapshot, near[row, :length][::-1], known, table)
-        return numbers
+        facts = [
+            self._table.facts_of_row(row) for row in batch.item_rows[batch.columns.item.numpy()].tolist()
+        ]
+        for row, said in zip(batch.unmapped.tolist(), mapped, strict=False):
+            facts[row] = ItemFacts(said[:ITEM_DIMENSIONS], float(said[ITEM_DIMENSIONS]), 0.0)
+        there = batch.columns.past_text.numpy()[:, ::-1] >= 0
+        snapshots = [text.snapshot for text in batch.texts]
+        return numbers_of_all(snapshots, batch.pasts, near[:, ::-1][there], facts, self._table)
 
 
 class _Map:
@@ -246,9 +241,9 @@ def _ids_of(batch: LateBatch, missing: NDArray[np.int64]) -> list[bytes]:
     """Return the ids of texts by their places in batch.keys; a row is asked for its past once at most."""
     count = len(batch)
     first = batch.first[missing]
-    ends = np.cumsum(batch.lengths)
+    ends = np.cumsum(batch.pasts.lengths)
     rows = np.searchsorted(ends, first - count, side="right")  # of those that are met in a past
-    starts = (ends - batch.lengths).tolist()
+    starts = (ends - batch.pasts.lengths).tolist()
     pasts: dict[int, Sequence[Piece]] = {}
     ids = []
     for place, row in zip(first.tolist(), rows.tolist(), strict=True):

@@ -9,6 +9,7 @@ Source: DESIGN section 9.
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -94,7 +95,9 @@ class ChampionWatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
-        self._current = current
+        self._version = current.version
+        self._tokenizer = current.tokenizer
+        self._serving = weakref.ref(current)  # it is not kept alive from here
         self._load = load
         self._offer = offer
         self._metrics = metrics
@@ -109,7 +112,7 @@ class ChampionWatcher:
     @property
     def version(self) -> str:
         """The version that was offered last, or served at the start."""
-        return self._current.version
+        return self._version
 
     def start(self) -> None:
         """Start polling."""
@@ -147,12 +150,12 @@ class ChampionWatcher:
     def _follow(self, promotion: int) -> None:
         began_s = self._clock()
         version = self._registry.promotion(promotion).version
-        if version != self.version:
+        if version != self._version:
             model = self._ready_model(version)
             if self._stopping.is_set():
                 return
             self._offer(model)
-            self._current = model
+            self._version, self._tokenizer, self._serving = version, model.tokenizer, weakref.ref(model)
             seconds = self._clock() - began_s
             self._metrics.on_swap(model, seconds)
             logger.info("Promotion %d: model %s takes over, ready after %.1f s", promotion, version, seconds)
@@ -164,7 +167,7 @@ class ChampionWatcher:
     def _ready_model(self, version: str) -> Model:
         """Return the version, loaded and warm; what a foreign architecture raises on the way is ModelIncompatible."""
         try:
-            model = self._load(version, self._current.tokenizer)
+            model = self._load(version, self._tokenizer)
             model.warm_up()
             self._fill(model)
         except ModelError:
@@ -177,8 +180,9 @@ class ChampionWatcher:
 
     def _fill(self, model: Model) -> None:
         """Make the vectors that the model will need first, so that the swap does not hold up the texts after it."""
-        if isinstance(model, LateModel) and isinstance(self._current, LateModel):
-            filled = model.fill_from(self._current, seconds=self._fill_s, stop=self._stopping.is_set)
+        serving = self._serving()
+        if isinstance(model, LateModel) and isinstance(serving, LateModel):
+            filled = model.fill_from(serving, seconds=self._fill_s, stop=self._stopping.is_set)
             logger.info("Model %s begins with the vectors of %d texts", model.version, filled)
 
     def _refuse(self, promotion: int | None, exc: Exception) -> None:
@@ -200,7 +204,7 @@ class ChampionWatcher:
             "%s cannot be followed (%s); model %s serves on: %s",
             what,
             reason,
-            self.version,
+            self._version,
             exc,
             exc_info=exc if reason in {"failed", "incompatible"} else None,
         )

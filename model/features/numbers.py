@@ -41,7 +41,7 @@ def numbers(
     """
     if len(cosines) != len(history):
         raise ValueError(f"{len(cosines)} cosines for {len(history)} behaviours: one each is needed")
-    item_part, item_mean = _item(at_ms / 1000, item, mu, facts)
+    item_part, item_mean = item_numbers(at_ms / 1000, item, mu, facts)
     known = history.known.nonzero()[0]  # (K,)
     z, residual = history.z[known], history.residual[known]
     bias = float(residual.sum()) / (len(known) + USER_WEIGHT)
@@ -52,18 +52,20 @@ def numbers(
     popularity = float(table.log_outcomes[rows].sum()) / len(rows) if len(rows) else 0.0
     made = (
         *item_part,
-        *_window(history.y[known], z, residual, len(history), mu, bias),
+        *window_numbers(history.y[known], z, residual, len(history), mu, bias),
         item_mean + bias,
-        *_time(at_ms / 1000, history.at_s),
+        *time_numbers(at_ms / 1000, history.at_s),
         *text,
         *like,
         popularity,
-        *_totals(at_ms, totals, mu, item_mean),
+        *total_numbers(at_ms, totals, mu, item_mean),
     )
     return np.array(made, np.float32)
 
 
-def _item(at_s: float, item: ItemState, mu: float, facts: ItemFacts) -> tuple[tuple[float, ...], float]:
+def item_numbers(
+    at_s: float, item: ItemState, mu: float, facts: ItemFacts
+) -> tuple[tuple[float, ...], float]:
     """Return the item's numbers, and mu + the item's bias."""
     prior = float(facts.bias)
     mean = mu + (item.above_mean + ITEM_WEIGHT * prior) / (item.outcomes + ITEM_WEIGHT)
@@ -80,7 +82,7 @@ def _item(at_s: float, item: ItemState, mu: float, facts: ItemFacts) -> tuple[tu
     return numbers, mean
 
 
-def _window(
+def window_numbers(
     y: FloatArray, z: FloatArray, residual: FloatArray, behaviours: int, mu: float, bias: float
 ) -> tuple[float, ...]:
     """y, z, residual: (K,), of the behaviours with known outcomes."""
@@ -109,7 +111,8 @@ def _window(
     )
 
 
-def _time(at_s: float, past_s: FloatArray) -> tuple[float, ...]:
+def time_numbers(at_s: float, past_s: FloatArray) -> tuple[float, ...]:
+    """past_s: (H,), of the window, oldest first."""
     if not len(past_s):
         return (0.0, 0.0, 0.0, 0.0)
     return (
@@ -120,7 +123,8 @@ def _time(at_s: float, past_s: FloatArray) -> tuple[float, ...]:
     )
 
 
-def _totals(at_ms: int, totals: UserTotals, mu: float, item_mean: float) -> tuple[float, ...]:
+def total_numbers(at_ms: int, totals: UserTotals, mu: float, item_mean: float) -> tuple[float, ...]:
+    """item_mean: mu + the item's bias."""
     known = totals.outcomes
     bias = totals.residual_sum / (known + USER_WEIGHT)
     first_s = totals.first_at_ms / 1000

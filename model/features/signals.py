@@ -33,6 +33,14 @@ class ItemSignals(NamedTuple):
     folded: float = 0.0
 
 
+class TextWeights(NamedTuple):
+    """Cosines from -1 to 1, and what each weighs; all float64, of one shape."""
+
+    cosines: FloatArray
+    near: FloatArray
+    wide: FloatArray
+
+
 NO_TEXT_SIGNALS = TextSignals()
 NO_ITEM_SIGNALS = ItemSignals()
 
@@ -45,9 +53,19 @@ def text_signals(cosines: FloatArray, residuals: FloatArray) -> TextSignals:
     """
     if not len(residuals):
         return NO_TEXT_SIGNALS
+    return text_signals_of(*text_weights(cosines), residuals)
+
+
+def text_weights(cosines: FloatArray) -> TextWeights:
+    """Return the weights of cosines, whosesoever they are; NaN counts as -1."""
     cosines = np.fmin(np.fmax(cosines, -1.0), 1.0)  # NaN becomes -1
-    near = np.exp((cosines - 1) / NEAR_TAU)
-    wide = np.exp((cosines - 1) / WIDE_TAU)
+    return TextWeights(cosines, np.exp((cosines - 1) / NEAR_TAU), np.exp((cosines - 1) / WIDE_TAU))
+
+
+def text_signals_of(
+    cosines: FloatArray, near: FloatArray, wide: FloatArray, residuals: FloatArray
+) -> TextSignals:
+    """Do as text_signals() with the weights of text_weights(), of at least one behaviour."""
     closest = cosines.max()
     at_closest = residuals[
         cosines >= closest - _SAME
@@ -69,9 +87,20 @@ def item_signals(target: FloatArray, vectors: FloatArray, residuals: FloatArray)
     """
     if not len(residuals) or not target.any():
         return NO_ITEM_SIGNALS
+    gram, moments = ridge_terms(vectors, residuals)
+    folded = np.linalg.solve(gram, moments) @ target
+    return item_sums(target, vectors, residuals)._replace(folded=float(folded))
+
+
+def item_sums(target: FloatArray, vectors: FloatArray, residuals: FloatArray) -> ItemSignals:
+    """Return all of item_signals() but the regression, for a target that is not zero and at least one behaviour."""
     weights = vectors @ target  # (K,)
     total, weight = float(weights @ residuals), float(np.abs(weights).sum())
-    gram = vectors.T @ vectors  # (32, 32)
-    gram.flat[:: len(target) + 1] += 1.0
-    folded = np.linalg.solve(gram, vectors.T @ residuals) @ target
-    return ItemSignals(total, weight, total / (weight + _LIKE_WEIGHT), float(folded))
+    return ItemSignals(total, weight, total / (weight + _LIKE_WEIGHT))
+
+
+def ridge_terms(vectors: FloatArray, residuals: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return A, (32, 32), and b, (32,), of the regression's A x = b."""
+    gram = vectors.T @ vectors
+    gram.flat[:: len(gram) + 1] += 1.0
+    return gram, vectors.T @ residuals

@@ -1,15 +1,30 @@
 """The sliding window: one answer for every order of arrival, within its limits, and blind to repeats."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.features.history import Past
+from model.features.keys import item_key, text_key
+from model.features.learning import known_mean
 from model.tokens import Piece
 from model.words import count_habits
 from schemas.records import Behaviour
 from schemas.window_state import encode_behaviour
-from stream.windows import Entry, Stored, Window, WindowLimits, find, history, insert, with_outcome
+from stream.window_columns import Columns
+from stream.windows import (
+    Entry,
+    Stored,
+    Window,
+    WindowLimits,
+    columns_of,
+    find,
+    history,
+    insert,
+    with_outcome,
+)
 
 
 def entry(offset: int, occurred_at: int, text: str = "", y: float | None = None) -> Entry:
@@ -141,6 +156,47 @@ def test_a_window_that_was_read_from_the_state_goes_on_as_one_in_memory(
         in_memory, read = insert(in_memory, one, limits), insert(read, one, limits)
         assert in_memory == read
         assert said(history(in_memory, (99, 0))) == said(history(read, (99, 0)))
+
+
+@given(entries=ENTRIES, limits=LIMITS, data=st.data())
+def test_columns_that_are_kept_up_are_those_made_anew(
+    entries: list[Entry], limits: WindowLimits, data: st.DataObject
+) -> None:
+    """Events in any order, and outcomes of some of them; some of these without a residual, as older versions left."""
+    window, residuals, asked = Window(words=Words()), b"", False
+    for one in entries:
+        asked = asked or data.draw(st.booleans())
+        if asked:
+            columns_of(window, residuals)
+        told = one.behaviour
+        new = replace(told, y=None)
+        window = insert(
+            window, Entry(one.position, one.event_id, new, encode_behaviour(new), target(new)), limits
+        )
+        index = find(window, one.event_id)
+        if told.y is None or index is None:
+            continue
+        known = Entry(one.position, one.event_id, told, encode_behaviour(told), piece(told))
+        columns_of(window, residuals)
+        past = Past(told.occurred_at, told.item_id, told.y, told.y, told.offset / 64)
+        window = with_outcome(window, index, known, limits, data.draw(st.sampled_from([past, None])))
+        residuals = columns_of(window, residuals).residuals()
+    kept = columns_of(window, residuals)
+    anew = columns_of(Window.of([e.block for e in window.entries], window.floor, Words()), residuals)
+    assert kept == anew
+    assert len(kept) == len(window)
+    past = kept.array(len(kept))
+    assert past["at_ms"].tolist() == [e.position[0] for e in window.entries]
+    assert past["text"].tolist() == [text_key(e.event_id) for e in window.entries]
+    assert past["item"].tolist() == [item_key("i")] * len(window)
+    plain = [Past(0, "i", float(y), float(z), float(r)) for _, _, _, y, z, r in past.tolist()]
+    assert kept.known_mean(0.25) == known_mean(plain, 0.25)
+
+
+def test_columns_of_no_behaviours_know_nothing() -> None:
+    columns = columns_of(Window(), b"")
+    assert columns == Columns()
+    assert (len(columns), columns.known_mean(0.25), columns.residuals()) == (0, 0.25, b"")
 
 
 def test_an_id_that_stands_in_another_events_texts_is_not_found_there() -> None:

@@ -60,8 +60,7 @@ class Lasting(NamedTuple):
 
 def embeddings(network: TwoHeadedNetwork) -> Tensor:
     """The vectors of an encoder's words, to be changed in place."""
-    weight: Tensor = network.encoder.embeddings.word_embeddings.weight
-    return weight
+    return network.encoder.get_parameter("embeddings.word_embeddings.weight")
 
 
 def some_rows(tokenizer: BehaviourTokenizer, count: int, seed: int = 0, longest: int = 7) -> list[LateText]:

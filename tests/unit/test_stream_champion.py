@@ -110,7 +110,7 @@ def test_a_new_champion_is_offered_once_and_shares_the_tokenizer(bench: Bench) -
     (model,) = bench.offered
     assert (model.version, bench.watcher.version) == ("v1", "v1")
     assert model.tokenizer is bench.first.tokenizer
-    assert model.score_texts([model.probe])[0, 0] == pytest.approx(0.25)
+    assert joint(model).score_texts([joint(model).probe])[0, 0] == pytest.approx(0.25)
     assert bench.shown("sway_model_swaps_total") == 1
     assert bench.shown("sway_model_swap_seconds_count") == 1
     assert bench.shown('sway_model{device="cpu",dtype="fp32",version="v1"}') == 1
