@@ -86,7 +86,7 @@ class Pending:
     truncated: bool
     duplicate: bool
     key: bytes | None  # under which its estimate waits for its label, if it does
-    snapshot: Snapshot | None  # what waits beside the estimate
+    snapshot: Snapshot | None = None  # what waits beside the estimate
 
 
 @dataclass(slots=True)

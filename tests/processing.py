@@ -148,8 +148,10 @@ class Published:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     dead_letter_keys: list[bytes | None] = field(default_factory=list)
     examples: list[LabeledExample] = field(default_factory=list)
-    texts: dict[int, EncodedText | LateText] = field(default_factory=dict)
+    texts: dict[int, EncodedText] = field(default_factory=dict)
     """by the offset of the event"""
+    late_texts: list[LateText] = field(default_factory=list)
+    """in order, of a late model"""
     contexts: list[BatchContext] = field(default_factory=list)
 
     def score(self, event_id: str) -> InfluenceScore:
@@ -272,7 +274,10 @@ class Processing:
             self.processor.finish(work, self._score(context), unit)
             self.published.contexts.append(context)
             for pending in context.pending:
-                self.published.texts[pending.record.offset] = pending.text
+                if isinstance(pending.text, LateText):
+                    self.published.late_texts.append(pending.text)
+                else:
+                    self.published.texts[pending.record.offset] = pending.text
         for output in unit.outputs:
             value = output.value or b""
             if output.topic == TOPICS.scores:

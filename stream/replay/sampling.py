@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from model.tokens import EncodedText
+from model.jobs import Job
 from stream.exactly_once.processor import Scorer
 from stream.exactly_once.records import RecordBatch
 from stream.exactly_once.store import PartitionStore
@@ -85,7 +85,7 @@ def _timed(
     began = time.perf_counter()
     processor.learn(batch(past), unit)
     read_s = (time.perf_counter() - began) / len(past)
-    texts: Sequence[EncodedText] = processor.read(batch(scored), unit).jobs
+    texts: Sequence[Job] = processor.read(batch(scored), unit).jobs
     if not texts:
         return Speed(1 / read_s, 0.0)
     for _ in range(_TIMED_ROUNDS):

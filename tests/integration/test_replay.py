@@ -100,7 +100,7 @@ def test_the_examples_of_a_replay_are_those_that_were_live(live: Live, undisturb
     assert again.keys() == live.examples.keys()
     for key, example in live.examples.items():
         row = again[key]
-        same = ("history", "target", "y", "z", "label_source", "model_version")
+        same = ("history", "target", "y", "z", "label_source", "model_version", "snapshot")
         assert [row[name] for name in same] == [getattr(example, name) for name in same]
         assert row["y_hat"] == pytest.approx(example.y_hat, abs=TOLERANCE)
 

@@ -178,18 +178,18 @@ def test_columns_that_are_kept_up_are_those_made_anew(
             continue
         known = Entry(one.position, one.event_id, told, encode_behaviour(told), piece(told))
         columns_of(window, residuals)
-        past = Past(told.occurred_at, told.item_id, told.y, told.y, told.offset / 64)
-        window = with_outcome(window, index, known, limits, data.draw(st.sampled_from([past, None])))
+        learned = Past(told.occurred_at, told.item_id, told.y, told.y, told.offset / 64)
+        window = with_outcome(window, index, known, limits, data.draw(st.sampled_from([learned, None])))
         residuals = columns_of(window, residuals).residuals()
     kept = columns_of(window, residuals)
     anew = columns_of(Window.of([e.block for e in window.entries], window.floor, Words()), residuals)
     assert kept == anew
     assert len(kept) == len(window)
-    past = kept.array(len(kept))
-    assert past["at_ms"].tolist() == [e.position[0] for e in window.entries]
-    assert past["text"].tolist() == [text_key(e.event_id) for e in window.entries]
-    assert past["item"].tolist() == [item_key("i")] * len(window)
-    plain = [Past(0, "i", float(y), float(z), float(r)) for _, _, _, y, z, r in past.tolist()]
+    rows = kept.array(len(kept))
+    assert rows["at_ms"].tolist() == [e.position[0] for e in window.entries]
+    assert rows["text"].tolist() == [text_key(e.event_id) for e in window.entries]
+    assert rows["item"].tolist() == [item_key("i")] * len(window)
+    plain = [Past(0, "i", float(y), float(z), float(r)) for _, _, _, y, z, r in rows.tolist()]
     assert kept.known_mean(0.25) == known_mean(plain, 0.25)
 
 

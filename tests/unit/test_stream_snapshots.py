@@ -9,7 +9,7 @@ from model.features.history import NO_PAST
 from model.features.keys import item_key, text_key
 from model.features.snapshot import Snapshot
 from model.features.state import NO_ITEM, NO_MEAN, NO_TOTALS
-from model.jobs import LATE_TOKENS, LateText
+from model.jobs import LATE_TOKENS
 from model.reading import Reading
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
@@ -38,12 +38,6 @@ def words(tokenizer: BehaviourTokenizer, *numbers: int) -> list[int]:
 def snapshot_of(example: LabeledExample) -> Snapshot:
     assert example.snapshot is not None
     return Snapshot.decode(example.snapshot)
-
-
-def late_texts(processing: Processing) -> list[LateText]:
-    """What was scored, in order."""
-    pending = [one for context in processing.published.contexts for one in context.pending]
-    return [one.text for one in pending if isinstance(one.text, LateText)]
 
 
 def user_sums(processing: Processing) -> UserSums:
@@ -102,7 +96,7 @@ def test_an_outcome_that_an_older_version_took_in_counts_as_pending(tokenizer: B
     processing.table.stored[0, b"ann"] = processing.table.codec.dumps(older)
     processing.deliver(outcome("e2"))
     processing.deliver(film(3))
-    past = late_texts(processing)[-1].snapshot.past
+    past = processing.published.late_texts[-1].snapshot.past
     assert np.isnan(past["residual"]).tolist() == [True, False]
     assert user_sums(processing).outcomes == 1
 
@@ -151,7 +145,7 @@ def test_a_late_model_takes_over_with_what_is_known(
     processing.read([processing.record(film(3, "i1"))])
     while processing.open_units:
         processing.commit()
-    (text,) = late_texts(processing)
+    (text,) = processing.published.late_texts
     snapshot = text.snapshot
     assert [snapshot.text_key] == words(other, 3) != words(tokenizer, 3)
     assert snapshot.past["text"].tolist() == words(other, 1, 2)
@@ -164,7 +158,7 @@ def test_a_late_model_is_given_behaviours_by_themselves(tokenizer: BehaviourToke
     processing.deliver(film(1), film(2))
     processing.deliver(outcome("e1"))
     processing.deliver(film(3))
-    text = late_texts(processing)[-1]
+    text = processing.published.late_texts[-1]
     assert [piece.text for piece in text.pieces()] == ["watch Film 1", "watch Film 2"]  # never with outcomes
     assert text.piece.text == "watch Film 3"
     assert (text.behaviours, text.tokens, text.truncated) == (2, LATE_TOKENS, False)
@@ -187,7 +181,7 @@ def test_an_event_that_is_sent_again_is_scored_with_the_past_of_the_first_time_a
     processing.deliver(film(1), film(2), film(3))
     processing.deliver(outcome("e1"), outcome("e2"), outcome("e3"))
     processing.deliver(film(2))
-    again = late_texts(processing)[-1]
+    again = processing.published.late_texts[-1]
     assert again.snapshot.past["text"].tolist() == words(tokenizer, 1)
     assert again.snapshot.past["y"].tolist() == [1.0]
     assert (again.snapshot.totals.outcomes, again.snapshot.item.outcomes) == (3, 1)
@@ -200,7 +194,7 @@ def test_a_late_model_reads_without_labels_too(tokenizer: BehaviourTokenizer) ->
     processing = Processing(tokenizer, reading=Reading.LATE, with_labels=False)
     processing.deliver(film(1))
     processing.deliver(film(2))
-    first, second = late_texts(processing)
+    first, second = processing.published.late_texts
     assert first.snapshot.past.tobytes() == NO_PAST.tobytes()
     assert second.snapshot.past["text"].tolist() == words(tokenizer, 1)
     assert (second.snapshot.item, second.snapshot.totals, second.snapshot.mu) == (NO_ITEM, NO_TOTALS, 0.5)

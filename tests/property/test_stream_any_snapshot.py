@@ -152,8 +152,8 @@ def test_a_snapshot_holds_the_behaviours_of_the_window_before_its_event(
     assert [(one.event_id, one.behaviours, one.duplicate) for one in late.published.scores] == [
         (one.event_id, one.behaviours, one.duplicate) for one in joint.published.scores
     ]
-    for text in late.published.texts.values():
-        assert isinstance(text, LateText)
+    assert len(late.published.late_texts) == len(late.published.scores)
+    for text in late.published.late_texts:
         past = text.snapshot.past
         assert past.dtype == PAST
         assert [text_key(piece.text) for piece in text.pieces()] == past["text"].tolist()
