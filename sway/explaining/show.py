@@ -48,13 +48,13 @@ def behaviours(found: Explained) -> Table:
     has_attention = found.now.attention is not None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("when", no_wrap=True)
-    table.add_column("behaviour", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("behaviour")  # the one that gives way, by its cells
     for name in ("outcome", "effect", *(["attention"] if has_attention else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for one in strongest_first(found):
         outcome = "" if one.grade is None else f"{one.grade:.2f}"
         weight = [] if one.attention is None else [f"{one.attention:.3f}"]
-        words = Text(GONE if one.words is None else one.words)
+        words = Text(GONE if one.words is None else one.words, no_wrap=True, overflow="ellipsis")
         table.add_row(time_words(one.at_ms), words, outcome, f"{one.effect:+.4f}", *weight)
     return table
 
@@ -78,6 +78,9 @@ def notes(found: Explained) -> list[str]:
         "effect: the influence less what it would be without the behaviour. Sums of items and of the partition stay: "
         "they are other people's too."
     )
+    if found.now.attention is not None:
+        none = 1 - sum(found.now.attention)
+        told.append(f"attention: the share of each, the mean over heads; {none:.3f} went to no behaviour.")
     return told
 
 
