@@ -17,7 +17,7 @@ def explain(
         typer.Option(help="Whose event it is; without an event id, the user's newest that was scored."),
     ] = None,
     examples: Annotated[
-        int, typer.Option(min=1, help="How many of each partition's newest examples to look through.")
+        int, typer.Option(min=1, help="How far back in each partition of the examples to look, in offsets.")
     ] = 20_000,
     image: Annotated[Path | None, typer.Option(help="Draw the effects into this PNG file too.")] = None,
     registry: Annotated[

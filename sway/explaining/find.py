@@ -55,17 +55,22 @@ def find_event(
 ) -> ScoredEvent:
     """Return the event that is wanted; of several, the newest.
 
-    newest: how many of the newest examples of each partition are looked through.
+    newest: how many of the newest offsets of each partition of examples are looked through.
     Raises CommandError if it is not there, or was kept without what it was scored with, or two users have it.
     """
     waiting = _waiting(topics, names, wanted)
     found = list(waiting)
     if wanted.event_id is None or not found:
         found += _labelled(topics, names, wanted, examples, newest)
+    if not found and not topics.partitions(names.estimates):
+        raise CommandError(
+            f"there is no topic {names.estimates}: no worker of this application (SWAY_APP_ID) has kept what it scored "
+            "with, because none has run or no label can come"
+        )
     if not found:
         raise CommandError(
             f"there is no {wanted}: neither among those that wait for their labels nor among the newest {newest:,} "
-            f"examples of a partition (--examples looks further back)"
+            f"offsets of a partition of {names.examples} (--examples looks further back)"
         )
     complete = [one for one in found if isinstance(one, ScoredEvent)]
     if not complete:
@@ -147,7 +152,7 @@ def _labelled(
 def wanted_examples(
     topics: Topics, names: Names, wanted: Wanted, codec: Codec[LabeledExample], newest: int
 ) -> Iterator[LabeledExample]:
-    """Yield the examples that are wanted, of the newest so many of each partition."""
+    """Yield the examples that are wanted, of the newest so many offsets of each partition."""
     for key, value in records_of(topics, names.examples, wanted.user_id, newest):
         if value is None or (wanted.user_id is not None and key != wanted.user_id.encode()):
             continue

@@ -44,7 +44,7 @@ class Topics(Protocol):
     def records(self, topic: str, partition: int | None, newest: int | None) -> Iterator[Record]:
         """Yield the records of one partition, or of all, each in its order.
 
-        newest: no more than so many of each partition's last.
+        newest: of no more than so many of each partition's last offsets.
         """
         ...
 

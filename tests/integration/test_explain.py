@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from model.registry import ModelRegistry
 from schemas.records import BehaviorEvent, Outcome
 from sway.cli import app
+from sway.committed import committed
 from tests.integration.conftest import wait_for
 from tests.integration.workers import Sway
 from tests.late import publish_late
@@ -50,6 +51,18 @@ def test_a_late_models_scores_are_explained_whether_their_labels_have_come_or_no
         assert float(influence[0]) == pytest.approx(float(influence[1]), abs=2e-4)
         for film in FILMS[:past]:
             assert len(re.findall(rf"watch {film} .* [+-]\d\.\d{{4}} ", shown)) == 1
+    config, topic = {"bootstrap.servers": sway.topics.bootstrap_servers}, sway.topics.name("examples")
+    whole, last = (
+        [
+            (message.partition(), message.offset())
+            for message in committed(config, topic, group="any", newest=newest)
+        ]
+        for newest in (None, 3)
+    )
+    assert len(whole) == 6
+    assert 0 < len(last) < 6
+    assert set(last) < set(whole)
+    assert max(whole) in last
     assert "ann-3 of ann" in explain("--user", "ann")
     unknown = CliRunner().invoke(app, ["explain", "nothing"])
     assert (unknown.exit_code, unknown.stderr.count("sway: there is no event nothing")) == (1, 1)

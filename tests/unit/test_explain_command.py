@@ -257,10 +257,10 @@ def test_what_cannot_be_explained_is_one_line(store: ModelRegistry, explain: Exp
     assert explain(kept, "nothing") == (
         1,
         "sway: there is no event nothing: neither among those that wait for their labels nor among the newest 20,000 "
-        "examples of a partition (--examples looks further back)\n",
+        "offsets of a partition of sway.examples (--examples looks further back)\n",
     )
     assert explain(kept, "--user", "cat")[1].startswith("sway: there is no scored event of user cat: ")
-    assert explain({}, "ann-1")[1].startswith("sway: there is no event ann-1: ")
+    assert explain({}, "ann-1")[1].startswith("sway: there is no topic sway-estimates-changelog: no worker ")
     kept[names.estimates] = {
         number: [(key, value) for key, value in records if not key.startswith(b"\xff")]
         for number, records in kept[names.estimates].items()
