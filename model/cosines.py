@@ -6,7 +6,7 @@ from torch import Tensor
 from model.vector_table import Found
 
 _PART = 1 << 18  # numbers that are gathered at once: what a core's cache holds
-_TEXTS_A_BEHAVIOUR = 32
+_TEXTS_A_BEHAVIOUR = 64
 
 
 def cosines(texts: Found, text: Tensor, past_text: Tensor) -> Tensor:

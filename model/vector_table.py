@@ -3,6 +3,7 @@
 The memory grows with what is kept: it starts with a few thousand rows and doubles up to the limit.
 """
 
+import logging
 import threading
 from collections.abc import Sequence
 from itertools import repeat
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.features.keys import NO_KEY
+from model.forward import is_out_of_memory
+
+log = logging.getLogger(__name__)
 
 _FIRST_ROWS = 4_096
 _ROOM = 64  # a full table gives up a 64th at once: looking for the oldest costs a pass over all
@@ -41,7 +45,8 @@ class Kept(NamedTuple):
 class VectorTable:
     """At most `most` vectors of one width. Safe to share between threads, as long as each has inference mode on.
 
-    hits, misses: keys asked for so far that were there, and that were not.
+    most: the limit, lowered when the device has no memory for more. hits, misses: keys asked for so far that were
+    there, and that were not.
     """
 
     def __init__(self, width: int, most: int, device: torch.device) -> None:
@@ -94,6 +99,7 @@ class VectorTable:
             if not new:
                 return
             self._make_room(len(new))
+            new = new[-len(self._free) :]
             rows = [self._free.pop() for _ in new]
             self._now += 1
             self._keys[rows], self._used[rows] = keys[new], self._now
@@ -114,9 +120,15 @@ class VectorTable:
             ]
 
     def _make_room(self, rows: int) -> None:
-        """Have so many free rows."""
+        """Have so many free rows, or as many as there can be; without memory on the device the table stays as it is."""
         while len(self._free) < rows and len(self._keys) < self.most:
-            self._grow()
+            try:
+                self._grow()
+            except Exception as exc:
+                if not len(self._keys) or not is_out_of_memory(exc):
+                    raise
+                self.most = len(self._keys)
+                log.warning("No memory for more text vectors than %d: no more are kept", self.most)
         lacking = rows - len(self._free)
         if lacking > 0:
             self._drop(max(lacking, self.most // _ROOM))

@@ -1,10 +1,12 @@
 """What operators watch, in Prometheus' text format. One instance a worker, with a registry of its own."""
 
 import time
+import weakref
 from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from model.late_model import LateModel
 from model.loading import Model
 from model.scorer import BatchStats
 from stream.exactly_once import Unit
@@ -35,6 +37,7 @@ class WorkerMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         registry = self.registry
+        self._late: weakref.ref[LateModel] | None = None
         self.events = Counter("sway_events", "Events read and committed", registry=registry)
         self.scores = Counter("sway_scores", "Scores committed", registry=registry)
         self.dead_letters = Counter(
@@ -127,6 +130,15 @@ class WorkerMetrics:
         self.model = Gauge(
             "sway_model", "The model in use", ["version", "device", "dtype"], registry=registry
         )
+        self.vectors = Gauge(
+            "sway_text_vectors", "Texts whose vectors the model keeps, if it reads late", registry=registry
+        )
+        self.vectors_asked = Gauge(
+            "sway_text_vectors_asked",
+            "Texts of batches whose vectors the model in use kept, or had to make",
+            ["found"],
+            registry=registry,
+        )
         self.swaps = Counter("sway_model_swaps", "New champions taken", registry=registry)
         self.swap_s = Histogram(
             "sway_model_swap_seconds",
@@ -180,6 +192,18 @@ class WorkerMetrics:
         self.quality.serve(model.version)
         self.model.clear()
         self.model.labels(model.version, str(model.device), model.dtype).set(1)
+        self._late = weakref.ref(model) if isinstance(model, LateModel) else None  # an old one must be freed
+        self._show_vectors()
+
+    def _show_vectors(self) -> None:
+        model = None if self._late is None else self._late()
+        if model is None:
+            self.vectors.set(0)
+            self.vectors_asked.clear()
+            return
+        self.vectors.set(len(model.vectors))
+        self.vectors_asked.labels("yes").set(model.vectors.hits)
+        self.vectors_asked.labels("no").set(model.vectors.misses)
 
     def on_swap(self, model: Model, seconds: float) -> None:
         """Note a new champion, ready so many seconds after its promotion was seen."""
@@ -206,6 +230,7 @@ class WorkerMetrics:
 
     def observe(self, stats: EngineStats, lag: Mapping[TopicPartition, Lag], ready: bool) -> None:
         """Take over the engine's own figures; called at intervals."""
+        self._show_vectors()
         self.in_flight.set(stats.in_flight_records)
         self.ready.set(ready)
         self.epochs.set(stats.epochs)

@@ -64,7 +64,8 @@ def numbers_of_all(
     outcomes = table.log_outcomes[pasts.rows]  # (S,)
     ends = np.cumsum(pasts.lengths)
     known_ends = np.searchsorted(places, ends)
-    made, regressions = [], _Regressions([], [], [], [])
+    made: list[tuple[float, ...]] = []
+    regressions = _Regressions([], [], [], [])
     start = known_start = 0
     for snapshot, fact, end, known_end in zip(
         snapshots, facts, ends.tolist(), known_ends.tolist(), strict=True
@@ -76,7 +77,7 @@ def numbers_of_all(
         net = residual[known] - bias
         text, like = NO_TEXT_SIGNALS, NO_ITEM_SIGNALS
         if known_end > known_start:
-            text = text_signals_of(*(column[known] for column in weights), net)
+            text = text_signals_of(weights.cosines[known], weights.near[known], weights.wide[known], net)
             target = fact.vector.astype(np.float64)
             if target.any():
                 like = item_sums(target, vectors[known], net)

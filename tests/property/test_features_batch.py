@@ -33,8 +33,11 @@ def snapshot(random: np.random.Generator, behaviours: int, known: float) -> Snap
         past[name] = np.where(told, values, np.nan)
     outcomes = int(random.integers(0, 12))
     recent = tuple(random.random(min(outcomes, 10)).astype(np.float32).tolist())
-    item = ItemState(outcomes, *random.random(4).tolist(), at_ms - 5_000, recent)
-    totals = UserTotals(behaviours, outcomes, *random.random(5).tolist(), at_ms - 10**7, at_ms - 1_000)
+    sums = random.random(9).tolist()
+    item = ItemState(outcomes, sums[0], sums[1], sums[2], sums[3], at_ms - 5_000, recent)
+    totals = UserTotals(
+        behaviours, outcomes, sums[4], sums[5], sums[6], sums[7], sums[8], at_ms - 10**7, at_ms
+    )
     return Snapshot(at_ms, int(random.integers(0, 50)), 1, item, float(random.random()), totals, past)
 
 
@@ -48,9 +51,9 @@ def test_numbers_of_many_are_those_of_each(sizes: list[tuple[int, float]], no_it
     table = NO_ITEMS if no_items else item_table(random)
     snapshots = [snapshot(random, *size) for size in sizes]
     cosines = [random.uniform(-1.01, 1.01, len(each.past)).astype(np.float32) for each in snapshots]
-    for each in cosines:
-        each[random.random(len(each)) < 0.1] = np.nan
-        each[random.random(len(each)) < 0.2] = 1.0
+    for near in cosines:
+        near[random.random(len(near)) < 0.1] = np.nan
+        near[random.random(len(near)) < 0.2] = 1.0
     facts = [table.facts_of_row(table.row_of(each.item_key)) for each in snapshots]
     facts[:1] = [ItemFacts(random.normal(size=32).astype(np.float32), 0.25, 0.0)][: len(facts)]
     records = np.concatenate([np.zeros(0, PAST), *(each.past for each in snapshots)])

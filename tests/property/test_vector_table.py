@@ -23,7 +23,7 @@ def put(table: VectorTable, keys: list[int], vectors: torch.Tensor | None = None
 
 
 def held(table: VectorTable) -> set[int]:
-    return {kept.key for kept in table.newest(1_000)}
+    return {kept.key for kept in table.newest(1_000_000)}
 
 
 @given(st.integers(1, 20), st.lists(KEYS, min_size=1, max_size=30))
@@ -90,3 +90,32 @@ def test_a_text_that_is_put_twice_is_kept_once() -> None:
 def test_a_table_holds_something() -> None:
     with pytest.raises(ValueError, match="most=0"):
         VectorTable(2, 0, torch.device("cpu"))
+
+
+def test_a_table_for_which_there_is_no_more_memory_stays_as_large_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = VectorTable(2, 1_000_000, torch.device("cpu"))
+    put(table, list(range(1, 4_001)))
+
+    def full() -> None:
+        raise torch.OutOfMemoryError("injected: out of memory")
+
+    monkeypatch.setattr(table, "_grow", full)
+    put(table, list(range(4_001, 9_001)))
+    assert (table.most, len(table)) == (4_096, 4_096)
+    assert held(table) == set(range(9_001 - 4_096, 9_001))
+    found = table.find(np.array([9_000], np.uint64))
+    assert torch.equal(found.vectors, vectors_of([9_000]))
+    assert "text vectors" in caplog.text
+
+
+def test_a_table_without_any_memory_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = VectorTable(2, 10, torch.device("cpu"))
+
+    def full() -> None:
+        raise torch.OutOfMemoryError("injected: out of memory")
+
+    monkeypatch.setattr(table, "_grow", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        put(table, [1])

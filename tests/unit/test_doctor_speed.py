@@ -1,10 +1,14 @@
 """Measuring a model's types, on a tiny model."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from model.loaded import LoadedModel
+from model.tokens import BehaviourTokenizer
 from sway.doctor import speed
+from tests.late import late_model
 
 
 def test_every_type_is_measured_at_the_models_own_length(tiny_model: LoadedModel) -> None:
@@ -25,3 +29,10 @@ def test_a_type_with_a_slow_product_is_not_waited_for(
     measured = {m.dtype: m for m in speed.measure(tiny_model, max_batch_tokens=96, seconds=0.0)}
     assert measured["bf16"].texts_per_s is None
     assert "75 times as long as in fp32" in measured["bf16"].why_not
+
+
+def test_of_a_late_model_the_encoder_is_measured(tiny_base: Path, tokenizer: BehaviourTokenizer) -> None:
+    model = late_model(tiny_base, tokenizer)
+    measured = {m.dtype: m for m in speed.measure(model, max_batch_tokens=96, seconds=0.0)}
+    assert (measured["fp32"].texts_per_s or 0) > 0
+    assert model.network.encoder.dtype is torch.float32

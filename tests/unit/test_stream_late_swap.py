@@ -91,3 +91,20 @@ def test_a_worker_starts_with_a_late_champion(bench: Bench) -> None:
     assert isinstance(model, LateModel)
     assert model.vectors.most == 9
     assert len(model.vectors) > 0  # it is warm
+
+
+def test_metrics_show_how_many_vectors_a_late_model_keeps(bench: Bench) -> None:
+    metrics = WorkerMetrics()
+    model = bench.load("late")
+    assert isinstance(model, LateModel)
+    score_words(model)
+    score_words(model)
+    metrics.show_model(model)
+    shown = metrics.render().decode()
+    assert "\nsway_text_vectors 3.0\n" in shown
+    assert 'sway_text_vectors_asked{found="yes"} 3.0' in shown
+    assert 'sway_text_vectors_asked{found="no"} 3.0' in shown
+    metrics.show_model(bench.load("joint"))
+    shown = metrics.render().decode()
+    assert "\nsway_text_vectors 0.0\n" in shown
+    assert "sway_text_vectors_asked{" not in shown
