@@ -21,7 +21,7 @@ def words_by_key(
 ) -> dict[int, str]:
     """Return texts without outcomes by their keys: those of the user's window, then those of the user's examples.
 
-    newest: if the window lacks some, so many of the newest offsets of the user's partition of examples are looked through.
+    newest: if the window lacks some, so many of the newest offsets of the user's partition of examples are read.
     """
     texts = _by_key(_window_texts(topics, names, event.user_id, tokenizer))
     if event.target:
