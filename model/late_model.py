@@ -109,24 +109,40 @@ class LateModel:
     def score(self, batch: LateBatch) -> Tensor:
         """Return y_hat and z_hat, float32 (N, 2), in (0, 1), on the model's device."""
         with torch.inference_mode():
-            columns = batch.columns.to(self.device)
-            texts = self._text_vectors(batch)
-            near = cosines(texts, columns.text, columns.past_text)  # (N, H)
-            items, mapped = self._item_vectors(batch, texts)
-            numbers = self._numbers(batch, near.cpu().numpy(), mapped)
-            kept = self._late.settings.behaviours
-            item = columns.item.clone()
-            if len(mapped):
-                item[batch.unmapped] = torch.arange(len(batch.item_rows), len(items), device=self.device)
-            inputs = LateInputs(
-                torch.from_numpy(numbers).to(self.device, non_blocking=True),
-                columns.text,
-                item,
-                columns.past_text[:, :kept],
-                columns.past_item[:, :kept],
-                columns.past[:, :kept],
-            )
-            return self._late.score(inputs, texts.vectors, items)
+            return self._late.score(*self._inputs(batch))
+
+    def attention(self, batch: LateBatch) -> Tensor:
+        """Return what each behaviour of the pasts weighs, the newest first, float32 (N, H + 1), on the model's device.
+
+        H: of the longest past, at most as many as the network attends to. The last is the weight of "nothing".
+        """
+        with torch.inference_mode():
+            weights = self._late.attention(*self._inputs(batch))
+            if not self._late.settings.history:
+                weights = torch.zeros_like(weights)
+                weights[:, -1] = 1.0
+            return weights
+
+    def _inputs(self, batch: LateBatch) -> tuple[LateInputs, Tensor, Tensor]:
+        """Return the network's inputs, and the tables of vectors that go with them."""
+        columns = batch.columns.to(self.device)
+        texts = self._text_vectors(batch)
+        near = cosines(texts, columns.text, columns.past_text)  # (N, H)
+        items, mapped = self._item_vectors(batch, texts)
+        numbers = self._numbers(batch, near.cpu().numpy(), mapped)
+        kept = self._late.settings.behaviours
+        item = columns.item.clone()
+        if len(mapped):
+            item[batch.unmapped] = torch.arange(len(batch.item_rows), len(items), device=self.device)
+        inputs = LateInputs(
+            torch.from_numpy(numbers).to(self.device, non_blocking=True),
+            columns.text,
+            item,
+            columns.past_text[:, :kept],
+            columns.past_item[:, :kept],
+            columns.past[:, :kept],
+        )
+        return inputs, texts.vectors, items
 
     def score_texts(self, texts: list[LateText]) -> Tensor:
         """Score a few rows in one pass, off the micro-batcher: float32 (N, 2) on the CPU."""

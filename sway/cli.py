@@ -11,6 +11,7 @@ from sway.commands import (
     demo,
     doctor,
     evaluate,
+    explain,
     handoff,
     import_logs,
     models,
@@ -81,6 +82,7 @@ app.command("import")(import_logs.import_logs)
 app.command("tail")(tail.tail)
 app.command("replay")(replay.replay)
 app.command("evaluate")(evaluate.evaluate)
+app.command("explain")(explain.explain)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 

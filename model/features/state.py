@@ -8,6 +8,7 @@ gave. Sums are float64; single grades are float32.
 """
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 RECENT = 10
@@ -123,6 +124,30 @@ class UserTotals(NamedTuple):
             residual_sum=self.residual_sum + residual,
             residual_squares=self.residual_squares + residual * residual,
             slow=_SLOW * self.slow + (1 - _SLOW) * residual,
+        )
+
+    def without_one(self, y: float, z: float, residual: float, newer: Sequence[float]) -> Self:
+        """Return the totals as if an outcome had never become known.
+
+        newer: residuals of the outcomes that became known after it, in their order. The residuals of others stay,
+        although theirs were taken from means that this outcome is part of.
+        """
+        known = self.outcomes - 1
+        if known <= 0:
+            return self._replace(
+                outcomes=0, y_sum=0.0, z_sum=0.0, residual_sum=0.0, residual_squares=0.0, slow=0.0
+            )
+        later = 0.0
+        for each in newer:
+            later = _SLOW * later + (1 - _SLOW) * each
+        own = _SLOW ** len(newer) * (1 - _SLOW) * residual
+        return self._replace(
+            outcomes=known,
+            y_sum=self.y_sum - y,
+            z_sum=self.z_sum - z,
+            residual_sum=self.residual_sum - residual,
+            residual_squares=max(self.residual_squares - residual * residual, 0.0),
+            slow=later + (self.slow - later - own) / _SLOW,
         )
 
     def encode(self) -> bytes:

@@ -11,10 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stream.settings import Settings
 from sway.cluster import Cluster
 from sway.commands.tail import full_name
+from sway.committed import OnProgress
 from sway.comparing import parquet, topic
 from sway.comparing.labels import Labels
 from sway.comparing.scores import Scores
-from sway.comparing.topic import OnProgress
 from sway.errors import CommandError
 
 _OPTIONAL_CONNECT_S = 2.0

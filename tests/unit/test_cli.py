@@ -10,7 +10,7 @@ from stream.settings import TopicSettings
 from sway.cli import app
 from sway.commands.tail import full_name
 
-COMMANDS = [["up"], ["topics", "create"], ["produce"], ["import"], ["tail"], ["compare"]]
+COMMANDS = [["up"], ["topics", "create"], ["produce"], ["import"], ["tail"], ["compare"], ["explain"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -1,0 +1,282 @@
+"""`sway explain` on what a processor keeps and publishes; the topics lie in memory, the models are tiny and real."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from model import checkpoint
+from model.influence import influence_of
+from model.loading import Model
+from model.manifest import Manifest
+from model.network import TwoHeadedNetwork
+from model.reading import Reading
+from model.registry import ModelRegistry
+from model.waiting import ScoredTexts
+from schemas.records import LabeledExample, Outcome
+from schemas.wire import Codec
+from stream.processor import BatchContext
+from stream.settings import Settings
+from stream.windows import WindowLimits
+from sway.cli import app
+from sway.doctor.keys import murmur2_partition
+from sway.explaining import topics
+from tests.late import publish_late
+from tests.processing import NOW_MS, MemoryTable, Processing, event
+from tests.tiny import publish_tiny
+
+FILMS = ("alien", "heat", "amelie", "the third man", "brazil", "stalker")
+PARTITIONS = 3
+HOUR_MS = 3_600_000
+
+Kept = dict[str, dict[int, list[topics.Record]]]
+"""Records by topic and partition."""
+
+
+class Worker(Processing):
+    """A processor whose texts a real model scores."""
+
+    def __init__(self, model: Model, windows: WindowLimits | None = None) -> None:
+        super().__init__(model.tokenizer, reading=model.reading, windows=windows)
+        self.model = model
+        self.processor.offer(model)
+
+    def _score(self, context: BatchContext) -> ScoredTexts | None:
+        if not context.pending:
+            return None
+        texts: list[Any] = [pending.text for pending in context.pending]
+        found = self.model.score_texts(texts).numpy()
+        return ScoredTexts(found[:, 0], found[:, 1], {}, self.model.version, "fp32")
+
+    def watch(self, user: str, films: int, known: int) -> None:
+        """Let a user watch films, an hour apart, and tell what came of the first."""
+        for number, film in enumerate(FILMS[:films]):
+            at_ms = NOW_MS - (9 - number) * HOUR_MS
+            self.deliver(
+                event(f"{user}-{number}", user, at_ms, item_id=film, item_text=f"{film} {'long ' * 30}")
+            )
+            if number < known:
+                self.deliver(Outcome(f"{user}-{number}", user, float(number % 2), at_ms))
+
+    def kept(self) -> Kept:
+        """What has come to the topics, each user's in a partition of its own."""
+        settings = Settings()
+        names = topics.Names.of(settings)
+        tables: dict[str, MemoryTable[object]] = {
+            names.estimates: self.estimates,  # type: ignore[dict-item]
+            names.pending: self.pending,  # type: ignore[dict-item]
+            names.windows: self.table,  # type: ignore[dict-item]
+        }
+        found: Kept = {name: {n: [] for n in range(PARTITIONS)} for name in (*tables, names.examples)}
+        for name, table in tables.items():
+            for (_, key), value in table.stored.items():
+                if user := re.search(rb"ann|bob", key):
+                    partition = murmur2_partition(user[0], PARTITIONS)
+                    found[name][partition] += [(key, b"an older value"), (key, None), (key, value)]
+        codec = Codec(LabeledExample)
+        for example in self.published.examples:
+            key = example.user_id.encode()
+            found[names.examples][murmur2_partition(key, PARTITIONS)].append((key, codec.encode(example)))
+        return found
+
+
+class MemoryTopics:
+    """Topics of a test."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+
+    def partitions(self, topic: str) -> int:
+        return len(self.kept.get(topic, ()))
+
+    def records(self, topic: str, partition: int | None, newest: int | None) -> Iterator[topics.Record]:
+        for number, records in self.kept[topic].items():
+            if partition in (None, number):
+                yield from records[-newest:] if newest else records
+
+
+@pytest.fixture
+def store(
+    tmp_path: Path, tiny_base: Path, tiny_network: TwoHeadedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> ModelRegistry:
+    """A registry with a version of either reading, which the settings name."""
+    store = ModelRegistry(tmp_path / "registry")
+    checkpoint.save(tiny_network, tmp_path / "joint", tokenizer_from=tiny_base)
+    store.publish(tmp_path / "joint", Manifest("joint", "tiny", 0))
+    publish_late(store, "late", tiny_base, tmp_path / "late")
+    monkeypatch.setenv("SWAY_MODEL__REGISTRY", str(tmp_path / "registry"))
+    monkeypatch.setenv("SWAY_MODEL__DEVICE", "cpu")
+    return store
+
+
+Explain = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def explain(monkeypatch: pytest.MonkeyPatch) -> Explain:
+    """Runs the command on what was kept."""
+
+    def run(kept: Kept, *arguments: object, columns: int = 80) -> tuple[int, str]:
+        monkeypatch.setattr(topics, "CommittedTopics", lambda *_: MemoryTopics(kept))
+        result = CliRunner().invoke(
+            app, ["explain", *map(str, arguments)], env={"COLUMNS": str(columns)}, catch_exceptions=False
+        )
+        return result.exit_code, result.stdout if result.exit_code == 0 else result.stderr
+
+    return run
+
+
+def rows(shown: str) -> list[str]:
+    """The lines of the table of behaviours."""
+    return [line.strip() for line in shown.splitlines() if re.match(r" *\d{4}-", line)]
+
+
+def figures(shown: str, name: str) -> list[float]:
+    """The figures in a line."""
+    (line,) = [line for line in shown.splitlines() if line.split()[:1] == [name]]
+    return [float(figure) for figure in line.split()[1:]]
+
+
+@pytest.mark.parametrize("reading", Reading)
+@pytest.mark.parametrize("number", [2, 5], ids=["labelled", "waiting"])
+def test_an_event_is_scored_again_as_it_was_and_without_each_behaviour(
+    store: ModelRegistry, explain: Explain, reading: Reading, number: int
+) -> None:
+    worker = Worker(store.load(reading.value))
+    worker.watch("bob", 3, 1)
+    worker.watch("ann", 6, 4)
+    code, shown = explain(worker.kept(), f"ann-{number}")
+    assert code == 0, shown
+    assert f"ann-{number} of ann, " in shown
+    assert f"watch {FILMS[number]}" in shown
+    assert f"scored by {reading.value}; " in shown
+    assert ("its label: 0" in shown) == (number == 2)
+    score = worker.published.score(f"ann-{number}")
+    published = influence_of(score.y_hat, score.z_hat, worker.model.lam)
+    for name, value in (("y_hat", score.y_hat), ("z_hat", score.z_hat), ("influence", published)):
+        assert figures(shown, name) == pytest.approx([value, value], abs=2e-4)
+    found = rows(shown)
+    assert len(found) == number
+    effects = [float(re.findall(r"[+-]\d\.\d{4}", line)[0]) for line in found]
+    assert [abs(effect) for effect in effects] == sorted((abs(effect) for effect in effects), reverse=True)
+    assert any(effects)
+    for film in FILMS[:number]:
+        assert any(f"watch {film}" in line for line in found)
+    outcomes = {line[:16]: re.findall(r" (0\.00|1\.00) ", line) for line in found}
+    assert [len(outcomes[hour]) for hour in sorted(outcomes)] == [1] * min(number, 4) + [0] * max(
+        number - 4, 0
+    )
+    assert ("attention" in shown) == (reading is Reading.LATE)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_newest_event_of_a_user_is_found_whether_it_waits_or_not(
+    store: ModelRegistry, explain: Explain
+) -> None:
+    worker = Worker(store.load("late"))
+    worker.watch("ann", 6, 6)
+    worker.watch("bob", 4, 3)
+    assert "ann-5 of ann" in explain(worker.kept(), "--user", "ann")[1]
+    assert "bob-3 of bob" in explain(worker.kept(), "--user", "bob")[1]
+    assert "bob-1 of bob" in explain(worker.kept(), "bob-1", "--user", "bob")[1]
+    assert explain(worker.kept(), "bob-1", "--user", "ann")[1].startswith(
+        "sway: there is no event bob-1 of user ann: "
+    )
+
+
+def test_words_that_left_the_window_are_looked_for_in_examples(
+    store: ModelRegistry, explain: Explain
+) -> None:
+    worker = Worker(store.load("late"), WindowLimits(max_behaviours=2))
+    worker.watch("ann", 6, 3)
+    kept = worker.kept()
+    code, shown = explain(kept, "ann-3")
+    assert code == 0, shown
+    assert len(rows(shown)) == 2
+    assert "(left the window)" not in shown
+    assert figures(shown, "influence")[0] == pytest.approx(figures(shown, "influence")[1], abs=2e-4)
+    code, shown = explain(kept, "ann-3", "--examples", 1)
+    assert [("(left the window)" in line, "watch amelie" in line) for line in sorted(rows(shown))] == [
+        (True, False),
+        (False, True),
+    ]
+    assert "The words of 1 behaviours are gone." in shown
+
+
+def test_a_user_without_a_past_has_nothing_that_sways(store: ModelRegistry, explain: Explain) -> None:
+    worker = Worker(store.load("joint"))
+    worker.watch("ann", 1, 0)
+    code, shown = explain(worker.kept(), "ann-0")
+    assert code == 0, shown
+    assert rows(shown) == []
+    assert "Nothing was known of the user before it." in shown
+
+
+@pytest.mark.parametrize("reading", Reading)
+def test_the_effects_are_drawn(
+    store: ModelRegistry, explain: Explain, reading: Reading, tmp_path: Path
+) -> None:
+    worker = Worker(store.load(reading.value))
+    worker.watch("ann", 4, 2)
+    code, shown = explain(worker.kept(), "ann-3", "--image", tmp_path / "new" / "why.png")
+    assert code == 0, shown
+    assert (tmp_path / "new" / "why.png").read_bytes().startswith(b"\x89PNG")
+    assert str(tmp_path / "new" / "why.png") in shown
+
+
+def test_where_its_version_is_gone_the_champion_explains_it_and_says_so(
+    store: ModelRegistry, explain: Explain, tmp_path: Path, tiny_base: Path
+) -> None:
+    worker = Worker(store.load("late"))
+    worker.watch("ann", 4, 2)
+    kept, other = worker.kept(), ModelRegistry(tmp_path / "other")
+    code, told = explain(kept, "ann-3", "--registry", tmp_path / "other")
+    assert (code, told.count("\n")) == (1, 1)
+    assert "has neither late, which scored the event, nor a champion" in told
+    other.promote(publish_late(other, "next", tiny_base, tmp_path / "next", seed=3))
+    code, shown = explain(kept, "ann-3", "--registry", tmp_path / "other", columns=200)
+    assert code == 0, shown
+    assert "late is not in the registry any more: recomputed by the champion, next." in shown
+    other.promote(publish_tiny(other, "whole", tiny_base, tmp_path / "whole", seed=3))
+    code, told = explain(kept, "ann-3", "--registry", tmp_path / "other")
+    assert (code, told) == (
+        1,
+        "sway: whole reads whole texts, and no text was kept of event ann-3, which late scored\n",
+    )
+
+
+def test_what_cannot_be_explained_is_one_line(store: ModelRegistry, explain: Explain) -> None:
+    worker = Worker(store.load("late"))
+    worker.watch("ann", 3, 1)
+    kept = worker.kept()
+    names = topics.Names.of(Settings())
+    assert explain(kept) == (1, "sway: name an event, or a user with --user\n")
+    assert explain(kept, "nothing") == (
+        1,
+        "sway: there is no event nothing: neither among those that wait for their labels nor among the newest 20,000 "
+        "offsets of a partition of sway.examples (--examples looks further back)\n",
+    )
+    assert explain(kept, "--user", "cat")[1].startswith("sway: there is no scored event of user cat: ")
+    assert explain({}, "ann-1")[1].startswith("sway: there is no topic sway-estimates-changelog: no worker ")
+    kept[names.estimates] = {
+        number: [(key, value) for key, value in records if not key.startswith(b"\xff")]
+        for number, records in kept[names.estimates].items()
+    }
+    assert explain(kept, "ann-2") == (
+        1,
+        "sway: event ann-2 was scored by a worker that did not keep what it knew: an older version than this one\n",
+    )
+
+
+def test_an_id_that_two_users_have_needs_the_user(store: ModelRegistry, explain: Explain) -> None:
+    worker = Worker(store.load("late"))
+    worker.deliver(event("same", "ann", item_text="alien"))
+    worker.deliver(event("same", "bob", item_text="heat"))
+    assert explain(worker.kept(), "same") == (
+        1,
+        "sway: event same is there of 2 users: name one with --user, such as ann\n",
+    )
+    assert "same of bob" in explain(worker.kept(), "same", "--user", "bob")[1]
