@@ -34,7 +34,7 @@ from tests.late import item_map, late_model, late_network, late_parts, late_text
 from trainer.feature_rows import RowMaker, RowSettings
 from trainer.late import score_late
 from trainer.late_batches import LateRows
-from trainer.layers import pooled_features
+from trainer.late_texts import kept_vectors
 from trainer.snapshots import StreamSettings, snapshots
 from trainer.text_vectors import Said, TextVectors
 
@@ -189,7 +189,7 @@ def test_an_item_that_the_table_lacks_is_what_its_text_says(
 
 
 def test_scores_are_those_of_the_trainers_path(
-    tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer
+    tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
     pairs = []
@@ -217,8 +217,7 @@ def test_scores_are_those_of_the_trainers_path(
     labelled = list(snapshots(pairs, lambda event: words[event.event_id], StreamSettings(max_behaviours=12)))
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        encoded = [tokenizer.encode((), piece) for piece in tokenizer.words(texts)]
-        return pooled_features(tiny_network, encoded, pad_id=0)
+        return kept_vectors(tiny_network, texts, tokenizer, tmp_path, pad_id=0)
 
     said = [
         Said(one.snapshot.item_key, one.snapshot.text_key, piece.text)
