@@ -251,7 +251,11 @@ def _factors(w: csr_matrix, counts: FloatArray, settings: ItemVectorSettings) ->
     rank = min(ITEM_DIMENSIONS, len(rows) - 1)
     if rank < 1:
         return vectors
-    values, found = eigsh(w[rows][:, rows], k=rank, which="LA", v0=np.ones(len(rows)))
+    among = w[rows][:, rows]
+    if not among.nnz:  # no two have a user in common, which ARPACK takes for an error
+        return vectors
+    random = np.random.default_rng(0)  # for where ARPACK has to start anew; without one it takes the system's
+    values, found = eigsh(among, k=rank, which="LA", v0=np.ones(len(rows)), rng=random)
     kept = values[::-1] > 0
     vectors[np.ix_(rows, np.flatnonzero(kept))] = (found * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, kept]
     return vectors
