@@ -135,6 +135,30 @@ def test_the_same_outcomes_give_the_same_vectors_bit_for_bit() -> None:
     assert islands() == islands()
 
 
+def test_however_often_vectors_are_fitted_they_stay_turned_onto_the_older_table() -> None:
+    random = np.random.default_rng(0)
+    of_items = random.normal(size=(80, 6))
+
+    def add(vectors: ItemVectors, users: int) -> None:
+        for user in range(users):
+            likes = of_items @ random.normal(size=6)
+            for item in random.permutation(80)[:20]:
+                residual = 0.1 * (likes[item] + random.normal())
+                vectors.add(f"{users}-{user}", item_key(f"i{item}"), float(residual), 0.0)
+
+    first = ItemVectors({})
+    add(first, 600)
+    start = first.fit().table
+    vectors = ItemVectors({}, start=start)
+    for users in range(8, 38):  # the first fits know little, and none is far from the one before
+        add(vectors, users)
+        table = vectors.fit().table
+    rows = table.rows_of(start.keys)
+    old, new = start.vectors[:-1].astype(np.float64), table.vectors[rows].astype(np.float64)
+    best = np.linalg.svd(new.T @ old)[1].sum()  # of all rotations
+    assert (old * new).sum() > 0.9 * best
+
+
 def test_of_a_busy_user_the_newest_outcomes_alone_make_items_alike() -> None:
     settings = ItemVectorSettings(most_of_a_user=10, least_outcomes=1)
     one, other = ItemVectors({}, settings), ItemVectors({}, settings)
