@@ -88,10 +88,19 @@ class VectorTable:
                 vectors[into], norms[into] = self._vectors[places], self._norms[places]
         return Found(vectors, norms, missing)
 
-    def put(self, keys: NDArray[np.uint64], ids: Sequence[bytes], vectors: Tensor, norms: Tensor) -> None:
+    def put(
+        self,
+        keys: NDArray[np.uint64],
+        ids: Sequence[bytes],
+        vectors: Tensor,
+        norms: Tensor,
+        *,
+        oldest: bool = False,
+    ) -> None:
         """Keep the vectors of distinct keys, float32 (n, d), and their lengths, (n,).
 
         A vector that is not finite is not kept, nor one of NO_KEY; of more than fit, the last.
+        oldest: whether they count as used before all that is there, and not as used now.
         """
         good = (torch.isfinite(norms).cpu().numpy() & (keys != NO_KEY)).nonzero()[0]
         with self._lock:
@@ -102,7 +111,7 @@ class VectorTable:
             new = new[-len(self._free) :]
             rows = [self._free.pop() for _ in new]
             self._now += 1
-            self._keys[rows], self._used[rows] = keys[new], self._now
+            self._keys[rows], self._used[rows] = keys[new], -self._now if oldest else self._now
             self._rows.update(zip(keys[new].tolist(), rows, strict=True))
             for place, row in zip(new, rows, strict=True):
                 self._ids[row] = ids[place]
