@@ -89,10 +89,19 @@ class VectorTable:
                 vectors[into], norms[into] = self._vectors[places].float(), self._norms[places]
         return Found(vectors, norms, missing)
 
-    def put(self, keys: NDArray[np.uint64], ids: Sequence[bytes], vectors: Tensor, norms: Tensor) -> None:
+    def put(
+        self,
+        keys: NDArray[np.uint64],
+        ids: Sequence[bytes],
+        vectors: Tensor,
+        norms: Tensor,
+        *,
+        oldest: bool = False,
+    ) -> None:
         """Keep the vectors of distinct keys, float32 (n, d) that float16 holds, and their lengths, (n,).
 
         A vector that is not finite is not kept, nor one of NO_KEY; of more than fit, the last.
+        oldest: whether they count as used before all that is there, and not as used now.
         """
         self.made += len(keys)
         good = (torch.isfinite(norms).cpu().numpy() & (keys != NO_KEY)).nonzero()[0]
@@ -104,7 +113,7 @@ class VectorTable:
             new = new[-len(self._free) :]
             rows = [self._free.pop() for _ in new]
             self._now += 1
-            self._keys[rows], self._used[rows] = keys[new], self._now
+            self._keys[rows], self._used[rows] = keys[new], -self._now if oldest else self._now
             self._rows.update(zip(keys[new].tolist(), rows, strict=True))
             for place, row in zip(new, rows, strict=True):
                 self._ids[row] = ids[place]

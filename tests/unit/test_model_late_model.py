@@ -305,6 +305,22 @@ def test_a_smaller_table_is_filled_with_the_newest_texts(
     assert kept == {text_key(piece.text) for piece in pieces[-3:]}
 
 
+def test_of_what_was_filled_in_the_texts_that_were_used_longest_ago_go_first(
+    tiny_base: Path, model: LateModel, tokenizer: BehaviourTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.late_model._FILLED_AT_ONCE", 2)
+    pieces = tokenizer.words(WORDS)
+    for piece in pieces:
+        model.score_texts([late_text(piece)])
+    successor = late_model(tiny_base, tokenizer, cached_vectors=len(pieces))
+    successor.fill_from(model, seconds=PATIENCE_S)
+    (new,) = tokenizer.words(["watch something new"])
+    successor.score_texts([late_text(new)])
+    kept = {kept.key for kept in successor.vectors.newest(100)}
+    assert text_key(new.text) in kept
+    assert {text_key(piece.text) for piece in pieces[-4:]} <= kept
+
+
 def test_filling_ends_with_its_time_and_when_it_is_told_to(
     tiny_base: Path, model: LateModel, tokenizer: BehaviourTokenizer
 ) -> None:
