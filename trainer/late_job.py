@@ -107,7 +107,8 @@ class LateJob:
         with _one_thread():  # in steps this small more would only wait for each other
             fit = self._fit("network", rows, texts, start)
         said = LateRows.of(rows.features, texts.vectors)
-        scales = calibrate(fit.network, said, rows.valid, fit.texts)
+        judges = rows.features.users[rows.valid]
+        scales = calibrate(fit.network, said, rows.valid, fit.texts, judges)
         y_hat = score_late(fit.network, said, rows.valid, fit.texts)[:, 0]
         y = rows.features.y[rows.valid]
         figures = {

@@ -9,7 +9,7 @@ _ALL = 90_000  # what MovieLens-100K holds after the oldest 10,000
 
 
 def demo(
-    events: Annotated[int, typer.Option(min=100, max=_ALL, help="How many ratings to stream.")] = 5000,
+    events: Annotated[int, typer.Option(min=100, max=_ALL, help="How many ratings to stream.")] = 12_000,
     all_events: Annotated[bool, typer.Option("--all", help="Stream all 90,000.")] = False,
     in_flight: Annotated[
         int, typer.Option(min=1, max=64, help="Events produced whose score is not visible yet, at most.")

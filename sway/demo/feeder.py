@@ -20,7 +20,7 @@ from sway.errors import SwayError
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.01
 _POLL_RECORDS = 500
-_LOOK_AHEAD = 1000  # events; how far the feeder looks for somebody who is not waiting
+_LOOK_AHEAD = 3000  # events; how far the feeder looks for somebody who is not waiting
 
 
 OnDelivery = Callable[[KafkaError | None, Message], None]

@@ -40,7 +40,7 @@ _SETTLE_S = 1.0
 _READY_TIMEOUT_S = 120.0
 _VIEW_INTERVAL_S = 0.5
 _LINE_INTERVAL_S = 10.0
-_HANDOVER_EXAMPLES = 1_000
+_HANDOVER_EXAMPLES = 4_000
 _GATE_SHARE = 0.3
 # Some twenty people judge here, where a service asks for 50 users and a confidence of .95. So the demo shows the loop,
 # and its promotion is no proof that the challenger is better.
@@ -177,11 +177,14 @@ class _Live:
         if not loop.labeled >= _HANDOVER_EXAMPLES:
             self._console.print(f"  {loop.labeled} labels are too few for a hand-over")
             return
-        self._console.print("  every event has ended; waiting for the challenger's verdict")
-        self._wait(lambda: bool(loop.verdicts), "verdict on the challenger", _VERDICT_TIMEOUT_S)
-        (verdict, *_) = loop.verdicts.values()
-        self._console.print(f"  challenger {verdict.version} {verdict.reason}")
-        if verdict.event != PROMOTED:
+        self._console.print("  every event has ended; waiting for the last verdict")
+        self._wait(
+            lambda: loop.count(PROMOTED) > 0 or len(loop.verdicts) == len(loop.handovers),
+            "verdict on the challenger",
+            _VERDICT_TIMEOUT_S,
+        )
+        verdict = next((one for one in loop.verdicts.values() if one.event == PROMOTED), None)
+        if verdict is None:
             return
         self._wait(
             lambda: self._worker.metrics().get("sway_model_swaps_total", 0) >= 1,

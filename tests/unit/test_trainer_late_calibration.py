@@ -38,6 +38,13 @@ def test_what_is_calibrated_already_hardly_changes_and_few_rows_change_nothing()
     assert fit_platt(3 * true[:19], labels(true[:19])) == NO_CHANGE
 
 
+def test_rows_of_a_few_users_change_less_than_as_many_rows_of_many() -> None:
+    true = np.random.default_rng(0).normal(size=1_000)
+    many, few = (fit_platt(3 * true + 1, labels(true), rows_a_user) for rows_a_user in (1.0, 100.0))
+    assert many.scale < few.scale < 1
+    assert many.shift < few.shift < 0
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     scale=st.floats(-3, 8), shift=st.floats(-4, 4), rows=st.integers(20, 400), seed=st.integers(0, 2**32 - 1)
