@@ -105,7 +105,8 @@ def own_counts(pairs: Sequence[Pair]) -> NDArray[np.float32]:
     How often it was bought and offered, and log(1 + days since it was bought); NaN if it never was.
     """
     known: dict[tuple[str, str], tuple[int, int, int | None]] = {}
-    rows, waiting = [], []
+    rows: list[tuple[float, float, float]] = []
+    waiting: list[Pair] = []
     for event, outcome in pairs:
         if waiting and waiting[0][0].occurred_at < event.occurred_at:
             for one, what in waiting:

@@ -39,7 +39,8 @@ def delays_ms(number: int, seed: int = 0) -> NDArray[np.int64]:
     """
     below = -np.expm1(-HORIZON_S / MEAN_DELAY_S)
     drawn = -MEAN_DELAY_S * np.log1p(-below * np.random.default_rng(seed).random(number))  # seconds
-    return np.clip((drawn * 1000).astype(np.int64), 1, HORIZON_S * 1000 - 1)
+    whole: NDArray[np.int64] = np.clip((drawn * 1000).astype(np.int64), 1, HORIZON_S * 1000 - 1)
+    return whole
 
 
 def records(pairs: Sequence[Pair], delays: NDArray[np.int64], *, negatives: bool) -> list[Told]:
