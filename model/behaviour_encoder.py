@@ -1,6 +1,8 @@
 """The vector of a behaviour's text: what the encoder makes of it alone, as the trainer made the vectors it fitted on.
 
-Its input is the text that the tokenizer makes of the behaviour without a history, pooled as the checkpoint says.
+A vector is rounded to float16, in which it is kept, so that a score does not depend on whether it was; cosines change
+by some 1e-5. Its input is the text that the tokenizer makes of the behaviour without a history, pooled as the
+checkpoint says.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,6 +51,7 @@ class BehaviourEncoder:
             )
             with torch.inference_mode():
                 moved = batch.to(device)
-                vectors = self._network.features(moved.input_ids, moved.attention_mask, moved.token_type_ids)
+                features = self._network.features(moved.input_ids, moved.attention_mask, moved.token_type_ids)
+                vectors = features.half().float()
                 norms = torch.linalg.vector_norm(vectors, dim=1)
             yield Encoded(np.array(places, np.int64), vectors, norms)

@@ -181,7 +181,7 @@ class LateModel:
             with torch.inference_mode():
                 for encoded in self._encoder.encode([text.ids for text in part]):
                     ids = [part[place].ids for place in encoded.places]
-                    self.vectors.put(keys[encoded.places], ids, encoded.vectors, encoded.norms)
+                    self.vectors.put(keys[encoded.places], ids, encoded.vectors, encoded.norms, oldest=True)
             done += len(part)
         return done
 

@@ -1,6 +1,7 @@
 """Text vectors on the device of a model, by text key: bounded, the least recently used out.
 
-The memory grows with what is kept: it starts with a few thousand rows and doubles up to the limit.
+The memory grows with what is kept: it starts with a few thousand rows and doubles up to the limit. Vectors are kept in
+float16, as model.behaviour_encoder makes them; sums over them are float32.
 """
 
 import logging
@@ -60,7 +61,7 @@ class VectorTable:
         self._ids: list[bytes] = []  # (C,)
         self._used = np.zeros(0, np.int64)  # (C,), when each row was used last
         self._now = 0
-        self._vectors = torch.empty((0, width), device=device)
+        self._vectors = torch.empty((0, width), dtype=torch.float16, device=device)
         self._norms = torch.empty(0, device=device)
         self.hits = self.misses = self.made = 0
 
@@ -79,19 +80,28 @@ class VectorTable:
             self.hits += len(keys) - len(missing)
             if not len(missing):
                 places = torch.from_numpy(rows).to(self._vectors.device)
-                return Found(self._vectors[places], self._norms[places], missing)
-            vectors = self._vectors.new_empty((len(keys), self._vectors.shape[1]))
+                return Found(self._vectors[places].float(), self._norms[places], missing)
+            vectors = self._norms.new_empty((len(keys), self._vectors.shape[1]))
             norms = self._norms.new_empty(len(keys))
             if there.any():
                 into = torch.from_numpy(np.flatnonzero(there)).to(vectors.device)
                 places = torch.from_numpy(rows[there]).to(vectors.device)
-                vectors[into], norms[into] = self._vectors[places], self._norms[places]
+                vectors[into], norms[into] = self._vectors[places].float(), self._norms[places]
         return Found(vectors, norms, missing)
 
-    def put(self, keys: NDArray[np.uint64], ids: Sequence[bytes], vectors: Tensor, norms: Tensor) -> None:
-        """Keep the vectors of distinct keys, float32 (n, d), and their lengths, (n,).
+    def put(
+        self,
+        keys: NDArray[np.uint64],
+        ids: Sequence[bytes],
+        vectors: Tensor,
+        norms: Tensor,
+        *,
+        oldest: bool = False,
+    ) -> None:
+        """Keep the vectors of distinct keys, float32 (n, d) that float16 holds, and their lengths, (n,).
 
         A vector that is not finite is not kept, nor one of NO_KEY; of more than fit, the last.
+        oldest: whether they count as used before all that is there, and not as used now.
         """
         self.made += len(keys)
         good = (torch.isfinite(norms).cpu().numpy() & (keys != NO_KEY)).nonzero()[0]
@@ -103,11 +113,11 @@ class VectorTable:
             new = new[-len(self._free) :]
             rows = [self._free.pop() for _ in new]
             self._now += 1
-            self._keys[rows], self._used[rows] = keys[new], self._now
+            self._keys[rows], self._used[rows] = keys[new], -self._now if oldest else self._now
             self._rows.update(zip(keys[new].tolist(), rows, strict=True))
             for place, row in zip(new, rows, strict=True):
                 self._ids[row] = ids[place]
-            self._vectors[rows], self._norms[rows] = vectors[new], norms[new]
+            self._vectors[rows], self._norms[rows] = vectors[new].half(), norms[new]
 
     def newest(self, most: int) -> list[Kept]:
         """Return the texts used last, the newest first."""

@@ -62,7 +62,7 @@ class ItemVectors:
     """Takes in outcomes in the order in which they become known, and fits a table of what is known so far.
 
     texts: text vectors by item key, all of one width; items without one are not mapped.
-    start: the table of an earlier checkpoint, onto which the first fit is rotated.
+    start: the table of an earlier checkpoint, onto which each fit is rotated.
     """
 
     def __init__(
@@ -112,16 +112,18 @@ class ItemVectors:
         )
 
     def _rotated(self, vectors: FloatArray) -> FloatArray:
-        """Rotate onto the fit before, over the items that both have."""
-        if self._last is None:
-            rows = self._start.rows_of(np.array(list(self._items), np.uint64))
-            last = self._start.vectors[rows[rows >= 0]].astype(np.float64)
-            vectors_of_last = vectors[rows >= 0]
-        else:
-            last, vectors_of_last = self._last, vectors[: len(self._last)]
-        if not len(last):
+        """Rotate onto the fit before and onto the start's table, over the items that each shares with this fit.
+
+        Onto the fit before alone, many fits would drift from the start, and that table's rows are kept beside them.
+        """
+        rows = self._start.rows_of(np.array(list(self._items), np.uint64))
+        onto, turned = self._start.vectors[rows[rows >= 0]].astype(np.float64), vectors[rows >= 0]
+        if self._last is not None:
+            onto = np.concatenate([self._last, onto])
+            turned = np.concatenate([vectors[: len(self._last)], turned])
+        if not len(onto):
             return vectors
-        left, _, right = np.linalg.svd(vectors_of_last.T @ last)
+        left, _, right = np.linalg.svd(turned.T @ onto)
         rotated: FloatArray = vectors @ (left @ right)
         return rotated
 
@@ -251,7 +253,11 @@ def _factors(w: csr_matrix, counts: FloatArray, settings: ItemVectorSettings) ->
     rank = min(ITEM_DIMENSIONS, len(rows) - 1)
     if rank < 1:
         return vectors
-    values, found = eigsh(w[rows][:, rows], k=rank, which="LA", v0=np.ones(len(rows)))
+    among = w[rows][:, rows]
+    if not among.nnz:  # no two have a user in common, which ARPACK takes for an error
+        return vectors
+    random = np.random.default_rng(0)  # for where ARPACK has to start anew; without one it takes the system's
+    values, found = eigsh(among, k=rank, which="LA", v0=np.ones(len(rows)), rng=random)
     kept = values[::-1] > 0
     vectors[np.ix_(rows, np.flatnonzero(kept))] = (found * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, kept]
     return vectors

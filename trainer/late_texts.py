@@ -40,7 +40,8 @@ def kept_vectors(
         vectors = _kept(path, len(part))
         if vectors is None:
             told = _after(first, progress)
-            vectors = pooled_features(network, encoded(part, tokenizer), pad_id=pad_id, progress=told)
+            features = pooled_features(network, encoded(part, tokenizer), pad_id=pad_id, progress=told)
+            vectors = features.astype(np.float16).astype(np.float32)  # as model.behaviour_encoder rounds them
             _keep(path, vectors)
         found.append(vectors)
         progress(first + len(part))

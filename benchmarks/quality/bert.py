@@ -44,7 +44,7 @@ def frozen_vectors(texts: Sequence[str], kept: Path) -> NDArray[np.float32]:
         vectors: NDArray[np.float32] = np.load(kept)
         if len(vectors) == len(texts):
             return vectors
-    vectors = pooled_features(_network(), _encoded(texts), pad_id=0)
+    vectors = pooled_features(_network(), _encoded(texts), pad_id=0).astype(np.float16).astype(np.float32)
     kept.parent.mkdir(parents=True, exist_ok=True)
     np.save(kept, vectors)
     return vectors

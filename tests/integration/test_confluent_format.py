@@ -81,7 +81,9 @@ def client(sway: Sway, schema_registry: EmbeddedRegistry, monkeypatch: pytest.Mo
         monkeypatch.setenv(name, sway.environment[name])
     registered = CliRunner().invoke(app, ["schemas", "register"])
     assert registered.exit_code == 0, registered.output
-    with connect(schema_registry.url) as made:
+    with connect(
+        schema_registry.url, timeout_s=60
+    ) as made:  # others' readers wait for a registry that just started
         yield made
 
 

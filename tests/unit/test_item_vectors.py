@@ -1,6 +1,7 @@
 """Item vectors: likeness of items, rotation between fits, and what texts say of unseen items."""
 
 from itertools import combinations
+from itertools import product as product_of
 
 import numpy as np
 import pytest
@@ -109,6 +110,53 @@ def test_items_with_one_user_each_get_finite_vectors() -> None:
         vectors.add(f"u{place}", item_key(f"i{place}"), 0.5, 0.5)
         vectors.add(f"u{place}", NO_KEY, 0.5, 0.5)
     assert np.isfinite(vectors.fit().table.vectors).all()
+
+
+def test_items_that_no_user_has_in_common_are_like_no_other() -> None:
+    vectors = ItemVectors({})
+    for place in range(40):
+        vectors.add(f"u{place}", item_key(f"i{place % 4}"), 0.5, 0.25)
+    table = vectors.fit().table
+    assert len(table.keys) == 4
+    assert not table.vectors.any()
+    assert table.facts("i1").bias > 0
+
+
+def test_the_same_outcomes_give_the_same_vectors_bit_for_bit() -> None:
+    def islands() -> (
+        bytes
+    ):  # ten circles of people: W has equal eigenvalues, for which ARPACK draws random numbers
+        vectors = ItemVectors({})
+        for person, item in product_of(range(30), range(4)):
+            name = f"i{person // 3}-{item}"
+            vectors.add(f"u{person}", item_key(name), 0.5 if item % 2 else -0.5, 0.0)
+        return vectors.fit().table.vectors.tobytes()
+
+    assert islands() == islands()
+
+
+def test_however_often_vectors_are_fitted_they_stay_turned_onto_the_older_table() -> None:
+    random = np.random.default_rng(0)
+    of_items = random.normal(size=(80, 6))
+
+    def add(vectors: ItemVectors, users: int) -> None:
+        for user in range(users):
+            likes = of_items @ random.normal(size=6)
+            for item in random.permutation(80)[:20]:
+                residual = 0.1 * (likes[item] + random.normal())
+                vectors.add(f"{users}-{user}", item_key(f"i{item}"), float(residual), 0.0)
+
+    first = ItemVectors({})
+    add(first, 600)
+    start = first.fit().table
+    vectors = ItemVectors({}, start=start)
+    for users in range(8, 38):  # the first fits know little, and none is far from the one before
+        add(vectors, users)
+        table = vectors.fit().table
+    rows = table.rows_of(start.keys)
+    old, new = start.vectors[:-1].astype(np.float64), table.vectors[rows].astype(np.float64)
+    best = np.linalg.svd(new.T @ old)[1].sum()  # of all rotations
+    assert (old * new).sum() > 0.9 * best
 
 
 def test_of_a_busy_user_the_newest_outcomes_alone_make_items_alike() -> None:

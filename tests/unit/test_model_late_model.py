@@ -34,7 +34,7 @@ from tests.late import item_map, late_model, late_network, late_parts, late_text
 from trainer.feature_rows import RowMaker, RowSettings
 from trainer.late import score_late
 from trainer.late_batches import LateRows
-from trainer.layers import pooled_features
+from trainer.late_texts import kept_vectors
 from trainer.snapshots import StreamSettings, snapshots
 from trainer.text_vectors import Said, TextVectors
 
@@ -189,7 +189,7 @@ def test_an_item_that_the_table_lacks_is_what_its_text_says(
 
 
 def test_scores_are_those_of_the_trainers_path(
-    tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer
+    tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
     pairs = []
@@ -217,8 +217,7 @@ def test_scores_are_those_of_the_trainers_path(
     labelled = list(snapshots(pairs, lambda event: words[event.event_id], StreamSettings(max_behaviours=12)))
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        encoded = [tokenizer.encode((), piece) for piece in tokenizer.words(texts)]
-        return pooled_features(tiny_network, encoded, pad_id=0)
+        return kept_vectors(tiny_network, texts, tokenizer, tmp_path, pad_id=0)
 
     said = [
         Said(one.snapshot.item_key, one.snapshot.text_key, piece.text)
@@ -304,6 +303,22 @@ def test_a_smaller_table_is_filled_with_the_newest_texts(
     assert successor.fill_from(model, seconds=PATIENCE_S) == 3
     kept = {kept.key for kept in successor.vectors.newest(10)}
     assert kept == {text_key(piece.text) for piece in pieces[-3:]}
+
+
+def test_of_what_was_filled_in_the_texts_that_were_used_longest_ago_go_first(
+    tiny_base: Path, model: LateModel, tokenizer: BehaviourTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.late_model._FILLED_AT_ONCE", 2)
+    pieces = tokenizer.words(WORDS)
+    for piece in pieces:
+        model.score_texts([late_text(piece)])
+    successor = late_model(tiny_base, tokenizer, cached_vectors=len(pieces))
+    successor.fill_from(model, seconds=PATIENCE_S)
+    (new,) = tokenizer.words(["watch something new"])
+    successor.score_texts([late_text(new)])
+    kept = {kept.key for kept in successor.vectors.newest(100)}
+    assert text_key(new.text) in kept
+    assert {text_key(piece.text) for piece in pieces[-4:]} <= kept
 
 
 def test_filling_ends_with_its_time_and_when_it_is_told_to(
