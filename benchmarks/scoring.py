@@ -24,7 +24,7 @@ _FILLED_AT_ONCE = 4_096
 class FreeScorer:
     """Answers 0 for every text, at once."""
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: Model) -> None:
         self._version = model.version
         self._dtype = model.dtype
 

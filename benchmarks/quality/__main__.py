@@ -1,11 +1,13 @@
-"""How good scores are on MovieLens-100K, split by time: `python -m benchmarks.quality`, or `make quality`.
+"""How good scores are on real data, split by time: `python -m benchmarks.quality`, or `make quality`.
 
-    python -m benchmarks.quality [--quick] [late] [joint]
+    python -m benchmarks.quality [--quick] [late] [implicit] [groceries] [joint]
 
-late: the late reading and its numbers, first; joint: the joint reading; without a name both. Everything that is done is
-kept in build/quality/ and not done again: remove the folder to begin anew. Writes there table.md, metrics.json and
-report/ (joint), late.md and summary.json (late): rows of name, value, aim, met.
---quick takes the oldest 10,000 ratings: it shows that the command works, not how good anything is.
+Of MovieLens-100K: late, the late reading and its numbers; implicit, the same from examples of the product's label join
+with likes alone told; joint, the joint reading. groceries: the late reading on baskets. Without a name all. Everything
+that is done is kept in build/quality/ and not done again: remove the folder to begin anew. Writes there late.md,
+implicit.md and groceries.md, and rows of part, name, value, aim, met into summary.json; of joint table.md, metrics.json
+and report/.
+--quick takes the oldest few thousand events: it shows that the command works, not how good anything is.
 """
 
 import os
@@ -14,27 +16,34 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's and torch's: more of them only wait for each other
 
-from benchmarks.quality import joint, late
+from benchmarks.quality import groceries, implicit, joint, late
 from sway.movielens import fetch, rated_events
 
 FOLDER = Path("build/quality")
 QUICK_RATINGS = 10_000
-STUDIES = ("late", "joint")
+QUICK_IMPLICIT = 4_000  # the label join is a real one, with a broker
+STUDIES = ("late", "implicit", "groceries", "joint")
+
+_ON_RATINGS = {"late": late.run, "implicit": implicit.run, "joint": joint.run}
 
 
 def main() -> None:
     """Run what is named."""
+    quick = "--quick" in sys.argv[1:]
     named = [word for word in sys.argv[1:] if word != "--quick"]
     if unknown := set(named) - set(STUDIES):
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(STUDIES)}, and --quick")
-    quick = "--quick" in sys.argv[1:]
-    pairs = list(rated_events(fetch()))[: QUICK_RATINGS if quick else None]
-    train, valid = round(len(pairs) * 0.8), round(len(pairs) * 0.1)
     folder = FOLDER / "quick" if quick else FOLDER
-    if "late" in named or not named:
-        late.run(pairs, train, valid, folder, quick=quick)
-    if "joint" in named or not named:
-        joint.run(pairs, train, valid, folder, quick=quick)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in [name for name in STUDIES if name in named or not named]:
+        if name == "groceries":
+            groceries.run(folder, quick=quick)
+            continue
+        pairs = list(rated_events(fetch()))
+        if quick:
+            pairs = pairs[: QUICK_IMPLICIT if name == "implicit" else QUICK_RATINGS]
+        train, valid = round(len(pairs) * 0.8), round(len(pairs) * 0.1)
+        _ON_RATINGS[name](pairs, train, valid, folder, quick=quick)
 
 
 if __name__ == "__main__":

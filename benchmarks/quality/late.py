@@ -1,6 +1,5 @@
 """The late reading: every run of benchmarks.quality.runs, their table, and the summary against aims."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +47,7 @@ def _write(said: dict[str, summary.Scored], folder: Path) -> None:
     rows = summary.rows(said, COUNTS)
     told = f"{summary.verdicts(rows)}\n{summary.table(said)}"
     (folder / "late.md").write_text(told, encoding="utf-8")
-    plain = [row.to_plain() for row in rows]
-    (folder / "summary.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    summary.keep(folder / "summary.json", summary.FIRST_PART, rows)
 
 
 def _counts(pairs: list[Pair], train: int, valid: int, folder: Path) -> NDArray[np.float64]:

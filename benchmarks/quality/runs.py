@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from benchmarks.quality import learners
 from benchmarks.quality.learners import Parts, Predicted
-from benchmarks.quality.streams import Streams, unseen
+from benchmarks.quality.streams import unseen
 from benchmarks.quality.summary import Scored
 from model.features.names import FEATURES_VERSION, Group, columns
 from model.late import LateSettings
@@ -35,6 +35,7 @@ class Run:
     numbers that it reads.
 
     text: whether the late network reads text vectors. cold: whether it is judged on unseen items, and trained for them.
+    extra: columns behind all numbers that trees read too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Run:
     groups: tuple[Group, ...]
     text: bool = True
     cold: bool = False
+    extra: tuple[int, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -75,6 +77,14 @@ RUNS = (
 )
 
 
+class RowSource(Protocol):
+    """Gives rows by the name of their condition."""
+
+    def rows(self, name: str) -> FeatureRows:
+        """Return them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Study:
     """What all runs share.
@@ -84,7 +94,7 @@ class Study:
     """
 
     folder: Path
-    streams: Streams
+    streams: RowSource
     texts: TextVectors
     train: int
     valid: int
@@ -131,7 +141,7 @@ class Study:
         rows = self.streams.rows(run.stream)
         parts = self.parts(run, rows)
         if run.learner == "trees":
-            return learners.trees(rows, parts, columns(*run.groups), seed)
+            return learners.trees(rows, parts, [*columns(*run.groups), *run.extra], seed)
         config = config_of(run, seed)
         if self.epochs is not None:
             config = replace(config, epochs=self.epochs, numbers_epochs=self.epochs)

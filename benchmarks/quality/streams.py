@@ -80,22 +80,30 @@ class Streams:
 
     def _load_or_make(self, name: str) -> FeatureRows:
         path = self._folder / f"{name.replace(', ', '-').replace(' ', '-')}-v{FEATURES_VERSION}.npz"
-        if path.is_file():
-            with np.load(path) as kept:
-                parts = {field.name: kept[field.name] for field in fields(FeatureRows)}
-            return FeatureRows(**{**parts, "events": int(parts["events"])})
+        return kept_rows(path, lambda: self._made(name))
+
+    def _made(self, name: str) -> FeatureRows:
         condition = condition_of(name, self._train)
-        rows = feature_rows(
+        return feature_rows(
             snapshots(self._pairs, self._text_of, condition.stream),
             self._texts,
             condition.rows,
             progress=lambda done: show(f"rows, {name}", done, len(self._pairs)),
         )
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".part.npz")
-        np.savez(partial, **{field.name: getattr(rows, field.name) for field in fields(FeatureRows)})
-        partial.replace(path)
-        return rows
+
+
+def kept_rows(path: Path, make: Callable[[], FeatureRows]) -> FeatureRows:
+    """Return rows from their file, made and written if it is not there."""
+    if path.is_file():
+        with np.load(path) as kept:
+            parts = {field.name: kept[field.name] for field in fields(FeatureRows)}
+        return FeatureRows(**{**parts, "events": int(parts["events"])})
+    rows = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part.npz")
+    np.savez(partial, **{field.name: getattr(rows, field.name) for field in fields(FeatureRows)})
+    partial.replace(path)
+    return rows
 
 
 def _seen(item_id: str) -> bool:

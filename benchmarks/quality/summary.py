@@ -1,7 +1,9 @@
 """Figures of runs with their seeds, differences with intervals by users, and the aims they are held against."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -12,6 +14,9 @@ from sway.movielens import Pair
 from trainer.evaluation.resampling import WeightedAuc, draws, interval, units
 
 Floats = NDArray[np.float64]
+
+FIRST_PART = "late"
+"""Whose rows are those that do not say: a summary of before there were others."""
 
 _SAMPLES = 1_000
 _WITH_HISTORY = {
@@ -59,11 +64,11 @@ class Scored:
 class SummaryRow:
     """A figure, its interval where it is a difference, and its aim; None where it only informs.
 
-    value: None where a run that it needs is not made yet; then nothing is met either.
+    value: None where a run that it needs is not made yet; then nothing is met either. An int is a count.
     """
 
     name: str
-    value: float | None = None
+    value: float | int | None = None
     low: float | None = None
     high: float | None = None
     aim: str | None = None
@@ -99,7 +104,7 @@ def rows(said: Mapping[str, Scored], counts: str, samples: int = _SAMPLES) -> li
 
     counts: the name of the run on streaming counts. samples: of each bootstrap.
     """
-    made = _Figures(said, samples)
+    made = Figures(said, samples)
     known = [name for name in _WITH_HISTORY if name in said]
     best = min(known, key=lambda name: said[name].valid_loss, default=next(iter(_WITH_HISTORY)))
     return [
@@ -134,18 +139,19 @@ def rows(said: Mapping[str, Scored], counts: str, samples: int = _SAMPLES) -> li
 
 
 @dataclass(frozen=True, slots=True)
-class _Figures:
+class Figures:
     """Makes rows of runs by name; said: those that are made."""
 
     said: Mapping[str, Scored]
     samples: int
 
-    def auc(self, name: str, run: str, aim: float) -> SummaryRow:
-        """Return a mean AUC that should be at least so much."""
+    def auc(self, name: str, run: str, aim: float | None = None) -> SummaryRow:
+        """Return a mean AUC that should be at least so much; without an aim it only informs."""
+        told = None if aim is None else f">= {aim:g}"
         if run not in self.said:
-            return SummaryRow(name, aim=f">= {aim:g}")
+            return SummaryRow(name, aim=told)
         value = float(self.said[run].aucs.mean())
-        return SummaryRow(name, value, aim=f">= {aim:g}", met=value >= aim)
+        return SummaryRow(name, value, aim=told, met=None if aim is None else value >= aim)
 
     def at_most(self, name: str, run: str, figure: str, aim: float) -> SummaryRow:
         """Return a figure that should be at most so much."""
@@ -187,9 +193,22 @@ def verdicts(found: Sequence[SummaryRow]) -> str:
     for row in found:
         between = "" if row.low is None or row.high is None else f"{row.low:+.4f} to {row.high:+.4f}"
         met = "" if row.met is None else ("yes" if row.met else "no")
-        value = "not run" if row.value is None else _short(row.value)
-        lines.append(f"| {row.name} | {value} | {between} | {row.aim or ''} | {met} |")
+        lines.append(f"| {row.name} | {_value(row.value)} | {between} | {row.aim or ''} | {met} |")
     return "\n".join(lines) + "\n"
+
+
+def keep(path: Path, part: str, found: Sequence[SummaryRow]) -> None:
+    """Put a part's rows into the summary in place of its older ones; other parts keep theirs."""
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    rows = [row for row in kept if row.get("part", FIRST_PART) != part]
+    rows += [{"part": part, **row.to_plain()} for row in found]
+    path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def _value(value: float | None) -> str:
+    if value is None:
+        return "not run"
+    return f"{value:,}" if isinstance(value, int) else _short(value)
 
 
 def _short(value: float) -> str:

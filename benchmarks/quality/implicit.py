@@ -1,0 +1,196 @@
+"""Implicit labels: MovieLens with likes alone told, negatives by expiry, beside the same events with both told.
+
+The examples are the product's: its label join over real topics, read back as `sway train --from-topic` does; then its
+trainer, with the late reading on MiniLM as it is. Writes implicit.md, and rows into summary.json.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality import summary
+from benchmarks.quality.implicit_examples import ExampleMaker, Side
+from benchmarks.quality.implicit_labels import Key, PartRates, key_of
+from benchmarks.quality.progress import show
+from benchmarks.quality.summary import Scored, SummaryRow
+from model.loading import load_model
+from model.reading import Reading
+from sway.base_model import minilm_dir
+from sway.movielens import Pair
+from trainer import job
+from trainer.config import LateTraining, TrainingConfig
+from trainer.dataset import Example
+from trainer.evaluation.scoring import score_examples
+from trainer.known_texts import known_texts
+from trainer.progress import Progress
+
+PARTITIONS = (4, 1)
+LEAST_DIFFERENCE = -0.01
+MOST_OFF = 0.01
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All events, and how many of the oldest are to train on, and to choose by after them."""
+
+    pairs: Sequence[Pair]
+    train: int
+    valid: int
+
+    @property
+    def by_name(self) -> dict[str, Sequence[Pair]]:
+        """The events of each part."""
+        last = self.train + self.valid
+        return {
+            "training": self.pairs[: self.train],
+            "validation": self.pairs[self.train : last],
+            "test": self.pairs[last:],
+        }
+
+    def of(self, examples: Mapping[Key, Example]) -> dict[str, list[Example]]:
+        """Return the examples of each part, in the order of events."""
+        return {
+            name: [examples[key_of(event)] for event, _ in pairs if key_of(event) in examples]
+            for name, pairs in self.by_name.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A side: rates of its parts, and y_hat of its test examples."""
+
+    rates: Mapping[str, PartRates]
+    y_hat: Mapping[Key, float]
+
+
+def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool) -> None:
+    """Make what is missing of examples, models and scores; write what there is after each pair of sides."""
+    parts, kept = Parts(pairs, train, valid), folder / "implicit"
+    config = _config(quick=quick)
+    judged: dict[Side, Judged] = {}
+    for partitions in PARTITIONS[:1] if quick else PARTITIONS:
+        sides = [Side(negatives, partitions) for negatives in (False, True)]
+        maker = ExampleMaker(kept, pairs)
+        maker.make(sides)
+        for side in sides:
+            judged[side] = _judge(side, maker.examples(side), parts, kept, config)
+        _write(judged, parts, folder)
+    print((folder / "implicit.md").read_text(encoding="utf-8"))
+
+
+def _config(*, quick: bool) -> TrainingConfig:
+    late = LateTraining(epochs=1, numbers_epochs=1) if quick else LateTraining()
+    threads = os.cpu_count()  # for BERT over the distinct texts; the network itself takes one
+    return TrainingConfig(reading=Reading.LATE, late=late, seed=_SEED, tensorboard=False, threads=threads)
+
+
+def _judge(side: Side, examples: list[Example], parts: Parts, kept: Path, config: TrainingConfig) -> Judged:
+    by_key = {(example.user_id, example.item_id): example for example in examples}
+    labels = {key: example.y for key, example in by_key.items()}
+    rates = {name: PartRates.of(pairs, labels) for name, pairs in parts.by_name.items()}
+    of_parts = parts.of(by_key)
+    y_hat = _scores(side, of_parts, examples, kept, config)
+    keys = [(example.user_id, example.item_id) for example in of_parts["test"]]
+    return Judged(rates, dict(zip(keys, y_hat.tolist(), strict=True)))
+
+
+def _scores(
+    side: Side,
+    parts: Mapping[str, list[Example]],
+    examples: list[Example],
+    kept: Path,
+    config: TrainingConfig,
+) -> NDArray[np.float32]:
+    """Return y_hat of the test part, by a model of the side's own older examples."""
+    path = kept / f"{side.name}-seed{config.seed}.npy"
+    if not path.is_file():
+        trained = job.train(
+            parts["training"],
+            parts["validation"],
+            start=minilm_dir(),
+            config=config,
+            work=kept / "training" / f"{side.name}-seed{config.seed}",
+            progress=_Shown(side.name),
+        )
+        model = load_model(side.name, trained.folder)
+        y_hat, _ = score_examples(
+            model,
+            parts["test"],
+            texts=known_texts(examples),
+            progress=lambda done, of: show(f"{side.name}, scored", done, of),
+        )
+        np.save(path, y_hat)
+    found: NDArray[np.float32] = np.load(path)
+    return found
+
+
+class _Shown:
+    """Tells each tenth of a stage."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, progress: Progress) -> None:
+        show(f"{self._name}, {progress.stage}", progress.done, progress.total)
+
+
+# --- figures --------------------------------------------------------------------------------------------
+
+
+def _write(judged: Mapping[Side, Judged], parts: Parts, folder: Path) -> None:
+    rows = [row for partitions in PARTITIONS for row in _rows(judged, parts.by_name["test"], partitions)]
+    told = f"{summary.verdicts(rows)}\n{rates_table(judged)}"
+    (folder / "implicit.md").write_text(told, encoding="utf-8")
+    summary.keep(folder / "summary.json", "implicit", rows)
+
+
+def _rows(judged: Mapping[Side, Judged], test: Sequence[Pair], partitions: int) -> list[SummaryRow]:
+    """Return the figures of both sides in so many partitions, empty ones if they are not judged yet."""
+    many = f"{partitions} partition{'s' if partitions > 1 else ''}"
+    implicit, explicit = (judged.get(Side(negatives, partitions)) for negatives in (False, True))
+    names = [f"{side} labels, {many}: AUC" for side in ("implicit", "explicit")]
+    difference, aim = f"implicit - explicit, {many}", f">= {LEAST_DIFFERENCE:g}"
+    if implicit is None or explicit is None:
+        return [SummaryRow(names[0]), SummaryRow(names[1]), SummaryRow(difference, aim=aim)]
+    both = scored_by_both(test, implicit.y_hat, explicit.y_hat)
+    found = summary.difference(*both)
+    rows = [SummaryRow(name, float(one.aucs.mean())) for name, one in zip(names, both, strict=True)]
+    rows.append(SummaryRow(difference, *found, aim=aim, met=found[0] >= LEAST_DIFFERENCE))
+    for part, rates in implicit.rates.items():
+        off = rates.rate - rates.true_rate
+        told = f"implicit labels, {many}: base rate of {part} - true"
+        rows.append(SummaryRow(told, off, aim=f"within {MOST_OFF:g}", met=abs(off) <= MOST_OFF))
+    for name, one in (("implicit", implicit), ("explicit", explicit)):
+        lost = sum(rates.without_example for rates in one.rates.values())
+        rows.append(SummaryRow(f"{name} labels, {many}: events without an example", lost))
+    wrong = sum(rates.wrong for rates in implicit.rates.values())
+    rows.append(SummaryRow(f"implicit labels, {many}: examples with a wrong label", wrong))
+    return rows
+
+
+def scored_by_both(
+    test: Sequence[Pair], one: Mapping[Key, float], other: Mapping[Key, float]
+) -> tuple[Scored, Scored]:
+    """Return what two sides say of the events that both have an example of, against the truth."""
+    pairs = [pair for pair in test if key_of(pair[0]) in one and key_of(pair[0]) in other]
+    keys = [key_of(event) for event, _ in pairs]
+    first, second = (np.array([said[key] for key in keys]) for said in (one, other))
+    return Scored.of(pairs, [first]), Scored.of(pairs, [second])
+
+
+def rates_table(judged: Mapping[Side, Judged]) -> str:
+    """Return base rates and what is missing as Markdown."""
+    lines = [
+        "| labels, partitions | part | events | without an example | wrong labels | base rate | true |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for side, one in judged.items():
+        for part, rates in one.rates.items():
+            counts = f"{rates.events:,} | {rates.without_example:,} | {rates.wrong:,}"
+            lines.append(f"| {side.name} | {part} | {counts} | {rates.rate:.4f} | {rates.true_rate:.4f} |")
+    return "\n".join(lines) + "\n"

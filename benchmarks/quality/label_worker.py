@@ -1,0 +1,39 @@
+"""The label join over topics that are there: `python -m benchmarks.quality.label_worker TOPIC`.
+
+Examples go to TOPIC.examples. It is a replay with labels: a worker's own core, with one reader that merges events and
+outcomes by their record times. A live worker reads what a poll brings of each topic, so that on seven months of events
+within a minute one topic would be hours ahead of the other, and delays of minutes would mean nothing.
+Scores are zeros: no label and no snapshot depends on them. Settings come from the environment, as ever.
+"""
+
+import json
+import logging
+import sys
+
+from benchmarks.children import die_with_parent
+from benchmarks.scoring import FreeScorer
+from stream.assembly import load_champion, spare_the_collector
+from stream.replay.ranges import Newest, Oldest
+from stream.replay.session import ReplaySession, Request
+from stream.run import set_up_log
+from stream.settings import Settings
+
+
+def main() -> None:
+    """Run, and print how many records there were of each kind."""
+    die_with_parent()
+    set_up_log(logging.WARNING)
+    settings, topic = Settings(), sys.argv[1]
+    model = load_champion(settings)
+    spare_the_collector()
+    session = ReplaySession(settings, Request("labels", Oldest(), Newest(), topic, None, with_labels=True))
+    partitions = settings.topics.partitions
+    plan = session.begin(session.plan(model.version), partitions)
+    done = session.run(plan, partitions, model, FreeScorer(model))
+    counts = [one.counts for one in done.values()]
+    kinds = {kind for one in counts for kind in one}
+    print(json.dumps({kind: sum(one.get(kind, 0) for one in counts) for kind in sorted(kinds)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Implicit labels of `make quality`: delays, the order of records, base rates, and what is compared."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.quality import summary
+from benchmarks.quality.implicit import Judged, Parts, rates_table, scored_by_both
+from benchmarks.quality.implicit_examples import Side
+from benchmarks.quality.implicit_labels import (
+    HORIZON_S,
+    MEAN_DELAY_S,
+    PartRates,
+    delays_ms,
+    key_of,
+    records,
+)
+from benchmarks.quality.summary import SummaryRow
+from schemas.records import BehaviorEvent, Outcome
+from sway.movielens import Pair
+from trainer.dataset import Example
+
+HOUR_MS = 3_600_000
+
+
+def pair(number: int, y: float, at_ms: int | None = None) -> Pair:
+    """An event of a user of its own and its outcome, by default an hour after the one before."""
+    at_ms = number * HOUR_MS if at_ms is None else at_ms
+    event = BehaviorEvent(f"e{number}", f"u{number}", "watch", at_ms, item_id="i")
+    return event, Outcome(event.event_id, event.user_id, y, at_ms, z=0.75)
+
+
+def example(of: Pair, y: float) -> Example:
+    """The example of an event."""
+    event, _ = of
+    return Example("", "watch", y, None, event.occurred_at, event.user_id, event.item_id)
+
+
+def test_delays_are_exponential_and_none_reaches_the_horizon() -> None:
+    drawn = delays_ms(200_000)
+    assert drawn.min() >= 1
+    assert drawn.max() < HORIZON_S * 1000
+    ratio = HORIZON_S / MEAN_DELAY_S
+    mean_s = MEAN_DELAY_S - HORIZON_S / np.expm1(ratio)  # of an exponential that is cut there
+    assert drawn.mean() == pytest.approx(mean_s * 1000, rel=0.01)
+    median_s = -MEAN_DELAY_S * np.log(1 - (1 - np.exp(-ratio)) / 2)
+    assert np.median(drawn) == pytest.approx(median_s * 1000, rel=0.01)
+
+
+def test_delays_are_the_same_for_a_seed_and_others_for_another() -> None:
+    assert np.array_equal(delays_ms(50, seed=3), delays_ms(50, seed=3))
+    assert not np.array_equal(delays_ms(50, seed=3), delays_ms(50, seed=4))
+
+
+def test_likes_alone_are_told_after_their_delay_in_the_order_of_time() -> None:
+    pairs = [pair(0, 1.0, 0), pair(1, 0.0, 100), pair(2, 1.0, 200)]
+    told = records(pairs, np.array([250, 10, 20]), negatives=False)
+    assert [(one.at_ms, type(one.record).__name__) for one in told] == [
+        (0, "BehaviorEvent"),
+        (100, "BehaviorEvent"),
+        (200, "BehaviorEvent"),
+        (220, "Outcome"),
+        (250, "Outcome"),
+    ]
+    outcomes = [one.record for one in told if isinstance(one.record, Outcome)]
+    assert [(one.event_id, one.y, one.z) for one in outcomes] == [("e2", 1.0, None), ("e0", 1.0, None)]
+    assert all(isinstance(one.record, BehaviorEvent) or one.record.observed_at == one.at_ms for one in told)
+
+
+def test_the_counterpart_differs_in_its_negatives_alone() -> None:
+    pairs = [pair(number, float(number % 3 == 0)) for number in range(30)]
+    delays = delays_ms(30)
+    implicit, explicit = (records(pairs, delays, negatives=told) for told in (False, True))
+    more = [one for one in explicit if one not in implicit]
+    assert all(one in explicit for one in implicit)
+    assert {one.record.event_id for one in more} == {event.event_id for event, told in pairs if told.y < 0.5}
+
+
+def test_rates_count_what_is_missing_and_what_is_wrong() -> None:
+    pairs = [pair(0, 1.0), pair(1, 0.0), pair(2, 1.0), pair(3, 1.0)]
+    labels = {key_of(pairs[0][0]): 1.0, key_of(pairs[1][0]): 1.0, key_of(pairs[2][0]): 0.0}
+    found = PartRates.of(pairs, labels)
+    assert (found.events, found.examples, found.without_example, found.wrong) == (4, 3, 1, 2)
+    assert found.rate == pytest.approx(2 / 3)
+    assert found.true_rate == pytest.approx(3 / 4)
+
+
+def test_parts_are_by_the_order_of_events_whatever_the_order_of_examples() -> None:
+    pairs = [pair(number, 1.0) for number in range(10)]
+    found = {key_of(one[0]): example(one, 1.0) for one in reversed(pairs) if one[0].event_id != "e4"}
+    parts = Parts(pairs, 6, 2).of(found)
+    assert {name: [one.user_id for one in part] for name, part in parts.items()} == {
+        "training": ["u0", "u1", "u2", "u3", "u5"],
+        "validation": ["u6", "u7"],
+        "test": ["u8", "u9"],
+    }
+
+
+def test_both_sides_are_judged_by_the_truth_on_what_both_have() -> None:
+    pairs = [pair(0, 1.0), pair(1, 0.0), pair(2, 1.0)]
+    keys = [key_of(event) for event, _ in pairs]
+    one, other = scored_by_both(
+        pairs, {keys[0]: 0.9, keys[1]: 0.2}, {keys[2]: 0.5, keys[1]: 0.3, keys[0]: 0.1}
+    )
+    assert one.users.tolist() == other.users.tolist() == ["u0", "u1"]
+    assert one.y.tolist() == [1.0, 0.0]
+    assert (one.aucs[0], other.aucs[0]) == (1.0, 0.0)
+
+
+def test_the_table_names_sides_and_parts() -> None:
+    judged = {
+        Side(negatives=False, partitions=4): Judged({"test": PartRates(1_200, 1_190, 0.5, 0.51, 0)}, {})
+    }
+    assert "| implicit-4 | test | 1,200 | 10 | 0 | 0.5000 | 0.5100 |" in rates_table(judged)
+
+
+def test_each_part_of_the_summary_keeps_the_others_rows(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps([{"name": "of before there were parts", "value": 1.0}]))
+    summary.keep(path, "implicit", [SummaryRow("a", 0.12345), SummaryRow("b", 7)])
+    summary.keep(path, "implicit", [SummaryRow("a", 0.5, aim=">= 0.4", met=True)])
+    plain = json.loads(path.read_text())
+    assert [row["name"] for row in plain] == ["of before there were parts", "a"]
+    assert (plain[1]["part"], plain[1]["value"], plain[1]["met"]) == ("implicit", 0.5, True)
+    summary.keep(path, summary.FIRST_PART, [SummaryRow("c")])
+    assert [row["name"] for row in json.loads(path.read_text())] == ["a", "c"]
+
+
+def test_a_count_is_shown_whole() -> None:
+    told = summary.verdicts([SummaryRow("lost", 1_234), SummaryRow("rate", 0.1234)])
+    assert "| lost | 1,234 |" in told
+    assert "| rate | .1234 |" in told
