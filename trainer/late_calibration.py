@@ -2,8 +2,8 @@
 
     p = sigmoid(a logit + b)    a, b: least log-loss on the validation rows, a > 0
 
-So the order of scores stays, and a checkpoint needs no part of its own for it. A normal prior about a = 1, b = 0 keeps a
-few rows from turning a network over. It is as strong as if each user had one row: the rows of one user resemble each
+So the order of scores stays, and a checkpoint needs no part of its own for it. A normal prior about a = 1, b = 0 keeps
+a few rows from turning a network over. It is as strong as if each user had one row: the rows of one user resemble each
 other, and the newest rows are of few users. A head whose calibration error would rise stays as it is.
 
 Source: J. Platt, 1999, "Probabilistic Outputs for Support Vector Machines"; C. Guo et al., 2017, "On Calibration of
