@@ -33,8 +33,8 @@ class ReadingModel(Protocol):
 class ReadEvent(NamedTuple):
     """What is scored of an event.
 
-    history, target: its words for the example, empty if no example is wanted; history also under a model that reads
-    behaviours by themselves. snapshot: what was known of it then, for the example.
+    history, target: the words for its example, empty if none is wanted; history is empty under a late model, too.
+    snapshot: what was known of it then, for the example.
     """
 
     text: EncodedText | LateText

@@ -255,7 +255,7 @@ def with_outcome(
 ) -> Window:
     """Return the window with the entry at index replaced by one that knows its outcome.
 
-    past: the same as the columns have it; without it they are made anew when they are asked for.
+    past: the behaviour as the columns are to have it; without it they are made anew when they are asked for.
     """
     blocks = split_body(window.body)
     blocks[index] = entry.block

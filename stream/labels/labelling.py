@@ -141,7 +141,7 @@ def _example(closing: Closing, estimate: Estimate, snapshot: EstimatesState | No
 class Labelling:
     """The labelling of one batch while it is read; every method returns the closings that it caused.
 
-    examples: whether they are wanted. sums: what closings are to be learnt in, by who has the windows.
+    examples: whether they are wanted. sums: of the partition; whoever holds the windows teaches them the closings.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """A partition's running sums while a batch is read: of its items, its users, and all outcomes.
 
-Each is looked up once and put once, however many events and labels there are. What they are is model.features.state's;
-as state they are records beside the counts of items.
+Each is looked up once and put once, however many events and labels there are. The values are those of
+model.features.state; here are also the records in which the items table keeps them.
 """
 
 import struct
