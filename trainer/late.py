@@ -166,7 +166,7 @@ class _Fit:
 
     def resume(self, path: Path) -> None:
         """Take up what keep() wrote."""
-        kept = torch.load(path, weights_only=True)
+        kept = torch.load(path, map_location="cpu", weights_only=True)  # a GPU may be gone since
         self.done = kept["done"]
         if self.done > self._config.numbers_epochs:
             self._stage = _Stage(*self._parts, self._encoder, numbers_only=False)

@@ -31,7 +31,7 @@ from trainer.config import TrainingConfig
 from trainer.dataset import TO_MS, Example, labels, newest_of, split_by_time
 from trainer.errors import RangeError, TrainingRefused, WorkFolderError
 from trainer.evaluation.report import compare, write_report
-from trainer.evaluation.scoring import can_score, measure_in_turns, score_examples
+from trainer.evaluation.scoring import can_compare, measure_in_turns, score_examples
 from trainer.gate import GateSettings, Predictions, Verdict, judge
 from trainer.job import Trained, train, version_of
 from trainer.kept_examples import Parts, keep, load
@@ -303,7 +303,7 @@ class RequestHandler:
             return Decision(version, PROMOTED, verdict.reason, dict(verdict.metrics))
 
     def _judge(self, champion: str | None, version: str, parts: Parts) -> Verdict:
-        """Compare on the gate's examples; where one of the two is late, on those that carry snapshots."""
+        """Compare on those of the gate's examples that tell both all that they read."""
         if champion is None:
             return Verdict(
                 promote=True, reason="promoted: the first, there is no champion to beat", metrics={}
@@ -313,7 +313,7 @@ class RequestHandler:
             self._progress(Progress("judging", done, total))
 
         models = [self._registry.load(name) for name in (champion, version)]
-        gate = [one for one in parts.gate if all(can_score(model, one) for model in models)]
+        gate = [one for one in parts.gate if can_compare(models, one)]
         texts = known_texts([*gate, *parts.valid, *parts.train])
         told(0, len(gate))
         took = measure_in_turns(models, gate) if gate else [float("nan")] * 2

@@ -6,6 +6,7 @@ since numbers are a function of snapshot, text vectors and items.
     bytes   version, counts and scalars; the item's state; the user's totals; the past, column by column
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Self
@@ -63,6 +64,7 @@ class Snapshot:
             item = ItemState.decode(raw[_HEAD.size : start])
             totals = UserTotals.decode(raw[start : start + USER_BYTES])
             past = _past(raw, start + USER_BYTES, behaviours)
+            _check_finite(item, totals, mu, past)
         except (struct.error, IndexError) as exc:
             raise SnapshotError(f"{len(raw)} bytes are no snapshot: {exc}") from exc
         return cls(at_ms, item_key, text_key, item, mu, totals, past)
@@ -76,6 +78,14 @@ def _past(raw: bytes, start: int, behaviours: int) -> NDArray[np.void]:
         past[name] = np.frombuffer(raw, kind, behaviours, start)
         start += behaviours * kind.itemsize
     return past
+
+
+def _check_finite(item: ItemState, totals: UserTotals, mu: float, past: NDArray[np.void]) -> None:
+    """Raise SnapshotError for a value that would make a number NaN: one such row would spoil a whole training."""
+    known = past[~np.isnan(past["residual"])]
+    columns_are = all(np.isfinite(known[name]).all() for name in ("y", "z", "residual"))
+    if not (columns_are and all(map(math.isfinite, (mu, *item[:-1], *item.recent, *totals)))):
+        raise SnapshotError("a snapshot has values that are not finite")
 
 
 def numbers_of(

@@ -22,7 +22,8 @@ def evaluate(
         str | None, typer.Option(help="The registry's address [default: the settings'].")
     ] = None,
     train: Annotated[
-        Path | None, typer.Option(help="Earlier examples, for what the baselines know before.")
+        Path | None,
+        typer.Option(help="Earlier examples: what the baselines know before, and words of windows."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("build/evaluation"),
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap samples for the intervals.")] = 500,
@@ -47,6 +48,7 @@ def evaluate(
     from sway.example_files import read_examples
     from trainer.evaluation.report import compare, write_report
     from trainer.evaluation.scoring import can_score, score_examples
+    from trainer.known_texts import known_texts
 
     if (file is None) == (not from_topic):
         raise CommandError("give either a file of examples or --from-topic COUNT")
@@ -62,7 +64,8 @@ def evaluate(
     def reader() -> BehaviourTokenizer:
         return loaded().tokenizer
 
-    test = read_examples(file, reader) if file else _newest(from_topic)
+    found = read_examples(file, reader) if file else _all_of_topic()
+    test = found if file else found[-from_topic:]
     known = read_examples(train, reader) if train else []
     source = file.name if file else "sway.examples"
     model = loaded()
@@ -77,9 +80,13 @@ def evaluate(
     if len(readable) < len(test):
         console.print(f"{len(test) - len(readable):,} examples without a snapshot are left out")
     test = readable
+    texts = known_texts([*found, *known])  # examples before those that judge say what is in their windows
     with console.status("scoring") as status:
         y_hat, z_hat = score_examples(
-            model, test, progress=lambda done, of: status.update(f"scoring {done:,} of {of:,}")
+            model,
+            test,
+            texts=texts,
+            progress=lambda done, of: status.update(f"scoring {done:,} of {of:,}"),
         )
         try:
             compared = compare(test, y_hat, z_hat, model.lam, train=known, samples=samples)
@@ -95,7 +102,8 @@ def evaluate(
     console.print(f"{page}", soft_wrap=True)
 
 
-def _newest(count: int) -> "list[Example]":
+def _all_of_topic() -> "list[Example]":
+    """Return the examples of sway.examples, the newest last."""
     from schemas.records import LabeledExample
     from stream.wire import codec_for
     from sway.configuration import load_settings
@@ -105,4 +113,4 @@ def _newest(count: int) -> "list[Example]":
     topic = settings.topics.examples
     source = ExampleRanges(settings.kafka.client_config(), codec_for(LabeledExample, topic, settings.wire))
     found, _ = source.read(source.all_of(topic), 0)
-    return sorted(found, key=lambda example: example.occurred_at)[-count:]
+    return sorted(found, key=lambda example: example.occurred_at)

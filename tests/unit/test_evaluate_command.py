@@ -1,16 +1,25 @@
 """`sway evaluate` on a tiny registry and small files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from model import checkpoint
 from model.manifest import Manifest
+from model.metrics import log_loss
 from model.network import TwoHeadedNetwork
 from model.registry import ModelRegistry
+from model.tokens import BehaviourTokenizer
 from sway.cli import app
+from sway.example_files import write_examples
+from tests.late import publish_late
+from tests.late_examples import audience
+from trainer.evaluation.scoring import score_examples
+from trainer.known_texts import known_texts
 
 
 @pytest.fixture
@@ -72,6 +81,23 @@ def test_without_a_champion_a_version_must_be_named(registry: Path, file: Path) 
         "sway: the registry has no champion yet: name a version with --version\n",
     )
     assert run(registry, file, "--version", "v-1")[0] == 0
+
+
+def test_words_of_windows_that_only_earlier_examples_say_are_read(
+    tmp_path: Path, tiny_base: Path, tokenizer: BehaviourTokenizer
+) -> None:
+    store = ModelRegistry(tmp_path / "registry")
+    publish_late(store, "late", tiny_base, tmp_path / "late")
+    examples = [replace(one, history="") for one in audience(160, tokenizer)]  # as under a late model
+    earlier, test = examples[:150], examples[150:]
+    files = [write_examples(tmp_path / f"{n}.parquet", part) for n, part in enumerate((earlier, test))]
+    code, output = run(tmp_path / "registry", files[1], "--version", "late", "--train", str(files[0]))
+    assert code == 0, output
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    y_hat, _ = score_examples(store.load("late"), test, texts=known_texts(examples))
+    y = np.array([one.y for one in test])
+    measured = found["evaluations"]["model"]["metrics"]["log_loss"]["value"]
+    assert measured == pytest.approx(log_loss(y_hat, y), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import torch
 
 from model import checkpoint, late_checkpoint
 from model.features.keys import item_key
+from model.features.snapshot import Snapshot
+from model.features.state import UserTotals
 from model.late import Loss
 from model.late_model import LateModel
 from model.reading import Reading
@@ -180,6 +182,21 @@ def test_examples_without_a_snapshot_are_left_out_and_counted(
     mixed[1] = replace(mixed[1], snapshot=b"\xff what a later version wrote")
     trained = train(mixed, (), start=tiny_base, config=CONFIG, work=tmp_path / "work")
     assert trained.metrics["examples_without_snapshot"] == 101
+
+
+def test_a_snapshot_that_is_not_finite_spoils_no_training(
+    tiny_base: Path, tmp_path: Path, examples: list[Example]
+) -> None:
+    found = list(examples[:400])
+    for place, change in ((5, {"mu": float("nan")}), (6, {"totals": UserTotals(1, 1, float("inf"))})):
+        snapshot = replace(Snapshot.decode(found[place].snapshot or b""), **change)
+        found[place] = replace(found[place], snapshot=snapshot.encode())
+    past = Snapshot.decode(found[-1].snapshot or b"")
+    past.past["z"] = np.nan  # while residuals are known
+    found[-1] = replace(found[-1], snapshot=past.encode())
+    trained = train(found, (), start=tiny_base, config=CONFIG, work=tmp_path / "work")
+    assert trained.metrics["examples_without_snapshot"] == 3
+    assert np.isfinite(trained.metrics["valid_loss"])
 
 
 def test_on_a_plain_checkpoint_examples_with_snapshots_are_read_late_and_texts_alone_jointly(

@@ -94,6 +94,17 @@ def test_the_two_are_compared_on_the_examples_that_both_can_read(stage: Stage) -
     assert decision.metrics["examples"] == 150
 
 
+def test_a_joint_champion_is_not_judged_by_examples_that_keep_its_history_from_it(stage: Stage) -> None:
+    stage.found = [
+        replace(one, history="") if place % 3 == 0 else one for place, one in enumerate(stage.found)
+    ]  # as a late model had it written
+    decision = stage.handle("one")
+    assert decision.metrics["examples"] == 150
+    stage.training = replace(TRAINING, reading=None)
+    assert stage.registry.champion() == decision.version
+    assert stage.handle("two").metrics["examples"] == 225  # both are late now
+
+
 def test_examples_without_snapshots_are_no_lesson_for_a_late_champion(stage: Stage) -> None:
     late = stage.handle("one")
     assert late.event == PROMOTED

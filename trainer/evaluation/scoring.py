@@ -77,6 +77,20 @@ def can_score(model: Model, example: Example) -> bool:
     return not isinstance(model, LateModel) or snapshot_of(example) is not None
 
 
+def can_compare(models: Sequence[Model], example: Example) -> bool:
+    """Whether models can be compared on an example.
+
+    All must read it (can_score). Where one reads jointly and another late, its history must be in words as well: workers
+    write none under a late model, and the joint one would be judged without what the other is given.
+    """
+    if not all(can_score(model, example) for model in models):
+        return False
+    if len({model.reading for model in models}) == 1 or example.history:
+        return True
+    snapshot = snapshot_of(example)
+    return snapshot is not None and not len(snapshot.past)
+
+
 def _encode(model: Model, examples: Sequence[Example], texts: Mapping[int, str] | None) -> Sequence[Job]:
     if isinstance(model, LateModel):
         return _late_texts(model.tokenizer, examples, known_texts(examples) if texts is None else texts)
