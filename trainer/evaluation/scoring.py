@@ -80,8 +80,8 @@ def can_score(model: Model, example: Example) -> bool:
 def can_compare(models: Sequence[Model], example: Example) -> bool:
     """Whether models can be compared on an example.
 
-    All must read it (can_score). Where one reads jointly and another late, its history must be in words as well: workers
-    write none under a late model, and the joint one would be judged without what the other is given.
+    All must read it (can_score). Where one reads jointly and another late, its history must be in words as well:
+    workers write none under a late model, and the joint one would be judged without what the other is given.
     """
     if not all(can_score(model, example) for model in models):
         return False
