@@ -196,7 +196,8 @@ class WorkerMetrics:
         self._show_vectors()
 
     def _show_vectors(self) -> None:
-        model = None if self._late is None else self._late()
+        late = self._late  # read once: a swap on the watcher's thread may set it to None
+        model = None if late is None else late()
         if model is None:
             self.vectors.set(0)
             self.vectors_asked.clear()

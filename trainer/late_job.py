@@ -124,7 +124,8 @@ class LateJob:
             "seconds": time.monotonic() - began_s,
         }
         metrics = {name: value for name, value in figures.items() if np.isfinite(value)}
-        curves = [{"step": float(epoch), "valid_loss": loss} for epoch, loss in enumerate(fit.epochs, 1)]
+        first = 1 if start is None else 0  # 0: the network that it goes on from
+        curves = [{"step": float(epoch), "valid_loss": loss} for epoch, loss in enumerate(fit.epochs, first)]
         self._save(fit.network, rows.items)
         write_json(self._work / RESULT_FILE, {"metrics": metrics, "curves": curves})
 

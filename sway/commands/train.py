@@ -71,7 +71,6 @@ def train(
     """
     from rich.console import Console  # torch takes seconds to import, as do the others
 
-    from model.hashing import sha256_of
     from model.registry import ModelRegistry
     from sway.configuration import load_settings
     from sway.errors import CommandError
@@ -98,7 +97,7 @@ def train(
         files = {"train": train_file, "valid": valid_file, "test": test_file}
         parts, data = _parts(examples, split, files, settings if from_topic else None, reader)
         if parent is None:
-            data["start_sha256"] = sha256_of(folder / "model.safetensors")
+            data |= _hashes_of_start(folder)
         version = _version(parent, base, data, knobs)
         if len(parts["train"]) < 2:
             raise CommandError(
@@ -145,6 +144,18 @@ def _start(start: str | None, store: "ModelRegistry", scratch: Path) -> tuple[st
 
         raise CommandError("the registry has no champion to start from: give --start minilm, or a folder")
     return parent, store.fetch(parent, scratch / parent), store.manifest(parent).base
+
+
+def _hashes_of_start(folder: Path) -> dict[str, str]:
+    """Return what names a checkpoint of no registry: of a late one the encoder alone does not."""
+    from model import late, late_checkpoint
+    from model.hashing import sha256_of
+
+    hashes = {"start_sha256": sha256_of(folder / "model.safetensors")}
+    for name in (late.WEIGHTS_FILE, late_checkpoint.ITEMS_FILE):
+        if (folder / name).is_file():
+            hashes[f"start_{name}_sha256"] = sha256_of(folder / name)
+    return hashes
 
 
 def _reader(folder: Path, knobs: "TrainingConfig") -> "BehaviourTokenizer":

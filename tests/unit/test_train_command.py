@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from model import late_checkpoint
 from model.features.history import NO_PAST
 from model.features.snapshot import Snapshot
 from model.features.state import NO_ITEM, NO_TOTALS
@@ -16,6 +17,8 @@ from model.tokens import BehaviourTokenizer
 from sway.cli import app
 from sway.errors import CommandError
 from sway.example_files import read_examples, write_examples
+from tests.late import late_parts
+from tests.late_examples import audience
 from trainer.dataset import Example
 
 RUN = CliRunner()
@@ -87,6 +90,29 @@ def test_a_row_that_does_not_fit_is_named(
     file.write_text(json.dumps(good) + "\n" + json.dumps({**good, **wrong}) + "\n")
     with pytest.raises(CommandError, match="line 2"):
         read_examples(file, lambda: tokenizer)
+
+
+def test_another_late_checkpoint_in_the_folder_to_start_from_makes_another_version(
+    tmp_path: Path, tiny_base: Path, tokenizer: BehaviourTokenizer
+) -> None:
+    file = write_examples(tmp_path / "e.parquet", audience(120, tokenizer))
+    knobs = tmp_path / "knobs.toml"
+    knobs.write_text("tensorboard = false\n[late]\nnumbers_epochs = 1\nepochs = 1\n")
+    registry, start = tmp_path / "registry", tmp_path / "start"
+    for seed in (0, 1):  # both with the same encoder
+        parts = late_parts(tiny_base, seed=seed)
+        late_checkpoint.save(start, *parts, parts.settings, tokenizer_from=tiny_base)
+        command = (
+            "train",
+            "--examples",
+            str(file),
+            "--registry",
+            str(registry),
+            "--out",
+            str(tmp_path / "out"),
+        )
+        sway(*command, "--start", str(start), "--config", str(knobs))
+    assert len(ModelRegistry(registry).versions()) == 2
 
 
 def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_late_champion_goes_on_with_its_network_and_its_items(
     again = train(more[:600], more[600:], start=champion.folder, config=config, work=tmp_path / "again")
     before, after = (late_checkpoint.load(one.folder) for one in (champion, again))
     assert after.settings.lam == after.late.settings.lam == 0.25
+    assert [row["step"] for row in again.curves] == [0, 1, 2]  # 0: the champion as it was
     old, new = weights(champion), weights(again)
     moved = max(float((new[name] - old[name]).abs().max()) for name in old)
     assert 0 < moved < 0.5
