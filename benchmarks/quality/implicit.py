@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import summary
 from benchmarks.quality.implicit_examples import ExampleMaker, Side
-from benchmarks.quality.implicit_labels import Key, PartRates, key_of
+from benchmarks.quality.implicit_labels import Key, Negatives, PartRates, key_of
 from benchmarks.quality.progress import show
 from benchmarks.quality.summary import Scored, SummaryRow
 from model.loading import load_model
@@ -28,7 +28,12 @@ from trainer.evaluation.scoring import score_examples
 from trainer.known_texts import known_texts
 from trainer.progress import Progress
 
-PARTITIONS = (4, 1)
+SIDES = (
+    *(Side(negatives, 4) for negatives in Negatives),
+    Side(Negatives.EXPIRED, 1),
+    Side(Negatives.TOLD, 1),
+)
+QUICK_SIDES = SIDES[:2]
 LEAST_DIFFERENCE = -0.01
 MOST_OFF = 0.01
 _SEED = 0
@@ -69,16 +74,15 @@ class Judged:
 
 
 def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool) -> None:
-    """Make what is missing of examples, models and scores; write what there is after each pair of sides."""
+    """Make what is missing of examples, models and scores; write what there is after each side."""
     parts, kept = Parts(pairs, train, valid), folder / "implicit"
     config = _config(quick=quick)
+    sides = QUICK_SIDES if quick else SIDES
+    maker = ExampleMaker(kept, pairs)
+    maker.make(sides)
     judged: dict[Side, Judged] = {}
-    for partitions in PARTITIONS[:1] if quick else PARTITIONS:
-        sides = [Side(negatives, partitions) for negatives in (False, True)]
-        maker = ExampleMaker(kept, pairs)
-        maker.make(sides)
-        for side in sides:
-            judged[side] = _judge(side, maker.examples(side), parts, kept, config)
+    for side in sides:
+        judged[side] = _judge(side, maker.examples(side), parts, kept, config)
         _write(judged, parts, folder)
     print((folder / "implicit.md").read_text(encoding="utf-8"))
 
@@ -143,44 +147,50 @@ class _Shown:
 
 
 def _write(judged: Mapping[Side, Judged], parts: Parts, folder: Path) -> None:
-    rows = [row for partitions in PARTITIONS for row in _rows(judged, parts.by_name["test"], partitions)]
+    rows = figures(judged, parts.by_name["test"])
     told = f"{summary.verdicts(rows)}\n{rates_table(judged)}"
     (folder / "implicit.md").write_text(told, encoding="utf-8")
     summary.keep(folder / "summary.json", "implicit", rows)
 
 
-def _rows(judged: Mapping[Side, Judged], test: Sequence[Pair], partitions: int) -> list[SummaryRow]:
-    """Return the figures of both sides in so many partitions, empty ones if they are not judged yet."""
-    many = f"{partitions} partition{'s' if partitions > 1 else ''}"
-    implicit, explicit = (judged.get(Side(negatives, partitions)) for negatives in (False, True))
-    names = [f"{side} labels, {many}: AUC" for side in ("implicit", "explicit")]
-    difference, aim = f"implicit - explicit, {many}", f">= {LEAST_DIFFERENCE:g}"
-    if implicit is None or explicit is None:
-        return [SummaryRow(names[0]), SummaryRow(names[1]), SummaryRow(difference, aim=aim)]
-    both = scored_by_both(test, implicit.y_hat, explicit.y_hat)
-    found = summary.difference(*both)
-    rows = [SummaryRow(name, float(one.aucs.mean())) for name, one in zip(names, both, strict=True)]
-    rows.append(SummaryRow(difference, *found, aim=aim, met=found[0] >= LEAST_DIFFERENCE))
-    for part, rates in implicit.rates.items():
-        off = rates.rate - rates.true_rate
-        told = f"implicit labels, {many}: base rate of {part} - true"
-        rows.append(SummaryRow(told, off, aim=f"within {MOST_OFF:g}", met=abs(off) <= MOST_OFF))
-    for name, one in (("implicit", implicit), ("explicit", explicit)):
-        lost = sum(rates.without_example for rates in one.rates.values())
-        rows.append(SummaryRow(f"{name} labels, {many}: events without an example", lost))
-    wrong = sum(rates.wrong for rates in implicit.rates.values())
-    rows.append(SummaryRow(f"implicit labels, {many}: examples with a wrong label", wrong))
-    return rows
+def figures(judged: Mapping[Side, Judged], test: Sequence[Pair], samples: int = 1_000) -> list[SummaryRow]:
+    """Return the figures of all sides, empty ones where a side is not judged yet. samples: of each bootstrap."""
+    found = []
+    for implicit in (side for side in SIDES if side.negatives is Negatives.EXPIRED):
+        peers = [side for side in SIDES if side.partitions == implicit.partitions and side in judged]
+        said = scored_by_all(test, {side.name: judged[side].y_hat for side in peers})
+        made = summary.Figures(said, samples)
+        for side in (one for one in SIDES if one.partitions == implicit.partitions):
+            found.append(made.auc(f"{side.name}: AUC", side.name))
+            if side is not implicit:
+                least = LEAST_DIFFERENCE if side.negatives is Negatives.TOLD else None
+                name = f"{implicit.name} - {side.name}"
+                found.append(made.difference(name, implicit.name, side.name, value=least))
+        if implicit in judged:
+            found += _rates(implicit, judged[implicit].rates)
+    return found
 
 
-def scored_by_both(
-    test: Sequence[Pair], one: Mapping[Key, float], other: Mapping[Key, float]
-) -> tuple[Scored, Scored]:
-    """Return what two sides say of the events that both have an example of, against the truth."""
-    pairs = [pair for pair in test if key_of(pair[0]) in one and key_of(pair[0]) in other]
+def _rates(side: Side, rates: Mapping[str, PartRates]) -> list[SummaryRow]:
+    """Return how far the base rate of each part is from the truth, and what is missing or wrong."""
+    found = []
+    for part, one in rates.items():
+        off, name = one.rate - one.true_rate, f"{side.name}: base rate of {part} - true"
+        found.append(SummaryRow(name, off, aim=f"within {MOST_OFF:g}", met=abs(off) <= MOST_OFF))
+    missing = sum(one.without_example for one in rates.values())
+    wrong = sum(one.wrong for one in rates.values())
+    return [
+        *found,
+        SummaryRow(f"{side.name}: events without an example", missing),
+        SummaryRow(f"{side.name}: examples with a wrong label", wrong),
+    ]
+
+
+def scored_by_all(test: Sequence[Pair], said: Mapping[str, Mapping[Key, float]]) -> dict[str, Scored]:
+    """Return what each side says of the events that all of them have an example of, against the truth."""
+    pairs = [pair for pair in test if all(key_of(pair[0]) in one for one in said.values())]
     keys = [key_of(event) for event, _ in pairs]
-    first, second = (np.array([said[key] for key in keys]) for said in (one, other))
-    return Scored.of(pairs, [first]), Scored.of(pairs, [second])
+    return {name: Scored.of(pairs, [np.array([one[key] for key in keys])]) for name, one in said.items()}
 
 
 def rates_table(judged: Mapping[Side, Judged]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from benchmarks.late_model import publish_late_model
-from benchmarks.quality.implicit_labels import GRACE_S, HORIZON_S, Told, delays_ms, records
+from benchmarks.quality.implicit_labels import GRACE_S, HORIZON_S, Negatives, Told, delays_ms, records
 from benchmarks.quality.progress import show
 from benchmarks.stand import Program
 from schemas.records import BehaviorEvent, LabeledExample, Outcome
@@ -32,18 +32,15 @@ _QUEUED = 300_000  # records that a producer may hold
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How labels come about. partitions: of all topics.
+    """How labels come about. partitions: of all topics."""
 
-    negatives: whether outcomes tell them; else they are what is left when the horizon has run out.
-    """
-
-    negatives: bool
+    negatives: Negatives
     partitions: int
 
     @property
     def name(self) -> str:
         """Name topics, files and rows."""
-        return f"{'explicit' if self.negatives else 'implicit'}-{self.partitions}"
+        return f"{self.negatives}-{self.partitions}"
 
 
 class ExampleMaker:
@@ -105,13 +102,13 @@ class ExampleMaker:
             "LABELS__HORIZON_S": str(HORIZON_S),
             "LABELS__GRACE_S": str(GRACE_S),
         }
-        if not side.negatives:
+        if side.negatives is Negatives.EXPIRED:
             ours["LABELS__NEGATIVE"] = "0"
         others = {name: value for name, value in os.environ.items() if not name.startswith("SWAY_")}
         return others | {f"SWAY_{name}": value for name, value in ours.items()}
 
     def _produce(self, side: Side, servers: str, topics: TopicSettings) -> None:
-        told = records(self._pairs, delays_ms(len(self._pairs)), negatives=side.negatives)
+        told = records(self._pairs, delays_ms(len(self._pairs)), side.negatives)
         producer = Producer(
             {
                 "bootstrap.servers": servers,

@@ -1,10 +1,12 @@
 """Ratings as a service without stars has them: what was liked is told a while later, what was not never is. Pure.
 
-The explicit counterpart tells both, after the very same delays.
+The explicit counterpart tells both, after the very same delays. Between them: negatives are told, but when the horizon
+ends, so that what is known of them comes as late as without stars.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,8 +23,18 @@ GRACE_S = 600
 that is in the order of time."""
 MEAN_DELAY_S = 600
 
+_LONGEST_MS = HORIZON_S * 1000 - 1
+
 Key: TypeAlias = tuple[str, str]
 """User and item: an example carries no event id, and nobody rated a film twice."""
+
+
+class Negatives(StrEnum):
+    """How negatives become known, by the name of their side."""
+
+    EXPIRED = "implicit"
+    TOLD = "explicit"
+    TOLD_LATE = "explicit-at-horizon"
 
 
 class Told(NamedTuple):
@@ -39,26 +51,29 @@ def delays_ms(number: int, seed: int = 0) -> NDArray[np.int64]:
     """
     below = -np.expm1(-HORIZON_S / MEAN_DELAY_S)
     drawn = -MEAN_DELAY_S * np.log1p(-below * np.random.default_rng(seed).random(number))  # seconds
-    whole: NDArray[np.int64] = np.clip((drawn * 1000).astype(np.int64), 1, HORIZON_S * 1000 - 1)
+    whole: NDArray[np.int64] = np.clip((drawn * 1000).astype(np.int64), 1, _LONGEST_MS)
     return whole
 
 
-def records(pairs: Sequence[Pair], delays: NDArray[np.int64], *, negatives: bool) -> list[Told]:
+def records(pairs: Sequence[Pair], delays: NDArray[np.int64], negatives: Negatives) -> list[Told]:
     """Return events and outcomes in the order of time, events first at equal times.
 
-    delays: of outcomes, milliseconds, (len(pairs),). negatives: whether outcomes of y = 0 are told. No outcome has a
-    z: a service without stars has none, and the two sides shall differ in their negatives alone.
+    delays: of outcomes, milliseconds, (len(pairs),). No outcome has a z: a service without stars has none, and the
+    sides shall differ in their negatives alone.
     """
     told = [Told(event.occurred_at, event) for event, _ in pairs]
     told += _outcomes(pairs, delays, negatives)
     return sorted(told, key=lambda one: one.at_ms)  # stable: events come first
 
 
-def _outcomes(pairs: Sequence[Pair], delays: NDArray[np.int64], negatives: bool) -> Iterator[Told]:
-    for (event, outcome), delay in zip(pairs, delays.tolist(), strict=True):
-        if negatives or outcome.y >= 0.5:
-            at_ms = event.occurred_at + delay
-            yield Told(at_ms, Outcome(event.event_id, event.user_id, outcome.y, at_ms))
+def _outcomes(pairs: Sequence[Pair], delays: NDArray[np.int64], negatives: Negatives) -> Iterator[Told]:
+    for (event, outcome), delay_ms in zip(pairs, delays.tolist(), strict=True):
+        is_negative = outcome.y < 0.5
+        if is_negative and negatives is Negatives.EXPIRED:
+            continue
+        is_late = is_negative and negatives is Negatives.TOLD_LATE
+        at_ms = event.occurred_at + (_LONGEST_MS if is_late else delay_ms)
+        yield Told(at_ms, Outcome(event.event_id, event.user_id, outcome.y, at_ms))
 
 
 def key_of(event: BehaviorEvent) -> Key:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from benchmarks.quality import summary
-from benchmarks.quality.implicit import Judged, Parts, rates_table, scored_by_both
+from benchmarks.quality.implicit import SIDES, Judged, Parts, figures, rates_table, scored_by_all
 from benchmarks.quality.implicit_examples import Side
 from benchmarks.quality.implicit_labels import (
     HORIZON_S,
     MEAN_DELAY_S,
+    Negatives,
     PartRates,
     delays_ms,
     key_of,
@@ -56,7 +57,7 @@ def test_delays_are_the_same_for_a_seed_and_others_for_another() -> None:
 
 def test_likes_alone_are_told_after_their_delay_in_the_order_of_time() -> None:
     pairs = [pair(0, 1.0, 0), pair(1, 0.0, 100), pair(2, 1.0, 200)]
-    told = records(pairs, np.array([250, 10, 20]), negatives=False)
+    told = records(pairs, np.array([250, 10, 20]), Negatives.EXPIRED)
     assert [(one.at_ms, type(one.record).__name__) for one in told] == [
         (0, "BehaviorEvent"),
         (100, "BehaviorEvent"),
@@ -69,13 +70,17 @@ def test_likes_alone_are_told_after_their_delay_in_the_order_of_time() -> None:
     assert all(isinstance(one.record, BehaviorEvent) or one.record.observed_at == one.at_ms for one in told)
 
 
-def test_the_counterpart_differs_in_its_negatives_alone() -> None:
+def test_the_counterparts_differ_in_their_negatives_alone() -> None:
     pairs = [pair(number, float(number % 3 == 0)) for number in range(30)]
+    negative = {event.event_id for event, told in pairs if told.y < 0.5}
     delays = delays_ms(30)
-    implicit, explicit = (records(pairs, delays, negatives=told) for told in (False, True))
-    more = [one for one in explicit if one not in implicit]
-    assert all(one in explicit for one in implicit)
-    assert {one.record.event_id for one in more} == {event.event_id for event, told in pairs if told.y < 0.5}
+    implicit, explicit, late = (records(pairs, delays, negatives) for negatives in Negatives)
+    for told in (explicit, late):
+        assert [one for one in told if one.record.event_id not in negative or one in implicit] == implicit
+        assert len(told) == len(implicit) + len(negative)
+    after = {one.record.event_id: one.at_ms for one in late if isinstance(one.record, Outcome)}
+    within = {event.event_id: after[event.event_id] - event.occurred_at for event, _ in pairs}
+    assert {within[event_id] for event_id in negative} == {HORIZON_S * 1000 - 1}
 
 
 def test_rates_count_what_is_missing_and_what_is_wrong() -> None:
@@ -98,21 +103,34 @@ def test_parts_are_by_the_order_of_events_whatever_the_order_of_examples() -> No
     }
 
 
-def test_both_sides_are_judged_by_the_truth_on_what_both_have() -> None:
+def test_sides_are_judged_by_the_truth_on_what_all_of_them_have() -> None:
     pairs = [pair(0, 1.0), pair(1, 0.0), pair(2, 1.0)]
     keys = [key_of(event) for event, _ in pairs]
-    one, other = scored_by_both(
-        pairs, {keys[0]: 0.9, keys[1]: 0.2}, {keys[2]: 0.5, keys[1]: 0.3, keys[0]: 0.1}
-    )
-    assert one.users.tolist() == other.users.tolist() == ["u0", "u1"]
-    assert one.y.tolist() == [1.0, 0.0]
-    assert (one.aucs[0], other.aucs[0]) == (1.0, 0.0)
+    said = {"a": {keys[0]: 0.9, keys[1]: 0.2}, "b": {keys[2]: 0.5, keys[1]: 0.3, keys[0]: 0.1}}
+    found = scored_by_all(pairs, said)
+    assert found["a"].users.tolist() == found["b"].users.tolist() == ["u0", "u1"]
+    assert found["a"].y.tolist() == [1.0, 0.0]
+    assert (found["a"].aucs[0], found["b"].aucs[0]) == (1.0, 0.0)
+
+
+def test_every_figure_has_its_row_also_before_its_side_is_judged() -> None:
+    pairs = [pair(number, float(number % 2)) for number in range(40)]
+    y_hat = {key_of(event): told.y * 0.1 + number * 0.001 for number, (event, told) in enumerate(pairs)}
+    worse = {key: value * (number % 7) for number, (key, value) in enumerate(y_hat.items())}
+    rates = {"test": PartRates(40, 38, 0.5, 0.52, 1)}
+    judged = {SIDES[0]: Judged(rates, worse), SIDES[1]: Judged(rates, y_hat)}
+    found = {row.name: row for row in figures(judged, pairs, samples=50)}
+    assert found["implicit-4 - explicit-4"].met is False
+    assert found["implicit-4 - explicit-at-horizon-4"].value is None
+    assert found["implicit-1 - explicit-1"].value is None
+    assert found["implicit-1 - explicit-1"].aim == ">= -0.01"
+    assert found["implicit-4: base rate of test - true"].met is False
+    assert found["implicit-4: events without an example"].value == 2
+    assert found["implicit-4: examples with a wrong label"].value == 1
 
 
 def test_the_table_names_sides_and_parts() -> None:
-    judged = {
-        Side(negatives=False, partitions=4): Judged({"test": PartRates(1_200, 1_190, 0.5, 0.51, 0)}, {})
-    }
+    judged = {Side(Negatives.EXPIRED, 4): Judged({"test": PartRates(1_200, 1_190, 0.5, 0.51, 0)}, {})}
     assert "| implicit-4 | test | 1,200 | 10 | 0 | 0.5000 | 0.5100 |" in rates_table(judged)
 
 
