@@ -7,8 +7,6 @@
 
 Weights are safetensors only: a pickle could run code. A checkpoint of a late reading, format 2, has other parts beside
 the encoder: model.late_checkpoint.
-
-Source: DESIGN sections 6 and 9.
 """
 
 import contextlib

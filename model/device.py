@@ -1,7 +1,4 @@
-"""Where a model runs and in which type, chosen from what the machine has.
-
-Source: DESIGN section 7.
-"""
+"""Where a model runs and in which type, chosen from what the machine has."""
 
 from typing import Literal
 

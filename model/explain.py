@@ -4,8 +4,6 @@
 
 Computed on demand, never in the hot path. Here for texts that hold everything; for rows of a late model in
 model.explain_late.
-
-Source: DESIGN section 6.
 """
 
 from collections.abc import Callable, Sequence

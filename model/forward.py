@@ -2,8 +2,6 @@
 
 Out of memory: halve and retry; one text alone waits and retries. Another failure: score a known-good text
 first; if that fails too it is the device, else halve until the bad texts stand alone.
-
-Source: DESIGN section 7.
 """
 
 import time

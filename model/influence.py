@@ -1,7 +1,4 @@
-"""The published score: how much a behaviour sways what the user will do.
-
-Source: DESIGN section 6.
-"""
+"""The published score: how much a behaviour sways what the user will do."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,4 @@
-"""What a version in the registry says of itself: manifest.json.
-
-Source: DESIGN section 9.
-"""
+"""What a version in the registry says of itself: manifest.json."""
 
 import json
 import re

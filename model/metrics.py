@@ -2,8 +2,6 @@
 
 y_hat comes from a linear head, so it may leave [0, 1]: for the log-loss and calibration it is clipped to
 [EPSILON, 1 - EPSILON]. A figure that is not defined, such as the AUC of one class, is NaN.
-
-Source: DESIGN section 8.
 """
 
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
     L = 1/N sum (y_hat - y)^2 + lambda (z_hat - z)^2
 
 The linear heads on both columns are one nn.Linear(d, 2): row 0 is (W_b, b_b), row 1 is (W_r, b_r).
-
-Source: DESIGN section 6.
 """
 
 import inspect

@@ -3,7 +3,7 @@
 A batch is padded to its longest text, so it costs rows * longest tokens. Texts of similar length are
 grouped, out of a bounded look-ahead, and the oldest text is always among them, so none starves.
 
-Source: DESIGN section 7; the padded-token budget is text-embeddings-inference's.
+Source: text-embeddings-inference (the budget of padded tokens).
 """
 
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 A rollback is a promotion too. It names the one that it goes back to, so that the history is a stack: a promotion
 is put on top, a rollback takes off what is above its target. Hence two rollbacks in a row go back two champions,
 and a version that was rolled back is never come back to by a later rollback.
-
-Source: DESIGN section 9.
 """
 
 import json

@@ -8,8 +8,6 @@
 
 Storage has no compare-and-swap, but it can create a file only if there is none (model.storage). So two promotions
 at once get two numbers, and one that expects a champion gets its number only if that champion was still it.
-
-Source: DESIGN section 9.
 """
 
 import hashlib

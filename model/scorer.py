@@ -9,7 +9,7 @@ Two threads with a channel of one between them:
 
 so the next batch is ready when a pass ends. Every waiter gets scores or an error, on close() as well.
 
-Source: DESIGN section 7; the channel of one is text-embeddings-inference's.
+Source: text-embeddings-inference (the channel of one).
 """
 
 import logging

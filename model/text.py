@@ -1,8 +1,6 @@
 """The behaviour text: cleaning, and rendering one behaviour as `action item_text value outcome`.
 
 Pure, and a function of the behaviour's own fields only, so that its token ids can be cached.
-
-Source: DESIGN section 5.
 """
 
 import html

@@ -4,8 +4,6 @@ In WordPiece a behaviour's ids do not depend on its neighbours, as long as white
 stands between them. So each rendered behaviour is tokenised once and kept as a Piece; a text's ids are
 `[CLS] A [SEP] B [SEP]` put together from Pieces, and equal to tokenising the whole pair (a property
 test holds them equal).
-
-Source: DESIGN section 5.
 """
 
 import threading

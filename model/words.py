@@ -2,8 +2,6 @@
 
 A raw price or duration would be a new string almost every time: it would defeat the cache of token ids
 and teach the model nothing. So each number becomes one of a few words. Pure: no clock, no state.
-
-Source: DESIGN section 5.
 """
 
 import math

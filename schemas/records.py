@@ -10,7 +10,7 @@ fields, Python 3.11, two shared cores), for every event and every score. Treat t
 The order of the fields is part of the contract: the codecs build records by position, and a test
 compares each class with its schema.
 
-Source: DESIGN section 2; the meaning and the unit of each field stand in the .avsc files.
+The meaning and the unit of each field stand in the .avsc files.
 """
 
 from dataclasses import dataclass, field

@@ -8,8 +8,6 @@ not_finite                            a value that is NaN or infinite
 out_of_range                          y or z of an outcome outside [0, 1], or NaN
 time_before_1970                      a negative time
 time_in_future                        a time further ahead of Kafka's own than allowed
-
-Source: DESIGN sections 2 and 4 (stream time).
 """
 
 from dataclasses import dataclass

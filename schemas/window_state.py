@@ -9,7 +9,7 @@ the newest behaviour that did not fit any more, each after its union's branch; 0
 (0x01 is the count -1: one item, and its size follows.) Thanks to the sizes a window is cut into its blocks
 without decoding them, at a tenth of the cost. A block is bytes, and so a key for whatever is derived from it,
 such as token ids.
-Source: Avro specification, "Complex Types", arrays; DESIGN section 4.
+Source: Avro specification, "Complex Types", arrays.
 """
 
 import struct

@@ -2,8 +2,6 @@
 
 On a thread of its own; the event loop and the model at work only meet the result. What cannot be used is refused,
 the old model serves on, and an alarm stands until a champion is in.
-
-Source: DESIGN section 9.
 """
 
 import logging

@@ -116,7 +116,7 @@ class TopicSettings(BaseModel):
         return self
 
     def names(self) -> dict[str, str]:
-        """Return full topic names by field name, in the order of DESIGN section 2."""
+        """Return full topic names by field name."""
         return {field: getattr(self, field) for field in _TOPIC_SUFFIXES}
 
 

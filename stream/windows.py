@@ -8,8 +8,6 @@ columns of what a snapshot holds of each.
 The same behaviours give the same window in any order of arrival: it is the longest newest-first run that fits the
 limits, and `floor` remembers the newest behaviour that did not, so that an older and smaller one which
 comes later cannot slip in behind it.
-
-Source: DESIGN section 4.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,4 @@
-"""The embedded default's pre-trained weights: all-MiniLM-L6-v2, as a package ships them.
-
-Source: DESIGN section 6.
-"""
+"""The embedded default's pre-trained weights: all-MiniLM-L6-v2, as a package ships them."""
 
 import importlib.util
 from pathlib import Path

@@ -29,7 +29,7 @@ _RECORDS: dict[str, type[Record]] = {
 
 
 def subjects(topics: TopicSettings) -> dict[str, type[Record]]:
-    """Return the record of each subject, `<topic>-value`, in the order of DESIGN section 2.
+    """Return the record of each subject, `<topic>-value`.
 
     The changelogs have none: their values are for nobody else. Source: Confluent's TopicNameStrategy.
     """

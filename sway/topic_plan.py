@@ -1,7 +1,4 @@
-"""Which topics Sway needs, and what is wrong with those that are there. Pure: no broker.
-
-Source: DESIGN section 2.
-"""
+"""Which topics Sway needs, and what is wrong with those that are there. Pure: no broker."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +28,7 @@ class TopicPlan:
 
 
 def plan_topics(topics: TopicSettings, partitions: int, *, history: bool) -> list[TopicPlan]:
-    """Return every topic of Sway, in the order of DESIGN section 2.
+    """Return every topic of Sway.
 
     What has a user as its key has the same partition count everywhere, so that one user lives in one
     partition. history: keep records for ever, whatever their time says.

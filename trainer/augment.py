@@ -1,8 +1,6 @@
 """Augmentation of behaviour texts: the same label from less, or from another order. Pure.
 
 What may change is the past: the behaviour being scored and the rates in words stay as they are.
-
-Source: DESIGN section 8.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,6 @@
 
 Zero turns a part off where the part is a number of times (epochs, rank, epsilon, patience), so that a TOML
 file, which knows no null, can say so too.
-
-Source: DESIGN section 8.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Examples: behaviour texts with their labels, and splits of them by time. Pure.
-
-Source: DESIGN section 8.
-"""
+"""Examples: behaviour texts with their labels, and splits of them by time. Pure."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

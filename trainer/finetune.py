@@ -1,8 +1,6 @@
 """Fine-tuning with the two-head loss.
 
 Either all layers, from token ids, or the top k, from cached activations of the frozen ones below.
-
-Source: DESIGN section 8; the loss, section 6.
 """
 
 from collections.abc import Iterable

@@ -5,8 +5,6 @@
 for each head on its own; the loss is a sum over both, so lambda does not change where each has its minimum.
 Fine-tuning that starts from fitted heads distorts the features less (A. Kumar et al., 2022,
 "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR: LP-FT).
-
-Source: DESIGN section 8.
 """
 
 from collections.abc import Sequence

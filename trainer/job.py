@@ -10,8 +10,6 @@
 
 Under the library's launcher (`torchrun`, `accelerate launch`) every process calls train() with the same
 arguments; the first writes, and all return the same.
-
-Source: DESIGN section 8.
 """
 
 import hashlib

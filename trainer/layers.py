@@ -2,8 +2,6 @@
 
 What the frozen part makes of a text never changes, so it is computed once: with k of n layers trained, an
 epoch then costs 3k/n forward passes a text in place of (n + 2k)/n, and texts need no tokens any more.
-
-Source: DESIGN section 8.
 """
 
 import copy

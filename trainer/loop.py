@@ -1,7 +1,4 @@
-"""The training loop: Hugging Face's Trainer, with our batches, our objectives, and a folder to resume from.
-
-Source: DESIGN section 8.
-"""
+"""The training loop: Hugging Face's Trainer, with our batches, our objectives, and a folder to resume from."""
 
 import contextlib
 import json

@@ -2,8 +2,6 @@
 
 What is read is what a read_committed reader sees: offsets in a range may be holes (transaction markers, what
 compaction took), so ranges end by position and never by counting.
-
-Source: DESIGN sections 3 and 8.
 """
 
 import time

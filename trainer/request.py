@@ -5,8 +5,6 @@
 A version's name is a hash of request and configuration, not of the champion that it starts from: so a request that
 is read again after a kill finds its own work, whatever was promoted meanwhile. The registry is the only memory
 that counts; the work folder saves time. What is in it and does not fit is deleted, and the work begins anew.
-
-Source: DESIGN section 8.
 """
 
 import json

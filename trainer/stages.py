@@ -5,8 +5,6 @@
     texts         whole texts: what the user makes of it.
 
 The heads come first, in closed form on frozen features, and layers are fine-tuned from there (LP-FT).
-
-Source: DESIGN section 8.
 """
 
 from collections.abc import Callable, Sequence

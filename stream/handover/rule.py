@@ -1,6 +1,6 @@
 """When to hand over, and what. Pure.
 
-Source: DESIGN section 3, hand-over.
+Source: docs/handover.md.
 """
 
 import hashlib

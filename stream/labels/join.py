@@ -12,8 +12,6 @@ the same time. So examples are written in the order in which their events were r
 What falls due stands in due lists, nearly always one a batch, in the order in which it was read: the horizon is the
 same for all, so that this is the order in which it falls due. Two cursors walk them, one that settles and, a grace
 later, one that forgets: no scan, nothing in memory but the list at each cursor.
-
-Source: DESIGN sections 1 and 4.
 """
 
 import zlib

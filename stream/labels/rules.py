@@ -1,6 +1,6 @@
 """Attribution: what later actions of the same user on the same item say of an event. Pure.
 
-Source: DESIGN section 1 and the settings in stream.settings.LabelSettings.
+Source: docs/labels.md.
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,6 @@
 that is in no UTF-8 text: workers of versions without these records never ask for such a key.)
 
 `pending` and `items` are written when records are read, `estimates` when they are finished.
-Source: DESIGN section 4.
 """
 
 from collections.abc import Callable

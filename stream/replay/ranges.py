@@ -1,7 +1,4 @@
-"""From what a person asks for to offsets. Pure: what the topic holds is given.
-
-Source: DESIGN section 10.
-"""
+"""From what a person asks for to offsets. Pure: what the topic holds is given."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """What the CPU can do that matters for the model's type. Pure.
 
-Source: DESIGN section 7: bf16 is twice as fast as fp32 with AVX512-BF16, and many times slower without.
+On a CPU bf16 is twice as fast as fp32 with AVX512-BF16, and many times slower without.
 """
 
 _WANTED = {

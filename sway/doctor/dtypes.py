@@ -1,7 +1,4 @@
-"""Which type the model should run in, from what was measured. Pure.
-
-Source: DESIGN section 7.
-"""
+"""Which type the model should run in, from what was measured. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""Whether records are where Sway looks for them: key = user_id, partition = murmur2 of the key. Pure.
-
-Source: DESIGN section 2.
-"""
+"""Whether records are where Sway looks for them: key = user_id, partition = murmur2 of the key. Pure."""
 
 import zlib
 from collections.abc import Callable, Sequence

@@ -1,7 +1,4 @@
-"""Whether the topics are there and fit each other. Pure.
-
-Source: DESIGN section 2.
-"""
+"""Whether the topics are there and fit each other. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The embedded stack: a real Apache Kafka and a real Schema Registry without Docker and without an installed Java.
 
 For the demo, the tests and a first look; production code never imports it. It needs the extra
-`sway[embedded]`. Source: DESIGN section 11.
+`sway[embedded]`.
 """
 
 from sway.embedded.cluster import EmbeddedCluster

@@ -27,7 +27,7 @@ class EmbeddedCluster(Embedded):
     heap_mb: the heap of each. data_dir: as for EmbeddedKafka, with a folder in it for each broker. The brokers end even
     if this process is killed (SIGKILL).
 
-    Not for several threads at once. Source: DESIGN section 11.
+    Not for several threads at once.
     """
 
     def __init__(

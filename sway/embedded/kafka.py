@@ -27,7 +27,7 @@ class EmbeddedKafka(Embedded):
     cache: where the jars are; None takes the user's cache, shared by all programs.
     on_fetch: told before each jar that must come from Maven Central, the first time.
 
-    Not for several threads at once. Source: DESIGN section 11.
+    Not for several threads at once.
     """
 
     def __init__(

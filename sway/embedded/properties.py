@@ -29,7 +29,6 @@ def server_properties(node: Node, cluster: tuple[Node, ...]) -> str:
 
     Loopback only and without a password. Replication is as wide as the cluster, at most 3. Paths are
     relative to the broker's working directory: Kafka reads this file as Latin-1 and splits paths at commas.
-    Source: DESIGN section 11.
     """
     replicas = min(len(cluster), 3)
     min_isr = max(1, replicas - 1)

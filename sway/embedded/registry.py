@@ -46,7 +46,7 @@ class EmbeddedRegistry(Embedded):
     cache: where the program is; None takes the user's cache, shared by all programs.
     on_fetch: told before the program must come from Maven Central, the first time.
 
-    Not for several threads at once. Source: DESIGN section 11.
+    Not for several threads at once.
     """
 
     def __init__(

@@ -20,7 +20,6 @@ class Sender:
     """An idempotent producer that puts one user into the partition where Sway expects it.
 
     first_failed: the mark of the first records sent together of which the broker did not take all, else None.
-    Source: DESIGN section 2, the partitioner.
     """
 
     def __init__(self, client_config: Mapping[str, str], topic: str) -> None:

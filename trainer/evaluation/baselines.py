@@ -3,8 +3,6 @@
 A worker knows each outcome before the same person's next event, so the fair comparison is with means that go on
 learning through the test, in the order of time ("so far"). Those that were fitted on the training part alone show what
 a model gains that is trained once and told nothing more.
-
-Source: DESIGN section 8.
 """
 
 from collections import defaultdict

@@ -4,8 +4,6 @@ No metric ranks within a user. The model and the baselines learn while they are 
 user's later predictions, so within the user positives have lower predictions than negatives. Even a good predictor
 then looks worse than chance. Such a metric needs predictions from the user's state as of the start of the slice, and
 stored predictions are not of that kind.
-
-Source: DESIGN section 8.
 """
 
 import math

@@ -1,7 +1,4 @@
-"""The report's plots, as PNG files, drawn without a screen and without pyplot's global state.
-
-Source: DESIGN section 8.
-"""
+"""The report's plots, as PNG files, drawn without a screen and without pyplot's global state."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,10 +1,8 @@
 """The evaluation report: measured once, written as a page, plots and figures.
 
-    metrics.json    every figure with its interval, for programs
-    report.html     one page with everything, plots included
-    *.png           the plots alone
-
-Source: DESIGN sections 8 and 9.
+metrics.json    every figure with its interval, for programs
+report.html     one page with everything, plots included
+*.png           the plots alone
 """
 
 import json

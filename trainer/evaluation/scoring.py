@@ -1,7 +1,4 @@
-"""A model's predictions for examples, and how long it takes for a text. Thin: the model's own forward pass.
-
-Source: DESIGN section 8.
-"""
+"""A model's predictions for examples, and how long it takes for a text. Thin: the model's own forward pass."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
