@@ -1,8 +1,10 @@
 """The evaluation report: measured once, written as a page, plots and figures.
 
-metrics.json    every figure with its interval, for programs
-report.html     one page with everything, plots included
-*.png           the plots alone
+The files:
+
+    metrics.json    every figure with its interval, for programs
+    report.html     one page with everything, plots included
+    *.png           the plots alone
 """
 
 import json
