@@ -63,9 +63,13 @@ class BatchWindows:
 
     def _learn(self, closing: Closing, key: bytes) -> None:
         window, sums = self.get(key), self._sums
-        columns = columns_of(window, sums.user(key).residuals)
-        past = sums.learn(key, closing, columns.known_mean(sums.mean.value))
         index = find(window, closing.event_id)
+        own_mean = 0.0
+        if (
+            index is not None or closing.item_id
+        ):  # else nothing asks for it, and a window's columns cost to make
+            own_mean = columns_of(window, sums.user(key).residuals).known_mean(sums.mean.value)
+        past = sums.learn(key, closing, own_mean)
         if index is None:
             return
         behaviour = stored(window, index).behaviour

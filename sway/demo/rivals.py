@@ -103,8 +103,8 @@ def _trees(examples: Sequence[Example], trained_on: int, places: Sequence[int], 
 
     x, y = counts(examples[:trained_on]), labels(examples[:trained_on])[:, 0]
     held_out = round(trained_on * (1 - _HELD_OUT))
-    data = lightgbm.Dataset(x[:held_out], y[:held_out])
-    valid = lightgbm.Dataset(x[held_out:], y[held_out:], reference=data)
+    data = lightgbm.Dataset(x[:held_out].copy(), y[:held_out])
+    valid = lightgbm.Dataset(x[held_out:].copy(), y[held_out:], reference=data)
     stopping = lightgbm.early_stopping(_PATIENCE, verbose=False)
     trees = lightgbm.train(_TREES, data, _ROUNDS, valid_sets=[valid], callbacks=[stopping])
     began_s = time.process_time()
