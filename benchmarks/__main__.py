@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: `python -m benchmarks`, or `make bench`.
+"""All benchmarks, one after the other: `python -m benchmarks`, or `make bench`; `… late`: the late reading's alone.
 
 Prints a table; writes build/bench/summary.json, a list of rows, and build/bench/machine.json. An aim that is not met
 is shown, and does not fail the command. Rates depend on what else the machine does: the load is noted with them.
@@ -7,6 +7,7 @@ is shown, and does not fail the command. Rates depend on what else the machine d
 import json
 import os
 import shutil
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -30,12 +31,17 @@ def main() -> None:
     FOLDER.mkdir(parents=True)
     about = machine.describe()
     console.print_json(data=about)
-    rows = _measure(console)
+    rows = _late() if sys.argv[1:] == ["late"] else _measure(console)
     about["load_at_the_end"] = [round(load, 2) for load in os.getloadavg()]
     _write("machine.json", about)
     _write("summary.json", [asdict(row) for row in rows])
     console.print(_table(rows))
     console.print(f"{time.monotonic() - began:.0f} s; {FOLDER / 'summary.json'}")
+
+
+def _late() -> list[Row]:
+    with EmbeddedKafka() as kafka:
+        return late_path.rows(Stand(kafka, FOLDER))
 
 
 def _measure(console: Console) -> list[Row]:
