@@ -54,3 +54,12 @@ def test_a_pause_before_a_swap_is_no_gap() -> None:
     score(ledger, 0, "v1", 0.9, 1.0, 10.0)
     score(ledger, 1, "v2", 0.8, 1.0, 90.5, sent_s=90.0)
     assert ledger.swap_gap_ms() == 500.0
+
+
+def test_others_are_judged_on_the_events_that_they_predicted_alone() -> None:
+    ledger = Ledger()
+    for number, y in enumerate((1.0, 0.0, 1.0, 0.0)):
+        score(ledger, number, "v1", 0.5, y, 10.0 + number)
+    assert ledger.auc_of_others({"e0": 0.9, "e1": 0.1}) == 1.0
+    assert ledger.auc_of_others({"e0": 0.1, "e1": 0.9, "never sent": 0.5}) == 0.0
+    assert math.isnan(ledger.auc_of_others({}))
