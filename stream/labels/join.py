@@ -244,6 +244,7 @@ class PartitionJoin:
         due_at = self._due_after_all(known)
         if due_at is not None:
             self._stamp(entry.key, known, due_at)
+            self._keep_signals(entry.key, known, due_at)
             return None
         if known.status == JOINED and known.y is not None:
             self._put(entry.key, PendingLabel(JOINED, known.due_at, known.occurred_at))
@@ -280,6 +281,16 @@ class PartitionJoin:
         """Let an entry fall due at another time; its place is at the end of the lists."""
         self._put(key, replace(known, due_at=due_at))
         self._due(due_at, key)
+
+    def _keep_signals(self, key: str, known: PendingLabel, due_at: int) -> None:
+        """Let what may label an event stay until the event is settled: its place is behind that of later ones."""
+        if known.status != OPEN or not known.item_id:
+            return
+        user_id, _ = user_and_id(key)
+        of_item = signals_key(user_id, known.item_id)
+        found = self._get(of_item)
+        if isinstance(found, Signals):
+            self._stamp(of_item, found, due_at)
 
     def _stamped_by_a_wrong_clock(self, entry: DueEntry) -> bool:
         """Whether an entry is due later than anything that is read now: stream time was taken back since."""

@@ -128,6 +128,29 @@ def test_any_arrival_within_the_grace_gives_the_same_labels(
     assert len(processing.estimates.stored) == 2 * len(much_later)  # an estimate and a snapshot of each
 
 
+def test_what_labels_an_event_stays_until_an_event_that_was_read_ahead_of_stream_time_is_settled(
+    tokenizer: BehaviourTokenizer,
+) -> None:
+    rule = Rule("view", "cart", HORIZON * MINUTE, 0.5)
+    join = JoinSettings((rule,), {}, None, HORIZON * MINUTE, GRACE * MINUTE)
+    events = [
+        event("first", "bob", BEGAN),
+        event("second", "ann", BEGAN + 65 * MINUTE),  # two users apart: stream time stays behind both
+        event("viewed", "bob", BEGAN + 66 * MINUTE, action="view", item_id="i2"),
+        event("carted", "bob", BEGAN + 75 * MINUTE, action="cart", item_id="i2"),
+        event("third", "ann", BEGAN + 85 * MINUTE),
+        event("fourth", "ann", BEGAN + 95 * MINUTE),
+    ]
+    told = [outcome("carted", "bob"), outcome("fourth", "ann")]  # these bring stream time on in steps
+    told[0].observed_at, told[1].observed_at = BEGAN + 135 * MINUTE, BEGAN + 155 * MINUTE
+    processing = Processing(tokenizer, join=join)
+    deliver(processing, [*events, *told], [])
+    later = [event(f"later{n}", f"other{n % 5}", NOW_MS - 300 * MINUTE + n) for n in range(40)]
+    much_later = [event(f"much-later{n}", f"other{n % 5}", NOW_MS - 100 * MINUTE + n) for n in range(40)]
+    deliver(processing, [*later, *much_later], [])
+    assert ("viewed", 0.5) in {(one.event_id, one.y) for one in processing.published.examples}
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     history=histories(),
