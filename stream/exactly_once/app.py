@@ -43,8 +43,9 @@ _EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 class ExactlyOnceConfig:
     """What the app takes besides Faust's own settings.
 
-    input_topics have one partition count; their partition p goes to one worker, in one order: what one poll
-    brings is read by Kafka's time, at equal times in the order of input_topics.
+    input_topics have one partition count; their partition p goes to one worker, in one order: by the records' time,
+    at equal times in the order of input_topics, with topic_slack_ms of freedom. A topic that has more on its broker is
+    waited for, topic_patience_s at most.
     client_config holds connection settings under librdkafka's names.
     """
 
@@ -60,6 +61,8 @@ class ExactlyOnceConfig:
     max_in_flight_records: int = 8192
     max_in_flight_bytes: int = 64 * 1024 * 1024
     max_poll_records: int = 2048
+    topic_slack_ms: int = 1000
+    topic_patience_s: float = 30.0
     transaction_timeout_s: float = 10.0
     connect_timeout_s: float = 10.0
     max_record_bytes: int = 1_000_000
