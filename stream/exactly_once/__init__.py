@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stream.exactly_once.app import ExactlyOnceApp, ExactlyOnceConfig
-    from stream.exactly_once.errors import ExactlyOnceError
-    from stream.exactly_once.processor import Hold, Processor, Scorer, Work
-    from stream.exactly_once.records import Epoch, Output, RecordBatch, SourceRecord
     from stream.exactly_once.table import LayeredTable
-    from stream.exactly_once.unit import Unit
+    from stream.exactly_once.units.errors import ExactlyOnceError
+    from stream.exactly_once.units.processor import Hold, Processor, Scorer
+    from stream.exactly_once.units.records import Epoch, Output, RecordBatch, SourceRecord
+    from stream.exactly_once.units.unit import Unit, Work
 
 __all__ = [
     "Epoch",
@@ -40,11 +40,11 @@ __all__ = [
 
 _HOMES = {
     "stream.exactly_once.app": ("ExactlyOnceApp", "ExactlyOnceConfig"),
-    "stream.exactly_once.errors": ("ExactlyOnceError",),
-    "stream.exactly_once.processor": ("Hold", "Processor", "Scorer", "Work"),
-    "stream.exactly_once.records": ("Epoch", "Output", "RecordBatch", "SourceRecord"),
+    "stream.exactly_once.units.errors": ("ExactlyOnceError",),
+    "stream.exactly_once.units.processor": ("Hold", "Processor", "Scorer"),
+    "stream.exactly_once.units.records": ("Epoch", "Output", "RecordBatch", "SourceRecord"),
     "stream.exactly_once.table": ("LayeredTable",),
-    "stream.exactly_once.unit": ("Unit",),
+    "stream.exactly_once.units.unit": ("Unit", "Work"),
 }
 
 

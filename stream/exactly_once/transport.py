@@ -9,8 +9,8 @@ from aiokafka.errors import NoOffsetForPartitionError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 
-from stream.exactly_once.merging import TopicMerger
-from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
+from stream.exactly_once.units.merging import TopicMerger
+from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 
 _POLL_S = 1.0
 _WAITING_POLL_S = 0.05  # while records are kept until those of another topic come

@@ -6,8 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.exactly_once.merging import TopicMerger
-from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
+from stream.exactly_once.units.merging import TopicMerger
+from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 from tests.running_engine import Record
 
 TOPICS = ["a", "b", "c"]

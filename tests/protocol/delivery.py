@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from stream.exactly_once.records import Epoch, RecordBatch, SourceRecord, TopicPartition
+from stream.exactly_once.units.records import Epoch, RecordBatch, SourceRecord, TopicPartition
 from tests.protocol.broker import Broker, Record
 from tests.protocol.rules import Rules
 from tests.protocol.steps import Steps, Wait

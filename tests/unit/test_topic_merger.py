@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from stream.exactly_once.merging import TopicMerger
-from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
+from stream.exactly_once.units.merging import TopicMerger
+from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 from tests.running_engine import Record
 
 EVENTS, NOTES = "events", "notes"

@@ -11,8 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from stream.exactly_once.records import RecordBatch, TopicPartition
-from stream.exactly_once.unit import split
+from stream.exactly_once.units.records import RecordBatch, TopicPartition
+from stream.exactly_once.units.unit import split
 
 logger = logging.getLogger(__name__)
 
