@@ -18,9 +18,9 @@ import pytest
 from stream.exactly_once import engine as engine_module
 from stream.exactly_once.engine import Engine, UnitLimits
 from stream.exactly_once.intake import Held
-from stream.exactly_once.offsets import Cancelled, OffsetPolicy
-from stream.exactly_once.recovery import Changelog, Recovered, RecoveryPlan
-from stream.exactly_once.store import PartitionStore, StateFolder
+from stream.exactly_once.kafka.offsets import Cancelled, OffsetPolicy
+from stream.exactly_once.kafka.recovery import Changelog, Recovered, RecoveryPlan
+from stream.exactly_once.kafka.store import PartitionStore, StateFolder
 from stream.exactly_once.units.layers import Layers
 from stream.exactly_once.units.processor import Hold
 from stream.exactly_once.units.progress import RecoveryProgress

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import faust
 from faust.tables.manager import TableManager
 
-from stream.exactly_once.store import PartitionStore
+from stream.exactly_once.kafka.store import PartitionStore
 from stream.exactly_once.units.errors import StateFormatError
 from stream.exactly_once.units.layers import Layers
 from stream.exactly_once.units.sizes import SizeOf, cached_bytes, deep_bytes

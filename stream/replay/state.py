@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from stream.exactly_once.store import Change, PartitionStore, Position
+from stream.exactly_once.kafka.store import Change, PartitionStore, Position
 from stream.exactly_once.units.layers import Layers
 from stream.exactly_once.units.sizes import SizeOf, cached_bytes
 from stream.exactly_once.units.unit import Unit

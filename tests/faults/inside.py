@@ -60,7 +60,7 @@ class Inside:
 
     def _arm_transactions(self) -> None:
         from stream.exactly_once.committing import UnitCommitter
-        from stream.exactly_once.transactions import TransactionWriter
+        from stream.exactly_once.kafka.transactions import TransactionWriter
 
         if self.die_after_commit is not None:
             _before(UnitCommitter, "_write_stores", _die_at(self.die_after_commit))

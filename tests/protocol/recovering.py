@@ -1,4 +1,4 @@
-"""The start of an epoch as steps: stream/exactly_once/recovery.py and what the engine does around it."""
+"""The start of an epoch as steps: stream/exactly_once/kafka/recovery.py and what the engine does around it."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

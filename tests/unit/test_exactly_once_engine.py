@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stream.exactly_once.store import StateFolder
+from stream.exactly_once.kafka.store import StateFolder
 from stream.exactly_once.units.errors import (
     FatalTransactionError,
     FencedError,

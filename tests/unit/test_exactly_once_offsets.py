@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from stream.exactly_once import offsets
-from stream.exactly_once.offsets import (
+from stream.exactly_once.kafka.offsets import (
     Cancelled,
     OffsetPolicy,
     OffsetReset,

@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from stream.exactly_once import recovery
-from stream.exactly_once.offsets import Cancelled
-from stream.exactly_once.recovery import Changelog, _begin, _confirm, _read_changelogs, _SilentError
-from stream.exactly_once.store import Change, PartitionStore, Position
+from stream.exactly_once.kafka.offsets import Cancelled
+from stream.exactly_once.kafka.recovery import Changelog, _begin, _confirm, _read_changelogs, _SilentError
+from stream.exactly_once.kafka.store import Change, PartitionStore, Position
 from stream.exactly_once.units.progress import RecoveryProgress, Restored
 from stream.exactly_once.units.records import TopicPartition
 

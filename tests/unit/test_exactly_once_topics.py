@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream.exactly_once import topics
-from stream.exactly_once.topics import TopicIds, check_inputs, ensure_changelogs
+from stream.exactly_once.kafka.topics import TopicIds, check_inputs, ensure_changelogs
 from stream.exactly_once.units.errors import StartError, TopicGoneError
 
 INPUTS = ["s.events", "s.outcomes"]

@@ -19,10 +19,10 @@ from schemas.registry import RegistryResolver, connect
 from schemas.wire import Codec
 from stream.champion import ChampionWatcher
 from stream.exactly_once import transactions
-from stream.exactly_once.bounded import CallThread
-from stream.exactly_once.offsets import Cancelled, Starts
-from stream.exactly_once.store import PartitionStore, Position, StateFolder
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.kafka.bounded import CallThread
+from stream.exactly_once.kafka.offsets import Cancelled, Starts
+from stream.exactly_once.kafka.store import PartitionStore, Position, StateFolder
+from stream.exactly_once.kafka.transactions import TransactionWriter
 from stream.exactly_once.units.errors import TransactionEndedError
 from stream.exactly_once.units.records import TopicPartition
 from stream.exactly_once.units.topic_ids import Committed

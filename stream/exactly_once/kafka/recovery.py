@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from stream.exactly_once.offsets import (
+from stream.exactly_once.kafka.offsets import (
     Cancelled,
     OffsetPolicy,
     patient_stable_offsets,
@@ -24,8 +24,8 @@ from stream.exactly_once.offsets import (
     start_offsets,
     watermarks,
 )
-from stream.exactly_once.passing import passes
-from stream.exactly_once.store import Change, PartitionStore, Position
+from stream.exactly_once.kafka.passing import passes
+from stream.exactly_once.kafka.store import Change, PartitionStore, Position
 from stream.exactly_once.units.errors import StateLostError
 from stream.exactly_once.units.progress import RecoveryProgress
 from stream.exactly_once.units.records import TopicPartition

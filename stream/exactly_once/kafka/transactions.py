@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from stream.exactly_once.bounded import CallThread, never_free
+from stream.exactly_once.kafka.bounded import CallThread, never_free
 from stream.exactly_once.units.errors import (
     ExactlyOnceError,
     FatalTransactionError,
