@@ -10,7 +10,7 @@ from model.late_model import LateModel
 from model.loading import Model
 from model.scorer import BatchStats
 from stream.exactly_once import Unit
-from stream.exactly_once.engine import EngineStats
+from stream.exactly_once.driver.engine import EngineStats
 from stream.exactly_once.units.lag import Lag
 from stream.exactly_once.units.records import TopicPartition
 from stream.processor import contexts

@@ -16,8 +16,8 @@ from typing import Any, Self
 import pytest
 
 from stream.exactly_once import engine as engine_module
-from stream.exactly_once.engine import Engine, UnitLimits
-from stream.exactly_once.intake import Held
+from stream.exactly_once.driver.engine import Engine, UnitLimits
+from stream.exactly_once.driver.intake import Held
 from stream.exactly_once.kafka.offsets import Cancelled, OffsetPolicy
 from stream.exactly_once.kafka.recovery import Changelog, Recovered, RecoveryPlan
 from stream.exactly_once.kafka.store import PartitionStore, StateFolder

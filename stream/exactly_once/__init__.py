@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stream.exactly_once.app import ExactlyOnceApp, ExactlyOnceConfig
-    from stream.exactly_once.table import LayeredTable
+    from stream.exactly_once.driver.app import ExactlyOnceApp, ExactlyOnceConfig
+    from stream.exactly_once.driver.table import LayeredTable
     from stream.exactly_once.units.errors import ExactlyOnceError
     from stream.exactly_once.units.processor import Hold, Processor, Scorer
     from stream.exactly_once.units.records import Epoch, Output, RecordBatch, SourceRecord
@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "stream.exactly_once.app": ("ExactlyOnceApp", "ExactlyOnceConfig"),
+    "stream.exactly_once.driver.app": ("ExactlyOnceApp", "ExactlyOnceConfig"),
     "stream.exactly_once.units.errors": ("ExactlyOnceError",),
     "stream.exactly_once.units.processor": ("Hold", "Processor", "Scorer"),
     "stream.exactly_once.units.records": ("Epoch", "Output", "RecordBatch", "SourceRecord"),
-    "stream.exactly_once.table": ("LayeredTable",),
+    "stream.exactly_once.driver.table": ("LayeredTable",),
     "stream.exactly_once.units.unit": ("Unit", "Work"),
 }
 

@@ -59,7 +59,7 @@ class Inside:
             _know([json.loads(text) for text in self.newer_schemas])
 
     def _arm_transactions(self) -> None:
-        from stream.exactly_once.committing import UnitCommitter
+        from stream.exactly_once.driver.committing import UnitCommitter
         from stream.exactly_once.kafka.transactions import TransactionWriter
 
         if self.die_after_commit is not None:

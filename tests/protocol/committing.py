@@ -1,4 +1,4 @@
-"""A commit as steps: stream/exactly_once/committing.py and transactions.py, in their order."""
+"""A commit as steps: stream/exactly_once/driver/committing.py and transactions.py, in their order."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """A worker process as tasks of small steps.
 
-It does what stream/exactly_once/engine.py does, in its order, with the real units, layers and cuts.
+It does what stream/exactly_once/driver/engine.py does, in its order, with the real units, layers and cuts.
 """
 
 from collections import deque

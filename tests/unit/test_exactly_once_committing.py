@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream.exactly_once.committing import UnitCommitter
+from stream.exactly_once.driver.committing import UnitCommitter
 from stream.exactly_once.kafka.offsets import OffsetPolicy
 from stream.exactly_once.kafka.recovery import Changelog, RecoveryPlan
 from stream.exactly_once.kafka.store import PartitionStore, Position

@@ -9,7 +9,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 
-from stream.exactly_once.transport import BatchConsumer, BatchConsumerThread
+from stream.exactly_once.driver.transport import BatchConsumer, BatchConsumerThread
 from stream.exactly_once.units.merging import TopicMerger
 from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 from tests.running_engine import EVENTS, NOTES, Record

@@ -13,8 +13,8 @@ from stream.exactly_once.units.topic_ids import note_of
 from stream.exactly_once.units.unit import Unit
 
 if TYPE_CHECKING:
+    from stream.exactly_once.driver.table import LayeredTable
     from stream.exactly_once.kafka.transactions import TransactionWriter
-    from stream.exactly_once.table import LayeredTable
 
 
 _CONFIRMED_AT_AGE = 0.1  # of the changelog's delete.retention.ms, past which a store may be rebuilt

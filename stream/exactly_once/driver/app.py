@@ -13,17 +13,17 @@ import faust
 from confluent_kafka import KafkaException
 from yarl import URL
 
-from stream.exactly_once.ending import EndingWorker
-from stream.exactly_once.engine import Engine, UnitLimits
-from stream.exactly_once.intake import Held, Intake
+from stream.exactly_once.driver.ending import EndingWorker
+from stream.exactly_once.driver.engine import Engine, UnitLimits
+from stream.exactly_once.driver.intake import Held, Intake
+from stream.exactly_once.driver.table import ExactlyOnceTableManager, LayeredTable
+from stream.exactly_once.driver.transport import BatchTransport
 from stream.exactly_once.kafka.ends import InputEnds
 from stream.exactly_once.kafka.offsets import OffsetPolicy, OffsetReset
 from stream.exactly_once.kafka.recovery import RecoveryPlan
 from stream.exactly_once.kafka.store import StateFolder, StoreMemory
 from stream.exactly_once.kafka.topics import TopicIds, ensure_changelogs
 from stream.exactly_once.kafka.transactions import TransactionWriter
-from stream.exactly_once.table import ExactlyOnceTableManager, LayeredTable
-from stream.exactly_once.transport import BatchTransport
 from stream.exactly_once.units.errors import StartError, StateFormatError, TopicGoneError
 from stream.exactly_once.units.processor import Processor, Scorer
 from stream.exactly_once.units.records import Epoch, TopicPartition

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stream.exactly_once.committing import UnitCommitter
+from stream.exactly_once.driver.committing import UnitCommitter
 from stream.exactly_once.kafka.offsets import Cancelled
 from stream.exactly_once.kafka.recovery import Recovered, RecoveryPlan, recover
 from stream.exactly_once.kafka.store import PartitionStore, StateFolder
@@ -34,8 +34,8 @@ from stream.exactly_once.units.topic_ids import note_of
 from stream.exactly_once.units.unit import Unit, slices, split
 
 if TYPE_CHECKING:
+    from stream.exactly_once.driver.table import LayeredTable
     from stream.exactly_once.kafka.transactions import TransactionWriter
-    from stream.exactly_once.table import LayeredTable
 
 logger = logging.getLogger(__name__)
 
