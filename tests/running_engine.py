@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import pytest
 
-from stream.exactly_once import engine as engine_module
+from stream.exactly_once.driver import engine as engine_module
 from stream.exactly_once.driver.engine import Engine, UnitLimits
 from stream.exactly_once.driver.intake import Held
 from stream.exactly_once.kafka.offsets import Cancelled, OffsetPolicy

@@ -47,9 +47,10 @@ _HOMES = {
     "stream.exactly_once.units.unit": ("Unit", "Work"),
 }
 
+if not TYPE_CHECKING:  # else mypy would take any name for one of these
 
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        for module, names in _HOMES.items():
+            if name in names:
+                return getattr(import_module(module), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -79,7 +79,7 @@ class Inside:
             LoadedModel.score = _score_free  # type: ignore[method-assign, assignment]
 
     def _arm_reading(self) -> None:
-        from stream.exactly_once import recovery
+        from stream.exactly_once.kafka import recovery
         from stream.processor import ScoringProcessor
 
         if self.read_pause_s:

@@ -1,7 +1,7 @@
 """How records come to the engine: the consumer's thread, Faust's flow, and our own count of what was delivered.
 
-As in stream/exactly_once/driver/transport.py and Faust's consumer, whose calls run on two threads: what the consumer's thread
-posts is seen by the event loop in that order.
+As in stream/exactly_once/driver/transport.py and Faust's consumer, whose calls run on two threads: what the
+consumer's thread posts is seen by the event loop in that order.
 """
 
 from collections import deque

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
-from stream.exactly_once import offsets
+from stream.exactly_once.kafka import offsets
 from stream.exactly_once.kafka.offsets import (
     Cancelled,
     OffsetPolicy,

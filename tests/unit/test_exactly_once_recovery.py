@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from stream.exactly_once import recovery
+from stream.exactly_once.kafka import recovery
 from stream.exactly_once.kafka.offsets import Cancelled
 from stream.exactly_once.kafka.recovery import Changelog, _begin, _confirm, _read_changelogs, _SilentError
 from stream.exactly_once.kafka.store import Change, PartitionStore, Position

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream.exactly_once import transactions
+from stream.exactly_once.kafka import transactions
 from stream.exactly_once.kafka.transactions import TransactionWriter
 from stream.exactly_once.units.errors import (
     FatalTransactionError,

@@ -18,7 +18,7 @@ from schemas.records import TrainingRequest
 from schemas.registry import RegistryResolver, connect
 from schemas.wire import Codec
 from stream.champion import ChampionWatcher
-from stream.exactly_once import transactions
+from stream.exactly_once.kafka import transactions
 from stream.exactly_once.kafka.bounded import CallThread
 from stream.exactly_once.kafka.offsets import Cancelled, Starts
 from stream.exactly_once.kafka.store import PartitionStore, Position, StateFolder
