@@ -30,13 +30,7 @@ class WordKeys:
 
     def of(self, body: bytes, starts: Sequence[int], rows: Rows) -> NDArray[np.void]:
         """Return records of KEYS, (N,), of the rows that lie in body, whose blocks start there."""
-        words: list[_Words] = [
-            body[start:end] for start, end in zip(rows.starts.tolist(), rows.ends.tolist(), strict=True)
-        ]
-        for row in np.flatnonzero(rows.has_value).tolist():
-            told = words[row]
-            assert isinstance(told, bytes)
-            words[row] = told, value_words(_action(told), float(rows.value[row]))
+        words = _words(body, rows)
         found = list(map(self._kept.get, words, repeat(b"")))
         missing = [row for row, keys in enumerate(found) if not keys]
         if missing:
@@ -60,6 +54,15 @@ class WordKeys:
         if len(self._kept) >= _KEPT:
             del self._kept[next(iter(self._kept))]
         self._kept[words] = keys
+
+
+def _words(body: bytes, rows: Rows) -> list[_Words]:
+    """Return what the text of each row is made of."""
+    strings = [body[start:end] for start, end in zip(rows.starts.tolist(), rows.ends.tolist(), strict=True)]
+    words: list[_Words] = [*strings]
+    for row in np.flatnonzero(rows.has_value).tolist():
+        words[row] = strings[row], value_words(_action(strings[row]), float(rows.value[row]))
+    return words
 
 
 def _action(words: bytes) -> str:
