@@ -21,6 +21,8 @@ from schemas.records import Behaviour
 from schemas.window_rows import Rows, read_rows
 from stream.word_keys import WordKeys
 
+UNTOLD, NEGATIVE, POSITIVE = 0, 1, 2
+POSITIVE_FROM = 0.5
 ROW_BYTES = PAST.itemsize
 OFFSET_BYTES = 8
 _row = struct.Struct("<qQQfff").pack
@@ -70,10 +72,10 @@ class Columns:
         return cls(b"".join(past), b"".join([_offset(one.offset) for one in behaviours]))
 
     @classmethod
-    def of_many(cls, users: Sequence[Encoded], keys: WordKeys) -> list[Self]:
+    def of_many(cls, users: Sequence[Encoded], keys: WordKeys) -> list[tuple[Self, bytes]]:
         """Make those of several users at once; all else as of().
 
-        Raises UnusualError where of() has to do it.
+        Each comes with what told_of() says of its outcomes. Raises UnusualError where of() has to do it.
         """
         body = b"".join([user.body for user in users])
         counts = [len(user.starts) for user in users]
@@ -88,11 +90,15 @@ class Columns:
         past["z"] = np.where(rows.has_y, np.where(rows.has_z, rows.z, rows.y), UNKNOWN)
         past["residual"] = _residuals_of(users, counts, rows)
         raw, offsets = past.tobytes(), rows.offset.tobytes()
+        told = (rows.has_y + (rows.has_y & (rows.y >= POSITIVE_FROM)).astype(np.uint8)).tobytes()
         ends = list(accumulate(counts))
         return [
-            cls(
-                raw[(end - count) * ROW_BYTES : end * ROW_BYTES],
-                offsets[(end - count) * OFFSET_BYTES : end * OFFSET_BYTES],
+            (
+                cls(
+                    raw[(end - count) * ROW_BYTES : end * ROW_BYTES],
+                    offsets[(end - count) * OFFSET_BYTES : end * OFFSET_BYTES],
+                ),
+                told[end - count : end],
             )
             for count, end in zip(counts, ends, strict=True)
         ]
@@ -143,6 +149,13 @@ class Columns:
 
 
 NO_COLUMNS = Columns()
+
+
+def told_of(y: float | None) -> int:
+    """Return how a byte tells an outcome: UNTOLD, NEGATIVE or POSITIVE."""
+    if y is None:
+        return UNTOLD
+    return POSITIVE if y >= POSITIVE_FROM else NEGATIVE
 
 
 def _residuals_of(users: Sequence[Encoded], counts: Sequence[int], rows: Rows) -> NDArray[np.float32]:

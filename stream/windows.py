@@ -30,7 +30,7 @@ from schemas.window_state import (
     decode_block,
     split_body,
 )
-from stream.window_columns import Columns, Encoded
+from stream.window_columns import POSITIVE, Columns, Encoded, told_of
 from stream.word_keys import WordKeys
 
 Position = tuple[int, int]
@@ -38,8 +38,6 @@ Position = tuple[int, int]
 
 KEPT_PIECES = 12
 """Of so many of the newest behaviours a window keeps the words; those of older ones are made again when asked for."""
-
-_UNKNOWN, _NEGATIVE, _POSITIVE = 0, 1, 2  # outcomes, a byte a behaviour
 
 
 class Tokenizer(Protocol):
@@ -118,7 +116,7 @@ class Window:
     def outcomes(self) -> bytes:
         """What came of each behaviour, a byte each."""
         if self.told is None:
-            self.told = bytes([_outcome(block_outcome(block)) for block in split_body(self.body)])
+            self.told = bytes([told_of(block_outcome(block)) for block in split_body(self.body)])
         return self.told
 
     @property
@@ -257,8 +255,8 @@ def make_columns(windows: Sequence[Window], residuals: Sequence[bytes], keys: Wo
         return
     with suppress(UnusualError):  # then columns_of() makes them
         made = Columns.of_many([encoded for _, encoded in wanted], keys)
-        for (window, _), columns in zip(wanted, made, strict=True):
-            window.columns = columns
+        for (window, _), (columns, told) in zip(wanted, made, strict=True):
+            window.columns, window.told = columns, told
 
 
 def behaviours_before(body: bytes, count: int) -> list[Behaviour]:
@@ -278,7 +276,7 @@ def insert_new(window: Window, entry: Entry, limits: WindowLimits) -> Window:
     """Return what insert() does, for an event that is known not to be in the window."""
     if window.floor is not None and entry.position <= window.floor:
         return window
-    outcome = bytes((_outcome(entry.behaviour.y),))
+    outcome = bytes((told_of(entry.behaviour.y),))
     columns, told = window.columns if entry.behaviour.y is None else None, window.told
     if window.newest is None or window.newest < entry.position:
         whole = len(window.pieces) == min(KEPT_PIECES, len(window))  # else there would be a hole between them
@@ -309,7 +307,7 @@ def with_outcome(
     body = window.body[:start] + entry.block + window.body[end:]
     columns, told, pieces = None, window.told, window.pieces
     if told is not None:
-        told = told[:index] + bytes((_outcome(entry.behaviour.y),)) + told[index + 1 :]
+        told = told[:index] + bytes((told_of(entry.behaviour.y),)) + told[index + 1 :]
     at = index - len(window) + len(pieces)
     if at >= 0:
         pieces = (*pieces[:at], entry.piece, *pieces[at + 1 :])
@@ -361,12 +359,6 @@ def _position(block: bytes) -> Position:
     return occurred_at, offset
 
 
-def _outcome(y: float | None) -> int:
-    if y is None:
-        return _UNKNOWN
-    return _POSITIVE if y >= 0.5 else _NEGATIVE
-
-
 def _habits(outcomes: bytes) -> Habits:
     known = outcomes.replace(b"\x00", b"")
-    return Habits(len(known), known.count(_POSITIVE), known[-RECENT:].count(_POSITIVE))
+    return Habits(len(known), known.count(POSITIVE), known[-RECENT:].count(POSITIVE))
