@@ -30,6 +30,7 @@ from stream.labels.sums import BatchSums
 from stream.labels.ticks import is_tick
 from stream.texts import BatchTexts, ReadingModel
 from stream.windows import WindowLimits, find, insert_new
+from stream.word_keys import WordKeys
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ _DETAILS = {
     KEY_MISMATCH: "The record's key is not its user_id, so the user's other records may be in another partition.",
     SCORING_FAILED: "The model failed on this text alone, and on a known-good text it did not.",
 }
+_MET_AT_ONCE = 256  # records whose users' windows are looked up together: some megabytes
 _REGISTRY_PAUSE_S = 1.0
 _REGISTRY = "the Schema Registry"
 _PAUSED = (
@@ -134,6 +136,7 @@ class ScoringProcessor:
         self._codecs = codecs
         self._model = model
         self._tokenizer = model.tokenizer
+        self._word_keys = WordKeys(model.tokenizer)
         self.window_codec = WindowCodec(model.tokenizer)
         self._offered = model
         self._unit = 0
@@ -156,6 +159,8 @@ class ScoringProcessor:
         offered = self._offered  # taken once and never reset: an offer on another thread must not get lost
         if offered is not self._model:
             self._model = offered
+            if offered.tokenizer is not self._tokenizer:
+                self._word_keys = WordKeys(offered.tokenizer)
             self._tokenizer = self.window_codec.tokenizer = offered.tokenizer
             self.on_swap(offered)
 
@@ -223,7 +228,7 @@ class ScoringProcessor:
         if self._labels is not None:
             labelling = self._labels.begin(batch.partition, unit, context.labels, context.counts)
         sums = BatchSums(None, batch.partition) if labelling is None else labelling.sums
-        windows = BatchWindows(self.table, self._tokenizer, self._windows, batch.partition, sums)
+        windows = BatchWindows(self.table, self._word_keys, self._windows, batch.partition, sums)
         if batch.topic == self._topics.events:
             self._read_events(
                 batch, unit, context, windows, BatchTexts(self._model, windows, sums, labelling), labelling
@@ -296,7 +301,11 @@ class ScoringProcessor:
         accepted = self._accepted(batch, unit, context, self._codecs.events, check_event)
         made = [behaviour_of(event, record.offset, self._behaviours) for event, record in accepted]
         targets = self._tokenizer.targets([behaviour for behaviour, _cut in made])
-        for (event, record), (behaviour, cut), target in zip(accepted, made, targets, strict=True):
+        for place, ((event, record), (behaviour, cut), target) in enumerate(
+            zip(accepted, made, targets, strict=True)
+        ):
+            if texts.snapshots and not place % _MET_AT_ONCE:
+                windows.meet(_users(accepted[place : place + _MET_AT_ONCE]))
             if labelling is not None:
                 windows.learn(labelling.advance(event.user_id, event.occurred_at, record.timestamp))
             user_id = event.user_id.encode()
@@ -346,7 +355,9 @@ class ScoringProcessor:
     ) -> None:
         accepted = self._accepted(batch, unit, context, self._codecs.outcomes, check_outcome)
         if labelling is not None:
-            for outcome, record in accepted:
+            for place, (outcome, record) in enumerate(accepted):
+                if not place % _MET_AT_ONCE:
+                    windows.meet(_users(accepted[place : place + _MET_AT_ONCE]))
                 if is_tick(outcome):
                     windows.learn(labelling.tick(outcome.observed_at, record.timestamp))
                     context.counts["ticks"] += 1
@@ -427,6 +438,11 @@ def _hold_at(values: Sequence[bytes | None], refused: Mapping[bytes, UnknownSche
             reason = str(error) if error.schema == _REGISTRY else f"{error} {_PAUSED}"
             return Hold(index, error.schema, reason)
     return None
+
+
+def _users(accepted: Sequence[tuple[InputT, SourceRecord]]) -> list[bytes]:
+    """Return whose records these are, in UTF-8."""
+    return [one.user_id.encode() for one, _record in accepted]
 
 
 def _check_key(record: SourceRecord, user_id: str) -> str | None:

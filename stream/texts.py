@@ -47,6 +47,7 @@ class BatchTexts:
     """Reads the events of one batch as a model does.
 
     windows, sums: of the batch, as they stand before each event. labelling: None if no label can come.
+    snapshots: whether it makes them of events.
     """
 
     def __init__(
@@ -58,12 +59,13 @@ class BatchTexts:
         self._sums = sums
         self._labelling = labelling
         self._examples = labelling is not None and labelling.examples
+        self.snapshots = self._late or self._examples
 
     def new(self, user_id: bytes, window: Window, entry: Entry) -> ReadEvent:
         """Read an event that is not in its user's window yet; user_id in UTF-8."""
         past, item_id, target = history(window, entry.position), entry.behaviour.item_id, entry.piece
         snapshot = None
-        if self._late or self._examples:
+        if self.snapshots:
             snapshot = self._snapshot(user_id, window, len(past), entry.position[0], item_id, target)
         if self._late and snapshot is not None:
             words = target.text if self._examples else ""
