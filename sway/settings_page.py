@@ -1,18 +1,14 @@
-"""Writes docs/settings.md from the settings tree: `python -m sway.settings_page > docs/settings.md`."""
-
-import sys
+"""Renders docs/settings.md from the settings tree; see tools/pages.py."""
 
 from sway.settings_tree import DELIMITER, PREFIX, Variable, sections, variables
 
 _TITLES = {"": "The worker"}
 _INTRODUCTION = f"""# Settings
 
-<!-- Made by `python -m sway.settings_page > docs/settings.md`; a test compares. Do not edit. -->
-
 Every setting is an environment variable: `{PREFIX}`, then the path of the setting with `{DELIMITER}` between its parts.
-A nested name that is no setting is refused; `sway doctor` also finds misspelt ones, and settings that do not go
-together. In messages a setting has its short name, `kafka.bootstrap_servers` for
-`SWAY_KAFKA__BOOTSTRAP_SERVERS`. An empty default means that there is none.
+A nested name that is not a setting is refused at the start. `sway doctor` also reports misspelt names and settings that
+conflict. Messages use the short name: `kafka.bootstrap_servers` for `SWAY_KAFKA__BOOTSTRAP_SERVERS`. An empty default
+means that there is none.
 """
 
 MEANINGS = {
@@ -73,7 +69,3 @@ def _row(variable: Variable) -> str:
         else f"`{str(default).lower() if isinstance(default, bool) else default}`"
     )
     return f"| `{variable.name}` | {variable.allowed} | {shown} | {meaning(variable)} |\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())
