@@ -10,9 +10,9 @@ from model.late_model import LateModel
 from model.loading import Model
 from model.scorer import BatchStats
 from stream.exactly_once import Unit
-from stream.exactly_once.engine import EngineStats
-from stream.exactly_once.lag import Lag
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.driver.engine import EngineStats
+from stream.exactly_once.units.lag import Lag
+from stream.exactly_once.units.records import TopicPartition
 from stream.processor import contexts
 from stream.quality import LiveQuality
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stream.errors import EndedError
-from stream.exactly_once.ending import EndingWorker
+from stream.exactly_once.driver.ending import EndingWorker
 from stream.log import quiet_clients
 from stream.settings import Settings
 from stream.worker import SwayApp, build_app

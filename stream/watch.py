@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from stream.errors import StuckError
-from stream.exactly_once.engine import EngineStats
-from stream.exactly_once.lag import Lag
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.driver.engine import EngineStats
+from stream.exactly_once.units.lag import Lag
+from stream.exactly_once.units.records import TopicPartition
 
 if TYPE_CHECKING:
     from stream.worker import SwayApp

@@ -74,7 +74,7 @@ class Cluster:
         """
         if not plans:
             return []
-        from stream.exactly_once.replication import replicas_for  # its package imports Faust
+        from stream.exactly_once.units.replication import replicas_for  # its package imports Faust
 
         replicas = replicas_for(self.view().brokers, replication)
         failures = self._try_to_create(plans, replicas)
@@ -94,7 +94,7 @@ class Cluster:
 
     def _try_to_create(self, plans: Sequence[TopicPlan], replicas: int) -> dict[str, str]:
         """Return why topics could not be made, by name."""
-        from stream.exactly_once.replication import replication_config  # as above
+        from stream.exactly_once.units.replication import replication_config  # as above
 
         config = replication_config(replicas)
         new = [

@@ -16,11 +16,11 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from schemas.records import TrainingRequest
 from schemas.wire import Codec
-from stream.exactly_once.errors import OffsetOutOfRangeError, StartError
-from stream.exactly_once.offsets import OffsetPolicy, reader, stable_offsets, start_offsets
-from stream.exactly_once.records import Output, TopicPartition
-from stream.exactly_once.topics import partition_counts
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.kafka.offsets import OffsetPolicy, reader, stable_offsets, start_offsets
+from stream.exactly_once.kafka.topics import partition_counts
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.errors import OffsetOutOfRangeError, StartError
+from stream.exactly_once.units.records import Output, TopicPartition
 from stream.handover.requested import requested_ends
 from stream.handover.rule import HandoverRule, make_request
 

@@ -8,9 +8,9 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from schemas.records import TrainingRequest
 from schemas.wire import Codec
-from stream.exactly_once.offsets import Cancelled, reader, watermarks
-from stream.exactly_once.passing import passes
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.kafka.offsets import Cancelled, reader, watermarks
+from stream.exactly_once.kafka.passing import passes
+from stream.exactly_once.units.records import TopicPartition
 
 _MAX_RECORDS = 10_000
 _CALL_TIMEOUT_S = 0.1  # consume() waits for all of it, whatever came

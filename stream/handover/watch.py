@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from stream.exactly_once.offsets import Cancelled
+from stream.exactly_once.kafka.offsets import Cancelled
 from stream.handover.leader import HandoverLeader
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
 
 from schemas.errors import DecodeError
 from schemas.records import InfluenceScore
-from stream.exactly_once.offsets import reader
-from stream.exactly_once.topics import TopicIds, check_inputs, partition_counts
+from stream.exactly_once.kafka.offsets import reader
+from stream.exactly_once.kafka.topics import TopicIds, check_inputs, partition_counts
 from stream.replay.errors import ReplayError
 from stream.replay.opening import Inputs
 from stream.replay.plan import NOTHING, PartitionPlan, ReplayPlan, Span

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from stream.exactly_once.offsets import reader
-from stream.exactly_once.passing import passes
+from stream.exactly_once.kafka.offsets import reader
+from stream.exactly_once.kafka.passing import passes
 from stream.replay.errors import PastRetentionError, ReplayError
 from stream.replay.plan import Span
 

@@ -12,7 +12,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
 )
 from confluent_kafka.cimpl import NewTopic
 
-from stream.exactly_once.topics import ensure_changelogs
+from stream.exactly_once.kafka.topics import ensure_changelogs
 from stream.input_limits import AFTER_MAX_MS
 from stream.settings import KafkaSettings, TopicSettings
 from sway.cluster import Cluster

@@ -7,12 +7,12 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from stream.exactly_once import recovery
-from stream.exactly_once.offsets import Cancelled
-from stream.exactly_once.progress import RecoveryProgress, Restored
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.recovery import Changelog, _begin, _confirm, _read_changelogs, _SilentError
-from stream.exactly_once.store import Change, PartitionStore, Position
+from stream.exactly_once.kafka import recovery
+from stream.exactly_once.kafka.offsets import Cancelled
+from stream.exactly_once.kafka.recovery import Changelog, _begin, _confirm, _read_changelogs, _SilentError
+from stream.exactly_once.kafka.store import Change, PartitionStore, Position
+from stream.exactly_once.units.progress import RecoveryProgress, Restored
+from stream.exactly_once.units.records import TopicPartition
 
 HOUR_MS = 3_600_000
 USERS = Changelog("users", "app-users-changelog", "id-1", 24 * HOUR_MS)

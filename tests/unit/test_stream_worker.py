@@ -10,7 +10,7 @@ import pytest
 from model.loaded import LoadedModel
 from stream.assembly import check
 from stream.errors import ConfigurationError
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.records import TopicPartition
 from stream.metrics import WorkerMetrics
 from stream.settings import (
     MEBIBYTE,

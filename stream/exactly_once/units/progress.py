@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.records import TopicPartition
 
 logger = logging.getLogger(__name__)
 

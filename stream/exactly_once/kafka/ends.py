@@ -8,8 +8,8 @@ from confluent_kafka import IsolationLevel, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from stream.exactly_once.lag import Ends
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.lag import Ends
+from stream.exactly_once.units.records import TopicPartition
 
 logger = logging.getLogger(__name__)
 

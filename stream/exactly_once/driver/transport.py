@@ -1,4 +1,4 @@
-"""Faust's aiokafka transport with one message for all records of a partition and poll."""
+"""Faust's aiokafka transport with one message for a run of records of a partition."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -9,9 +9,11 @@ from aiokafka.errors import NoOffsetForPartitionError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 
-from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
+from stream.exactly_once.units.merging import TopicMerger
+from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 
 _POLL_S = 1.0
+_WAITING_POLL_S = 0.05  # while records are kept until those of another topic come
 _FETCH_MAX_WAIT_MS = 100  # one fetch a broker is in flight; a partition that gets records waits for it
 
 
@@ -87,6 +89,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 known[TopicPartition(tp.topic, tp.partition)] = (position, stable)
         return known
 
+    def is_at_end(self, where: TopicPartition) -> bool:
+        """Whether everything stable of a partition, as of the newest fetch, was given out; not before a first fetch."""
+        if self._consumer is None:
+            return True
+        assigned = self._consumer._subscription.subscription
+        state = None if assigned is None else assigned.assignment.state_value(where)
+        if state is None:  # not this worker's
+            return True
+        end = state.highwater if state.lso is None else state.lso
+        return end is not None and state._position is not None and state._position >= end
+
     async def seek_all(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
         """Set the position of every assigned partition, also to 0, which Faust's own seek skips."""
         await self.call_thread(self._seek_all, epoch, offsets)
@@ -127,6 +140,11 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.epoch: Epoch | None = None
         self._delivered: dict[TopicPartition, int] = {}
+        config = self.app.config
+        self._max_kept = config.max_poll_records
+        self._merger = TopicMerger(
+            config.input_topics, slack_ms=config.topic_slack_ms, patience_s=config.topic_patience_s
+        )
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -134,6 +152,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     async def start_from(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
         """Seek every input partition; delivery of this epoch starts there, unless the group has moved on."""
         self._delivered = dict(offsets)
+        self._merger.clear()
         await self._thread.seek_all(epoch, offsets)
 
     def rejoin(self) -> None:
@@ -164,12 +183,12 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                     continue
                 if await self._no_room():
                     continue
-                held = self.app.held
-                active = {tp for tp in self._get_active_partitions() if tp.partition not in held}
+                active = self._to_fetch()
                 if not active:
                     await asyncio.sleep(_POLL_S / 20)
                     continue
-                records, epoch = await self._thread.getmany(active, _POLL_S)
+                wait_s = _WAITING_POLL_S if self._merger.waited_for else _POLL_S
+                records, epoch = await self._thread.getmany(active, wait_s)
                 if epoch is not None:
                     await self._deliver(records, epoch)
         except asyncio.CancelledError:
@@ -187,28 +206,43 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         await self.wait_first(room.wait(), self.suspend_flow.wait())
         return True
 
+    def _to_fetch(self) -> set[Any]:
+        """The partitions that are neither held back nor kept for another topic's records.
+
+        With much kept, only those that are waited for: what is fetched beside them would be kept as well.
+        """
+        kept = self._merger.buffered
+        active = {
+            tp for tp in self._get_active_partitions() if tp.partition not in self.app.held and tp not in kept
+        }
+        return active & self._merger.waited_for if self._merger.records >= self._max_kept else active
+
     async def _deliver(self, records: Mapping[Any, list[Any]], epoch: Epoch) -> None:
-        inputs = self.app.engine.input_topics
-        # A poll gives partitions in no order; by Kafka's time, what was produced first is read first.
-        ranks = {topic: rank for rank, topic in enumerate(self.app.config.input_topics)}
-        in_time = sorted(
-            ((tp, found) for tp, found in records.items() if found),
-            key=lambda pair: (pair[1][0].timestamp, ranks.get(pair[0].topic, 0)),
-        )
-        for tp, found in in_time:
-            where = TopicPartition(tp.topic, tp.partition)
-            if where.topic not in inputs or not self.flow_active:
-                continue
-            base = self._delivered.get(where)
-            if base is None or epoch is not self.epoch:
-                continue  # not started yet: the seek that starts it reads these again
-            kept = found if found[0].offset >= base else [r for r in found if r.offset >= base]
-            if not kept:
-                continue
-            end = kept[-1].offset + 1
-            self._delivered[where] = end
-            batch = RecordBatch(where.topic, where.partition, kept, base, end, epoch)
+        if epoch is not self.epoch or not self.flow_active:
+            return
+        for tp, found in records.items():
+            self._keep(TopicPartition(tp.topic, tp.partition), found, epoch)
+        for batch in self._merger.ready(self._thread.is_at_end):
+            if not self.flow_active:
+                return
+            tp = TopicPartition(batch.topic, batch.partition)
             await self.wait_first(self.callback(self._batch_message(tp, batch)), self.suspend_flow.wait())
+
+    def _keep(self, where: TopicPartition, found: list[Any], epoch: Epoch) -> None:
+        """Put what was not delivered yet into the merger."""
+        base = self._delivered.get(where)
+        if base is None or where.topic not in self.app.engine.input_topics:
+            return  # not started yet: the seek that starts it reads these again
+        kept = (
+            [record for record in found if record.offset >= base]
+            if found and found[0].offset < base
+            else found
+        )
+        if not kept:
+            return
+        end = kept[-1].offset + 1
+        self._delivered[where] = end
+        self._merger.put(RecordBatch(where.topic, where.partition, kept, base, end, epoch))
 
     def _batch_message(self, tp: Any, batch: RecordBatch) -> ConsumerMessage:
         return ConsumerMessage(

@@ -5,16 +5,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stream.exactly_once.records import RecordBatch
-from stream.exactly_once.unit import Unit
-
-
-@dataclass(slots=True)
-class Work:
-    """What `read` leaves for `finish`: jobs for the scorer, and whatever else `finish` needs to know."""
-
-    jobs: Sequence[Any]
-    context: Any = None
+from stream.exactly_once.units.records import RecordBatch
+from stream.exactly_once.units.unit import Unit, Work
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ confluent Consumer prints.
 
 import struct
 
-from stream.exactly_once.errors import GroupMetadataError
-from stream.exactly_once.records import Epoch
+from stream.exactly_once.units.errors import GroupMetadataError
+from stream.exactly_once.units.records import Epoch
 
 _MAGIC = b"CGMDv2:"
 

@@ -13,11 +13,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
     ResourceType,
 )
 
-from stream.exactly_once.errors import StartError, TopicGoneError
-from stream.exactly_once.offsets import Cancelled
-from stream.exactly_once.passing import passes
-from stream.exactly_once.recovery import Changelog
-from stream.exactly_once.replication import replicas_for, replication_config
+from stream.exactly_once.kafka.offsets import Cancelled
+from stream.exactly_once.kafka.passing import passes
+from stream.exactly_once.kafka.recovery import Changelog
+from stream.exactly_once.units.errors import StartError, TopicGoneError
+from stream.exactly_once.units.replication import replicas_for, replication_config
 
 logger = logging.getLogger(__name__)
 

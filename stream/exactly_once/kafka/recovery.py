@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from stream.exactly_once.errors import StateLostError
-from stream.exactly_once.offsets import (
+from stream.exactly_once.kafka.offsets import (
     Cancelled,
     OffsetPolicy,
     patient_stable_offsets,
@@ -25,11 +24,12 @@ from stream.exactly_once.offsets import (
     start_offsets,
     watermarks,
 )
-from stream.exactly_once.passing import passes
-from stream.exactly_once.progress import RecoveryProgress
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.store import Change, PartitionStore, Position
-from stream.exactly_once.topic_ids import Committed, find_lost, find_made_again
+from stream.exactly_once.kafka.passing import passes
+from stream.exactly_once.kafka.store import Change, PartitionStore, Position
+from stream.exactly_once.units.errors import StateLostError
+from stream.exactly_once.units.progress import RecoveryProgress
+from stream.exactly_once.units.records import TopicPartition
+from stream.exactly_once.units.topic_ids import Committed, find_lost, find_made_again
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer

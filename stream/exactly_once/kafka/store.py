@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
 
-from stream.exactly_once.errors import StartError, StoreCorruptError, StoreError
+from stream.exactly_once.units.errors import StartError, StoreCorruptError, StoreError
 
 logger = logging.getLogger(__name__)
 

@@ -4,17 +4,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from stream.exactly_once.group_metadata import group_metadata
-from stream.exactly_once.processor import Processor
-from stream.exactly_once.records import Epoch, Output, TopicPartition
-from stream.exactly_once.recovery import Changelog, Recovered, RecoveryPlan
-from stream.exactly_once.store import Change, PartitionStore, Position
-from stream.exactly_once.topic_ids import note_of
-from stream.exactly_once.unit import Unit
+from stream.exactly_once.kafka.recovery import Changelog, Recovered, RecoveryPlan
+from stream.exactly_once.kafka.store import Change, PartitionStore, Position
+from stream.exactly_once.units.group_metadata import group_metadata
+from stream.exactly_once.units.processor import Processor
+from stream.exactly_once.units.records import Epoch, Output, TopicPartition
+from stream.exactly_once.units.topic_ids import note_of
+from stream.exactly_once.units.unit import Unit
 
 if TYPE_CHECKING:
-    from stream.exactly_once.table import LayeredTable
-    from stream.exactly_once.transactions import TransactionWriter
+    from stream.exactly_once.driver.table import LayeredTable
+    from stream.exactly_once.kafka.transactions import TransactionWriter
 
 
 _CONFIRMED_AT_AGE = 0.1  # of the changelog's delete.retention.ms, past which a store may be rebuilt

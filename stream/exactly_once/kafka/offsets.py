@@ -9,10 +9,10 @@ from typing import Literal
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from stream.exactly_once.errors import OffsetOutOfRangeError
-from stream.exactly_once.passing import passes
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.topic_ids import Committed
+from stream.exactly_once.kafka.passing import passes
+from stream.exactly_once.units.errors import OffsetOutOfRangeError
+from stream.exactly_once.units.records import TopicPartition
+from stream.exactly_once.units.topic_ids import Committed
 
 logger = logging.getLogger(__name__)
 

@@ -1,14 +1,21 @@
 """The commit unit: a closed slice of the one order of delivery. Pure."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stream.exactly_once.records import Epoch, Output, RecordBatch, TopicPartition
+from stream.exactly_once.units.records import Epoch, Output, RecordBatch, TopicPartition
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from stream.exactly_once.processor import Work
+
+@dataclass(slots=True)
+class Work:
+    """What `read` leaves for `finish`: jobs for the scorer, and whatever else `finish` needs to know."""
+
+    jobs: Sequence[Any]
+    context: Any = None
 
 
 class Unit:
@@ -92,9 +99,7 @@ class Unit:
             Output(topic, key, value, None, None) for key, value in zip(keys, values, strict=True)
         ]
 
-    def read_to(
-        self, batch: RecordBatch, work: "Work", future: "Future[Any] | None", size_bytes: int
-    ) -> None:
+    def read_to(self, batch: RecordBatch, work: Work, future: "Future[Any] | None", size_bytes: int) -> None:
         """Note that the unit now reaches past this batch."""
         self.offsets[TopicPartition(batch.topic, batch.partition)] = batch.next
         self.partitions.add(batch.partition)

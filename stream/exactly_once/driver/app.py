@@ -13,21 +13,21 @@ import faust
 from confluent_kafka import KafkaException
 from yarl import URL
 
-from stream.exactly_once.ending import EndingWorker
-from stream.exactly_once.ends import InputEnds
-from stream.exactly_once.engine import Engine, UnitLimits
-from stream.exactly_once.errors import StartError, StateFormatError, TopicGoneError
-from stream.exactly_once.intake import Held, Intake
-from stream.exactly_once.offsets import OffsetPolicy, OffsetReset
-from stream.exactly_once.processor import Processor, Scorer
-from stream.exactly_once.records import Epoch, TopicPartition
-from stream.exactly_once.recovery import RecoveryPlan
-from stream.exactly_once.store import StateFolder, StoreMemory
-from stream.exactly_once.table import ExactlyOnceTableManager, LayeredTable
-from stream.exactly_once.topics import TopicIds, ensure_changelogs
-from stream.exactly_once.transactions import TransactionWriter
-from stream.exactly_once.transport import BatchTransport
-from stream.exactly_once.unit import Unit
+from stream.exactly_once.driver.ending import EndingWorker
+from stream.exactly_once.driver.engine import Engine, UnitLimits
+from stream.exactly_once.driver.intake import Held, Intake
+from stream.exactly_once.driver.table import ExactlyOnceTableManager, LayeredTable
+from stream.exactly_once.driver.transport import BatchTransport
+from stream.exactly_once.kafka.ends import InputEnds
+from stream.exactly_once.kafka.offsets import OffsetPolicy, OffsetReset
+from stream.exactly_once.kafka.recovery import RecoveryPlan
+from stream.exactly_once.kafka.store import StateFolder, StoreMemory
+from stream.exactly_once.kafka.topics import TopicIds, ensure_changelogs
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.errors import StartError, StateFormatError, TopicGoneError
+from stream.exactly_once.units.processor import Processor, Scorer
+from stream.exactly_once.units.records import Epoch, TopicPartition
+from stream.exactly_once.units.unit import Unit
 
 logger = logging.getLogger(__name__)
 V = TypeVar("V")
@@ -43,8 +43,9 @@ _EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 class ExactlyOnceConfig:
     """What the app takes besides Faust's own settings.
 
-    input_topics have one partition count; their partition p goes to one worker, in one order: what one poll
-    brings is read by Kafka's time, at equal times in the order of input_topics.
+    input_topics have one partition count; their partition p goes to one worker, in one order: by the records' time,
+    at equal times in the order of input_topics, with topic_slack_ms of freedom. A topic that has more on its broker is
+    waited for, topic_patience_s at most.
     client_config holds connection settings under librdkafka's names.
     """
 
@@ -60,6 +61,8 @@ class ExactlyOnceConfig:
     max_in_flight_records: int = 8192
     max_in_flight_bytes: int = 64 * 1024 * 1024
     max_poll_records: int = 2048
+    topic_slack_ms: int = 1000
+    topic_patience_s: float = 30.0
     transaction_timeout_s: float = 10.0
     connect_timeout_s: float = 10.0
     max_record_bytes: int = 1_000_000

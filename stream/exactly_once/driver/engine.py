@@ -14,8 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stream.exactly_once.committing import UnitCommitter
-from stream.exactly_once.errors import (
+from stream.exactly_once.driver.committing import UnitCommitter
+from stream.exactly_once.kafka.offsets import Cancelled
+from stream.exactly_once.kafka.recovery import Recovered, RecoveryPlan, recover
+from stream.exactly_once.kafka.store import PartitionStore, StateFolder
+from stream.exactly_once.units.errors import (
     FencedError,
     LostBatchError,
     StateFormatError,
@@ -23,19 +26,16 @@ from stream.exactly_once.errors import (
     TopicGoneError,
     TransactionEndedError,
 )
-from stream.exactly_once.lag import InputLag, Lag
-from stream.exactly_once.offsets import Cancelled
-from stream.exactly_once.processor import Processor, Scorer
-from stream.exactly_once.progress import RecoveryProgress
-from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition, size_of
-from stream.exactly_once.recovery import Recovered, RecoveryPlan, recover
-from stream.exactly_once.store import PartitionStore, StateFolder
-from stream.exactly_once.topic_ids import note_of
-from stream.exactly_once.unit import Unit, slices, split
+from stream.exactly_once.units.lag import InputLag, Lag
+from stream.exactly_once.units.processor import Processor, Scorer
+from stream.exactly_once.units.progress import RecoveryProgress
+from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition, size_of
+from stream.exactly_once.units.topic_ids import note_of
+from stream.exactly_once.units.unit import Unit, slices, split
 
 if TYPE_CHECKING:
-    from stream.exactly_once.table import LayeredTable
-    from stream.exactly_once.transactions import TransactionWriter
+    from stream.exactly_once.driver.table import LayeredTable
+    from stream.exactly_once.kafka.transactions import TransactionWriter
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.records import TopicPartition
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import faust
 from faust.tables.manager import TableManager
 
-from stream.exactly_once.errors import StateFormatError
-from stream.exactly_once.layers import Layers
-from stream.exactly_once.sizes import SizeOf, cached_bytes, deep_bytes
-from stream.exactly_once.store import PartitionStore
+from stream.exactly_once.kafka.store import PartitionStore
+from stream.exactly_once.units.errors import StateFormatError
+from stream.exactly_once.units.layers import Layers
+from stream.exactly_once.units.sizes import SizeOf, cached_bytes, deep_bytes
 
 if TYPE_CHECKING:
-    from stream.exactly_once.unit import Unit
+    from stream.exactly_once.units.unit import Unit
 
 V = TypeVar("V")
 _MAX_CACHED_BYTES = 64 * 1024 * 1024

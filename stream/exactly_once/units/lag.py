@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.records import TopicPartition
 
 
 @dataclass(frozen=True, slots=True)

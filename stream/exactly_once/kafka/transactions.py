@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from stream.exactly_once.bounded import CallThread, never_free
-from stream.exactly_once.errors import (
+from stream.exactly_once.kafka.bounded import CallThread, never_free
+from stream.exactly_once.units.errors import (
     ExactlyOnceError,
     FatalTransactionError,
     FencedError,
@@ -19,7 +19,7 @@ from stream.exactly_once.errors import (
     StartError,
     TransactionEndedError,
 )
-from stream.exactly_once.records import Output, TopicPartition
+from stream.exactly_once.units.records import Output, TopicPartition
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

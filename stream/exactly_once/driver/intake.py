@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from stream.exactly_once.processor import Hold, Processor
-from stream.exactly_once.records import Epoch, RecordBatch
-from stream.exactly_once.unit import split
+from stream.exactly_once.units.processor import Hold, Processor
+from stream.exactly_once.units.records import Epoch, RecordBatch
+from stream.exactly_once.units.unit import split
 
 logger = logging.getLogger(__name__)
 
