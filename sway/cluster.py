@@ -16,8 +16,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
     ResourceType,
 )
 
-from stream.input_limits import AFTER_MAX_MS
 from stream.settings import KafkaSettings
+from stream.worker.input_limits import AFTER_MAX_MS
 from sway.errors import CommandError
 from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
 

@@ -23,7 +23,7 @@ TERM_S = 3600.0
 
 
 class HandoverMetrics(Protocol):
-    """What the thread reports; stream.metrics.WorkerMetrics is one."""
+    """What the thread reports; stream.worker.metrics.WorkerMetrics is one."""
 
     def on_handover(self) -> None:
         """A request is committed."""

@@ -52,7 +52,7 @@ class Inside:
         self._arm_model()
         self._arm_reading()
         if self.timer_fails:
-            from stream import worker
+            from stream.worker import app as worker
 
             _before(worker, "add_pages", lambda app: app.timer(0.1, name="faulty")(lambda: _fail(app)))
         if self.newer_schemas:

@@ -10,7 +10,7 @@ from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  #
 
 from stream.exactly_once.units.errors import FatalTransactionError
 from stream.handover.watch import HandoverThread
-from stream.metrics import WorkerMetrics
+from stream.worker.metrics import WorkerMetrics
 from tests.integration.conftest import Topics, wait_for
 from tests.integration.handovers import PARTITIONS, Examples, audit, lead, requests
 

@@ -17,7 +17,6 @@ from model.scorer import MicroBatcher
 from schemas.records import TrainingRequest
 from schemas.registry import RegistryResolver, connect
 from schemas.wire import Codec
-from stream.champion import ChampionWatcher
 from stream.exactly_once.kafka import transactions
 from stream.exactly_once.kafka.bounded import CallThread
 from stream.exactly_once.kafka.offsets import Cancelled, Starts
@@ -30,7 +29,8 @@ from stream.handover import leader as leader_module
 from stream.handover import watch
 from stream.handover.leader import HandoverLeader
 from stream.handover.rule import HandoverRule
-from stream.metrics import WorkerMetrics
+from stream.worker.champion import ChampionWatcher
+from stream.worker.metrics import WorkerMetrics
 from tests.holding import leaves_behind
 from tests.running_engine import Running
 from tests.scripted_producer import ScriptedProducer

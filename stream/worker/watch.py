@@ -3,15 +3,15 @@
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from stream.errors import StuckError
-from stream.exactly_once.driver.engine import EngineStats
+from stream.exactly_once.driver.engine import Engine, EngineStats
+from stream.exactly_once.driver.intake import Held
 from stream.exactly_once.units.lag import Lag
 from stream.exactly_once.units.records import TopicPartition
-
-if TYPE_CHECKING:
-    from stream.worker import SwayApp
+from stream.settings import Settings
+from stream.worker.metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,32 @@ _INTERVAL_S = 1.0
 _SILENT_AFTER_S = 20.0  # the brokers are asked for the ends of the inputs every few seconds
 
 
-def watch(app: "SwayApp") -> None:
+class Watched(Protocol):
+    """What the watch needs of the worker's app; consumer and timer are Faust's."""
+
+    settings: Settings
+    metrics: WorkerMetrics
+    waiting_for: str | None
+    consumer: Any
+    timer: Any
+
+    @property
+    def engine(self) -> Engine:
+        """The engine."""
+        ...
+
+    @property
+    def held(self) -> Mapping[int, Held]:
+        """The input partitions that are held back, by number."""
+        ...
+
+    @property
+    def not_ready_because(self) -> str | None:
+        """Why no records are being processed, or None."""
+        ...
+
+
+def watch(app: Watched) -> None:
     """Have the app looked at by a timer of its own."""
     hanging = HangingTransactions(app.settings.time.stuck_after_s)
     encoded = 0

@@ -44,7 +44,7 @@ _STORAGE_LIBRARIES = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "
 
 
 class ChampionMetrics(Protocol):
-    """What the watcher reports; stream.metrics.WorkerMetrics is one."""
+    """What the watcher reports; stream.worker.metrics.WorkerMetrics is one."""
 
     def on_swap(self, model: Model, seconds: float) -> None:
         """A new champion was handed over so many seconds after its promotion was seen."""

@@ -20,11 +20,9 @@ from stream.assembly import (
     make_processor,
     spare_the_collector,
 )
-from stream.champion import ChampionWatcher
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
 from stream.handover.setup import lead
 from stream.handover.watch import HandoverThread
-from stream.input_limits import warn_of_unlimited_inputs
 from stream.labels.labelling import Labels
 from stream.labels.state import (
     ESTIMATES,
@@ -38,14 +36,16 @@ from stream.labels.state import (
     pending_codec,
 )
 from stream.log import quiet_clients
-from stream.metrics import WorkerMetrics
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import MEBIBYTE, KafkaSettings, Settings
 from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
-from stream.ticking import Ticker, make_tick_producer
-from stream.watch import watch
-from stream.web import add_pages
 from stream.windows import Window
+from stream.worker.champion import ChampionWatcher
+from stream.worker.input_limits import warn_of_unlimited_inputs
+from stream.worker.metrics import WorkerMetrics
+from stream.worker.ticking import Ticker, make_tick_producer
+from stream.worker.watch import watch
+from stream.worker.web import add_pages
 
 _CLEAN_INTERVAL_S = 3_600.0
 _TICK_INTERVAL_S = 1.0
@@ -131,7 +131,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     batcher = None
     if parts is None:
         model = load_champion(settings)
-        batcher = make_batcher(settings, model, metrics)
+        batcher = make_batcher(settings, model, metrics.on_batch)
         parts = Parts(model, batcher)
     model = parts.model
     metrics.show_model(model)

@@ -10,7 +10,7 @@ from stream.errors import EndedError
 from stream.exactly_once.driver.ending import EndingWorker
 from stream.log import quiet_clients
 from stream.settings import Settings
-from stream.worker import SwayApp, build_app
+from stream.worker.app import SwayApp, build_app
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _QUIET = ("aiokafka", "faust", "httpx", "httpx2", "mode")
