@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from stream.metrics import WorkerMetrics
+from stream.worker.metrics import WorkerMetrics
 from tools.metric_notes import MEANINGS, WATCH
 from trainer.metrics import TrainerMetrics
 

@@ -10,6 +10,18 @@ from schemas.validate import DETAILS
 from stream.settings import TopicSettings
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = (
+    "schemas",
+    "model",
+    "stream",
+    "trainer",
+    "sway",
+    "tests",
+    "tools",
+    "benchmarks",
+    "examples",
+    "docs",
+)
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -24,6 +36,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if "://" not in path and not _is_there(page, path, anchor)
     ]
     assert broken == []
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name
+)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./*-]*)`", page.read_text(encoding="utf-8"))
+    found = {path: [*ROOT.glob(path.rstrip("/")), *ROOT.glob(f"{path}.py")] for path in named}
+    assert [path for path, files in found.items() if not files] == []
 
 
 def test_every_reason_of_a_dead_letter_has_its_row() -> None:
