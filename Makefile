@@ -42,7 +42,7 @@ pages: setup  ## the generated pages: docs/settings.md, docs/metrics.md, docs/cl
 # The site's generator lies in a folder of its own, so that it changes nothing of what the tests run with.
 docs: setup build/docs/tools/.installed  ## the documentation site, into build/site; a broken link is an error
 	$(BIN)/python -m tools.site build/docs/pages
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs/tools $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs/tools $(BIN)/python -m mkdocs build
 
 build/docs/tools/.installed: requirements-docs.lock | $(STAMP)
 	rm -rf $(@D)
