@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer
 
-from stream.exactly_once.kafka.offsets import Cancelled, reader, stable_offsets
+from clients.consumers import reader
+from stream.exactly_once.kafka.offsets import Cancelled, stable_offsets
 from stream.exactly_once.kafka.transactions import TransactionWriter
 from stream.exactly_once.units.errors import FatalTransactionError, FencedError
 from stream.exactly_once.units.records import TopicPartition

@@ -5,7 +5,8 @@ With fakes, a hundred times each: tests/unit/test_nothing_is_left_open.py.
 
 import pytest
 
-from stream.exactly_once.kafka.offsets import reader, stable_offsets
+from clients.consumers import reader
+from stream.exactly_once.kafka.offsets import stable_offsets
 from stream.exactly_once.kafka.topics import TopicIds
 from stream.exactly_once.kafka.transactions import TransactionWriter
 from stream.exactly_once.units.records import TopicPartition

@@ -9,7 +9,7 @@ from typing import Literal
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from stream.exactly_once.kafka.passing import passes
+from clients.transient import is_transient
 from stream.exactly_once.units.errors import OffsetOutOfRangeError
 from stream.exactly_once.units.records import TopicPartition
 from stream.exactly_once.units.topic_ids import Committed
@@ -46,25 +46,6 @@ class Cancelled(Exception):  # noqa: N818  (not an error: the epoch ended while 
     """The work was abandoned because its epoch is over."""
 
 
-def reader(client_config: Mapping[str, str], group_id: str, **extra: str | int | bool) -> Consumer:
-    """Make a consumer that never subscribes and never commits."""
-    return Consumer(
-        {
-            **client_config,
-            "group.id": group_id,
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "error",
-            "retry.backoff.ms": 20,
-            "reconnect.backoff.ms": 20,
-            "reconnect.backoff.max.ms": 1000,
-            "log.connection.close": False,
-            "logger": logger,
-            **extra,
-        }
-    )
-
-
 def stable_offsets(
     consumer: Consumer, partitions: Sequence[TopicPartition], cancelled: Callable[[], bool]
 ) -> dict[TopicPartition, Committed]:
@@ -81,7 +62,7 @@ def stable_offsets(
             answer = consumer.committed(asked, timeout=_CALL_TIMEOUT_S)
         except KafkaException as exc:
             error = exc.args[0]
-            if not passes(error):
+            if not is_transient(error):
                 raise
         else:
             error = next((tp.error for tp in answer if tp.error is not None), None)
@@ -213,7 +194,7 @@ def watermarks(consumer: Consumer, tp: TopicPartition, cancelled: Callable[[], b
                 KafkaTopicPartition(tp.topic, tp.partition), timeout=_CALL_TIMEOUT_S
             )
         except KafkaException as exc:
-            if not passes(exc.args[0]):
+            if not is_transient(exc.args[0]):
                 raise
         else:
             if answer is not None:

@@ -9,22 +9,20 @@ consumer delivers, so waiting for a record would wait for ever.)
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError, KafkaException, Message
-from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka import Message
 
+from clients.consumers import reader
+from clients.ranges import StalledError, read_ranges
 from stream.exactly_once.kafka.offsets import (
     Cancelled,
     OffsetPolicy,
     patient_stable_offsets,
-    reader,
     start_offsets,
     watermarks,
 )
-from stream.exactly_once.kafka.passing import passes
 from stream.exactly_once.kafka.store import Change, PartitionStore, Position
 from stream.exactly_once.units.errors import StateLostError
 from stream.exactly_once.units.progress import RecoveryProgress
@@ -156,9 +154,7 @@ def _holds_anything(store: PartitionStore, changelogs: Sequence[Changelog]) -> b
 
 
 def _connect(plan: RecoveryPlan) -> "Consumer":
-    return reader(
-        plan.client_config, plan.group_id, **{"enable.partition.eof": True, "fetch.wait.max.ms": 20}
-    )
+    return reader(plan.client_config, plan.group_id, **{"fetch.wait.max.ms": 20})
 
 
 def _restore(
@@ -179,14 +175,15 @@ def _restore(
         consumer = _connect(plan)
         try:
             _read_changelogs(consumer, plan.changelogs, stores, ends, cancelled, progress)
-        except _SilentError as exc:
-            stable = _stable_ends(consumer, exc.waiting, cancelled)
+        except StalledError as exc:
+            waiting = [TopicPartition(*where) for where in exc.waiting]
+            stable = _stable_ends(consumer, waiting, cancelled)
             logger.warning(
                 "Nothing read from the changelogs for %g s; reading on with a new client. Waiting for: %s",
                 _NEW_CLIENT_AFTER_S,
                 "; ".join(
                     f"{tp.topic}[{tp.partition}], end {ends[tp][1]}, {_in_words(stable.get(tp), ends[tp][1])}"
-                    for tp in exc.waiting
+                    for tp in waiting
                 ),
             )
         else:
@@ -228,14 +225,6 @@ def _in_words(stable: int | None, end: int) -> str:
     return f"last stable offset {stable}" + (" (a transaction is open)" if stable < end else "")
 
 
-class _SilentError(Exception):
-    """A consumer gives nothing any more; waiting: the changelog partitions whose end was not reached."""
-
-    def __init__(self, waiting: Sequence[TopicPartition]) -> None:
-        super().__init__(waiting)
-        self.waiting = waiting
-
-
 def _read_changelogs(
     consumer: "Consumer",
     changelogs: Sequence[Changelog],
@@ -244,33 +233,29 @@ def _read_changelogs(
     cancelled: Callable[[], bool],
     progress: RecoveryProgress,
 ) -> None:
-    """Raises Cancelled, and _SilentError when nothing came for _NEW_CLIENT_AFTER_S; what was read stays written."""
+    """Raises Cancelled, and StalledError when nothing came for _NEW_CLIENT_AFTER_S; what was read stays written."""
+
+    def check() -> None:
+        if cancelled():
+            raise Cancelled
+
     by_topic = {changelog.topic: changelog for changelog in changelogs}
     begin, complete_at_ms = _begins(by_topic, stores, ends)
     progress.begin(begin, {tp: high for tp, (_low, high) in ends.items()})
-    waiting = {tp for tp, (_low, high) in ends.items() if begin[tp] < high}
-    if not waiting:
-        return
-    # With the leaders in its metadata cache the client fetches at once; else it looks for them once a second.
-    with suppress(KafkaException):  # brokers that are away: the client looks for the leaders itself
-        consumer.list_topics(timeout=_CALL_TIMEOUT_S)
-    consumer.assign([KafkaTopicPartition(tp.topic, tp.partition, begin[tp]) for tp in waiting])
-    while waiting:
-        if cancelled():
-            raise Cancelled
-        if progress.silent_s > _NEW_CLIENT_AFTER_S:
-            raise _SilentError(sorted(waiting))
+    polls = read_ranges(
+        consumer,
+        {tp: (begin[tp], high) for tp, (_low, high) in ends.items()},
+        timeout_s=_NEW_CLIENT_AFTER_S,
+        max_records=_POLL_RECORDS,
+        poll_s=_POLL_S,
+        check=check,
+    )
+    for polled in polls:
         changes: dict[int, list[Change]] = {}
-        reached: dict[TopicPartition, int] = {}
-        for message in consumer.consume(_POLL_RECORDS, _POLL_S):
-            tp = TopicPartition(message.topic() or "", message.partition() or 0)
-            if message.error() is None:
-                changes.setdefault(tp.partition, []).append(_change(by_topic[tp.topic].table, message))
-                reached[tp] = (message.offset() or 0) + 1
-            elif _is_end(message):
-                reached[tp] = max(reached.get(tp, 0), message.offset() or 0)
-                if reached[tp] >= ends[tp][1]:
-                    waiting.discard(tp)
+        for message in polled.records:
+            change = _change(by_topic[message.topic() or ""].table, message)
+            changes.setdefault(message.partition() or 0, []).append(change)
+        reached = {TopicPartition(*where): offset for where, offset in polled.reached.items()}
         _write(by_topic, stores, changes, reached, complete_at_ms)
         progress.advance(changes, reached)
 
@@ -291,15 +276,6 @@ def _begins(
         else:
             complete_at_ms[tp] = position.written_at_ms
     return begin, complete_at_ms
-
-
-def _is_end(message: Message) -> bool:
-    error = message.error()
-    if error is None or error.code() == KafkaError._PARTITION_EOF:
-        return True
-    if not passes(error):
-        raise KafkaException(error)
-    return False
 
 
 def _begin(changelog: Changelog, store: PartitionStore, end: tuple[int, int]) -> int:

@@ -13,8 +13,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
     ResourceType,
 )
 
+from clients.transient import is_transient
 from stream.exactly_once.kafka.offsets import Cancelled
-from stream.exactly_once.kafka.passing import passes
 from stream.exactly_once.kafka.recovery import Changelog
 from stream.exactly_once.units.errors import StartError, TopicGoneError
 from stream.exactly_once.units.replication import replicas_for, replication_config
@@ -116,7 +116,7 @@ def _describe(
             return _describe_once(AdminClient({**client_config}), changelogs, timeout_s)
         except KafkaException as exc:
             error = exc.args[0]
-            passing = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or passes(error)
+            passing = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or is_transient(error)
             if not passing or time.monotonic() > deadline:
                 raise StartError(f"The changelog topics cannot be described: {error.str()}") from exc
         except TimeoutError as exc:

@@ -38,7 +38,7 @@ class RecoveryProgress:
         """Empty until the changelogs are read. Replaced as a whole, never changed."""
         self._on_progress = on_progress
         self._now = now
-        self._logged_at = self._moved_at = now()
+        self._logged_at = now()
         self._ends: Mapping[TopicPartition, int] = {}
         self._to_go: dict[TopicPartition, int] = {}
         self._records: Counter[int] = Counter()
@@ -47,7 +47,6 @@ class RecoveryProgress:
         """Note from where to where each changelog is read; call it again when the ends were asked again."""
         self._ends = dict(ends)
         self._to_go = {tp: max(0, end - reached[tp]) for tp, end in ends.items()}
-        self._moved_at = self._now()
         self._show()
 
     def advance(self, records: Mapping[int, Sized], reached: Mapping[TopicPartition, int]) -> None:
@@ -64,7 +63,6 @@ class RecoveryProgress:
         self._records.update({partition: len(found) for partition, found in records.items()})
         self._show()
         if nearer:
-            self._moved_at = self._now()
             self._on_progress()
         if self._now() - self._logged_at >= _LOG_INTERVAL_S:
             self._logged_at = self._now()
@@ -74,11 +72,6 @@ class RecoveryProgress:
     def records(self) -> int:
         """Records read so far."""
         return self._records.total()
-
-    @property
-    def silent_s(self) -> float:
-        """Seconds since a changelog was read further, or since `begin`."""
-        return self._now() - self._moved_at
 
     def _show(self) -> None:
         to_go: Counter[int] = Counter()

@@ -1,9 +1,9 @@
-"""Which of Kafka's errors pass by themselves: brokers that start, stop or hand over. Pure."""
+"""Kafka errors that pass by themselves: brokers that start, stop or hand over. Pure."""
 
 from confluent_kafka import KafkaError
 
-# Those that librdkafka calls retriable are so marked by its transactions alone; to other calls each code must be known.
-_PASSING = frozenset(
+# librdkafka marks errors as retriable for its transactions alone; for other calls each code must be known.
+_TRANSIENT = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._MSG_TIMED_OUT,
@@ -33,9 +33,9 @@ _PASSING = frozenset(
 )
 
 
-def passes(error: KafkaError) -> bool:
-    """Say whether an error passes by itself, so that the same call is worth repeating.
+def is_transient(error: KafkaError) -> bool:
+    """Return whether an error passes by itself, so that the same call is worth repeating.
 
-    A topic that does not exist or a right that is missing does not: waiting does not mend it.
+    A missing topic or right is not transient.
     """
-    return error.retriable() or error.code() in _PASSING
+    return error.retriable() or error.code() in _TRANSIENT
