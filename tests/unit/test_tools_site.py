@@ -1,9 +1,11 @@
 """Links between pages still lead there once the pages are gathered for the site."""
 
+import doctest
 from pathlib import Path
 
 import pytest
 
+from tools import site
 from tools.site import ROOT, gather, moved
 
 
@@ -29,3 +31,7 @@ def test_every_page_is_in_the_navigation(tmp_path: Path) -> None:
     pages = {page.relative_to(tmp_path).as_posix() for page in tmp_path.rglob("*.md")}
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [page for page in sorted(pages) if f": {page}\n" not in navigation] == []
+
+
+def test_the_examples_in_docstrings_hold() -> None:
+    assert doctest.testmod(site) == (0, 2)
