@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from model.late import LateInputs, LateNetwork, LateSettings, late_loss
 from model.metrics import log_loss
-from trainer.late_batches import LateRows
+from trainer.late_batches import LateRows, own_tables
 
 _SCORED_ROWS = 2_048
 
@@ -242,7 +242,7 @@ def score_late(
     """Return y_hat and z_hat of some rows, float32 (n, 2)."""
     network.eval()
     parts = torch.split(torch.from_numpy(places), _SCORED_ROWS)
-    scored = [network.score(rows.batch(part), texts, rows.items) for part in parts]
+    scored = [network.score(*own_tables(rows.batch(part), texts, rows.items)) for part in parts]
     return torch.cat(scored).numpy()
 
 
@@ -321,7 +321,10 @@ class _Stage:
             batch = self._rows.batch(rows, config.behaviours)
             if places is not None:
                 batch = _replaced(batch, places)
-            logits = self._network(batch, texts, self._rows.items, numbers_only=self._numbers_only)
+            if self._numbers_only:
+                logits = self._network(batch, texts, self._rows.items, numbers_only=True)
+            else:
+                logits = self._network(*own_tables(batch, texts, self._rows.items))
             loss = late_loss(logits, self._rows.y[rows], self._rows.z[rows], config.network)
             self._optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

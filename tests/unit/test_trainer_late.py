@@ -16,7 +16,7 @@ from model.network import TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer
 from trainer.feature_rows import FeatureRows
 from trainer.late import LateConfig, LateFit, fit_late, score_late
-from trainer.late_batches import LateRows
+from trainer.late_batches import LateRows, own_tables
 from trainer.text_encoder import TopLayers
 
 ROWS, TEXTS, WIDTH, BEHAVIOURS = 600, 8, 6, 4
@@ -219,6 +219,47 @@ def test_the_cached_gradient_is_the_gradient_of_the_whole() -> None:
         torch.autograd.backward(encoder.encode(part), of_vectors[part])
     assert encoder.weight.grad is not None
     torch.testing.assert_close(encoder.weight.grad, whole)
+
+
+@pytest.mark.parametrize("nobody_is_known", [False, True])
+def test_a_batch_with_tables_of_its_own_has_the_gradients_of_the_whole_tables(nobody_is_known: bool) -> None:
+    rows, vectors = rows_by_text()
+    random = np.random.default_rng(1)
+    rows.item[:] = random.integers(0, 50, ROWS)
+    rows.past_item[:] = random.integers(0, 50, (ROWS, BEHAVIOURS))
+    rows.past_text[:] = -1 if nobody_is_known else rows.past_text
+    told, places = LateRows.of(rows, vectors), torch.arange(20)
+    torch.manual_seed(0)
+    network = LateNetwork(SMALL).eval()
+    for output in (network.output, network.fusion_output):
+        nn.init.normal_(output.weight)
+
+    def gradients(*, own: bool) -> list[Tensor | None]:
+        texts, items = (torch.from_numpy(of) for of in (vectors, random_items))
+        texts.requires_grad_()
+        items.requires_grad_()
+        batch = told.batch(places)
+        logits = network(*own_tables(batch, texts, items)) if own else network(batch, texts, items)
+        loss = late_loss(logits, told.y[places], told.z[places], SMALL)
+        return list(torch.autograd.grad(loss, [texts, items, *network.parameters()], allow_unused=True))
+
+    random_items = random.normal(size=(50, 32)).astype(np.float32)
+    for one, other in zip(gradients(own=True), gradients(own=False), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_tables_of_a_batch_hold_each_distinct_row_once() -> None:
+    rows, vectors = rows_by_text()
+    rows.past_text[:2] = [[3, 3, -1, -1], [5, 3, -1, -1]]
+    rows.text[:2] = [5, 7]
+    told = LateRows.of(rows, vectors)
+    found = own_tables(told.batch(torch.tensor([0, 1])), told.texts, told.items)
+    assert found.texts.tolist() == vectors[[3, 5, 7]].tolist()
+    assert found.inputs.text.tolist() == [1, 2]
+    assert found.inputs.past_text.tolist() == [[0, 0], [1, 0]]
+    assert len(found.items) == 1
 
 
 def test_a_batch_leaves_out_the_columns_that_no_row_needs() -> None:
