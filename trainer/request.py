@@ -29,7 +29,7 @@ from trainer.config import TrainingConfig
 from trainer.dataset import TO_MS, Example, labels, newest_of, split_by_time
 from trainer.errors import RangeError, TrainingRefused, WorkFolderError
 from trainer.evaluation.report import compare, write_report
-from trainer.evaluation.scoring import can_compare, measure_in_turns, score_examples
+from trainer.evaluation.scoring import Times, can_compare, measure_in_turns, score_examples
 from trainer.gate import GateSettings, Predictions, Verdict, judge
 from trainer.job import Trained, train, version_of
 from trainer.kept_examples import Parts, keep, load
@@ -65,8 +65,8 @@ class Announce(Protocol):
 class RequestConfig:
     """How requests are handled.
 
-    work: a folder for what is under way. base: the checkpoint to start from while there is no champion.
-    older: how many examples from before the ranges are learned from as well. gate_share: the newest part of the
+    work: a folder for what is under way.
+    base: the checkpoint to start from while there is no champion. older: how many examples from before the ranges are learned from as well. gate_share: the newest part of the
     request's own examples, which judges and is never learned from; valid_share: of the rest, the newest.
     """
 
@@ -314,10 +314,10 @@ class RequestHandler:
         gate = [one for one in parts.gate if can_compare(models, one)]
         texts = known_texts([*gate, *parts.valid, *parts.train])
         told(0, len(gate))
-        took = measure_in_turns(models, gate) if gate else [float("nan")] * 2
+        took = measure_in_turns(models, gate, texts) if gate else [Times(float("nan"), float("nan"))] * 2
         before, after = (
-            Predictions(*score_examples(model, gate, texts=texts, progress=told), ms)
-            for model, ms in zip(models, took, strict=True)
+            Predictions(*score_examples(model, gate, texts=texts, progress=told), *times)
+            for model, times in zip(models, took, strict=True)
         )
         self._report(models[1], after, gate)
         return self._compare(champion, before, after, gate, models[0].lam)

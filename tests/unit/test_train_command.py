@@ -43,7 +43,10 @@ def sway(*arguments: str) -> str:
 
 
 def test_examples_are_read_back_as_they_were_written(tmp_path: Path) -> None:
-    examples = [replace(one, snapshot=SNAPSHOT if one.occurred_at % 3 else None) for one in EXAMPLES]
+    examples = [
+        replace(one, snapshot=SNAPSHOT, labeled_at=one.occurred_at + 7) if one.occurred_at % 3 else one
+        for one in EXAMPLES
+    ]
     assert read_examples(write_examples(tmp_path / "e.parquet", examples)) == examples
 
 
