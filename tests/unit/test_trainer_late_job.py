@@ -153,7 +153,7 @@ def test_tuned_layers_are_those_of_the_checkpoint(fit: Callable[..., Trained], t
 def test_knobs_of_the_late_reading_are_read_from_a_file_and_name_versions(tmp_path: Path) -> None:
     file = tmp_path / "knobs.toml"
     file.write_text('reading = "late"\n[late]\nepochs = 7\nloss = "mse"\ntrained_layers = 2\n')
-    knobs = read_knobs(file)
+    knobs = read_knobs(file).config
     assert (knobs.reading, knobs.late.epochs, knobs.late.loss) == (Reading.LATE, 7, Loss.MSE)
     assert TrainingConfig.from_plain(json.loads(json.dumps(knobs.to_plain()))) == knobs
     assert knobs.identity() != replace(knobs, late=LateTraining()).identity()
