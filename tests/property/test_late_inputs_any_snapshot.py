@@ -64,12 +64,17 @@ class Inputs:
 def looked_up(inputs: LateInputs, texts: Tensor, items: Tensor) -> Inputs:
     """Put vectors in place of rows."""
     there = inputs.past_text >= 0
-    past = texts[inputs.past_text.clamp(min=0)], items[inputs.past_item], inputs.past
+    past_text, past_item, past = (
+        (of * there[..., None]).numpy()
+        for of in (texts[inputs.past_text.clamp(min=0)], items[inputs.past_item], inputs.past)
+    )
     return Inputs(
         inputs.numbers.numpy(),
         texts[inputs.text].numpy(),
         items[inputs.item].numpy(),
-        *((part * there[..., None]).numpy() for part in past),
+        past_text,
+        past_item,
+        past,
         there.numpy(),
     )
 
