@@ -30,7 +30,7 @@ def test_every_reason_of_a_dead_letter_has_its_row() -> None:
 
 
 def test_every_metric_has_its_row() -> None:
-    from stream.metrics import WorkerMetrics  # as above
+    from stream.worker.metrics import WorkerMetrics  # as above
     from trainer.metrics import TrainerMetrics
 
     families = [*WorkerMetrics().registry.collect(), *TrainerMetrics().registry.collect()]
