@@ -1,4 +1,4 @@
-"""How often the demo's trainer promotes, without Kafka: `python -m benchmarks.promotions [SEED ...]`, by default 0 to 4.
+"""How often the demo promotes, its trainer alone: `python -m benchmarks.promotions [SEED ...]`, by default 0 to 4.
 
 The demo's champion, and its ratings in an order in which a feeder lets people wait for their scores; a seed draws that
 order and is the training's. Requests of as many examples as the demo hands over go through the trainer's own

@@ -124,7 +124,17 @@ def test_flags_count_for_a_late_training_or_are_refused_in_one_line(
     file = write_examples(tmp_path / "e.parquet", audience(120, tokenizer))
     knobs = tmp_path / "knobs.toml"
     knobs.write_text("tensorboard = false\n[late]\nnumbers_epochs = 1\n")
-    command = ["train", "--examples", str(file), "--start", str(tiny_base), "--config", str(knobs)]
+    command = [
+        "train",
+        "--examples",
+        str(file),
+        "--start",
+        str(tiny_base),
+        "--config",
+        str(knobs),
+        "--reading",
+        "late",
+    ]
     command += ["--registry", str(tmp_path / "registry"), "--out", str(tmp_path / "out")]
     sway(*command, "--epochs", "2")
     (version,) = ModelRegistry(tmp_path / "registry").versions()
