@@ -1,4 +1,4 @@
-"""The training loop: Hugging Face's Trainer, with our batches, our objectives, and a folder to resume from."""
+"""The resumable training loop: transformers' Trainer with custom batches, objectives and optimiser."""
 
 import contextlib
 import json
@@ -31,13 +31,13 @@ from trainer.progress import Stopped
 from trainer.rows import Rows
 from trainer.tracking import NoTracker, Tracker
 
-_EVALUATION_TOKENS = 8192  # of a padded batch
-_LOGS = 50  # of the loss, over a whole training
+_EVALUATION_TOKENS = 8192  # per padded batch
+_LOGS = 50  # log entries of the loss per training
 
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
-    """The optimiser and its schedule. See FinetuneConfig, which says what each knob means."""
+    """The optimiser, its schedule and the evaluations; see FinetuneConfig for each knob."""
 
     epochs: float
     batch_rows: int
@@ -55,11 +55,11 @@ class LoopConfig:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one loop leaves behind, and whom it tells.
+    """Where a loop saves its checkpoints, and where it reports to.
 
-    name: of the stage. folder: of the library's checkpoints; one that holds some is resumed from; None keeps none.
-    progress: called with step, steps, and the newest mean loss that was logged, None before the first. If it raises
-    Stopped the loop writes a checkpoint first, so that it resumes from that very step.
+    name: of the stage. folder: of transformers' checkpoints. The loop resumes from the last one in it; None saves none.
+    progress: called with the step, the number of steps, and the last logged mean loss, None before the first. If it
+    raises Stopped, the loop saves a checkpoint first, so that it resumes at that step.
     """
 
     name: str = "training"
@@ -70,10 +70,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """steps: of the optimiser; loss: its mean over all of them.
+    """The result of a loop.
 
-    judged: the validation figures of what was kept; empty without validation rows.
-    curves: what was logged: `step` with `loss`, or with the validation figures.
+    steps: the number of optimiser steps. loss: its mean over all steps. judged: the validation metrics of the final
+    weights; empty without validation rows. curves: the log entries: `step` with `loss`, or with validation metrics.
     """
 
     steps: int
@@ -83,14 +83,14 @@ class LoopResult:
 
 
 class Objective(Protocol):
-    """What is minimised, and how it is judged on validation rows."""
+    """A loss and its evaluation on validation rows."""
 
     def loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """Return a batch's mean loss, with its graph."""
+        """Return the mean loss of a batch, with its graph."""
         ...
 
     def judge(self, model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-        """Return figures over all batches, `valid_loss` among them."""
+        """Return metrics over all batches, including `valid_loss`."""
         ...
 
 
@@ -105,11 +105,11 @@ def run_loop(
     adversary: FastGradient | None = None,
     run: Run | None = None,
 ) -> LoopResult:
-    """Train a model, in place; where the run's folder holds checkpoints, go on from the last whole one.
+    """Train a model in place. If the run's folder contains checkpoints, resume from the last complete one.
 
-    heads: the part of the model with a learning rate of its own. valid: judged at intervals and at the end; with
-    config.patience the training ends early by its loss, and the best weights are kept.
-    A run that ended is not repeated: called again it gives the same weights at once.
+    heads: the part of the model with its own learning rate. valid: evaluated at intervals and at the end. With
+    config.patience, training stops early by the validation loss, and the best weights are kept.
+    A call for a finished run loads the same weights and returns at once.
     """
     run = run or Run()
     dropouts = _set_dropout(model, config.dropout)
@@ -131,7 +131,9 @@ def run_loop(
             heads=heads,
             adversary=adversary,
         )
-        trainer.remove_callback(PrinterCallback)  # it prints the last figures whatever the strategy
+        trainer.remove_callback(
+            PrinterCallback
+        )  # it prints the final metrics regardless of the logging strategy
         last = last_checkpoint(folder) if run.folder else None
         result = trainer.train(resume_from_checkpoint=str(last) if last else None)
         judged = trainer.judge() if valid is not None else {}
@@ -140,15 +142,15 @@ def run_loop(
         module.p = p
     model.eval()
     losses = [row["loss"] for row in curves if "loss" in row]
-    # The library's own mean counts only the steps since the last resumption.
+    # transformers' own mean covers only the steps since the last resumption.
     loss = float(np.mean(losses)) if losses else float(result.training_loss)
     return LoopResult(result.global_step, loss, judged, curves)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end; what is half written is removed.
+    """Return the newest complete checkpoint, or None; remove incomplete ones.
 
-    The trainer's state is what the library writes last.
+    A checkpoint is complete if it has a readable trainer_state.json, which transformers writes last.
     """
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     for path in reversed(found):
@@ -162,7 +164,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 class _LoopTrainer(Trainer):
-    """The library's Trainer with our loss, our batches, our judge and two learning rates."""
+    """transformers' Trainer with a custom loss, batches, evaluation and two learning rates."""
 
     def __init__(
         self,
@@ -222,7 +224,7 @@ class _LoopTrainer(Trainer):
         return figures
 
     def judge(self) -> dict[str, float]:
-        """Return the objective's figures over all validation rows; in every process the same."""
+        """Return the objective's metrics over all validation rows; every process computes the same."""
         valid = self._valid
         if valid is None:
             return {}
@@ -247,7 +249,7 @@ class _LoopTrainer(Trainer):
                 {"params": plain, "lr": config.learning_rate, "weight_decay": 0.0},
                 {"params": ordered, "lr": config.heads_learning_rate, "weight_decay": 0.0},
             ],
-            fused=True,  # one pass over the parameters: 9 ms a step in place of 65 for 10 million on a CPU
+            fused=True,  # 9 ms per step instead of 65 for 10 million parameters on a CPU
         )
         return self.optimizer
 
@@ -259,14 +261,14 @@ class _LoopTrainer(Trainer):
 
 
 class _EachEpoch(TrainerCallback):
-    """Tells which epoch begins, also one that is resumed in its middle."""
+    """Calls `begin` with the number of each epoch that starts or resumes."""
 
     def __init__(self, begin: Callable[[int], None]) -> None:
         self._begin = begin
 
     def on_epoch_begin(
         self,
-        args: TrainingArguments,  # noqa: ARG002 -- the library names them
+        args: TrainingArguments,  # noqa: ARG002 -- transformers passes them by name
         state: TrainerState,
         control: TrainerControl,  # noqa: ARG002
         **_: Any,
@@ -275,7 +277,7 @@ class _EachEpoch(TrainerCallback):
 
 
 class _Report(TrainerCallback):
-    """Passes each step and each figure on; the library's own output stays off."""
+    """Forwards steps and metrics to the run's progress callback and tracker."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -330,7 +332,7 @@ def _arguments(
     model: nn.Module, rows: int, folder: Path, config: LoopConfig, run: Run, *, judged: bool
 ) -> TrainingArguments:
     on_cpu = next(model.parameters()).device.type == "cpu"
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as the library's launcher says it
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by the launcher
     steps_per_epoch = -(-rows // (config.batch_rows * processes))
     interval = max(1, round(steps_per_epoch / config.evaluations_per_epoch))
     watched = run.folder is not None or judged
@@ -361,14 +363,13 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
     )
-    arguments._n_gpu = min(
-        arguments.n_gpu, 1
-    )  # one process drives one GPU: several are the launcher's matter
+    # One process uses one GPU; a launcher starts one process for each.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
 
 def _curves(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    """Return what was logged on the way, under our names; the library's closing summary is left out."""
+    """Return the log entries with this project's metric names, without transformers' final summary."""
     curves = []
     for row in history:
         figures = {name.removeprefix("eval_"): value for name, value in row.items()}
@@ -378,7 +379,7 @@ def _curves(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def _set_dropout(trained: nn.Module, p: float) -> list[tuple[nn.Dropout, float]]:
-    """Set every dropout but the adapters' own; return what each was: the checkpoint keeps its configuration."""
+    """Set every dropout except those of adapters; return the previous values, to restore them afterwards."""
     found = [
         module
         for name, module in trained.named_modules()

@@ -268,7 +268,7 @@ def _publish(
     from model.manifest import Manifest
     from sway.curves import keep_curves
     from trainer import job
-    from trainer.dataset import TO_MS, newest_of
+    from trainer.dataset import TO_MS, latest_known_at
 
     if store.exists(version):
         return dict(store.manifest(version).metrics)
@@ -288,7 +288,7 @@ def _publish(
         base=base,
         created_at_ms=int(time.time() * 1000),
         parent=parent,
-        data={**data, **counts, TO_MS: newest_of(parts["train"], parts["valid"], known=until_ms)},
+        data={**data, **counts, TO_MS: latest_known_at(parts["train"], parts["valid"], known=until_ms)},
         metrics=trained.metrics,
         config=knobs.to_plain(),
     )

@@ -91,8 +91,8 @@ def make_service(settings: "Settings") -> "TrainerService":
     from schemas.records import LabeledExample, ModelAnnouncement, TrainingRequest
     from stream.wire import codec_for
     from trainer.announce import Announcer
+    from trainer.cleanup import clean_up
     from trainer.gate import GateSettings
-    from trainer.leftovers import clean_up
     from trainer.ranges import ExampleRanges
     from trainer.request import RequestConfig, RequestHandler
     from trainer.service import TrainerService

@@ -141,11 +141,11 @@ def test_flags_count_for_a_late_training_or_are_refused_in_one_line(
     assert ModelRegistry(tmp_path / "registry").manifest(version).config["late"]["epochs"] == 2
     refused = RUN.invoke(app, [*command, "--newest-texts", "5"])
     assert refused.exit_code == 1
-    assert "--newest-texts is of the joint reading" in " ".join(refused.output.split())
+    assert "--newest-texts is for the joint reading" in " ".join(refused.output.split())
     knobs.write_text("tensorboard = false\nbatch_rows = 16\n")
     refused = RUN.invoke(app, command)
     assert refused.exit_code == 1
-    assert "sets what is of the joint one: batch_rows" in " ".join(refused.output.split())
+    assert "sets knobs of the joint one: batch_rows" in " ".join(refused.output.split())
 
 
 def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -> None:

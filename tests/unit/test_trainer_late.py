@@ -15,7 +15,7 @@ from model.late import LateNetwork, LateSettings, late_loss
 from model.network import TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer
 from trainer.feature_rows import FeatureRows
-from trainer.late import LateConfig, LateFit, draw_back, fit_late, score_late
+from trainer.late import LateConfig, LateFit, fit_late, interpolate_weights, score_late
 from trainer.late_batches import LateRows, own_tables
 from trainer.text_encoder import TopLayers
 
@@ -306,8 +306,8 @@ def test_a_network_is_drawn_back_by_a_share_of_the_way_to_its_start() -> None:
     start = fit(rows, vectors, replace(CONFIG, epochs=1)).network
     fitted = fit_late(LateRows.of(rows, vectors), TRAIN, VALID, CONFIG, start=start).network
     before = {name: value.clone() for name, value in fitted.state_dict().items()}
-    draw_back(fitted, start, 0.25)
+    interpolate_weights(fitted, start, 0.25)
     for name, other in start.state_dict().items():
         torch.testing.assert_close(fitted.state_dict()[name], 0.75 * before[name] + 0.25 * other)
-    draw_back(fitted, start, 1.0)
+    interpolate_weights(fitted, start, 1.0)
     assert all(torch.equal(fitted.state_dict()[name], other) for name, other in start.state_dict().items())

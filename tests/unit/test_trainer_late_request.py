@@ -155,7 +155,7 @@ def test_a_request_is_rejected_where_the_knobs_are_of_the_other_reading(stage: S
     stage.given_knobs = frozenset({"epochs"})
     decision = stage.handle("one")
     assert decision.event == REJECTED
-    assert "sets what is of the joint one: epochs" in decision.reason
+    assert "sets knobs of the joint one: epochs" in decision.reason
 
 
 def _past(example: Example) -> int:
