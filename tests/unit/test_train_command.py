@@ -69,7 +69,7 @@ def test_behaviours_of_a_file_are_put_into_words(tmp_path: Path, tokenizer: Beha
     assert first.history == "user likes 100 percent of 1 ; watch Alien loved ; watch Heat"
     assert first == second
     assert first.occurred_at == 1_767_323_045_000
-    with pytest.raises(CommandError, match="way of reading"):
+    with pytest.raises(CommandError, match="a model's tokenizer"):
         read_examples(file)
 
 
