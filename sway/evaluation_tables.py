@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _COMPARED = ("auc", "mse", "log_loss", "calibration_error")
 
 
-def figures(version: str, compared: "Compared") -> Table:
+def metrics_table(version: str, compared: "Compared") -> Table:
     """Return a table of the version's metrics with their intervals."""
     ours = next(iter(compared.evaluations.values()))
     table = _table(escape(version), "value", f"{ours.confidence:.0%} interval")
@@ -26,7 +26,7 @@ def figures(version: str, compared: "Compared") -> Table:
     return table
 
 
-def beside_baselines(version: str, compared: "Compared") -> Table:
+def baselines_table(version: str, compared: "Compared") -> Table:
     """Return a table with a row for the version and one for each baseline."""
     table = _table("", *(NAMES[name] for name in _COMPARED))
     for place, (who, found) in enumerate(compared.evaluations.items()):

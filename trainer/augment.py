@@ -37,7 +37,7 @@ class Augmentation:
             raise ValueError(f"crop_to={self.crop_to} must be at least 1")
 
     @property
-    def acts(self) -> bool:
+    def is_active(self) -> bool:
         """Whether any probability is above zero."""
         return bool(self.histories_dropped or self.cropped or self.behaviours_dropped or self.reordered)
 
@@ -63,7 +63,7 @@ def augment_rows(
     The result depends on seed, epoch and row alone, so a training that resumes in the middle of an epoch sees the
     same texts.
     """
-    if not augmentation.acts:
+    if not augmentation.is_active:
         return [examples[row] for row in rows]
     return [augment(examples[row], augmentation, np.random.default_rng((seed, epoch, row))) for row in rows]
 

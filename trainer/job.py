@@ -210,7 +210,7 @@ class _Job:
             run=replace(run, progress=report),
         )
         return StageResult(
-            {"pretraining_loss": result.loss, "pretraining_valid_loss": result.judged["valid_loss"]},
+            {"pretraining_loss": result.loss, "pretraining_valid_loss": result.validation["valid_loss"]},
             result.curves,
         )
 

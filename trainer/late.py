@@ -88,7 +88,7 @@ def fit_late(
     *,
     encoder: TextEncoder | None = None,
     start: LateNetwork | None = None,
-    kept: Path | None = None,
+    state_file: Path | None = None,
     progress: Callable[[int, int, float], None] = lambda _epoch, _of, _loss: None,
     on_step: Callable[[], None] = lambda: None,
 ) -> LateFit:
@@ -97,7 +97,7 @@ def fit_late(
     train, valid: int64, row indices. With valid None the last epoch is kept, and losses are NaN.
     encoder: BERT, tuned in place and left in the state of the best epoch; None keeps rows.texts fixed.
     start: the network to continue from; its settings equal config.network except for lam, loss and dropout.
-    kept: the state file. It is written after each epoch; if it exists, the fit resumes from it.
+    state_file: written after each epoch. If it exists, the fit resumes from it.
     progress: called after each epoch with its number, the number of epochs and the validation loss. on_step: called
     after each step; an exception from it ends the fit.
     """
@@ -109,12 +109,12 @@ def fit_late(
     else:
         network.load_state_dict(start.state_dict())
         fit.best.judge(rows.texts)
-    if kept is not None and kept.is_file():
-        fit.resume(kept)
+    if state_file is not None and state_file.is_file():
+        fit.resume(state_file)
     while fit.done < fit.epochs:
         loss = fit.epoch(on_step)
-        if kept is not None:
-            fit.keep(kept)
+        if state_file is not None:
+            fit.save(state_file)
         progress(fit.done, fit.epochs, loss)
     fit.best.restore()
     return LateFit(network.eval(), fit.best.texts, fit.best.loss, tuple(fit.best.losses))
@@ -148,7 +148,7 @@ class _Fit:
         self.done += 1
         return self.best.judge(self._stage.texts())
 
-    def keep(self, path: Path) -> None:
+    def save(self, path: Path) -> None:
         """Write the state that the next epoch depends on, atomically."""
         partial = path.with_suffix(".part")
         torch.save(
@@ -165,7 +165,7 @@ class _Fit:
         partial.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Restore the state that keep() wrote."""
+        """Restore the state that save() wrote."""
         kept = torch.load(path, map_location="cpu", weights_only=True)  # the GPU may no longer be available
         self.done = kept["done"]
         if self.done > self._config.numbers_epochs:

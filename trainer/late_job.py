@@ -84,7 +84,7 @@ class LateJob:
     ) -> None:
         self._folder, self._start_until_ms = start, start_until_ms
         self._config, self._late = config, config.late
-        self._work, self._kept = work, work / "late"
+        self._work, self._late_dir = work, work / "late"
         self._processes, self._tracker, self._progress = processes, tracker, progress
         self._start = open_late(start, config)
         self._settings = self._network_settings()
@@ -108,24 +108,24 @@ class LateJob:
 
     def _make(self, examples: LateExamples) -> None:
         began_s = time.monotonic()
-        self._kept.mkdir(parents=True, exist_ok=True)
+        self._late_dir.mkdir(parents=True, exist_ok=True)
         self._start.encoder.place(self._processes.device, torch.float32).eval()
-        texts = TextVectors.of(examples.texts, lambda distinct: self._vectors(distinct, self._kept))
+        texts = TextVectors.of(examples.texts, lambda distinct: self._vectors(distinct, self._late_dir))
         rows, start = self._rows(examples, texts), self._start.network
         if self._late.trained_layers:
             tuned = self._tune(rows, texts)
-            texts = texts.replaced(self._vectors(texts.texts, self._kept / "tuned"))
+            texts = texts.replaced(self._vectors(texts.texts, self._late_dir / "tuned"))
             rows, start = self._rows(examples, texts), tuned.network
         champion = self._start.network
         # With few validation users, their deviation from the population exceeds the differences between epochs.
-        judged = champion is None or rows.validation_users >= self._late.least_judges
+        validated = champion is None or rows.validation_users >= self._late.least_judges
         with _one_thread():  # steps are too small to gain from more threads
-            fit = self._fit("network", rows, texts, start, judged=judged)
+            fit = self._fit("network", rows, texts, start, validated=validated)
         if champion is not None and not self._late.trained_layers:
             interpolate_weights(fit.network, champion, self._late.champion_share)
         figures = {
-            **(_judged(fit, rows, texts) if judged else {}),
-            "train_examples": float(len(examples.ordered) - judged * examples.is_valid.sum()),
+            **(_calibrate(fit, rows, texts) if validated else {}),
+            "train_examples": float(len(examples.ordered) - validated * examples.is_valid.sum()),
             "examples_without_snapshot": float(examples.unreadable),
             "examples_too_old": float(examples.older),
             "texts": float(len(texts.texts)),
@@ -136,7 +136,7 @@ class LateJob:
         curves = [
             {"step": float(epoch), "valid_loss": loss}
             for epoch, loss in enumerate(fit.epochs, first)
-            if judged
+            if validated
         ]
         self._save(fit.network, rows.items)
         write_json(self._work / RESULT_FILE, {"metrics": metrics, "curves": curves})
@@ -193,27 +193,27 @@ class LateJob:
         start: LateNetwork | None,
         encoder: TextEncoder | None = None,
         *,
-        judged: bool = True,
+        validated: bool = True,
     ) -> LateFit:
-        """Fit the network; with judged False, on all rows and without validation."""
+        """Fit the network; with validated False, on all rows and without validation."""
         latest = Progress(f"late {name}: fine-tuning", 0, 0)
 
         def report(epoch: int, epochs: int, loss: float) -> None:
             nonlocal latest
-            latest = replace(latest, done=epoch, total=epochs, loss=loss if judged else None)
-            if judged:
+            latest = replace(latest, done=epoch, total=epochs, loss=loss if validated else None)
+            if validated:
                 self._tracker.log(f"late {name}", {"valid_loss": loss}, epoch)
             self._progress(latest)
 
         self._progress(latest)
         return fit_late(
             LateRows.of(rows.features, texts.vectors),
-            rows.train if judged else np.arange(len(rows.features.of)),
-            rows.valid if judged else None,
+            rows.train if validated else np.arange(len(rows.features.of)),
+            rows.valid if validated else None,
             self._late_config(start),
             encoder=encoder,
             start=start,
-            kept=self._kept / f"{name}.pt",
+            state_file=self._late_dir / f"{name}.pt",
             progress=report,
             on_step=lambda: self._progress(latest),
         )
@@ -268,7 +268,7 @@ class LateJob:
         )
 
 
-def _judged(fit: LateFit, rows: _Rows, texts: TextVectors) -> dict[str, float]:
+def _calibrate(fit: LateFit, rows: _Rows, texts: TextVectors) -> dict[str, float]:
     """Calibrate the network on the validation rows, in place, and return its metrics there."""
     tensors = LateRows.of(rows.features, texts.vectors)
     scale, _ = calibrate(fit.network, tensors, rows.valid, fit.texts, rows.features.users[rows.valid])

@@ -72,13 +72,13 @@ class Run:
 class LoopResult:
     """The result of a loop.
 
-    steps: the number of optimiser steps. loss: its mean over all steps. judged: the validation metrics of the final
+    steps: the number of optimiser steps. loss: its mean over all steps. validation: the validation metrics of the final
     weights; empty without validation rows. curves: the log entries: `step` with `loss`, or with validation metrics.
     """
 
     steps: int
     loss: float
-    judged: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
     curves: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -117,13 +117,13 @@ def run_loop(
         folder = run.folder
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sway-training-")))
-        arguments = _arguments(model, len(rows.tokens), folder, config, run, judged=valid is not None)
+        arguments = _arguments(model, len(rows.tokens), folder, config, run, has_validation=valid is not None)
         trainer = _LoopTrainer(
             model=model,
             args=arguments,
             train_dataset=range(len(rows.tokens)),
             eval_dataset=None if valid is None else range(len(valid.tokens)),
-            callbacks=_callbacks(config, run, judged=valid is not None),
+            callbacks=_callbacks(config, run, has_validation=valid is not None),
             rows=rows,
             valid=valid,
             objective=objective,
@@ -136,7 +136,7 @@ def run_loop(
         )  # it prints the final metrics regardless of the logging strategy
         last = last_checkpoint(folder) if run.folder else None
         result = trainer.train(resume_from_checkpoint=str(last) if last else None)
-        judged = trainer.judge() if valid is not None else {}
+        validation = trainer.judge() if valid is not None else {}
         curves = _curves(trainer.state.log_history)
     for module, p in dropouts:
         module.p = p
@@ -144,7 +144,7 @@ def run_loop(
     losses = [row["loss"] for row in curves if "loss" in row]
     # transformers' own mean covers only the steps since the last resumption.
     loss = float(np.mean(losses)) if losses else float(result.training_loss)
-    return LoopResult(result.global_step, loss, judged, curves)
+    return LoopResult(result.global_step, loss, validation, curves)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -188,7 +188,7 @@ class _LoopTrainer(Trainer):
         self._module: nn.Module = kwargs["model"]
         self._epoch = 0
         super().__init__(data_collator=self._collate, **kwargs)
-        self.add_callback(_EachEpoch(self._begin_epoch))
+        self.add_callback(_OnEpochBegin(self._begin_epoch))
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
         return self._objective.loss(model, inputs)
@@ -260,7 +260,7 @@ class _LoopTrainer(Trainer):
         self._epoch = self.batches.epoch = epoch
 
 
-class _EachEpoch(TrainerCallback):
+class _OnEpochBegin(TrainerCallback):
     """Calls `begin` with the number of each epoch that starts or resumes."""
 
     def __init__(self, begin: Callable[[int], None]) -> None:
@@ -323,19 +323,19 @@ class _Report(TrainerCallback):
             self._run.tracker.log(self._run.name, figures, state.global_step)
 
 
-def _callbacks(config: LoopConfig, run: Run, *, judged: bool) -> list[TrainerCallback]:
-    stops = [EarlyStoppingCallback(config.patience)] if judged and config.patience else []
+def _callbacks(config: LoopConfig, run: Run, *, has_validation: bool) -> list[TrainerCallback]:
+    stops = [EarlyStoppingCallback(config.patience)] if has_validation and config.patience else []
     return [_Report(run), *stops]
 
 
 def _arguments(
-    model: nn.Module, rows: int, folder: Path, config: LoopConfig, run: Run, *, judged: bool
+    model: nn.Module, rows: int, folder: Path, config: LoopConfig, run: Run, *, has_validation: bool
 ) -> TrainingArguments:
     on_cpu = next(model.parameters()).device.type == "cpu"
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by the launcher
     steps_per_epoch = -(-rows // (config.batch_rows * processes))
     interval = max(1, round(steps_per_epoch / config.evaluations_per_epoch))
-    watched = run.folder is not None or judged
+    watched = run.folder is not None or has_validation
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
@@ -352,9 +352,9 @@ def _arguments(
         save_strategy="steps" if watched else "no",
         save_steps=interval,
         save_total_limit=2,  # the last and the best
-        eval_strategy="steps" if judged else "no",
+        eval_strategy="steps" if has_validation else "no",
         eval_steps=interval,
-        load_best_model_at_end=judged and config.patience > 0,
+        load_best_model_at_end=has_validation and config.patience > 0,
         metric_for_best_model="eval_valid_loss",
         greater_is_better=False,
         restore_callback_states_from_checkpoint=True,

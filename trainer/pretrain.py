@@ -112,7 +112,7 @@ def pretrain(
 ) -> LoopResult:
     """Continue pre-training of a network's encoder, in place; the language-model head is discarded.
 
-    texts: at least two. The last 5 %, at most 1,000, are held out. The result's judged["valid_loss"] is their loss
+    texts: at least two. The last 5 %, at most 1,000, are held out. The result's validation["valid_loss"] is their loss
     after training, in nats per token.
     """
     held_out = min(max(1, round(len(texts) * _HELD_OUT)), _MAX_HELD_OUT)

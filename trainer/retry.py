@@ -75,7 +75,7 @@ class Retrier:
         self.failing: str | None = None
         """Why the last try of the current request failed, or None."""
 
-    def until_done(self, request: TrainingRequest) -> Decision:
+    def run(self, request: TrainingRequest) -> Decision:
         """Return the decision on a request. Raises only Stopped."""
         failed, reason = 0, None
         self._discarded = False

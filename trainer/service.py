@@ -171,7 +171,7 @@ class TrainerService:
             done = True
         else:
             logger.info("Request %s of %d examples (%s)", request.request_id, request.examples, where)
-            done = self._until_done(request)
+            done = self._complete(request)
         if done:  # otherwise this or another trainer reads it again
             self._commit(message)
         self.metrics.enter(WAITING)
@@ -184,7 +184,7 @@ class TrainerService:
             self._consumer.seek(TopicPartition(self._topic, message.partition() or 0, message.offset() or 0))
         self._stopping.wait(_REGISTRY_PAUSE_S)
 
-    def _until_done(self, request: TrainingRequest) -> bool:
+    def _complete(self, request: TrainingRequest) -> bool:
         """Run the work; return whether the request was completed, False if the work was cancelled."""
         self._stage = ""
         self._lines = ProgressLines(logger.info)
@@ -207,7 +207,7 @@ class TrainerService:
 
     def _run_work(self, work: "Future[Decision]", request: TrainingRequest) -> None:
         try:
-            work.set_result(self._retrier.until_done(request))
+            work.set_result(self._retrier.run(request))
         except BaseException as exc:
             work.set_exception(exc)
 
@@ -227,14 +227,14 @@ class TrainerService:
         joined = bool(self._consumer.memberid())
         error = None if message is None else message.error()
         if error is None:
-            self._show_membership(None if joined else "joining the group")
+            self._set_membership(None if joined else "joining the group")
             return message
         if error.fatal():
             raise ServiceError(f"the trainer's consumer has a fatal error: {error.str()}")
         problem = error.str()
         if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
             problem += "; the group has a trainer of an older release: stop it first"
-        self._show_membership(problem)
+        self._set_membership(problem)
         self._warn(error.code(), problem)
         return None
 
@@ -245,7 +245,7 @@ class TrainerService:
             logger.warning("%s: %s", self._topic, problem)
             self._warn_again_s[kind] = now_s + _WARN_AGAIN_S
 
-    def _show_membership(self, problem: str | None) -> None:
+    def _set_membership(self, problem: str | None) -> None:
         self._not_in_group = problem
         self.metrics.owner.set(self._owns)
         self.metrics.ready.set(self.not_ready_because is None)

@@ -128,7 +128,7 @@ class Stages:
                 )
                 metrics = self._fit_heads(features, labels(shown))
             rows = TextRows(texts, labels(shown), pad_id=self.pad_id)
-            if augmentation.acts:
+            if augmentation.is_active:
                 rows = AugmentedRows(
                     ordered, self._tokenizer, augmentation, pad_id=self.pad_id, seed=self._seed
                 )
@@ -136,7 +136,7 @@ class Stages:
                 judge = TextRows(encode(valid, self._tokenizer), labels(valid), pad_id=self.pad_id)
         with adapters(self.network, lora or Lora(), stage.trained_layers, self._seed):
             result = self._finetune("texts", rows, stage, judge, run)
-        return StageResult({**metrics, "texts_loss": result.loss, **result.judged}, result.curves)
+        return StageResult({**metrics, "texts_loss": result.loss, **result.validation}, result.curves)
 
     def _activations(self, name: str, texts: Sequence[EncodedText], trained: int) -> Activations:
         report = self._report(name, len(texts))
@@ -167,8 +167,8 @@ class Stages:
         penalty, held_out_auc = choose_penalty(features, wanted)
         self._set_heads(fit_heads(features, wanted, penalty))
         self._progress(Progress("heads", 1, 1))
-        judged = {} if np.isnan(held_out_auc) else {"heads_auc_held_out": held_out_auc}
-        return {"heads_penalty": penalty, **judged}
+        metrics = {} if np.isnan(held_out_auc) else {"heads_auc_held_out": held_out_auc}
+        return {"heads_penalty": penalty, **metrics}
 
     def _set_heads(self, heads: Heads) -> None:
         with torch.no_grad():

@@ -46,7 +46,7 @@ def evaluate(
     from sway.configuration import load_settings
     from sway.curves import training_curves
     from sway.errors import CommandError
-    from sway.evaluation_tables import beside_baselines, figures, time_text
+    from sway.evaluation_tables import baselines_table, metrics_table, time_text
     from sway.example_files import read_examples
     from trainer.evaluation.report import compare, write_report
     from trainer.evaluation.scoring import can_score, measure_in_turns, score_examples
@@ -102,7 +102,7 @@ def evaluate(
         out, compared, title=f"Evaluation of {name}", facts=facts, curves=training_curves(store, name)
     )
     store.attach(name, out, "evaluation")
-    console.print(figures(name, compared), beside_baselines(name, compared), facts["time"])
+    console.print(metrics_table(name, compared), baselines_table(name, compared), facts["time"])
     console.print(f"{page}", soft_wrap=True)
 
 

@@ -14,7 +14,7 @@ Coordinates = tuple[str, int, int]
 
 
 @dataclass(slots=True)
-class Judged:
+class ScoredEvent:
     """A scored event: the predictions made before its outcome was known, and the outcome."""
 
     event: BehaviorEvent
@@ -44,7 +44,7 @@ class Ledger:
     reasons: Counter[str] = field(default_factory=Counter)
     scores: int = 0
     dead_letters: int = 0
-    judged: list[Judged] = field(default_factory=list)
+    scored_events: list[ScoredEvent] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
     first_score_s: float | None = None
     last_score_s: float = 0.0
@@ -83,7 +83,9 @@ class Ledger:
         if sent is None:
             return None
         self.latencies_s.append(now_s - sent.sent_s)
-        self.judged.append(Judged(sent.event, sent.outcome.y, score, sent.item_mean, sent.user_mean))
+        self.scored_events.append(
+            ScoredEvent(sent.event, sent.outcome.y, score, sent.item_mean, sent.user_mean)
+        )
         self.learn(sent.event, sent.outcome)
         return sent.outcome
 
@@ -116,7 +118,7 @@ class Ledger:
 
         It may be called from the thread that draws the live view, while scores arrive.
         """
-        judged = list(self.judged) if newest is None else self.judged[-newest:]
+        judged = list(self.scored_events) if newest is None else self.scored_events[-newest:]
         liked = np.array([one.y >= 0.5 for one in judged], dtype=np.bool_)
         return {
             "auc_live": auc(np.array([one.score.influence for one in judged]), liked),
@@ -126,19 +128,19 @@ class Ledger:
 
     def auc_of_others(self, y_hat: Mapping[str, float]) -> float:
         """Return the AUC of another predictor's y_hat, by event id, over the scored events that it covers."""
-        judged = [one for one in self.judged if one.event.event_id in y_hat]
+        judged = [one for one in self.scored_events if one.event.event_id in y_hat]
         liked = np.array([one.y >= 0.5 for one in judged], dtype=np.bool_)
         return auc(np.array([y_hat[one.event.event_id] for one in judged]), liked)
 
     def auc_of(self, versions: Collection[str]) -> float:
         """Return the AUC of the influence published by these model versions."""
-        judged = [one for one in self.judged if one.score.model_version in versions]
+        judged = [one for one in self.scored_events if one.score.model_version in versions]
         liked = np.array([one.y >= 0.5 for one in judged], dtype=np.bool_)
         return auc(np.array([one.score.influence for one in judged]), liked)
 
     def scored_by(self, version: str) -> int:
         """Return the number of scores of a version for events with an outcome."""
-        return sum(one.score.model_version == version for one in self.judged)
+        return sum(one.score.model_version == version for one in self.scored_events)
 
     def swap_gap_ms(self) -> float:
         """Return the longest wait for the first score after a model swap, in milliseconds; NaN without a swap.

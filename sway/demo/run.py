@@ -108,7 +108,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
             with trainer:
                 live = _Live(feeder, loop, ledger, worker, trainer, options, console)
                 live.feed(pairs[TRAINED_ON : TRAINED_ON + options.events], with_bad_records=True)
-                live.finish_the_loop(pairs[TRAINED_ON + options.events :])
+                live.await_verdict(pairs[TRAINED_ON + options.events :])
             feeder.keep_reading(_SETTLE_S)
         loop.read_to_the_end()  # a stopping worker commits its last results
         feeder.close()
@@ -118,7 +118,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
     console.print(f"[bold]5[/] Two others on the newest {_NEWEST:,} of these events")
     summary = _summary(ledger, loop.loop, version, started_s, live.paused_s)
     summary |= _comparison(ledger, pairs, live.cpu_s)
-    console.print(texts_table(scored_texts(ledger.judged, windows, model.tokenizer, _TEXTS)))
+    console.print(texts_table(scored_texts(ledger.scored_events, windows, model.tokenizer, _TEXTS)))
     console.print(summary_table(summary))
     console.print(rivals_table(summary))
     console.print("dead letters: " + ", ".join(f"{name} ×{n}" for name, n in sorted(ledger.reasons.items())))
@@ -177,7 +177,7 @@ class _Live:
             )
         self.cpu_s += self._worker.cpu_s - before_s
 
-    def finish_the_loop(self, more: Sequence[tuple[BehaviorEvent, Outcome]]) -> None:
+    def await_verdict(self, more: Sequence[tuple[BehaviorEvent, Outcome]]) -> None:
         """Wait for the challenger's verdict. Feed more events if it is promoted and has scored too few."""
         loop = self._loop.loop
         if not loop.labeled >= _HANDOVER_EXAMPLES:
@@ -318,7 +318,7 @@ def _comparison(
 
     Sway's CPU time covers all of the worker: Kafka, state, labels and model. That of the others covers the model only.
     """
-    newest = ledger.judged[-_NEWEST:]
+    newest = ledger.scored_events[-_NEWEST:]
     aucs = ledger.aucs(_NEWEST)
     rows = {
         "Sway, live": {"auc": aucs["auc_live"], "cpu_ms": worker_cpu_s / max(ledger.scores, 1) * 1e3},

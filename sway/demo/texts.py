@@ -12,7 +12,7 @@ from stream.behaviours import WindowCodec
 from stream.settings import Settings
 from stream.windows import History, Window, find, stored
 from sway.committed import committed
-from sway.demo.ledger import Judged
+from sway.demo.ledger import ScoredEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ScoredText:
 
 
 def scored_texts(
-    judged: Sequence[Judged], windows: Mapping[str, Window], tokenizer: BehaviourTokenizer, count: int
+    judged: Sequence[ScoredEvent], windows: Mapping[str, Window], tokenizer: BehaviourTokenizer, count: int
 ) -> list[ScoredText]:
     """Return up to `count` behaviours of distinct users, newest first, that a window still contains."""
     found: list[ScoredText] = []

@@ -43,7 +43,7 @@ class ChildProcess:
             self._log.parent,
             self._log.name,
             grace_s=_STOP_TIMEOUT_S,
-            environment={**_without_our_settings(), **self._settings},
+            environment={**_environment_without_settings(), **self._settings},
         )
         return self
 
@@ -103,6 +103,6 @@ class WorkerProcess(ChildProcess):
         return figures
 
 
-def _without_our_settings() -> dict[str, str]:
+def _environment_without_settings() -> dict[str, str]:
     """Return the environment without SWAY_ variables, which may be set for another cluster."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SWAY_")}

@@ -160,7 +160,7 @@ def test_a_fit_cut_after_any_epoch_ends_as_if_it_had_not_been(tmp_path: Path, *,
         encoder = Projected(vectors)
         told = LateRows.of(rows, vectors)
         return fit_late(
-            told, TRAIN, VALID, config, encoder=encoder if tuned else None, kept=kept, progress=progress
+            told, TRAIN, VALID, config, encoder=encoder if tuned else None, state_file=kept, progress=progress
         ), encoder
 
     def cut(epoch: int, _of: int, _loss: float) -> None:
@@ -292,10 +292,10 @@ def test_top_layers_give_the_vectors_of_the_whole_network_and_tune_themselves_al
 def test_without_validation_rows_the_last_epoch_is_kept(tmp_path: Path) -> None:
     rows, vectors = rows_by_text()
     told = LateRows.of(rows, vectors)
-    found = fit_late(told, TRAIN, None, CONFIG, kept=tmp_path / "kept.pt")
+    found = fit_late(told, TRAIN, None, CONFIG, state_file=tmp_path / "kept.pt")
     assert np.isnan([found.valid_loss, *found.epochs]).all()
     assert score_late(found.network, told, TRAIN, found.texts)[rows.y[TRAIN] > 0, 0].min() > 0.5
-    again = fit_late(told, TRAIN, None, CONFIG, kept=tmp_path / "kept.pt")  # found, not fitted again
+    again = fit_late(told, TRAIN, None, CONFIG, state_file=tmp_path / "kept.pt")  # found, not fitted again
     assert all(
         torch.equal(a, b) for a, b in zip(found.network.parameters(), again.network.parameters(), strict=True)
     )
