@@ -39,8 +39,8 @@ def baselines_table(version: str, compared: "Compared") -> Table:
 def time_text(times: "Times") -> str:
     """Return the time per text, as one line."""
     if times.cold != times.cold:  # NaN: a joint model keeps no vectors
-        return f"{times.warm:.2f} ms a text"
-    return f"{times.warm:.2f} ms a text, {times.cold:.2f} where no text's vector is kept yet"
+        return f"{times.warm:.2f} ms per text"
+    return f"{times.warm:.2f} ms per text, {times.cold:.2f} with an empty vector cache"
 
 
 def _table(first: str, *figures: str) -> Table:

@@ -227,12 +227,12 @@ def _not_comparable(
     """Return why the two cannot be compared, or None. counts: of examples, and of users if known."""
     rows, users = int(counts["examples"]), counts.get("users")
     if rows < settings.min_examples:
-        return f"{rows:,} examples are too few to judge by (at least {settings.min_examples:,})"
+        return f"{rows:,} examples are too few for a comparison (at least {settings.min_examples:,})"
     if users is not None and users < settings.min_users:
         whose = "1 user is" if users == 1 else f"{int(users):,} users are"
         return (
-            f"{whose} too few to judge by (at least {settings.min_users:,}), with {rows:,} examples: hand over more "
-            "at once, or judge by a larger share"
+            f"{whose} too few for a comparison (at least {settings.min_users:,}), with {rows:,} examples: hand over "
+            "more examples at once, or increase the gate's share"
         )
     for name, predictions in (("challenger", challenger), ("champion", champion)):
         finite = np.isfinite(predictions.y_hat) & np.isfinite(predictions.z_hat)
@@ -246,12 +246,12 @@ def _not_comparable(
 def _too_slow(champion_ms: float, challenger_ms: float, settings: GateSettings) -> str:
     """Return the reason's clause about a slow challenger, ending in "; ", or "" if it is fast enough."""
     if settings.max_ms_per_text is not None and np.isnan(challenger_ms):
-        return f"its time was not measured, at most {settings.max_ms_per_text:g} ms a text are allowed; "
+        return f"time not measured, at most {settings.max_ms_per_text:g} ms per text are allowed; "
     if settings.max_ms_per_text is not None and challenger_ms > settings.max_ms_per_text:
-        return f"too slow, at most {settings.max_ms_per_text:g} ms a text are allowed; "
+        return f"too slow, at most {settings.max_ms_per_text:g} ms per text are allowed; "
     slowdown = challenger_ms / champion_ms
     if settings.max_slowdown is not None and slowdown > settings.max_slowdown:
-        return f"too slow, {slowdown:.2f} times as long a text as the champion (at most {settings.max_slowdown:g}); "
+        return f"too slow, {slowdown:.2f} times the champion's time per text (at most {settings.max_slowdown:g}); "
     return ""
 
 
@@ -268,9 +268,10 @@ def _times(champion: Predictions, challenger: Predictions) -> dict[str, float]:
 def _times_text(champion: Predictions, challenger: Predictions) -> str:
     if not np.isfinite([champion.ms_per_text, challenger.ms_per_text]).all():
         return ""
-    text = f"; {challenger.ms_per_text:.2f} ms a text against {champion.ms_per_text:.2f}"
+    text = f"; {challenger.ms_per_text:.2f} ms per text against {champion.ms_per_text:.2f}"
     if np.isfinite([champion.cold_ms_per_text, challenger.cold_ms_per_text]).all():
-        text += f" ({challenger.cold_ms_per_text:.2f} against {champion.cold_ms_per_text:.2f} with no vectors kept)"
+        cold = f"{challenger.cold_ms_per_text:.2f} against {champion.cold_ms_per_text:.2f}"
+        text += f" ({cold} with an empty vector cache)"
     return text
 
 

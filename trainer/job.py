@@ -184,9 +184,8 @@ class _Job:
             self._network = checkpoint.load(done)
             plain = json.loads((done / RESULT_FILE).read_text(encoding="utf-8"))
             return StageResult(plain["metrics"], plain["curves"])
-        torch.manual_seed(
-            self._config.seed
-        )  # the same state, whether the previous stage ran now or in an earlier call
+        # The random state must not depend on whether the previous stage ran now or in an earlier call.
+        torch.manual_seed(self._config.seed)
         self._network.place(self._processes.device, torch.float32)
         stages = Stages(self._network, self._tokenizer, seed=self._config.seed, progress=self._progress)
         result = learn(stages, Run(name, self._work / name / "checkpoints", self._tracker))

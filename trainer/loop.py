@@ -131,9 +131,8 @@ def run_loop(
             heads=heads,
             adversary=adversary,
         )
-        trainer.remove_callback(
-            PrinterCallback
-        )  # it prints the final metrics regardless of the logging strategy
+        # It would print the final metrics regardless of the logging strategy.
+        trainer.remove_callback(PrinterCallback)
         last = last_checkpoint(folder) if run.folder else None
         result = trainer.train(resume_from_checkpoint=str(last) if last else None)
         validation = trainer.judge() if valid is not None else {}

@@ -14,8 +14,7 @@ from typing import NamedTuple
 from schemas.records import OffsetRange
 from trainer.dataset import Example
 
-# The minimum size of a range. A broker sends whole record batches, so smaller ranges would fetch the same batch
-# repeatedly.
+# The minimum size of a range. A broker sends whole record batches, and smaller ranges would fetch a batch repeatedly.
 _MIN_OFFSETS = 64
 # The number of rounds for balanced partitions.
 _FIRST_ROUNDS = 4

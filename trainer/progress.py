@@ -92,7 +92,7 @@ class ProgressLines:
         took_s = now_s - self._began_s
         so_far = f"{_time(took_s)} so far"
         if latest.is_done:
-            self._write_line(f"after {latest.stage}: still at work, {so_far}", now_s)
+            self._write_line(f"after {latest.stage}: in progress, {so_far}", now_s)
             return
         steps = latest.done - first.done
         to_go = f", {_time(took_s / steps * (latest.total - latest.done))} to go" if steps else ""

@@ -205,7 +205,7 @@ class RequestHandler:
     def _read_split(self, request: TrainingRequest) -> Split:
         new, older = self._read(request.ranges, self._config.older)
         if not new:
-            raise TrainingRefused(f"request {request.request_id} names ranges without examples")
+            raise TrainingRefused(f"the ranges of request {request.request_id} contain no examples")
         rest, gate = split_by_time(new, self._config.gate_share)
         train, valid = split_by_time([*older, *rest], self._config.valid_share)
         return Split(train, valid, gate)

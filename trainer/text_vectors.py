@@ -64,9 +64,8 @@ class TextVectors:
     def rows_of(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the rows of texts by key, int64 (N,); an unknown key has the row of the empty text."""
         found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return self.places[
-            np.where(self.keys[found] == keys, found, 0)
-        ]  # NO_KEY, of the empty text, sorts first
+        # NO_KEY, the key of the empty text, sorts first.
+        return self.places[np.where(self.keys[found] == keys, found, 0)]
 
     def cosines(self, target: int, past: NDArray[np.int64]) -> Floats:
         """Return the cosine similarity of one text row with others, float32 (H,), for rows (H,)."""
