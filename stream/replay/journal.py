@@ -85,7 +85,7 @@ class Journal:
         self, found: Mapping[TopicPartition, Committed]
     ) -> tuple[ReplayPlan, dict[int, Progress]] | None:
         committed = {
-            tp.partition: (one.offset, one.note) for tp, one in found.items() if one.offset is not None
+            tp.partition: (one.offset, one.metadata) for tp, one in found.items() if one.offset is not None
         }
         return read_notes(self._replay_id, committed) if committed else None
 
@@ -130,7 +130,7 @@ class Journal:
             f"{self.group_id}-{what}",
             transaction_timeout_s=TRANSACTION_TIMEOUT_S,
             max_record_bytes=MAX_RECORD_BYTES,
-            replaces=False,  # one that woke up late must not take a partition back from its successor
+            can_replace=False,  # one that woke up late must not take a partition back from its successor
         )
 
     def close(self) -> None:

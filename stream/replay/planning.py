@@ -96,7 +96,7 @@ class Planner:
     def topic_ids(self, topics: list[str]) -> Mapping[str, str]:
         """Return the ids of topics. Raises ReplayError if nobody answers."""
         try:
-            return TopicIds(self._inputs.client_config, topics).ask(_CALL_TIMEOUT_S)
+            return TopicIds(self._inputs.client_config, topics).fetch(_CALL_TIMEOUT_S)
         except (KafkaException, TimeoutError) as exc:
             raise ReplayError(f"The brokers do not describe {', '.join(topics)}: {exc}") from exc
 

@@ -398,7 +398,7 @@ async def test_a_recovery_that_ends_during_revocation_starts_nothing(worker: New
 
 async def test_a_start_that_was_decided_is_committed_before_anything_is_read(worker: NewWorker) -> None:
     running = worker()
-    running.undecided = True
+    running.starts_changed = True
     async with running:
         running.assign(0)
         await until(lambda: bool(running.driver.starts))
@@ -408,7 +408,7 @@ async def test_a_start_that_was_decided_is_committed_before_anything_is_read(wor
 
 async def test_a_decided_start_of_an_epoch_that_is_over_starts_nothing(worker: NewWorker) -> None:
     running = worker()
-    running.undecided = True
+    running.starts_changed = True
     running.writer.fails.append(FencedError("the group has moved on"))
     async with running:
         running.assign(0)

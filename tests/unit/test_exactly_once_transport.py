@@ -26,7 +26,7 @@ class Consumer(BatchConsumer):
         self.app = SimpleNamespace(
             engine=SimpleNamespace(input_topics={EVENTS, NOTES}),
             config=SimpleNamespace(input_topics=[EVENTS, NOTES]),
-            held={},
+            paused_partitions={},
             consumer_generation_id=3,
         )
         self.epoch = EPOCH

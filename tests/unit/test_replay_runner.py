@@ -195,7 +195,7 @@ def test_a_report_comes_with_each_commit() -> None:
     assert told[-1] == (END, 0)
 
 
-@pytest.mark.parametrize("error", [FENCED, FatalTransactionError("its fate is unknown")])
+@pytest.mark.parametrize("error", [FENCED, FatalTransactionError("its outcome is unknown")])
 def test_a_partition_that_fails_is_let_go_of_and_taken_again_after_a_pause(error: Exception) -> None:
     world = World([FakeReplay(0, [50, error]), FakeReplay(0, [END])], {0})
     assert world.run()[0].done

@@ -104,7 +104,7 @@ def test_what_says_something_new_each_time_is_always_logged(log: Kept) -> None:
     transactions = logging.getLogger("stream.exactly_once.kafka.transactions")
     for _ in range(3):
         transactions.error("%s [%s] %s", "TXNERR", "rdkafka#producer-1", "Current transaction failed")
-        transactions.warning("Transaction call repeated: %s", "timed out")
+        transactions.warning("Retrying a transaction call: %s", "timed out")
     assert len(log.lines) == 6
 
 

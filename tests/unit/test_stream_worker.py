@@ -79,9 +79,9 @@ def test_a_worker_that_holds_a_partition_back_says_for_which_schema(app: SwayApp
     engine: Any = SimpleNamespace(state="running", doing="running")
     app._engine = engine
     assert app._intake is not None
-    app._intake.held[2] = held_back(TopicPartition("sway.events", 2), 17)
+    app._intake.paused_partitions[2] = held_back(TopicPartition("sway.events", 2), 17)
     assert app.not_ready_because == (
-        "held back: sway.events[2] waits at offset 17: No published schema has it. Upgrade."
+        "paused partitions: sway.events[2] is paused at offset 17: No published schema has it. Upgrade."
     )
 
 
