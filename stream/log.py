@@ -1,27 +1,27 @@
-"""What the log leaves out: the same trouble of the Kafka clients again and again while brokers are away."""
+"""Log filter that limits repeated messages of the Kafka clients while brokers are unreachable."""
 
 import logging
 import threading
 import time
 from collections.abc import Callable
 
-_INTERVAL_S = 10.0  # of one kind; there are some ten kinds, so that a line a second remains
+_INTERVAL_S = 10.0  # per kind; with about ten kinds this leaves about one line per second
 _LIBRDKAFKA = "%s [%s] %s"
-"""How confluent-kafka hands on what librdkafka logs: its kind, the client, the text."""
+"""The format of librdkafka's messages as logged by confluent-kafka: kind, client, text."""
 _LIBRDKAFKA_KINDS = frozenset({"FAIL", "ERROR", "REQTMOUT", "GETPID", "ADDOFFSETS"})
-"""Those that come with connections and coordinators; TXNERR and others always tell something new."""
-_LOGGERS = frozenset({"stream.exactly_once.kafka.topics"})  # besides all of aiokafka's
+"""Kinds caused by connections and coordinators; TXNERR and other kinds always carry new information."""
+_LOGGERS = frozenset({"stream.exactly_once.kafka.topics"})  # in addition to all loggers of aiokafka
 _DECIDED = "_sway_client_trouble"
-"""The attribute of a record that keeps which filter decided about it, and how."""
+"""Attribute of a log record that stores which filter decided, and its decision."""
 
 Kind = tuple[int, str, str]
-"""Level, logger and text of what is the same trouble."""
+"""Level, logger and text that repeated messages have in common."""
 
 
 class ClientTrouble(logging.Filter):
-    """Lets a kind of trouble through at once, and then every 10 s with how often it has come since.
+    """Passes the first message of a kind, then one per 10 s with the number of suppressed messages.
 
-    A kind is a level and a message before its arguments are put in, so all brokers and clients count together.
+    A kind is a level and a message format without arguments, so messages of all brokers and clients count together.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class ClientTrouble(logging.Filter):
         self._left_out: dict[Kind, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether to log it, and add to its text what was left out; every handler gets the same answer."""
+        """Return whether to log the record, and append the suppressed count; all handlers get the same answer."""
         decided: tuple[ClientTrouble, bool] | None = record.__dict__.get(_DECIDED)
         if decided is not None and decided[0] is self:
             return decided[1]
@@ -59,7 +59,7 @@ class ClientTrouble(logging.Filter):
 
 
 def _kind(record: logging.LogRecord) -> Kind | None:
-    """Return what records of the same trouble have in common; None for what is always logged."""
+    """Return the kind of a record; None for a record that is always logged."""
     text = str(record.msg)
     if text == _LIBRDKAFKA and isinstance(record.args, tuple) and record.args:
         kind = str(record.args[0])
@@ -73,6 +73,6 @@ _client_trouble = ClientTrouble()
 
 
 def quiet_clients() -> None:
-    """Have every handler of the root logger leave out what repeats; may be called again."""
+    """Add the filter to every handler of the root logger; may be called repeatedly."""
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_client_trouble)  # the same one each time: it is added once
+        handler.addFilter(_client_trouble)  # addFilter ignores a filter that is already there
