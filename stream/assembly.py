@@ -166,7 +166,7 @@ def make_processor(
     )
 
 
-def spare_the_collector() -> None:
+def tune_garbage_collection() -> None:
     """Reduce the cost of Python's cyclic garbage collector.
 
     Records, windows and texts contain no reference cycles and are freed by reference counting. With Python's default

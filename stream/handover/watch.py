@@ -58,7 +58,7 @@ class HandoverThread:
         self._first_pause_s = self._pause_s = first_pause_s
         self._term_s = term_s
         self._clock = clock
-        self._trouble: str | None = None
+        self._last_error: str | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sway-handover", daemon=True)
 
@@ -86,22 +86,22 @@ class HandoverThread:
             except (
                 Exception
             ) as exc:  # such as an unreachable broker or an unknown schema; the stream continues
-                self._note(exc)
+                self._log_once(exc)
                 self._stopping.wait(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             finally:
                 self._metrics.show_handover(leads=False, waiting=0)
 
-    def _over(self) -> bool:
+    def _is_over(self) -> bool:
         return self._stopping.is_set() or not self._leads()
 
     def _lead(self) -> None:
-        with self._make(self._over) as leader:
-            if self._trouble is not None:
+        with self._make(self._is_over) as leader:
+            if self._last_error is not None:
                 logger.info("Handing over examples again")
-            self._trouble, self._pause_s = None, self._first_pause_s
+            self._last_error, self._pause_s = None, self._first_pause_s
             ends_at_s = self._clock() + self._term_s
-            while not self._over() and self._clock() < ends_at_s:
+            while not self._is_over() and self._clock() < ends_at_s:
                 self._metrics.show_handover(leads=True, waiting=leader.waiting)
                 leader.read(_READ_S)
                 request = leader.hand_over()
@@ -109,8 +109,8 @@ class HandoverThread:
                     self._metrics.on_handover()
                     logger.info("%s: %d examples (%s)", request.request_id, request.examples, request.reason)
 
-    def _note(self, exc: Exception) -> None:
-        trouble = f"{type(exc).__name__}: {exc}"
-        if trouble != self._trouble:
-            logger.warning("Cannot hand over examples; will retry. %s", trouble)
-        self._trouble = trouble
+    def _log_once(self, exc: Exception) -> None:
+        error = f"{type(exc).__name__}: {exc}"
+        if error != self._last_error:
+            logger.warning("Cannot hand over examples; will retry. %s", error)
+        self._last_error = error

@@ -18,7 +18,7 @@ from stream.assembly import (
     make_batcher,
     make_labels,
     make_processor,
-    spare_the_collector,
+    tune_garbage_collection,
 )
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
 from stream.handover.setup import lead
@@ -35,7 +35,7 @@ from stream.labels.state import (
     items_codec,
     pending_codec,
 )
-from stream.log import quiet_clients
+from stream.log import limit_client_logs
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import MEBIBYTE, KafkaSettings, Settings
 from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
@@ -76,8 +76,8 @@ class SwayApp(ExactlyOnceApp):
 
     async def on_first_start(self) -> None:
         """Start; objects loaded so far are excluded from garbage collection."""
-        spare_the_collector()
-        quiet_clients()  # here as well, because Faust's own command sets up logging itself
+        tune_garbage_collection()
+        limit_client_logs()  # here as well, because Faust's own command sets up logging itself
         await super().on_first_start()
         await asyncio.get_running_loop().run_in_executor(None, warn_of_unlimited_inputs, self.settings)
         for part in self.background:
@@ -98,13 +98,13 @@ class SwayApp(ExactlyOnceApp):
         return self._engine is not None and self._engine.has(0)
 
     @property
-    def not_ready_because(self) -> str | None:
+    def not_ready_reason(self) -> str | None:
         """The reason why no records are processed, or None."""
         engine = self._engine
         if engine is None:
             return "starting"
         if engine.state != "running":
-            return engine.doing
+            return engine.status
         return self.waiting_for or self._paused_in_words()
 
     def _paused_in_words(self) -> str | None:
@@ -114,14 +114,14 @@ class SwayApp(ExactlyOnceApp):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Components:
     """Components to use instead of those made from the settings; benchmarks pass a scorer without cost."""
 
     model: Model
     scorer: Scorer
 
 
-def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
+def build_app(settings: Settings, components: Components | None = None) -> SwayApp:
     """Create a worker's app, with its champion loaded and warmed up.
 
     Raises ConfigurationError, or model.errors.ModelError if the champion is missing or broken.
@@ -129,18 +129,18 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
     check(settings)
     metrics = WorkerMetrics()
     batcher = None
-    if parts is None:
+    if components is None:
         model = load_champion(settings)
         batcher = make_batcher(settings, model, metrics.on_batch)
-        parts = Parts(model, batcher)
-    model = parts.model
+        components = Components(model, batcher)
+    model = components.model
     metrics.show_model(model)
     app = SwayApp(settings, metrics)
     labels = make_labels(settings) if settings.labels.wanted else None
     processor = make_processor(settings, model, labels)
     processor.on_wait = lambda what: setattr(app, "waiting_for", what)
     add_tables(app, processor, labels, settings.memory.values_mb * MEBIBYTE)
-    app.process_with(processor, parts.scorer)
+    app.process_with(processor, components.scorer)
     if batcher is not None and settings.model.version is None:
         processor.on_swap = batcher.use
         app.background.append(make_watcher(settings, model, processor.offer, metrics))

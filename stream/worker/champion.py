@@ -60,7 +60,7 @@ class ChampionMetrics(Protocol):
 
 
 @dataclass(slots=True)
-class _Trouble:
+class _Failure:
     """The current failure. promotion: its number; None if the registry itself cannot be read."""
 
     promotion: int | None
@@ -103,7 +103,7 @@ class ChampionWatcher:
         self._retry_pause_s = retry_pause_s
         self._fill_s = fill_s
         self._clock = clock
-        self._trouble: _Trouble | None = None
+        self._failure: _Failure | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sway-champion", daemon=True)
 
@@ -129,7 +129,7 @@ class ChampionWatcher:
         promotion: int | None = None
         try:
             promotion = self._newest()
-            if not self._waits(promotion):
+            if not self._in_retry_pause(promotion):
                 self._follow(promotion)
         except Exception as exc:  # an artefact or a file system can fail with any exception
             self._refuse(promotion, exc)
@@ -140,10 +140,10 @@ class ChampionWatcher:
             raise ModelMissing("the registry no longer has promotions")
         return numbers[-1]
 
-    def _waits(self, promotion: int) -> bool:
+    def _in_retry_pause(self, promotion: int) -> bool:
         """Return whether this promotion was refused recently and is not due for a retry."""
-        trouble = self._trouble
-        return trouble is not None and trouble.promotion == promotion and self._clock() < trouble.retry_at_s
+        failure = self._failure
+        return failure is not None and failure.promotion == promotion and self._clock() < failure.retry_at_s
 
     def _follow(self, promotion: int) -> None:
         began_s = self._clock()
@@ -157,9 +157,9 @@ class ChampionWatcher:
             seconds = self._clock() - began_s
             self._metrics.on_swap(model, seconds)
             logger.info("Promotion %d: model %s takes over, ready after %.1f s", promotion, version, seconds)
-        elif self._trouble is not None:
+        elif self._failure is not None:
             logger.info("The registry's champion is %s, which is in use", version)
-        self._trouble = None
+        self._failure = None
         self._metrics.alarm(False)
 
     def _ready_model(self, version: str) -> Model:
@@ -186,12 +186,12 @@ class ChampionWatcher:
     def _refuse(self, promotion: int | None, exc: Exception) -> None:
         """Keep the current model, and log once per promotion and reason."""
         reason = reason_of(exc)
-        before = self._trouble
+        before = self._failure
         is_new = before is None or (before.promotion, before.reason) != (promotion, reason)
         pause_s = self._retry_pause_s
         if reason == "storage":
             pause_s = min(pause_s, self._poll_interval_s if is_new or before is None else 2 * before.pause_s)
-        self._trouble = _Trouble(promotion, reason, pause_s, self._clock() + pause_s)
+        self._failure = _Failure(promotion, reason, pause_s, self._clock() + pause_s)
         self._metrics.alarm(True)
         if not is_new:
             return

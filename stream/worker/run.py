@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stream.errors import EndedError
 from stream.exactly_once.driver.ending import EndingWorker
-from stream.log import quiet_clients
+from stream.log import limit_client_logs
 from stream.settings import Settings
 from stream.worker.app import SwayApp, build_app
 
@@ -30,7 +30,7 @@ def set_up_log(level: int) -> None:
     logging.basicConfig(level=level, stream=sys.stderr, format=_FORMAT)
     for name in _QUIET:  # their INFO messages concern only their internals
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    quiet_clients()
+    limit_client_logs()
 
 
 def run_app(app: SwayApp, level: int = logging.INFO) -> None:

@@ -39,7 +39,7 @@ class Watched(Protocol):
         ...
 
     @property
-    def not_ready_because(self) -> str | None:
+    def not_ready_reason(self) -> str | None:
         """The reason why no records are processed, or None."""
         ...
 
@@ -53,7 +53,7 @@ def watch(app: Watched) -> None:
         nonlocal encoded
         engine = app.engine
         lag = engine.lag(app.consumer.positions())
-        app.metrics.observe(engine.stats, lag, app.not_ready_because is None)
+        app.metrics.observe(engine.stats, lag, app.not_ready_reason is None)
         app.metrics.show_held(
             {number: paused.hold.missing for number, paused in app.paused_partitions.items()}
         )
@@ -70,18 +70,18 @@ def watch(app: Watched) -> None:
         stalled_s = engine.stalled_s(behind)
         limit_s = app.settings.time.stuck_after_s
         if stalled_s > limit_s:
-            cause = why_stuck(engine.stats, behind, engine.state, engine.input_lag.silent_s)
+            cause = stall_cause(engine.stats, behind, engine.state, engine.input_lag.silent_s)
             await engine.fail(
                 StuckError(
                     f"No progress for {stalled_s:.0f} s (time.stuck_after_s={limit_s:g}) with {behind} records to "
-                    f"fetch and {engine.stats.in_flight_records} in flight, while {engine.doing}.{cause}"
+                    f"fetch and {engine.stats.in_flight_records} in flight, while {engine.status}.{cause}"
                 )
             )
 
     app.timer(_INTERVAL_S, name="watch")(look)
 
 
-def why_stuck(stats: EngineStats, behind: int, state: str, silent_s: float) -> str:
+def stall_cause(stats: EngineStats, behind: int, state: str, silent_s: float) -> str:
     """Return the known cause as a sentence after a space, or "" if unknown.
 
     silent_s: seconds since the brokers last answered with the end offsets of the inputs.
@@ -102,21 +102,21 @@ class HangingTransactions:
     def __init__(self, after_s: float) -> None:
         """after_s: a transaction that has been open for longer is reported once."""
         self._after_s = after_s
-        self._told: dict[TopicPartition, int] = {}
+        self._reported: dict[TopicPartition, int] = {}
 
     def look(self, lag: Mapping[TopicPartition, Lag]) -> list[str]:
         """Return the messages that were not reported before."""
         lines = []
         for tp, one in lag.items():
-            told = self._told.get(tp)
-            if one.open_transaction_s > self._after_s and told != one.stable:
-                self._told[tp] = one.stable
+            reported = self._reported.get(tp)
+            if one.open_transaction_s > self._after_s and reported != one.stable:
+                self._reported[tp] = one.stable
                 lines.append(
                     f"{tp.topic}[{tp.partition}]: a transaction of another producer has been open at offset "
                     f"{one.stable} for {one.open_transaction_s:.0f} s, and {one.records} offsets wait for its end. "
                     "See 'A transaction hangs' in docs/operations.md"
                 )
-            elif told is not None and told != one.stable:
-                del self._told[tp]
-                lines.append(f"{tp.topic}[{tp.partition}]: the transaction at offset {told} has ended")
+            elif reported is not None and reported != one.stable:
+                del self._reported[tp]
+                lines.append(f"{tp.topic}[{tp.partition}]: the transaction at offset {reported} has ended")
         return lines

@@ -25,12 +25,12 @@ class Served(Protocol):
     metrics: WorkerMetrics
 
     @property
-    def not_ready_because(self) -> str | None:
+    def not_ready_reason(self) -> str | None:
         """The reason why no records are processed, or None."""
         ...
 
 
-class _CallersFaults(logging.Filter):
+class _MalformedRequestFilter(logging.Filter):
     """Drops aiohttp's log of malformed requests: an error with a traceback and the request's content."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -39,14 +39,14 @@ class _CallersFaults(logging.Filter):
         return not (isinstance(error, HttpProcessingError) and error.code < 500)
 
 
-_callers_faults = _CallersFaults()
+_malformed_request_filter = _MalformedRequestFilter()
 
 
 def add_pages(app: Served) -> None:
     """Serve /livez (the process runs), /readyz (records are processed, or the reason why not) and /metrics."""
     app.web.blueprints = BlueprintManager()  # removes Faust's pages, which are added when the server starts
     logging.getLogger("aiohttp.server").addFilter(
-        _callers_faults
+        _malformed_request_filter
     )  # a filter that is already there is ignored
 
     @app.page("/livez")
@@ -55,7 +55,7 @@ def add_pages(app: Served) -> None:
 
     @app.page("/readyz")
     async def readyz(web: Any, _request: Any) -> Any:
-        reason = app.not_ready_because
+        reason = app.not_ready_reason
         return web.text("ok\n") if reason is None else web.text(f"{reason}\n", status=503)
 
     @app.page("/metrics")

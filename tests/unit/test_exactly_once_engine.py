@@ -556,7 +556,7 @@ async def test_a_recovery_that_reads_on_is_not_stalled_and_keeps_its_place_in_th
         w.changelog_end = 1000
         w.assign(0)
         await until(w.recovering.is_set)
-        assert w.engine.doing == (
+        assert w.engine.status == (
             "recovering 1 partitions: 0 records read, at most 1,000 to go "
             "(partition 0: 0 records read, at most 1,000 to go)"
         )
@@ -572,7 +572,7 @@ async def test_a_new_epoch_tells_nothing_of_the_recovery_before(worker: NewWorke
     async with worker() as w:
         w.changelog_end = 1000
         await w.begin()
-        assert w.engine.doing == "running"
+        assert w.engine.status == "running"
         first = w.engine.stats.recovery
         await w.engine.revoke()
         await w.begin()

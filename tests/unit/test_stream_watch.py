@@ -35,13 +35,13 @@ class FakeApp:
         self.engine = SimpleNamespace(
             stats=EngineStats(in_flight_records=in_flight),
             state="running",
-            doing="running",
+            status="running",
             input_lag=SimpleNamespace(silent_s=silent_s),
             lag=lambda _positions: {EVENTS_2: Lag(lag, lag, 50, 0.0)},
             stalled_s=lambda behind: stalled_s if behind or in_flight else 0.0,
             fail=self._fail,
         )
-        self.not_ready_because: str | None = None
+        self.not_ready_reason: str | None = None
         self.look: Callable[[], Awaitable[None]]
 
     async def _fail(self, reason: BaseException) -> None:

@@ -367,7 +367,7 @@ class Engine:
         return time.monotonic() - self.stats.last_progress
 
     @property
-    def doing(self) -> str:
+    def status(self) -> str:
         """The state, with the progress of a running recovery."""
         if self.state.startswith("recovering") and self.stats.recovery.partitions:
             return f"{self.state}: {self.stats.recovery}"
