@@ -70,19 +70,19 @@ class BatchCommitter:
 
     def _write_output(self, batch: Batch, before: Progress) -> Progress:
         events_next, outcomes_next, _ = batch.reached
-        said, outputs = group_by_type(batch.unit.outputs), self._context.outputs
-        counts = Counter({_COUNTED[kind]: len(found) for kind, found in said.items()})
+        grouped, outputs = group_by_type(batch.unit.outputs), self._context.outputs
+        counts = Counter({_COUNTED[kind]: len(found) for kind, found in grouped.items()})
         counts["users_past_retention"] = batch.users_past_retention
         progress = Progress(events_next, outcomes_next, _added(before.counts, counts))
         if outputs.parquet is not None:
-            records = {kind: [output.value for output in found] for kind, found in said.items()}
+            records = {kind: [output.value for output in found] for kind, found in grouped.items()}
             if batch.step.reading is Reading.SCORE:
                 # An empty file if all events were dead letters, since file names record what was read.
                 records.setdefault(InfluenceScore, [])
             events, outcomes = Span(batch.began[0], events_next), Span(batch.began[1], outcomes_next)
             file = outputs.parquet.write(self._partition, events, outcomes, records)
             progress = replace(progress, file=file)
-        self._write(progress, outputs.topic.encode(said) if outputs.topic is not None else [])
+        self._write(progress, outputs.topic.encode(grouped) if outputs.topic is not None else [])
         if outputs.parquet is not None and progress.file:
             outputs.parquet.publish(progress.file)
         return progress

@@ -38,7 +38,9 @@ class Journal:
         self._events = events
         self._all = [TopicPartition(events, number) for number in range(partitions)]
         self._consumer: Consumer = reader(client_config, group_id)
-        self._looker: Consumer = reader(client_config, group_id, **{"isolation.level": "read_uncommitted"})
+        self._uncommitted: Consumer = reader(
+            client_config, group_id, **{"isolation.level": "read_uncommitted"}
+        )
 
     @property
     def identity(self) -> bytes:
@@ -54,7 +56,7 @@ class Journal:
         Does not wait for open transactions and ignores their offsets. Raises ReplayError, KafkaException.
         """
         # Only a read_committed consumer gets stable offsets, so this one does not wait.
-        return self._decoded(self._committed(self._looker, self._all, patience_s, stopped))
+        return self._decoded(self._committed(self._uncommitted, self._all, patience_s, stopped))
 
     def standing_of(self, partition: int) -> tuple[PartitionPlan, Progress] | None:
         """Return the plan and progress of a partition as last committed; None without a plan.
@@ -135,4 +137,4 @@ class Journal:
     def close(self) -> None:
         """Close the consumers."""
         self._consumer.close()
-        self._looker.close()
+        self._uncommitted.close()

@@ -21,9 +21,9 @@ def kafka_errors(method: Callable[P, R]) -> Callable[P, R]:
             return method(*args, **kwargs)
         except KafkaException as exc:
             error = exc.args[0] if exc.args else exc
-            said = error.str() if isinstance(error, KafkaError) else str(error)
+            message = error.str() if isinstance(error, KafkaError) else str(error)
             raise ReplayError(
-                f"Kafka refuses a request of the replay or does not answer: {said}. Completed work is kept; run the "
+                f"Kafka refuses a request of the replay or does not answer: {message}. Completed work is kept; run the "
                 "same command to continue."
             ) from exc
 

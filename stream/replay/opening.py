@@ -176,8 +176,8 @@ def _position(
     if found is not None and all(at >= start for at, start in zip(found, starts, strict=True)):
         events_next, outcomes_next, _ = found
         # Progress does not include outcomes read before the range; only the store has them.
-        begins = events_next == progress.events_next == plan.scored.start
-        if begins or (events_next, outcomes_next) <= (progress.events_next, progress.outcomes_next):
+        at_start = events_next == progress.events_next == plan.scored.start
+        if at_start or (events_next, outcomes_next) <= (progress.events_next, progress.outcomes_next):
             return found
     store.wipe()
     return starts

@@ -82,9 +82,8 @@ class MergedOrder:
         if due:
             return self._batch(self._outcomes_topic, due)
         if not before.by_time:
-            self._outcomes_next = max(
-                self._outcomes_next, before.limit
-            )  # offsets before it may have no records
+            # The last offsets before the limit may have no records.
+            self._outcomes_next = max(self._outcomes_next, before.limit)
         run = [room.put(self._events.take())]
         while len(run) < max_records and room.is_left:
             event = self._events.head()

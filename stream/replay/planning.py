@@ -143,8 +143,8 @@ class Planner:
         """Return the earliest timestamp still guaranteed to be retained, or None if unknown."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         try:
-            asked = AdminClient(dict(self._inputs.client_config)).describe_configs([resource])
-            config = asked[resource].result(_CALL_TIMEOUT_S)
+            requested = AdminClient(dict(self._inputs.client_config)).describe_configs([resource])
+            config = requested[resource].result(_CALL_TIMEOUT_S)
         except (KafkaException, TimeoutError):
             return None  # without permission to read it, missing records count as lost
         if int(config["retention.bytes"].value) >= 0:
@@ -161,9 +161,9 @@ class Planner:
         span = self._bounds(topic, number)
 
         def at_time(time_ms: int) -> int:
-            asked = [KafkaTopicPartition(topic, number, max(0, time_ms))]
+            requested = [KafkaTopicPartition(topic, number, max(0, time_ms))]
             try:
-                (found,) = self._consumer.offsets_for_times(asked, timeout=_CALL_TIMEOUT_S)
+                (found,) = self._consumer.offsets_for_times(requested, timeout=_CALL_TIMEOUT_S)
             except KafkaException as exc:
                 raise ReplayError(f"Cannot search {topic}[{number}] by time: {exc.args[0].str()}") from exc
             return min(found.offset, span.end) if found.offset >= 0 else span.end

@@ -77,13 +77,13 @@ def find_ranges(
         )
         for number in chosen
     }
-    upside_down = [
+    reversed_ranges = [
         f"{topic}[{number}]: {span.start} to {span.end}"
         for number, span in found.items()
         if span.end < span.start
     ]
-    if upside_down:
-        raise RangeError(f"The range ends before it begins: {'; '.join(upside_down)}.")
+    if reversed_ranges:
+        raise RangeError(f"The range ends before it begins: {'; '.join(reversed_ranges)}.")
     if not any(span.size for span in found.values()):
         holds = ", ".join(
             f"[{number}] {retained[number].span.start} to {retained[number].span.end}" for number in chosen

@@ -107,13 +107,13 @@ class ReplaySession:
     def check(self, plan: ReplayPlan) -> None:
         """Raise PlanError if an existing plan differs from the request."""
         request = self.request
-        asked = {
+        compared = {
             "model version": (plan.model_version, request.model_version or plan.model_version),
             "output": (plan.outputs, request.outputs),
             "labels": (plan.with_labels, request.with_labels),
             "settings that affect texts, or dtype": (plan.settings, self.settings_digest()),
         }
-        differ = [f"{what} ({began}, now {now})" for what, (began, now) in asked.items() if began != now]
+        differ = [f"{what} ({began}, now {now})" for what, (began, now) in compared.items() if began != now]
         if differ:
             raise PlanError(
                 f"Replay {request.replay_id!r} was started with another {', another '.join(differ)}. Continue with the "

@@ -45,9 +45,8 @@ _malformed_request_filter = _MalformedRequestFilter()
 def add_pages(app: Served) -> None:
     """Serve /livez (the process runs), /readyz (records are processed, or the reason why not) and /metrics."""
     app.web.blueprints = BlueprintManager()  # removes Faust's pages, which are added when the server starts
-    logging.getLogger("aiohttp.server").addFilter(
-        _malformed_request_filter
-    )  # a filter that is already there is ignored
+    # addFilter ignores a filter that is already there.
+    logging.getLogger("aiohttp.server").addFilter(_malformed_request_filter)
 
     @app.page("/livez")
     async def livez(web: Any, _request: Any) -> Any:

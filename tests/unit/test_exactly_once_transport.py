@@ -35,7 +35,7 @@ class Consumer(BatchConsumer):
         self.sought: list[Any] = []
         self._delivered = {}
         self._merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
-        self._max_kept = 4
+        self._max_buffered = 4
         self.behind: set[TopicPartition] = set()
         self._thread = SimpleNamespace(
             seek_all=self._seek_all, is_at_end=lambda where: where not in self.behind

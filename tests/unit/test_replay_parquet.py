@@ -244,7 +244,7 @@ def test_files_that_are_gone_are_told(tmp_path: Path) -> None:
 def test_rows_that_are_missing_are_told(tmp_path: Path) -> None:
     folder = ParquetFolder(tmp_path)
     folder.publish(write(folder, 0, 2))
-    with pytest.raises(OutputError, match="has 2 rows of partition 3, and 3 were written"):
+    with pytest.raises(OutputError, match="has 2 rows of partition 3, but 3 were written"):
         folder.check(3, Span(0, 2), {SCORES: 3})
 
 

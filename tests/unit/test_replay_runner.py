@@ -249,9 +249,7 @@ def test_what_cannot_be_read_yet_is_let_go_of_and_taken_again_after_a_pause(erro
 
 def test_what_cannot_be_read_for_minutes_ends_the_replay() -> None:
     world = World([FakeReplay(0, [50], on_read=raising(AWAY)) for _ in range(MAX_RETRIES + 1)], {0})
-    said = (
-        rf"failed {MAX_RETRIES + 1} times .* error: the registry is away Completed work is kept; run the same"
-    )
+    said = rf"failed {MAX_RETRIES + 1} times .* error: the registry is away Completed work is kept; run the same command"
     with pytest.raises(ReplayError, match=said):
         world.run()
     assert 240 < world.clock.now_s < 360
@@ -363,6 +361,8 @@ def test_a_look_that_fails_is_repeated() -> None:
 @pytest.mark.parametrize("found", [None, (ReplayPlan("again", "v1", False, "", "", 78, {}, {}), {})])
 def test_progress_that_is_gone_or_of_another_plan_ends_the_replay(found: Any) -> None:
     world = World([FakeReplay(0, [])], {0}, looks=[found])
-    with pytest.raises(PlanError, match=r"replay 'again' is missing or belongs to another plan.*another id"):
+    with pytest.raises(
+        PlanError, match=r"progress of replay 'again' is missing or belongs to another plan.*another id"
+    ):
         world.run()
     assert world.member_closed

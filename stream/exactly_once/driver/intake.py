@@ -50,7 +50,7 @@ class Intake:
         self._take = take
         self._clock = clock
         self._epoch: Epoch | None = None
-        self._turn = asyncio.Lock()  # one batch at a time, also while a batch waits for a schema
+        self._lock = asyncio.Lock()  # one batch at a time, also while a batch waits for a schema
         self.paused_partitions: dict[int, PausedPartition] = {}
         """Paused partitions by number; their topics are not fetched."""
 
@@ -61,7 +61,7 @@ class Intake:
 
     async def put(self, batch: RecordBatch) -> None:
         """Read as much of a batch as possible; if its partition is paused, append it there."""
-        async with self._turn:
+        async with self._lock:
             if batch.epoch is not self._epoch:
                 return
             paused = self.paused_partitions.get(batch.partition)
@@ -75,7 +75,7 @@ class Intake:
 
     async def retry(self) -> None:
         """Retry paused partitions, and log those that are still paused every _LOG_INTERVAL_S."""
-        async with self._turn:
+        async with self._lock:
             for number, paused in list(self.paused_partitions.items()):
                 await self._read_again(paused)
                 if not paused.batches:

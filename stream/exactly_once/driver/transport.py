@@ -140,7 +140,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self.epoch: Epoch | None = None
         self._delivered: dict[TopicPartition, int] = {}
         config = self.app.config
-        self._max_kept = config.max_poll_records
+        self._max_buffered = config.max_poll_records
         self._merger = TopicMerger(
             config.input_topics, slack_ms=config.topic_slack_ms, patience_s=config.topic_patience_s
         )
@@ -213,20 +213,20 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         """
         kept, paused = self._merger.buffered, self.app.paused_partitions
         active = {tp for tp in self._get_active_partitions() if tp.partition not in paused and tp not in kept}
-        return active & self._merger.waited_for if self._merger.records >= self._max_kept else active
+        return active & self._merger.waited_for if self._merger.records >= self._max_buffered else active
 
     async def _deliver(self, records: Mapping[Any, list[Any]], epoch: Epoch) -> None:
         if epoch is not self.epoch or not self.flow_active:
             return
         for tp, found in records.items():
-            self._keep(TopicPartition(tp.topic, tp.partition), found, epoch)
+            self._buffer(TopicPartition(tp.topic, tp.partition), found, epoch)
         for batch in self._merger.ready(self._thread.is_at_end):
             if not self.flow_active:
                 return
             tp = TopicPartition(batch.topic, batch.partition)
             await self.wait_first(self.callback(self._batch_message(tp, batch)), self.suspend_flow.wait())
 
-    def _keep(self, where: TopicPartition, found: list[Any], epoch: Epoch) -> None:
+    def _buffer(self, where: TopicPartition, found: list[Any], epoch: Epoch) -> None:
         """Put records that were not delivered yet into the merger."""
         base = self._delivered.get(where)
         if base is None or where.topic not in self.app.engine.input_topics:

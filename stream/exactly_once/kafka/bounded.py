@@ -46,8 +46,8 @@ def leak(what: object) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
 
 
-def _serve(asked: _Calls) -> None:
-    while (call := asked.get()) is not None:
+def _serve(calls: _Calls) -> None:
+    while (call := calls.get()) is not None:
         what, answer = call
         try:
             answer.set_result(what())

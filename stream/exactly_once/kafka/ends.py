@@ -39,23 +39,23 @@ class InputEnds:
         High watermarks are listed first, so records written in between count as stable and not as part of an open
         transaction.
         """
-        asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
-        if not asked:
+        requested = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
+        if not requested:
             return {}
         admin, self._admin = self._admin or AdminClient(self._config), None
-        high = _list(admin, asked, IsolationLevel.READ_UNCOMMITTED, timeout_s)
-        stable = _list(admin, asked, IsolationLevel.READ_COMMITTED, timeout_s)
-        if len(stable) == len(asked):
+        high = _list(admin, requested, IsolationLevel.READ_UNCOMMITTED, timeout_s)
+        stable = _list(admin, requested, IsolationLevel.READ_COMMITTED, timeout_s)
+        if len(stable) == len(requested):
             self._admin = admin
         return {tp: Ends(stable[tp], max(high[tp], stable[tp])) for tp in high.keys() & stable.keys()}
 
 
 def _list(
-    admin: AdminClient, asked: list[KafkaTopicPartition], isolation: IsolationLevel, timeout_s: float
+    admin: AdminClient, requested: list[KafkaTopicPartition], isolation: IsolationLevel, timeout_s: float
 ) -> dict[TopicPartition, int]:
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     answers = admin.list_offsets(
-        dict.fromkeys(asked, latest), isolation_level=isolation, request_timeout=timeout_s
+        dict.fromkeys(requested, latest), isolation_level=isolation, request_timeout=timeout_s
     )
     ends = {}
     for tp, future in answers.items():

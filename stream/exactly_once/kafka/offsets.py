@@ -55,12 +55,12 @@ def stable_offsets(
     Requests stable offsets. While a transaction that contains offsets is open, for example that of a killed worker,
     the broker returns none, and this function waits until the transaction ends. Raises Cancelled.
     """
-    asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
+    requested = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
     waiting_since = time.monotonic()
     warned = False
     while not cancelled():
         try:
-            answer = consumer.committed(asked, timeout=_CALL_TIMEOUT_S)
+            answer = consumer.committed(requested, timeout=_CALL_TIMEOUT_S)
         except KafkaException as exc:
             error = exc.args[0]
             if not is_transient(error):
@@ -102,9 +102,9 @@ def wait_for_stable_offsets(
 
 
 def _why_unstable(uncommitted: Consumer, partitions: Sequence[TopicPartition]) -> str:
-    asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
+    requested = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
     try:
-        uncommitted.committed(asked, timeout=_CALL_TIMEOUT_S)
+        uncommitted.committed(requested, timeout=_CALL_TIMEOUT_S)
     except KafkaException as exc:
         return f"the group's coordinator does not answer ({exc.args[0].str()})"
     return (

@@ -181,16 +181,15 @@ class PartitionStore:
 
     def _open(self) -> Rdict:
         options = self._memory.options(self._stores)
-        if (
-            self._corruption_marker.exists()
-        ):  # written by an earlier process that found the corruption while reading
+        # The marker was written by an earlier process that found the corruption while reading.
+        if self._corruption_marker.exists():
             logger.warning("Store %s is corrupt; it is rebuilt from Kafka", self.path)
             self._remove()
         try:
             return Rdict(str(self.path), options)
         except Exception as exc:
-            said = str(exc).replace(str(self.path), "")
-            if _CORRUPTION not in said and any(reason in said for reason in _NOT_CORRUPTION):
+            message = str(exc).replace(str(self.path), "")
+            if _CORRUPTION not in message and any(reason in message for reason in _NOT_CORRUPTION):
                 raise self._failure(exc) from exc
             # The state is also in Kafka, so a store that cannot be opened is rebuilt, not repaired.
             logger.warning("Store %s cannot be opened (%s); it is rebuilt from Kafka", self.path, exc)
