@@ -134,9 +134,8 @@ class Engine:
         self.room.set()
         self.state = "waiting for partitions"
         self._epoch: Epoch | None = None  # None: take() ignores batches
-        self._begun: Epoch | None = (
-            None  # from begin_epoch to revoke, so that a recovery detects its epoch's end
-        )
+        # Set from begin_epoch to revoke, so that a recovery detects the end of its epoch.
+        self._begun: Epoch | None = None
         self._next: dict[TopicPartition, int] = {}
         self._topic_ids: Mapping[str, str] = {}  # as of the start of the epoch
         self._commit_metadata = ""
