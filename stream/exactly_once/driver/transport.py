@@ -141,6 +141,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._delivered: dict[TopicPartition, int] = {}
         config = self.app.config
         self._max_buffered = config.max_poll_records
+        self._poll_was_empty = False
         self._merger = TopicMerger(
             config.input_topics, slack_ms=config.topic_slack_ms, patience_s=config.topic_patience_s
         )
@@ -188,6 +189,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                     continue
                 wait_s = _WAITING_POLL_S if self._merger.waited_for else _POLL_S
                 records, epoch = await self._thread.getmany(active, wait_s)
+                self._poll_was_empty = not records
                 if epoch is not None:
                     await self._deliver(records, epoch)
         except asyncio.CancelledError:
@@ -208,12 +210,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def _to_fetch(self) -> set[Any]:
         """Return the partitions to fetch: neither paused nor buffered.
 
-        When many records are buffered, only the partitions that others wait for, since records of the rest would only
-        add to the buffer.
+        When many records are buffered, only the partitions that others wait for, since records of the rest may only
+        add to the buffer. If those return no records, the rest is fetched as well.
         """
         kept, paused = self._merger.buffered, self.app.paused_partitions
         active = {tp for tp in self._get_active_partitions() if tp.partition not in paused and tp not in kept}
-        return active & self._merger.waited_for if self._merger.records >= self._max_buffered else active
+        if self._merger.records < self._max_buffered or self._poll_was_empty:
+            return active
+        return active & self._merger.waited_for or active
 
     async def _deliver(self, records: Mapping[Any, list[Any]], epoch: Epoch) -> None:
         if epoch is not self.epoch or not self.flow_active:
