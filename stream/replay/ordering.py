@@ -53,9 +53,8 @@ class MergedOrder:
         self._events = events
         self._outcomes = outcomes
         self._known = known
-        self._events_to = (
-            0  # end offset that was reached; offsets between the last event and it have no records
-        )
+        # The end offset that was reached; offsets between the last event and it have no records.
+        self._events_to = 0
         self._outcomes_next = 0 if outcomes is None else outcomes.position
 
     @property

@@ -24,9 +24,8 @@ from stream.replay.plan import NOTHING, PartitionPlan, ReplayPlan, Span
 from stream.replay.ranges import Bound, Retained, find_ranges
 
 _CALL_TIMEOUT_S = 10.0
-_LAST_SCORES = (
-    200  # offsets searched for the newest score; a transaction marker follows each of a live worker's
-)
+# Offsets searched for the newest score: a live worker's scores are followed by a transaction marker.
+_LAST_SCORES = 200
 
 
 @dataclass(frozen=True, slots=True)

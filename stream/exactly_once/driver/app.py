@@ -67,9 +67,7 @@ class ExactlyOnceConfig:
     connect_timeout_s: float = 10.0
     max_record_bytes: int = 1_000_000
     max_store_memory_bytes: int = 128 * 1024 * 1024  # shared by all stores
-    drop_unused_stores_after_s: float = (
-        0.0  # stores of partitions no longer assigned to this worker; 0: never
-    )
+    drop_unused_stores_after_s: float = 0.0  # of partitions no longer assigned to this worker; 0: never
     changelog_replication: int | None = None  # None: the number of brokers, at most 3
     faust_options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -18,9 +18,8 @@ from stream.exactly_once.units.errors import StartError, StoreCorruptError, Stor
 
 logger = logging.getLogger(__name__)
 
-_POSITION = (
-    b"\x00position\x00"  # prefix of the table name; table names contain no NUL, so no user key collides
-)
+# Prefix of a table's name. Table names contain no NUL, so no user key collides.
+_POSITION = b"\x00position\x00"
 _MEMORY_BYTES = 128 * 1024 * 1024
 _MIN_WRITE_BUFFER_BYTES = 256 * 1024  # RocksDB allocates arena memory in blocks
 _MAX_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
