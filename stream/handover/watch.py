@@ -83,9 +83,8 @@ class HandoverThread:
                 self._lead()
             except Cancelled:
                 pass
-            except (
-                Exception
-            ) as exc:  # such as an unreachable broker or an unknown schema; the stream continues
+            # The stream continues after any failure, such as an unreachable broker or an unknown schema.
+            except Exception as exc:
                 self._log_once(exc)
                 self._stopping.wait(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
