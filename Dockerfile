@@ -10,6 +10,7 @@ COPY requirements.lock ./
 RUN uv pip sync --python /opt/venv/bin/python --require-hashes requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
+COPY clients clients
 COPY model model
 COPY stream stream
 COPY trainer trainer

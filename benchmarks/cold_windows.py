@@ -28,9 +28,9 @@ from schemas.records import BehaviorEvent, Outcome
 from schemas.wire import Codec
 from stream.assembly import make_labels, make_processor
 from stream.exactly_once import RecordBatch, Unit
-from stream.exactly_once.layers import Layers
-from stream.exactly_once.records import Epoch, TopicPartition
-from stream.exactly_once.store import PartitionStore
+from stream.exactly_once.kafka.store import PartitionStore
+from stream.exactly_once.units.layers import Layers
+from stream.exactly_once.units.records import Epoch, TopicPartition
 from stream.labels.state import ESTIMATES, ITEMS, PENDING, estimates_codec, items_codec, pending_codec
 from stream.processor import WINDOWS
 from stream.replay.streams import Record

@@ -17,10 +17,9 @@ from benchmarks.passes import save
 from benchmarks.scoring import FreeScorer, RecordingModel, TimedModel, fill
 from model.loading import Model, joint
 from stream.assembly import load_champion, make_batcher
-from stream.metrics import WorkerMetrics
-from stream.run import run_app, set_up_log
 from stream.settings import Settings
-from stream.worker import Parts, build_app
+from stream.worker.app import Parts, build_app
+from stream.worker.run import run_app, set_up_log
 
 
 def main() -> None:
@@ -39,7 +38,7 @@ def main() -> None:
         run_app(build_app(settings, Parts(model, FreeScorer(model))), logging.WARNING)
         return
     recording = RecordingModel(model)
-    batcher = make_batcher(settings, recording, WorkerMetrics())
+    batcher = make_batcher(settings, recording)
     run_app(build_app(settings, Parts(model, batcher)), logging.WARNING)
     save(recording.passes, Path(sys.argv[2]))
 
@@ -48,7 +47,7 @@ def _serve(settings: Settings, model: Model) -> None:
     timed = TimedModel(model)
     if sys.argv[1] == "full":
         fill(model, int(sys.argv[2]))
-    batcher = make_batcher(settings, timed if sys.argv[1] == "timed" else model, WorkerMetrics())
+    batcher = make_batcher(settings, timed if sys.argv[1] == "timed" else model)
     run_app(build_app(settings, Parts(model, batcher)), logging.WARNING)
     if sys.argv[1] == "timed":
         Path(sys.argv[2]).write_text(json.dumps(timed.passes), encoding="utf-8")

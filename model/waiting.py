@@ -4,13 +4,16 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.forward import ScoringModel
 from model.jobs import Job
 from model.packing import PackingSettings, choose_batch
+
+if TYPE_CHECKING:
+    from model.forward import ScoringModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Group:
     """Texts that were submitted together, and the future of all of them."""
 
     texts: Sequence[Job]
-    model: ScoringModel
+    model: "ScoringModel"
     submitted_s: float
     number: int
     future: "Future[ScoredTexts]"

@@ -1,12 +1,13 @@
 """Makes the parts of the core from the settings: model, micro-batcher, processor, label join.
 
-Nothing of Faust here: the worker (stream/worker.py) and the replay (stream/replay/) are made of the same parts, so that
+The worker (stream/worker/app.py) and the replay (stream/replay/) are made of the same parts, so that
 both read the same text and score it with the same model.
 """
 
 import atexit
 import gc
 import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from model.forward import ScoringModel
 from model.loading import Model
 from model.packing import PackingSettings
 from model.registry import ModelRegistry
-from model.scorer import MicroBatcher
+from model.scorer import BatchStats, MicroBatcher
 from model.scratch import remove_left_scratch
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, LabeledExample, Outcome, Record
@@ -27,7 +28,6 @@ from stream.behaviours import BehaviourLimits
 from stream.errors import ConfigurationError
 from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings, Rule
-from stream.metrics import WorkerMetrics
 from stream.processor import Codecs, ScoringProcessor, Topics
 from stream.settings import ModelSettings, Settings
 from stream.texts import ReadingModel
@@ -102,10 +102,12 @@ def packing_for(settings: ModelSettings, device_type: str, **overrides: Any) -> 
     return PackingSettings.for_device(device_type, max_wait_s=settings.max_wait_s, **{**wanted, **overrides})
 
 
-def make_batcher(settings: Settings, model: ScoringModel, metrics: WorkerMetrics) -> MicroBatcher:
-    """Start the micro-batcher's threads."""
+def make_batcher(
+    settings: Settings, model: ScoringModel, on_batch: Callable[[BatchStats], None] | None = None
+) -> MicroBatcher:
+    """Start the micro-batcher's threads. on_batch: called on its forward thread after every batch."""
     packing = packing_for(settings.model, model.device.type)
-    return MicroBatcher(model, packing, on_batch=metrics.on_batch)
+    return MicroBatcher(model, packing, on_batch=on_batch)
 
 
 def make_labels(settings: Settings, encoder: Encoder[Any] | None = None, *, examples: bool = True) -> Labels:

@@ -1,4 +1,4 @@
-"""What ends or refuses a worker, apart from delivery itself (stream.exactly_once.errors).
+"""What ends or refuses a worker, apart from delivery itself (stream.exactly_once.units.errors).
 
 StreamError
 ├── ConfigurationError    a setting, or the combination of two, cannot work

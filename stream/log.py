@@ -10,7 +10,7 @@ _LIBRDKAFKA = "%s [%s] %s"
 """How confluent-kafka hands on what librdkafka logs: its kind, the client, the text."""
 _LIBRDKAFKA_KINDS = frozenset({"FAIL", "ERROR", "REQTMOUT", "GETPID", "ADDOFFSETS"})
 """Those that come with connections and coordinators; TXNERR and others always tell something new."""
-_LOGGERS = frozenset({"stream.exactly_once.topics"})  # besides all of aiokafka's
+_LOGGERS = frozenset({"stream.exactly_once.kafka.topics"})  # besides all of aiokafka's
 _DECIDED = "_sway_client_trouble"
 """The attribute of a record that keeps which filter decided about it, and how."""
 

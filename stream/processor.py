@@ -24,7 +24,7 @@ from schemas.wire import Codec, Encoder, asks_registry, header_of
 from stream.batch_windows import BatchWindows, WindowsTable
 from stream.behaviours import BehaviourLimits, WindowCodec, behaviour_of, entry_of
 from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.records import TopicPartition
 from stream.labels.labelling import BatchLabels, Labelling, Labels
 from stream.labels.sums import BatchSums
 from stream.labels.ticks import is_tick

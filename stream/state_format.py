@@ -4,7 +4,7 @@ from typing import Any
 
 from schemas.contracts import all_known, fingerprint, published
 from schemas.wire import SINGLE_OBJECT_MAGIC, header_of
-from stream.exactly_once.errors import StateFormatError
+from stream.exactly_once.units.errors import StateFormatError
 
 
 def newer_format(raw: bytes, kinds: tuple[type[Any], ...]) -> StateFormatError | None:

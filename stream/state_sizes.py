@@ -1,6 +1,6 @@
 """How much memory decoded values of the state take: estimates that cost less than a microsecond. Pure.
 
-A test holds them against `stream.exactly_once.sizes.deep_bytes`, which walks over everything.
+A test holds them against `stream.exactly_once.units.sizes.deep_bytes`, which walks over everything.
 """
 
 from sys import getsizeof

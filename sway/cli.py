@@ -33,7 +33,7 @@ _ERROR_ROOTS = {
     "schemas.errors": "SchemaError",
     "model.errors": "ModelError",
     "stream.errors": "StreamError",
-    "stream.exactly_once.errors": "ExactlyOnceError",
+    "stream.exactly_once.units.errors": "ExactlyOnceError",
     "trainer.errors": "TrainerError",
 }
 """The roots of the packages' error trees, by module: what their classes raise is meant for the person."""

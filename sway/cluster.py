@@ -16,8 +16,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
     ResourceType,
 )
 
-from stream.input_limits import AFTER_MAX_MS
 from stream.settings import KafkaSettings
+from stream.worker.input_limits import AFTER_MAX_MS
 from sway.errors import CommandError
 from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
 
@@ -74,7 +74,7 @@ class Cluster:
         """
         if not plans:
             return []
-        from stream.exactly_once.replication import replicas_for  # its package imports Faust
+        from stream.exactly_once.units.replication import replicas_for  # its package imports Faust
 
         replicas = replicas_for(self.view().brokers, replication)
         failures = self._try_to_create(plans, replicas)
@@ -94,7 +94,7 @@ class Cluster:
 
     def _try_to_create(self, plans: Sequence[TopicPlan], replicas: int) -> dict[str, str]:
         """Return why topics could not be made, by name."""
-        from stream.exactly_once.replication import replication_config  # as above
+        from stream.exactly_once.units.replication import replication_config  # as above
 
         config = replication_config(replicas)
         new = [

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stream.input_limits import AFTER_MAX_MS
 from stream.settings import TopicSettings
+from stream.worker.input_limits import AFTER_MAX_MS
 
 KEEP_FOR_EVER = {"retention.ms": "-1"}
 

@@ -29,8 +29,8 @@ from schemas.validate import Limits
 from schemas.wire import Codec
 from stream.behaviours import BehaviourLimits
 from stream.exactly_once import RecordBatch, Unit
-from stream.exactly_once.layers import Layers
-from stream.exactly_once.records import Epoch, TopicPartition
+from stream.exactly_once.units.layers import Layers
+from stream.exactly_once.units.records import Epoch, TopicPartition
 from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings
 from stream.labels.state import (

@@ -23,7 +23,7 @@ from schemas.records import DeadLetter, InfluenceScore, LabeledExample
 from schemas.validate import Limits
 from schemas.wire import Codec
 from stream.behaviours import BehaviourLimits
-from stream.exactly_once.records import Output, TopicPartition
+from stream.exactly_once.units.records import Output, TopicPartition
 from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings
 from stream.processor import Codecs, ScoringProcessor

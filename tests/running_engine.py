@@ -15,17 +15,17 @@ from typing import Any, Self
 
 import pytest
 
-from stream.exactly_once import engine as engine_module
-from stream.exactly_once.engine import Engine, UnitLimits
-from stream.exactly_once.intake import Held
-from stream.exactly_once.layers import Layers
-from stream.exactly_once.offsets import Cancelled, OffsetPolicy
-from stream.exactly_once.processor import Hold, Work
-from stream.exactly_once.progress import RecoveryProgress
-from stream.exactly_once.records import Epoch, Output, RecordBatch, TopicPartition
-from stream.exactly_once.recovery import Changelog, Recovered, RecoveryPlan
-from stream.exactly_once.store import PartitionStore, StateFolder
-from stream.exactly_once.unit import Unit
+from stream.exactly_once.driver import engine as engine_module
+from stream.exactly_once.driver.engine import Engine, UnitLimits
+from stream.exactly_once.driver.intake import Held
+from stream.exactly_once.kafka.offsets import Cancelled, OffsetPolicy
+from stream.exactly_once.kafka.recovery import Changelog, Recovered, RecoveryPlan
+from stream.exactly_once.kafka.store import PartitionStore, StateFolder
+from stream.exactly_once.units.layers import Layers
+from stream.exactly_once.units.processor import Hold
+from stream.exactly_once.units.progress import RecoveryProgress
+from stream.exactly_once.units.records import Epoch, Output, RecordBatch, TopicPartition
+from stream.exactly_once.units.unit import Unit, Work
 
 EVENTS, NOTES, SCORES, CHANGELOG = "t.events", "t.notes", "t.scores", "t.changelog"
 SEEN = "seen"

@@ -1,16 +1,13 @@
-"""Examples out of ranges of sway.examples.
+"""Examples out of ranges of sway.examples, as a read_committed reader sees them."""
 
-What is read is what a read_committed reader sees: offsets in a range may be holes (transaction markers, what
-compaction took), so ranges end by position and never by counting.
-"""
-
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import MappingProxyType
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
+from clients.consumers import reader
+from clients.ranges import StalledError, read_ranges
 from schemas.errors import DecodeError
 from schemas.records import LabeledExample, OffsetRange
 from schemas.wire import Codec
@@ -19,8 +16,6 @@ from trainer.errors import RangeError, RangeUnavailable
 from trainer.newest import Found, NewestFirst, in_order
 
 _GROUP = "sway-example-reader"  # never joined, never committed to
-_READ_RECORDS = 5_000
-_POLL_S = 0.2
 _CALL_TIMEOUT_S = 10.0
 _SHORT_RANGES = {  # many of them: what a client fetches beyond their ends is thrown away
     "fetch.message.max.bytes": 32_768,
@@ -77,18 +72,7 @@ class ExampleRanges:
             ]
 
     def _consumer(self, fetching: Mapping[str, int] = MappingProxyType({})) -> Consumer:
-        return Consumer(
-            {
-                **fetching,
-                **self._client_config,
-                "group.id": _GROUP,
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "log_level": 0,
-            }
-        )
+        return reader(self._client_config, _GROUP, **fetching, log_level=0)
 
     def _watermarks(self, consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_TIMEOUT_S)
@@ -121,35 +105,15 @@ class ExampleRanges:
 
     def _found(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> Iterator[Found]:
         """Yield each example of the ranges as it arrives."""
-        wanted = [part for part in ranges if part.start < part.end]
-        left = {(part.topic, part.partition): part.end for part in wanted}
-        reached = {(part.topic, part.partition): part.start for part in wanted}
-        if not left:
-            return
-        consumer.assign([TopicPartition(part.topic, part.partition, part.start) for part in wanted])
-        moved_s = time.monotonic()
-        while left:
-            self._check_in()
-            to_go = sum(end - reached[where] for where, end in left.items())  # more would only be thrown away
-            for message in consumer.consume(min(to_go, _READ_RECORDS), _POLL_S):
-                moved_s = time.monotonic()
-                where = (message.topic() or "", message.partition() or 0)
-                error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
-                if error is None and (message.offset() or 0) < left.get(where, 0):
+        wanted = {(part.topic, part.partition): (part.start, part.end) for part in ranges}
+        polls = read_ranges(consumer, wanted, timeout_s=self._timeout_s, check=self._check_in)
+        try:
+            for polled in polls:
+                for message in polled.records:
+                    where = message.topic() or "", message.partition() or 0
                     yield self._example(message.value(), where, message.offset() or 0)
-            for position in consumer.position([TopicPartition(*where) for where in left]):
-                where = position.topic, position.partition
-                reached[where] = max(reached[where], position.offset)  # below 0 before the first record
-                if reached[where] >= left[where]:
-                    del left[where]
-                    consumer.incremental_unassign([TopicPartition(*where)])
-            if time.monotonic() - moved_s > self._timeout_s:
-                raise RangeUnavailable(
-                    f"no record of {sorted(left)} came for {self._timeout_s:g} s: see the partitions' leaders"
-                )
-        consumer.unassign()
+        except StalledError as exc:
+            raise RangeUnavailable(f"{exc} for {self._timeout_s:g} s: see the partitions' leaders") from exc
 
     def _example(self, value: bytes | None, where: tuple[str, int], offset: int) -> Found:
         try:

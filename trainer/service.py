@@ -19,12 +19,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from clients.transient import is_transient
 from schemas.errors import DecodeError, RegistryUnavailable
 from schemas.records import TrainingRequest
 from schemas.wire import Codec
 from trainer.errors import ServiceError
 from trainer.metrics import TrainerMetrics, phase_of
-from trainer.outages import is_kafka_outage
 from trainer.progress import Progress, ProgressLines, Stopped
 from trainer.request import Decision
 from trainer.trying import PAUSES_S, Handler, Trying
@@ -281,7 +281,7 @@ class TrainerService:
             error = self._commit_once(next_offset)
             if error is None:
                 return
-            if not is_kafka_outage(error):
+            if not is_transient(error):
                 break
         told = "the partition is another's" if error is None else error.str()
         logger.warning("The request's offset was not committed: %s", told)

@@ -15,8 +15,8 @@ from benchmarks.scoring import FreeScorer
 from stream.assembly import load_champion, spare_the_collector
 from stream.replay.ranges import Newest, Oldest
 from stream.replay.session import ReplaySession, Request
-from stream.run import set_up_log
 from stream.settings import Settings
+from stream.worker.run import set_up_log
 
 
 def main() -> None:

@@ -14,13 +14,14 @@ from typing import Self
 from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
+from clients.consumers import reader
 from schemas.records import TrainingRequest
 from schemas.wire import Codec
-from stream.exactly_once.errors import OffsetOutOfRangeError, StartError
-from stream.exactly_once.offsets import OffsetPolicy, reader, stable_offsets, start_offsets
-from stream.exactly_once.records import Output, TopicPartition
-from stream.exactly_once.topics import partition_counts
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.kafka.offsets import OffsetPolicy, stable_offsets, start_offsets
+from stream.exactly_once.kafka.topics import partition_counts
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.errors import OffsetOutOfRangeError, StartError
+from stream.exactly_once.units.records import Output, TopicPartition
 from stream.handover.requested import requested_ends
 from stream.handover.rule import HandoverRule, make_request
 
@@ -65,7 +66,7 @@ class HandoverLeader:
         if missing:
             raise StartError(f"These topics do not exist: {', '.join(missing)}. Create them first.")
         with ExitStack() as opened:
-            self._consumer = reader(client_config, group_id, **{"enable.partition.eof": True})
+            self._consumer = reader(client_config, group_id)
             opened.callback(self._consumer.close)
             self._writer = writer_type(
                 client_config,

@@ -1,19 +1,17 @@
 """How far the requests on the training topic went: what is left when the broker has forgotten the group's offsets."""
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from uuid import uuid4
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka import TopicPartition as KafkaTopicPartition
-
+from clients.consumers import reader
+from clients.ranges import read_ranges
 from schemas.records import TrainingRequest
 from schemas.wire import Codec
-from stream.exactly_once.offsets import Cancelled, reader, watermarks
-from stream.exactly_once.passing import passes
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.kafka.offsets import Cancelled, watermarks
+from stream.exactly_once.units.records import TopicPartition
 
-_MAX_RECORDS = 10_000
-_CALL_TIMEOUT_S = 0.1  # consume() waits for all of it, whatever came
+_POLL_S = 0.1  # consume() waits for all of it, whatever came
 
 
 def requested_ends(
@@ -29,30 +27,20 @@ def requested_ends(
     Reads all of `training`, which is small and kept for ever, up to the ends that it has now. Raises Cancelled, and
     DecodeError for a record that is no request: skipping it could hand examples over again.
     """
+
+    def check() -> None:
+        if cancelled():
+            raise Cancelled
+
     ends: dict[int, int] = {}
-    consumer = reader(client_config, f"requests-{uuid4().hex}", **{"enable.partition.eof": True})
-    try:
-        starts = [
-            KafkaTopicPartition(
-                training, number, watermarks(consumer, TopicPartition(training, number), cancelled)[0]
-            )
+    with closing(reader(client_config, f"requests-{uuid4().hex}")) as consumer:
+        ranges = {
+            (training, number): watermarks(consumer, TopicPartition(training, number), cancelled)
             for number in range(partitions)
-        ]
-        consumer.assign(starts)
-        left = set(range(partitions))
-        while left:
-            if cancelled():
-                raise Cancelled
-            for message in consumer.consume(_MAX_RECORDS, _CALL_TIMEOUT_S):
-                error = message.error()
-                if error is None:
-                    for part in codec.decode(message.value()).ranges:
-                        if part.topic == examples:
-                            ends[part.partition] = max(part.end, ends.get(part.partition, 0))
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    left.discard(message.partition() or 0)
-                elif not passes(error):
-                    raise KafkaException(error)
-    finally:
-        consumer.close()
+        }
+        for polled in read_ranges(consumer, ranges, poll_s=_POLL_S, check=check):
+            for message in polled.records:
+                for part in codec.decode(message.value()).ranges:
+                    if part.topic == examples:
+                        ends[part.partition] = max(part.end, ends.get(part.partition, 0))
     return ends

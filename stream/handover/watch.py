@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from stream.exactly_once.offsets import Cancelled
+from stream.exactly_once.kafka.offsets import Cancelled
 from stream.handover.leader import HandoverLeader
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ TERM_S = 3600.0
 
 
 class HandoverMetrics(Protocol):
-    """What the thread reports; stream.metrics.WorkerMetrics is one."""
+    """What the thread reports; stream.worker.metrics.WorkerMetrics is one."""
 
     def on_handover(self) -> None:
         """A request is committed."""

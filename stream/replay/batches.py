@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from model.waiting import ScoredTexts
-from stream.exactly_once.processor import Scorer, Work
-from stream.exactly_once.unit import Unit
+from stream.exactly_once.units.processor import Scorer
+from stream.exactly_once.units.unit import Unit, Work
 from stream.processor import ScoringProcessor
 from stream.replay.ordering import MergedOrder, Room
 from stream.replay.outputs import Outputs

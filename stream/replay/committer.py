@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from schemas.records import DeadLetter, InfluenceScore, LabeledExample
-from stream.exactly_once.records import Output, TopicPartition
-from stream.exactly_once.store import PartitionStore
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.kafka.store import PartitionStore
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.records import Output, TopicPartition
 from stream.replay.batches import Batch, Parts
 from stream.replay.notes import note_of
 from stream.replay.outputs import by_kind

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer
 
-from stream.exactly_once.errors import FatalTransactionError, FencedError
-from stream.exactly_once.offsets import Cancelled, reader, stable_offsets
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.topic_ids import Committed
-from stream.exactly_once.transactions import TransactionWriter
+from clients.consumers import reader
+from stream.exactly_once.kafka.offsets import Cancelled, stable_offsets
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.errors import FatalTransactionError, FencedError
+from stream.exactly_once.units.records import TopicPartition
+from stream.exactly_once.units.topic_ids import Committed
 from stream.replay.errors import NoAnswerError
 from stream.replay.notes import note_of, read_notes
 from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, first_progress

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from schemas.errors import DecodeError
 from schemas.records import InfluenceScore
-from stream.exactly_once.records import SourceRecord
+from stream.exactly_once.units.records import SourceRecord
 
 NO_LIMIT = 2**63 - 1
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
+from clients.consumers import reader
 from schemas.records import InfluenceScore
 from schemas.wire import Codec
-from stream.exactly_once.offsets import Cancelled, reader, watermarks
-from stream.exactly_once.records import RecordBatch, TopicPartition
-from stream.exactly_once.store import PartitionStore
+from stream.exactly_once.kafka.offsets import Cancelled, watermarks
+from stream.exactly_once.kafka.store import PartitionStore
+from stream.exactly_once.units.records import RecordBatch, TopicPartition
 from stream.processor import ScoringProcessor
 from stream.replay.batches import Parts
 from stream.replay.committer import files_of

@@ -8,7 +8,7 @@ What comes next depends on the two positions alone, so that reading can go on fr
 
 from dataclasses import dataclass
 
-from stream.exactly_once.records import Epoch, RecordBatch, SourceRecord, size_of
+from stream.exactly_once.units.records import Epoch, RecordBatch, SourceRecord, size_of
 from stream.replay.known_order import Before, KnownOrder, Stream
 
 EPOCH = Epoch(0, "replay")  # there is one reader of a partition, and its own transactional id fences it

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.records import DeadLetter, InfluenceScore, LabeledExample, Record
 from schemas.wire import Encoder
-from stream.exactly_once.records import Output
+from stream.exactly_once.units.records import Output
 from stream.replay.parquet import ParquetFolder
 
 

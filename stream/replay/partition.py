@@ -5,10 +5,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from model.waiting import ScoredTexts
-from stream.exactly_once.processor import Work
-from stream.exactly_once.records import RecordBatch, TopicPartition
-from stream.exactly_once.store import PartitionStore
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.kafka.store import PartitionStore
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.records import RecordBatch, TopicPartition
+from stream.exactly_once.units.unit import Work
 from stream.replay.batches import Batch, Parts, Sources
 from stream.replay.committer import BatchCommitter
 from stream.replay.ordering import EPOCH, Room

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
     AdminClient,
@@ -13,10 +13,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
     ResourceType,
 )
 
+from clients.consumers import reader
+from clients.ranges import StalledError, read_ranges
 from schemas.errors import DecodeError
 from schemas.records import InfluenceScore
-from stream.exactly_once.offsets import reader
-from stream.exactly_once.topics import TopicIds, check_inputs, partition_counts
+from stream.exactly_once.kafka.topics import TopicIds, check_inputs, partition_counts
 from stream.replay.errors import ReplayError
 from stream.replay.opening import Inputs
 from stream.replay.plan import NOTHING, PartitionPlan, ReplayPlan, Span
@@ -53,9 +54,7 @@ class Planner:
     def __init__(self, inputs: Inputs, decode: Callable[[bytes | None], InfluenceScore]) -> None:
         self._inputs = inputs
         self._decode = decode
-        self._consumer = reader(
-            inputs.client_config, inputs.group_id, **{"enable.partition.eof": True, "fetch.wait.max.ms": 20}
-        )
+        self._consumer = reader(inputs.client_config, inputs.group_id, **{"fetch.wait.max.ms": 20})
 
     def __enter__(self) -> "Planner":
         return self
@@ -224,17 +223,19 @@ class Planner:
         """Yield a span's records one by one; for a few."""
         if not span.size:
             return
-        self._consumer.assign([KafkaTopicPartition(topic, number, span.start)])
+        polls = read_ranges(
+            self._consumer,
+            {(topic, number): (span.start, span.end)},
+            timeout_s=self._inputs.timeout_s,
+            max_records=1,  # one is often enough
+        )
+        where = f"{topic}[{number}] cannot be read from offset {span.start}"
         try:
-            while True:
-                message = self._consumer.poll(self._inputs.timeout_s)
-                error = None if message is None else message.error()
-                if message is None or (error is not None and error.code() != KafkaError._PARTITION_EOF):
-                    said = f"nothing for {self._inputs.timeout_s:g} s" if error is None else error.str()
-                    raise ReplayError(f"{topic}[{number}] cannot be read from offset {span.start}: {said}")
-                if (message.offset() or 0) >= span.end:
-                    return
-                if error is None:
-                    yield message
+            for polled in polls:
+                yield from polled.records
+        except StalledError as exc:
+            raise ReplayError(f"{where}: nothing for {self._inputs.timeout_s:g} s") from exc
+        except KafkaException as exc:
+            raise ReplayError(f"{where}: {exc.args[0].str()}") from exc
         finally:
             self._consumer.unassign()

@@ -5,8 +5,8 @@ A window that has overflowed was filled by what was read; one that never has may
 
 from collections.abc import Mapping
 
-from stream.exactly_once.records import RecordBatch
-from stream.exactly_once.unit import Unit
+from stream.exactly_once.units.records import RecordBatch
+from stream.exactly_once.units.unit import Unit
 from stream.replay.plan import PartitionPlan
 from stream.replay.state import PAST_RETENTION, ReplayState
 from stream.windows import Window

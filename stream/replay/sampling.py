@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from model.jobs import Job
-from stream.exactly_once.processor import Scorer
-from stream.exactly_once.records import RecordBatch
-from stream.exactly_once.store import PartitionStore
+from stream.exactly_once.kafka.store import PartitionStore
+from stream.exactly_once.units.processor import Scorer
+from stream.exactly_once.units.records import RecordBatch
 from stream.labels.labelling import Labels
 from stream.processor import ScoringProcessor
 from stream.replay.opening import Inputs

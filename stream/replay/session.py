@@ -16,8 +16,8 @@ from model.scorer import MicroBatcher
 from schemas.records import DeadLetter, InfluenceScore, LabeledExample
 from schemas.wire import Codec
 from stream.assembly import make_labels, make_processor, packing_for
-from stream.exactly_once.processor import Scorer
-from stream.exactly_once.store import PartitionStore, StoreMemory
+from stream.exactly_once.kafka.store import PartitionStore, StoreMemory
+from stream.exactly_once.units.processor import Scorer
 from stream.labels.labelling import Labels
 from stream.processor import ScoringProcessor
 from stream.replay.batches import Parts

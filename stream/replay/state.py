@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from stream.exactly_once.layers import Layers
-from stream.exactly_once.sizes import SizeOf, cached_bytes
-from stream.exactly_once.store import Change, PartitionStore, Position
-from stream.exactly_once.unit import Unit
+from stream.exactly_once.kafka.store import Change, PartitionStore, Position
+from stream.exactly_once.units.layers import Layers
+from stream.exactly_once.units.sizes import SizeOf, cached_bytes
+from stream.exactly_once.units.unit import Unit
 from stream.labels.labelling import Labels
 from stream.labels.state import (
     ESTIMATES,

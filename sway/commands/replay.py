@@ -78,7 +78,7 @@ def replay(
     session = _session(settings, asked)
 
     from stream.assembly import load_champion
-    from stream.run import set_up_log
+    from stream.worker.run import set_up_log
     from sway.replaying import show
 
     set_up_log(logging.WARNING)

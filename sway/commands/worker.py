@@ -24,6 +24,6 @@ def worker(
     if loglevel not in _LEVELS:
         raise typer.BadParameter(f"{loglevel!r} is not one of {', '.join(_LEVELS)}", param_hint="--loglevel")
     settings = load_settings()
-    from stream.run import run  # Faust and torch take seconds to import
+    from stream.worker.run import run  # Faust and torch take seconds to import
 
     run(settings, logging.getLevelName(loglevel.upper()))

@@ -106,9 +106,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
         feeder.close()
         loop.close()
         model = ModelRegistry(own).load(version)
-        windows = read_windows(
-            settings, f"{settings.app_id}-{WINDOWS}-changelog", PARTITIONS, model.tokenizer
-        )
+        windows = read_windows(settings, f"{settings.app_id}-{WINDOWS}-changelog", model.tokenizer)
     console.print(f"[bold]5[/] Two others on the newest {_NEWEST:,} of these events")
     summary = _summary(ledger, loop.loop, version, started_s, live.paused_s)
     summary |= _beside(ledger, pairs, live.cpu_s)

@@ -4,18 +4,15 @@ The windows are read from their changelog, as anyone may; a behaviour's text is 
 user's window. Outcomes of earlier behaviours that came after the score are told there as well.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from confluent_kafka import Consumer, TopicPartition
 
 from model.tokens import BehaviourTokenizer
 from stream.behaviours import WindowCodec
 from stream.settings import Settings
 from stream.windows import History, Window, find, stored
+from sway.committed import committed
 from sway.demo.ledger import Judged
-
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +49,9 @@ def scored_texts(
     return found
 
 
-def read_windows(
-    settings: Settings, changelog: str, partitions: int, tokenizer: BehaviourTokenizer
-) -> dict[str, Window]:
+def read_windows(settings: Settings, changelog: str, tokenizer: BehaviourTokenizer) -> dict[str, Window]:
     """Read every user's newest window from the changelog."""
     codec = WindowCodec(tokenizer)
-    newest = dict(_records(settings, changelog, partitions))
+    messages = committed(settings.kafka.client_config(), changelog, group="sway-demo-texts")
+    newest = {message.key() or b"": message.value() for message in messages}
     return {key.decode(): codec.loads(value) for key, value in newest.items() if value is not None}
-
-
-def _records(settings: Settings, topic: str, partitions: int) -> Iterator[tuple[bytes, bytes | None]]:
-    consumer = Consumer(
-        {
-            **settings.kafka.client_config(),
-            "group.id": "sway-demo-texts",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "log_level": 0,
-        }
-    )
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
-    ended: set[int] = set()
-    while len(ended) < partitions:
-        for message in consumer.consume(1000, _POLL_S):
-            if message.error() is not None:
-                ended.add(message.partition() or 0)
-            else:
-                yield message.key() or b"", message.value()
-    consumer.close()

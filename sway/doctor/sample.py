@@ -2,14 +2,19 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from clients.consumers import reader
+from clients.ranges import read_ranges
 from sway.cluster import QUIET, reason
 from sway.doctor.keys import SampledRecord
 from sway.errors import CommandError
 
-_POLL_S = 0.2
+
+class _OutOfTimeError(Exception):
+    """The time for a sample is over."""
 
 
 def newest_records(
@@ -19,55 +24,38 @@ def newest_records(
 
     What has not come after timeout_s is left out. Raises CommandError if the topic cannot be read.
     """
-    consumer = Consumer(
-        {
-            **client_config,
-            **QUIET,
-            "group.id": "sway-doctor",  # required, but nothing is joined and nothing committed
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-        }
-    )
     deadline = time.monotonic() + timeout_s
-    try:
-        starts = _starts(consumer, topic, partitions, max(1, wanted // partitions), deadline)
-        consumer.assign(starts)
-        return _read(consumer, topic, len(starts), deadline)
-    except KafkaException as exc:
-        raise CommandError(f"cannot read {topic}: {reason(exc)}") from exc
-    finally:
-        consumer.close()
+
+    def check() -> None:
+        if time.monotonic() > deadline:
+            raise _OutOfTimeError
+
+    records: list[SampledRecord] = []
+    with closing(reader(client_config, "sway-doctor", **QUIET)) as consumer:
+        try:
+            ranges = _ranges(consumer, topic, partitions, max(1, wanted // partitions), deadline)
+            for polled in read_ranges(consumer, ranges, check=check):
+                records += map(_sampled, polled.records)
+        except _OutOfTimeError:
+            return records
+        except KafkaException as exc:
+            raise CommandError(f"cannot read {topic}: {reason(exc)}") from exc
+    return records
 
 
-def _starts(
+def _ranges(
     consumer: Consumer, topic: str, partitions: int, each: int, deadline: float
-) -> list[TopicPartition]:
-    starts = []
+) -> dict[tuple[str, int], tuple[int, int]]:
+    ranges = {}
     for number in range(partitions):
         left_s = max(0.1, deadline - time.monotonic())
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=left_s)
-        if low < high:
-            starts.append(TopicPartition(topic, number, max(low, high - each)))
-    return starts
+        ranges[topic, number] = max(low, high - each), high
+    return ranges
 
 
-def _read(consumer: Consumer, topic: str, open_partitions: int, deadline: float) -> list[SampledRecord]:
-    records = []
-    while open_partitions and time.monotonic() < deadline:
-        message = consumer.poll(_POLL_S)
-        if message is None:
-            continue
-        error = message.error()
-        if error is None:
-            key = message.key()
-            records.append(
-                SampledRecord(
-                    message.partition() or 0, key.encode() if isinstance(key, str) else key, message.value()
-                )
-            )
-        elif error.code() == KafkaError._PARTITION_EOF:
-            open_partitions -= 1
-        elif not error.retriable():
-            raise CommandError(f"cannot read {topic}: {error.str()}")
-    return records
+def _sampled(message: Message) -> SampledRecord:
+    key = message.key()
+    return SampledRecord(
+        message.partition() or 0, key.encode() if isinstance(key, str) else key, message.value()
+    )

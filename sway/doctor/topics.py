@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stream.exactly_once.replication import MAX_REPLICAS, replicas_for
-from stream.input_limits import AFTER_MAX_MS
+from stream.exactly_once.units.replication import MAX_REPLICAS, replicas_for
 from stream.settings import TopicSettings
+from stream.worker.input_limits import AFTER_MAX_MS
 from sway.doctor.findings import Finding, fail, ok, warn
 
 CHECK = "topics"

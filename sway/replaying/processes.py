@@ -21,8 +21,8 @@ from stream.exactly_once import ExactlyOnceError
 from stream.replay.plan import Progress, ReplayPlan
 from stream.replay.runner import ReplayRunner, Report
 from stream.replay.session import ReplaySession, Request
-from stream.run import set_up_log
 from stream.settings import Settings
+from stream.worker.run import set_up_log
 from sway.errors import CommandError
 from sway.replaying.show import OnReport
 

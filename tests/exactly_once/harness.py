@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from stream.exactly_once.store import PartitionStore
+from stream.exactly_once.kafka.store import PartitionStore
 from tests.exactly_once.toy import USERS
 
 PARTITIONS = 4

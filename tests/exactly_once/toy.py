@@ -19,7 +19,7 @@ from typing import Any
 from faust.worker import Worker
 
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, RecordBatch, Unit, Work
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.kafka.transactions import TransactionWriter
 
 USERS = "users"
 

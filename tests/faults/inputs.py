@@ -9,7 +9,7 @@ import psutil
 
 from schemas.records import BehaviorEvent, InfluenceScore, Outcome
 from schemas.wire import Codec
-from stream.input_limits import AFTER_MAX_MS
+from stream.worker.input_limits import AFTER_MAX_MS
 from tests.faults.case import case
 from tests.faults.load import Given, inputs
 from tests.faults.stage import Stage

@@ -52,15 +52,15 @@ class Inside:
         self._arm_model()
         self._arm_reading()
         if self.timer_fails:
-            from stream import worker
+            from stream.worker import app as worker
 
             _before(worker, "add_pages", lambda app: app.timer(0.1, name="faulty")(lambda: _fail(app)))
         if self.newer_schemas:
             _know([json.loads(text) for text in self.newer_schemas])
 
     def _arm_transactions(self) -> None:
-        from stream.exactly_once.committing import UnitCommitter
-        from stream.exactly_once.transactions import TransactionWriter
+        from stream.exactly_once.driver.committing import UnitCommitter
+        from stream.exactly_once.kafka.transactions import TransactionWriter
 
         if self.die_after_commit is not None:
             _before(UnitCommitter, "_write_stores", _die_at(self.die_after_commit))
@@ -79,7 +79,7 @@ class Inside:
             LoadedModel.score = _score_free  # type: ignore[method-assign, assignment]
 
     def _arm_reading(self) -> None:
-        from stream.exactly_once import recovery
+        from stream.exactly_once.kafka import recovery
         from stream.processor import ScoringProcessor
 
         if self.read_pause_s:

@@ -1,7 +1,7 @@
 """Imported once by the server that worker processes are forked from; it starts no thread."""
 
 import stream.replay.session
-import stream.run
+import stream.worker.run
 import sway.cli
 import sway.commands.replay
 import sway.commands.worker

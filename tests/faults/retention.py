@@ -4,7 +4,7 @@ import time
 
 from confluent_kafka import TopicPartition
 
-from stream.exactly_once.records import TopicPartition as Where
+from stream.exactly_once.units.records import TopicPartition as Where
 from tests.faults.audit import Audit
 from tests.faults.case import case
 from tests.faults.load import inputs

@@ -11,8 +11,9 @@ from typing import Any, Self, cast
 
 from confluent_kafka import Consumer
 
-from stream.exactly_once.offsets import reader, stable_offsets
-from stream.exactly_once.records import TopicPartition
+from clients.consumers import reader
+from stream.exactly_once.kafka.offsets import stable_offsets
+from stream.exactly_once.units.records import TopicPartition
 from sway.embedded import EmbeddedCluster, EmbeddedKafka
 from sway.embedded.leaders import coordinator_partition
 from sway.embedded.properties import DATA_FOLDER, INTERNAL_PARTITIONS

@@ -24,7 +24,7 @@ from schemas.window_state import (
     split_body,
 )
 from schemas.wire import SINGLE_OBJECT_MAGIC, Codec, header_of
-from stream.exactly_once.errors import StateFormatError
+from stream.exactly_once.units.errors import StateFormatError
 from stream.labels.state import StateCodec, estimates_codec, items_codec, pending_codec
 from tests.golden.make import OneSchemaResolver
 

@@ -6,9 +6,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from stream.assembly import load_champion
-from stream.run import run_app, set_up_log
 from stream.settings import Settings
-from stream.worker import Parts, build_app
+from stream.worker.app import Parts, build_app
+from stream.worker.run import run_app, set_up_log
 
 
 class BlockingScorer:

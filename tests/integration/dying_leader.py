@@ -4,9 +4,9 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
-from stream.exactly_once.records import Output
-from stream.exactly_once.records import TopicPartition as Where
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.records import Output
+from stream.exactly_once.units.records import TopicPartition as Where
 from tests.integration.conftest import Topics
 from tests.integration.handovers import lead, read_to_end
 

@@ -12,9 +12,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
 )
 from confluent_kafka.cimpl import NewTopic
 
-from stream.exactly_once.topics import ensure_changelogs
-from stream.input_limits import AFTER_MAX_MS
+from stream.exactly_once.kafka.topics import ensure_changelogs
 from stream.settings import KafkaSettings, TopicSettings
+from stream.worker.input_limits import AFTER_MAX_MS
 from sway.cluster import Cluster
 from sway.embedded import EmbeddedCluster, EmbeddedError
 from sway.embedded.leaders import CoordinatorOf, coordinator_partition

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import Producer
 from typer.testing import CliRunner
 
-from stream.exactly_once.errors import FatalTransactionError, StartError
+from stream.exactly_once.units.errors import FatalTransactionError, StartError
 from sway.cli import app
 from tests.integration.conftest import Topics
 from tests.integration.handovers import PARTITIONS, Examples, audit, lead, read_to_end, requests

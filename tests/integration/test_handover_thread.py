@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its stubs forget to export it
 
-from stream.exactly_once.errors import FatalTransactionError
+from stream.exactly_once.units.errors import FatalTransactionError
 from stream.handover.watch import HandoverThread
-from stream.metrics import WorkerMetrics
+from stream.worker.metrics import WorkerMetrics
 from tests.integration.conftest import Topics, wait_for
 from tests.integration.handovers import PARTITIONS, Examples, audit, lead, requests
 

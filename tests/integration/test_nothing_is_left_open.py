@@ -5,10 +5,11 @@ With fakes, a hundred times each: tests/unit/test_nothing_is_left_open.py.
 
 import pytest
 
-from stream.exactly_once.offsets import reader, stable_offsets
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.topics import TopicIds
-from stream.exactly_once.transactions import TransactionWriter
+from clients.consumers import reader
+from stream.exactly_once.kafka.offsets import stable_offsets
+from stream.exactly_once.kafka.topics import TopicIds
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.records import TopicPartition
 from tests.holding import leaves_behind
 from tests.integration.conftest import Topics
 from tests.integration.handovers import PARTITIONS, lead

@@ -9,7 +9,7 @@ import pytest
 
 import stream.assembly as assembly
 from schemas.records import BehaviorEvent
-from stream.exactly_once.store import PartitionStore, Position
+from stream.exactly_once.kafka.store import PartitionStore, Position
 from stream.replay.journal import Journal
 from stream.replay.ranges import AtOffsets
 from sway.cluster import Cluster

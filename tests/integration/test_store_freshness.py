@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
-from stream.exactly_once.offsets import OffsetPolicy
-from stream.exactly_once.progress import RecoveryProgress
-from stream.exactly_once.records import Output, TopicPartition
-from stream.exactly_once.recovery import Recovered, RecoveryPlan, recover
-from stream.exactly_once.store import PartitionStore, Position
-from stream.exactly_once.topics import TopicIds, ensure_changelogs
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.kafka.offsets import OffsetPolicy
+from stream.exactly_once.kafka.recovery import Recovered, RecoveryPlan, recover
+from stream.exactly_once.kafka.store import PartitionStore, Position
+from stream.exactly_once.kafka.topics import TopicIds, ensure_changelogs
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.progress import RecoveryProgress
+from stream.exactly_once.units.records import Output, TopicPartition
 from tests.integration.conftest import Topics
 
 DAY_MS = 86_400_000  # Kafka's default of delete.retention.ms

@@ -1,4 +1,7 @@
-"""Positives come at once, negatives at the end of the horizon; each part of a trainer's request has the true rate."""
+"""Positives come at once, negatives at the end of the horizon; each part of a trainer's request has the true rate.
+
+A worker that was away for long reads a backlog and writes the same labels.
+"""
 
 import time
 
@@ -13,7 +16,7 @@ from trainer.ranges import ExampleRanges
 
 SPACING_MS = 4_000
 WAIT_S = 660
-BEGAN_MS = int(time.time() * 1000) - 3_600_000
+BEGAN_MS = int(time.time() * 1000) - 4 * 3_600_000
 SLICE = 60  # events that are read before their outcomes: four minutes, within the horizon
 POSITIVE = 5  # one of so many
 
@@ -114,3 +117,33 @@ def test_each_part_of_a_request_has_all_events_of_its_time_and_their_true_rate(s
             assert rate == pytest.approx(1 / POSITIVE, abs=0.1), f"{name} of {len(part)}"
         older_count += len(new)
     assert worker.terminate() == 0
+
+
+def produce_a_backlog(sway: Sway, numbers: range) -> dict[str, float]:
+    """Produce all events and only then the positive outcomes, five minutes after their events; return the labels."""
+    for number in numbers:
+        event = BehaviorEvent(f"e{number}", user(number), "view", at_ms(number), "i", "lamp")
+        sway.produce(event, at_ms=event.occurred_at)
+    for number in numbers[::POSITIVE]:
+        observed_at = at_ms(number) + 300_000
+        sway.produce(Outcome(f"e{number}", user(number), 1.0, observed_at), at_ms=observed_at)
+    sway.flush()
+    return {f"e{number}": float(number % POSITIVE == 0) for number in numbers}
+
+
+def test_a_backlog_of_hours_gets_its_true_labels(sway: Sway) -> None:
+    worker = sway.create_topics(2).worker(
+        SWAY_LABELS__NEGATIVE="0",
+        SWAY_LABELS__HORIZON_S="600",
+        SWAY_LABELS__GRACE_S="60",
+        SWAY_LABELS__TICKS="false",
+        SWAY_HANDOVER__ENABLED="false",
+    )
+    true_labels = produce_a_backlog(sway, range(1_500))
+    worker.start().wait_until_ready()
+    sway.wait_for_answers(len(true_labels))
+    wait_until_all_due_is_written(sway, worker)
+    assert worker.terminate() == 0
+    written = {example.event_id: example.y for example in sway.examples()}
+    assert len(written) > 1_000
+    assert written == {event_id: true_labels[event_id] for event_id in written}

@@ -11,18 +11,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
+import psutil
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, LabeledExample, Outcome, Record
 from schemas.wire import Codec
-from stream.exactly_once.store import PartitionStore
+from stream.exactly_once.kafka.store import PartitionStore
 from sway.embedded.ports import free_port
 from tests.integration.conftest import Topics, wait_for
 
 R = TypeVar("R", bound=Record)
 SWAY = ("-m", "sway", "worker")
 _QUIET: dict[str, Any] = {"log_level": 0}  # a broker that is away on purpose is no news
-_START_TIMEOUT_S = 60.0  # importing torch and Faust takes seconds, and the machine may be busy
+_START_CPU_S = (
+    60.0  # importing torch and Faust takes eight or so; on a busy machine that may be a minute of the clock
+)
+_START_TIMEOUT_S = 300.0
 
 
 class RunningProcess(Protocol):
@@ -99,13 +103,25 @@ class Worker:
         )
 
     def wait_until_ready(self) -> None:
-        """Wait until records are being processed."""
+        """Wait until records are being processed; a start is bounded by the CPU time that it uses."""
+        used_s = self._cpu_s()
 
         def ready() -> bool:
             assert self.process.poll() is None, self.said()
-            return self.page("/readyz")[0] == 200
+            if self.page("/readyz")[0] == 200:
+                return True
+            assert self._cpu_s() - used_s < _START_CPU_S, self.said()
+            return False
 
         wait_for(ready, f"readiness of {self.log.stem}", _START_TIMEOUT_S)
+
+    def _cpu_s(self) -> float:
+        """The CPU time that its process has used; 0 if it is gone."""
+        try:
+            times = psutil.Process(self.process.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return times.user + times.system
 
     def wait(self, timeout_s: float = 30.0) -> int:
         """Wait until it has ended; return its exit code."""

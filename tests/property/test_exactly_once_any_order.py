@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.exactly_once.errors import FencedError
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.errors import FencedError
+from stream.exactly_once.units.records import TopicPartition
 from tests.running_engine import EVENTS, NOTES, Running, until
 
 PARTITIONS = (0, 1)

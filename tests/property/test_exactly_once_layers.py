@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from stream.exactly_once.layers import Layers
-from stream.exactly_once.records import Epoch, RecordBatch
-from stream.exactly_once.unit import slices, split
+from stream.exactly_once.units.layers import Layers
+from stream.exactly_once.units.records import Epoch, RecordBatch
+from stream.exactly_once.units.unit import slices, split
 
 KEYS = st.integers(0, 5)
 

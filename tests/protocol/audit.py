@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.records import TopicPartition
 from tests.protocol.broker import Broker, Record, Transaction
 from tests.protocol.topics import CHANGELOG, INPUTS, OUTPUT, PARTITIONS, name_of
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from stream.exactly_once.records import Epoch, TopicPartition
+from stream.exactly_once.units.records import Epoch, TopicPartition
 from tests.protocol.group import Group
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from random import Random
 
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.records import TopicPartition
 from tests.protocol.audit import Audit, AuditError
 from tests.protocol.broker import Broker, State, Transaction
 from tests.protocol.disk import Disk

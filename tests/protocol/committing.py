@@ -1,13 +1,13 @@
-"""A commit as steps: stream/exactly_once/committing.py and transactions.py, in their order."""
+"""A commit as steps: stream/exactly_once/driver/committing.py and transactions.py, in their order."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stream.exactly_once.errors import FencedError, TransactionEndedError
-from stream.exactly_once.group_metadata import group_metadata
-from stream.exactly_once.records import Epoch, Output, TopicPartition
-from stream.exactly_once.unit import Unit
+from stream.exactly_once.units.errors import FencedError, TransactionEndedError
+from stream.exactly_once.units.group_metadata import group_metadata
+from stream.exactly_once.units.records import Epoch, Output, TopicPartition
+from stream.exactly_once.units.unit import Unit
 from tests.protocol.broker import AbortableError, ProducerFencedError
 from tests.protocol.group import GroupMovedOnError
 from tests.protocol.steps import Steps, Wait

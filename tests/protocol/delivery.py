@@ -1,14 +1,14 @@
 """How records come to the engine: the consumer's thread, Faust's flow, and our own count of what was delivered.
 
-As in stream/exactly_once/transport.py and Faust's consumer, whose calls run on two threads: what the consumer's thread
-posts is seen by the event loop in that order.
+As in stream/exactly_once/driver/transport.py and Faust's consumer, whose calls run on two threads: what the
+consumer's thread posts is seen by the event loop in that order.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from stream.exactly_once.records import Epoch, RecordBatch, SourceRecord, TopicPartition
+from stream.exactly_once.units.records import Epoch, RecordBatch, SourceRecord, TopicPartition
 from tests.protocol.broker import Broker, Record
 from tests.protocol.rules import Rules
 from tests.protocol.steps import Steps, Wait

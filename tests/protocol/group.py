@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from stream.exactly_once.records import Epoch, TopicPartition
+from stream.exactly_once.units.records import Epoch, TopicPartition
 
 if TYPE_CHECKING:
     from tests.protocol.broker import Transaction

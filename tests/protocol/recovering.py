@@ -1,11 +1,11 @@
-"""The start of an epoch as steps: stream/exactly_once/recovery.py and what the engine does around it."""
+"""The start of an epoch as steps: stream/exactly_once/kafka/recovery.py and what the engine does around it."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from stream.exactly_once.errors import OffsetOutOfRangeError
-from stream.exactly_once.records import Epoch, TopicPartition
-from stream.exactly_once.topic_ids import Committed, find_lost
+from stream.exactly_once.units.errors import OffsetOutOfRangeError
+from stream.exactly_once.units.records import Epoch, TopicPartition
+from stream.exactly_once.units.topic_ids import Committed, find_lost
 from tests.protocol.steps import Steps, Wait
 from tests.protocol.topics import CHANGELOG, inputs_of
 

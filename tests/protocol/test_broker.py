@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.exactly_once.records import Epoch, TopicPartition
+from stream.exactly_once.units.records import Epoch, TopicPartition
 from tests.protocol.broker import Broker, ProducerFencedError
 from tests.protocol.group import Answer, Assignment, GroupMovedOnError
 

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.records import TopicPartition
 from tests.protocol.audit import AuditError
 from tests.protocol.cluster import WORKERS, Cluster
 from tests.protocol.machine import PLACES

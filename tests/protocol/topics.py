@@ -1,6 +1,6 @@
 """The topics of the model, all with the same partitions: two inputs, one output, one table's changelog."""
 
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.records import TopicPartition
 
 EVENTS, NOTES, OUTPUT, CHANGELOG = "events", "notes", "output", "changelog"
 INPUTS = (EVENTS, NOTES)

@@ -1,22 +1,21 @@
 """A worker process as tasks of small steps.
 
-It does what stream/exactly_once/engine.py does, in its order, with the real units, layers and cuts.
+It does what stream/exactly_once/driver/engine.py does, in its order, with the real units, layers and cuts.
 """
 
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from stream.exactly_once.errors import (
+from stream.exactly_once.units.errors import (
     ExactlyOnceError,
     FencedError,
     LostBatchError,
     TransactionEndedError,
 )
-from stream.exactly_once.layers import Layers
-from stream.exactly_once.processor import Work
-from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
-from stream.exactly_once.unit import Unit, slices, split
+from stream.exactly_once.units.layers import Layers
+from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
+from stream.exactly_once.units.unit import Unit, Work, slices, split
 from tests.protocol.broker import Broker
 from tests.protocol.committing import commit, take_over
 from tests.protocol.delivery import Delivery

@@ -83,7 +83,7 @@ def test_a_folder_that_is_not_there_yet_is_ok_and_is_not_made(tmp_path: Path) ->
 
 
 def test_a_used_folder_tells_its_partitions_and_its_slot(tmp_path: Path) -> None:
-    from stream.exactly_once.store import StateFolder  # its package imports Faust
+    from stream.exactly_once.kafka.store import StateFolder  # its package imports Faust
 
     folder = StateFolder(tmp_path)
     slot = folder.open(None)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stream.exactly_once.committing import UnitCommitter
-from stream.exactly_once.offsets import OffsetPolicy
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.recovery import Changelog, RecoveryPlan
-from stream.exactly_once.store import PartitionStore, Position
+from stream.exactly_once.driver.committing import UnitCommitter
+from stream.exactly_once.kafka.offsets import OffsetPolicy
+from stream.exactly_once.kafka.recovery import Changelog, RecoveryPlan
+from stream.exactly_once.kafka.store import PartitionStore, Position
+from stream.exactly_once.units.records import TopicPartition
 
 HOUR_MS = 3_600_000
 CHANGELOGS = [Changelog(table, f"{table}-log", f"id-{table}", 24 * HOUR_MS) for table in ("users", "items")]

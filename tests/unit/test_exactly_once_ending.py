@@ -10,7 +10,7 @@ from typing import Any
 import faust
 import pytest
 
-from stream.exactly_once.ending import EndingWorker
+from stream.exactly_once.driver.ending import EndingWorker
 
 
 class App(faust.App):  # type: ignore[misc]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from stream.exactly_once.errors import (
+from stream.exactly_once.kafka.store import StateFolder
+from stream.exactly_once.units.errors import (
     FatalTransactionError,
     FencedError,
     GroupMetadataError,
@@ -21,9 +22,8 @@ from stream.exactly_once.errors import (
     StoreError,
     TransactionEndedError,
 )
-from stream.exactly_once.group_metadata import group_metadata
-from stream.exactly_once.records import Epoch, TopicPartition, size_of
-from stream.exactly_once.store import StateFolder
+from stream.exactly_once.units.group_metadata import group_metadata
+from stream.exactly_once.units.records import Epoch, TopicPartition, size_of
 from tests.running_engine import EVENTS, NOTES, Record, Running, until
 
 NewWorker = Callable[..., Running]

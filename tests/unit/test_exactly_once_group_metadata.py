@@ -3,9 +3,9 @@
 import pytest
 from confluent_kafka import Consumer
 
-from stream.exactly_once.errors import GroupMetadataError
-from stream.exactly_once.group_metadata import group_metadata
-from stream.exactly_once.records import Epoch
+from stream.exactly_once.units.errors import GroupMetadataError
+from stream.exactly_once.units.group_metadata import group_metadata
+from stream.exactly_once.units.records import Epoch
 
 
 @pytest.mark.parametrize("instance", [None, "pod-3"])

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from stream.exactly_once import Epoch, Hold, RecordBatch, Unit, Work
-from stream.exactly_once.intake import Intake
+from stream.exactly_once.driver.intake import Intake
 from tests.running_engine import Record
 
 EPOCH = Epoch(1, "member")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stream.exactly_once.lag import Ends, InputLag, Lag
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.lag import Ends, InputLag, Lag
+from stream.exactly_once.units.records import TopicPartition
 
 EVENTS_0, EVENTS_1 = TopicPartition("events", 0), TopicPartition("events", 1)
 

@@ -6,9 +6,8 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
-from stream.exactly_once import offsets
-from stream.exactly_once.errors import OffsetOutOfRangeError
-from stream.exactly_once.offsets import (
+from stream.exactly_once.kafka import offsets
+from stream.exactly_once.kafka.offsets import (
     Cancelled,
     OffsetPolicy,
     OffsetReset,
@@ -17,8 +16,9 @@ from stream.exactly_once.offsets import (
     start_offsets,
     watermarks,
 )
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.topic_ids import Committed
+from stream.exactly_once.units.errors import OffsetOutOfRangeError
+from stream.exactly_once.units.records import TopicPartition
+from stream.exactly_once.units.topic_ids import Committed
 
 TP = TopicPartition("t.events", 3)
 OTHER = TopicPartition("t.outcomes", 3)

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from stream.exactly_once.progress import RecoveryProgress, Restored
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.units.progress import RecoveryProgress, Restored
+from stream.exactly_once.units.records import TopicPartition
 
 USERS_0, USERS_1, ITEMS_0 = (
     TopicPartition("users", 0),

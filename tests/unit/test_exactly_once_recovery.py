@@ -7,12 +7,13 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from stream.exactly_once import recovery
-from stream.exactly_once.offsets import Cancelled
-from stream.exactly_once.progress import RecoveryProgress, Restored
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.recovery import Changelog, _begin, _confirm, _read_changelogs, _SilentError
-from stream.exactly_once.store import Change, PartitionStore, Position
+from clients.ranges import StalledError
+from stream.exactly_once.kafka import recovery
+from stream.exactly_once.kafka.offsets import Cancelled
+from stream.exactly_once.kafka.recovery import Changelog, _begin, _confirm, _read_changelogs
+from stream.exactly_once.kafka.store import Change, PartitionStore, Position
+from stream.exactly_once.units.progress import RecoveryProgress, Restored
+from stream.exactly_once.units.records import TopicPartition
 
 HOUR_MS = 3_600_000
 USERS = Changelog("users", "app-users-changelog", "id-1", 24 * HOUR_MS)
@@ -135,7 +136,9 @@ class FakeConsumer:
         self.polls = list(polls)
         self.assigned: dict[TopicPartition, int] = {}
 
-    def list_topics(self, timeout: float) -> None: ...
+    def list_topics(self, topic: str, timeout: float) -> None: ...
+
+    def incremental_unassign(self, partitions: list[Any]) -> None: ...
 
     def assign(self, partitions: list[Any]) -> None:
         self.assigned = {TopicPartition(tp.topic, tp.partition): tp.offset for tp in partitions}
@@ -183,7 +186,7 @@ def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_wa
 
 def test_brokers_that_are_away_when_leaders_are_looked_up_do_not_end_the_recovery() -> None:
     class Away(FakeConsumer):
-        def list_topics(self, timeout: float) -> None:
+        def list_topics(self, topic: str, timeout: float) -> None:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     consumer = Away(
@@ -252,11 +255,13 @@ def test_a_recovery_that_outlasts_the_tombstones_is_told(
     assert bool(caplog.text) == bool(said)
 
 
-def test_a_client_that_gives_nothing_any_more_is_given_up_and_the_next_one_reads_on() -> None:
-    clock = iter(range(0, 1000, 4))
-    progress = RecoveryProgress(now=lambda: float(next(clock)))
+def test_a_client_that_gives_nothing_any_more_is_given_up_and_the_next_one_reads_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recovery, "_NEW_CLIENT_AFTER_S", 0.0)
+    progress = RecoveryProgress()
     store = FakeStore()
-    with pytest.raises(_SilentError) as raised:
+    with pytest.raises(StalledError) as raised:
         read(
             FakeConsumer([Message(USERS_0, 1, b"ann", b"1")]),
             {0: store},
@@ -306,9 +311,9 @@ def test_each_round_asks_for_the_ends_with_a_client_of_its_own(monkeypatch: pyte
         return made[-1]
 
     monkeypatch.setattr(recovery, "reader", reader)
-    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(recovery, "_NEW_CLIENT_AFTER_S", 0.0)
     plan = cast("Any", SimpleNamespace(client_config={}, group_id="g", changelogs=[USERS]))
-    progress = RecoveryProgress(now=lambda: float(next(clock)))
+    progress = RecoveryProgress()
     assert recovery._restore(plan, {0: FakeStore().as_store()}, lambda: False, progress) == 0
     assert [one.closed for one in made] == [True] * 4
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.exactly_once.errors import StartError, StoreCorruptError, StoreError
-from stream.exactly_once.store import PartitionStore, Position, StateFolder
+from stream.exactly_once.kafka.store import PartitionStore, Position, StateFolder
+from stream.exactly_once.units.errors import StartError, StoreCorruptError, StoreError
 
 
 @pytest.fixture

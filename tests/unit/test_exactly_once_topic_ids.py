@@ -1,7 +1,7 @@
 """A committed offset belongs to one topic, not to a name: what the note beside it tells the next epoch."""
 
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.topic_ids import Committed, find_lost, find_made_again, ids_in, note_of
+from stream.exactly_once.units.records import TopicPartition
+from stream.exactly_once.units.topic_ids import Committed, find_lost, find_made_again, ids_in, note_of
 
 EVENTS, OUTCOMES, CHANGELOG = "sway.events", "sway.outcomes", "sway-windows-changelog"
 IDS = {EVENTS: "e1", OUTCOMES: "o1", CHANGELOG: "c1"}

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream.exactly_once import topics
-from stream.exactly_once.errors import StartError, TopicGoneError
-from stream.exactly_once.topics import TopicIds, check_inputs, ensure_changelogs
+from stream.exactly_once.kafka import topics
+from stream.exactly_once.kafka.topics import TopicIds, check_inputs, ensure_changelogs
+from stream.exactly_once.units.errors import StartError, TopicGoneError
 
 INPUTS = ["s.events", "s.outcomes"]
 

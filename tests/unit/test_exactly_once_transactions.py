@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream.exactly_once import transactions
-from stream.exactly_once.errors import (
+from stream.exactly_once.kafka import transactions
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.errors import (
     FatalTransactionError,
     FencedError,
     RecordTooLargeError,
     StartError,
     TransactionEndedError,
 )
-from stream.exactly_once.records import Output, TopicPartition
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.units.records import Output, TopicPartition
 from tests.scripted_producer import ScriptedProducer, error
 
 CHANGELOG = TopicPartition("t.changelog", 2)

@@ -9,11 +9,14 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 
-from stream.exactly_once.records import Epoch, RecordBatch, TopicPartition
-from stream.exactly_once.transport import BatchConsumer, BatchConsumerThread
+from stream.exactly_once.driver.transport import BatchConsumer, BatchConsumerThread
+from stream.exactly_once.units.merging import TopicMerger
+from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 from tests.running_engine import EVENTS, NOTES, Record
 
 TP = TopicPartition(EVENTS, 0)
+NOTE = TopicPartition(NOTES, 0)
+OTHER = TopicPartition(EVENTS, 1)
 EPOCH = Epoch(3, "member")
 
 
@@ -24,6 +27,7 @@ class Consumer(BatchConsumer):
         self.app = SimpleNamespace(
             engine=SimpleNamespace(input_topics={EVENTS, NOTES}),
             config=SimpleNamespace(input_topics=[EVENTS, NOTES]),
+            held={},
             consumer_generation_id=3,
         )
         self.epoch = EPOCH
@@ -31,7 +35,13 @@ class Consumer(BatchConsumer):
         self.suspend_flow = asyncio.Event()
         self.sought: list[Any] = []
         self._delivered = {}
-        self._thread = SimpleNamespace(seek_all=self._seek_all)
+        self._merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
+        self._max_kept = 4
+        self._nothing_came = False
+        self.behind: set[TopicPartition] = set()
+        self._thread = SimpleNamespace(
+            seek_all=self._seek_all, is_at_end=lambda where: where not in self.behind
+        )
         self.batches: list[RecordBatch] = []
 
     async def _seek_all(self, epoch: Any, offsets: Any) -> None:
@@ -48,6 +58,9 @@ class Consumer(BatchConsumer):
 
     async def deliver(self, *offsets: int, where: TopicPartition = TP, epoch: Epoch = EPOCH) -> None:
         await self._deliver({where: [Record(*where, offset, b"") for offset in offsets]}, epoch)
+
+    def _get_active_partitions(self) -> set[Any]:
+        return {TP, NOTE, OTHER}
 
     @property
     def spans(self) -> list[tuple[int, list[int], int]]:
@@ -94,11 +107,86 @@ async def test_records_of_another_epoch_and_of_other_topics_are_passed_over() ->
 
 async def test_partitions_of_one_poll_come_by_kafkas_time_and_then_as_the_inputs_are_listed() -> None:
     consumer = Consumer()
-    notes, other = TopicPartition(NOTES, 0), TopicPartition(EVENTS, 1)
-    await consumer.start_from(EPOCH, {TP: 0, notes: 0, other: 0})
-    times = {notes: 20, other: 10, TP: 20}
+    await consumer.start_from(EPOCH, {TP: 0, NOTE: 0, OTHER: 0})
+    times = {NOTE: 20, OTHER: 10, TP: 20}
     await consumer._deliver({tp: [Record(*tp, 0, b"", timestamp=time)] for tp, time in times.items()}, EPOCH)
-    assert [(batch.topic, batch.partition) for batch in consumer.batches] == [other, TP, notes]
+    assert [(batch.topic, batch.partition) for batch in consumer.batches] == [OTHER, TP, NOTE]
+
+
+async def test_a_topic_waits_for_one_that_is_behind_and_is_not_fetched_meanwhile() -> None:
+    consumer = Consumer()
+    await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
+    consumer.behind = {NOTE}
+    await consumer.deliver(0, 1)
+    assert consumer.batches == []
+    assert consumer._to_fetch() == {NOTE, OTHER}
+    await consumer.deliver(7, where=NOTE)
+    assert [batch.topic for batch in consumer.batches] == [EVENTS, NOTES]
+    assert consumer._to_fetch() == {TP, NOTE, OTHER}
+
+
+async def test_with_much_kept_the_topic_that_is_waited_for_is_fetched_first() -> None:
+    consumer = Consumer()
+    await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
+    consumer.behind = {NOTE}
+    await consumer.deliver(0, 1, 2, 3)
+    assert consumer._to_fetch() == {NOTE}
+    consumer._nothing_came = True
+    assert consumer._to_fetch() == {NOTE, OTHER}
+
+
+async def test_a_paused_partition_with_much_kept_does_not_stop_the_others() -> None:
+    consumer = Consumer()
+    await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
+    consumer.behind = {NOTE}
+    await consumer.deliver(0, 1, 2, 3)
+    consumer.app.held = {0: "a schema"}
+    assert consumer._to_fetch() == {OTHER}
+
+
+async def test_what_is_kept_for_another_topic_is_forgotten_when_an_epoch_begins() -> None:
+    consumer = Consumer()
+    await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
+    consumer.behind = {NOTE}
+    await consumer.deliver(0, 1)
+    await consumer.start_from(EPOCH, {TP: 1, NOTE: 0})
+    consumer.behind = set()
+    await consumer.deliver(0, 1)
+    assert consumer.spans == [(1, [1], 2)]
+
+
+def thread_that_knows(
+    *, position: int | None, stable: int | None, high: int | None = None
+) -> BatchConsumerThread:
+    """The consumer's thread, of which one partition has this position and these ends, as of the newest fetch."""
+    state = SimpleNamespace(_position=position, lso=stable, highwater=high)
+    assignment = SimpleNamespace(state_value={TP: state}.get)
+    thread = BatchConsumerThread.__new__(BatchConsumerThread)
+    thread._consumer = SimpleNamespace(
+        _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+    )
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("position", "stable", "high", "at_end"),
+    [
+        (7, 7, 9, True),  # what lies beyond is another's open transaction
+        (6, 7, 7, False),
+        (7, None, 7, True),  # a broker that tells no stable offset
+        (0, None, None, False),  # nothing was fetched yet
+        (None, 7, 7, False),
+    ],
+)
+def test_a_partition_is_at_its_end_once_all_that_is_stable_was_given_out(
+    position: int | None, stable: int | None, high: int | None, at_end: bool
+) -> None:
+    thread = thread_that_knows(position=position, stable=stable, high=high)
+    assert thread.is_at_end(TP) is at_end
+
+
+def test_a_partition_of_another_worker_is_not_waited_for() -> None:
+    assert thread_that_knows(position=0, stable=7).is_at_end(NOTE)
 
 
 async def test_an_activity_that_is_no_poll_keeps_aiokafka_in_its_group() -> None:

@@ -9,7 +9,7 @@ from model.errors import TokenizerIncompatible
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from model.words import ItemCounts, count_habits
-from stream.exactly_once.sizes import deep_bytes
+from stream.exactly_once.units.sizes import deep_bytes
 
 
 @dataclass

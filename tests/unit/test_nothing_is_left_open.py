@@ -17,20 +17,20 @@ from model.scorer import MicroBatcher
 from schemas.records import TrainingRequest
 from schemas.registry import RegistryResolver, connect
 from schemas.wire import Codec
-from stream.champion import ChampionWatcher
-from stream.exactly_once import transactions
-from stream.exactly_once.bounded import CallThread
-from stream.exactly_once.errors import TransactionEndedError
-from stream.exactly_once.offsets import Cancelled, Starts
-from stream.exactly_once.records import TopicPartition
-from stream.exactly_once.store import PartitionStore, Position, StateFolder
-from stream.exactly_once.topic_ids import Committed
-from stream.exactly_once.transactions import TransactionWriter
+from stream.exactly_once.kafka import transactions
+from stream.exactly_once.kafka.bounded import CallThread
+from stream.exactly_once.kafka.offsets import Cancelled, Starts
+from stream.exactly_once.kafka.store import PartitionStore, Position, StateFolder
+from stream.exactly_once.kafka.transactions import TransactionWriter
+from stream.exactly_once.units.errors import TransactionEndedError
+from stream.exactly_once.units.records import TopicPartition
+from stream.exactly_once.units.topic_ids import Committed
 from stream.handover import leader as leader_module
 from stream.handover import watch
 from stream.handover.leader import HandoverLeader
 from stream.handover.rule import HandoverRule
-from stream.metrics import WorkerMetrics
+from stream.worker.champion import ChampionWatcher
+from stream.worker.metrics import WorkerMetrics
 from tests.holding import leaves_behind
 from tests.running_engine import Running
 from tests.scripted_producer import ScriptedProducer

@@ -10,7 +10,7 @@ import pytest
 
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent
-from stream.exactly_once.records import size_of
+from stream.exactly_once.units.records import size_of
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
 from stream.replay.plan import ReplayPlan
 from tests.processing import NOW_MS, TOPICS, event, outcome

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import RegistryUnavailable
 from schemas.records import InfluenceScore
-from stream.exactly_once.records import RecordBatch
+from stream.exactly_once.units.records import RecordBatch
 from stream.processor import ScoringProcessor
 from stream.replay.opening import Inputs, PartitionSources
 from stream.replay.plan import NOTHING, PartitionPlan, Span

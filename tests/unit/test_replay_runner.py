@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.errors import RegistryUnavailable
-from stream.exactly_once.errors import FatalTransactionError, FencedError, StartError, StoreError
+from stream.exactly_once.units.errors import FatalTransactionError, FencedError, StartError, StoreError
 from stream.replay.errors import NoAnswerError, PlanError, ReplayError
 from stream.replay.journal import Journal
 from stream.replay.membership import Membership

@@ -26,8 +26,8 @@ from model.registry import ModelRegistry
 from model.scorer import MicroBatcher
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer, EncodedText
-from stream.champion import ChampionWatcher, reason_of
-from stream.metrics import WorkerMetrics
+from stream.worker.champion import ChampionWatcher, reason_of
+from stream.worker.metrics import WorkerMetrics
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.input_limits import AFTER_MAX_MS, find_unlimited
+from stream.worker.input_limits import AFTER_MAX_MS, find_unlimited
 
 HOUR = 3_600_000
 

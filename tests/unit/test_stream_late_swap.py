@@ -12,9 +12,9 @@ from model.loading import Model
 from model.registry import ModelRegistry
 from model.tokens import BehaviourTokenizer
 from stream.assembly import load_champion
-from stream.champion import ChampionWatcher
-from stream.metrics import WorkerMetrics
 from stream.settings import ModelSettings, Settings
+from stream.worker.champion import ChampionWatcher
+from stream.worker.metrics import WorkerMetrics
 from tests import tiny
 from tests.late import late_text, publish_late
 

@@ -47,7 +47,7 @@ def log(clock: Clock) -> Iterator[Kept]:
 def refused(client: str, port: int) -> None:
     """As confluent-kafka hands on what librdkafka logs."""
     text = f"[thrd:127.0.0.1:{port}/1]: 127.0.0.1:{port}/1: Connect failed: Connection refused"
-    logging.getLogger("stream.exactly_once.offsets").error("%s [%s] %s", "FAIL", client, text)
+    logging.getLogger("stream.exactly_once.kafka.offsets").error("%s [%s] %s", "FAIL", client, text)
 
 
 def away(port: int) -> None:
@@ -93,7 +93,7 @@ def test_each_kind_is_told_at_once_and_later_with_how_often_it_came(log: Kept, c
 
 
 def test_a_note_does_not_hide_an_error_of_the_same_kind(log: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger("stream.exactly_once.offsets")
+    logger = logging.getLogger("stream.exactly_once.kafka.offsets")
     caplog.set_level(logging.INFO, logger.name)
     logger.info("%s [%s] %s", "FAIL", "rdkafka#consumer-2", "Disconnected")
     logger.error("%s [%s] %s", "FAIL", "rdkafka#consumer-2", "Connection refused")
@@ -101,7 +101,7 @@ def test_a_note_does_not_hide_an_error_of_the_same_kind(log: Kept, caplog: pytes
 
 
 def test_what_says_something_new_each_time_is_always_logged(log: Kept) -> None:
-    transactions = logging.getLogger("stream.exactly_once.transactions")
+    transactions = logging.getLogger("stream.exactly_once.kafka.transactions")
     for _ in range(3):
         transactions.error("%s [%s] %s", "TXNERR", "rdkafka#producer-1", "Current transaction failed")
         transactions.warning("Transaction call repeated: %s", "timed out")

@@ -8,13 +8,13 @@ import pytest
 
 from model.scorer import BatchStats
 from stream.exactly_once import Unit, Work
-from stream.exactly_once.engine import EngineStats
-from stream.exactly_once.lag import Lag
-from stream.exactly_once.progress import RecoveryProgress
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.driver.engine import EngineStats
+from stream.exactly_once.units.lag import Lag
+from stream.exactly_once.units.progress import RecoveryProgress
+from stream.exactly_once.units.records import TopicPartition
 from stream.labels.labelling import BatchLabels, Labeled
-from stream.metrics import WorkerMetrics
 from stream.processor import BatchContext
+from stream.worker.metrics import WorkerMetrics
 
 
 def unit_of(*contexts: BatchContext) -> Unit:

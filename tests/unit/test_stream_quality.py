@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stream.quality import LiveQuality
+from stream.worker.live_quality import LiveQuality
 
 
 def test_figures_are_of_the_newest_window_and_counts_of_all() -> None:

@@ -12,7 +12,7 @@ from schemas.records import ItemRate, JoinClock, PendingLabel, Window
 from schemas.wire import Codec
 from stream.behaviours import WindowCodec
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig
-from stream.exactly_once.errors import StateFormatError
+from stream.exactly_once.units.errors import StateFormatError
 from stream.labels.state import StateCodec, pending_codec
 
 LATER = b"\xc3\x01laterfmt" + b"\x00" * 8

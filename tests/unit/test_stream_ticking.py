@@ -10,9 +10,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.records import Outcome
 from schemas.wire import Codec
-from stream import ticking
 from stream.labels.labelling import Labels
-from stream.ticking import Ticker
+from stream.worker import ticking
+from stream.worker.ticking import Ticker
 
 STREAM_AT = 1_000_000_000
 REPEATED_S = 31.0
@@ -81,7 +81,7 @@ def test_a_refused_tick_is_told_once_and_again_after_one_that_was_written(
 ) -> None:
     refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
     producer = FakeProducer(refused, failure(KafkaError._UNKNOWN_TOPIC), None, refused)
-    with caplog.at_level(logging.WARNING, "stream.ticking"):
+    with caplog.at_level(logging.WARNING, "stream.worker.ticking"):
         looked(producer, clock, times=4)
     assert len(producer.written) == 1
     assert len(caplog.records) == 2

@@ -7,12 +7,12 @@ from typing import Any, cast
 import pytest
 
 from stream.errors import StuckError
-from stream.exactly_once.engine import EngineStats
-from stream.exactly_once.lag import Lag
-from stream.exactly_once.records import TopicPartition
+from stream.exactly_once.driver.engine import EngineStats
+from stream.exactly_once.units.lag import Lag
+from stream.exactly_once.units.records import TopicPartition
 from stream.settings import Settings, TimeSettings
-from stream.watch import HangingTransactions, watch
-from stream.worker import SwayApp
+from stream.worker.app import SwayApp
+from stream.worker.watch import HangingTransactions, watch
 from tests.running_engine import held_back
 
 EVENTS_2 = TopicPartition("sway.events", 2)

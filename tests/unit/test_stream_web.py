@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stream.metrics import WorkerMetrics
 from stream.settings import Settings
-from stream.web import add_pages
-from stream.worker import SwayApp
+from stream.worker.app import SwayApp
+from stream.worker.metrics import WorkerMetrics
+from stream.worker.web import add_pages
 
 
 @pytest.fixture

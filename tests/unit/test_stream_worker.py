@@ -10,8 +10,7 @@ import pytest
 from model.loaded import LoadedModel
 from stream.assembly import check
 from stream.errors import ConfigurationError
-from stream.exactly_once.records import TopicPartition
-from stream.metrics import WorkerMetrics
+from stream.exactly_once.units.records import TopicPartition
 from stream.settings import (
     MEBIBYTE,
     MemorySettings,
@@ -21,7 +20,8 @@ from stream.settings import (
     UnitSettings,
     WindowSettings,
 )
-from stream.worker import Parts, SwayApp, build_app
+from stream.worker.app import Parts, SwayApp, build_app
+from stream.worker.metrics import WorkerMetrics
 from tests.running_engine import held_back
 
 

@@ -1,7 +1,7 @@
 """Which topics are planned, and which existing ones do not fit."""
 
-from stream.input_limits import AFTER_MAX_MS
 from stream.settings import TopicSettings
+from stream.worker.input_limits import AFTER_MAX_MS
 from sway.topic_plan import KEEP_FOR_EVER, find_problems, missing, plan_topics
 
 TOPICS = TopicSettings()

@@ -22,8 +22,8 @@ from schemas.records import (
     UserSums,
 )
 from stream.behaviours import WindowCodec
-from stream.exactly_once.sizes import deep_bytes
-from stream.exactly_once.store import StoreMemory
+from stream.exactly_once.kafka.store import StoreMemory
+from stream.exactly_once.units.sizes import deep_bytes
 from stream.labels.state import EstimatesState, ItemsState, estimates_codec, items_codec, pending_codec
 from stream.settings import MEBIBYTE
 from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes

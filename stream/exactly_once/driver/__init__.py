@@ -1,0 +1,1 @@
+"""The Faust app: transport, tables, intake, and the engine that reads, scores and commits units."""

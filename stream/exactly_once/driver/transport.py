@@ -1,0 +1,273 @@
+"""Faust's aiokafka transport with one message for a run of records of a partition."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import aiokafka
+from aiokafka.errors import NoOffsetForPartitionError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import ConsumerMessage
+
+from stream.exactly_once.units.merging import TopicMerger
+from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
+
+_POLL_S = 1.0
+_WAITING_POLL_S = 0.05  # while records are kept until those of another topic come
+_FETCH_MAX_WAIT_MS = 100  # one fetch a broker is in flight; a partition that gets records waits for it
+
+
+class _EpochListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Freezes generation and member id at the moment of assignment."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        coordinator = self._thread._ensure_consumer()._coordinator
+        self._thread.consumer.epoch = Epoch(coordinator.generation, coordinator.member_id)
+        await super().on_partitions_assigned(assigned)
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread that owns the aiokafka consumer."""
+
+    _sought: Epoch | None = None  # the newest epoch whose start the client was told
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        self._assignor = self.app.assignor  # keeps a partition number of all input topics on one worker
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            # The engine seeks every partition to an offset it has checked: anything else is an error.
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            check_crcs=conf.broker_check_crcs,
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+            **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[Any],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> tuple[Mapping[Any, list[Any]], Epoch | None]:
+        try:
+            records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        except NoOffsetForPartitionError:  # assigned while this waited, and the engine has not sought it yet
+            records = {}
+        # No await lies between aiokafka's look at its assignment and this line.
+        epoch = self.consumer.epoch
+        # Before the seek of its epoch, records may have been passed over: what follows them must not be delivered.
+        return records, epoch if epoch is self._sought else None
+
+    def positions(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return (position, last stable offset) of the assigned partitions that were sought.
+
+        Before the first fetch the stable offset is not known, and the position stands for it.
+        """
+        if self._consumer is None:
+            return {}
+        known = {}
+        for tp in self._consumer.assignment():
+            state = self._consumer._subscription.subscription.assignment.state_value(tp)
+            if state is not None and (position := state._position) is not None:
+                stable = position if state.lso is None else state.lso
+                known[TopicPartition(tp.topic, tp.partition)] = (position, stable)
+        return known
+
+    def is_at_end(self, where: TopicPartition) -> bool:
+        """Whether everything stable of a partition, as of the newest fetch, was given out; not before a first fetch."""
+        if self._consumer is None:
+            return True
+        assigned = self._consumer._subscription.subscription
+        state = None if assigned is None else assigned.assignment.state_value(where)
+        if state is None:  # not this worker's
+            return True
+        end = state.highwater if state.lso is None else state.lso
+        return end is not None and state._position is not None and state._position >= end
+
+    async def seek_all(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+        """Set the position of every assigned partition, also to 0, which Faust's own seek skips."""
+        await self.call_thread(self._seek_all, epoch, offsets)
+
+    def rejoin(self) -> None:
+        """Have aiokafka join the group again, on its own thread; returns at once."""
+        coordinator = self._ensure_consumer()._coordinator
+        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+
+    def keep_membership(self) -> None:
+        """Have aiokafka take its user for alive, as a poll would; returns at once.
+
+        It leaves the group when nothing was polled for max_poll_interval_ms, and during a recovery nothing is.
+        """
+        self.thread_loop.call_soon_threadsafe(self._note_poll)
+
+    def _note_poll(self) -> None:
+        with self._ensure_consumer()._subscription.fetch_context():
+            pass
+
+    async def _seek_all(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+        if (
+            self.consumer.epoch is not epoch
+        ):  # the group has moved on meanwhile, and the next seek is on its way
+            return
+        consumer = self._ensure_consumer()
+        for tp in consumer.assignment():
+            consumer.seek(tp, offsets.get(TopicPartition(tp.topic, tp.partition), 0))
+        self._sought = epoch
+
+
+class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+    """Delivers a `RecordBatch` a message; commits nothing itself."""
+
+    RebalanceListener = _EpochListener
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.epoch: Epoch | None = None
+        self._delivered: dict[TopicPartition, int] = {}
+        config = self.app.config
+        self._max_kept = config.max_poll_records
+        self._nothing_came = False
+        self._merger = TopicMerger(
+            config.input_topics, slack_ms=config.topic_slack_ms, patience_s=config.topic_patience_s
+        )
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def start_from(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
+        """Seek every input partition; delivery of this epoch starts there, unless the group has moved on."""
+        self._delivered = dict(offsets)
+        self._merger.clear()
+        await self._thread.seek_all(epoch, offsets)
+
+    def rejoin(self) -> None:
+        """Join the group again, as if it had lost a member; returns at once."""
+        self._thread.rejoin()
+
+    def keep_membership(self) -> None:
+        """Stay in the group though nothing is polled; returns at once."""
+        self._thread.keep_membership()
+
+    def positions(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return (position, last stable offset) of the assigned partitions."""
+        known: dict[TopicPartition, tuple[int, int]] = self._thread.positions()
+        return known
+
+    async def commit(self, *_args: Any, **_kwargs: Any) -> bool:
+        """Nothing: offsets travel in the unit's transaction."""
+        return False
+
+    async def verify_all_partitions_active(self) -> None:
+        """Nothing: the engine watches progress itself, by what was committed."""
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if not self.flow_active:
+                    await self.wait(self.can_resume_flow)
+                    continue
+                if await self._no_room():
+                    continue
+                active = self._to_fetch()
+                if not active:
+                    await asyncio.sleep(_POLL_S / 20)
+                    continue
+                wait_s = _WAITING_POLL_S if self._merger.waited_for else _POLL_S
+                records, epoch = await self._thread.getmany(active, wait_s)
+                self._nothing_came = not records
+                if epoch is not None:
+                    await self._deliver(records, epoch)
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+        except Exception as exc:
+            if not self.app.should_stop:
+                await self.app.engine.fail(exc)
+                raise
+
+    async def _no_room(self) -> bool:
+        room = self.app.engine.room
+        if room.is_set():
+            return False
+        await self.wait_first(room.wait(), self.suspend_flow.wait())
+        return True
+
+    def _to_fetch(self) -> set[Any]:
+        """The partitions that are neither held back nor kept for another topic's records.
+
+        With much kept, those that are waited for come first: what is fetched beside them may be kept as well. If they
+        give nothing, the others have their turn.
+        """
+        kept = self._merger.buffered
+        active = {
+            tp for tp in self._get_active_partitions() if tp.partition not in self.app.held and tp not in kept
+        }
+        if self._merger.records < self._max_kept or self._nothing_came:
+            return active
+        return active & self._merger.waited_for or active
+
+    async def _deliver(self, records: Mapping[Any, list[Any]], epoch: Epoch) -> None:
+        if epoch is not self.epoch or not self.flow_active:
+            return
+        for tp, found in records.items():
+            self._keep(TopicPartition(tp.topic, tp.partition), found, epoch)
+        for batch in self._merger.ready(self._thread.is_at_end):
+            if not self.flow_active:
+                return
+            tp = TopicPartition(batch.topic, batch.partition)
+            await self.wait_first(self.callback(self._batch_message(tp, batch)), self.suspend_flow.wait())
+
+    def _keep(self, where: TopicPartition, found: list[Any], epoch: Epoch) -> None:
+        """Put what was not delivered yet into the merger."""
+        base = self._delivered.get(where)
+        if base is None or where.topic not in self.app.engine.input_topics:
+            return  # not started yet: the seek that starts it reads these again
+        kept = (
+            [record for record in found if record.offset >= base]
+            if found and found[0].offset < base
+            else found
+        )
+        if not kept:
+            return
+        end = kept[-1].offset + 1
+        self._delivered[where] = end
+        self._merger.put(RecordBatch(where.topic, where.partition, kept, base, end, epoch))
+
+    def _batch_message(self, tp: Any, batch: RecordBatch) -> ConsumerMessage:
+        return ConsumerMessage(
+            batch.topic,
+            batch.partition,
+            batch.next - 1,
+            batch.records[-1].timestamp / 1000.0,
+            0,
+            [],
+            None,
+            batch,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+
+class BatchTransport(driver.Transport):  # type: ignore[misc]
+    """Faust's Kafka transport with the batched consumer."""
+
+    Consumer = BatchConsumer
