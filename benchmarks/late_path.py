@@ -21,6 +21,8 @@ TEXTS = 200_000
 MOST_MB = 1_500.0
 _EVENTS = 150_000
 _COLD_EVENTS = 20_000
+_FULL_EVENTS = 20_000
+_FULL_MOST_S = 600.0
 _WARM_S = 6.0
 _FOR_S = 20.0
 _SETTINGS = {
@@ -88,7 +90,7 @@ def _topics(load: str) -> dict[str, str]:
 
 
 def _memory(stand: Stand, late: Mapping[str, str]) -> Row:
-    """Say what a worker takes that holds vectors of so many texts, after it has scored for a while."""
+    """Say what a worker takes that holds vectors of so many texts, after it has scored so many events."""
     name = "late-full"
     with (
         stand.program(
@@ -96,7 +98,7 @@ def _memory(stand: Stand, late: Mapping[str, str]) -> Row:
         ) as program,
         Reader(stand, name) as reader,
     ):
-        reader.measure(program, _EVENTS, warm_s=1.0, for_s=5.0)
+        reader.measure(program, _FULL_EVENTS, warm_s=1.0, for_s=_FULL_MOST_S)
         mb = _resident_mb(program)
     return Row.aimed(f"worker with vectors of {TEXTS:,} texts, resident", mb, "MB", at_most=MOST_MB)
 
