@@ -217,7 +217,7 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
     )
     assert result.exit_code == 1
     assert "80/10/10" in result.output
-    for text, said in (("seed = ", "no TOML"), ("sed = 1", "no knob is called sed")):
+    for text, said in (("seed = ", "not valid TOML"), ("sed = 1", "no knob is called sed")):
         knobs = tmp_path / "knobs.toml"
         knobs.write_text(text)
         result = RUN.invoke(
