@@ -28,7 +28,7 @@ class _Bucket:
         self._tokens -= 1.0
 
 
-class Refusals:
+class UnknownIds:
     """Schema ids that the registry does not know, each kept for keep_s seconds.
 
     now_s: a monotonic clock, in seconds.

@@ -49,7 +49,7 @@ class RegistrationClient(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SubjectStatus:
     """The status of a record's current schema under a subject.
 
     schema_id, version: None if the schema is not registered. level: the subject's compatibility level.
@@ -64,7 +64,7 @@ class Standing:
     problem: str | None = None
 
 
-def register(client: RegistrationClient, subject: str, record_type: type[Any]) -> Standing:
+def register(client: RegistrationClient, subject: str, record_type: type[Any]) -> SubjectStatus:
     """Register the current schema under the subject with compatibility BACKWARD. Idempotent.
 
     The level is set first, so that the registry applies it to this schema too. A schema that the registry refuses
@@ -76,24 +76,24 @@ def register(client: RegistrationClient, subject: str, record_type: type[Any]) -
         _ask(f"registering {name} under {subject}", lambda: client.register_schema(subject, schema))
         found = _ask(f"looking {subject} up", lambda: client.lookup_schema(subject, schema))
     except (_RefusedError, _NotFoundError) as exc:
-        return Standing(subject, name, problem=f"the registry refuses it: {exc}. {_CHANGE}")
-    return Standing(subject, name, found.schema_id, found.version, level)
+        return SubjectStatus(subject, name, problem=f"the registry refuses it: {exc}. {_CHANGE}")
+    return SubjectStatus(subject, name, found.schema_id, found.version, level)
 
 
-def check(client: RegistrationClient, subject: str, record_type: type[Any]) -> Standing:
+def check(client: RegistrationClient, subject: str, record_type: type[Any]) -> SubjectStatus:
     """Return the status of the current schema under the subject without changes. Raises RegistryUnavailable."""
     name, schema = record_type.__name__, _schema(record_type)
     level = _ask(f"asking for the compatibility of {subject}", lambda: _level(client, subject))
     try:
         found = _ask(f"looking {subject} up", lambda: client.lookup_schema(subject, schema))
     except _NotFoundError:
-        return Standing(subject, name, level=level, problem=_why_not_registered(client, subject, schema))
+        return SubjectStatus(subject, name, level=level, problem=_why_not_registered(client, subject, schema))
     problem = None
     if level not in KEEPS_BACKWARD:
         problem = (
             f"{level} allows versions that cannot read old values: run `sway schemas register` to set {LEVEL}"
         )
-    return Standing(subject, name, found.schema_id, found.version, level, problem)
+    return SubjectStatus(subject, name, found.schema_id, found.version, level, problem)
 
 
 def _why_not_registered(client: RegistrationClient, subject: str, schema: RegistrySchema) -> str:

@@ -14,7 +14,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.contracts import Schema, current_text
 from schemas.errors import ContractError, IncompatibleSchemaError, RegistryUnavailable, UnknownSchemaError
-from schemas.refusals import Refusals
+from schemas.refusals import UnknownIds
 from schemas.resolvers import LocalResolver
 
 MAX_SCHEMA_CHARACTERS = 1_048_576
@@ -72,7 +72,7 @@ class RegistryResolver:
         self._client = client
         self._local = local or LocalResolver()
         self._clock = clock
-        self._refusals = Refusals(unknown_for_s, clock())
+        self._unknown_ids = UnknownIds(unknown_for_s, clock())
 
     def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
         """See Resolver."""
@@ -81,19 +81,19 @@ class RegistryResolver:
     def by_id(self, schema_id: int) -> Schema:
         """See Resolver."""
         now_s = self._clock()
-        if self._refusals.holds(schema_id, now_s):
+        if self._unknown_ids.holds(schema_id, now_s):
             raise _unknown(schema_id)
-        if not self._refusals.may_ask(schema_id, now_s):
-            raise _not_asked(schema_id, len(self._refusals), self._refusals.keep_s)
+        if not self._unknown_ids.may_ask(schema_id, now_s):
+            raise _not_asked(schema_id, len(self._unknown_ids), self._unknown_ids.keep_s)
         try:
             registered = self._client.get_schema(schema_id)
         # httpx, OAuth and JSON errors alike: only the registry's own answer makes an id unknown.
         except Exception as exc:
             if is_not_found(exc):
-                self._refusals.add(schema_id, now_s)
+                self._unknown_ids.add(schema_id, now_s)
                 raise _unknown(schema_id) from exc
             raise unavailable(f"fetching the schema {schema_id}", exc) from exc
-        self._refusals.found(schema_id)
+        self._unknown_ids.found(schema_id)
         return _avro(schema_id, registered)
 
     def id_of(self, subject: str, record_type: type[Any]) -> int:
@@ -109,7 +109,7 @@ class RegistryResolver:
                     "register it, or write in the single_object format."
                 ) from exc
             raise unavailable(f"looking {subject} up", exc) from exc
-        self._refusals.found(schema_id)
+        self._unknown_ids.found(schema_id)
         return schema_id
 
 

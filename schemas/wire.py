@@ -116,7 +116,7 @@ class Codec(Generic[R]):
         """Decode a value in either format.
 
         Waits for the network only when a schema id occurs for the first time, and never with ask=False: an id
-        that `meet` did not find is then unknown.
+        that `resolve` did not find is then unknown.
         Raises a subclass of DecodeError, or RegistryUnavailable.
         """
         if not value:
@@ -145,8 +145,8 @@ class Codec(Generic[R]):
                 append(_without_frames(error))
         return results
 
-    def unmet(self, values: Sequence[bytes | None]) -> set[bytes]:
-        """Return the headers of these values whose schemas are not resolved yet; pass them to `meet`."""
+    def unresolved(self, values: Sequence[bytes | None]) -> set[bytes]:
+        """Return the headers of these values whose schemas are not resolved yet; pass them to `resolve`."""
         new = {value[:10] if value[0] == 0xC3 else value[:5] for value in values if value}
         new -= self._readers.keys()
         if new:
@@ -154,7 +154,7 @@ class Codec(Generic[R]):
             new &= {header for value in small if (header := header_of(value)) is not None}
         return new
 
-    def meet(self, headers: Iterable[bytes]) -> dict[bytes, UnknownSchemaError]:
+    def resolve(self, headers: Iterable[bytes]) -> dict[bytes, UnknownSchemaError]:
         """Resolve the schemas of these headers; return the headers with unknown schemas and their errors.
 
         Waits for the network if a header contains a schema id (asks_registry). Raises RegistryUnavailable.

@@ -166,7 +166,7 @@ class ScoringProcessor:
         Registry that is away holds back this partition only.
         """
         codec, values = self._encoded(batch)
-        headers = codec.unmet(values)
+        headers = codec.unresolved(values)
         if not headers:
             return None
         refused = await self._meet(codec, headers, batch.topic)
@@ -178,10 +178,10 @@ class ScoringProcessor:
         self, codec: Codec[Any], headers: set[bytes], topic: str
     ) -> Mapping[bytes, UnknownSchemaError]:
         if not asks_registry(headers):
-            return codec.meet(headers)
+            return codec.resolve(headers)
         while True:
             try:
-                refused = await asyncio.to_thread(codec.meet, headers)
+                refused = await asyncio.to_thread(codec.resolve, headers)
             except RegistryUnavailable as exc:
                 if self._waits_for_schemas:
                     return _meet_without_registry(codec, headers, exc)
@@ -198,8 +198,8 @@ class ScoringProcessor:
         Raises RegistryUnavailable.
         """
         codec, values = self._encoded(batch)
-        if headers := codec.unmet(values):
-            codec.meet(headers)
+        if headers := codec.unresolved(values):
+            codec.resolve(headers)
 
     def _encoded(self, batch: RecordBatch) -> tuple[Codec[Any], list[bytes | None]]:
         codec = self._codecs.events if batch.topic == self._topics.events else self._codecs.outcomes
@@ -413,8 +413,8 @@ def _meet_without_registry(
     codec: Codec[Any], headers: set[bytes], away: RegistryUnavailable
 ) -> Mapping[bytes, UnknownSchemaError]:
     """Return the headers whose schemas are not known while the Schema Registry does not answer."""
-    refused = dict(codec.meet({header for header in headers if not asks_registry([header])}))
-    for header in codec.unmet(list(headers)) - refused.keys():
+    refused = dict(codec.resolve({header for header in headers if not asks_registry([header])}))
+    for header in codec.unresolved(list(headers)) - refused.keys():
         refused[header] = UnknownSchemaError(str(away), schema=_REGISTRY)
     return refused
 

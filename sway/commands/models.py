@@ -162,7 +162,7 @@ def prune(
         if not dry_run:
             removal.remove(version)
         typer.echo(f"{version}  {size_bytes / 1e6:,.1f} MB")
-    remains_bytes = 0 if dry_run else removal.remove_remains()
+    remains_bytes = 0 if dry_run else removal.remove_incomplete()
     if remains_bytes:
         typer.echo(f"remains of interrupted copies  {remains_bytes / 1e6:,.1f} MB")
     for version, reason in kept.items():

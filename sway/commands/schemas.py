@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import typer
 
 if TYPE_CHECKING:
-    from schemas.registration import Standing
+    from schemas.registration import SubjectStatus
     from stream.settings import Settings
 
 _RETRY_S = 0.5
@@ -50,14 +50,16 @@ def check() -> None:
     _end("in order", _each(check_one))
 
 
-def register_all(settings: "Settings", url: str) -> "list[Standing]":
+def register_all(settings: "Settings", url: str) -> "list[SubjectStatus]":
     """Register the current schemas of all topics. Raises RegistryUnavailable, ContractError."""
     from schemas.registration import register as register_one
 
     return _ask_all(settings, url, register_one)
 
 
-def _each(ask: "Callable[[Any, str, type[Any]], Standing]", wait_s: float = 0.0) -> "list[Standing]":
+def _each(
+    ask: "Callable[[Any, str, type[Any]], SubjectStatus]", wait_s: float = 0.0
+) -> "list[SubjectStatus]":
     from sway.configuration import load_settings
     from sway.errors import CommandError
 
@@ -83,8 +85,8 @@ def _each(ask: "Callable[[Any, str, type[Any]], Standing]", wait_s: float = 0.0)
 
 
 def _ask_all(
-    settings: "Settings", url: str, ask: "Callable[[Any, str, type[Any]], Standing]"
-) -> "list[Standing]":
+    settings: "Settings", url: str, ask: "Callable[[Any, str, type[Any]], SubjectStatus]"
+) -> "list[SubjectStatus]":
     from schemas.registry import connect  # takes half a second to import
     from sway.schema_subjects import subjects
 
@@ -92,7 +94,7 @@ def _ask_all(
         return [ask(client, subject, record) for subject, record in subjects(settings.topics).items()]
 
 
-def _end(what: str, standings: "Sequence[Standing]") -> None:
+def _end(what: str, standings: "Sequence[SubjectStatus]") -> None:
     """Show the table; say what is wrong and end with status 1 if something is."""
     rows: list[tuple[str, ...]] = [("", "subject", "record", "id", "version", "compatibility")]
     for standing in standings:

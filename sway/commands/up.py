@@ -18,7 +18,7 @@ from sway.errors import CommandError
 from sway.topic_plan import find_problems, missing, plan_topics
 
 if TYPE_CHECKING:
-    from schemas.registration import Standing
+    from schemas.registration import SubjectStatus
 
 DEFAULT_PORT = 9092  # where the settings look by default
 DEFAULT_REGISTRY_PORT = 8081  # where Schema Registries are by custom
@@ -91,7 +91,7 @@ def _tell_settings(bootstrap_servers: str, registry_url: str | None, prefix: str
         typer.echo(f"export SWAY_TOPICS__PREFIX={prefix}")
 
 
-def _tell_schemas(standings: "Sequence[Standing]") -> None:
+def _tell_schemas(standings: "Sequence[SubjectStatus]") -> None:
     """Say how to write in Confluent's format, or which schemas the registry of an older folder refuses."""
     problems = [f"{standing.subject}: {standing.problem}" for standing in standings if standing.problem]
     if problems:

@@ -193,8 +193,8 @@ def test_a_pruned_version_is_gone_for_everybody_and_the_others_stay(address: str
     assert other.versions() == ["v2", "v3"]
     assert (removal.size_bytes("v1"), other.reports("v1")) == (0, [])
     Storage(address).put(tmp_path / "v1" / "config.json", "versions/half/0a1b/config.json")
-    assert Removal(other).remove_remains() == 0  # just written: somebody publishes
-    assert removal.remove_remains() == 2
+    assert Removal(other).remove_incomplete() == 0  # just written: somebody publishes
+    assert removal.remove_incomplete() == 2
     assert Storage(address).names("versions") == ["v2", "v3"]
     other.fetch("v2", tmp_path / "copy")
 

@@ -54,7 +54,7 @@ def test_a_checkpoint_scores_as_what_was_saved(
     assert isinstance(model, LateModel)
     assert torch.equal(model.score_texts(rows), before.score_texts(rows))
     assert (model.version, model.lam, model.vectors.most) == ("v1", 0.25, 7)
-    assert model.tokenizer.reads_like(tiny_base, model.text)
+    assert model.tokenizer.matches(tiny_base, model.text)
 
 
 def test_the_settings_that_are_saved_are_those_given(tiny_base: Path, tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_a_loaded_checkpoint_stands_by_itself(saved: Path) -> None:
 
 def test_each_reading_refuses_the_others_checkpoints(saved: Path, tiny_base: Path) -> None:
     assert (checkpoint.reading_of(saved), checkpoint.reading_of(tiny_base)) == (Reading.LATE, Reading.JOINT)
-    with pytest.raises(ModelIncompatible, match="of the late reading"):
+    with pytest.raises(ModelIncompatible, match="has the late reading"):
         checkpoint.load(saved)
-    with pytest.raises(ModelIncompatible, match="of the joint reading"):
+    with pytest.raises(ModelIncompatible, match="has the joint reading"):
         late_checkpoint.load(tiny_base)
 
 
@@ -120,8 +120,8 @@ def test_settings_that_are_not_known_are_refused(saved: Path, changed: dict[str,
     ("change", "said"),
     [
         (lambda folder: (folder / late.WEIGHTS_FILE).unlink(), "not a checkpoint of a late network"),
-        (lambda folder: (folder / late_checkpoint.ITEMS_FILE).write_bytes(b"?"), "not the items"),
-        (lambda folder: (folder / late_checkpoint.ITEMS_FILE).unlink(), "not the items"),
+        (lambda folder: (folder / late_checkpoint.ITEMS_FILE).write_bytes(b"?"), "not the item file"),
+        (lambda folder: (folder / late_checkpoint.ITEMS_FILE).unlink(), "not the item file"),
         (lambda folder: change_items(folder, keys=np.array([3, 2, 1], np.uint64)), "ascending"),
         (lambda folder: change_items(folder, keys=np.array([1, 1, 2], np.uint64)), "ascending"),
         (

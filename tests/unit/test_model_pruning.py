@@ -15,7 +15,7 @@ from model.promotions import Promotion
 from model.pruning import VersionAge, reasons_to_keep, removable
 from model.registry import ModelRegistry
 from model.removal import Removal
-from model.scratch import model_scratch, remove_left_scratch
+from model.scratch import model_scratch, remove_stale_scratch
 
 DAY_MS = 86_400_000
 NOW_MS = 100 * DAY_MS
@@ -143,7 +143,7 @@ def test_who_promotes_a_version_while_it_is_removed_is_told(
         return promotions()
 
     monkeypatch.setattr(registry, "promotions", removed_meanwhile)
-    with pytest.raises(ModelMissing, match="promotion 3 names v1, which was removed meanwhile"):
+    with pytest.raises(ModelMissing, match="promotion 3 names v1, which was removed concurrently"):
         registry.promote("v1")
 
 
@@ -168,9 +168,9 @@ def test_the_remains_of_an_interrupted_publish_go_after_the_grace(tmp_path: Path
     half = tmp_path / "registry" / "versions" / "half"
     half.mkdir()
     (half / "weights").write_text("w" * 250)
-    assert Removal(registry).remove_remains() == 0  # a publish may be under way
+    assert Removal(registry).remove_incomplete() == 0  # a publish may be under way
     later = Removal(registry, now_s=lambda: time.time() + 90_000)
-    assert later.remove_remains() == 1_000
+    assert later.remove_incomplete() == 1_000
     assert not staged.exists()
     assert not half.exists()
     assert len(registry.versions()) == 6
@@ -222,16 +222,16 @@ def test_what_a_killed_process_was_reading_is_removed_and_what_is_in_use_stays(
     process.start()
     try:
         assert held.wait(60)
-        assert remove_left_scratch() == 0
+        assert remove_stale_scratch() == 0
         assert len(list(tmp_path.glob("sway-model-*/weights"))) == 1
     finally:
         process.kill()
         process.join()
     with model_scratch() as mine:
-        assert remove_left_scratch() == 0  # so young that its lock may be about to be taken
+        assert remove_stale_scratch() == 0  # so young that its lock may be about to be taken
         for folder in tmp_path.iterdir():
             os.utime(folder, (time.time() - 120, time.time() - 120))
-        assert remove_left_scratch() == 1
+        assert remove_stale_scratch() == 1
         assert mine.exists()
     assert list(tmp_path.iterdir()) == []
 
@@ -240,7 +240,7 @@ def test_a_folder_without_a_lock_is_left_for_an_hour(tmp_path: Path, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = tmp_path / "sway-model-just-made"
     folder.mkdir()
-    assert remove_left_scratch() == 0
+    assert remove_stale_scratch() == 0
     hours_ago = time.time() - 2 * 3_600
     os.utime(folder, (hours_ago, hours_ago))
-    assert remove_left_scratch() == 1
+    assert remove_stale_scratch() == 1

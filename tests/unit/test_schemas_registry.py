@@ -208,7 +208,9 @@ def test_an_id_that_was_not_asked_for_says_so() -> None:
     resolver = RegistryResolver(KnowingClient(), clock=FakeClock())
     for schema_id in range(1_000_000, 1_000_050):
         assert not ask(resolver, schema_id)
-    with pytest.raises(UnknownSchemaError, match="not asked for the schema 1000050: 50 other ids were unknown"):
+    with pytest.raises(
+        UnknownSchemaError, match="not asked for the schema 1000050: 50 other ids were unknown"
+    ):
         resolver.by_id(1_000_050)
 
 
