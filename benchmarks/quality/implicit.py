@@ -1,7 +1,7 @@
-"""Implicit labels: MovieLens with likes alone told, negatives by expiry, beside the same events with both told.
+"""Implicit labels: MovieLens with only likes observed and negatives by expiry, against explicit labels.
 
-The examples are the product's: its label join over real topics, read back as `sway train --from-topic` does; then its
-trainer, with the late reading on MiniLM as it is. Writes implicit.md, and rows into summary.json.
+The examples come from Sway's label join over real topics, read like `sway train --from-topic`. The model is trained by
+Sway's trainer, with the late reading on frozen MiniLM. Writes implicit.md and rows of summary.json.
 """
 
 import os
@@ -41,7 +41,7 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """All events, and how many of the oldest are to train on, and to choose by after them."""
+    """All events, split by time. train, valid: the number of oldest events for training, then for validation."""
 
     pairs: Sequence[Pair]
     train: int
@@ -67,14 +67,14 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A side: rates of its parts, and y_hat of its test examples."""
+    """The result of a side: label rates of its parts, and y_hat of its test examples."""
 
     rates: Mapping[str, PartRates]
     y_hat: Mapping[Key, float]
 
 
 def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool) -> None:
-    """Make what is missing of examples, models and scores; write what there is after each side."""
+    """Compute the missing examples, models and scores; write the results after each side."""
     parts, kept = Parts(pairs, train, valid), folder / "implicit"
     config = _config(quick=quick)
     sides = QUICK_SIDES if quick else SIDES
@@ -89,7 +89,7 @@ def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool)
 
 def _config(*, quick: bool) -> TrainingConfig:
     late = LateTraining(epochs=1, numbers_epochs=1) if quick else LateTraining()
-    threads = os.cpu_count()  # for BERT over the distinct texts; the network itself takes one
+    threads = os.cpu_count()  # for BERT on the distinct texts; the network itself uses one
     return TrainingConfig(reading=Reading.LATE, late=late, seed=_SEED, tensorboard=False, threads=threads)
 
 
@@ -110,7 +110,7 @@ def _scores(
     kept: Path,
     config: TrainingConfig,
 ) -> NDArray[np.float32]:
-    """Return y_hat of the test part, by a model of the side's own older examples."""
+    """Return y_hat of the test part by a model trained on the side's own examples."""
     path = kept / f"{side.name}-seed{config.seed}.npy"
     if not path.is_file():
         trained = job.train(
@@ -134,7 +134,7 @@ def _scores(
 
 
 class _Shown:
-    """Tells each tenth of a stage."""
+    """Prints the progress of a stage in tenths."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -148,18 +148,18 @@ class _Shown:
 
 def _write(judged: Mapping[Side, Judged], parts: Parts, folder: Path) -> None:
     rows = figures(judged, parts.by_name["test"])
-    told = f"{summary.verdicts(rows)}\n{rates_table(judged)}"
-    (folder / "implicit.md").write_text(told, encoding="utf-8")
+    page = f"{summary.verdicts(rows)}\n{rates_table(judged)}"
+    (folder / "implicit.md").write_text(page, encoding="utf-8")
     summary.keep(folder / "summary.json", "implicit", rows)
 
 
 def figures(judged: Mapping[Side, Judged], test: Sequence[Pair], samples: int = 1_000) -> list[SummaryRow]:
-    """Return the figures of all sides, empty ones where a side is not judged yet. samples: of each bootstrap."""
+    """Return the figures of all sides; those of unfinished sides are empty. samples: number of bootstrap samples."""
     found = []
     for implicit in (side for side in SIDES if side.negatives is Negatives.EXPIRED):
         peers = [side for side in SIDES if side.partitions == implicit.partitions and side in judged]
-        said = scored_by_all(test, {side.name: judged[side].y_hat for side in peers})
-        made = summary.Figures(said, samples)
+        scored = scored_by_all(test, {side.name: judged[side].y_hat for side in peers})
+        made = summary.Figures(scored, samples)
         for side in (one for one in SIDES if one.partitions == implicit.partitions):
             found.append(made.auc(f"{side.name}: AUC", side.name))
             if side is not implicit:
@@ -172,7 +172,7 @@ def figures(judged: Mapping[Side, Judged], test: Sequence[Pair], samples: int = 
 
 
 def _rates(side: Side, rates: Mapping[str, PartRates]) -> list[SummaryRow]:
-    """Return how far the base rate of each part is from the truth, and what is missing or wrong."""
+    """Return the error of each part's base rate, and the numbers of missing and wrong labels."""
     found = []
     for part, one in rates.items():
         off, name = one.rate - one.true_rate, f"{side.name}: base rate of {part} - true"
@@ -186,15 +186,15 @@ def _rates(side: Side, rates: Mapping[str, PartRates]) -> list[SummaryRow]:
     ]
 
 
-def scored_by_all(test: Sequence[Pair], said: Mapping[str, Mapping[Key, float]]) -> dict[str, Scored]:
-    """Return what each side says of the events that all of them have an example of, against the truth."""
-    pairs = [pair for pair in test if all(key_of(pair[0]) in one for one in said.values())]
+def scored_by_all(test: Sequence[Pair], y_hats: Mapping[str, Mapping[Key, float]]) -> dict[str, Scored]:
+    """Return the scores of each side and the true labels, for the events of which all sides have an example."""
+    pairs = [pair for pair in test if all(key_of(pair[0]) in one for one in y_hats.values())]
     keys = [key_of(event) for event, _ in pairs]
-    return {name: Scored.of(pairs, [np.array([one[key] for key in keys])]) for name, one in said.items()}
+    return {name: Scored.of(pairs, [np.array([one[key] for key in keys])]) for name, one in y_hats.items()}
 
 
 def rates_table(judged: Mapping[Side, Judged]) -> str:
-    """Return base rates and what is missing as Markdown."""
+    """Return base rates and numbers of missing and wrong labels as a Markdown table."""
     lines = [
         "| labels, partitions | part | events | without an example | wrong labels | base rate | true |",
         "|---|---|---|---|---|---|---|",
