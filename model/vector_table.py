@@ -141,7 +141,7 @@ class VectorTable:
                 if not len(self._keys) or not is_out_of_memory(exc):
                     raise
                 self.most = len(self._keys)
-                log.warning("Out of device memory: the text vector cache is limited to %d vectors", self.most)
+                log.warning("Out of device memory: the cache of text vectors is limited to %d", self.most)
         lacking = rows - len(self._free)
         if lacking > 0:
             self._drop(max(lacking, self.most // _ROOM))

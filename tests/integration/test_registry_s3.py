@@ -122,7 +122,7 @@ def test_promotions_rollbacks_and_rejections_are_seen_by_everybody(address: str,
     assert registry.promote("v1", expected=None) == 1
     assert other.champion() == "v1"
     assert other.promote("v2", reason="better", expected="v1") == 2
-    with pytest.raises(PromotionConflict, match="the champion is v2, not v1"):
+    with pytest.raises(PromotionConflict, match="the champion is now v2, not v1"):
         registry.promote("v3", expected="v1")
     registry.reject("v3", "worse", {"auc": 0.4})
     other.reject("v3", "too late to be the reason")
@@ -207,7 +207,7 @@ def test_reports_stand_beside_a_version(address: str, tmp_path: Path) -> None:
     assert ModelRegistry(address).reports("v1") == ["report"]
     copy = registry.fetch_report("v1", tmp_path / "copy")
     assert (copy / "deep" / "file.txt").read_text() == "second" * 1_000
-    with pytest.raises(ModelMissing, match="there are: report"):
+    with pytest.raises(ModelMissing, match="its reports are: report"):
         registry.fetch_report("v1", tmp_path / "none", "gate")
 
 

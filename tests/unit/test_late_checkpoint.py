@@ -102,7 +102,7 @@ def test_a_worker_of_before_finds_a_format_that_it_does_not_read(saved: Path) ->
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"format": 3}, "formats 1 and 2, found another, 3"),
+        ({"format": 3}, "the format is 3; this version reads formats 1 and 2"),
         ({"format": [2]}, "not the settings"),
         ({"reading": "joint"}, "found another"),
         ({"pooling": "sum"}, "not the settings"),
@@ -146,7 +146,7 @@ def test_parts_that_do_not_fit_are_refused(saved: Path, change: Callable[[Path],
 def test_a_late_network_of_another_width_is_refused(saved: Path) -> None:
     other = late.LateNetwork(late.LateSettings(text_width=16, width=8, heads=2, tower=16))
     late.save(other, saved)
-    with pytest.raises(ModelIncompatible, match="vectors of 16 numbers, the encoder makes 32"):
+    with pytest.raises(ModelIncompatible, match="vectors of dimension 16, but the encoder's have 32"):
         late_checkpoint.load(saved)
 
 
@@ -168,5 +168,5 @@ def test_the_registry_loads_either_reading(tiny_base: Path, tmp_path: Path) -> N
     assert isinstance(second, LateModel)
     assert second.tokenizer is first.tokenizer
     assert joint(first) is first
-    with pytest.raises(ModelIncompatible, match="model two is of the late reading"):
+    with pytest.raises(ModelIncompatible, match="model two has the late reading"):
         joint(second)

@@ -73,7 +73,7 @@ def test_promoting_the_champion_again_gives_no_step_to_go_back_to(registry: Mode
 
 
 def test_nothing_promoted_is_nothing_to_roll_back(registry: ModelRegistry) -> None:
-    with pytest.raises(ModelMissing, match="nothing was promoted"):
+    with pytest.raises(ModelMissing, match="no version was promoted"):
         registry.rollback(reason="bad")
 
 
@@ -115,10 +115,10 @@ def test_in_force_is_a_stack() -> None:
 
 def test_a_promotion_against_another_champion_is_refused(registry: ModelRegistry) -> None:
     registry.promote("v1", expected=None)
-    with pytest.raises(PromotionConflict, match="the champion is v1, not None"):
+    with pytest.raises(PromotionConflict, match="the champion is now v1, not None"):
         registry.promote("v2", expected=None)
     registry.promote("v2", expected="v1")
-    with pytest.raises(PromotionConflict, match="the champion is v2, not v1"):
+    with pytest.raises(PromotionConflict, match="the champion is now v2, not v1"):
         registry.promote("v3", expected="v1")
     assert registry.promotions() == [1, 2]
 
@@ -311,7 +311,7 @@ def test_a_report_is_kept_beside_a_version_and_can_be_replaced(
     report = registry.fetch_report("v1", tmp_path / "copy")
     assert (report / "config.json").read_text() == "second"
     registry.fetch("v1", tmp_path / "version")  # its own files are as the manifest says
-    with pytest.raises(ModelMissing, match="there are: gate, report"):
+    with pytest.raises(ModelMissing, match="its reports are: gate, report"):
         registry.fetch_report("v1", tmp_path / "none", "other")
     with pytest.raises(ModelMissing):
         registry.attach("v9", tmp_path / "first")

@@ -181,7 +181,7 @@ def test_random_ids_do_not_fill_the_memory() -> None:
     clock = FakeClock()
     resolver = RegistryResolver(KnowingClient(), clock=clock)
     garbage(resolver, clock, seconds=200)
-    assert 0 < len(resolver._refusals) <= 61  # two a second, each for thirty seconds
+    assert 0 < len(resolver._unknown_ids) <= 61  # two a second, each for thirty seconds
 
 
 def test_a_new_schema_is_found_at_once_among_random_ids() -> None:
