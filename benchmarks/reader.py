@@ -43,16 +43,20 @@ class Span:
 class Reader:
     """A consumer of a program's scores from the start of the topic, without group management."""
 
-    def __init__(self, stand: Stand, name: str, *, at_once: bool = False) -> None:
-        """at_once: return each record as soon as it is visible, instead of fetching large batches."""
-        self._at_once = at_once
+    def __init__(self, stand: Stand, name: str, *, at_once: bool = False, wait_s: float = _POLL_S) -> None:
+        """at_once: return each record as soon as it is visible, instead of fetching large batches.
+
+        wait_s: otherwise, the time for which records are collected; with a short one, fetches do not wait for more data.
+        """
+        self._at_once, self._wait_s = at_once, wait_s
+        soon = at_once or wait_s < _POLL_S
         self._consumer = Consumer(
             {
                 "bootstrap.servers": stand.servers,
                 "group.id": f"{name}.reader",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
-                "fetch.min.bytes": 1 if at_once else _FETCH_BYTES,
+                "fetch.min.bytes": 1 if soon else _FETCH_BYTES,
                 "fetch.wait.max.ms": 50,
                 "log_level": 0,
             }
@@ -88,7 +92,7 @@ class Reader:
             message = self._consumer.poll(_POLL_S)
             found = [] if message is None else [message]
         else:
-            found = self._consumer.consume(_POLL_RECORDS, _POLL_S)
+            found = self._consumer.consume(_POLL_RECORDS, self._wait_s)
         return [message for message in found if message.error() is None]
 
     def measure(self, program: Program, total: int, *, warm_s: float, for_s: float) -> Span:

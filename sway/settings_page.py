@@ -1,45 +1,41 @@
-"""Writes docs/settings.md from the settings tree: `python -m sway.settings_page > docs/settings.md`."""
-
-import sys
+"""Renders docs/settings.md from the settings tree; see tools/pages.py."""
 
 from sway.settings_tree import DELIMITER, PREFIX, Variable, sections, variables
 
 _TITLES = {"": "The worker"}
 _INTRODUCTION = f"""# Settings
 
-<!-- Made by `python -m sway.settings_page > docs/settings.md`; a test compares. Do not edit. -->
-
 Every setting is an environment variable: `{PREFIX}`, then the path of the setting with `{DELIMITER}` between its parts.
-A nested name that is no setting is refused; `sway doctor` also finds misspelt ones, and settings that do not go
-together. In messages a setting has its short name, `kafka.bootstrap_servers` for
-`SWAY_KAFKA__BOOTSTRAP_SERVERS`. An empty default means that there is none.
+A nested name that is not a setting is refused at the start. `sway doctor` also reports misspelt names and settings that
+conflict. Messages use the short name: `kafka.bootstrap_servers` for `SWAY_KAFKA__BOOTSTRAP_SERVERS`. An empty default
+means that there is none.
 """
 
 MEANINGS = {
-    "state_dir": "this worker's own folder: its lock, its slot, and a RocksDB a partition",
-    "kafka.bootstrap_servers": "where to reach the cluster, comma-separated",
+    "state_dir": "this worker's own folder: its lock, its slot, and one RocksDB per partition",
+    "kafka.bootstrap_servers": "the cluster's addresses, comma-separated",
     "kafka.security_protocol": "how to talk to the brokers",
     "kafka.sasl_mechanism": "for SASL protocols",
     "kafka.sasl_username": "for SASL protocols",
     "kafka.sasl_password": "for SASL protocols; never shown",
     "kafka.ssl_ca_location": "a file of certificate authorities, in PEM",
-    "kafka.session_timeout_s": "a worker that is silent for so long loses its partitions",
+    "kafka.session_timeout_s": "a worker silent for this long loses its partitions",
     "kafka.rebalance_timeout_s": "how long a rebalance waits for a worker; half of it is left for its last commits",
     "kafka.heartbeat_interval_s": "at most a third of session_timeout_s",
-    "topics.prefix": "stands before every topic name that is not set in full",
-    "wire.format": "what is written; both are read at any time",
+    "topics.prefix": "prefix of every topic name that is not set in full",
+    "wire.format": "the format written; both are always read",
     "wire.registry_url": "a Schema Registry, needed for the confluent format",
     "window.max_behaviours": "how many of a user's behaviours are kept",
-    "model.device": "auto takes the GPU if there is one",
+    "model.device": "auto uses a GPU if there is one",
     "model.dtype": "auto is bf16 on a GPU and fp32 on a CPU; `sway doctor` measures the others",
-    "units.max_records": "a unit closes at so many records",
-    "units.max_bytes": "a unit closes at so many bytes of input",
-    "units.max_in_flight_records": "read and not committed; above it intake pauses",
+    "units.max_records": "a unit closes at this many records",
+    "units.max_bytes": "a unit closes at this many bytes of input",
+    "units.max_in_flight_records": "records read and not committed; above it intake pauses",
     "units.max_in_flight_bytes": "as above, in bytes",
-    "units.transaction_timeout_s": "after it the broker aborts what a killed worker left open",
+    "units.transaction_timeout_s": "after it the broker aborts the open transaction of a killed worker",
     "web.enabled": "whether /livez, /readyz and /metrics are served",
     "web.host": "where they listen; 0.0.0.0 for all interfaces",
-    "web.port": "a port of its own for each worker of a machine",
+    "web.port": "each worker on a machine needs its own port",
 }
 """What a setting means where the tree itself does not say it."""
 
@@ -73,7 +69,3 @@ def _row(variable: Variable) -> str:
         else f"`{str(default).lower() if isinstance(default, bool) else default}`"
     )
     return f"| `{variable.name}` | {variable.allowed} | {shown} | {meaning(variable)} |\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())
