@@ -1,8 +1,9 @@
-"""What an event costs whose user's window is not in memory: `python -m benchmarks.cold_windows [--profile]`.
+"""Cost of an event whose user's window is not in memory: `python -m benchmarks.cold_windows [--profile]`.
 
-The processor with label join, codecs and tables on RocksDB, without Kafka and with a scorer that costs nothing. Users
-have full windows of films. Each event of a batch is of another user, and so is each outcome. CPU of the process, the
-least of several batches, commit to RocksDB included; warm: all values are kept decoded, cold: none.
+Runs the processor with label join, codecs and tables on RocksDB, without Kafka and with a scorer without cost. Users
+have full windows of films. The events of a batch belong to different users, and so do the outcomes. Measures the CPU
+time of the process, including the commit to RocksDB, as the minimum of several batches. Warm: all values are cached
+decoded; cold: none.
 """
 
 import cProfile
@@ -40,7 +41,7 @@ from sway.base_model import minilm_dir
 
 V = TypeVar("V")
 Pair = tuple[RecordBatch, RecordBatch]
-"""Events of as many users, and their outcomes."""
+"""A batch of events, one per user, and the batch of their outcomes."""
 
 MOST_TIMES = 1.3
 USERS = 250
@@ -53,7 +54,7 @@ _ALL = 2**40
 
 
 class Table(Generic[V]):
-    """A table of the worker without Faust: layers over a store."""
+    """A worker's table without Faust: layers over a store."""
 
     def __init__(self, name: str, codec: Any, store: PartitionStore) -> None:
         self.name = name
@@ -62,16 +63,16 @@ class Table(Generic[V]):
         self.layers: Layers[tuple[int, bytes], V] = Layers(self._committed, _ALL, lambda _key, _value: 1)
 
     def get_in(self, partition: int, key: bytes) -> V | None:
-        """Return a value as the open unit sees it."""
+        """Return the value of a key in the open unit."""
         return self.layers.get((partition, key))
 
     def changes(self, unit: Unit) -> Iterator[tuple[str, bytes, bytes | None]]:
-        """Yield what a unit changes, encoded."""
+        """Yield the encoded changes of a unit."""
         for (_, key), value in unit.layers[self.name].items():
             yield self.name, key, None if value is None else self._codec.dumps(value)
 
     def keep_nothing(self) -> None:
-        """Read each value from the store from now on."""
+        """Disable the cache, so that every value is read from the store."""
         self.layers.drop()
         self.layers.max_cached_bytes = 0
 
@@ -82,7 +83,7 @@ class Table(Generic[V]):
 
 @dataclass(slots=True)
 class Model:
-    """What the processor knows of a model."""
+    """The attributes of a model that the processor uses."""
 
     tokenizer: BehaviourTokenizer
     reading: Reading
@@ -91,19 +92,19 @@ class Model:
 
 
 class Cost(NamedTuple):
-    """Microseconds of CPU of an event, and of its outcome."""
+    """CPU time of an event and of its outcome, in microseconds."""
 
     event: float
     outcome: float
 
     @property
     def both(self) -> float:
-        """What an event costs that gets an outcome."""
+        """The cost of an event with its outcome."""
         return self.event + self.outcome
 
 
 class Partition:
-    """A processor and one partition's state. examples: whether they are wanted, with their snapshots."""
+    """A processor and the state of one partition. examples: whether examples with snapshots are produced."""
 
     def __init__(self, store: PartitionStore, model: Model, *, examples: bool) -> None:
         settings = Settings()
@@ -122,7 +123,7 @@ class Partition:
         self._units = 0
 
     def deliver(self, batch: RecordBatch) -> None:
-        """Read a batch as a unit of its own, score and commit it."""
+        """Process, score and commit a batch as a unit."""
         self._units += 1
         layers = {table.name: table.layers.open() for table in self.tables}
         unit = Unit(self._units, _EPOCH, layers, self._reached)
@@ -135,7 +136,7 @@ class Partition:
 
 
 def load() -> Iterator[Pair]:
-    """Yield a round of all users after the other, without end."""
+    """Yield rounds of one event and outcome per user, endlessly."""
     topics, codecs = Settings().topics, (Codec(BehaviorEvent), Codec(Outcome))
     films = cycle(event for event, _ in movielens.rated_events(movielens.fetch()))
     number = 0
@@ -167,7 +168,7 @@ def costs(
     examples: bool = True,
     profiler: cProfile.Profile | None = None,
 ) -> tuple[Cost, Cost]:
-    """Fill the windows; return what events and outcomes cost warm, and cold. profiler: watches the cold ones."""
+    """Fill the windows; return the warm and the cold cost. profiler: profiles the cold batches."""
     with tempfile.TemporaryDirectory() as folder:
         store = PartitionStore(Path(folder) / "store")
         partition = Partition(store, Model(tokenizer, reading), examples=examples)
@@ -195,7 +196,7 @@ def _measure(deliver: Callable[[RecordBatch], None], rounds: Iterator[Pair]) -> 
 
 
 def rows() -> list[Row]:
-    """Say what an event and its outcome cost, with the snapshots that a late reading and any example need."""
+    """Return the costs of an event and its outcome with snapshots, against processing without examples."""
     tokenizer = BehaviourTokenizer.from_folder(minilm_dir(), TextSettings())
     warm, cold = costs(tokenizer, Reading.LATE)
     joint_warm, joint_cold = costs(tokenizer, Reading.JOINT)
@@ -226,7 +227,7 @@ def rows() -> list[Row]:
 
 
 def main() -> None:
-    """Print the rows, or where a cold event of a late reading spends its time."""
+    """Print the rows, or with --profile the profile of cold events with the late reading."""
     if sys.argv[1:] == ["--profile"]:
         profiler = cProfile.Profile()
         tokenizer = BehaviourTokenizer.from_folder(minilm_dir(), TextSettings())

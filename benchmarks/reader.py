@@ -46,7 +46,7 @@ class Reader:
     def __init__(self, stand: Stand, name: str, *, at_once: bool = False, wait_s: float = _POLL_S) -> None:
         """at_once: return each record as soon as it is visible, instead of fetching large batches.
 
-        wait_s: otherwise, the time for which records are collected; with a short one, fetches do not wait for more data.
+        wait_s: otherwise, the time for which records are collected. If it is short, fetches do not wait for more data.
         """
         self._at_once, self._wait_s = at_once, wait_s
         soon = at_once or wait_s < _POLL_S

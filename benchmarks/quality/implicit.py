@@ -31,7 +31,7 @@ from trainer.progress import Progress
 SIDES = (
     *(Side(negatives, 4) for negatives in Negatives),
     Side(Negatives.EXPIRED, 1),
-    Side(Negatives.TOLD, 1),
+    Side(Negatives.OBSERVED, 1),
 )
 QUICK_SIDES = SIDES[:2]
 LEAST_DIFFERENCE = -0.01
@@ -66,7 +66,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class SideResult:
     """The result of a side: label rates of its parts, and y_hat of its test examples."""
 
     rates: Mapping[str, PartRates]
@@ -80,7 +80,7 @@ def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool)
     sides = QUICK_SIDES if quick else SIDES
     maker = ExampleMaker(kept, pairs)
     maker.make(sides)
-    judged: dict[Side, Judged] = {}
+    judged: dict[Side, SideResult] = {}
     for side in sides:
         judged[side] = _judge(side, maker.examples(side), parts, kept, config)
         _write(judged, parts, folder)
@@ -93,14 +93,16 @@ def _config(*, quick: bool) -> TrainingConfig:
     return TrainingConfig(reading=Reading.LATE, late=late, seed=_SEED, tensorboard=False, threads=threads)
 
 
-def _judge(side: Side, examples: list[Example], parts: Parts, kept: Path, config: TrainingConfig) -> Judged:
+def _judge(
+    side: Side, examples: list[Example], parts: Parts, kept: Path, config: TrainingConfig
+) -> SideResult:
     by_key = {(example.user_id, example.item_id): example for example in examples}
     labels = {key: example.y for key, example in by_key.items()}
     rates = {name: PartRates.of(pairs, labels) for name, pairs in parts.by_name.items()}
     of_parts = parts.of(by_key)
     y_hat = _scores(side, of_parts, examples, kept, config)
     keys = [(example.user_id, example.item_id) for example in of_parts["test"]]
-    return Judged(rates, dict(zip(keys, y_hat.tolist(), strict=True)))
+    return SideResult(rates, dict(zip(keys, y_hat.tolist(), strict=True)))
 
 
 def _scores(
@@ -146,14 +148,16 @@ class _Shown:
 # --- figures --------------------------------------------------------------------------------------------
 
 
-def _write(judged: Mapping[Side, Judged], parts: Parts, folder: Path) -> None:
+def _write(judged: Mapping[Side, SideResult], parts: Parts, folder: Path) -> None:
     rows = figures(judged, parts.by_name["test"])
     page = f"{summary.verdicts(rows)}\n{rates_table(judged)}"
     (folder / "implicit.md").write_text(page, encoding="utf-8")
     summary.keep(folder / "summary.json", "implicit", rows)
 
 
-def figures(judged: Mapping[Side, Judged], test: Sequence[Pair], samples: int = 1_000) -> list[SummaryRow]:
+def figures(
+    judged: Mapping[Side, SideResult], test: Sequence[Pair], samples: int = 1_000
+) -> list[SummaryRow]:
     """Return the figures of all sides; those of unfinished sides are empty. samples: number of bootstrap samples."""
     found = []
     for implicit in (side for side in SIDES if side.negatives is Negatives.EXPIRED):
@@ -163,7 +167,7 @@ def figures(judged: Mapping[Side, Judged], test: Sequence[Pair], samples: int = 
         for side in (one for one in SIDES if one.partitions == implicit.partitions):
             found.append(made.auc(f"{side.name}: AUC", side.name))
             if side is not implicit:
-                least = LEAST_DIFFERENCE if side.negatives is Negatives.TOLD else None
+                least = LEAST_DIFFERENCE if side.negatives is Negatives.OBSERVED else None
                 name = f"{implicit.name} - {side.name}"
                 found.append(made.difference(name, implicit.name, side.name, value=least))
         if implicit in judged:
@@ -193,7 +197,7 @@ def scored_by_all(test: Sequence[Pair], y_hats: Mapping[str, Mapping[Key, float]
     return {name: Scored.of(pairs, [np.array([one[key] for key in keys])]) for name, one in y_hats.items()}
 
 
-def rates_table(judged: Mapping[Side, Judged]) -> str:
+def rates_table(judged: Mapping[Side, SideResult]) -> str:
     """Return base rates and numbers of missing and wrong labels as a Markdown table."""
     lines = [
         "| labels, partitions | part | events | without an example | wrong labels | base rate | true |",

@@ -12,7 +12,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from benchmarks.late_model import publish_late_model
-from benchmarks.quality.implicit_labels import GRACE_S, HORIZON_S, Negatives, Told, delays_ms, records
+from benchmarks.quality.implicit_labels import GRACE_S, HORIZON_S, Negatives, TimedRecord, delays_ms, records
 from benchmarks.quality.progress import show
 from benchmarks.stand import Program
 from schemas.records import BehaviorEvent, LabeledExample, Outcome
@@ -138,7 +138,7 @@ class _Sender:
         self._producer, self._topics = producer, topics
         self._event, self._outcome = Codec(BehaviorEvent), Codec(Outcome)
 
-    def __call__(self, one: Told) -> None:
+    def __call__(self, one: TimedRecord) -> None:
         record = one.record
         if isinstance(record, Outcome):
             topic, value = self._topics.outcomes, self._outcome.encode(record)

@@ -32,11 +32,11 @@ class Negatives(StrEnum):
     """How negatives become known; the values are names of sides."""
 
     EXPIRED = "implicit"
-    TOLD = "explicit"
-    TOLD_LATE = "explicit-at-horizon"
+    OBSERVED = "explicit"
+    OBSERVED_LATE = "explicit-at-horizon"
 
 
-class Told(NamedTuple):
+class TimedRecord(NamedTuple):
     """A record and its time in milliseconds since 1970, which is the order of the topics."""
 
     at_ms: int
@@ -54,26 +54,28 @@ def delays_ms(number: int, seed: int = 0) -> NDArray[np.int64]:
     return whole
 
 
-def records(pairs: Sequence[Pair], delays: NDArray[np.int64], negatives: Negatives) -> list[Told]:
+def records(pairs: Sequence[Pair], delays: NDArray[np.int64], negatives: Negatives) -> list[TimedRecord]:
     """Return events and outcomes in time order, events first at equal times.
 
     delays: of outcomes in milliseconds, (len(pairs),). Outcomes have no z, because a service without ratings has none
     and the sides must differ only in their negatives.
     """
-    timed = [Told(event.occurred_at, event) for event, _ in pairs]
+    timed = [TimedRecord(event.occurred_at, event) for event, _ in pairs]
     timed += _outcomes(pairs, delays, negatives)
     # The sort is stable, so events come first.
     return sorted(timed, key=lambda one: one.at_ms)
 
 
-def _outcomes(pairs: Sequence[Pair], delays: NDArray[np.int64], negatives: Negatives) -> Iterator[Told]:
+def _outcomes(
+    pairs: Sequence[Pair], delays: NDArray[np.int64], negatives: Negatives
+) -> Iterator[TimedRecord]:
     for (event, outcome), delay_ms in zip(pairs, delays.tolist(), strict=True):
         is_negative = outcome.y < 0.5
         if is_negative and negatives is Negatives.EXPIRED:
             continue
-        is_late = is_negative and negatives is Negatives.TOLD_LATE
+        is_late = is_negative and negatives is Negatives.OBSERVED_LATE
         at_ms = event.occurred_at + (_LONGEST_MS if is_late else delay_ms)
-        yield Told(at_ms, Outcome(event.event_id, event.user_id, outcome.y, at_ms))
+        yield TimedRecord(at_ms, Outcome(event.event_id, event.user_id, outcome.y, at_ms))
 
 
 def key_of(event: BehaviorEvent) -> Key:
