@@ -6,7 +6,7 @@
     sway.json                         format 1: lambda, pooling and text settings
 
 Weights are stored only as safetensors, because a pickle can run code. A checkpoint of the late reading, format 2, has
-other files beside the encoder: see model.late_checkpoint.
+other files in addition to the encoder: see model.late_checkpoint.
 """
 
 import contextlib

@@ -162,7 +162,7 @@ class LateNetwork(nn.Module):
 
     @property
     def reads_vectors(self) -> bool:
-        """Whether the network reads any input beside the features."""
+        """Whether the network reads any input other than the features."""
         return self.settings.text or self.settings.items or self.settings.history
 
     def numbers_parameters(self) -> list[nn.Parameter]:

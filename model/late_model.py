@@ -173,10 +173,10 @@ class LateModel:
         if other.tokenizer is not self.tokenizer:
             return 0
         until_s = time.monotonic() + seconds
-        kept = other.vectors.newest(self.vectors.most)
+        cached = other.vectors.newest(self.vectors.capacity)
         done = 0
-        while done < len(kept) and time.monotonic() < until_s and not stop():
-            part = kept[done : done + _FILLED_AT_ONCE]
+        while done < len(cached) and time.monotonic() < until_s and not stop():
+            part = cached[done : done + _FILLED_AT_ONCE]
             keys = np.array([text.key for text in part], np.uint64)
             with torch.inference_mode():
                 for encoded in self._encoder.encode([text.ids for text in part]):

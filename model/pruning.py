@@ -68,7 +68,7 @@ def removable(versions: Sequence[VersionAge], kept: Mapping[str, str]) -> list[s
 def _recent(
     versions: Sequence[VersionAge], promotions: Sequence[tuple[int, Promotion]], since_ms: int
 ) -> set[str]:
-    made = {one.version for one in versions if one.created_at_ms >= since_ms}
+    created = {one.version for one in versions if one.created_at_ms >= since_ms}
     ends_ms = [promotion.promoted_at_ms for _, promotion in promotions[1:]]  # of all except the last
     champions = zip(promotions, ends_ms, strict=False)
-    return made | {promotion.version for (_, promotion), end_ms in champions if end_ms >= since_ms}
+    return created | {promotion.version for (_, promotion), end_ms in champions if end_ms >= since_ms}

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_ROWS = 4_096
 # A full table evicts a 64th of its rows at once, because finding the oldest rows takes a pass over all.
-_ROOM = 64
+_EVICTED_SHARE = 64
 
 
 class Lookup(NamedTuple):
@@ -47,14 +47,14 @@ class CachedText(NamedTuple):
 class VectorTable:
     """A table of text vectors. Thread-safe if all threads use it in inference mode.
 
-    width: dimension of the vectors. most: the maximum number of vectors; lowered if the device runs out of memory.
+    width: dimension of the vectors. capacity: the maximum number of vectors; lowered if the device runs out of memory.
     hits, misses: counts of looked-up keys found and not found. made: count of vectors passed to put().
     """
 
-    def __init__(self, width: int, most: int, device: torch.device) -> None:
-        if most < 1:
-            raise ValueError(f"most={most} must be at least 1")
-        self.most = most
+    def __init__(self, width: int, capacity: int, device: torch.device) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity={capacity} must be at least 1")
+        self.capacity = capacity
         self._lock = threading.Lock()
         self._rows: dict[int, int] = {}  # by key
         self._free: list[int] = []
@@ -108,7 +108,7 @@ class VectorTable:
         self.made += len(keys)
         good = (torch.isfinite(norms).cpu().numpy() & (keys != NO_KEY)).nonzero()[0]
         with self._lock:
-            new = [place for place in good.tolist() if int(keys[place]) not in self._rows][-self.most :]
+            new = [place for place in good.tolist() if int(keys[place]) not in self._rows][-self.capacity :]
             if not new:
                 return
             self._make_room(len(new))
@@ -121,11 +121,11 @@ class VectorTable:
                 self._ids[row] = ids[place]
             self._vectors[rows], self._norms[rows] = vectors[new].half(), norms[new]
 
-    def newest(self, most: int) -> list[CachedText]:
-        """Return at most `most` texts, most recently used first."""
+    def newest(self, limit: int) -> list[CachedText]:
+        """Return at most limit texts, most recently used first."""
         with self._lock:
             rows = np.flatnonzero(self._keys != NO_KEY)
-            order = rows[np.argsort(-self._used[rows], kind="stable")][:most]
+            order = rows[np.argsort(-self._used[rows], kind="stable")][:limit]
             ids = self._ids
             return [
                 CachedText(key, ids[row])
@@ -134,22 +134,22 @@ class VectorTable:
 
     def _make_room(self, rows: int) -> None:
         """Provide free rows, as many as possible up to `rows`. The table stops growing when device memory is full."""
-        while len(self._free) < rows and len(self._keys) < self.most:
+        while len(self._free) < rows and len(self._keys) < self.capacity:
             try:
                 self._grow()
             except Exception as exc:
                 if not len(self._keys) or not is_out_of_memory(exc):
                     raise
-                self.most = len(self._keys)
-                log.warning("Out of device memory: the cache of text vectors is limited to %d", self.most)
+                self.capacity = len(self._keys)
+                log.warning("Out of device memory: the cache of text vectors is limited to %d", self.capacity)
         lacking = rows - len(self._free)
         if lacking > 0:
-            self._drop(max(lacking, self.most // _ROOM))
+            self._drop(max(lacking, self.capacity // _EVICTED_SHARE))
 
     def _grow(self) -> None:
         """Double the number of rows, up to the limit."""
         before = len(self._keys)
-        size = min(self.most, max(2 * before, _FIRST_ROWS))
+        size = min(self.capacity, max(2 * before, _FIRST_ROWS))
         vectors, norms = self._vectors.new_empty((size, self._vectors.shape[1])), self._norms.new_empty(size)
         vectors[:before], norms[:before] = self._vectors, self._norms
         self._vectors, self._norms = vectors, norms

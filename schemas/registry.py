@@ -14,8 +14,8 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.contracts import Schema, current_text
 from schemas.errors import ContractError, IncompatibleSchemaError, RegistryUnavailable, UnknownSchemaError
-from schemas.refusals import UnknownIds
 from schemas.resolvers import LocalResolver
+from schemas.unknown_ids import UnknownIds
 
 MAX_SCHEMA_CHARACTERS = 1_048_576
 _WRONG_USER = {401, 403}
@@ -56,7 +56,7 @@ class RegistryResolver:
 
     unknown_for_s: how long an unknown id stays unknown without another request, in seconds. Afterwards it is
     requested again, since the registry may have been restored or a replica may have caught up. While too many ids
-    are unknown, new ids count as unknown without a request (schemas.refusals).
+    are unknown, new ids count as unknown without a request (schemas.unknown_ids).
     clock: a monotonic clock, in seconds.
     Every method except by_fingerprint may wait for the network.
     """

@@ -66,7 +66,7 @@ def numbers_of_all(
     outcomes = table.log_outcomes[pasts.rows]  # (S,)
     ends = np.cumsum(pasts.lengths)
     known_ends = np.searchsorted(places, ends)
-    made: list[tuple[float, ...]] = []
+    rows: list[tuple[float, ...]] = []
     regressions = _Regressions([], [], [], [])
     start = known_start = 0
     for snapshot, fact, end, known_end in zip(
@@ -83,9 +83,9 @@ def numbers_of_all(
             target = fact.vector.astype(np.float64)
             if target.any():
                 like = item_sums(target, vectors[known], net)
-                regressions.add(len(made), target, *ridge_terms(vectors[known], net))
+                regressions.add(len(rows), target, *ridge_terms(vectors[known], net))
         popularity = float(_add(outcomes[start:end])) / behaviours if behaviours else 0.0
-        made.append(
+        rows.append(
             (
                 *item_part,
                 *window_numbers(y[known], z[known], residual[known], behaviours, snapshot.mu, bias),
@@ -98,7 +98,7 @@ def numbers_of_all(
             )
         )
         start, known_start = end, known_end
-    numbers = np.array(made, np.float32).reshape(-1, len(NAMES))
+    numbers = np.array(rows, np.float32).reshape(-1, len(NAMES))
     regressions.put(numbers)
     return numbers
 

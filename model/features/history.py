@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from model.features.keys import NO_KEY, item_key
 
 UNKNOWN = float("nan")
-# The values that a network reads of a behaviour beside its vectors: known, grade, residual, log gap.
+# The values that a network reads of a behaviour in addition to its vectors: known, grade, residual, log gap.
 PAST_COLUMNS = 4
 
 PAST = np.dtype(

@@ -50,7 +50,7 @@ def numbers(
     text = text_signals(np.asarray(cosines, np.float64)[known], net)
     like = item_signals(facts.vector.astype(np.float64), table.vectors[rows[known]].astype(np.float64), net)
     popularity = float(table.log_outcomes[rows].sum()) / len(rows) if len(rows) else 0.0
-    made = (
+    values = (
         *item_part,
         *window_numbers(history.y[known], z, residual, len(history), mu, bias),
         item_mean + bias,
@@ -60,7 +60,7 @@ def numbers(
         popularity,
         *total_numbers(at_ms, totals, mu, item_mean),
     )
-    return np.array(made, np.float32)
+    return np.array(values, np.float32)
 
 
 def item_numbers(
