@@ -1,4 +1,4 @@
-"""Scan of the tracked files for secrets: `python -m tools.secret_scan`, part of `make audit`.
+"""Scan of the tracked files for secrets with `python -m tools.secret_scan`, part of `make audit`.
 
 Prints the findings of detect-secrets that are not in .secrets.baseline; the exit status is then 1. Use --accept for
 findings that are not secrets, such as checksums or test passwords. The baseline stores file, type and hash of a

@@ -53,7 +53,7 @@ def test_a_checkpoint_scores_as_what_was_saved(
     model = load_model("v1", saved, device=CPU, dtype="fp32", cached_vectors=7)
     assert isinstance(model, LateModel)
     assert torch.equal(model.score_texts(rows), before.score_texts(rows))
-    assert (model.version, model.lam, model.vectors.most) == ("v1", 0.25, 7)
+    assert (model.version, model.lam, model.vectors.capacity) == ("v1", 0.25, 7)
     assert model.tokenizer.matches(tiny_base, model.text)
 
 
