@@ -129,7 +129,7 @@ def test_promotions_rollbacks_and_rejections_are_seen_by_everybody(address: str,
     assert other.verdict("v3").reason == "worse"
     assert other.rollback(reason="v2 is bad") == "v1"
     assert [promotion.version for _, promotion in registry.history()] == ["v1", "v2", "v1"]
-    with pytest.raises(ModelMissing, match="last known: v1, v2, v3"):
+    with pytest.raises(ModelMissing, match="last versions are: v1, v2, v3"):
         registry.manifest("v4")
 
 
