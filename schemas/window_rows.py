@@ -21,7 +21,7 @@ _OCTET = np.uint64(0x000000000FFFFFFF), np.uint64(0x0FFFFFFF00000000), np.uint64
 _ONE = np.uint64(1)
 
 
-class UnusualError(ValueError):
+class FastPathError(ValueError):
     """Blocks are not of the form that nearly all have."""
 
 
@@ -47,20 +47,20 @@ class Rows(NamedTuple):
 def read_rows(body: bytes, blocks: Sequence[int] | Places) -> Rows:
     """Read the blocks that lie in a row in body; blocks: where each starts, at least one.
 
-    Raises UnusualError.
+    Raises FastPathError.
     """
     starts = np.asarray(blocks, np.int64)
     buffer = _Buffer(body)
     try:
         return _read(buffer, starts, np.append(starts[1:], len(body)))
     except IndexError:
-        raise UnusualError("a block is not complete") from None
+        raise FastPathError("a block is not complete") from None
 
 
 def _read(buffer: "_Buffer", starts: Places, ends: Places) -> Rows:
     # The order of the schema: event_id, offset, occurred_at, action, item_id, item_text, value, y, z.
     if (ends - starts >= _TWO_BYTE_SIZE).any():
-        raise UnusualError("a block is long")
+        raise FastPathError("a block is long")
     at = starts + 2 + (buffer.bytes[starts + 1] > 0x7F)  # past the count and the size
     at = buffer.past_string(at)
     offset, at = buffer.longs(at)
@@ -73,7 +73,7 @@ def _read(buffer: "_Buffer", starts: Places, ends: Places) -> Rows:
     y, has_y, at = buffer.doubles(at)
     z, has_z, at = buffer.doubles(at)
     if (at != ends).any():
-        raise UnusualError("a block does not end where it says")
+        raise FastPathError("a block does not end where it says")
     return Rows(offset, occurred_at, words, words_end, value, has_value, y, has_y, z, has_z)
 
 
@@ -92,10 +92,10 @@ class _Buffer:
         if (length > 0x7F).any():
             longs, start = self.longs(at)
             if (longs < 0).any():
-                raise UnusualError("a string of negative length")
+                raise FastPathError("a string of negative length")
             return start + longs
         if (length & 1).any():
-            raise UnusualError("a string of negative length")
+            raise FastPathError("a string of negative length")
         return at + 1 + (length >> 1)
 
     def longs(self, at: Places) -> tuple[NDArray[np.int64], Places]:
@@ -103,7 +103,7 @@ class _Buffer:
         word: NDArray[np.uint64] = self._words[at]
         ends = ~word & _ENDS
         if not ends.all():
-            raise UnusualError("a number of more than eight bytes")
+            raise FastPathError("a number of more than eight bytes")
         mask = ends ^ (ends - _ONE)  # all bits up to the lowest that ends the number
         word = word & mask & ~_ENDS
         for even, odd, shift in (_PAIRS, _QUADS, _OCTET):
@@ -116,7 +116,7 @@ class _Buffer:
         branch = self.bytes[at]
         there = branch == 2
         if not (there | (branch == 0)).all():
-            raise UnusualError("a branch of a union that it has not")
+            raise FastPathError("a branch of a union that it has not")
         if not there.any():
             return np.full(len(at), np.nan), there, at + 1
         after = at + 1

@@ -71,7 +71,7 @@ class Users:
 
     def window(self, codec: WindowCodec) -> bytes:
         """Return a full window, encoded."""
-        window = Window(words=codec.tokenizer)
+        window = Window(tokenizer=codec.tokenizer)
         for behaviour in [self.behaviour() for _ in range(45)]:
             window = insert_new(window, entry_of(behaviour, codec.tokenizer.target(behaviour)), LIMITS)
         return codec.dumps(window)

@@ -185,7 +185,7 @@ class Labelling:
         Returns the key under which its estimate waits, None if no example will need it; and its
         closing, if its outcome came first.
         """
-        self.sums.seen(user_id.encode(), event.occurred_at)
+        self.sums.count_behaviour(user_id.encode(), event.occurred_at)
         new = NewEvent(user_id, event.event_id, event.item_id, event.action, event.occurred_at)
         key, closing = self._join.event(new, history, target)
         waits = None if key is None or not self.examples else key.encode()

@@ -75,7 +75,7 @@ class BatchSums:
             found = self._users[user_id] = user_of(self._get(user_sums_key(user_id)))
         return found
 
-    def seen(self, user_id: bytes, at_ms: int) -> None:
+    def count_behaviour(self, user_id: bytes, at_ms: int) -> None:
         """Count a behaviour of a user, at its event time."""
         user = self.user(user_id)
         self._users[user_id] = UserState(user.totals.seen(at_ms), user.residuals)
@@ -104,7 +104,7 @@ class BatchSums:
             self._changed_items.add(item_id)
         return learned.past
 
-    def keep(self, user_id: bytes, residuals: bytes) -> None:
+    def set_residuals(self, user_id: bytes, residuals: bytes) -> None:
         """Set the residuals of a user's window."""
         self._users[user_id] = UserState(self.user(user_id).totals, residuals)
         self._changed_users.add(user_id)
