@@ -238,7 +238,8 @@ class PartitionJoin:
     def _settle(self, entry: DueEntry) -> Closing | None:
         """Settle a due entry: label it by a rule or with the configured negative, or expire it without a label.
 
-        For an event already closed by an outcome, write its example and return None. Delete an outcome without an event.
+        For an event already closed by an outcome, write its example and return None. An outcome without an
+        event is deleted.
         """
         known = self._get(entry.key)
         if not isinstance(known, PendingLabel) or known.due_at != entry.due_at:
@@ -285,7 +286,7 @@ class PartitionJoin:
         self._schedule(due_at, key)
 
     def _reschedule_signals(self, key: str, known: PendingLabel, due_at: int) -> None:
-        """Reschedule the signals that may label a rescheduled event; otherwise they are forgotten before it is settled."""
+        """Reschedule the signals that may label a rescheduled event, so that they are kept until it is settled."""
         if known.status != OPEN or not known.item_id:
             return
         user_id, _ = user_and_id(key)

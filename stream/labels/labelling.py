@@ -113,9 +113,8 @@ class BatchLabels:
             keys.append(closing.user_id.encode())
             examples.append(_example(closing, estimate, snapshot))
         for unlabeled in self.unlabeled:
-            _forget(
-                unit, partition, unlabeled
-            )  # has no effect if its text became a dead letter, which is rare
+            # Has no effect in the rare case that the event's text became a dead letter.
+            _forget(unit, partition, unlabeled)
         if examples:
             unit.emit_all(labels.topic, keys, labels.codec.encode_batch(examples))
 

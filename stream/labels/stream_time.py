@@ -35,7 +35,7 @@ class StreamTime:
     __slots__ = ("_initial", "_step_ms", "_turn_ms", "at", "doubted", "jumped_at", "turns")
 
     def __init__(self, at: int, witnesses: Witnesses | None, step_ms: int, wait_ms: int) -> None:
-        # An older version has changed stream time.
+        # An older version may have changed stream time.
         if witnesses is None or witnesses.stream_at != at:
             jumped_at = 0 if witnesses is None else witnesses.jumped_at
             witnesses = Witnesses(True, jumped_at, at, [Turn(_NO_USER, at, at)] if at else [])
