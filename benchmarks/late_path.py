@@ -22,6 +22,8 @@ TEXTS = 200_000
 MAX_MB = 1_500.0
 _EVENTS = 150_000
 _COLD_EVENTS = 20_000
+_FULL_EVENTS = 20_000
+_FULL_MAX_S = 600.0
 _WARM_S = 6.0
 _FOR_S = 20.0
 _SETTINGS = {
@@ -90,7 +92,7 @@ def _topics(load: str) -> dict[str, str]:
 
 
 def _memory(stand: Stand, late: Mapping[str, str]) -> Row:
-    """Measure the resident memory of a worker that holds vectors of TEXTS texts, after it has scored for a while."""
+    """Measure the resident memory of a worker with vectors of TEXTS texts after it has scored _FULL_EVENTS events."""
     name = "late-full"
     with (
         stand.program(
@@ -98,7 +100,7 @@ def _memory(stand: Stand, late: Mapping[str, str]) -> Row:
         ) as program,
         Reader(stand, name) as reader,
     ):
-        reader.measure(program, _EVENTS, warm_s=1.0, for_s=5.0)
+        reader.measure(program, _FULL_EVENTS, warm_s=1.0, for_s=_FULL_MAX_S)
         mb = _resident_mb(program)
     return Row.aimed(f"worker with vectors of {TEXTS:,} texts, resident", mb, "MB", at_most=MAX_MB)
 
