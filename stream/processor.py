@@ -69,7 +69,7 @@ class Topics:
 
 @dataclass(slots=True)
 class Codecs:
-    """The codecs of the topics. A codec is not thread-safe, so `finish` has its own ones for its outputs."""
+    """The codecs of the topics. A codec is not thread-safe, so the outputs of `finish` have separate codecs."""
 
     events: Codec[BehaviorEvent]
     outcomes: Codec[Outcome]

@@ -2,8 +2,8 @@
 
 A window is an immutable value: `insert` and `with_outcome` return a new one, so that state layers can share it. It
 keeps the behaviours encoded, as in the state: a few KB, a tenth of their decoded size. Values that each event needs
-are cached beside them: the outcomes, the position of the newest behaviour, the Pieces of the newest behaviours (most
-texts need no others), and the columns of a snapshot.
+are cached beside them: the outcomes, the position of the newest behaviour, the Pieces of the newest behaviours,
+which nearly all texts use, and the columns of a snapshot.
 
 The same behaviours give the same window in any arrival order: the longest run of newest behaviours that fits the
 limits. `floor` is the position of the newest evicted behaviour. Older behaviours are rejected, even if they would fit.
