@@ -1,6 +1,6 @@
 """A batch as columns of the record's own types, if everything in it fits: whole columns, in Arrow.
 
-It takes only what row by row gives the same record (sway.importing.slowly): anything that is doubtful does not
+It takes only what row by row gives the same record (sway.importing.row_by_row): anything that is doubtful does not
 fit here. Pure.
 """
 

@@ -14,7 +14,7 @@ from sway.importing.convert import Converter, DoesNotFitError
 from sway.importing.encode import Encoded, encode
 from sway.importing.files import LogFile, Place
 from sway.importing.mapping import Sources, Wanted, resolve
-from sway.importing.slowly import RowByRow
+from sway.importing.row_by_row import RowByRow
 from sway.loading.load import EVENTS, Target
 
 OnBadRow = Callable[[Place, str], None]
