@@ -25,8 +25,8 @@ from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
 
 # Arrow takes a quarter of a second to import.
 if TYPE_CHECKING:
-    from sway.importing.files import Place
-    from sway.importing.importer import Checked, Importer
+    from sway.importing.files import RowPosition
+    from sway.importing.importer import CheckedFile, Importer
 
 
 class TimeUnit(StrEnum):
@@ -84,7 +84,7 @@ def import_logs(
 
     Example: `sway import ratings/ --map item_id=movieId --set action=rate --time-unit s --create --dry-run`
     """
-    from sway.importing.files import find_files, parse_place
+    from sway.importing.files import find_files, parse_position
     from sway.importing.importer import Importer, check_files
     from sway.importing.mapping import parse
 
@@ -92,7 +92,7 @@ def import_logs(
     target = EVENTS if to is RecordKind.EVENTS else OUTCOMES
     name = topic or (settings.topics.events if to is RecordKind.EVENTS else settings.topics.outcomes)
     files = find_files(source, pattern)
-    place = parse_place(start, files) if start is not None else None
+    place = parse_position(start, files) if start is not None else None
     checked = check_files(files, parse(target.record_type, columns or [], constants or [], attributes))
     codec = codec_for(target.record_type, name, settings.wire)
     _show(Importer(target, codec, time_unit=time_unit), checked, target, on_error)
@@ -116,20 +116,20 @@ def import_logs(
     )
 
 
-def _show(importer: "Importer", files: "list[Checked]", target: Target, on_error: OnError) -> None:
+def _show(importer: "Importer", files: "list[CheckedFile]", target: Target, on_error: OnError) -> None:
     """Show the mapping and the first row. Raises CommandError if that row is invalid and on_error is STOP."""
     shown = files[0]
     first = importer.first_record(shown)
     record: dict[str, Any] = {} if first is None or isinstance(first, str) else asdict(first)
-    described = shown.sources.described(shown.log.columns)
+    describe = shown.sources.describe(shown.log.columns)
     table = Table(
         "field", "read from", "first row", title=escape(f"{shown.file.name}, 1 of {len(files)} files")
     )
     for field in target.record_type.__slots__:
         value = repr(record[field]) if field in record else ""
-        table.add_row(field, escape(described.get(field, "")), escape(value))
+        table.add_row(field, escape(describe.get(field, "")), escape(value))
     Console().print(table)
-    different = [file.file.name for file in files if file.sources.described(file.log.columns) != described]
+    different = [file.file.name for file in files if file.sources.describe(file.log.columns) != describe]
     if different:
         typer.echo(
             f"{len(different)} files have other columns and a mapping of their own, starting with {different[0]}",
@@ -154,11 +154,11 @@ def _retention_ms(settings: Settings, topic: str, *, create: bool) -> int | None
 
 def _load(
     importer: "Importer",
-    files: "list[Checked]",
+    files: "list[CheckedFile]",
     sender: Sender,
     topic: str,
     bad_rows: BadRows,
-    start: "Place | None",
+    start: "RowPosition | None",
 ) -> None:
     """Import with a progress bar, then flush and report progress, also after an error or Ctrl-C."""
     started = time.monotonic()
@@ -191,7 +191,7 @@ def _finish(importer: "Importer", sender: Sender, topic: str, started: float) ->
             f"{sender.acknowledged} records to {topic} in {took_s:.1f} s "
             f"({sender.acknowledged / took_s:,.0f}/s), {importer.skipped} rows skipped"
         )
-        place = sender.first_failed or importer.next_place
+        place = sender.first_failed or importer.next_position
         if place is not None:
             summary += f"\nall rows before {place} were imported; resume with --from {place}"
         typer.echo(summary, err=True)

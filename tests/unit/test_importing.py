@@ -12,7 +12,7 @@ import pytest
 from schemas.records import BehaviorEvent, Outcome
 from sway.errors import CommandError
 from sway.importing.batches import ROWS_AT_ONCE, open_log
-from sway.importing.files import LogFile, Place, find_files, parse_place
+from sway.importing.files import LogFile, RowPosition, find_files, parse_position
 from tests.importing import NOW_MS, OUTCOMES, Memory, Run, write_log
 
 RATING = ("user_id=userId", "item_id=movieId", "value=rating", "occurred_at=timestamp")
@@ -42,7 +42,7 @@ def test_files_come_in_the_order_of_their_paths_and_numbers_count(tmp_path: Path
     with pytest.raises(CommandError, match="holds no file"):
         find_files(tmp_path, "*.csv")
     with pytest.raises(CommandError, match=r"--from is 'x\.csv:1'"):
-        parse_place("x.csv:1", find_files(tmp_path))
+        parse_position("x.csv:1", find_files(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.parquet"])
@@ -122,11 +122,11 @@ def test_a_row_that_does_not_fit_is_told_by_file_line_and_field(name: str, tmp_p
         f"{name}:{4 + header}: user_id missing",
     ]
     assert [event.event_id for event in skipping.records] == ["e0", "e2"]
-    assert (skipping.importer.skipped, skipping.importer.next_place) == (2, None)
+    assert (skipping.importer.skipped, skipping.importer.next_position) == (2, None)
     stopping = Run(tmp_path, stop=True)
     assert stopping.error == f"{name}:{2 + header}: value is not a number"
     assert [event.event_id for event in stopping.records] == ["e0"]
-    assert stopping.importer.next_place == Place(name, 2 + header)
+    assert stopping.importer.next_position == RowPosition(name, 2 + header)
 
 
 def test_lines_are_the_files_own_also_behind_texts_of_many_lines(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_row_older_than_the_topic_keeps_ends_it_behind_the_rows_before(tmp_pat
     run = Run(tmp_path, oldest_ms=1000)
     assert run.error.startswith("a.csv:4 is older than what the topic keeps")
     assert len(run.records) == 2
-    assert run.importer.next_place == Place("a.csv", 4)
+    assert run.importer.next_position == RowPosition("a.csv", 4)
 
 
 def test_the_present_time_is_kafkas_and_the_record_keeps_its_own(tmp_path: Path) -> None:
