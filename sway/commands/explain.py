@@ -43,24 +43,24 @@ def explain(
     from sway.configuration import load_settings
     from sway.errors import CommandError
     from sway.explaining import show
-    from sway.explaining.explained import explain_event
-    from sway.explaining.find import Wanted, find_event
-    from sway.explaining.topics import CommittedTopics, Names
-    from sway.explaining.words import words_by_key
+    from sway.explaining.effects import explain_event
+    from sway.explaining.find import EventQuery, find_event
+    from sway.explaining.texts import texts_by_key
+    from sway.explaining.topics import CommittedTopics, TopicNames
 
     if event_id is None and user is None:
         raise CommandError("give an event id, or a user with --user")
     settings = load_settings()
-    names, codec = Names.of(settings), codec_for(LabeledExample, settings.topics.examples, settings.wire)
+    names, codec = TopicNames.of(settings), codec_for(LabeledExample, settings.topics.examples, settings.wire)
     console = Console()
     with Console(stderr=True).status("connecting to the cluster") as status:
         topics = CommittedTopics(settings, lambda topic: status.update(f"reading {topic}"))
-        event = find_event(topics, names, Wanted(event_id, user), codec, examples)
+        event = find_event(topics, names, EventQuery(event_id, user), codec, examples)
         status.update("loading the model")
         model = _load(settings, registry, event.model_version)
-        words = words_by_key(topics, names, event, model.tokenizer, codec, examples)
+        texts = texts_by_key(topics, names, event, model.tokenizer, codec, examples)
         status.update("scoring")
-        found = explain_event(event, words, model)
+        found = explain_event(event, texts, model)
     console.print(show.heading(found), markup=False, highlight=False)
     console.print(show.scores(found))
     if found.behaviours:

@@ -21,7 +21,7 @@ from sway.errors import CommandError
 from sway.loading.load import EVENTS, OUTCOMES, Target
 from sway.loading.reporting import BadRows, progress_bar
 from sway.loading.sender import Sender
-from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
+from sway.topic_plan import UNLIMITED_RETENTION, TopicPlan
 
 # Arrow takes a quarter of a second to import.
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _retention_ms(settings: Settings, topic: str, *, create: bool) -> int | None
     if topic not in cluster.view().partition_counts:
         if not create:
             raise CommandError(f"there is no topic {topic}: `--create` creates it, with unlimited retention")
-        plan = TopicPlan(topic, settings.topics.partitions, KEEP_FOR_EVER)
+        plan = TopicPlan(topic, settings.topics.partitions, UNLIMITED_RETENTION)
         cluster.create([plan], settings.topics.replication)
     return cluster.retention_ms(topic)
 

@@ -142,9 +142,9 @@ def _run(
 
 
 def _print_summary(console: Console, found: dict[str, object], plan: "ReplayPlan", *, json: bool) -> None:
-    from sway.replaying.show import in_a_sentence
+    from sway.replaying.show import as_text
 
-    console.print(in_a_sentence(found, plan))
+    console.print(as_text(found, plan))
     if json:
         typer.echo(json_module.dumps(found))
 
@@ -182,8 +182,8 @@ def _session(settings: Settings, arguments: _Arguments) -> "ReplaySession":
         )
     # Imported here because Faust and torch take seconds to import.
     from stream.replay.session import ReplaySession, Request
+    from sway.replaying.bounds import parse_bound, parse_duration_ms
     from sway.replaying.topics import check_name
-    from sway.replaying.when import parse_bound, parse_duration_ms
 
     if arguments.topic is not None:
         check_name(arguments.topic, settings)

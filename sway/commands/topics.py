@@ -62,10 +62,10 @@ def create(
     unlimited = cluster.create(new, replication or settings.topics.replication)
     for plan in planned:
         state = "created" if plan in new else "exists "
-        if plan not in new and plan.kept_for_ever and cluster.retention_ms(plan.name) is not None:
-            cluster.keep_for_ever(plan.name)
+        if plan not in new and plan.has_unlimited_retention and cluster.retention_ms(plan.name) is not None:
+            cluster.remove_retention(plan.name)
             state = "changed"
-        kept = ", unlimited retention" if plan.kept_for_ever else ""
+        kept = ", unlimited retention" if plan.has_unlimited_retention else ""
         typer.echo(f"{state}  {plan.name}: partitions {plan.partitions}{kept}")
     if unlimited:
         typer.echo(

@@ -81,9 +81,9 @@ def up(
                 time.sleep(_POLL_S)
             if kafka.running:
                 raise CommandError(
-                    f"the Schema Registry exited with status {schemas.wait()}:\n{schemas.trouble()}"
+                    f"the Schema Registry exited with status {schemas.wait()}:\n{schemas.log_tail()}"
                 )
-            raise CommandError(f"Kafka exited with status {kafka.wait()}:\n{kafka.trouble()}")
+            raise CommandError(f"Kafka exited with status {kafka.wait()}:\n{kafka.log_tail()}")
     except KeyboardInterrupt:
         typer.echo("Kafka has stopped.", err=True)
 

@@ -64,7 +64,7 @@ class Worker(Processing):
     def kept(self) -> Kept:
         """What has come to the topics, each user's in a partition of its own."""
         settings = Settings()
-        names = topics.Names.of(settings)
+        names = topics.TopicNames.of(settings)
         tables: dict[str, MemoryTable[object]] = {
             names.estimates: self.estimates,  # type: ignore[dict-item]
             names.pending: self.pending,  # type: ignore[dict-item]
@@ -252,7 +252,7 @@ def test_what_cannot_be_explained_is_one_line(store: ModelRegistry, explain: Exp
     worker = Worker(store.load("late"))
     worker.watch("ann", 3, 1)
     kept = worker.kept()
-    names = topics.Names.of(Settings())
+    names = topics.TopicNames.of(Settings())
     assert explain(kept) == (1, "sway: name an event, or a user with --user\n")
     assert explain(kept, "nothing") == (
         1,

@@ -15,8 +15,8 @@ from stream.replay.sampling import Speed
 from stream.settings import Settings
 from sway.errors import CommandError
 from sway.replaying import show
+from sway.replaying.bounds import format_duration, parse_bound, parse_duration_ms
 from sway.replaying.topics import check_name
-from sway.replaying.when import in_words, parse_bound, parse_duration_ms
 
 NOW_MS = 1_793_500_000_000
 DAY_MS = 86_400_000
@@ -91,7 +91,7 @@ def test_no_duration_is_refused(text: str) -> None:
     ],
 )
 def test_a_time_is_told_in_its_two_largest_units(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words
 
 
 # --- the plan in words --------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_the_summary_adds_up_partitions_and_gives_the_rate_of_this_run() -> None
         "seconds": 20.0,
         "records_per_s": 200.0,
     }
-    assert show.in_a_sentence(found, plan) == (
+    assert show.as_text(found, plan) == (
         "replay again: 4,890 scores and 110 dead letters; 200 records/s in 20 s; not complete: the same command goes "
         "on from here"
     )
@@ -214,7 +214,7 @@ def test_the_sentence_names_examples_and_users_where_there_can_be_any() -> None:
     plan = replace(planned(warm_up=Span(5, 1000)), with_labels=True)
     found = show.summary(plan, {0: Progress(4400, 0, counts(2900, 100, 5, 2), done=True)}, 20.0, before=0)
     assert found["complete"] is True
-    assert show.in_a_sentence(found, plan) == (
+    assert show.as_text(found, plan) == (
         "replay again: 2,900 scores and 100 dead letters; 5 examples; 2 users whose window may reach past retention; "
         "150 records/s in 20 s"
     )
