@@ -170,7 +170,7 @@ def test_the_broker_dies_with_its_leash(tmp_path: Path) -> None:
 
 def test_a_second_broker_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     with EmbeddedKafka(tmp_path) as first:
-        with pytest.raises(FolderInUseError, match="another embedded Kafka works in"):
+        with pytest.raises(FolderInUseError, match="another embedded Kafka uses"):
             EmbeddedKafka(tmp_path).start()
         assert first.running
         produce(first.bootstrap_servers, Topics(first.bootstrap_servers, "still").create("alive"), [b"1"])

@@ -97,7 +97,7 @@ def test_an_import_that_stopped_goes_on_where_it_says(topics: Topics, tmp_path: 
     assert stopped.exit_code == 1
     assert "sway: b.jsonl, line 2: user_id missing" in stopped.stderr
     assert "3 records to" in stopped.stderr
-    assert "everything before b.jsonl:2 is there: go on with --from b.jsonl:2" in stopped.stderr
+    assert "all rows before b.jsonl:2 were imported; resume with --from b.jsonl:2" in stopped.stderr
     broken.write_text(broken.read_text().replace('""', json.dumps("21")))
     done = sway_import(tmp_path, *MAPPING, "--from", "b.jsonl:2")
     assert done.exit_code == 0, done.output
@@ -128,5 +128,5 @@ def test_what_the_broker_refuses_is_where_to_go_on(topics: Topics, tmp_path: Pat
     failed = sway_import(tmp_path, "--pattern", "b.csv", *MAPPING, "--map", "item_text=title")
     assert failed.exit_code == 1
     assert "did not take 1 records" in failed.stderr
-    assert "everything before b.csv:2 is there" in failed.stderr
+    assert "all rows before b.csv:2 were imported" in failed.stderr
     assert len(in_topic(topics, 1)) == 1

@@ -46,6 +46,6 @@ def test_the_broker_refuses_events_and_outcomes_from_the_future() -> None:
 def test_a_wrong_partition_count_is_a_problem_and_a_missing_topic_is_none() -> None:
     planned = plan_topics(TOPICS, 6, history=False)
     existing = {"sway.events": 3, "sway.outcomes": 6, "other": 1}
-    assert find_problems(planned, existing) == ["sway.events has 3 partitions, planned are 6"]
+    assert find_problems(planned, existing) == ["sway.events has 3 partitions instead of 6"]
     assert "sway.outcomes" not in {plan.name for plan in missing(planned, existing)}
     assert len(missing(planned, existing)) == len(planned) - 2
