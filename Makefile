@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint audit ci explore faults soak bench quality fuzz lock clean
+.PHONY: help setup demo test lint audit pages docs ci explore faults soak bench quality fuzz lock clean
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -34,9 +34,22 @@ lint: setup  ## style, types and import arrows
 
 audit: setup  ## secrets in tracked files; known vulnerabilities of what is locked, where a source is reachable
 	$(BIN)/python -m tools.secret_scan
-	$(BIN)/python -m tools.dependency_audit requirements.lock requirements-fuzz.lock
+	$(BIN)/python -m tools.dependency_audit requirements.lock requirements-docs.lock requirements-fuzz.lock
 
-ci: lint audit test  ## exactly what CI runs
+pages: setup  ## the generated pages: docs/settings.md, docs/metrics.md, docs/cli.md
+	$(BIN)/python -m tools.pages
+
+# The site's generator lies in a folder of its own, so that it changes nothing of what the tests run with.
+docs: setup build/docs/tools/.installed  ## the documentation site, into build/site; a broken link is an error
+	$(BIN)/python -m tools.site build/docs/pages
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs/tools $(BIN)/python -m mkdocs build
+
+build/docs/tools/.installed: requirements-docs.lock | $(STAMP)
+	rm -rf $(@D)
+	$(BIN)/uv pip install --quiet --target $(@D) --no-deps --only-binary :all: --require-hashes -r $<
+	touch $@
+
+ci: lint audit docs test  ## exactly what CI runs
 
 EXPLORE_RUNS ?= 5
 explore: setup  ## what holds for any input, on new inputs, EXPLORE_RUNS times; make test draws the same at every run
@@ -70,6 +83,8 @@ lock:  ## resolve the dependencies again
 		--no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group fuzz --python-version 3.11 \
 		--no-emit-index-url --no-header -o requirements-fuzz.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group docs --python-version 3.11 \
+		--no-emit-index-url --no-header -o requirements-docs.lock
 
 clean:
 	rm -rf build $(VENV)

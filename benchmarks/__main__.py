@@ -15,7 +15,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batched_path, decode, importing, late_path, latency, machine, replay, whole_path
+from benchmarks import (
+    batched_path,
+    cold_windows,
+    decode,
+    importing,
+    late_path,
+    latency,
+    machine,
+    replay,
+    whole_path,
+)
 from benchmarks.rows import Row
 from benchmarks.stand import Stand
 from sway.embedded import EmbeddedKafka
@@ -41,11 +51,11 @@ def main() -> None:
 
 def _late() -> list[Row]:
     with EmbeddedKafka() as kafka:
-        return late_path.rows(Stand(kafka, FOLDER))
+        return [*cold_windows.rows(), *late_path.rows(Stand(kafka, FOLDER))]
 
 
 def _measure(console: Console) -> list[Row]:
-    rows = decode.rows()
+    rows = [*decode.rows(), *cold_windows.rows()]
     with console.status("Kafka") as status, EmbeddedKafka() as kafka:
         stand = Stand(kafka, FOLDER)
         events = max(batched_path.EVENTS, replay.RECORDS)

@@ -4,31 +4,27 @@ Events are MovieLens-100K with every outcome right after its event. The late net
 trained: what a pass costs does not depend on that. Both readings have the same encoder, all-MiniLM-L6-v2.
 """
 
-import json
-import statistics
 from collections.abc import Mapping
 
-import numpy as np
 import psutil
 
+from benchmarks import half_load
 from benchmarks.late_model import publish_late_model
-from benchmarks.latency import Feeder, latencies_ms
 from benchmarks.movies import produce_rated
 from benchmarks.reader import Reader, Span
 from benchmarks.rows import Row
 from benchmarks.stand import Program, Stand
-from stream.settings import ModelSettings
 
 TIMES_JOINT = 20.0
 EVENTS_PER_S = 1_500.0
 TEXTS = 200_000
 MOST_MB = 1_500.0
-MOST_PASSES = 2.0
 _EVENTS = 150_000
 _COLD_EVENTS = 20_000
+_FULL_EVENTS = 20_000
+_FULL_MOST_S = 600.0
 _WARM_S = 6.0
 _FOR_S = 20.0
-_HALF_LOAD_S = 20.0
 _SETTINGS = {
     "MODEL__DTYPE": "fp32",
     "MODEL__DEVICE": "cpu",
@@ -65,7 +61,7 @@ def rows(stand: Stand) -> list[Row]:
             joint.per_s,
             at_least=1.0,
         ),
-        *_half_load(stand, warm.per_s / 2, late),
+        *half_load.rows(stand, warm.per_s / 2, {**_SETTINGS, **late}),
         _memory(stand, late),
     ]
 
@@ -93,38 +89,8 @@ def _topics(load: str) -> dict[str, str]:
     return {"TOPICS__EVENTS": f"{load}.events", "TOPICS__OUTCOMES": f"{load}.outcomes"}
 
 
-def _half_load(stand: Stand, per_s: float, late: Mapping[str, str]) -> list[Row]:
-    """Say how long an event takes at this rate, beside the time of a pass. The first half warms the caches."""
-    name, number = "late-half", round(per_s * _HALF_LOAD_S)
-    stand.create_topics("half.events", "half.outcomes")
-    feeder = Feeder(stand.servers, 2 * number, per_s, "half.events", "half.outcomes")
-    file = stand.folder / "late-passes.json"
-    with (
-        stand.program(
-            name, "benchmarks.sway_worker", "timed", str(file), **_topics("half"), **_SETTINGS, **late
-        ) as program,
-        Reader(stand, name, at_once=True) as reader,
-    ):
-        taken = latencies_ms(feeder, reader, program)[number:]
-    passes = json.loads(file.read_text(encoding="utf-8"))
-    pass_ms = statistics.median(seconds for _, seconds in passes[len(passes) // 2 :]) * 1e3
-    most_ms = ModelSettings().max_wait_s * 1e3 + pass_ms
-    p50, p99 = np.percentile(taken, [50, 99])
-    return [
-        Row.informing(f"late reading at half load ({per_s:,.0f} events/s), p50", float(p50), "ms"),
-        Row.compared(
-            "the same, p99",
-            float(p99),
-            "ms",
-            "max_wait_s and one pass",
-            most_ms,
-            at_most=MOST_PASSES,
-        ),
-    ]
-
-
 def _memory(stand: Stand, late: Mapping[str, str]) -> Row:
-    """Say what a worker takes that holds vectors of so many texts, after it has scored for a while."""
+    """Say what a worker takes that holds vectors of so many texts, after it has scored so many events."""
     name = "late-full"
     with (
         stand.program(
@@ -132,7 +98,7 @@ def _memory(stand: Stand, late: Mapping[str, str]) -> Row:
         ) as program,
         Reader(stand, name) as reader,
     ):
-        reader.measure(program, _EVENTS, warm_s=1.0, for_s=5.0)
+        reader.measure(program, _FULL_EVENTS, warm_s=1.0, for_s=_FULL_MOST_S)
         mb = _resident_mb(program)
     return Row.aimed(f"worker with vectors of {TEXTS:,} texts, resident", mb, "MB", at_most=MOST_MB)
 

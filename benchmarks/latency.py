@@ -6,11 +6,11 @@ import time
 import numpy as np
 from confluent_kafka import Producer
 
-from benchmarks.movies import rated
+from benchmarks.movies import events
 from benchmarks.reader import Reader
 from benchmarks.rows import Row
 from benchmarks.stand import Program, Stand
-from schemas.records import BehaviorEvent, InfluenceScore, Outcome
+from schemas.records import BehaviorEvent, InfluenceScore
 from schemas.wire import Codec
 from stream.settings import PARTITIONER
 
@@ -54,27 +54,23 @@ def latencies_ms(feeder: "Feeder", reader: Reader, program: Program) -> list[flo
 class Feeder(threading.Thread):
     """Produces one event, and then the others at their times; knows when each was handed over.
 
-    per_s: events a second. outcomes: a topic for each event's outcome, right after it.
+    per_s: events a second.
     """
 
-    def __init__(
-        self, servers: str, number: int, per_s: float, topic: str, outcomes: str | None = None
-    ) -> None:
+    def __init__(self, servers: str, number: int, per_s: float, topic: str) -> None:
         super().__init__(daemon=True)
         self.number = number
         self.produced: dict[str, float] = {}
-        self._per_s, self._topic, self._outcomes = per_s, topic, outcomes
-        self._rated = rated(number)
+        self._per_s, self._topic = per_s, topic
+        self._events = events(number)
         self._producer = Producer({"bootstrap.servers": servers, "partitioner": PARTITIONER, "linger.ms": 0})
-        self._encode, self._encode_outcome = Codec(BehaviorEvent).encode, Codec(Outcome).encode
+        self._encode = Codec(BehaviorEvent).encode
 
     def produce_next(self) -> None:
         """Produce the next event now."""
-        event, outcome = next(self._rated)
+        event = next(self._events)
         self.produced[event.event_id] = time.monotonic()
         self._producer.produce(self._topic, self._encode(event), event.user_id)
-        if self._outcomes is not None:
-            self._producer.produce(self._outcomes, self._encode_outcome(outcome), outcome.user_id)
         self._producer.poll(0)
 
     def run(self) -> None:

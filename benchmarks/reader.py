@@ -43,16 +43,20 @@ class Span:
 class Reader:
     """Reads a program's scores from the start of the topic, together with nobody."""
 
-    def __init__(self, stand: Stand, name: str, *, at_once: bool = False) -> None:
-        """at_once: take each record as soon as it is visible, where a rate needs larger fetches."""
-        self._at_once = at_once
+    def __init__(self, stand: Stand, name: str, *, at_once: bool = False, wait_s: float = _POLL_S) -> None:
+        """at_once: take each record as soon as it is visible, where a rate needs larger fetches.
+
+        wait_s: else, how long records are gathered; if it is short, fetches are not larger than what is there.
+        """
+        self._at_once, self._wait_s = at_once, wait_s
+        soon = at_once or wait_s < _POLL_S
         self._consumer = Consumer(
             {
                 "bootstrap.servers": stand.servers,
                 "group.id": f"{name}.reader",
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
-                "fetch.min.bytes": 1 if at_once else _FETCH_BYTES,
+                "fetch.min.bytes": 1 if soon else _FETCH_BYTES,
                 "fetch.wait.max.ms": 50,
                 "log_level": 0,
             }
@@ -87,7 +91,7 @@ class Reader:
             message = self._consumer.poll(_POLL_S)
             found = [] if message is None else [message]
         else:
-            found = self._consumer.consume(_POLL_RECORDS, _POLL_S)
+            found = self._consumer.consume(_POLL_RECORDS, self._wait_s)
         return [message for message in found if message.error() is None]
 
     def measure(self, program: Program, total: int, *, warm_s: float, for_s: float) -> Span:

@@ -20,11 +20,11 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from model.errors import ModelIncompatible
 from model.network import NetworkSettings, Pooling, TwoHeadedNetwork
+from model.pretrained import AutoModel, PreTrainedModel
 from model.reading import Reading
 from model.text import TextSettings
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from transformers import PretrainedConfig
-
 from model.errors import ModelIncompatible
+from model.pretrained import PretrainedConfig
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 

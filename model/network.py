@@ -13,8 +13,8 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
+from model.pretrained import PreTrainedModel
 from model.text import TextSettings
 
 

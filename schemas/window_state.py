@@ -14,6 +14,7 @@ Source: Avro specification, "Complex Types", arrays.
 
 import struct
 from collections.abc import Iterable
+from itertools import pairwise
 
 from schemas.contracts import current
 from schemas.errors import TrailingBytesError, TruncatedError, UndecodableError
@@ -60,23 +61,29 @@ def read_window(value: bytes) -> tuple[list[bytes], Floor | None]:
     What was written in an older schema, or not by join_window, is decoded and encoded anew.
     Raises a subclass of DecodeError if the value is no window.
     """
+    body, starts, floor = read_body(value)
+    return [body[start:end] for start, end in pairwise([*starts, len(body)])], floor
+
+
+def read_body(value: bytes) -> tuple[bytes, list[int], Floor | None]:
+    """The blocks of a window in a row, where each starts, and its floor; all else as read_window."""
     if not value.startswith(HEADER):
         return _rewritten(value)
-    blocks: list[bytes] = []
-    position = len(HEADER)
+    starts: list[int] = []
+    position = first = len(HEADER)
     try:
         while value[position]:
             end = _block_end(value, position)
             if end == 0:
                 return _rewritten(value)
-            blocks.append(value[position:end])
+            starts.append(position - first)
             position = end
     except IndexError:
         raise TruncatedError(f"A window of {len(value)} bytes is not complete.") from None
     floor, end = _read_floor(value, position + 1)
     if end != len(value):
         raise TrailingBytesError(f"A window ends at byte {end}, its value at byte {len(value)}.")
-    return blocks, floor
+    return value[first:position], starts, floor
 
 
 def split_window(value: bytes) -> list[tuple[Behaviour, bytes]]:
@@ -122,13 +129,17 @@ def block_head(block: bytes) -> tuple[str, int, int]:
 
 def split_body(body: bytes) -> list[bytes]:
     """The blocks of a window that are joined in a row, as join_window takes them. Raises as read_window does."""
-    blocks = []
+    return [body[start:end] for start, end in pairwise([*block_starts(body), len(body)])]
+
+
+def block_starts(body: bytes) -> list[int]:
+    """Where each block starts, in blocks joined in a row. Raises as read_window does."""
+    starts = []
     position = 0
     while position < len(body):
-        end = block_end(body, position)
-        blocks.append(body[position:end])
-        position = end
-    return blocks
+        starts.append(position)
+        position = block_end(body, position)
+    return starts
 
 
 def block_end(body: bytes, start: int) -> int:
@@ -207,8 +218,9 @@ def _read_present(value: bytes, position: int) -> tuple[int, int]:
     return number, position
 
 
-def _rewritten(value: bytes) -> tuple[list[bytes], Floor | None]:
+def _rewritten(value: bytes) -> tuple[bytes, list[int], Floor | None]:
     window = _codec.decode(value)
     time_ms, offset = window.floor_occurred_at, window.floor_offset
     floor = None if time_ms is None or offset is None else (time_ms, offset)
-    return [encode_behaviour(behaviour) for behaviour in window.behaviours], floor
+    body = b"".join([encode_behaviour(behaviour) for behaviour in window.behaviours])
+    return body, block_starts(body), floor

@@ -8,7 +8,7 @@ from model.words import NO_OUTCOMES, ItemCounts
 from schemas.errors import UnknownSchemaError
 from schemas.records import BehaviorEvent, Behaviour
 from schemas.records import Window as WindowRecord
-from schemas.window_state import encode_behaviour, join_window, read_window
+from schemas.window_state import encode_behaviour, join_window, read_body
 from stream.state_format import newer_format
 from stream.windows import Entry, History, Window, outcome_known
 
@@ -105,7 +105,7 @@ class WindowCodec:
         Raises StateFormatError if a newer version wrote it, a DecodeError if it is no window: the store is broken.
         """
         try:
-            blocks, floor = read_window(raw)
+            body, starts, floor = read_body(raw)
         except UnknownSchemaError as exc:
             raise newer_format(raw, (WindowRecord,)) or exc from None
-        return Window.of(blocks, floor, self.tokenizer)
+        return Window.read(body, starts, floor, self.tokenizer)

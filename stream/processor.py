@@ -18,18 +18,19 @@ from model.tokens import EncodedText
 from model.waiting import ScoredTexts
 from schemas.dead_letters import dead_letter
 from schemas.errors import DecodeError, RegistryUnavailable, UnknownSchemaError
-from schemas.records import BehaviorEvent, DeadLetter, Estimate, InfluenceScore, Outcome, Source
+from schemas.records import BehaviorEvent, Behaviour, DeadLetter, Estimate, InfluenceScore, Outcome, Source
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
 from schemas.wire import Codec, Encoder, asks_registry, header_of
 from stream.batch_windows import BatchWindows, WindowsTable
 from stream.behaviours import BehaviourLimits, WindowCodec, behaviour_of, entry_of
+from stream.counts import EVENTS, OUTCOMES, SCORES, TICKS
 from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.units.records import TopicPartition
-from stream.labels.labelling import BatchLabels, Labelling, Labels
-from stream.labels.sums import BatchSums
+from stream.labels.labelling import BatchLabels, Labelling, Labels, NoLabelling
 from stream.labels.ticks import is_tick
-from stream.texts import BatchTexts, ReadingModel
+from stream.texts import BatchTexts, ReadEvent, ReadingModel
 from stream.windows import WindowLimits, find, insert_new
+from stream.word_keys import WordKeys
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ _DETAILS = {
     KEY_MISMATCH: "The record's key is not its user_id, so the user's other records may be in another partition.",
     SCORING_FAILED: "The model failed on this text alone, and on a known-good text it did not.",
 }
+_MET_AT_ONCE = 256  # records whose users' windows are looked up together: some megabytes
 _REGISTRY_PAUSE_S = 1.0
 _REGISTRY = "the Schema Registry"
 _PAUSED = (
@@ -103,6 +105,37 @@ class BatchContext:
     dead_letters: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(slots=True)
+class _BatchReading:
+    """One batch while it is read: the unit that it belongs to, its windows and its labelling."""
+
+    batch: RecordBatch
+    unit: Unit
+    context: BatchContext
+    windows: BatchWindows
+    labelling: Labelling | NoLabelling
+
+    def advance(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> None:
+        """Move stream time, and learn the labels that fall due by it."""
+        self.windows.learn(self.labelling.advance(user_id, own_time_ms, kafka_time_ms))
+
+    def wait_for_label(self, user_id: str, behaviour: Behaviour, read: ReadEvent | None) -> bytes | None:
+        """Let an event wait for its label; return the key under which its estimate waits, if it does."""
+        history, target = ("", "") if read is None else (read.history, read.target)
+        key, closings = self.labelling.event(user_id, behaviour, history, target)
+        self.windows.learn(closings)
+        return key
+
+    def outcome(self, outcome: Outcome, kafka_time_ms: int) -> None:
+        """Take in an outcome or a tick."""
+        if is_tick(outcome):
+            self.windows.learn(self.labelling.tick(outcome.observed_at, kafka_time_ms))
+            self.context.counts[TICKS] += 1
+            return
+        self.advance(outcome.user_id, outcome.observed_at, kafka_time_ms)
+        self.windows.learn(self.labelling.outcome(outcome))
+
+
 class ScoringProcessor:
     """A stream.exactly_once Processor.
 
@@ -134,6 +167,7 @@ class ScoringProcessor:
         self._codecs = codecs
         self._model = model
         self._tokenizer = model.tokenizer
+        self._word_keys = WordKeys(model.tokenizer)
         self.window_codec = WindowCodec(model.tokenizer)
         self._offered = model
         self._unit = 0
@@ -156,6 +190,8 @@ class ScoringProcessor:
         offered = self._offered  # taken once and never reset: an offer on another thread must not get lost
         if offered is not self._model:
             self._model = offered
+            if offered.tokenizer is not self._tokenizer:
+                self._word_keys = WordKeys(offered.tokenizer)
             self._tokenizer = self.window_codec.tokenizer = offered.tokenizer
             self.on_swap(offered)
 
@@ -219,22 +255,22 @@ class ScoringProcessor:
     def _read(self, batch: RecordBatch, unit: Unit, *, scored: bool) -> Work:
         self._swap_between_units(unit)
         context = BatchContext(batch.partition, self._model.lam, scored)
-        labelling = None
-        if self._labels is not None:
-            labelling = self._labels.begin(batch.partition, unit, context.labels, context.counts)
-        sums = BatchSums(None, batch.partition) if labelling is None else labelling.sums
-        windows = BatchWindows(self.table, self._tokenizer, self._windows, batch.partition, sums)
+        labelling = self._begin_labelling(context, unit)
+        windows = BatchWindows(self.table, self._word_keys, self._windows, batch.partition, labelling.sums)
+        reading = _BatchReading(batch, unit, context, windows, labelling)
         if batch.topic == self._topics.events:
-            self._read_events(
-                batch, unit, context, windows, BatchTexts(self._model, windows, sums, labelling), labelling
-            )
+            self._read_events(reading, BatchTexts(self._model, windows, labelling))
         else:
-            self._read_outcomes(batch, unit, context, windows, labelling)
-        if labelling is not None:
-            labelling.end()
+            self._read_outcomes(reading)
+        labelling.end()
         for key, window in windows.changed.items():
             unit.put(WINDOWS, batch.partition, key, window)
         return Work([pending.text for pending in context.pending], context)
+
+    def _begin_labelling(self, context: BatchContext, unit: Unit) -> Labelling | NoLabelling:
+        if self._labels is None:
+            return NoLabelling(context.partition)
+        return self._labels.begin(context.partition, unit, context.labels, context.counts)
 
     def finish(self, work: Work, results: Any, unit: Unit) -> None:
         """Emit a score for each text, or a dead letter for one that the model fails on alone."""
@@ -279,41 +315,32 @@ class ScoringProcessor:
                 )
             )
         unit.emit_all(self._topics.scores, keys, self._codecs.scores.encode_batch(scores))
-        context.counts["scores"] += len(scores)
+        context.counts[SCORES] += len(scores)
 
     # --- events -----------------------------------------------------------------------------------------
 
-    def _read_events(
-        self,
-        batch: RecordBatch,
-        unit: Unit,
-        context: BatchContext,
-        windows: BatchWindows,
-        texts: BatchTexts,
-        labelling: Labelling | None,
-    ) -> None:
-        context.outcomes_next = unit.reached.get(TopicPartition(self._topics.outcomes, batch.partition), 0)
-        accepted = self._accepted(batch, unit, context, self._codecs.events, check_event)
+    def _read_events(self, reading: "_BatchReading", texts: BatchTexts) -> None:
+        context = reading.context
+        outcomes = TopicPartition(self._topics.outcomes, context.partition)
+        context.outcomes_next = reading.unit.reached.get(outcomes, 0)
+        accepted = self._accepted(reading, self._codecs.events, check_event)
         made = [behaviour_of(event, record.offset, self._behaviours) for event, record in accepted]
         targets = self._tokenizer.targets([behaviour for behaviour, _cut in made])
-        for (event, record), (behaviour, cut), target in zip(accepted, made, targets, strict=True):
-            if labelling is not None:
-                windows.learn(labelling.advance(event.user_id, event.occurred_at, record.timestamp))
+        columns = zip(accepted, made, targets, strict=True)
+        for place, ((event, record), (behaviour, cut), target) in enumerate(columns):
+            if texts.snapshots and not place % _MET_AT_ONCE:
+                reading.windows.meet(_users(accepted[place : place + _MET_AT_ONCE]))
+            reading.advance(event.user_id, event.occurred_at, record.timestamp)
             user_id = event.user_id.encode()
-            window = windows.get(user_id)
+            window = reading.windows.get(user_id)
             index = find(window, event.event_id)
-            key: bytes | None = None
-            read = None
+            key, read = None, None
             if index is None:
                 entry = entry_of(behaviour, target)
                 if context.scored:
                     read = texts.new(user_id, window, entry)
-                windows.put(user_id, insert_new(window, entry, self._windows))
-                if labelling is not None:
-                    labelling.sums.seen(user_id, event.occurred_at)
-                    history, words = ("", "") if read is None else (read.history, read.target)
-                    key, closings = labelling.event(event.user_id, behaviour, history, words)
-                    windows.learn(closings)
+                reading.windows.put(user_id, insert_new(window, entry, self._windows))
+                key = reading.wait_for_label(event.user_id, behaviour, read)
             elif context.scored:
                 read = texts.again(user_id, window, index)
             if read is None:
@@ -332,44 +359,32 @@ class ScoringProcessor:
                     None if key is None else read.snapshot,
                 )
             )
-        context.counts["events"] += len(batch.records)
+        context.counts[EVENTS] += len(reading.batch.records)
 
     # --- outcomes ---------------------------------------------------------------------------------------
 
-    def _read_outcomes(
-        self,
-        batch: RecordBatch,
-        unit: Unit,
-        context: BatchContext,
-        windows: BatchWindows,
-        labelling: Labelling | None,
-    ) -> None:
-        accepted = self._accepted(batch, unit, context, self._codecs.outcomes, check_outcome)
-        if labelling is not None:
-            for outcome, record in accepted:
-                if is_tick(outcome):
-                    windows.learn(labelling.tick(outcome.observed_at, record.timestamp))
-                    context.counts["ticks"] += 1
-                    continue
-                windows.learn(labelling.advance(outcome.user_id, outcome.observed_at, record.timestamp))
-                windows.learn(labelling.outcome(outcome))
-        context.counts["outcomes"] += len(batch.records)
+    def _read_outcomes(self, reading: "_BatchReading") -> None:
+        accepted = self._accepted(reading, self._codecs.outcomes, check_outcome)
+        for place, (outcome, record) in enumerate(accepted):
+            if not place % _MET_AT_ONCE:
+                reading.windows.meet(_users(accepted[place : place + _MET_AT_ONCE]))
+            reading.outcome(outcome, record.timestamp)
+        reading.context.counts[OUTCOMES] += len(reading.batch.records)
 
     # --- dead letters -----------------------------------------------------------------------------------
 
     def _accepted(
         self,
-        batch: RecordBatch,
-        unit: Unit,
-        context: BatchContext,
+        reading: "_BatchReading",
         codec: Codec[InputT],
         check: Callable[[InputT, int, Limits], str | None],
     ) -> list[tuple[InputT, SourceRecord]]:
         """Return what is in order, with its source record; the rest becomes dead letters."""
         accepted = []
         # Without asking: this is the event loop, and the schemas were looked up when the batch was prepared.
-        decoded = codec.decode_batch([record.value for record in batch.records], ask=False)
-        for record, found in zip(batch.records, decoded, strict=True):
+        records = reading.batch.records
+        decoded = codec.decode_batch([record.value for record in records], ask=False)
+        for record, found in zip(records, decoded, strict=True):
             reason: str | DecodeError | None
             if isinstance(found, DecodeError):
                 reason = found
@@ -378,9 +393,8 @@ class ScoringProcessor:
                 if reason is None:
                     accepted.append((found, record))
                     continue
-            if not context.scored:
-                continue
-            self._reject(unit, context, record, reason, self._codecs.dead_letters)
+            if reading.context.scored:
+                self._reject(reading.unit, reading.context, record, reason, self._codecs.dead_letters)
         return accepted
 
     def _reject(
@@ -427,6 +441,11 @@ def _hold_at(values: Sequence[bytes | None], refused: Mapping[bytes, UnknownSche
             reason = str(error) if error.schema == _REGISTRY else f"{error} {_PAUSED}"
             return Hold(index, error.schema, reason)
     return None
+
+
+def _users(accepted: Sequence[tuple[InputT, SourceRecord]]) -> list[bytes]:
+    """Return whose records these are, in UTF-8."""
+    return [one.user_id.encode() for one, _record in accepted]
 
 
 def _check_key(record: SourceRecord, user_id: str) -> str | None:

@@ -9,11 +9,9 @@ from model.features.snapshot import Snapshot
 from model.jobs import LateText
 from model.reading import Reading
 from model.tokens import BehaviourTokenizer, EncodedText, Piece
-from model.words import NO_OUTCOMES
 from stream.batch_windows import BatchWindows
 from stream.behaviours import encode_text, history_in_words
-from stream.labels.labelling import Labelling
-from stream.labels.sums import BatchSums
+from stream.labels.labelling import Labelling, NoLabelling
 from stream.windows import Entry, History, Window, behaviours_before, history, stored
 
 
@@ -46,24 +44,26 @@ class ReadEvent(NamedTuple):
 class BatchTexts:
     """Reads the events of one batch as a model does.
 
-    windows, sums: of the batch, as they stand before each event. labelling: None if no label can come.
+    windows, labelling: of the batch, as they stand before each event.
+    snapshots: whether it makes them of events.
     """
 
     def __init__(
-        self, model: ReadingModel, windows: BatchWindows, sums: BatchSums, labelling: Labelling | None
+        self, model: ReadingModel, windows: BatchWindows, labelling: Labelling | NoLabelling
     ) -> None:
         self._tokenizer = model.tokenizer
         self._late = model.reading is Reading.LATE
         self._windows = windows
-        self._sums = sums
+        self._sums = labelling.sums
         self._labelling = labelling
-        self._examples = labelling is not None and labelling.examples
+        self._examples = labelling.examples
+        self.snapshots = self._late or self._examples
 
     def new(self, user_id: bytes, window: Window, entry: Entry) -> ReadEvent:
         """Read an event that is not in its user's window yet; user_id in UTF-8."""
         past, item_id, target = history(window, entry.position), entry.behaviour.item_id, entry.piece
         snapshot = None
-        if self._late or self._examples:
+        if self.snapshots:
             snapshot = self._snapshot(user_id, window, len(past), entry.position[0], item_id, target)
         if self._late and snapshot is not None:
             words = target.text if self._examples else ""
@@ -86,8 +86,7 @@ class BatchTexts:
     def _joint_text(
         self, past: History, target: Piece, item_id: str
     ) -> tuple[EncodedText, tuple[Piece, ...]]:
-        item = NO_OUTCOMES if self._labelling is None else self._labelling.item(item_id)
-        return encode_text(past, target, self._tokenizer, item)
+        return encode_text(past, target, self._tokenizer, self._labelling.item(item_id))
 
     def _late_text(self, window: Window, snapshot: Snapshot, target: Piece) -> LateText:
         pieces = partial(_pieces, self._tokenizer, window.body, len(snapshot.past))

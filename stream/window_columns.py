@@ -8,7 +8,8 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from itertools import accumulate, chain
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,11 @@ from model.features.history import PAST, UNKNOWN
 from model.features.keys import item_key, text_key
 from model.features.learning import grade_of, user_mean
 from schemas.records import Behaviour
+from schemas.window_rows import Rows, read_rows
+from stream.word_keys import WordKeys
 
+UNTOLD, NEGATIVE, POSITIVE = 0, 1, 2
+POSITIVE_FROM = 0.5
 ROW_BYTES = PAST.itemsize
 OFFSET_BYTES = 8
 _row = struct.Struct("<qQQfff").pack
@@ -26,6 +31,17 @@ _OUTCOME_START = PAST.fields["y"][1] if PAST.fields else 0
 _offset = struct.Struct("<q").pack
 _RESIDUAL = np.dtype([("offset", "<i8"), ("residual", "<f4")])
 _residuals = struct.Struct("<qf").iter_unpack
+
+
+class Encoded(NamedTuple):
+    """A user's behaviours, as they stand in the state, and what is known beside them.
+
+    body: at least one block; starts: where each starts. residuals: what residuals() returned of some.
+    """
+
+    body: bytes
+    starts: Sequence[int]
+    residuals: bytes
 
 
 @dataclass(slots=True)
@@ -54,6 +70,38 @@ class Columns:
             for one, text in zip(behaviours, texts, strict=True)
         ]
         return cls(b"".join(past), b"".join([_offset(one.offset) for one in behaviours]))
+
+    @classmethod
+    def of_many(cls, users: Sequence[Encoded], keys: WordKeys) -> list[tuple[Self, bytes]]:
+        """Make those of several users at once; all else as of().
+
+        Each comes with what told_of() says of its outcomes. Raises UnusualError where of() has to do it.
+        """
+        body = b"".join([user.body for user in users])
+        counts = [len(user.starts) for user in users]
+        before = np.repeat(np.cumsum([0, *(len(user.body) for user in users[:-1])]), counts)
+        starts = before + np.fromiter(chain.from_iterable(user.starts for user in users), np.int64)
+        rows = read_rows(body, starts)
+        past = np.empty(len(starts), PAST)
+        past["at_ms"] = rows.occurred_at
+        words = keys.of(body, starts.tolist(), rows)
+        past["item"], past["text"] = words["item"], words["text"]
+        past["y"] = np.where(rows.has_y, rows.y, UNKNOWN)
+        past["z"] = np.where(rows.has_y, np.where(rows.has_z, rows.z, rows.y), UNKNOWN)
+        past["residual"] = _residuals_of(users, counts, rows)
+        raw, offsets = past.tobytes(), rows.offset.tobytes()
+        told = (rows.has_y + (rows.has_y & (rows.y >= POSITIVE_FROM)).astype(np.uint8)).tobytes()
+        ends = list(accumulate(counts))
+        return [
+            (
+                cls(
+                    raw[(end - count) * ROW_BYTES : end * ROW_BYTES],
+                    offsets[(end - count) * OFFSET_BYTES : end * OFFSET_BYTES],
+                ),
+                told[end - count : end],
+            )
+            for count, end in zip(counts, ends, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.offsets) // OFFSET_BYTES
@@ -101,3 +149,30 @@ class Columns:
 
 
 NO_COLUMNS = Columns()
+
+
+def told_of(y: float | None) -> int:
+    """Return how a byte tells an outcome: UNTOLD, NEGATIVE or POSITIVE."""
+    if y is None:
+        return UNTOLD
+    return POSITIVE if y >= POSITIVE_FROM else NEGATIVE
+
+
+def _residuals_of(users: Sequence[Encoded], counts: Sequence[int], rows: Rows) -> NDArray[np.float32]:
+    """Return the residual of each row, float32 (N,)."""
+    kept = np.frombuffer(b"".join([user.residuals for user in users]), _RESIDUAL)
+    residual = np.full(len(rows.offset), UNKNOWN, np.float32)
+    told = [len(user.residuals) // _RESIDUAL.itemsize for user in users]
+    known = np.add.reduceat(rows.has_y, np.cumsum([0, *counts[:-1]]), dtype=np.int64)
+    # Nearly always there is one for each outcome, in the same order.
+    if known.tolist() == told and np.array_equal(rows.offset[rows.has_y], kept["offset"]):
+        residual[rows.has_y] = kept["residual"]
+        return residual
+    first = 0
+    for user, count in zip(users, counts, strict=True):
+        of_user = dict(_residuals(user.residuals))
+        for row in range(first, first + count):
+            if rows.has_y[row]:
+                residual[row] = of_user.get(int(rows.offset[row]), UNKNOWN)
+        first += count
+    return residual

@@ -10,25 +10,34 @@ limits, and `floor` remembers the newest behaviour that did not, so that an olde
 comes later cannot slip in behind it.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, NamedTuple, Protocol, Self
 
 from model.features.history import Past
 from model.tokens import Piece
 from model.words import RECENT, Habits
 from schemas.records import Behaviour
-from schemas.window_state import block_end, block_head, block_outcome, decode_block, split_body
-from stream.window_columns import Columns
+from schemas.window_rows import UnusualError
+from schemas.window_state import (
+    block_end,
+    block_head,
+    block_outcome,
+    block_starts,
+    decode_block,
+    split_body,
+)
+from stream.window_columns import POSITIVE, Columns, Encoded, told_of
+from stream.word_keys import WordKeys
 
 Position = tuple[int, int]
 """(event time in epoch ms, source offset): the order of a window."""
 
 KEPT_PIECES = 12
 """Of so many of the newest behaviours a window keeps the words; those of older ones are made again when asked for."""
-
-_UNKNOWN, _NEGATIVE, _POSITIVE = 0, 1, 2  # outcomes, a byte a behaviour
 
 
 class Tokenizer(Protocol):
@@ -72,30 +81,62 @@ class Stored(NamedTuple):
 class Window:
     """Behaviours oldest first, and the floor below which nothing enters; treat it as a value.
 
-    body: the blocks of the behaviours in a row. The rest is derived: outcomes, a byte a behaviour; newest, the place
-    of the last; pieces, the Pieces of the newest ones, or none until a text asks for them; columns, None until
-    columns_of() asks for them; words: who makes them.
+    body: the blocks of the behaviours in a row. The rest is derived: count, how many; newest, the place of the last;
+    words, who makes them; and what is None, or lacking, until something asks for it: pieces, the Pieces of the newest
+    ones; columns, of columns_of(); told, a byte a behaviour that says its outcome; starts, where the blocks start.
     """
 
     body: bytes = b""
     floor: Position | None = None
-    outcomes: bytes = field(default=b"", compare=False)
+    count: int = field(default=0, compare=False)
     newest: Position | None = field(default=None, compare=False)
     pieces: tuple[Piece, ...] = field(default=(), compare=False)
     words: Any = field(default=None, compare=False)
     columns: Columns | None = field(default=None, compare=False)
+    told: bytes | None = field(default=None, compare=False)
+    starts: list[int] | None = field(default=None, compare=False)
 
     @classmethod
     def of(
         cls, blocks: Sequence[bytes], floor: Position | None = None, words: Tokenizer | None = None
     ) -> Self:
-        """Return the window with these blocks, oldest first, and derive the rest. Raises DecodeError."""
-        outcomes = bytes([_outcome(block_outcome(block)) for block in blocks])
-        newest = _position(blocks[-1]) if blocks else None
-        return cls(b"".join(blocks), floor, outcomes, newest, (), words)
+        """Return the window with these blocks, oldest first. Raises DecodeError."""
+        starts = list(accumulate([len(block) for block in blocks[:-1]], initial=0)) if blocks else []
+        return cls.read(b"".join(blocks), starts, floor, words)
+
+    @classmethod
+    def read(
+        cls, body: bytes, starts: list[int], floor: Position | None = None, words: Tokenizer | None = None
+    ) -> Self:
+        """Return the window with the blocks of a body, which start there. Raises DecodeError."""
+        newest = _position(body[starts[-1] :]) if starts else None
+        return cls(body, floor, len(starts), newest, (), words, starts=starts)
+
+    @property
+    def outcomes(self) -> bytes:
+        """What came of each behaviour, a byte each."""
+        if self.told is None:
+            self.told = bytes([told_of(block_outcome(block)) for block in split_body(self.body)])
+        return self.told
+
+    @property
+    def places(self) -> list[int]:
+        """Where each block starts in the body."""
+        if self.starts is None:
+            self.starts = block_starts(self.body)
+        return self.starts
+
+    def block(self, index: int) -> bytes:
+        """Return a behaviour as it stands in the state; index: from 0, the oldest."""
+        return self.body[slice(*self.span(index))]
+
+    def span(self, index: int) -> tuple[int, int]:
+        """Return where a behaviour's block starts and ends in the body."""
+        places = self.places
+        return places[index], places[index + 1] if index + 1 < len(places) else len(self.body)
 
     def __len__(self) -> int:
-        return len(self.outcomes)
+        return self.count
 
     def __bool__(self) -> bool:
         return True  # a window without behaviours is a window
@@ -169,21 +210,18 @@ def find(window: Window, event_id: str) -> int | None:
     """Return the index of an event in the window, or None."""
     wanted = event_id.encode()
     at = window.body.find(wanted)  # a scan in C: nearly every event is new
-    if at < 0:
-        return None
-    index = position = 0
-    while position < len(window.body):
-        end = block_end(window.body, position)
+    while at >= 0:
+        index = bisect_right(window.places, at) - 1
         # The id is the first text of a block, but another text may hold it too.
-        if at < end and block_head(window.body[position:end])[0] == event_id:
+        if block_head(window.block(index))[0] == event_id:
             return index
-        index, position = index + 1, end
+        at = window.body.find(wanted, at + 1)
     return None
 
 
 def stored(window: Window, index: int) -> Stored:
     """Return a behaviour of the window."""
-    return Stored.of(split_body(window.body)[index])
+    return Stored.of(window.block(index))
 
 
 def history(window: Window, position: Position) -> History:
@@ -203,6 +241,24 @@ def columns_of(window: Window, residuals: bytes) -> Columns:
     return window.columns
 
 
+def make_columns(windows: Sequence[Window], residuals: Sequence[bytes], keys: WordKeys) -> None:
+    """Let windows have their columns, as columns_of() makes them, at a fraction of its cost.
+
+    residuals: of each. keys: of the tokenizer that makes their words.
+    """
+    wanted = [
+        (window, Encoded(window.body, window.places, of_window))
+        for window, of_window in zip(windows, residuals, strict=True)
+        if window.columns is None and len(window)
+    ]
+    if not wanted:
+        return
+    with suppress(UnusualError):  # then columns_of() makes them
+        made = Columns.of_many([encoded for _, encoded in wanted], keys)
+        for (window, _), (columns, told) in zip(wanted, made, strict=True):
+            window.columns, window.told = columns, told
+
+
 def behaviours_before(body: bytes, count: int) -> list[Behaviour]:
     """Return the oldest so many behaviours of a window's body, decoded."""
     return [decode_block(block) for block in split_body(body)[:count]]
@@ -220,32 +276,24 @@ def insert_new(window: Window, entry: Entry, limits: WindowLimits) -> Window:
     """Return what insert() does, for an event that is known not to be in the window."""
     if window.floor is not None and entry.position <= window.floor:
         return window
-    outcome = bytes((_outcome(entry.behaviour.y),))
-    columns = window.columns if entry.behaviour.y is None else None
+    outcome = bytes((told_of(entry.behaviour.y),))
+    columns, told = window.columns if entry.behaviour.y is None else None, window.told
     if window.newest is None or window.newest < entry.position:
         whole = len(window.pieces) == min(KEPT_PIECES, len(window))  # else there would be a hole between them
-        pieces = (*window.pieces, entry.piece)[-KEPT_PIECES:] if whole else ()
-        if columns is not None:
-            columns = columns.with_behaviour(len(window), entry.behaviour, entry.piece.text)
-        return _cut(
-            Window(
-                window.body + entry.block,
-                window.floor,
-                window.outcomes + outcome,
-                entry.position,
-                pieces,
-                window.words,
-                columns,
-            ),
-            limits,
-        )
-    count = _count_before(window, entry.position)
-    blocks = split_body(window.body)
-    body = b"".join((*blocks[:count], entry.block, *blocks[count:]))
-    outcomes = window.outcomes[:count] + outcome + window.outcomes[count:]
+        pieces, newest = (*window.pieces, entry.piece)[-KEPT_PIECES:] if whole else (), entry.position
+        count, at = len(window), len(window.body)
+    else:
+        pieces, newest = (), window.newest
+        count = _count_before(window, entry.position)
+        at = window.span(count)[0]
     if columns is not None:
         columns = columns.with_behaviour(count, entry.behaviour, entry.piece.text)
-    return _cut(Window(body, window.floor, outcomes, window.newest, (), window.words, columns), limits)
+    if told is not None:
+        told = told[:count] + outcome + told[count:]
+    body = window.body[:at] + entry.block + window.body[at:]
+    return _cut(
+        Window(body, window.floor, len(window) + 1, newest, pieces, window.words, columns, told), limits
+    )
 
 
 def with_outcome(
@@ -255,17 +303,17 @@ def with_outcome(
 
     past: the behaviour as the columns are to have it; without it they are made anew when they are asked for.
     """
-    blocks = split_body(window.body)
-    blocks[index] = entry.block
-    known = bytes((_outcome(entry.behaviour.y),))
-    outcomes = window.outcomes[:index] + known + window.outcomes[index + 1 :]
-    pieces, at = window.pieces, index - len(window) + len(window.pieces)
+    start, end = window.span(index)
+    body = window.body[:start] + entry.block + window.body[end:]
+    columns, told, pieces = None, window.told, window.pieces
+    if told is not None:
+        told = told[:index] + bytes((told_of(entry.behaviour.y),)) + told[index + 1 :]
+    at = index - len(window) + len(pieces)
     if at >= 0:
         pieces = (*pieces[:at], entry.piece, *pieces[at + 1 :])
-    columns = None
     if window.columns is not None and past is not None:
         columns = window.columns.with_outcome(index, past.y, past.z, past.residual)
-    changed = Window(b"".join(blocks), window.floor, outcomes, window.newest, pieces, window.words, columns)
+    changed = Window(body, window.floor, len(window), window.newest, pieces, window.words, columns, told)
     return _cut(changed, limits)
 
 
@@ -286,7 +334,9 @@ def _cut(window: Window, limits: WindowLimits) -> Window:
         window.body = body[start:]
         if window.columns is not None:
             window.columns = window.columns.without_oldest(len(window) - kept)
-        window.outcomes = window.outcomes[len(window.outcomes) - kept :]
+        if window.told is not None:
+            window.told = window.told[len(window) - kept :]
+        window.count = kept
         window.pieces = window.pieces[-kept:] if kept else ()
     return window
 
@@ -295,12 +345,11 @@ def _count_before(window: Window, position: Position) -> int:
     """Return how many behaviours of the window happened before a position."""
     if window.newest is None or window.newest < position:  # the way of nearly all events
         return len(window)
-    places = (_position(block) for block in split_body(window.body))
-    return sum(1 for place in places if place < position)
+    return sum(1 for block in split_body(window.body) if _position(block) < position)
 
 
 def _pieces(window: Window, start: int, end: int) -> list[Piece]:
-    blocks = split_body(window.body)[max(0, start) : end]
+    blocks = [window.block(index) for index in range(max(0, start), end)]
     made: list[Piece] = window.words.pieces([decode_block(block) for block in blocks])
     return made
 
@@ -310,12 +359,6 @@ def _position(block: bytes) -> Position:
     return occurred_at, offset
 
 
-def _outcome(y: float | None) -> int:
-    if y is None:
-        return _UNKNOWN
-    return _POSITIVE if y >= 0.5 else _NEGATIVE
-
-
 def _habits(outcomes: bytes) -> Habits:
     known = outcomes.replace(b"\x00", b"")
-    return Habits(len(known), known.count(_POSITIVE), known[-RECENT:].count(_POSITIVE))
+    return Habits(len(known), known.count(POSITIVE), known[-RECENT:].count(POSITIVE))

@@ -10,6 +10,7 @@ from trainer.evaluation.page import NAMES, figure_text, shown_metrics
 
 if TYPE_CHECKING:
     from trainer.evaluation.report import Compared
+    from trainer.evaluation.scoring import Times
 
 _COMPARED = ("auc", "mse", "log_loss", "calibration_error")
 
@@ -33,6 +34,13 @@ def beside_baselines(version: str, compared: "Compared") -> Table:
         told = [figure_text(metric.value) if metric else "" for metric in metrics]
         table.add_row(who if place else escape(version), *told)
     return table
+
+
+def time_text(times: "Times") -> str:
+    """Say what a text takes, in one line."""
+    if times.cold != times.cold:  # NaN: a joint model keeps no vectors
+        return f"{times.warm:.2f} ms a text"
+    return f"{times.warm:.2f} ms a text, {times.cold:.2f} where no text's vector is kept yet"
 
 
 def _table(first: str, *figures: str) -> Table:

@@ -3,7 +3,8 @@
 Columns: target, y and occurred_at (milliseconds since 1970, or ISO-8601); and if you have them z, user_id, item_id and
 the past: history, as an example on sway.examples has it, or behaviours, a list of objects with action, item_text,
 value, y and z, oldest first (in a .csv file as JSON), which are put into words here. For the late reading: snapshot, as
-an example on sway.examples has it, bytes (in .csv and .jsonl files in base64).
+an example on sway.examples has it, bytes (in .csv and .jsonl files in base64), and labeled_at, from when on the label
+is known, as occurred_at has it; left out, from then on.
 """
 
 import base64
@@ -55,6 +56,7 @@ def write_examples(path: Path, examples: Sequence[Example]) -> Path:
 
     types: dict[str, pa.DataType] = dict.fromkeys(("history", "target", "user_id", "item_id"), pa.string())
     types |= {"y": pa.float64(), "z": pa.float64(), "occurred_at": pa.int64(), "snapshot": pa.binary()}
+    types["labeled_at"] = pa.int64()
     schema = pa.schema(types)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [asdict(example) for example in examples]
@@ -82,12 +84,13 @@ def _example(path: Path, row: Row, tokenizer: Callable[[], BehaviourTokenizer] |
             user_id=str(values.get("user_id") or ""),
             item_id=str(values.get("item_id") or ""),
             snapshot=_snapshot(values.get("snapshot")),
+            labeled_at=None if values.get("labeled_at") in (None, "") else _time_ms(values["labeled_at"]),
         )
     except (ValueError, TypeError, AttributeError):
         raise CommandError(
-            f"{path}, line {row.line}: y and z must be numbers from 0 to 1, occurred_at whole milliseconds or "
-            "ISO-8601, behaviours a list of objects with action, item_text, value, y and z, snapshot bytes or base64 "
-            "as sway.examples has it"
+            f"{path}, line {row.line}: y and z must be numbers from 0 to 1, occurred_at and labeled_at whole "
+            "milliseconds or ISO-8601, behaviours a list of objects with action, item_text, value, y and z, snapshot "
+            "bytes or base64 as sway.examples has it"
         ) from None
 
 

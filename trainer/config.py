@@ -98,6 +98,10 @@ class LateTraining:
     unseen_share: of the examples, learned from a second time with their item as if nobody had met it.
     numbers_epochs, epochs: of the first stage, numbers alone, and of the second, what vectors add.
     learning_rate: at its peak; champion_learning_rate: where a late checkpoint is the start.
+    champion_share: of such a start's weights, in the mean with those fitted that is kept; 0 keeps those fitted. Where
+    BERT is tuned there is no such mean.
+    least_judges: with fewer users among the validation examples, a late start is neither stopped early nor calibrated
+    by them, and they are learned from.
     width, heads, tower: see model.late; a late checkpoint that is the start keeps its own.
     dropout, input_dropout, loss: see model.late.
     trained_layers: the top so many of BERT are tuned through the attention; 0 leaves BERT as it is.
@@ -114,7 +118,9 @@ class LateTraining:
     epochs: int = 4
     batch_rows: int = 512
     learning_rate: float = 2e-3
-    champion_learning_rate: float = 5e-4
+    champion_learning_rate: float = 1e-3
+    champion_share: float = 0.5
+    least_judges: int = 50
     weight_decay: float = 0.01
     width: int = 32
     heads: int = 4
@@ -139,6 +145,8 @@ class LateTraining:
         for name in ("learning_rate", "champion_learning_rate", "text_learning_rate"):
             _within(f"late.{name}", getattr(self, name), LEAST_LEARNING_RATE, 1)
         _within("late.weight_decay", self.weight_decay, 0, 1)
+        _within("late.champion_share", self.champion_share, 0, 1)
+        _within("late.least_judges", self.least_judges, 0, 1_000_000)
         for name in ("width", "heads", "tower"):
             _within(f"late.{name}", getattr(self, name), 1, 4096)
         if self.width % self.heads:

@@ -23,6 +23,7 @@ class Example:
     user_id, item_id: for baselines, for drawing users, and for item vectors; no text has them.
     snapshot: what the late reading's numbers are made of (model.features.snapshot), encoded; None where the worker that
     scored it kept none.
+    labeled_at: from when on a trainer could know y and z, milliseconds since 1970; None takes occurred_at.
     """
 
     history: str
@@ -33,6 +34,12 @@ class Example:
     user_id: str = ""
     item_id: str = ""
     snapshot: bytes | None = None
+    labeled_at: int | None = None
+
+    @property
+    def known_at(self) -> int:
+        """From when on the label is known, milliseconds since 1970; never before the event."""
+        return max(self.occurred_at, self.occurred_at if self.labeled_at is None else self.labeled_at)
 
     @classmethod
     def from_record(cls, record: LabeledExample) -> "Example":
@@ -46,6 +53,7 @@ class Example:
             record.user_id,
             record.item_id,
             record.snapshot,
+            record.labeled_at,
         )
 
 
@@ -65,12 +73,12 @@ def split_by_time(examples: Sequence[Example], held_out: float) -> tuple[list[Ex
 
 
 TO_MS = "to_ms"
-"""Where a manifest's data says the time of the newest example that the version, or one before it, was made from."""
+"""Where a manifest's data says by when all labels were known that the version, or one before it, was made from."""
 
 
 def newest_of(*parts: Sequence[Example], known: int | None = None) -> int | None:
-    """Return the time of the newest example, or a later one that is known; None without any."""
-    times = [example.occurred_at for part in parts for example in part]
+    """Return when the newest label became known, or a later time that is given; None without any."""
+    times = [example.known_at for part in parts for example in part]
     return max([*times, *([] if known is None else [known])], default=None)
 
 

@@ -5,9 +5,9 @@ Item vectors are fitted on the outcomes known so far and used from there on only
 Source: docs/model.md.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ class FeatureRows:
 
     numbers: float32 (N, F). y, z: float32 (N,), the grade for z where it is not known. users, items: str (N,).
     text, item: int32 (N,), rows of the text vectors and of item_vectors. past_text, past_item: int32 (N, H), the same
-    of the past; -1 and 0 where there is no behaviour, or none whose text is known. past: float32 (N, H, 4): known,
+    of the past; -1 and 0 where there is no behaviour. past: float32 (N, H, 4): known,
     grade, residual, log gap. item_vectors: float32 (V, 32), of all fits; row 0 is the unknown's, zeros.
     """
 
@@ -79,9 +79,10 @@ class FeatureRows:
 
 
 class _Known(NamedTuple):
-    """An outcome on its way into the item vectors."""
+    """An outcome on its way into the item vectors. place: of its row, so that no two are equal."""
 
     known_at_ms: int
+    place: int
     user: str
     item: int
     residual: float
@@ -109,7 +110,7 @@ def feature_rows(
 ) -> FeatureRows:
     """Make rows of labelled snapshots in the order of their times.
 
-    texts: a vector for each behaviour's own text; of the past, for as many as are known.
+    texts: a vector for each behaviour's own text; of the past, for as many as are known, the others count as empty.
     progress: called with how many snapshots are done.
     """
     maker = RowMaker(texts, settings)
@@ -131,8 +132,8 @@ class _Placed(NamedTuple):
 class RowMaker:
     """Makes rows one after the other, and item vectors beside them.
 
-    start: the item table of an earlier checkpoint, onto which vectors are rotated. start_until_ms: the time of the
-    newest behaviour whose outcome is in it, so that rows of later ones read it as well; None for none.
+    start: the item table of an earlier checkpoint, onto which vectors are rotated. start_until_ms: by when all
+    outcomes in it were known, so that rows of later ones read it as well; None for none.
     """
 
     def __init__(
@@ -145,7 +146,9 @@ class RowMaker:
     ) -> None:
         self._settings = settings or RowSettings()
         self._texts = texts
-        self._waiting: deque[_Known] = deque()
+        self._waiting: list[
+            _Known
+        ] = []  # a heap: outcomes need not become known in the order of their events
         self._fitting = ItemVectors(texts.by_item() if self._settings.mapped else {}, start=start)
         self._start, self._start_until_ms = start, start_until_ms
         self._tables = [np.zeros((1, ITEM_DIMENSIONS), np.float32)]
@@ -161,19 +164,19 @@ class RowMaker:
         """Make a row of a snapshot by the item vectors of what is known by its time."""
         snapshot = labelled.snapshot
         while self._waiting and self._waiting[0].known_at_ms <= snapshot.at_ms:
-            self._learn(self._waiting.popleft())
+            self._learn(heappop(self._waiting))
         self._refit(len(self._rows))
         self._make(snapshot)
         self._names.append((labelled.user_id, labelled.item_id))
         grade = grade_of(labelled.y, labelled.z)
         self._labels.append((labelled.y, grade))
         if self._settings.counted(labelled.item_id):
-            self._waiting.append(_known(labelled, grade))
+            heappush(self._waiting, _known(labelled, grade, len(self._labels)))
 
     def fit_all(self) -> Fitted:
         """Fit item vectors on all outcomes, for a checkpoint; no row may come after it."""
         while self._waiting:
-            self._learn(self._waiting.popleft())
+            self._learn(heappop(self._waiting))
         return self._fitting.fit()
 
     def rows(self) -> FeatureRows:
@@ -256,13 +259,13 @@ class RowMaker:
         return first
 
 
-def _known(labelled: Labelled, grade: float) -> _Known:
+def _known(labelled: Labelled, grade: float, place: int) -> _Known:
     """Return what an outcome adds to the item vectors, by what was known when its behaviour was scored."""
     snapshot = labelled.snapshot
     bias = snapshot.item.above_mean / (snapshot.item.outcomes + ITEM_WEIGHT)
     residual = as_float32(grade - snapshot.mu - bias)  # rounded as a window has it
     above_mean = as_float32(grade) - snapshot.mu
-    return _Known(labelled.known_at_ms, labelled.user_id, snapshot.item_key, residual, above_mean)
+    return _Known(labelled.known_at_ms, place, labelled.user_id, snapshot.item_key, residual, above_mean)
 
 
 def _keys(key: int) -> NDArray[np.uint64]:

@@ -61,11 +61,16 @@ class GateSettings:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a version says of the slice. y_hat, z_hat: (N,). ms_per_text: NaN if not measured."""
+    """What a version says of the slice. y_hat, z_hat: (N,).
+
+    ms_per_text: NaN if not measured. cold_ms_per_text: where a late version keeps no vectors yet; it is told, and
+    decides nothing.
+    """
 
     y_hat: Floats
     z_hat: Floats
     ms_per_text: float = float("nan")
+    cold_ms_per_text: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +255,8 @@ def _times(champion: Predictions, challenger: Predictions) -> dict[str, float]:
     times = {
         "champion_ms_per_text": champion.ms_per_text,
         "challenger_ms_per_text": challenger.ms_per_text,
+        "champion_cold_ms_per_text": champion.cold_ms_per_text,
+        "challenger_cold_ms_per_text": challenger.cold_ms_per_text,
     }
     return {name: value for name, value in times.items() if np.isfinite(value)}
 
@@ -257,7 +264,10 @@ def _times(champion: Predictions, challenger: Predictions) -> dict[str, float]:
 def _told_times(champion: Predictions, challenger: Predictions) -> str:
     if not np.isfinite([champion.ms_per_text, challenger.ms_per_text]).all():
         return ""
-    return f"; {challenger.ms_per_text:.2f} ms a text against {champion.ms_per_text:.2f}"
+    told = f"; {challenger.ms_per_text:.2f} ms a text against {champion.ms_per_text:.2f}"
+    if np.isfinite([champion.cold_ms_per_text, challenger.cold_ms_per_text]).all():
+        told += f" ({challenger.cold_ms_per_text:.2f} against {champion.cold_ms_per_text:.2f} with no vectors kept)"
+    return told
 
 
 def _auc_text(value: float) -> str:

@@ -44,7 +44,7 @@ from trainer.work_folder import RESULT_FILE, Trained, claim, result_in, write_js
 
 __all__ = ["Trained", "digest_of", "train", "version_of"]
 
-RECIPE = 1  # part of a version's id: raise it when the same data and configuration give another model
+RECIPE = 2  # part of a version's id: raise it when the same data and configuration give another model
 
 
 def train(
@@ -64,8 +64,8 @@ def train(
     for them. unlabelled: more texts for pre-training, whose labels are not read.
     start: a Sway checkpoint (it has a sway.json), which goes on with its own reading, texts, pooling and lambda, or a
     plain Hugging Face checkpoint. Across readings its encoder alone goes on.
-    start_until_ms: the time of the newest example that the start has learned from, if that is known: later ones are
-    read late with what it knows of items.
+    start_until_ms: by when all labels that the start has learned from were known, if that is known: later examples
+    are read late with what it knows of items.
     work: called again with the same arguments and folder, resumes from the last checkpoint in it; a training
     that had ended is found at once.
     Raises TrainingRefused if the arguments do not go together, WorkFolderError if the folder holds another

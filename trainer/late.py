@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from model.late import LateInputs, LateNetwork, LateSettings, late_loss
 from model.metrics import log_loss
-from trainer.late_batches import LateRows
+from trainer.late_batches import LateRows, own_tables
 
 _SCORED_ROWS = 2_048
 
@@ -84,7 +84,7 @@ class LateFit:
 def fit_late(
     rows: LateRows,
     train: NDArray[np.int64],
-    valid: NDArray[np.int64],
+    valid: NDArray[np.int64] | None,
     config: LateConfig,
     *,
     encoder: TextEncoder | None = None,
@@ -95,8 +95,9 @@ def fit_late(
 ) -> LateFit:
     """Fit on some rows, and keep the epoch whose log-loss of y is lowest on others.
 
-    train, valid: int64, places of rows. encoder: BERT, tuned in place and left as it was in the best epoch; None keeps
-    rows.texts as they are. start: what to go on from; its settings are config.network but for lam, loss and dropout.
+    train, valid: int64, places of rows. Where valid is None the last epoch is kept, and losses are NaN.
+    encoder: BERT, tuned in place and left as it was in the best epoch; None keeps rows.texts as they are.
+    start: what to go on from; its settings are config.network but for lam, loss and dropout.
     kept: a file; written after each epoch, and resumed from where it is there.
     progress: called after each epoch with its number, how many, and the validation loss. on_step: called after each
     step; what it raises ends the fit.
@@ -128,7 +129,7 @@ class _Fit:
         network: LateNetwork,
         rows: LateRows,
         train: NDArray[np.int64],
-        valid: NDArray[np.int64],
+        valid: NDArray[np.int64] | None,
         config: LateConfig,
         encoder: TextEncoder | None,
     ) -> None:
@@ -178,10 +179,14 @@ class _Fit:
 
 
 class _Best:
-    """The weights whose log-loss of y on the validation rows is lowest so far."""
+    """The weights whose log-loss of y on the validation rows is lowest so far; without such rows, the last."""
 
     def __init__(
-        self, network: LateNetwork, rows: LateRows, valid: NDArray[np.int64], encoder: TextEncoder | None
+        self,
+        network: LateNetwork,
+        rows: LateRows,
+        valid: NDArray[np.int64] | None,
+        encoder: TextEncoder | None,
     ) -> None:
         self._network, self._rows, self._valid, self._encoder = network, rows, valid, encoder
         self._weights: dict[str, Tensor] = {}
@@ -192,13 +197,18 @@ class _Best:
 
     def judge(self, texts: Tensor) -> float:
         """Keep the network as it is if it is the best; return its loss."""
-        y_hat = score_late(self._network, self._rows, self._valid, texts)[:, 0]
-        self.losses.append(log_loss(y_hat, self._rows.y[self._valid].numpy()))
-        if not self._weights or self.losses[-1] < self.loss:
+        self.losses.append(self._loss(texts))
+        if not self._weights or self._valid is None or self.losses[-1] < self.loss:
             self.loss, self.texts = self.losses[-1], texts
             self._weights = {name: value.clone() for name, value in self._network.state_dict().items()}
             self._of_text = _weights(self._encoder)
         return self.losses[-1]
+
+    def _loss(self, texts: Tensor) -> float:
+        if self._valid is None:
+            return float("nan")
+        y_hat = score_late(self._network, self._rows, self._valid, texts)[:, 0]
+        return log_loss(y_hat, self._rows.y[self._valid].numpy())
 
     def restore(self) -> None:
         """Give network and encoder their best weights."""
@@ -225,6 +235,18 @@ class _Best:
             self.texts = state["texts"]
 
 
+def draw_back(network: LateNetwork, start: LateNetwork, share: float) -> None:
+    """Move a network towards the one that it was fitted from, in place: the mean of the two, weighted by the share.
+
+    share: of the start's weights, 0 to 1. What a fit gains is linear in the first steps and what chance adds to it is
+    squared, so half the way has more than half of the gain.
+    Source: M. Wortsman et al., 2022, "Robust Fine-Tuning of Zero-Shot Models", CVPR.
+    """
+    with torch.no_grad():
+        for mine, other in zip(network.parameters(), start.parameters(), strict=True):
+            mine.lerp_(other, share)
+
+
 def _weights(encoder: TextEncoder | None) -> list[Tensor]:
     return [] if encoder is None else [weight.detach().clone() for weight in encoder.parameters()]
 
@@ -242,7 +264,7 @@ def score_late(
     """Return y_hat and z_hat of some rows, float32 (n, 2)."""
     network.eval()
     parts = torch.split(torch.from_numpy(places), _SCORED_ROWS)
-    scored = [network.score(rows.batch(part), texts, rows.items) for part in parts]
+    scored = [network.score(*own_tables(rows.batch(part), texts, rows.items)) for part in parts]
     return torch.cat(scored).numpy()
 
 
@@ -321,7 +343,10 @@ class _Stage:
             batch = self._rows.batch(rows, config.behaviours)
             if places is not None:
                 batch = _replaced(batch, places)
-            logits = self._network(batch, texts, self._rows.items, numbers_only=self._numbers_only)
+            if self._numbers_only:
+                logits = self._network(batch, texts, self._rows.items, numbers_only=True)
+            else:
+                logits = self._network(*own_tables(batch, texts, self._rows.items))
             loss = late_loss(logits, self._rows.y[rows], self._rows.z[rows], config.network)
             self._optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

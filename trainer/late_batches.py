@@ -1,6 +1,7 @@
 """Batches of rows for a late network, with the tables of vectors that they refer to."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,3 +53,31 @@ class LateRows:
             inputs.past_item[rows, :longest].long(),
             inputs.past[rows, :longest],
         )
+
+
+class OwnTables(NamedTuple):
+    """A batch with tables of its own rows alone. texts: (u, d), items: (v, 32), each a distinct row of the batch."""
+
+    inputs: LateInputs
+    texts: Tensor
+    items: Tensor
+
+
+def own_tables(batch: LateInputs, texts: Tensor, items: Tensor) -> OwnTables:
+    """Gather the distinct texts and items that a batch refers to, so that a network projects no others.
+
+    texts: (U, d), items: (V, 32), the tables that the batch refers to. Scores stay, and gradients of the tables reach
+    the rows that were gathered: those of the others are zero either way.
+    """
+    text, own_text, past_text = _distinct(batch.text, batch.past_text)
+    item, own_item, past_item = _distinct(batch.item, batch.past_item)
+    inputs = batch._replace(text=own_text, past_text=past_text, item=own_item, past_item=past_item)
+    return OwnTables(inputs, texts[text], items[item])
+
+
+def _distinct(own: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the distinct rows, (n,), and the places of own, (B,), and past, (B, H), among them; -1 stays -1."""
+    rows, places = torch.unique(torch.cat([own, past.flatten()]), return_inverse=True)
+    absent = int(rows[0] < 0)  # ascending, so -1 comes first
+    places -= absent
+    return rows[absent:], places[: len(own)], places[len(own) :].view_as(past)

@@ -67,10 +67,11 @@ class LateExamples:
         )
 
     def labelled(self) -> Iterator[Labelled]:
-        """Yield each as it was scored, and its outcome, which is taken as known from then on."""
+        """Yield each as it was scored, and its outcome."""
         for one in self.ordered:
             snapshot = Snapshot.decode(one.snapshot or b"")
-            yield Labelled(snapshot, one.user_id, one.item_id, one.y, one.z, snapshot.at_ms)
+            known_at_ms = max(snapshot.at_ms, one.known_at)
+            yield Labelled(snapshot, one.user_id, one.item_id, one.y, one.z, known_at_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from trainer.dataset import Example
 from trainer.errors import WorkFolderError
 from trainer.feature_rows import FeatureRows, RowMaker, RowSettings
 from trainer.item_vectors import Fitted, only, with_older
-from trainer.late import LateConfig, LateFit, TextEncoder, fit_late, score_late
+from trainer.late import LateConfig, LateFit, TextEncoder, draw_back, fit_late, score_late
 from trainer.late_batches import LateRows
 from trainer.late_calibration import calibrate
 from trainer.late_examples import LateExamples
@@ -57,6 +57,11 @@ class _Rows(NamedTuple):
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
     items: Fitted
+
+    @property
+    def judges(self) -> int:
+        """How many users the rows to judge by are of."""
+        return len(np.unique(self.features.users[self.valid]))
 
 
 class LateJob:
@@ -104,20 +109,16 @@ class LateJob:
             tuned = self._tune(rows, texts)
             texts = texts.replaced(self._vectors(texts.texts, self._kept / "tuned"))
             rows, start = self._rows(examples, texts), tuned.network
+        champion = self._start.network
+        # A few people differ from all others by more than one epoch or calibration does from another.
+        judged = champion is None or rows.judges >= self._late.least_judges
         with _one_thread():  # in steps this small more would only wait for each other
-            fit = self._fit("network", rows, texts, start)
-        said = LateRows.of(rows.features, texts.vectors)
-        judges = rows.features.users[rows.valid]
-        scales = calibrate(fit.network, said, rows.valid, fit.texts, judges)
-        y_hat = score_late(fit.network, said, rows.valid, fit.texts)[:, 0]
-        y = rows.features.y[rows.valid]
+            fit = self._fit("network", rows, texts, start, judged=judged)
+        if champion is not None and not self._late.trained_layers:
+            draw_back(fit.network, champion, self._late.champion_share)
         figures = {
-            "valid_loss": log_loss(y_hat, y),
-            "valid_auc": auc(y_hat, y >= THRESHOLD),
-            "valid_calibration_error": calibration_error(y_hat, y),
-            "calibration_scale": scales[0].scale,
-            "calibration_shift": scales[0].shift,
-            "train_examples": float((~examples.is_valid).sum()),
+            **(_judged(fit, rows, texts) if judged else {}),
+            "train_examples": float(len(examples.ordered) - judged * examples.is_valid.sum()),
             "examples_without_snapshot": float(examples.unreadable),
             "examples_too_old": float(examples.older),
             "texts": float(len(texts.texts)),
@@ -125,7 +126,11 @@ class LateJob:
         }
         metrics = {name: value for name, value in figures.items() if np.isfinite(value)}
         first = 1 if start is None else 0  # 0: the network that it goes on from
-        curves = [{"step": float(epoch), "valid_loss": loss} for epoch, loss in enumerate(fit.epochs, first)]
+        curves = [
+            {"step": float(epoch), "valid_loss": loss}
+            for epoch, loss in enumerate(fit.epochs, first)
+            if judged
+        ]
         self._save(fit.network, rows.items)
         write_json(self._work / RESULT_FILE, {"metrics": metrics, "curves": curves})
 
@@ -180,20 +185,24 @@ class LateJob:
         texts: TextVectors,
         start: LateNetwork | None,
         encoder: TextEncoder | None = None,
+        *,
+        judged: bool = True,
     ) -> LateFit:
+        """Fit; where nothing is judged, on all rows."""
         latest = Progress(f"late {name}: fine-tuning", 0, 0)
 
         def told(epoch: int, epochs: int, loss: float) -> None:
             nonlocal latest
-            latest = replace(latest, done=epoch, total=epochs, loss=loss)
-            self._tracker.log(f"late {name}", {"valid_loss": loss}, epoch)
+            latest = replace(latest, done=epoch, total=epochs, loss=loss if judged else None)
+            if judged:
+                self._tracker.log(f"late {name}", {"valid_loss": loss}, epoch)
             self._progress(latest)
 
         self._progress(latest)
         return fit_late(
             LateRows.of(rows.features, texts.vectors),
-            rows.train,
-            rows.valid,
+            rows.train if judged else np.arange(len(rows.features.of)),
+            rows.valid if judged else None,
             self._late_config(start),
             encoder=encoder,
             start=start,
@@ -250,6 +259,20 @@ class LateJob:
             encoder.settings,
             self._folder,
         )
+
+
+def _judged(fit: LateFit, rows: _Rows, texts: TextVectors) -> dict[str, float]:
+    """Calibrate on the rows to judge by, in place, and return the figures there."""
+    said = LateRows.of(rows.features, texts.vectors)
+    scale, _ = calibrate(fit.network, said, rows.valid, fit.texts, rows.features.users[rows.valid])
+    y_hat, y = score_late(fit.network, said, rows.valid, fit.texts)[:, 0], rows.features.y[rows.valid]
+    return {
+        "valid_loss": log_loss(y_hat, y),
+        "valid_auc": auc(y_hat, y >= THRESHOLD),
+        "valid_calibration_error": calibration_error(y_hat, y),
+        "calibration_scale": scale.scale,
+        "calibration_shift": scale.shift,
+    }
 
 
 @contextlib.contextmanager

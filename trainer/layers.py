@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from model.batches import batches_of_similar_length, to_tensors
 from model.network import TwoHeadedNetwork, pool
+from model.pretrained import PreTrainedModel
 from model.tokens import EncodedText
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)

@@ -29,12 +29,14 @@ from trainer.config import TrainingConfig
 from trainer.dataset import TO_MS, Example, labels, newest_of, split_by_time
 from trainer.errors import RangeError, TrainingRefused, WorkFolderError
 from trainer.evaluation.report import compare, write_report
-from trainer.evaluation.scoring import can_compare, measure_in_turns, score_examples
+from trainer.evaluation.scoring import Times, can_compare, measure_in_turns, score_examples
 from trainer.gate import GateSettings, Predictions, Verdict, judge
 from trainer.job import Trained, train, version_of
 from trainer.kept_examples import Parts, keep, load
+from trainer.knob_readings import refuse_other_knobs
 from trainer.known_texts import known_texts
 from trainer.progress import OnProgress, Progress, ignore_progress
+from trainer.starts import choose_reading
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,8 @@ class Announce(Protocol):
 class RequestConfig:
     """How requests are handled.
 
-    work: a folder for what is under way. base: the checkpoint to start from while there is no champion.
+    work: a folder for what is under way. given_knobs: names of those of training that somebody has set.
+    base: the checkpoint to start from while there is no champion.
     older: how many examples from before the ranges are learned from as well. gate_share: the newest part of the
     request's own examples, which judges and is never learned from; valid_share: of the rest, the newest.
     """
@@ -78,6 +81,7 @@ class RequestConfig:
     older: int = 20_000
     valid_share: float = 0.1
     gate_share: float = 0.25
+    given_knobs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +253,8 @@ class RequestHandler:
             return self._train_in(work, parts, start, start_until_ms)
 
     def _train_in(self, work: Path, parts: Parts, start: Path, start_until_ms: int | None) -> Trained:
+        reading = choose_reading(self._config.training, start, parts.train)
+        refuse_other_knobs(self._config.given_knobs, reading)
         return train(
             parts.train,
             parts.valid,
@@ -314,10 +320,10 @@ class RequestHandler:
         gate = [one for one in parts.gate if can_compare(models, one)]
         texts = known_texts([*gate, *parts.valid, *parts.train])
         told(0, len(gate))
-        took = measure_in_turns(models, gate) if gate else [float("nan")] * 2
+        took = measure_in_turns(models, gate, texts) if gate else [Times(float("nan"), float("nan"))] * 2
         before, after = (
-            Predictions(*score_examples(model, gate, texts=texts, progress=told), ms)
-            for model, ms in zip(models, took, strict=True)
+            Predictions(*score_examples(model, gate, texts=texts, progress=told), *times)
+            for model, times in zip(models, took, strict=True)
         )
         self._report(models[1], after, gate)
         return self._compare(champion, before, after, gate, models[0].lam)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.features.keys import NO_KEY
+
 Floats = NDArray[np.float32]
 
 
@@ -21,6 +23,8 @@ class Said(NamedTuple):
 @dataclass(frozen=True, slots=True, eq=False)
 class TextVectors:
     """U distinct texts of behaviours as they are scored, without outcomes, and their vectors.
+
+    The empty text is one of them, and stands for every text that is not known, as it does in the gate.
 
     texts: in the order in which they first occur. keys: uint64 (U,), ascending; places: int64 (U,), the row of each.
     item_rows: row of an item's first text, by the item's key. vectors: float32 (U, d). unit: the same at length 1.
@@ -39,7 +43,7 @@ class TextVectors:
         rows: dict[int, int] = {}
         item_rows: dict[int, int] = {}
         texts = []
-        for item, key, text in said:
+        for item, key, text in [*said, Said(NO_KEY, NO_KEY, "")]:
             if key not in rows:
                 rows[key] = len(rows)
                 texts.append(text)
@@ -55,16 +59,14 @@ class TextVectors:
         return TextVectors(self.texts, self.keys, self.places, self.item_rows, vectors, _unit(vectors))
 
     def rows_of(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Return the rows of texts by their keys, int64 (N,); -1 for texts that are not known."""
-        if not len(self.keys):
-            return np.full(len(keys), -1, np.int64)
+        """Return the rows of texts by their keys, int64 (N,); that of the empty text for those that are not known."""
         found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[found] == keys, self.places[found], -1)
+        return self.places[np.where(self.keys[found] == keys, found, 0)]  # NO_KEY is the least of all keys
 
     def cosines(self, target: int, past: NDArray[np.int64]) -> Floats:
-        """Return the cosine of one text with others, float32 (H,), for rows (H,); NaN for row -1."""
+        """Return the cosine of one text with others, float32 (H,), for rows (H,)."""
         found: Floats = self.unit[past] @ self.unit[target]
-        return np.where(past < 0, np.float32(np.nan), found)
+        return found
 
     def by_item(self) -> dict[int, Floats]:
         """Return each item's vector."""

@@ -20,6 +20,7 @@ from schemas.records import (
     ScoredSnapshot,
 )
 from schemas.wire import Encoder
+from stream.counts import LABEL_WITHOUT_SCORE, label_from
 from stream.exactly_once import Unit
 from stream.labels.join import Closing, NewEvent, PartitionJoin, next_due_at
 from stream.labels.rules import JoinSettings
@@ -100,11 +101,11 @@ class BatchLabels:
             key = closing.key.encode()
             estimate = labels.estimates.get_in(partition, key)
             if not isinstance(estimate, Estimate):  # its text was a dead letter
-                counts["label_without_score"] += 1
+                counts[LABEL_WITHOUT_SCORE] += 1
                 continue
             snapshot = labels.estimates.get_in(partition, snapshot_key(key))
             _forget(unit, partition, key)
-            counts[f"label_{closing.source}"] += 1
+            counts[label_from(closing.source)] += 1
             self.labeled.append(Labeled(estimate.model_version, closing.y, estimate.y_hat))
             keys.append(closing.user_id.encode())
             examples.append(_example(closing, estimate, snapshot))
@@ -184,6 +185,7 @@ class Labelling:
         Returns the key under which its estimate waits, None if no example will need it; and its
         closing, if its outcome came first.
         """
+        self.sums.seen(user_id.encode(), event.occurred_at)
         new = NewEvent(user_id, event.event_id, event.item_id, event.action, event.occurred_at)
         key, closing = self._join.event(new, history, target)
         waits = None if key is None or not self.examples else key.encode()
@@ -222,3 +224,37 @@ class Labelling:
             rate.outcomes + 1, rate.positive + (closing.y >= 0.5), rate.z_sum + (closing.z or 0.0)
         )
         self._unit.put(ITEMS, self._partition, key, learnt)
+
+
+class NoLabelling:
+    """The labelling of a batch where no label can come: nothing waits, and nothing is learnt."""
+
+    examples = False
+
+    def __init__(self, partition: int) -> None:
+        self.sums = BatchSums(None, partition)
+
+    def advance(self, _user_id: str, _own_time_ms: int, _kafka_time_ms: int) -> Sequence[Closing]:
+        """See Labelling."""
+        return ()
+
+    def tick(self, _own_time_ms: int, _kafka_time_ms: int) -> Sequence[Closing]:
+        """See Labelling."""
+        return ()
+
+    def event(
+        self, _user_id: str, _event: Behaviour, _history: str, _target: str
+    ) -> tuple[bytes | None, Sequence[Closing]]:
+        """See Labelling."""
+        return None, ()
+
+    def outcome(self, _outcome: Outcome) -> Sequence[Closing]:
+        """See Labelling."""
+        return ()
+
+    def item(self, _item_id: str) -> ItemCounts:
+        """See Labelling."""
+        return NO_OUTCOMES
+
+    def end(self) -> None:
+        """See Labelling."""

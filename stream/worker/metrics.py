@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from model.late_model import LateModel
 from model.loading import Model
 from model.scorer import BatchStats
+from stream.counts import EVENTS, LABEL_WITHOUT_SCORE, SCORES, TICKS, label_from
 from stream.exactly_once import Unit
 from stream.exactly_once.driver.engine import EngineStats
 from stream.exactly_once.units.lag import Lag
@@ -163,16 +164,16 @@ class WorkerMetrics:
         now_s = time.time()
         self.commit_s.observe(commit_s)
         for context in contexts(unit.works):
-            self.events.inc(context.counts["events"])
-            self.scores.inc(context.counts["scores"])
+            self.events.inc(context.counts[EVENTS])
+            self.scores.inc(context.counts[SCORES])
             for result in _OUTCOME_RESULTS:
                 if context.counts[result]:
                     self.outcomes.labels(result).inc(context.counts[result])
             for source in _LABEL_SOURCES:
-                if context.counts[f"label_{source}"]:
-                    self.labels.labels(source).inc(context.counts[f"label_{source}"])
-            self.ticks.inc(context.counts["ticks"])
-            self.labels_without_score.inc(context.counts["label_without_score"])
+                if context.counts[label_from(source)]:
+                    self.labels.labels(source).inc(context.counts[label_from(source)])
+            self.ticks.inc(context.counts[TICKS])
+            self.labels_without_score.inc(context.counts[LABEL_WITHOUT_SCORE])
             for labeled in context.labels.labeled:
                 self.quality.add(labeled.model_version, labeled.y, labeled.y_hat)
             for reason, count in context.dead_letters.items():

@@ -44,10 +44,10 @@ def evaluate(
     from sway.configuration import load_settings
     from sway.curves import training_curves
     from sway.errors import CommandError
-    from sway.evaluation_tables import beside_baselines, figures
+    from sway.evaluation_tables import beside_baselines, figures, time_text
     from sway.example_files import read_examples
     from trainer.evaluation.report import compare, write_report
-    from trainer.evaluation.scoring import can_score, score_examples
+    from trainer.evaluation.scoring import can_score, measure_in_turns, score_examples
     from trainer.known_texts import known_texts
 
     if (file is None) == (not from_topic):
@@ -82,6 +82,7 @@ def evaluate(
     test = readable
     texts = known_texts([*found, *known])  # examples before those that judge say what is in their windows
     with console.status("scoring") as status:
+        (times,) = measure_in_turns([model], test, texts)
         y_hat, z_hat = score_examples(
             model,
             test,
@@ -93,12 +94,13 @@ def evaluate(
         except ValueError as exc:
             raise CommandError(f"version {name} cannot be measured on {source}: {exc}") from exc
     facts = {"version": name, "examples": f"{len(test):,} of {source}"}
+    facts |= {"time": time_text(times)}
     facts |= {"baselines know": f"{len(known):,} of {train.name} before"} if train else {}
     page = write_report(
         out, compared, title=f"Evaluation of {name}", facts=facts, curves=training_curves(store, name)
     )
     store.attach(name, out, "evaluation")
-    console.print(figures(name, compared), beside_baselines(name, compared))
+    console.print(figures(name, compared), beside_baselines(name, compared), facts["time"])
     console.print(f"{page}", soft_wrap=True)
 
 

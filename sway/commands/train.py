@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from model.registry import ModelRegistry
     from model.tokens import BehaviourTokenizer
     from stream.settings import Settings
+    from sway.training_file import Knobs
     from trainer.config import TrainingConfig
     from trainer.dataset import Example
 
@@ -48,11 +49,17 @@ def train(
             help="[default: the start's; of minilm late if the examples carry snapshots, else joint]"
         ),
     ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Of whole texts, for the joint reading.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the encoder, at its peak.")] = None,
-    trained_layers: Annotated[int | None, typer.Option(help="The top so many; 0 for all.")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Joint: of whole texts. Late: of what vectors add to the numbers.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of BERT, at its peak; late: with --trained-layers.")
+    ] = None,
+    trained_layers: Annotated[
+        int | None, typer.Option(help="BERT's top so many [default: joint 2, late none]; joint: 0 for all.")
+    ] = None,
     newest_texts: Annotated[
-        int | None, typer.Option(help="Learn from the newest so many; 0 for all.")
+        int | None, typer.Option(help="Joint: learn from the newest so many whole texts; 0 for all.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of order, dropout and augmentation.")] = None,
     wandb: Annotated[bool | None, typer.Option(help="Weights & Biases.")] = None,
@@ -79,30 +86,33 @@ def train(
 
     settings = load_settings()
     store = ModelRegistry(registry or settings.model.registry)
-    knobs = _knobs(
+    given = _knobs(
         config,
         reading=reading,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        trained_layers=trained_layers,
-        newest_texts=newest_texts,
         seed=seed,
         wandb=wandb,
         tensorboard=tensorboard,
     )
+    flags: dict[str, Any] = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "trained_layers": trained_layers,
+        "newest_texts": newest_texts,
+    }
     console = Console()
     with tempfile.TemporaryDirectory(prefix="sway-start-") as scratch:
         parent, folder, base = _start(start, store, Path(scratch))
-        reader = _reader(folder, knobs)
+        reader = _reader(folder, given.config)
         files = {"train": train_file, "valid": valid_file, "test": test_file}
         parts, data = _parts(examples, split, files, settings if from_topic else None, reader)
         if parent is None:
             data |= _hashes_of_start(folder)
-        version = _version(parent, base, data, knobs)
         if len(parts["train"]) < 2:
             raise CommandError(
                 f"{len(parts['train'])} examples to learn from are too few; the split is {split}"
             )
+        knobs = _for_reading(given, folder, parts["train"], flags)
+        version = _version(parent, base, data, knobs)
         work = out / version
         if parts["test"]:
             write_examples(work / "train.parquet", parts["train"])
@@ -114,18 +124,25 @@ def train(
     console.print(f"published [bold]{version}[/]; its parts are in {work}", soft_wrap=True)
 
 
-def _knobs(config: Path | None, **given: Any) -> "TrainingConfig":
-    from sway.training_file import read_knobs
+def _knobs(config: Path | None, **flags: Any) -> "Knobs":
+    from sway.training_file import Knobs, read_knobs
     from trainer.config import TrainingConfig
 
-    knobs = TrainingConfig(trained_layers=2, epochs=1)
-    if config is not None:
-        knobs = read_knobs(config)
-    changes = {name: value for name, value in given.items() if value is not None}
-    for name in ("trained_layers", "newest_texts"):
-        if changes.get(name) == 0:
-            changes[name] = None
-    return replace(knobs, **changes)
+    knobs = Knobs(TrainingConfig(trained_layers=2, epochs=1)) if config is None else read_knobs(config)
+    changes = {name: value for name, value in flags.items() if value is not None}
+    return knobs._replace(config=replace(knobs.config, **changes))
+
+
+def _for_reading(
+    given: "Knobs", folder: Path, examples: list["Example"], flags: dict[str, Any]
+) -> "TrainingConfig":
+    """Return the knobs for the reading that is trained. Raises TrainingRefused for what is of the other one."""
+    from trainer.knob_readings import refuse_other_knobs, with_flags
+    from trainer.starts import choose_reading
+
+    reading = choose_reading(given.config, folder, examples)
+    refuse_other_knobs(given.given, reading)
+    return with_flags(given.config, reading, **flags)
 
 
 def _start(start: str | None, store: "ModelRegistry", scratch: Path) -> tuple[str | None, Path, str]:

@@ -13,7 +13,7 @@ from sway.configuration import load_settings
 
 if TYPE_CHECKING:
     from stream.settings import Settings
-    from trainer.config import TrainingConfig
+    from sway.training_file import Knobs
     from trainer.service import TrainerService
 
 
@@ -102,9 +102,11 @@ def make_service(settings: "Settings") -> "TrainerService":
     clean_up(wanted.work_dir, ModelRegistry(settings.model.registry))
     if wanted.threads is not None:
         torch.set_num_threads(wanted.threads)
+    knobs = training_knobs(settings)
     config = RequestConfig(
         work=wanted.work_dir,
-        training=training_config(settings),
+        training=knobs.config,
+        given_knobs=knobs.given,
         gate=GateSettings(
             confidence=wanted.gate_confidence,
             min_improvement=wanted.gate_min_improvement,
@@ -146,15 +148,14 @@ def make_service(settings: "Settings") -> "TrainerService":
     return service
 
 
-def training_config(settings: "Settings") -> "TrainingConfig":
+def training_knobs(settings: "Settings") -> "Knobs":
     """Return the knobs of the TOML file, if there is one; else small steps, and few enough for two cores."""
     from dataclasses import replace
 
-    from sway.training_file import read_knobs
+    from sway.training_file import Knobs, read_knobs
     from trainer.config import TrainingConfig
 
     wanted = settings.trainer
-    config = TrainingConfig(trained_layers=2, epochs=1, learning_rate=2e-5, heads_learning_rate=1e-4)
-    if wanted.config is not None:
-        config = read_knobs(wanted.config)
-    return replace(config, threads=wanted.threads)
+    usual = TrainingConfig(trained_layers=2, epochs=1, learning_rate=2e-5, heads_learning_rate=1e-4)
+    knobs = Knobs(usual) if wanted.config is None else read_knobs(wanted.config)
+    return knobs._replace(config=replace(knobs.config, threads=wanted.threads))

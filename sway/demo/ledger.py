@@ -112,8 +112,11 @@ class Ledger:
         return sum(self.ended.values()) - len(self.ended)
 
     def aucs(self, newest: int | None = None) -> dict[str, float]:
-        """Return the AUC of the published influence and of both baselines, over all or the newest so many."""
-        judged = self.judged if newest is None else self.judged[-newest:]
+        """Return the AUC of the published influence and of both baselines, over all or the newest so many.
+
+        Safe to call from the thread that draws the live view, while scores arrive.
+        """
+        judged = list(self.judged) if newest is None else self.judged[-newest:]
         liked = np.array([one.y >= 0.5 for one in judged], dtype=np.bool_)
         return {
             "auc_live": auc(np.array([one.score.influence for one in judged]), liked),
@@ -146,4 +149,5 @@ class Ledger:
 
     def latency_ms(self, quantile: float) -> float:
         """Return a quantile of the time from producing an event to seeing its score, in milliseconds."""
-        return float(np.quantile(self.latencies_s, quantile) * 1000) if self.latencies_s else float("nan")
+        latencies_s = list(self.latencies_s)  # one moment of it: scores arrive on another thread
+        return float(np.quantile(latencies_s, quantile) * 1000) if latencies_s else float("nan")

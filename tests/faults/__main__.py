@@ -113,15 +113,11 @@ def play_once(chosen: "Sequence[Case]") -> int:
 
 
 def show_table() -> int:
-    """Print the rows of build/faults.json in Markdown, for docs/reliability.md."""
-    print("| case | events | scores | dead letters | lost | double | recovery | |")
-    print("|---|---|---|---|---|---|---|---|")
-    for row in json.loads(OUTPUT.read_text()):
-        notes = "; ".join(f"{name} {value}" for name, value in row["notes"].items())
-        figures = [row[name] for name in ("events", "scores", "dead_letters", "lost", "duplicates")]
-        recovery = f"{row['recovery_s']:.1f} s" if row["recovery_s"] else ""
-        cells = [row["case"], *(f"{figure:,}" for figure in figures), recovery, notes]
-        print(f"| {' | '.join(cells)} |")
+    """Print docs/faults.md from build/faults.json."""
+    from tests.faults.catalogue import CASES  # imports the workers
+    from tests.faults.table import page
+
+    sys.stdout.write(page(json.loads(OUTPUT.read_text()), [case.name for case in CASES]))
     return 0
 
 

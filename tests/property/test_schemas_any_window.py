@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from schemas.contracts import current, parsed
 from schemas.errors import DecodeError
 from schemas.records import Behaviour, Window
+from schemas.window_rows import Rows, UnusualError, read_rows
 from schemas.window_state import (
     HEADER,
     block_head,
     block_outcome,
+    block_starts,
     decode_block,
     encode_behaviour,
     join_window,
@@ -23,6 +25,7 @@ from schemas.window_state import (
     split_body,
     split_window,
 )
+from schemas.write import write_long
 
 SCHEMA = parsed(current(Window))
 LONGS = st.integers(-(2**63), 2**63 - 1)
@@ -88,3 +91,69 @@ def test_damaged_state_is_state_or_a_decode_error(behaviours: list[Behaviour], d
             with suppress(DecodeError):
                 for block in blocks:
                     read(block)
+
+
+USUAL = st.builds(
+    Behaviour,
+    TEXTS.filter(lambda text: len(text) < 1_000),
+    st.integers(-(2**54), 2**54),
+    st.integers(-(2**54), 2**54),
+    *[st.text(max_size=80)] * 3,
+    value=NUMBERS,
+    y=NUMBERS,
+    z=NUMBERS,
+)
+
+
+@given(st.lists(USUAL, min_size=1, max_size=8))
+def test_rows_of_usual_blocks_are_what_the_blocks_hold(behaviours: list[Behaviour]) -> None:
+    body, starts = joined(behaviours)
+    assert told(body, read_rows(body, starts)) == [fields(behaviour) for behaviour in behaviours]
+
+
+@given(st.lists(BEHAVIOURS, min_size=1, max_size=8))
+def test_rows_of_any_blocks_are_what_they_hold_or_are_left_alone(behaviours: list[Behaviour]) -> None:
+    body, starts = joined(behaviours)
+    with suppress(UnusualError):
+        assert told(body, read_rows(body, starts)) == [fields(behaviour) for behaviour in behaviours]
+
+
+@given(st.lists(USUAL, min_size=1, max_size=4), st.data())
+def test_rows_of_broken_blocks_are_left_alone_or_end_where_the_blocks_do(
+    behaviours: list[Behaviour], data: st.DataObject
+) -> None:
+    body, starts = joined(behaviours)
+    at = data.draw(st.integers(0, len(body) - 1))
+    broken = body[:at] + data.draw(st.binary(min_size=1, max_size=1)) + body[at + 1 :]
+    with suppress(UnusualError):
+        rows = read_rows(broken[: data.draw(st.integers(starts[-1] + 1, len(body)))], starts)
+        assert (rows.starts <= rows.ends).all()
+        assert rows.ends.max() < len(body)
+
+
+def joined(behaviours: list[Behaviour]) -> tuple[bytes, list[int]]:
+    body = b"".join(map(encode_behaviour, behaviours))
+    return body, block_starts(body)
+
+
+def fields(behaviour: Behaviour) -> tuple[Any, ...]:
+    strings = (behaviour.action.encode(), behaviour.item_id.encode(), behaviour.item_text.encode())
+    words = b"".join(write_long(len(string)) + string for string in strings)
+    return behaviour.offset, behaviour.occurred_at, words, behaviour.value, behaviour.y, behaviour.z
+
+
+def told(body: bytes, rows: Rows) -> list[tuple[Any, ...]]:
+    def number(value: float, there: bool) -> float | None:
+        return value if there else None
+
+    return [
+        (
+            int(rows.offset[row]),
+            int(rows.occurred_at[row]),
+            body[rows.starts[row] : rows.ends[row]],
+            number(float(rows.value[row]), bool(rows.has_value[row])),
+            number(float(rows.y[row]), bool(rows.has_y[row])),
+            number(float(rows.z[row]), bool(rows.has_z[row])),
+        )
+        for row in range(len(rows.offset))
+    ]

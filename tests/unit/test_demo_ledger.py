@@ -1,9 +1,10 @@
 """The demo's book-keeping of swaps."""
 
 import math
+from collections.abc import Iterator
 
 from schemas.records import BehaviorEvent, InfluenceScore, Outcome, Source
-from sway.demo.ledger import Ledger
+from sway.demo.ledger import Judged, Ledger
 
 
 def score(
@@ -63,3 +64,19 @@ def test_others_are_judged_on_the_events_that_they_predicted_alone() -> None:
     assert ledger.auc_of_others({"e0": 0.9, "e1": 0.1}) == 1.0
     assert ledger.auc_of_others({"e0": 0.1, "e1": 0.9, "never sent": 0.5}) == 0.0
     assert math.isnan(ledger.auc_of_others({}))
+
+
+class _Growing(list[Judged]):
+    """Scores that arrive while the live view reads them: each pass over it finds one more at its end."""
+
+    def __iter__(self) -> Iterator[Judged]:
+        yield from list(super().__iter__())
+        self.append(self[0])
+
+
+def test_aucs_are_of_one_moment_while_scores_arrive() -> None:
+    ledger = Ledger()
+    score(ledger, 0, "v1", 0.9, 1.0, 10.0)
+    score(ledger, 1, "v1", 0.1, 0.0, 11.0)
+    ledger.judged = _Growing(ledger.judged)
+    assert ledger.aucs()["auc_live"] == 1.0

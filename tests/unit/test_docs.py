@@ -10,15 +10,41 @@ from schemas.validate import DETAILS
 from stream.settings import TopicSettings
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = (
+    "schemas",
+    "model",
+    "stream",
+    "trainer",
+    "sway",
+    "tests",
+    "tools",
+    "benchmarks",
+    "examples",
+    "docs",
+)
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
-    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8"))
+    broken = [
+        f"{path}#{anchor}"
+        for path, anchor in links
+        if "://" not in path and not _is_there(page, path, anchor)
+    ]
     assert broken == []
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name
+)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./*-]*)`", page.read_text(encoding="utf-8"))
+    found = {path: [*ROOT.glob(path.rstrip("/")), *ROOT.glob(f"{path}.py")] for path in named}
+    assert [path for path, files in found.items() if not files] == []
 
 
 def test_every_reason_of_a_dead_letter_has_its_row() -> None:
@@ -26,7 +52,7 @@ def test_every_reason_of_a_dead_letter_has_its_row() -> None:
 
     reasons = {error.reason for error in DecodeError.__subclasses__()}
     reasons |= {*DETAILS, KEY_MISMATCH, SCORING_FAILED}
-    assert reasons <= _first_cells()
+    assert reasons <= _first_cells(OPERATIONS)
 
 
 def test_every_metric_has_its_row() -> None:
@@ -35,7 +61,7 @@ def test_every_metric_has_its_row() -> None:
 
     families = [*WorkerMetrics().registry.collect(), *TrainerMetrics().registry.collect()]
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
-    assert names <= _first_cells()
+    assert names <= _first_cells(METRICS)
 
 
 def test_the_rights_of_a_worker_name_every_changelog_and_what_it_writes() -> None:
@@ -66,7 +92,19 @@ def test_a_program_in_a_page_is_the_one_that_is_tested(page: str, program: str) 
     assert f"```python\n{code}```\n" in (ROOT / page).read_text(encoding="utf-8")
 
 
-def _first_cells() -> set[str]:
-    """The names in the first column of the tables of docs/operations.md, without labels."""
-    rows = (line.split("|")[1] for line in OPERATIONS.splitlines() if line.startswith("| `"))
+def _is_there(page: Path, path: str, anchor: str) -> bool:
+    target = page.parent / path if path else page
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _first_cells(page: str) -> set[str]:
+    """The names in the first column of a page's tables, without labels."""
+    rows = (line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
     return {name for cell in rows for name in re.findall(r"`([a-z_0-9]+)", cell)}

@@ -16,6 +16,7 @@ from tests.running_engine import EVENTS, NOTES, Record
 
 TP = TopicPartition(EVENTS, 0)
 NOTE = TopicPartition(NOTES, 0)
+OTHER = TopicPartition(EVENTS, 1)
 EPOCH = Epoch(3, "member")
 
 
@@ -36,6 +37,7 @@ class Consumer(BatchConsumer):
         self._delivered = {}
         self._merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
         self._max_kept = 4
+        self._nothing_came = False
         self.behind: set[TopicPartition] = set()
         self._thread = SimpleNamespace(
             seek_all=self._seek_all, is_at_end=lambda where: where not in self.behind
@@ -58,7 +60,7 @@ class Consumer(BatchConsumer):
         await self._deliver({where: [Record(*where, offset, b"") for offset in offsets]}, epoch)
 
     def _get_active_partitions(self) -> set[Any]:
-        return {TP, NOTE}
+        return {TP, NOTE, OTHER}
 
     @property
     def spans(self) -> list[tuple[int, list[int], int]]:
@@ -105,11 +107,10 @@ async def test_records_of_another_epoch_and_of_other_topics_are_passed_over() ->
 
 async def test_partitions_of_one_poll_come_by_kafkas_time_and_then_as_the_inputs_are_listed() -> None:
     consumer = Consumer()
-    other = TopicPartition(EVENTS, 1)
-    await consumer.start_from(EPOCH, {TP: 0, NOTE: 0, other: 0})
-    times = {NOTE: 20, other: 10, TP: 20}
+    await consumer.start_from(EPOCH, {TP: 0, NOTE: 0, OTHER: 0})
+    times = {NOTE: 20, OTHER: 10, TP: 20}
     await consumer._deliver({tp: [Record(*tp, 0, b"", timestamp=time)] for tp, time in times.items()}, EPOCH)
-    assert [(batch.topic, batch.partition) for batch in consumer.batches] == [other, TP, NOTE]
+    assert [(batch.topic, batch.partition) for batch in consumer.batches] == [OTHER, TP, NOTE]
 
 
 async def test_a_topic_waits_for_one_that_is_behind_and_is_not_fetched_meanwhile() -> None:
@@ -118,10 +119,29 @@ async def test_a_topic_waits_for_one_that_is_behind_and_is_not_fetched_meanwhile
     consumer.behind = {NOTE}
     await consumer.deliver(0, 1)
     assert consumer.batches == []
-    assert consumer._to_fetch() == {NOTE}
+    assert consumer._to_fetch() == {NOTE, OTHER}
     await consumer.deliver(7, where=NOTE)
     assert [batch.topic for batch in consumer.batches] == [EVENTS, NOTES]
-    assert consumer._to_fetch() == {TP, NOTE}
+    assert consumer._to_fetch() == {TP, NOTE, OTHER}
+
+
+async def test_with_much_kept_the_topic_that_is_waited_for_is_fetched_first() -> None:
+    consumer = Consumer()
+    await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
+    consumer.behind = {NOTE}
+    await consumer.deliver(0, 1, 2, 3)
+    assert consumer._to_fetch() == {NOTE}
+    consumer._nothing_came = True
+    assert consumer._to_fetch() == {NOTE, OTHER}
+
+
+async def test_a_paused_partition_with_much_kept_does_not_stop_the_others() -> None:
+    consumer = Consumer()
+    await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
+    consumer.behind = {NOTE}
+    await consumer.deliver(0, 1, 2, 3)
+    consumer.app.held = {0: "a schema"}
+    assert consumer._to_fetch() == {OTHER}
 
 
 async def test_what_is_kept_for_another_topic_is_forgotten_when_an_epoch_begins() -> None:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.features.items import ItemTable
-from model.features.keys import item_key, text_key
+from model.features.keys import NO_KEY, item_key, text_key
 from model.features.names import NAMES
 from schemas.records import BehaviorEvent, Outcome
 from trainer.feature_rows import FeatureRows, RowMaker, RowSettings, feature_rows
@@ -116,6 +116,26 @@ def test_item_vectors_are_fitted_on_earlier_rows_alone() -> None:
     assert one.item_vectors[first].tobytes() == two.item_vectors[first].tobytes()
 
 
+def test_an_outcome_enters_the_item_vectors_of_rows_from_when_it_became_known() -> None:
+    pairs = crowd()
+    late = [
+        pairs[350][0].occurred_at if place == 50 else event.occurred_at
+        for place, (event, _) in enumerate(pairs)
+    ]
+    labelled = [one._replace(known_at_ms=at) for one, at in zip(snapshots(pairs, text_of), late, strict=True)]
+    contrary = [
+        one._replace(y=1 - one.y, z=1 - (one.z or 0)) if place == 50 else one
+        for place, one in enumerate(labelled)
+    ]
+    settings = RowSettings(refit_rows=100, unseen_share=0.0)
+    one, other = (feature_rows(rows, vectors(pairs), settings) for rows in (labelled, contrary))
+    assert one.numbers.tobytes() == other.numbers.tobytes()  # the last fit is before row 350
+    first = slice(0, 1 + 3 * 2 * 31)
+    assert one.item_vectors[first].tobytes() == other.item_vectors[first].tobytes()
+    at_once = [row._replace(known_at_ms=row.snapshot.at_ms) for row in contrary]
+    assert feature_rows(at_once, vectors(pairs), settings).numbers.tobytes() != one.numbers.tobytes()
+
+
 def test_item_vectors_are_frozen_where_training_ends() -> None:
     settings = RowSettings(refit_rows=100, refit_until=200, unseen_share=0.0)
     rows = made(crowd(), settings)
@@ -147,14 +167,14 @@ def test_rows_carry_the_outcomes_of_their_events() -> None:
     assert rows.z.tolist() == [0.75, 0.25, 1]  # without z the grade is y
 
 
-def test_a_behaviour_whose_text_is_not_known_is_passed_over_by_attention_and_counts_in_the_numbers() -> None:
+def test_a_behaviour_whose_text_is_not_known_counts_as_one_with_the_empty_text() -> None:
     pairs = pairs_of(("u", "a", 0, 1.0), ("u", "b", 1, 0.0), ("u", "c", 2, 1.0))
     known = vectors([pairs[1], pairs[2]])
     rows = feature_rows(list(snapshots(pairs, text_of))[1:], known, PLAIN)
-    assert rows.past_text[1].tolist() == [0, -1, -1]
+    empty = known.texts.index("")
+    assert rows.past_text[1].tolist() == [0, empty, -1]
     assert np.expm1(number(rows, "known")).round().tolist() == [1, 2]
-    (cosine,) = known.cosines(1, np.array([0]))
-    assert number(rows, "text_closest")[1] == pytest.approx(cosine)
+    assert number(rows, "text_closest")[1] == pytest.approx(known.cosines(1, np.array([0, empty])).max())
 
 
 def test_an_outcome_enters_the_item_vectors_by_the_residual_of_its_own_snapshot() -> None:
@@ -220,9 +240,8 @@ def test_a_text_is_encoded_once_whoever_says_it() -> None:
     said = [Said(item_key(name), text_key(name), name) for name in "aab"]
     texts = TextVectors.of(said, encode)
     assert len(asked) == 1
-    assert texts.vectors.shape == (2, 2)
-    assert texts.texts == ("a", "b")
+    assert texts.vectors.shape == (3, 3)
+    assert texts.texts == ("a", "b", "")
     assert texts.cosines(0, np.array([0, 1, 0])).tolist() == [1, 0, 1]
-    assert np.isnan(texts.cosines(0, np.array([-1]))).all()
-    keys = np.array([text_key(name) for name in "bca"], np.uint64)
-    assert texts.rows_of(keys).tolist() == [1, -1, 0]
+    keys = np.array([NO_KEY, *(text_key(name) for name in "bca")], np.uint64)
+    assert texts.rows_of(keys).tolist() == [2, 1, 2, 0]

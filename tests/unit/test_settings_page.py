@@ -1,17 +1,9 @@
-"""docs/settings.md is what the settings are."""
-
-from pathlib import Path
+"""The page of settings says what every setting means."""
 
 import pytest
 
 from sway.settings_page import MEANINGS, meaning, page
 from sway.settings_tree import Variable, variables
-
-COMMITTED = Path(__file__).parents[2] / "docs" / "settings.md"
-
-
-def test_the_committed_page_is_up_to_date() -> None:
-    assert COMMITTED.read_text(encoding="utf-8") == page(), "python -m sway.settings_page > docs/settings.md"
 
 
 @pytest.mark.parametrize("variable", variables(), ids=lambda variable: variable.path)

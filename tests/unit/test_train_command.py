@@ -43,7 +43,10 @@ def sway(*arguments: str) -> str:
 
 
 def test_examples_are_read_back_as_they_were_written(tmp_path: Path) -> None:
-    examples = [replace(one, snapshot=SNAPSHOT if one.occurred_at % 3 else None) for one in EXAMPLES]
+    examples = [
+        replace(one, snapshot=SNAPSHOT, labeled_at=one.occurred_at + 7) if one.occurred_at % 3 else one
+        for one in EXAMPLES
+    ]
     assert read_examples(write_examples(tmp_path / "e.parquet", examples)) == examples
 
 
@@ -113,6 +116,36 @@ def test_another_late_checkpoint_in_the_folder_to_start_from_makes_another_versi
         )
         sway(*command, "--start", str(start), "--config", str(knobs))
     assert len(ModelRegistry(registry).versions()) == 2
+
+
+def test_flags_count_for_a_late_training_or_are_refused_in_one_line(
+    tmp_path: Path, tiny_base: Path, tokenizer: BehaviourTokenizer
+) -> None:
+    file = write_examples(tmp_path / "e.parquet", audience(120, tokenizer))
+    knobs = tmp_path / "knobs.toml"
+    knobs.write_text("tensorboard = false\n[late]\nnumbers_epochs = 1\n")
+    command = [
+        "train",
+        "--examples",
+        str(file),
+        "--start",
+        str(tiny_base),
+        "--config",
+        str(knobs),
+        "--reading",
+        "late",
+    ]
+    command += ["--registry", str(tmp_path / "registry"), "--out", str(tmp_path / "out")]
+    sway(*command, "--epochs", "2")
+    (version,) = ModelRegistry(tmp_path / "registry").versions()
+    assert ModelRegistry(tmp_path / "registry").manifest(version).config["late"]["epochs"] == 2
+    refused = RUN.invoke(app, [*command, "--newest-texts", "5"])
+    assert refused.exit_code == 1
+    assert "--newest-texts is of the joint reading" in " ".join(refused.output.split())
+    knobs.write_text("tensorboard = false\nbatch_rows = 16\n")
+    refused = RUN.invoke(app, command)
+    assert refused.exit_code == 1
+    assert "sets what is of the joint one: batch_rows" in " ".join(refused.output.split())
 
 
 def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -> None:

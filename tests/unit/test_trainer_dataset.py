@@ -3,12 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model.features.history import NO_PAST
 from model.features.keys import text_key
 from model.features.snapshot import Snapshot
+from model.features.state import NO_ITEM, NO_TOTALS
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, LabeledExample, Outcome
 from trainer.augment import Augmentation, augment_rows
-from trainer.dataset import Example, label_in_order, labels, split_by_time
+from trainer.config import LateTraining
+from trainer.dataset import Example, label_in_order, labels, newest_of, split_by_time
+from trainer.late_examples import LateExamples
 from trainer.targets import distinct_targets
 
 
@@ -32,6 +36,20 @@ def test_one_moment_is_never_on_both_sides() -> None:
     assert [e.occurred_at for e in older] == [1, 2, 2, 2]
     assert [e.occurred_at for e in newest] == [3]
     assert split_by_time([example(1)] * 3, 0.5) == ([example(1)] * 3, [])
+
+
+def test_a_label_counts_as_known_from_when_its_example_was_made() -> None:
+    snapshot = Snapshot(5, 1, 2, NO_ITEM, 0.5, NO_TOTALS, NO_PAST).encode()
+    record = LabeledExample(
+        "e", "u", "i", "", "watch a", 1.0, 0.5, 0.5, "v", "expiry", 5, 9, snapshot=snapshot
+    )
+    made = Example.from_record(record)
+    before = replace(made, occurred_at=4, labeled_at=None)
+    early = replace(made, occurred_at=6, labeled_at=2)  # as by a clock that was set back
+    assert [one.known_at for one in (made, before, early)] == [9, 4, 6]
+    assert newest_of([before], [made]) == 9
+    chosen = LateExamples.of([before, made, early], [], LateTraining())
+    assert [one.known_at_ms for one in chosen.labelled()] == [5, 9, 6]
 
 
 def test_a_share_that_leaves_nothing_is_refused() -> None:
@@ -81,7 +99,7 @@ def test_a_window_forgets_its_oldest(tokenizer: BehaviourTokenizer) -> None:
 
 def test_an_example_is_made_from_a_record() -> None:
     record = LabeledExample("e", "u", "i", "history", "target", 1.0, 0.5, 0.5, "v1", "outcome", 7, 8, z=0.75)
-    assert Example.from_record(record) == Example("history", "target", 1.0, 0.75, 7, "u", "i")
+    assert Example.from_record(record) == Example("history", "target", 1.0, 0.75, 7, "u", "i", None, 8)
     assert Example.from_record(replace(record, snapshot=b"s")).snapshot == b"s"
 
 

@@ -15,8 +15,8 @@ from model.late import LateNetwork, LateSettings, late_loss
 from model.network import TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer
 from trainer.feature_rows import FeatureRows
-from trainer.late import LateConfig, LateFit, fit_late, score_late
-from trainer.late_batches import LateRows
+from trainer.late import LateConfig, LateFit, draw_back, fit_late, score_late
+from trainer.late_batches import LateRows, own_tables
 from trainer.text_encoder import TopLayers
 
 ROWS, TEXTS, WIDTH, BEHAVIOURS = 600, 8, 6, 4
@@ -221,6 +221,47 @@ def test_the_cached_gradient_is_the_gradient_of_the_whole() -> None:
     torch.testing.assert_close(encoder.weight.grad, whole)
 
 
+@pytest.mark.parametrize("nobody_is_known", [False, True])
+def test_a_batch_with_tables_of_its_own_has_the_gradients_of_the_whole_tables(nobody_is_known: bool) -> None:
+    rows, vectors = rows_by_text()
+    random = np.random.default_rng(1)
+    rows.item[:] = random.integers(0, 50, ROWS)
+    rows.past_item[:] = random.integers(0, 50, (ROWS, BEHAVIOURS))
+    rows.past_text[:] = -1 if nobody_is_known else rows.past_text
+    told, places = LateRows.of(rows, vectors), torch.arange(20)
+    torch.manual_seed(0)
+    network = LateNetwork(SMALL).eval()
+    for output in (network.output, network.fusion_output):
+        nn.init.normal_(output.weight)
+
+    def gradients(*, own: bool) -> list[Tensor | None]:
+        texts, items = (torch.from_numpy(of) for of in (vectors, random_items))
+        texts.requires_grad_()
+        items.requires_grad_()
+        batch = told.batch(places)
+        logits = network(*own_tables(batch, texts, items)) if own else network(batch, texts, items)
+        loss = late_loss(logits, told.y[places], told.z[places], SMALL)
+        return list(torch.autograd.grad(loss, [texts, items, *network.parameters()], allow_unused=True))
+
+    random_items = random.normal(size=(50, 32)).astype(np.float32)
+    for one, other in zip(gradients(own=True), gradients(own=False), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_tables_of_a_batch_hold_each_distinct_row_once() -> None:
+    rows, vectors = rows_by_text()
+    rows.past_text[:2] = [[3, 3, -1, -1], [5, 3, -1, -1]]
+    rows.text[:2] = [5, 7]
+    told = LateRows.of(rows, vectors)
+    found = own_tables(told.batch(torch.tensor([0, 1])), told.texts, told.items)
+    assert found.texts.tolist() == vectors[[3, 5, 7]].tolist()
+    assert found.inputs.text.tolist() == [1, 2]
+    assert found.inputs.past_text.tolist() == [[0, 0], [1, 0]]
+    assert len(found.items) == 1
+
+
 def test_a_batch_leaves_out_the_columns_that_no_row_needs() -> None:
     rows, vectors = rows_by_text()
     rows.past_text[:, 2:] = -1
@@ -246,3 +287,27 @@ def test_top_layers_give_the_vectors_of_the_whole_network_and_tune_themselves_al
     moved = {id(parameter) for parameter in tiny_network.parameters() if parameter.grad is not None}
     assert moved == tuned
     assert sorted(np.concatenate(layers.parts(every)).tolist()) == [0, 1, 2]
+
+
+def test_without_validation_rows_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    rows, vectors = rows_by_text()
+    told = LateRows.of(rows, vectors)
+    found = fit_late(told, TRAIN, None, CONFIG, kept=tmp_path / "kept.pt")
+    assert np.isnan([found.valid_loss, *found.epochs]).all()
+    assert score_late(found.network, told, TRAIN, found.texts)[rows.y[TRAIN] > 0, 0].min() > 0.5
+    again = fit_late(told, TRAIN, None, CONFIG, kept=tmp_path / "kept.pt")  # found, not fitted again
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.network.parameters(), again.network.parameters(), strict=True)
+    )
+
+
+def test_a_network_is_drawn_back_by_a_share_of_the_way_to_its_start() -> None:
+    rows, vectors = rows_by_text()
+    start = fit(rows, vectors, replace(CONFIG, epochs=1)).network
+    fitted = fit_late(LateRows.of(rows, vectors), TRAIN, VALID, CONFIG, start=start).network
+    before = {name: value.clone() for name, value in fitted.state_dict().items()}
+    draw_back(fitted, start, 0.25)
+    for name, other in start.state_dict().items():
+        torch.testing.assert_close(fitted.state_dict()[name], 0.75 * before[name] + 0.25 * other)
+    draw_back(fitted, start, 1.0)
+    assert all(torch.equal(fitted.state_dict()[name], other) for name, other in start.state_dict().items())

@@ -122,7 +122,9 @@ def test_a_late_champion_goes_on_with_its_network_and_its_items(
     champion = fit("champion")
     more = audience(700, tokenizer, seed=1)
     config = replace(
-        CONFIG, late=replace(LATE, numbers_epochs=1, epochs=1, champion_learning_rate=1e-5), lam=0.25
+        CONFIG,
+        late=replace(LATE, numbers_epochs=1, epochs=1, champion_learning_rate=1e-5, least_judges=5),
+        lam=0.25,
     )
     again = train(more[:600], more[600:], start=champion.folder, config=config, work=tmp_path / "again")
     before, after = (late_checkpoint.load(one.folder) for one in (champion, again))
@@ -153,7 +155,7 @@ def test_tuned_layers_are_those_of_the_checkpoint(fit: Callable[..., Trained], t
 def test_knobs_of_the_late_reading_are_read_from_a_file_and_name_versions(tmp_path: Path) -> None:
     file = tmp_path / "knobs.toml"
     file.write_text('reading = "late"\n[late]\nepochs = 7\nloss = "mse"\ntrained_layers = 2\n')
-    knobs = read_knobs(file)
+    knobs = read_knobs(file).config
     assert (knobs.reading, knobs.late.epochs, knobs.late.loss) == (Reading.LATE, 7, Loss.MSE)
     assert TrainingConfig.from_plain(json.loads(json.dumps(knobs.to_plain()))) == knobs
     assert knobs.identity() != replace(knobs, late=LateTraining()).identity()
@@ -253,3 +255,27 @@ def test_a_loaded_model_scores_as_the_rows_of_a_training_do(
     rows = LateRows.of(maker.rows(), texts.vectors)
     expected = score_late(parts.late, rows, np.flatnonzero(chosen.is_valid), rows.texts)
     np.testing.assert_allclose(scored, expected, atol=1e-4)
+
+
+def test_a_few_users_neither_stop_nor_calibrate_what_goes_on_from_a_champion(
+    fit: Callable[..., Trained], tmp_path: Path, tokenizer: BehaviourTokenizer
+) -> None:
+    champion = fit("champion")
+    more = audience(300, tokenizer, seed=1, contrary_until=250)  # what is learned is wrong by those who judge
+
+    def again(name: str, **late: float) -> Trained:
+        config = replace(CONFIG, late=replace(LATE, champion_learning_rate=1e-2, **late))  # type: ignore[arg-type]
+        return train(more[:250], more[250:], start=champion.folder, config=config, work=tmp_path / name)
+
+    many = again("many", least_judges=5)
+    assert [row["step"] for row in many.curves] == [0, 1, 2, 3, 4, 5]
+    assert {"valid_loss", "calibration_scale"} <= many.metrics.keys()
+    few = again("few", least_judges=50)
+    assert few.curves == []
+    assert not {"valid_loss", "calibration_scale"} & few.metrics.keys()  # they were learned from
+    assert (few.metrics["train_examples"], many.metrics["train_examples"]) == (300, 250)
+    assert not same(few, champion)
+    far = again("far", least_judges=50, champion_share=0.0)
+    whole, half, start = (weights(one) for one in (far, few, champion))
+    for name, value in half.items():
+        torch.testing.assert_close(value, (whole[name] + start[name]) / 2)

@@ -19,8 +19,9 @@ from schemas.records import OffsetRange, TrainingRequest
 from tests.late_examples import audience
 from trainer.config import LateTraining, TrainingConfig
 from trainer.dataset import Example
-from trainer.evaluation.scoring import can_score, score_examples
+from trainer.evaluation.scoring import can_score, measure_in_turns, score_examples
 from trainer.gate import GateSettings
+from trainer.known_texts import known_texts
 from trainer.request import PROMOTED, REJECTED, Decision, RequestConfig, RequestHandler
 
 LATE = LateTraining(numbers_epochs=6, epochs=1, batch_rows=64, learning_rate=1e-2, width=8, heads=2, tower=16)
@@ -37,11 +38,12 @@ class Stage:
     found: list[Example]
     training: TrainingConfig = TRAINING
     announced: list[str] = field(default_factory=list)
+    given_knobs: frozenset[str] = frozenset()
 
     def handle(self, name: str) -> Decision:
         """Bring a request of that name to its end."""
         request = TrainingRequest(name, [OffsetRange("t.examples", 0, 0, 400)], 400, 0, "labels")
-        config = RequestConfig(self.work, self.training, GATE, older=0)
+        config = RequestConfig(self.work, self.training, GATE, older=0, given_knobs=self.given_knobs)
         return RequestHandler(self.registry, self._read, self._announce, config).handle(request)
 
     def _read(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
@@ -128,6 +130,32 @@ def test_a_late_model_scores_examples_as_it_scored_their_events(stage: Stage) ->
     assert not can_score(model, replace(examples[0], snapshot=None))
     with pytest.raises(ValueError, match="without a snapshot"):
         score_examples(model, [replace(examples[0], snapshot=None)])
+
+
+def test_a_model_that_was_timed_scores_as_one_that_was_not(stage: Stage) -> None:
+    version, texts = stage.handle("one").version, known_texts(stage.found)
+    gate = [replace(one, history="") for one in stage.found[-120:]]
+    expected = score_examples(stage.registry.load(version), gate, texts=texts)
+    model = stage.registry.load(version)
+    (times,) = measure_in_turns([model], gate[:10], {})  # as if nobody said the words of their pasts
+    assert 0 < times.warm < 1000
+    assert 0 < times.cold < 10_000
+    np.testing.assert_allclose(score_examples(model, gate, texts=texts), expected, atol=1e-6)
+
+
+def test_the_gate_tells_what_a_text_takes_with_vectors_kept_and_without(stage: Stage) -> None:
+    assert "with no vectors kept" not in stage.handle("one").reason  # the joint champion keeps none
+    stage.training = replace(TRAINING, reading=None)
+    decision = stage.handle("two")
+    assert "with no vectors kept" in decision.reason
+    assert decision.metrics["challenger_cold_ms_per_text"] > 0
+
+
+def test_a_request_is_rejected_where_the_knobs_are_of_the_other_reading(stage: Stage) -> None:
+    stage.given_knobs = frozenset({"epochs"})
+    decision = stage.handle("one")
+    assert decision.event == REJECTED
+    assert "sets what is of the joint one: epochs" in decision.reason
 
 
 def _past(example: Example) -> int:

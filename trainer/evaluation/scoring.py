@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.batches import batches_of_similar_length
+from model.features.keys import NO_KEY
 from model.features.snapshot import Snapshot
 from model.forward import ScoringModel
 from model.jobs import Job, LateText
@@ -26,6 +28,13 @@ _TIMED_TEXTS = 48
 _TIMED_PASSES = 9
 
 
+class Times(NamedTuple):
+    """Milliseconds a text. warm: with the vectors of its past kept; cold: with none; NaN for a joint model."""
+
+    warm: float
+    cold: float
+
+
 def score_examples(
     model: Model,
     examples: Sequence[Example],
@@ -40,33 +49,37 @@ def score_examples(
     Texts of similar length share a batch of at most batch_tokens after padding. progress: called with how many are
     done, and of how many. Raises ValueError for an example that the model cannot read (can_score).
     """
-    return _score(model, _encode(model, examples, texts), batch_tokens, progress)
+    return _score(model, jobs_of(model, examples, texts), batch_tokens, progress)
 
 
-def measure_ms_per_text(model: Model, examples: Sequence[Example]) -> float:
-    """Return how many milliseconds a text takes; see measure_in_turns."""
-    return measure_in_turns([model], examples)[0]
+def measure_in_turns(
+    models: Sequence[Model], examples: Sequence[Example], texts: Mapping[int, str] | None = None
+) -> list[Times]:
+    """Return how long a text takes each model: the forward passes in batches, tokens given.
 
-
-def measure_in_turns(models: Sequence[Model], examples: Sequence[Example]) -> list[float]:
-    """Return how many milliseconds a text takes each model: the forward passes in batches, tokens given.
-
+    models: that have scored nothing yet. texts: as score_examples has them.
     The models take turns on the same sample of the examples, spread over all of them, and the fastest of their passes
-    counts: what else the machine does can only make one slower. Raises ValueError without examples.
+    counts: what else the machine does can only make one slower. A late model's first pass is its cold one.
+    Raises ValueError without examples.
     """
     if not examples:
         raise ValueError("no examples to time a model with")
     step = max(1, len(examples) // _TIMED_TEXTS)
     sample = examples[::step][:_TIMED_TEXTS]
-    texts = [_encode(model, sample, None) for model in models]
+    said = known_texts(examples) if texts is None else texts
+    jobs = [jobs_of(model, sample, said) for model in models]
     took: list[list[float]] = [[] for _ in models]
-    for again in range(_TIMED_PASSES + 1):
+    for model in models:
+        model.score_texts([model.probe])  # type: ignore[list-item]  # each reads its own probe
+    for _ in range(_TIMED_PASSES + 1):
         for index, model in enumerate(models):
             began_s = time.perf_counter()
-            _score(model, texts[index], BATCH_TOKENS, lambda _done, _of: None)
-            if again:  # the first pass warms up
-                took[index].append((time.perf_counter() - began_s) * 1000 / len(sample))
-    return [min(times) for times in took]
+            _score(model, jobs[index], BATCH_TOKENS, lambda _done, _of: None)
+            took[index].append((time.perf_counter() - began_s) * 1000 / len(sample))
+    return [
+        Times(min(times[1:]), times[0] if isinstance(model, LateModel) else float("nan"))
+        for model, times in zip(models, took, strict=True)
+    ]
 
 
 def can_score(model: Model, example: Example) -> bool:
@@ -88,7 +101,10 @@ def can_compare(models: Sequence[Model], example: Example) -> bool:
     return snapshot is not None and not len(snapshot.past)
 
 
-def _encode(model: Model, examples: Sequence[Example], texts: Mapping[int, str] | None) -> Sequence[Job]:
+def jobs_of(
+    model: Model, examples: Sequence[Example], texts: Mapping[int, str] | None = None
+) -> Sequence[Job]:
+    """Return what a model scores of examples; texts: as score_examples has them. Raises ValueError as it does."""
     if isinstance(model, LateModel):
         return _late_texts(model.tokenizer, examples, known_texts(examples) if texts is None else texts)
     return model.tokenizer.encode_texts([(example.history, example.target) for example in examples])
@@ -103,12 +119,22 @@ def _late_texts(
     for snapshot, piece in zip(snapshots, targets, strict=True):
         if snapshot is None:
             raise ValueError("an example without a snapshot cannot be read by a late model")
-        found.append(LateText(snapshot, piece, partial(_past, tokenizer, texts, snapshot), piece.cut))
+        known = _with_known_texts(snapshot, texts)
+        found.append(LateText(known, piece, partial(_past, tokenizer, texts, known), piece.cut))
     return found
 
 
+def _with_known_texts(snapshot: Snapshot, texts: Mapping[int, str]) -> Snapshot:
+    """Let texts of the past that no example says be empty, as in trainer.text_vectors.
+
+    In the key as well: a model keeps vectors by key, and such a text may become known.
+    """
+    past = snapshot.past.copy()
+    past["text"] = [key if key in texts else NO_KEY for key in past["text"].tolist()]
+    return replace(snapshot, past=past)
+
+
 def _past(tokenizer: BehaviourTokenizer, texts: Mapping[int, str], snapshot: Snapshot) -> list[Piece]:
-    """Return the pieces of the past; those whose words no example says are read as without words."""
     return tokenizer.words([texts.get(key, "") for key in snapshot.past["text"].tolist()])
 
 

@@ -142,6 +142,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self._delivered: dict[TopicPartition, int] = {}
         config = self.app.config
         self._max_kept = config.max_poll_records
+        self._nothing_came = False
         self._merger = TopicMerger(
             config.input_topics, slack_ms=config.topic_slack_ms, patience_s=config.topic_patience_s
         )
@@ -189,6 +190,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                     continue
                 wait_s = _WAITING_POLL_S if self._merger.waited_for else _POLL_S
                 records, epoch = await self._thread.getmany(active, wait_s)
+                self._nothing_came = not records
                 if epoch is not None:
                     await self._deliver(records, epoch)
         except asyncio.CancelledError:
@@ -209,13 +211,16 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
     def _to_fetch(self) -> set[Any]:
         """The partitions that are neither held back nor kept for another topic's records.
 
-        With much kept, only those that are waited for: what is fetched beside them would be kept as well.
+        With much kept, those that are waited for come first: what is fetched beside them may be kept as well. If they
+        give nothing, the others have their turn.
         """
         kept = self._merger.buffered
         active = {
             tp for tp in self._get_active_partitions() if tp.partition not in self.app.held and tp not in kept
         }
-        return active & self._merger.waited_for if self._merger.records >= self._max_kept else active
+        if self._merger.records < self._max_kept or self._nothing_came:
+            return active
+        return active & self._merger.waited_for or active
 
     async def _deliver(self, records: Mapping[Any, list[Any]], epoch: Epoch) -> None:
         if epoch is not self.epoch or not self.flow_active:

@@ -1,0 +1,169 @@
+"""A late network is given the same inputs of the same snapshot by a training, by the gate and by a worker."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.features.history import PAST
+from model.features.keys import item_key, text_key
+from model.features.snapshot import Snapshot
+from model.features.state import NO_ITEM, NO_TOTALS
+from model.jobs import Job, LateText
+from model.late import LateInputs
+from model.late_checkpoint import LateParts
+from model.late_model import LateModel
+from model.network import TwoHeadedNetwork
+from model.tokens import BehaviourTokenizer, Piece
+from tests.late import item_table, late_network
+from trainer.config import LateTraining
+from trainer.dataset import Example
+from trainer.evaluation.scoring import jobs_of
+from trainer.feature_rows import RowMaker, RowSettings
+from trainer.known_texts import known_texts
+from trainer.late_batches import LateRows
+from trainer.late_examples import LateExamples
+from trainer.late_texts import kept_vectors
+from trainer.text_vectors import TextVectors
+
+SCORED = ("watch heat crime", "watch alien", "watch gigli comedy")
+GONE = ("watch big", "watch ran war")
+EMPTY = ""
+ITEMS = ("", "a", "b", "c", "not in the table")
+TABLE = item_table(ITEMS[1:4])
+LATE = LateTraining(behaviours=4)
+HOUR_MS = 3_600_000
+
+PAST_ROWS = st.tuples(
+    st.sampled_from([*SCORED, *GONE, EMPTY]), st.sampled_from(ITEMS), st.none() | st.floats(0, 1, width=32)
+)
+ROWS = st.tuples(st.sampled_from(SCORED), st.sampled_from(ITEMS), st.lists(PAST_ROWS, max_size=6))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the network reads of N rows with H behaviours, the vectors in place of the rows of tables."""
+
+    numbers: NDArray[np.float32]
+    text: NDArray[np.float32]
+    item: NDArray[np.float32]
+    past_text: NDArray[np.float32]
+    past_item: NDArray[np.float32]
+    past: NDArray[np.float32]
+    there: NDArray[np.bool_]
+
+
+def looked_up(inputs: LateInputs, texts: Tensor, items: Tensor) -> Inputs:
+    """Put vectors in place of rows."""
+    there = inputs.past_text >= 0
+    past_text, past_item, past = (
+        (of * there[..., None]).numpy()
+        for of in (texts[inputs.past_text.clamp(min=0)], items[inputs.past_item], inputs.past)
+    )
+    return Inputs(
+        inputs.numbers.numpy(),
+        texts[inputs.text].numpy(),
+        items[inputs.item].numpy(),
+        past_text,
+        past_item,
+        past,
+        there.numpy(),
+    )
+
+
+class Watched(LateModel):
+    """Says what its network is given."""
+
+    def seen(self, jobs: Sequence[Job]) -> Inputs:
+        """The inputs of these rows."""
+        rows = [job for job in jobs if isinstance(job, LateText)]
+        with torch.inference_mode():
+            return looked_up(*self._inputs(self.pack(rows)))
+
+
+def of_training(
+    examples: Sequence[Example], network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer
+) -> Inputs:
+    """The inputs of a training's rows, all of which read the same items."""
+    chosen = LateExamples.of(examples[:-1], examples[-1:], LATE)
+    with TemporaryDirectory() as folder:
+        texts = TextVectors.of(
+            chosen.said, lambda distinct: kept_vectors(network, distinct, tokenizer, Path(folder), pad_id=0)
+        )
+    kept = RowSettings(kept=LATE.behaviours, refit_rows=0, unseen_share=0.0)
+    maker = RowMaker(texts, kept, start=TABLE, start_until_ms=-1)
+    for one in chosen.labelled():
+        maker.take(one)
+    made = LateRows.of(maker.rows(), texts.vectors)
+    return looked_up(made.batch(torch.arange(len(examples))), made.texts, made.items)
+
+
+def words_of(pieces: Mapping[int, Piece], of: Snapshot) -> list[Piece]:
+    return [pieces[key] for key in of.past["text"].tolist()]
+
+
+def snapshot(text: str, item: str, past: Sequence[tuple[str, str, float | None]], at_ms: int) -> Snapshot:
+    records = np.zeros(len(past), PAST)
+    for place, (words, of, grade) in enumerate(past):
+        known = (np.nan,) * 3 if grade is None else (float(grade > 0.5), grade, grade - 0.5)
+        records[place] = (at_ms - (len(past) - place) * HOUR_MS, item_key(of), text_key(words), *known)
+    return Snapshot(at_ms, item_key(item), text_key(text), NO_ITEM, 0.5, NO_TOTALS, records)
+
+
+def padded(array: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+    return np.pad(array, [(0, 0), (0, columns - array.shape[1])] + [(0, 0)] * (array.ndim - 2))
+
+
+def assert_same(one: Inputs, other: Inputs) -> None:
+    columns = max(one.there.shape[1], other.there.shape[1])
+    for name in ("numbers", "text", "item"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=2e-4, err_msg=name)
+    for name in ("past_text", "past_item", "past", "there"):
+        mine, theirs = (padded(getattr(of, name), columns) for of in (one, other))
+        np.testing.assert_allclose(mine.astype(float), theirs.astype(float), atol=2e-4, err_msg=name)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ROWS, min_size=3, max_size=6), st.booleans())
+def test_a_training_the_gate_and_a_worker_give_the_same_inputs(
+    tiny_network: TwoHeadedNetwork,
+    tokenizer: BehaviourTokenizer,
+    rows: list[tuple[str, str, list[tuple[str, str, float | None]]]],
+    worker_knows: bool,
+) -> None:
+    """worker_knows: only texts that some example says or that are empty, so that a worker can be asked as well."""
+    said = {row[0] for row in rows} | {EMPTY}
+    if worker_knows:
+        rows = [(text, item, [one for one in past if one[0] in said]) for text, item, past in rows]
+    taken = [snapshot(*row, 10**12 + place * HOUR_MS) for place, row in enumerate(rows)]
+    examples = [
+        Example("", row[0], 1.0, None, one.at_ms, "u", row[1], one.encode())
+        for row, one in zip(rows, taken, strict=True)
+    ]
+    trained = of_training(examples, tiny_network, tokenizer)
+    parts = LateParts(tiny_network, late_network(behaviours=LATE.behaviours), TABLE, None)
+
+    def model() -> Watched:
+        return Watched("v", parts, tokenizer, device=torch.device("cpu"), dtype="fp32", cached_vectors=50)
+
+    gate = model()
+    jobs = jobs_of(gate, examples, known_texts(examples))
+    assert_same(trained, gate.seen(jobs))
+    assert_same(trained, gate.seen(jobs))  # now by the vectors that it keeps
+    if worker_knows:
+        pieces = {
+            text_key(text): piece for text, piece in zip(said, tokenizer.words(list(said)), strict=True)
+        }
+        own = [
+            LateText(one, pieces[one.text_key], partial(words_of, pieces, one), truncated=False)
+            for one in taken
+        ]
+        assert_same(trained, model().seen(own))
