@@ -34,11 +34,11 @@ def compare(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Compare two runs of scores, joined by source offset.
+    """Compare two runs of scores.
 
-    Shows which scores are identical, how far the others differ and, with labels, the AUC of both runs. A run is the
-    content of a topic at the start of the command, or the output of a replay. If a run scored a source record twice,
-    the last score counts. The command joins no consumer group and commits nothing.
+    Joins the runs by source offset. Shows which scores are identical, how far the others differ and, with labels, the
+    AUC of both runs. A run is the content of a topic at the start of the command, or the output of a replay. If a run
+    scored a source record twice, the last score counts. The command joins no consumer group and commits nothing.
 
     Example: `sway compare scores build/replay`, or `sway compare before after --fail-over 0.001 --json`
     """

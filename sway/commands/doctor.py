@@ -15,8 +15,9 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
     timeout: Annotated[float, typer.Option(min=1, help="Timeout of each check, in seconds.")] = 120.0,
 ) -> None:
-    """Check settings, broker, topics, keys, state folder, model and speed.
+    """Check settings, cluster, model and speed.
 
+    Checks the settings, the broker, topics, keys, the state folder, the web port, the device, the model and its speed.
     Each problem comes with advice. The command reads a few hundred of the newest events and outcomes, loads the model
     and measures it for a few seconds. It changes nothing, joins no consumer group and may run beside workers. It exits
     with status 1 if a check is a FAIL, also after its timeout; a warn does not change the status. Calls to the broker

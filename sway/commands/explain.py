@@ -27,11 +27,12 @@ def explain(
         str | None, typer.Option(help="Model registry [default: SWAY_MODEL__REGISTRY].")
     ] = None,
 ) -> None:
-    """Explain a score by the effect of each past behaviour of the user.
+    """Explain a score by past behaviours.
 
-    Scores the event again from its stored input, with the version that scored it, then once without each behaviour.
-    Labels must be enabled, because the input of a score is stored for its labelled example. The command only reads
-    Kafka: it joins no consumer group and commits nothing, so running workers are not affected.
+    Shows the effect of each past behaviour of the user. Scores the event again from its stored input, with the version
+    that scored it, then once without each behaviour. Labels must be enabled, because the input of a score is stored
+    for its labelled example. The command only reads Kafka: it joins no consumer group and commits nothing, so running
+    workers are not affected.
 
     Example: `sway explain 8c1f`, or `sway explain --user u17 --image why.png`
     """

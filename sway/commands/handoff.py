@@ -6,10 +6,11 @@ from sway.configuration import load_settings
 
 
 def handoff() -> None:
-    """Hand all waiting labelled examples over to training now.
+    """Hand waiting examples over to training.
 
-    Writes training requests of at most SWAY_HANDOVER__MIN_EXAMPLES examples each, and prints them. It is safe to run at
-    any time: every example is in exactly one request.
+    Hands over all waiting labelled examples now, however few. Writes training requests of at most
+    SWAY_HANDOVER__MIN_EXAMPLES examples each, and prints them. It is safe to run at any time: every example is in
+    exactly one request.
 
     Example: `sway handoff`
     """

@@ -74,7 +74,7 @@ def import_logs(
         bool, typer.Option("--dry-run", help="Check the files and show the mapping, but send nothing.")
     ] = False,
 ) -> None:
-    """Import event logs into a topic, with any column names.
+    """Import event logs with any column names.
 
     A field is read from the column given by `--map`, else from the column of the same name. Other columns are ignored.
     Without a column for event_id, ids are derived from the file name and line number, so a repeated import produces

@@ -18,7 +18,7 @@ _Announce = Annotated[bool, typer.Option(help="Also publish an announcement to t
 
 @app.command("list")
 def list_versions(registry: _Registry = None, as_json: _Json = False) -> None:
-    """List all versions with their status, oldest first.
+    """List all versions, oldest first.
 
     Example: `sway models list`
     """
@@ -41,7 +41,9 @@ def list_versions(registry: _Registry = None, as_json: _Json = False) -> None:
 
 @app.command()
 def show(version: str, registry: _Registry = None) -> None:
-    """Show a version's manifest, status and reports, as JSON.
+    """Show a version as JSON.
+
+    Prints its manifest, status and reports.
 
     Example: `sway models show v-3f2a90d1c7e4`
     """
@@ -56,7 +58,9 @@ def promote(
     registry: _Registry = None,
     announce: _Announce = False,
 ) -> None:
-    """Make a version the champion, without the promotion gate; workers load it within seconds.
+    """Make a version the champion.
+
+    Does not apply the promotion gate. Workers load the new champion within seconds.
 
     Example: `sway models promote v-3f2a90d1c7e4 --reason "new texts"`
     """
@@ -72,7 +76,9 @@ def rollback(
     registry: _Registry = None,
     announce: _Announce = False,
 ) -> None:
-    """Restore the previous champion; repeat to go further back.
+    """Restore the previous champion.
+
+    Repeat the command to go further back.
 
     Example: `sway models rollback --reason "AUC fell"`
     """
@@ -85,7 +91,9 @@ def rollback(
 
 @app.command()
 def compare(first: str, second: str, registry: _Registry = None, as_json: _Json = False) -> None:
-    """Compare the stored metrics of two versions; `sway evaluate` measures them again.
+    """Compare the metrics of two versions.
+
+    Shows the stored metrics; `sway evaluate` measures them again.
 
     Example: `sway models compare v-3f2a90d1c7e4 v-90b1`
     """
@@ -121,7 +129,7 @@ def pin(
 
 @app.command()
 def unpin(version: str, registry: _Registry = None) -> None:
-    """Allow a pinned version to be pruned again.
+    """Allow a pinned version to be pruned.
 
     Example: `sway models unpin v-3f2a90d1c7e4`
     """

@@ -51,11 +51,12 @@ def produce(
         bool, typer.Option("--now", help="Use the current time as the Kafka timestamp, not the row's time.")
     ] = False,
 ) -> None:
-    """Send the rows of a file as events or outcomes.
+    """Send the rows of a file to a topic.
 
-    The columns have the names of the fields. Events: event_id, user_id, action, occurred_at (milliseconds or
-    ISO 8601), and optionally item_id, item_text, value, domain, attributes (JSON). Outcomes: event_id, user_id, y,
-    observed_at, and optionally z. An invalid row is reported with its line number.
+    Each row becomes an event or, with `--to outcomes`, an outcome. The columns have the names of the fields. Events:
+    event_id, user_id, action, occurred_at (milliseconds or ISO 8601), and optionally item_id, item_text, value,
+    domain, attributes (JSON). Outcomes: event_id, user_id, y, observed_at, and optionally z. An invalid row is
+    reported with its line number.
 
     Records of one user go to one partition, in the order of the file. The Kafka timestamp is the row's time.
 

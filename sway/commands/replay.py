@@ -61,11 +61,11 @@ def replay(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, but score nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Score a historical range again, with the code of the live path.
+    """Score a historical range again.
 
-    Shows a plan first. Live topics, offsets and state are not changed. To resume an interrupted replay at its last
-    completed batch, repeat the command; to use several machines, run the same command on each. `sway compare` compares
-    the result with other scores.
+    Uses the code of the live path, and shows a plan first. Live topics, offsets and state are not changed. To resume
+    an interrupted replay at its last completed batch, repeat the command; to use several machines, run the same
+    command on each. `sway compare` compares the result with other scores.
 
     Example: `sway replay --from 7d --to-parquet scores-again`, or
     `sway replay --model v7 --to-topic sway.scores.v7 --with-labels --workers 2`

@@ -15,7 +15,7 @@ _RETRY_S = 0.5
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Register and check Sway's schemas in a Schema Registry, for the Confluent wire format.",
+    help="Manage schemas in a Schema Registry.",
 )
 
 
@@ -25,11 +25,11 @@ def register(
         float, typer.Option(min=0, help="Seconds to retry while the registry is unreachable.")
     ] = 0.0,
 ) -> None:
-    """Register the current schema of every topic under `<topic>-value`.
+    """Register the current schemas.
 
-    Run it before the first worker that writes the Confluent format, and before each upgrade; it is safe to repeat.
-    Subjects get compatibility BACKWARD, unless theirs is stricter. Exits with status 1 if the registry rejects a
-    schema; the others are registered.
+    Registers the schema of every topic under `<topic>-value`. Run it before the first worker that writes the Confluent
+    format, and before each upgrade; it is safe to repeat. Subjects get compatibility BACKWARD, unless theirs is
+    stricter. Exits with status 1 if the registry rejects a schema; the others are registered.
 
     Example: `SWAY_WIRE__REGISTRY_URL=http://registry:8081 sway schemas register`
     """
@@ -40,9 +40,10 @@ def register(
 
 @app.command()
 def check() -> None:
-    """Check that every current schema is registered and compatible; change nothing.
+    """Check the registered schemas.
 
-    If not, prints for each such subject the problem and what to do, and exits with status 1.
+    Checks that every current schema is registered and compatible, and changes nothing. If not, prints for each such
+    subject the problem and what to do, and exits with status 1.
 
     Example: `SWAY_WIRE__REGISTRY_URL=http://registry:8081 sway schemas check`
     """

@@ -27,9 +27,10 @@ def tail(
     limit: Annotated[int | None, typer.Option(min=1, help="Exit after this number of records.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Print the committed records of a topic, decoded, until Ctrl-C.
+    """Print the committed records of a topic.
 
-    Joins no consumer group and commits nothing. A record that cannot be decoded is shown with the reason.
+    Decodes and prints records until Ctrl-C. Joins no consumer group and commits nothing. A record that cannot be
+    decoded is shown with the reason.
 
     Example: `sway tail scores --from-beginning --limit 10`, or `sway tail dead-letters --json | jq .record.reason`
     """

@@ -36,10 +36,11 @@ def create(
         bool, typer.Option("--history", help="Set unlimited retention, also on existing topics.")
     ] = False,
 ) -> None:
-    """Create missing topics; safe to repeat.
+    """Create missing topics.
 
-    If a topic exists with another partition count, the command fails and creates nothing. The partition count
-    determines the partition of each user, so adding partitions later would separate users from their state.
+    The command is safe to repeat. If a topic exists with another partition count, the command fails and creates
+    nothing. The partition count determines the partition of each user, so adding partitions later would separate users
+    from their state.
 
     Use `--history` before you load old records: Kafka deletes records older than the topic's retention, by default
     one week, as soon as they arrive.

@@ -45,10 +45,11 @@ def up(
         int, typer.Option(min=1, max=65535, help="Port of the Schema Registry; if taken, a free port.")
     ] = DEFAULT_REGISTRY_PORT,
 ) -> None:
-    """Run Apache Kafka on this machine, with Sway's topics, until Ctrl-C.
+    """Run a local Kafka with Sway's topics.
 
-    Needs neither Docker nor Java. The first run downloads Kafka, 45 MB, from Maven Central. The topics have unlimited
-    retention. The command first prints the settings for the other commands.
+    Runs Apache Kafka on this machine until Ctrl-C, without Docker or an installed Java. The first run downloads Kafka,
+    45 MB, from Maven Central. The topics have unlimited retention. The command first prints the settings for the other
+    commands.
 
     With `--registry` it also runs Apicurio Registry, a Schema Registry with the Confluent API (a download of 159 MB on
     the first run), and registers the current schemas.

@@ -13,11 +13,11 @@ _LEVELS = ("debug", "info", "warning", "error")
 def worker(
     loglevel: Annotated[str, typer.Option(help=f"Log level: {', '.join(_LEVELS)}.")] = "info",
 ) -> None:
-    """Run a scoring worker until SIGTERM or Ctrl-C.
+    """Run a scoring worker.
 
-    Reads events and outcomes, writes scores and dead letters. Run up to one worker per partition, each with its own
-    SWAY_STATE_DIR. The worker serves /livez, /readyz and /metrics at SWAY_WEB__HOST and SWAY_WEB__PORT. It is the same
-    app as under Faust's command line: `faust -A stream.app worker`.
+    Reads events and outcomes, and writes scores and dead letters, until SIGTERM or Ctrl-C. Run up to one worker per
+    partition, each with its own SWAY_STATE_DIR. The worker serves /livez, /readyz and /metrics at SWAY_WEB__HOST and
+    SWAY_WEB__PORT. It is the same app as under Faust's command line: `faust -A stream.app worker`.
 
     Example: `SWAY_STATE_DIR=state/a SWAY_WEB__PORT=6067 sway worker`
     """
