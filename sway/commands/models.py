@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Manage the model versions of a registry.")
 
+_Version = Annotated[str, typer.Argument(help="Id of the version.")]
 _Registry = Annotated[str | None, typer.Option(help="Model registry [default: SWAY_MODEL__REGISTRY].")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 _Announce = Annotated[bool, typer.Option(help="Also publish an announcement to the models topic.")]
@@ -31,7 +32,7 @@ def list_versions(registry: _Registry = None, as_json: _Json = False) -> None:
         return
     from rich.table import Table
 
-    table = Table("version", "made", "from", "status", "why")
+    table = Table("version", "created", "parent", "status", "reason")
     for row in rows:
         table.add_row(
             row["version"], _date(row["created_at_ms"]), row["parent"] or "", row["status"], row["reason"]
@@ -40,7 +41,7 @@ def list_versions(registry: _Registry = None, as_json: _Json = False) -> None:
 
 
 @app.command()
-def show(version: str, registry: _Registry = None) -> None:
+def show(version: _Version, registry: _Registry = None) -> None:
     """Show a version as JSON.
 
     Prints its manifest, status and reports.
@@ -53,7 +54,7 @@ def show(version: str, registry: _Registry = None) -> None:
 
 @app.command()
 def promote(
-    version: str,
+    version: _Version,
     reason: Annotated[str, typer.Option(help="Reason, kept in the registry.")] = "by hand",
     registry: _Registry = None,
     announce: _Announce = False,
@@ -90,7 +91,7 @@ def rollback(
 
 
 @app.command()
-def compare(first: str, second: str, registry: _Registry = None, as_json: _Json = False) -> None:
+def compare(first: _Version, second: _Version, registry: _Registry = None, as_json: _Json = False) -> None:
     """Compare the metrics of two versions.
 
     Shows the stored metrics; `sway evaluate` measures them again.
@@ -115,7 +116,7 @@ def compare(first: str, second: str, registry: _Registry = None, as_json: _Json 
 
 @app.command()
 def pin(
-    version: str,
+    version: _Version,
     reason: Annotated[str, typer.Option(help="Reason, kept in the registry.")] = "by hand",
     registry: _Registry = None,
 ) -> None:
@@ -128,7 +129,7 @@ def pin(
 
 
 @app.command()
-def unpin(version: str, registry: _Registry = None) -> None:
+def unpin(version: _Version, registry: _Registry = None) -> None:
     """Allow a pinned version to be pruned.
 
     Example: `sway models unpin v-3f2a90d1c7e4`

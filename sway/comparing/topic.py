@@ -45,7 +45,7 @@ def _table(
             rows.append(columns_of(codec.decode(message.value())))
         except DecodeError as exc:
             where = f"{topic}[{message.partition()}]@{message.offset()}"
-            raise CommandError(f"{where} is not a {record_type.__name__}: {exc}") from exc
+            raise CommandError(f"{where} is not of type {record_type.__name__}: {exc}") from exc
         if len(rows) == _CHUNK:
             batches.append(_batch(rows, schema))
             rows = []

@@ -125,20 +125,20 @@ class EmbeddedRegistry(Embedded):
         return "\n".join(lines[-_SHOWN_LINES:]) or "(the log is empty)"
 
     def stop(self) -> None:
-        """Stop the registry and wait until it is gone; a temporary folder is removed. May be called again."""
+        """Stop the registry, wait for its exit, and remove a temporary folder. Idempotent."""
         self._end_process()
         if self._folder is not None and self._data_dir is None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = self._port = None
 
     def kill(self) -> None:
-        """End the registry as a crash would (SIGKILL) and wait until it is gone; schemas and address stay."""
+        """Kill the registry (SIGKILL) and wait for its exit; schemas and address are kept."""
         self._started().kill()
 
     def restart(self) -> Self:
-        """Stop the registry if it runs, and start it with the same schemas on the same port.
+        """Restart the registry with the same schemas and port.
 
-        Raises RegistryPortTakenError if another process has taken the port meanwhile.
+        Raises RegistryPortTakenError if another process has taken the port.
         """
         self._started().stop()
         return self.start()

@@ -119,7 +119,8 @@ class CsvLog:
         indexes = {name: self.columns.index(name) for name in wanted}
         with self._file.path.open("rb") as raw, _text(raw, self._file.path) as text:
             reader = csv.reader(text)
-            next(reader)  # the header
+            # Skip the header.
+            next(reader)
             builder = _BatchBuilder(raw)
             failure: Exception | None = None
             while failure is None and not builder.at_end:

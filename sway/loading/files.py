@@ -75,7 +75,8 @@ class CsvRows:
             with self._path.open("rb") as raw:
                 text = io.TextIOWrapper(raw, "utf-8-sig", newline="")
                 lines = csv.reader(text)
-                next(lines)  # the header
+                # Skip the header.
+                next(lines)
                 for cells in lines:
                     # A quoted cell may span lines; a row is numbered by its last line.
                     line = lines.line_num

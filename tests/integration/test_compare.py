@@ -138,5 +138,5 @@ def test_a_topic_of_other_records_or_of_none_is_refused(topics: Topics, tmp_path
     producer.flush(30)
     wrong = compare(file, "events")
     assert wrong.exit_code == 1
-    assert f"sway: {topic}[0]@0 is no InfluenceScore: " in wrong.stderr
+    assert f"sway: {topic}[0]@0 is not of type InfluenceScore: " in wrong.stderr
     assert "secret-user" not in wrong.output

@@ -48,7 +48,13 @@ def test_a_killed_one_keeps_its_address_and_a_given_folder_stays(
     assert not registry.running
     assert not psutil.pid_exists(pid)
     taken = socket.create_server(("127.0.0.1", port_of(registry)))
-    with taken, pytest.raises(RegistryPortTakenError, match="cannot come back: another process listens"):
+    with (
+        taken,
+        pytest.raises(
+            RegistryPortTakenError,
+            match="cannot restart the embedded Schema Registry: another process listens",
+        ),
+    ):
         registry.start()
     registry.stop()
     assert (tmp_path / "schemas.mv.db").exists()

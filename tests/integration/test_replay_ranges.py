@@ -187,11 +187,11 @@ def test_the_command_refuses_what_it_must_not_write(cut: Sway, command: Commands
     cut.flush()
     taken = command("--to-topic", other)
     assert taken.exit_code == 1
-    assert f"{other} holds 1 records" in taken.stderr
+    assert f"{other} contains 1 records" in taken.stderr
     nowhere = command()
     assert nowhere.exit_code == 1
     assert "--to-topic, --to-parquet, or both" in nowhere.stderr
-    assert "none of: a time" in command("--from", "yesterday", "--to-parquet", "x").stderr
+    assert "give a time" in command("--from", "yesterday", "--to-parquet", "x").stderr
 
 
 def test_a_folder_of_another_replay_is_refused(cut: Sway, command: Commands) -> None:
