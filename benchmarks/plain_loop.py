@@ -18,7 +18,7 @@ from schemas.errors import DecodeError
 from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.validate import check_event
 from schemas.wire import Codec
-from stream.assembly import load_champion, spare_the_collector
+from stream.assembly import load_champion, tune_garbage_collection
 from stream.behaviours import BehaviourLimits, behaviour_of, encode_text, entry_of
 from stream.settings import PARTITIONER, Settings
 from stream.windows import Window, WindowLimits, find, history, insert
@@ -58,7 +58,7 @@ def main() -> None:
     windows: dict[bytes, Window] = {}
     ended: set[int] = set()
     records = 0
-    spare_the_collector()
+    tune_garbage_collection()
     began = time.perf_counter()
     topic = settings.topics.events
     consumer.assign([TopicPartition(topic, number, 0) for number in range(settings.topics.partitions)])

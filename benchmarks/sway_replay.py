@@ -19,7 +19,7 @@ from benchmarks.passes import save
 from benchmarks.scoring import FreeScorer, RecordingModel
 from model.loaded import LoadedModel
 from model.loading import joint
-from stream.assembly import load_champion, spare_the_collector
+from stream.assembly import load_champion, tune_garbage_collection
 from stream.replay.ranges import Newest, Oldest
 from stream.replay.runner import ReplayRunner, Report
 from stream.replay.session import ReplaySession, Request
@@ -33,7 +33,7 @@ def main() -> None:
     die_with_parent()
     settings = Settings()
     model = joint(load_champion(settings))
-    spare_the_collector()
+    tune_garbage_collection()
     if sys.argv[1] == "free":
         _free(settings, model, sys.argv[2])
     else:

@@ -18,7 +18,7 @@ from benchmarks.scoring import FreeScorer, RecordingModel, TimedModel, fill
 from model.loading import Model, joint
 from stream.assembly import load_champion, make_batcher
 from stream.settings import Settings
-from stream.worker.app import Parts, build_app
+from stream.worker.app import Components, build_app
 from stream.worker.run import run_app, set_up_log
 
 
@@ -35,11 +35,11 @@ def main() -> None:
     if sys.argv[1] in {"free", "joining"}:
         settings.labels.outcomes = sys.argv[1] == "joining"
         settings.handover.enabled = False
-        run_app(build_app(settings, Parts(model, FreeScorer(model))), logging.WARNING)
+        run_app(build_app(settings, Components(model, FreeScorer(model))), logging.WARNING)
         return
     recording = RecordingModel(model)
     batcher = make_batcher(settings, recording)
-    run_app(build_app(settings, Parts(model, batcher)), logging.WARNING)
+    run_app(build_app(settings, Components(model, batcher)), logging.WARNING)
     save(recording.passes, Path(sys.argv[2]))
 
 
@@ -48,7 +48,7 @@ def _serve(settings: Settings, model: Model) -> None:
     if sys.argv[1] == "full":
         fill(model, int(sys.argv[2]))
     batcher = make_batcher(settings, timed if sys.argv[1] == "timed" else model)
-    run_app(build_app(settings, Parts(model, batcher)), logging.WARNING)
+    run_app(build_app(settings, Components(model, batcher)), logging.WARNING)
     if sys.argv[1] == "timed":
         Path(sys.argv[2]).write_text(json.dumps(timed.passes), encoding="utf-8")
 

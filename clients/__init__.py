@@ -1,1 +1,1 @@
-"""What workers, trainers and commands share as clients of the brokers. Knows of no schema, model or setting."""
+"""Kafka client helpers shared by workers, trainers and commands. Independent of schemas, models and settings."""

@@ -1,4 +1,4 @@
-"""Consumers that read committed records and leave no trace in a group."""
+"""Consumers for reading committed records outside a consumer group."""
 
 import logging
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ logger = logging.getLogger(__name__)
 
 
 def reader(client_config: Mapping[str, str], group_id: str, **extra: str | int | bool) -> Consumer:
-    """Return a consumer that neither subscribes nor commits, and tells the end of each partition.
+    """Return a read_committed consumer that does not subscribe or commit, and reports the end of each partition.
 
-    group_id: Kafka's clients require one. extra: further settings under librdkafka's names.
+    group_id: required by Kafka's clients. extra: further settings with librdkafka's names.
     """
     return Consumer(
         {

@@ -1,7 +1,7 @@
-"""Reads ranges of offsets to their ends.
+"""Reads offset ranges up to their ends.
 
-A range ends by position and never by counting: its offsets have holes where transactions were committed or aborted,
-and where compaction took records.
+The end of a range is detected by position and not by counting records, because offsets may be missing: transaction
+markers, aborted transactions and compaction leave gaps.
 """
 
 import logging
@@ -18,20 +18,20 @@ from clients.transient import is_transient
 logger = logging.getLogger(__name__)
 
 Where = tuple[str, int]
-"""Topic and partition."""
+"""A topic and a partition number."""
 
 _LEADERS_TIMEOUT_S = 10.0
 
 
 class Polled(NamedTuple):
-    """What one poll brought: records in order of arrival, and the offset to which each partition is read now."""
+    """The result of one poll: records in order of arrival, and the next offset of each partition that advanced."""
 
     records: list[Message]
     reached: dict[Where, int]
 
 
 class StalledError(Exception):
-    """Nothing came for the time allowed. waiting: the partitions that are not at their ends."""
+    """No progress within the timeout. waiting: the partitions that have not reached their ends."""
 
     def __init__(self, waiting: Sequence[Where]) -> None:
         super().__init__(f"no record of {', '.join(f'{topic}[{number}]' for topic, number in waiting)} came")
@@ -48,12 +48,12 @@ def read_ranges(
     check: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Polled]:
-    """Yield what each poll brings, nothing perhaps, until all ranges are read to their ends.
+    """Yield the result of each poll, possibly empty, until all ranges have been read.
 
-    consumer: with enable.partition.eof; what it has assigned is replaced. ranges: first offset, and the one after the
-    last. timeout_s: of polling without progress. poll_s: of one poll that is not full. check: called before each poll;
-    may raise to end the reading. clock: seconds that only rise.
-    Transient errors are logged and waited out. Raises StalledError, and KafkaException for any other error.
+    consumer: must have enable.partition.eof set; its assignment is replaced. ranges: first offset, and the offset after
+    the last one. timeout_s: polling time without progress. poll_s: maximum duration of one poll. check: called before
+    each poll; may raise to stop reading. clock: a monotonic clock, in seconds.
+    Transient errors are logged and retried. Raises StalledError, and KafkaException for any other error.
     """
     left = {where: end for where, (start, end) in ranges.items() if start < end}
     reached = {where: ranges[where][0] for where in left}
@@ -79,7 +79,7 @@ def read_ranges(
 
 
 def _sort(messages: Sequence[Message], left: Mapping[Where, int], reached: dict[Where, int]) -> Polled:
-    """Take what belongs to the ranges that are left, and move `reached`."""
+    """Return the messages that belong to unfinished ranges, and update `reached`."""
     polled = Polled([], {})
     for message in messages:
         where = message.topic() or "", message.partition() or 0
@@ -109,7 +109,7 @@ def _offset(message: Message) -> int | None:
 
 
 def _find_leaders(consumer: Consumer, topics: set[str]) -> None:
-    """Fill the client's cache of leaders, so that it fetches at once; else it looks for them once a second."""
+    """Load partition leaders into the client's metadata cache; otherwise it looks for them only once a second."""
     for topic in topics:
-        with suppress(KafkaException):  # brokers that are away: the client looks for the leaders itself
+        with suppress(KafkaException):  # unreachable brokers: the client looks for the leaders itself
             consumer.list_topics(topic, timeout=_LEADERS_TIMEOUT_S)

@@ -1,8 +1,8 @@
-"""Kafka errors that pass by themselves: brokers that start, stop or hand over. Pure."""
+"""Classifies transient Kafka errors: brokers that start, stop or move leadership."""
 
 from confluent_kafka import KafkaError
 
-# librdkafka marks errors as retriable for its transactions alone; for other calls each code must be known.
+# librdkafka marks errors as retriable only for its transactions; for other calls each code must be listed.
 _TRANSIENT = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,
@@ -34,8 +34,8 @@ _TRANSIENT = frozenset(
 
 
 def is_transient(error: KafkaError) -> bool:
-    """Return whether an error passes by itself, so that the same call is worth repeating.
+    """Return whether an error is transient, so that the same call should be retried.
 
-    A missing topic or right is not transient.
+    A missing topic or a missing permission is not transient.
     """
     return error.retriable() or error.code() in _TRANSIENT

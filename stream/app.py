@@ -1,4 +1,4 @@
-"""The app for Faust's own command line: `faust -A stream.app worker`. Settings come from the environment."""
+"""The app for Faust's command line: `faust -A stream.app worker`. Reads its settings from the environment."""
 
 from stream.settings import Settings
 from stream.worker.app import build_app

@@ -1,7 +1,7 @@
-"""Makes the parts of the core from the settings: model, micro-batcher, processor, label join.
+"""Creates model, micro-batcher, processor and label join from the settings.
 
-The worker (stream/worker/app.py) and the replay (stream/replay/) are made of the same parts, so that
-both read the same text and score it with the same model.
+The worker (stream/worker/app.py) and the replay (stream/replay/) use the same components, so that both build the same
+text and score it with the same model.
 """
 
 import atexit
@@ -41,18 +41,18 @@ _MAX_BLOCK_BYTES_BESIDE_TEXT = 1_700  # ids of 512 bytes each, the action, the n
 
 
 def check(settings: Settings) -> None:
-    """Raise ConfigurationError for settings that cannot work together."""
+    """Raise ConfigurationError for settings that contradict each other."""
     block_bytes = 4 * settings.text.max_item_text_chars + _MAX_BLOCK_BYTES_BESIDE_TEXT
     if block_bytes > settings.window.max_bytes:
         raise ConfigurationError(
             f"text.max_item_text_chars={settings.text.max_item_text_chars} allows a behaviour of {block_bytes} bytes, "
-            f"but window.max_bytes={settings.window.max_bytes} is all of a user's window. Lower the first or raise "
+            f"but window.max_bytes={settings.window.max_bytes} limits a user's whole window. Lower the first or raise "
             "the second."
         )
 
 
 def load_champion(settings: Settings) -> Model:
-    """Load and warm the pinned version, or the champion.
+    """Load and warm up the pinned version, or the champion.
 
     Raises a RegistryError that names the setting.
     """
@@ -67,7 +67,7 @@ def load_champion(settings: Settings) -> Model:
         if version is None:
             raise ConfigurationError(
                 f"The registry {settings.model.registry!r} (model.registry) has no champion. Train and promote a "
-                "model first, or name one with model.version."
+                "model first, or set model.version."
             )
         model = load_version(settings, registry, version, device)
     except RegistryError as exc:
@@ -84,7 +84,7 @@ def load_version(
     device: torch.device,
     tokenizer: BehaviourTokenizer | None = None,
 ) -> Model:
-    """Load a version as the settings want it. tokenizer: one in use, shared if the version reads like it."""
+    """Load a version with the configured options. tokenizer: reused if the version tokenizes in the same way."""
     return registry.load(
         version,
         device=device,
@@ -96,7 +96,7 @@ def load_version(
 
 
 def packing_for(settings: ModelSettings, device_type: str, **overrides: Any) -> PackingSettings:
-    """Return the micro-batcher's limits: what is set, else what suits the device."""
+    """Return the micro-batcher's limits: the configured ones, otherwise the defaults of the device."""
     limits = {"max_batch_tokens": settings.max_batch_tokens, "max_batch_rows": settings.max_batch_rows}
     wanted = {name: limit for name, limit in limits.items() if limit is not None}
     return PackingSettings.for_device(device_type, max_wait_s=settings.max_wait_s, **{**wanted, **overrides})
@@ -105,15 +105,15 @@ def packing_for(settings: ModelSettings, device_type: str, **overrides: Any) -> 
 def make_batcher(
     settings: Settings, model: ScoringModel, on_batch: Callable[[BatchStats], None] | None = None
 ) -> MicroBatcher:
-    """Start the micro-batcher's threads. on_batch: called on its forward thread after every batch."""
+    """Start the micro-batcher's threads. on_batch: called on the forward thread after every batch."""
     packing = packing_for(settings.model, model.device.type)
     return MicroBatcher(model, packing, on_batch=on_batch)
 
 
 def make_labels(settings: Settings, encoder: Encoder[Any] | None = None, *, examples: bool = True) -> Labels:
-    """Make the label join; its tables are still to be set.
+    """Create the label join; its tables must still be set.
 
-    encoder: of the examples, in place of the settings' own. examples: whether they are wanted.
+    encoder: of the examples, instead of the configured one. examples: whether to write examples.
     """
     wanted = settings.labels
     topic = settings.topics.examples
@@ -131,9 +131,9 @@ def make_labels(settings: Settings, encoder: Encoder[Any] | None = None, *, exam
 def make_processor(
     settings: Settings, model: ReadingModel, labels: Labels | None, encoder: Encoder[Any] | None = None
 ) -> ScoringProcessor:
-    """Make the processor for a model's way of reading; its tables are still to be set.
+    """Create the processor; its tables must still be set.
 
-    encoder: of scores and dead letters, in place of the settings' own.
+    model: provides the text format. encoder: of scores and dead letters, instead of the configured one.
     """
     names = settings.topics
     wire = settings.wire
@@ -143,7 +143,7 @@ def make_processor(
         if encoder is not None:
             return encoder
         codec = codec_for(kind, topic, wire, resolver)
-        codec.prepare_write()  # a schema that is not registered shows now, not at the first score
+        codec.prepare_write()  # an unregistered schema fails now and not at the first score
         return codec
 
     codecs = Codecs(
@@ -166,13 +166,13 @@ def make_processor(
     )
 
 
-def spare_the_collector() -> None:
-    """Keep Python's cycle collector from walking over libraries and windows again and again.
+def tune_garbage_collection() -> None:
+    """Reduce the cost of Python's cyclic garbage collector.
 
-    Records, windows and texts hold no cycles and are freed by counting references; with Python's own thresholds a
-    third of the worker's time went into looking for some.
+    Records, windows and texts contain no reference cycles and are freed by reference counting. With Python's default
+    thresholds, a third of the worker's time went into searching them for cycles.
     """
     gc.collect()
     gc.freeze()
-    atexit.register(gc.unfreeze)  # at the end libraries look for what they have leaked
+    atexit.register(gc.unfreeze)  # some libraries check for leaked objects at exit
     gc.set_threshold(*_GC_THRESHOLDS)

@@ -1,23 +1,23 @@
-"""What ends or refuses a worker, apart from delivery itself (stream.exactly_once.units.errors).
+"""Exceptions that refuse or end a worker, except those of delivery (stream.exactly_once.units.errors).
 
 StreamError
-├── ConfigurationError    a setting, or the combination of two, cannot work
-├── StuckError            there is work and no progress: the process ends rather than hang
-└── EndedError            the process ended, and neither a signal nor a failure says why
+├── ConfigurationError    a setting or a combination of settings is invalid
+├── StuckError            there is work but no progress, so the process ends
+└── EndedError            the process ended without a signal or a recorded failure
 """
 
 
 class StreamError(Exception):
-    """Root of everything that stream raises itself."""
+    """Base class of all exceptions of stream."""
 
 
 class ConfigurationError(StreamError):
-    """The message names the setting, what came and what is allowed."""
+    """The message names the setting, its value and the allowed values."""
 
 
 class StuckError(StreamError):
-    """Lag without progress for `time.stuck_after_s`."""
+    """There was lag but no progress for `time.stuck_after_s`."""
 
 
 class EndedError(StreamError):
-    """The worker stopped by itself."""
+    """The worker stopped without a signal."""

@@ -1,8 +1,8 @@
-"""The one typed settings tree, and the only reader of the environment.
+"""The settings tree, which is the only reader of the environment.
 
-Every setting can be given as an environment variable: the prefix ``SWAY_``, then the path with two
-underscores between its parts, for example ``SWAY_KAFKA__BOOTSTRAP_SERVERS`` or ``SWAY_UNITS__MAX_RECORDS``.
-The core takes values out of this tree, never the tree itself.
+A setting's environment variable is the prefix ``SWAY_`` and its path with two underscores between the parts, for
+example ``SWAY_KAFKA__BOOTSTRAP_SERVERS`` or ``SWAY_UNITS__MAX_RECORDS``. Core modules receive values, not
+the tree.
 """
 
 import re
@@ -13,18 +13,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 1024 * 1024
-PARTITIONER = "murmur2_random"  # Java's and Faust's; librdkafka's own default is another
+PARTITIONER = "murmur2_random"  # the default of Java clients and Faust, but not of librdkafka
 
 
-# Of `{app_id}-{slot}`: the hand-over's transactional ids end in "-handover", a replay's hold "-replay-".
+# Reserved slots: the hand-over's transactional ids end in "-handover", a replay's contain "-replay-".
 _TAKEN_SLOT = re.compile(r"(.*-)?(handover|replay-.*)")
 
 
 def _free_slot(value: str | None) -> str | None:
     if value is not None and _TAKEN_SLOT.fullmatch(value):
         raise ValueError(
-            f"slot={value!r} makes a transactional id that a hand-over or a replay takes, which would fence this "
-            "worker. Choose another: one that neither ends in 'handover' nor holds 'replay-', alone or after a dash"
+            f"slot={value!r} makes a transactional id that a hand-over or a replay uses, which would fence this "
+            "worker. Choose another slot that neither ends in 'handover' nor contains 'replay-', alone or after a dash"
         )
     return value
 
@@ -34,7 +34,7 @@ def _no_trailing_dot(value: str) -> str:
 
 
 class KafkaSettings(BaseModel):
-    """How to reach the cluster; what confluent-kafka and aiokafka share."""
+    """Connection to the cluster, shared by confluent-kafka and aiokafka."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,10 +47,12 @@ class KafkaSettings(BaseModel):
     session_timeout_s: float = Field(30.0, gt=0)
     rebalance_timeout_s: float = Field(60.0, gt=0)
     heartbeat_interval_s: float = Field(3.0, gt=0)
-    connect_timeout_s: float = Field(10.0, gt=0, description="no answer by then ends the process")
+    connect_timeout_s: float = Field(
+        10.0, gt=0, description="the process ends if the cluster does not answer within this time"
+    )
 
     def client_config(self) -> dict[str, str]:
-        """Return the connection settings under librdkafka's names, secrets in the clear."""
+        """Return the connection settings with librdkafka's names; contains secrets in plain text."""
         config = {
             "bootstrap.servers": self.bootstrap_servers,
             "security.protocol": self.security_protocol,
@@ -79,7 +81,7 @@ class KafkaSettings(BaseModel):
 
 
 class TopicSettings(BaseModel):
-    """Topic names: ``prefix`` and a dot before each, unless a name is set in full."""
+    """Topic names: ``prefix`` and a dot precede each, unless a full name is set."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -88,14 +90,14 @@ class TopicSettings(BaseModel):
     replication: int | None = Field(
         None,
         gt=0,
-        description="replicas of the topics and changelogs that Sway creates; None: one a broker, at most 3. With 3 or "
-        "more they have min.insync.replicas=2",
+        description="replication factor of topics and changelogs that Sway creates; None: the number of brokers, at "
+        "most 3. With 3 or more, min.insync.replicas is 2",
     )
     max_ahead_s: float = Field(
         3600.0,
         gt=0,
-        description="`sway topics create` lets the broker refuse events and outcomes further ahead of its clock "
-        "(message.timestamp.after.max.ms)",
+        description="`sway topics create` makes the broker reject events and outcomes that are further ahead of its "
+        "clock (message.timestamp.after.max.ms)",
     )
     events: str = ""
     outcomes: str = ""
@@ -135,16 +137,16 @@ _TOPIC_SUFFIXES = {
 
 
 class WireSettings(BaseModel):
-    """Which Avro wire format is written; both are always read if their ids can be resolved."""
+    """The Avro wire format for writing; both formats are read if their schema ids can be resolved."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["single_object", "confluent"] = "single_object"
     registry_url: str | None = None
-    max_record_bytes: int = Field(2 * 1024 * 1024, gt=0, description="longer values are dead letters")
+    max_record_bytes: int = Field(2 * 1024 * 1024, gt=0, description="longer values become dead letters")
     unknown_schema: Literal["dead_letter", "pause"] = Field(
         "dead_letter",
-        description="what a worker does with an event or outcome whose schema nobody knows; pause: its partition waits "
+        description="how a worker handles an event or outcome with an unknown schema; pause: its partition is paused "
         "until the schema is known, which takes an upgrade of the worker or an entry in the Schema Registry",
     )
 
@@ -156,78 +158,80 @@ class WireSettings(BaseModel):
 
 
 class WindowSettings(BaseModel):
-    """The per-user sliding window."""
+    """The sliding window of a user's behaviours."""
 
     model_config = ConfigDict(extra="forbid")
 
     max_behaviours: int = Field(50, gt=0)
-    max_bytes: int = Field(4096, gt=0, le=900_000, description="encoded; the oldest behaviours are dropped")
+    max_bytes: int = Field(
+        4096, gt=0, le=900_000, description="maximum encoded size; the oldest behaviours are dropped"
+    )
 
 
 class TextSettings(BaseModel):
-    """Limits on the behaviour text; how it reads is the model's own matter."""
+    """Limits of the behaviour text; the model defines its format."""
 
     model_config = ConfigDict(extra="forbid")
 
-    max_item_text_chars: int = Field(512, gt=0, description="longer item texts are cut and flagged")
+    max_item_text_chars: int = Field(512, gt=0, description="longer item texts are truncated and flagged")
     cached_behaviours: int = Field(
-        100_000, gt=0, description="token ids kept, in behaviours of 1 KB at most on average"
+        100_000, gt=0, description="behaviours whose token ids are cached, on average at most 1 KB each"
     )
 
 
 class ModelSettings(BaseModel):
-    """Where the champion comes from and how it is run."""
+    """Source of the champion, and how it runs."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
-    registry: str = Field("registry", description="a folder, or any fsspec address")
-    version: str | None = Field(None, description="pin one version; None follows the champion")
-    poll_interval_s: float = Field(2.0, gt=0, description="how often a new champion is looked for")
+    registry: str = Field("registry", description="a folder or any fsspec URL")
+    version: str | None = Field(None, description="pins a version; None: follow the champion")
+    poll_interval_s: float = Field(2.0, gt=0, description="interval of the check for a new champion")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     max_batch_tokens: int | None = Field(
         None, gt=0, description="rows times the longest row; None: 2,048 on a CPU, 32,768 on a GPU"
     )
     max_batch_rows: int | None = Field(
-        None, gt=0, description="texts in one forward pass; None: 256 on a CPU, 1,024 on a GPU"
+        None, gt=0, description="texts per forward pass; None: 256 on a CPU, 1,024 on a GPU"
     )
-    max_wait_s: float = Field(0.005, ge=0, description="how long a text may wait for a fuller batch")
+    max_wait_s: float = Field(0.005, ge=0, description="longest wait of a text for a fuller batch")
     cached_vectors: int = Field(
         200_000,
         gt=0,
-        description="texts whose vectors a late model keeps on its device, about 1.8 KB each with 384 numbers",
+        description="texts whose vectors a late model keeps on its device, about 1.8 KB each with 384 dimensions",
     )
 
 
 class AttributionRule(BaseModel):
-    """A later event that says what came of an earlier one: same user, same item, within a time."""
+    """Labels an earlier event by a later one of the same user and item within a time limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    action: str = Field(max_length=64, description="of the event that is labelled, such as view")
-    by: str = Field(max_length=64, description="the action that is its outcome, such as purchase")
-    within_s: float = Field(86_400.0, gt=0, description="from the labelled event to the other, event times")
+    action: str = Field(max_length=64, description="action of the labelled event, such as view")
+    by: str = Field(max_length=64, description="action of its outcome, such as purchase")
+    within_s: float = Field(86_400.0, gt=0, description="maximum event time between the two events")
     y: float = Field(1.0, ge=0, le=1)
 
 
 class LabelSettings(BaseModel):
-    """Where labels come from; any of the three together. Times are event times."""
+    """Label sources, in any combination. Times are event times."""
 
     model_config = ConfigDict(extra="forbid")
 
-    outcomes: bool = Field(True, description="the outcomes topic closes an event at once")
-    rules: tuple[AttributionRule, ...] = Field((), description="the first rule that fits gives y")
+    outcomes: bool = Field(True, description="a record of the outcomes topic labels its event at once")
+    rules: tuple[AttributionRule, ...] = Field((), description="the first matching rule gives y")
     weights: dict[str, float] = Field(
-        {}, description="z is the strongest of these actions within the horizon"
+        {}, description="weights by action; z is the largest weight of an action within the horizon"
     )
     negative: float | None = Field(
-        None, ge=0, le=1, description="y when the horizon runs out; None: no example then"
+        None, ge=0, le=1, description="y of an event without an outcome at the horizon; None: no example"
     )
     horizon_s: float = Field(86_400.0, gt=0, description="how long after its event an outcome counts")
-    grace_s: float = Field(3_600.0, ge=0, description="how late or out of order records may come")
+    grace_s: float = Field(3_600.0, ge=0, description="how late or out of order records may arrive")
     ticks: bool = Field(
         True,
-        description="write ticks to the outcomes topic, so that the labels of an idle partition come due",
+        description="write ticks to the outcomes topic, so that labels of an idle partition become due",
     )
 
     @model_validator(mode="after")
@@ -241,85 +245,92 @@ class LabelSettings(BaseModel):
         for action, weight in self.weights.items():
             if not 0 <= weight <= 1:
                 raise ValueError(f"labels.weights: {action!r} has {weight:g}; z is in [0, 1]")
-            if len(action) > 64:  # the state keeps so much of an action
+            if len(action) > 64:  # the state truncates actions to this length
                 raise ValueError(f"labels.weights: {action!r} has more than 64 characters")
         return self
 
     @property
     def wanted(self) -> bool:
-        """Whether any label can come at all."""
+        """Whether any label source is enabled."""
         return self.outcomes or bool(self.rules) or self.negative is not None
 
 
 class HandoverSettings(BaseModel):
-    """When the examples that have piled up are handed to a trainer."""
+    """When accumulated examples are handed over to a trainer."""
 
     model_config = ConfigDict(extra="forbid")
 
-    enabled: bool = Field(True, description="whether the worker that leads hands over by itself")
-    min_examples: int = Field(10_000, gt=0, description="so many new examples are handed over")
+    enabled: bool = Field(True, description="whether the leading worker hands over automatically")
+    min_examples: int = Field(10_000, gt=0, description="number of new examples that triggers a hand-over")
     max_interval_s: float = Field(
-        86_400.0, gt=0, description="or fewer after this long, if there are any at all"
+        86_400.0, gt=0, description="fewer examples, at least one, are handed over after this time"
     )
 
 
 class TrainerSettings(BaseModel):
-    """The trainer service, `sway trainer`: what it learns from, and what a challenger must show."""
+    """The trainer service, `sway trainer`: its training data, and the gate that a challenger must pass."""
 
     model_config = ConfigDict(extra="forbid")
 
     work_dir: Path = Field(
         Path("trainer-work"),
-        description="trainings under way and their examples, to resume after a restart; one for each trainer",
+        description="running trainings and their examples, to resume after a restart; one folder per trainer",
     )
-    config: Path | None = Field(None, description="a TOML file of training knobs, see docs/training.md")
+    config: Path | None = Field(None, description="a TOML file of training parameters, see docs/training.md")
     base: Path | None = Field(
-        None, description="a Hugging Face checkpoint to start from while there is no champion"
+        None, description="Hugging Face checkpoint to start from while there is no champion"
     )
     older_examples: int = Field(
-        20_000, ge=0, description="how many examples from before a request's ranges are learned from too"
+        20_000,
+        ge=0,
+        description="number of examples before a request's ranges that are also used for training",
     )
     valid_share: float = Field(
-        0.1, ge=0, lt=1, description="the newest of what is learned from, for early stopping"
+        0.1, ge=0, lt=1, description="share of the newest training examples used for early stopping"
     )
     gate_share: float = Field(
-        0.25, gt=0, lt=1, description="the newest of a request's examples, for the gate alone"
+        0.25, gt=0, lt=1, description="share of a request's newest examples reserved for the gate"
     )
     gate_confidence: float = Field(
         0.95,
         ge=0.5,
         lt=1,
-        description="1 minus the chance that a champion falls to challengers that are no better, over all requests",
+        description="1 minus the probability, over all requests, that a champion is replaced by a challenger that is "
+        "no better",
     )
-    gate_min_improvement: float = Field(0.0, ge=0, description="by more than so much loss")
-    gate_min_examples: int = Field(500, gt=0, description="with fewer to judge by, nothing is promoted")
+    gate_min_improvement: float = Field(0.0, ge=0, description="the loss must decrease by more than this")
+    gate_min_examples: int = Field(
+        500, gt=0, description="with fewer examples for the gate, nothing is promoted"
+    )
     gate_min_users: int = Field(50, ge=2, description="with fewer users among them, nothing is promoted")
     gate_max_slowdown: float | None = Field(
-        1.25, gt=0, description="of a text's forward pass, against the champion"
+        1.25, gt=0, description="maximum forward time per text, relative to the champion's"
     )
     gate_max_ms_per_text: float | None = Field(
-        None, gt=0, description="of a text's forward pass, in milliseconds"
+        None, gt=0, description="maximum forward time per text, in milliseconds"
     )
     max_tries: int = Field(
         8,
         gt=0,
-        description="a request that has failed so often is rejected; a broker or a storage that is away is no failure",
+        description="a request is rejected after this many failures; an unreachable broker or storage is no failure",
     )
-    threads: int | None = Field(None, gt=0, description="of the CPU; none leaves torch's own number")
-    nice: int = Field(10, ge=0, le=19, description="so that a worker on the same machine goes first")
+    threads: int | None = Field(None, gt=0, description="CPU threads; None: torch's default")
+    nice: int = Field(
+        10, ge=0, le=19, description="nice value, so that a worker on the same machine has priority"
+    )
     web_enabled: bool = Field(True, description="whether /livez, /readyz and /metrics are served")
-    web_host: str = Field("127.0.0.1", description="where they listen; 0.0.0.0 for all interfaces")
-    web_port: int = Field(6070, ge=1, le=65535, description="a port of its own for each trainer of a machine")
+    web_host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all interfaces")
+    web_port: int = Field(6070, ge=1, le=65535, description="must differ between trainers on a machine")
 
 
 class UnitSettings(BaseModel):
-    """The commit unit: what is written in one Kafka transaction."""
+    """The commit unit: the records committed in one Kafka transaction."""
 
     model_config = ConfigDict(extra="forbid")
 
     max_records: int = Field(512, gt=0)
     max_bytes: int = Field(8 * 1024 * 1024, gt=0)
-    linger_s: float = Field(0.02, ge=0, description="an idle stream closes the unit after this")
+    linger_s: float = Field(0.02, ge=0, description="a unit closes at the latest after this time")
     max_in_flight_records: int = Field(8192, gt=0)
     max_in_flight_bytes: int = Field(64 * 1024 * 1024, gt=0)
     transaction_timeout_s: float = Field(10.0, gt=0)
@@ -329,7 +340,8 @@ class UnitSettings(BaseModel):
     def _values_are_bounded_in_bytes(cls, given: Any) -> Any:
         if isinstance(given, dict) and "cached_values" in given:
             raise ValueError(
-                "units.cached_values is gone: it bounded a number of values, not their bytes. Set memory.values_mb"
+                "units.cached_values was removed, because it limited the number of values and not their bytes. "
+                "Set memory.values_mb"
             )
         return given
 
@@ -344,12 +356,14 @@ class UnitSettings(BaseModel):
 
 
 class MemorySettings(BaseModel):
-    """What the state may take in memory, in MB of 1024 * 1024 bytes, whatever the number of users and partitions."""
+    """Memory limits of the state in MiB, independent of the number of users and partitions."""
 
     model_config = ConfigDict(extra="forbid")
 
     values_mb: int = Field(
-        512, ge=16, description="recently used state kept decoded: windows, pending labels, estimates, items"
+        512,
+        ge=16,
+        description="cache of recently used decoded state: windows, pending labels, estimates, items",
     )
     rocksdb_mb: int = Field(
         256, ge=32, description="RocksDB's blocks, indexes and write buffers, of all partitions together"
@@ -357,36 +371,40 @@ class MemorySettings(BaseModel):
 
 
 class ReplaySettings(BaseModel):
-    """`sway replay`: how much is done at once, and how much is done again after an interruption."""
+    """`sway replay`: batch sizes, which also bound the work repeated after an interruption."""
 
     model_config = ConfigDict(extra="forbid")
 
     batch_records: int = Field(
-        20_000, gt=0, description="events of a partition that are written together, into one Parquet file"
+        20_000, gt=0, description="events of a partition written as one batch, into one Parquet file"
     )
-    batch_bytes: int = Field(64 * 1024 * 1024, gt=0, description="or fewer, once these hold so many")
-    batch_s: float = Field(30.0, gt=0, description="or fewer, after so long")
+    batch_bytes: int = Field(64 * 1024 * 1024, gt=0, description="a smaller batch is written at this size")
+    batch_s: float = Field(30.0, gt=0, description="a smaller batch is written after this time")
     max_in_flight_texts: int | None = Field(
-        None, gt=0, description="waiting for the model; None: 1,024 on a CPU, 32,768 on a GPU"
+        None, gt=0, description="texts that wait for the model; None: 1,024 on a CPU, 32,768 on a GPU"
     )
     partitions_at_once: int = Field(
-        2, gt=0, description="that one process reads; the others wait for their turn"
+        2, gt=0, description="partitions that one process reads at the same time; the others wait"
     )
 
 
 class TimeSettings(BaseModel):
-    """What counts as an absurd time, and when silence counts as stuck."""
+    """Limits for wrong timestamps and for stalls."""
 
     model_config = ConfigDict(extra="forbid")
 
-    max_ahead_s: float = Field(3600.0, ge=0, description="of Kafka's record time; beyond: dead letter")
+    max_ahead_s: float = Field(
+        3600.0,
+        ge=0,
+        description="how far an event or outcome time may be ahead of the record timestamp; beyond it: dead letter",
+    )
     stuck_after_s: float = Field(
-        120.0, gt=0, description="lag, or a recovery, without progress for this long ends the process"
+        120.0, gt=0, description="the process ends after this time with lag or a recovery but no progress"
     )
 
 
 class WebSettings(BaseModel):
-    """Health and metrics."""
+    """Health and metrics endpoints."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -396,28 +414,28 @@ class WebSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. See `sway doctor` for a check of a live configuration."""
+    """All settings. `sway doctor` checks a live configuration."""
 
     model_config = SettingsConfigDict(env_prefix="SWAY_", env_nested_delimiter="__", extra="forbid")
 
     app_id: str = Field("sway", min_length=1, description="the consumer group")
     state_dir: Path = Path("state")
     slot: Annotated[str | None, AfterValidator(_free_slot)] = Field(
-        None, description="names this worker's transactions; None: made at first start"
+        None, description="part of this worker's transactional id; None: generated at the first start"
     )
     drop_unused_stores_after_s: float = Field(
         604_800.0,
         ge=0,
-        description="a partition's store that this worker has not used for so long is removed, and rebuilt from the "
-        "changelog if the partition comes back; 0 keeps all",
+        description="a partition's store that this worker has not used for this time is deleted; it is rebuilt from "
+        "the changelog if the partition comes back. 0 keeps all stores",
     )
     offset_reset: Literal["earliest", "latest", "error"] = Field(
         "earliest", description="where a partition without a committed offset starts"
     )
     lost_offset_reset: Literal["earliest", "latest", "error"] = Field(
         "error",
-        description="where a partition goes on whose committed offset retention has passed, or whose topic was "
-        "made again; counted in sway_offset_resets and sway_lost_records",
+        description="where a partition continues if its committed offset was removed by retention or its topic was "
+        "recreated; counted in sway_offset_resets and sway_lost_records",
     )
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()

@@ -1,4 +1,4 @@
-"""Tells state that a newer version of Sway has written from state that is broken. Pure."""
+"""Distinguishes state written by a newer version of Sway from corrupt state."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from stream.exactly_once.units.errors import StateFormatError
 
 
 def newer_format(raw: bytes, kinds: tuple[type[Any], ...]) -> StateFormatError | None:
-    """Return the error to raise for a value in a schema that this version does not know; None if it knows it.
+    """Return the error for a value whose schema is unknown to this version; None if the schema is known.
 
-    kinds: the records that the table holds.
+    kinds: the record types of the table.
     """
     header = header_of(raw)
     if header is None or not header.startswith(SINGLE_OBJECT_MAGIC):
@@ -24,7 +24,7 @@ def newer_format(raw: bytes, kinds: tuple[type[Any], ...]) -> StateFormatError |
         for number, schema in enumerate(published(kind), 1)
     ]
     return StateFormatError(
-        f"a value has the schema fingerprint {came.hex()}, and this version of Sway knows {', '.join(known)}. A newer "
-        "version has written it. Upgrade this worker, or stop it, so that newer workers take its partitions; nothing "
-        "of the state was changed or deleted."
+        f"a value has the schema fingerprint {came.hex()}, but this version of Sway knows {', '.join(known)}. The "
+        "value was written by a newer version. Upgrade this worker, or stop it so that newer workers take over its "
+        "partitions. The state was not changed."
     )

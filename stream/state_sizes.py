@@ -1,6 +1,6 @@
-"""How much memory decoded values of the state take: estimates that cost less than a microsecond. Pure.
+"""Estimates the memory size of decoded state values in less than a microsecond each.
 
-A test holds them against `stream.exactly_once.units.sizes.deep_bytes`, which walks over everything.
+A test compares them with `stream.exactly_once.units.sizes.deep_bytes`, which visits every object.
 """
 
 from sys import getsizeof
@@ -20,7 +20,7 @@ from stream.window_columns import OFFSET_BYTES, ROW_BYTES
 from stream.windows import KEPT_PIECES, Window
 
 _WINDOW_BYTES = 440
-_PIECE_BYTES = 215  # beside its text and token ids, which are about as long as its block
+_PIECE_BYTES = 215  # in addition to its text and token ids, which are about as long as its block
 
 _PENDING_BYTES = 275
 _DUE_ENTRY_BYTES = 92
@@ -35,13 +35,13 @@ _ITEM_SUMS_BYTES = 330
 _USER_SUMS_BYTES = 420
 _PARTITION_SUMS_BYTES = 110
 
-# What a table gets of the memory for decoded values: windows are the largest and are read for every event, as are the
-# sums of their users, which stand among the items.
+# Each table's share of the memory for decoded values. Windows are the largest and are read for every event. So are the
+# users' sums, which are stored in the items table.
 SHARES = {"windows": 0.67, "pending": 0.12, "estimates": 0.09, "items": 0.12}
 
 
 def window_bytes(window: Window | None) -> int:
-    """Return the bytes of a window with all the words and columns that it may keep: they come while it is cached."""
+    """Return the bytes of a window including all words and columns that it may cache, since they are added later."""
     if window is None:
         return 0
     count = len(window)

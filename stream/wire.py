@@ -1,4 +1,4 @@
-"""Codecs as the settings want them."""
+"""Creates codecs from the settings."""
 
 from typing import TypeVar
 
@@ -11,10 +11,10 @@ R = TypeVar("R", bound=Record)
 
 
 def resolver_for(wire: WireSettings) -> Resolver:
-    """Return who knows writers' schemas: the Schema Registry too, if the settings name one."""
+    """Return the resolver of writer schemas; includes the Schema Registry if one is configured."""
     if wire.registry_url is None:
         return LocalResolver()
-    from schemas import registry  # takes half a second to import
+    from schemas import registry  # importing it takes half a second
 
     return registry.RegistryResolver(registry.connect(wire.registry_url))
 
@@ -22,7 +22,7 @@ def resolver_for(wire: WireSettings) -> Resolver:
 def codec_for(
     record_type: type[R], topic: str, wire: WireSettings, resolver: Resolver | None = None
 ) -> Codec[R]:
-    """Return the codec of a topic's values. Raises ContractError if the settings do not fit."""
+    """Return the codec of a topic's values. Raises ContractError if the settings are inconsistent."""
     return Codec(
         record_type,
         resolver=resolver or resolver_for(wire),

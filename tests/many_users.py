@@ -24,7 +24,7 @@ from stream.labels.state import item_sums_key, snapshot_key, user_sums_key
 from stream.labels.sums import UserState, item_sums, user_sums
 from stream.settings import MEBIBYTE, MemorySettings, Settings, TextSettings
 from stream.windows import Window, WindowLimits, columns_of, history, insert_new
-from stream.worker.app import Parts, SwayApp, build_app
+from stream.worker.app import Components, SwayApp, build_app
 
 PARTITIONS = 8
 USERS_A_PARTITION = 1_200
@@ -152,7 +152,7 @@ def main(model_folder: Path, state: Path, values_mb: int, rocksdb_mb: int) -> di
         memory=MemorySettings(values_mb=values_mb, rocksdb_mb=rocksdb_mb),
         text=TextSettings(cached_behaviours=50),
     )
-    app = build_app(settings, Parts(model, _NoScorer()))
+    app = build_app(settings, Components(model, _NoScorer()))
     memory = StoreMemory(app.config.max_store_memory_bytes)
     folder = StateFolder(state, memory)
     folder.open("slot")

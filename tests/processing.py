@@ -262,7 +262,7 @@ class Processing:
         batch = batch_of(records)
         where = TopicPartition(batch.topic, batch.partition)
         work = self.processor.read(batch, self._units[-1])
-        self._units[-1].read_to(batch, work, None, 0)
+        self._units[-1].add_batch(batch, work, None, 0)
         self.reached[where] = batch.next
 
     def commit(self) -> None:

@@ -27,11 +27,11 @@ from stream.exactly_once.units.records import Output, TopicPartition
 from stream.labels.labelling import Labels
 from stream.labels.rules import JoinSettings
 from stream.processor import Codecs, ScoringProcessor
-from stream.replay.batches import Parts
+from stream.replay.batches import ReplayContext
 from stream.replay.journal import Journal
-from stream.replay.notes import note_of, read_notes
+from stream.replay.notes import decode_progress, encode_progress
 from stream.replay.opening import Inputs, open_partition
-from stream.replay.outputs import AsRecords, Outputs, TopicNames, TopicOutput
+from stream.replay.outputs import Outputs, PassThroughEncoder, TopicNames, TopicOutput
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES, FileName, ParquetFolder
 from stream.replay.partition import PartitionReplay
 from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, Span, first_progress
@@ -88,10 +88,10 @@ class Kafka:
     produced: list[Output] = field(default_factory=list)
 
     def progress(self) -> Progress:
-        return read_notes(self.replay_id, {0: self.committed})[1][0]
+        return decode_progress(self.replay_id, {0: self.committed})[1][0]
 
     def plan(self) -> PartitionPlan:
-        return read_notes(self.replay_id, {0: self.committed})[0].partitions[0]
+        return decode_progress(self.replay_id, {0: self.committed})[0].partitions[0]
 
 
 @dataclass(slots=True)
@@ -158,7 +158,7 @@ class MemoryInputs(Inputs):
         """A span of one of the topics."""
         return cast(RecordStream, MemoryStream(self.records[topic], span))
 
-    def held(self, topic: str, partition: int, consumer: Any = None) -> Span:
+    def retained(self, topic: str, partition: int, consumer: Any = None) -> Span:
         """All of it: nothing has passed retention since the plan was made."""
         return Span(0, 1 + max((record.offset for record in self.records[topic]), default=-1))
 
@@ -267,7 +267,7 @@ class ReplayedPartition:
         """turns: in which order it is worked on at first. crashes: as in Crashes. store_lost_after: for each crash."""
         self.kafka = Kafka(
             plan.replay_id,
-            (plan.partitions[0].scored.start, note_of(plan, 0, first_progress(plan.partitions[0]))),
+            (plan.partitions[0].scored.start, encode_progress(plan, 0, first_progress(plan.partitions[0]))),
         )
         self.crashes = Crashes(crashes)
         self.output = CrashingFolder(folder / "output", self.crashes)
@@ -338,7 +338,7 @@ class ReplayedPartition:
         raise AssertionError(f"not done after {_MOST_TURNS} turns")
 
     def _open(self) -> PartitionReplay | None:
-        core, as_records = self._core, AsRecords()
+        core, as_records = self._core, PassThroughEncoder()
         labels = Labels(core.join, LIVE_EXAMPLES, as_records, examples=self._plan.with_labels)
         processor = ScoringProcessor(
             topics=TOPICS,
@@ -350,7 +350,7 @@ class ReplayedPartition:
             labels=labels,
             now_ms=lambda: NOW_MS + 7,
         )
-        parts = Parts(
+        parts = ReplayContext(
             plan=self._plan,
             topics=(TOPICS.events, TOPICS.outcomes),
             processor=processor,

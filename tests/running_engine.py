@@ -17,7 +17,7 @@ import pytest
 
 from stream.exactly_once.driver import engine as engine_module
 from stream.exactly_once.driver.engine import Engine, UnitLimits
-from stream.exactly_once.driver.intake import Held
+from stream.exactly_once.driver.intake import PausedPartition
 from stream.exactly_once.kafka.offsets import Cancelled, OffsetPolicy
 from stream.exactly_once.kafka.recovery import Changelog, Recovered, RecoveryPlan
 from stream.exactly_once.kafka.store import PartitionStore, StateFolder
@@ -45,11 +45,13 @@ class Record:
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
-def held_back(where: TopicPartition, offset: int) -> Held:
+def held_back(where: TopicPartition, offset: int) -> PausedPartition:
     """A partition whose record at this offset is of a schema that nobody knows."""
     record = Record(where.topic, where.partition, offset, b"")
     batch = RecordBatch(where.topic, where.partition, [record], offset, offset + 1, Epoch(1, "member"))
-    return Held(Hold(0, "schema fingerprint 00", "No published schema has it. Upgrade."), deque([batch]))
+    return PausedPartition(
+        Hold(0, "schema fingerprint 00", "No published schema has it. Upgrade."), deque([batch])
+    )
 
 
 class Table:
@@ -142,7 +144,7 @@ class Writer:
         offsets: Mapping[TopicPartition, int],
         group_metadata: bytes,
         tracked: Mapping[TopicPartition, int],
-        note: str = "",
+        commit_metadata: str = "",
     ) -> dict[TopicPartition, int]:
         self.inside.set()
         assert self.free.wait(30)
@@ -217,7 +219,7 @@ class Running:
         self.recovery_fails: Exception | None = None
         self.changelog_end = 0
         self.changelog_reached = 0  # so far it is read, in each partition, while a recovery does not end
-        self.undecided = False
+        self.starts_changed = False
         monkeypatch.setattr(engine_module, "recover", self._recover)
         plan = RecoveryPlan(
             {},
@@ -272,7 +274,7 @@ class Running:
             raise self.recovery_fails
         starts = {TopicPartition(t, p): 0 for p in stores for t in (EVENTS, NOTES)}
         found = {tp: self.writer.offsets.get(tp, 0) for tp in starts}
-        return Recovered(found, 0, 0.0, undecided=self.undecided)
+        return Recovered(found, 0, 0.0, starts_changed=self.starts_changed)
 
     def assign(self, *partitions: int) -> Epoch:
         """Begin the next epoch and return at once."""

@@ -12,7 +12,7 @@ import sys
 
 from benchmarks.children import die_with_parent
 from benchmarks.scoring import FreeScorer
-from stream.assembly import load_champion, spare_the_collector
+from stream.assembly import load_champion, tune_garbage_collection
 from stream.replay.ranges import Newest, Oldest
 from stream.replay.session import ReplaySession, Request
 from stream.settings import Settings
@@ -25,7 +25,7 @@ def main() -> None:
     set_up_log(logging.WARNING)
     settings, topic = Settings(), sys.argv[1]
     model = load_champion(settings)
-    spare_the_collector()
+    tune_garbage_collection()
     session = ReplaySession(settings, Request("labels", Oldest(), Newest(), topic, None, with_labels=True))
     partitions = settings.topics.partitions
     plan = session.begin(session.plan(model.version), partitions)

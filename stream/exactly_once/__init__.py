@@ -1,14 +1,13 @@
-"""Faust in batches and Kafka transactions, exactly once.
+"""Exactly-once batch processing with Faust and Kafka transactions.
 
-Knows nothing of Sway and could be a package of its own; docs/exactly-once.md tells how it works and how to
-use it. A program gives a `Processor` (what to do with records) and, if it needs one, a `Scorer` (slow work
-off the event loop) to an `ExactlyOnceApp`.
+This package does not depend on Sway. docs/exactly-once.md describes how it works and how to use it. A program passes
+a `Processor` (its logic) and optionally a `Scorer` (slow work that runs off the event loop) to an `ExactlyOnceApp`.
 
-    units/    pure: records, units, layers, the order of delivery; imports no client of Kafka
-    kafka/    transactions, offsets, topics, recovery, stores; imports no Faust
+    units/    pure: records, commit units, state layers, delivery order; imports no Kafka client
+    kafka/    transactions, offsets, topics, recovery, stores; does not import Faust
     driver/   the Faust app: transport, tables, intake, engine
 
-The names below are loaded when they are first used, so that importing `units` loads neither Faust nor a client.
+The names below are imported lazily, so that importing `units` loads neither Faust nor a Kafka client.
 """
 
 from importlib import import_module
@@ -47,7 +46,7 @@ _HOMES = {
     "stream.exactly_once.units.unit": ("Unit", "Work"),
 }
 
-if not TYPE_CHECKING:  # else mypy would take any name for one of these
+if not TYPE_CHECKING:  # with a module-level __getattr__, mypy would accept any name
 
     def __getattr__(name: str) -> Any:
         for module, names in _HOMES.items():

@@ -1,1 +1,1 @@
-"""Hands the examples that have piled up to a trainer: every example in exactly one request."""
+"""Hands accumulated examples over to a trainer: every example is in exactly one request."""

@@ -1,8 +1,9 @@
-"""The one who hands over: counts examples, and writes request and offsets in one transaction.
+"""The hand-over leader: counts examples, and writes a request and its offsets in one transaction.
 
-Becoming leader fences whoever led before; only then are the committed ends read. So two that both believe they lead
-cannot hand over the same range, and a crash leaves a transaction that is committed or not. Where the ends are
-forgotten, the requests themselves say how far they went; each leader begins by writing the ends again.
+A new leader first fences the previous one and only then reads the committed end offsets. Two processes that both
+believe to be leader therefore cannot hand over the same range, and after a crash the transaction is either committed
+or not. If the group's offsets have expired, the end offsets are taken from the requests on the training topic; each
+leader commits the end offsets again when it starts.
 """
 
 import time
@@ -27,18 +28,17 @@ from stream.handover.rule import HandoverRule, make_request
 
 _TRANSACTION_TIMEOUT_S = 10.0
 _MAX_RECORD_BYTES = 1_000_000
-_LOST = frozenset(
-    {KafkaError._AUTO_OFFSET_RESET, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
-)  # librdkafka stops reading at these; the other errors it mends itself
+# librdkafka stops reading after these errors; it recovers from all others by itself.
+_LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 
 
 class HandoverLeader:
-    """Leads from the moment it is made until its `with` block ends. Not thread-safe; make another one after any error.
+    """Is leader from its creation until the end of its `with` block. Not thread-safe; discard it after any error.
 
-    group_id: a group without members, which holds how far examples were handed over; also the transactional id.
-    cancelled: ends a wait for stable offsets, with Cancelled. now_ms: epoch milliseconds.
-    Raises StartError if no broker answers or a topic does not exist, OffsetOutOfRangeError if examples that were not
-    handed over are gone.
+    group_id: a group without members that stores the offsets of handed-over examples; also the transactional id.
+    cancelled: cancels the wait for stable offsets, which then raises Cancelled. now_ms: epoch milliseconds.
+    Raises StartError if no broker answers or a topic does not exist, OffsetOutOfRangeError if examples were deleted
+    before they were handed over.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class HandoverLeader:
         self._codec, self._rule = codec, rule
         self._now_ms = now_ms
         self.waiting = 0
-        self._oldest_ms: int | None = None  # Kafka's time of the oldest example that waits
+        self._oldest_ms: int | None = None  # Kafka timestamp of the oldest waiting example
         self._at_end: set[int] = set()
         counts = partition_counts(client_config, connect_timeout_s)
         missing = [topic for topic in (examples, training) if topic not in counts]
@@ -73,13 +73,14 @@ class HandoverLeader:
                 group_id,
                 transaction_timeout_s=_TRANSACTION_TIMEOUT_S,
                 max_record_bytes=_MAX_RECORD_BYTES,
-                replaces=False,  # a leader that woke up late must not take the id back from its successor
+                # A leader that was suspended must not take the transactional id back from its successor.
+                can_replace=False,
             )
             opened.callback(self._writer.close)
-            self._writer.init(connect_timeout_s)  # first: from here on, nobody else moves the ends
+            self._writer.init(connect_timeout_s)  # first, so that no other leader can commit from here on
             self._starts = self._find_starts(client_config, counts, cancelled)
             self._ends = dict(self._starts)
-            self._commit([])  # so that the broker does not forget them
+            self._commit([])  # renews the committed offsets, so that they do not expire
             self._consumer.assign([_at(examples, number, offset) for number, offset in self._starts.items()])
             self._opened = opened.pop_all()
 
@@ -110,13 +111,13 @@ class HandoverLeader:
 
     @property
     def caught_up(self) -> bool:
-        """Whether every partition was read to an end."""
+        """Whether every partition has been read to its end."""
         return len(self._at_end) == len(self._starts)
 
     def read(self, timeout_s: float) -> None:
-        """Count what comes within timeout_s; stops early at min_examples, so that a backlog is several requests.
+        """Count examples arriving within timeout_s; stop at min_examples, so that a backlog becomes several requests.
 
-        Raises OffsetOutOfRangeError if what comes next is gone.
+        Raises OffsetOutOfRangeError if the next examples were deleted.
         """
         room = self._rule.min_examples - self.waiting
         if room <= 0:
@@ -129,8 +130,8 @@ class HandoverLeader:
                     self._at_end.add(partition)
                 elif error.code() in _LOST:
                     raise OffsetOutOfRangeError(
-                        f"{self._examples}[{partition}] cannot be read on from {self._ends.get(partition)}: "
-                        f"{error.str()}. Retention has passed it, or the topic was deleted."
+                        f"Cannot continue reading {self._examples}[{partition}] at {self._ends.get(partition)}: "
+                        f"{error.str()}. Retention removed the offset, or the topic was deleted."
                     )
                 continue
             self._at_end.discard(partition)
@@ -140,9 +141,9 @@ class HandoverLeader:
             self._oldest_ms = written_ms if self._oldest_ms is None else min(self._oldest_ms, written_ms)
 
     def hand_over(self, *, forced: bool = False) -> TrainingRequest | None:
-        """Write one request if it is time; returns it once it is committed.
+        """Write a request if one is due, and return it once it is committed; otherwise return None.
 
-        Raises FatalTransactionError when another leader has taken over, or the fate of the commit is unknown: the
+        Raises FatalTransactionError when another leader has taken over or the outcome of the commit is unknown; the
         next leader reads from the broker what was committed.
         """
         waited_s = 0.0

@@ -1,4 +1,4 @@
-"""How far the requests on the training topic went: what is left when the broker has forgotten the group's offsets."""
+"""Reads the end offsets of requests from the training topic, for when the group's offsets have expired."""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -11,7 +11,7 @@ from schemas.wire import Codec
 from stream.exactly_once.kafka.offsets import Cancelled, watermarks
 from stream.exactly_once.units.records import TopicPartition
 
-_POLL_S = 0.1  # consume() waits for all of it, whatever came
+_POLL_S = 0.1  # consume() waits this long unless its batch is full
 
 
 def requested_ends(
@@ -22,10 +22,10 @@ def requested_ends(
     codec: Codec[TrainingRequest],
     cancelled: Callable[[], bool],
 ) -> dict[int, int]:
-    """Return by partition of `examples` the furthest end of any request; empty without requests.
+    """Return the highest end offset of any request by partition of `examples`; empty without requests.
 
-    Reads all of `training`, which is small and kept for ever, up to the ends that it has now. Raises Cancelled, and
-    DecodeError for a record that is no request: skipping it could hand examples over again.
+    Reads `training` up to its current end offsets; the topic is small and never expires. Raises Cancelled, and
+    DecodeError for a record that is not a request, because skipping it could hand over examples twice.
     """
 
     def check() -> None:

@@ -1,4 +1,4 @@
-"""When to hand over, and what. Pure.
+"""Decides when to hand examples over, and builds the request.
 
 Source: docs/handover.md.
 """
@@ -15,13 +15,13 @@ Reason = Literal["labels", "time", "forced"]
 
 @dataclass(frozen=True, slots=True)
 class HandoverRule:
-    """min_examples: so many are handed over at once. max_interval_s: how long the first of fewer may wait."""
+    """min_examples: number of examples that triggers a request. max_interval_s: longest wait of an example."""
 
     min_examples: int
     max_interval_s: float
 
     def reason(self, examples: int, waited_s: float, *, forced: bool) -> Reason | None:
-        """Say why to hand over now, or None. waited_s: since the first example that is not handed over was seen."""
+        """Return why a request is due, or None. waited_s: seconds since the oldest waiting example was written."""
         if examples <= 0:
             return None
         if examples >= self.min_examples:
@@ -40,9 +40,9 @@ def make_request(
     created_at_ms: int,
     reason: Reason,
 ) -> TrainingRequest:
-    """Make the request for [start, end) of every partition that has news; the same ranges give the same id.
+    """Return the request for [start, end) of each partition with new examples; equal ranges give equal ids.
 
-    Raises ValueError for an end before its start, or no news at all.
+    Raises ValueError if an end is before its start, or if there are no new examples.
     """
     ranges = [
         OffsetRange(topic, partition, starts[partition], ends[partition])

@@ -1,4 +1,4 @@
-"""A leader as the settings want it."""
+"""Creates a hand-over leader from the settings."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from stream.wire import codec_for
 
 
 def lead(settings: Settings, cancelled: Callable[[], bool] = lambda: False) -> HandoverLeader:
-    """Become the leader of `{app_id}-handover`. Raises what HandoverLeader raises."""
+    """Become the leader of `{app_id}-handover`. Raises the exceptions of HandoverLeader."""
     wanted, names = settings.handover, settings.topics
     return HandoverLeader(
         settings.kafka.client_config(),

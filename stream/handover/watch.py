@@ -1,7 +1,7 @@
-"""The worker's own hand-over: a thread that leads while this worker has the first input partition.
+"""The worker's hand-over thread, which leads while this worker has input partition 0.
 
-Faust's leader topic would say the same: one process of the group has a given partition. But nothing here depends on
-there being one only, since the later of two leaders fences the earlier. A worker never ends by it.
+Only one process of the group has a given partition. Correctness does not depend on it, since the later of two leaders
+fences the earlier one. A failure of this thread never ends the worker.
 """
 
 import logging
@@ -19,26 +19,27 @@ _READ_S = 0.5
 _FIRST_PAUSE_S = 2.0
 _LONGEST_PAUSE_S = 60.0
 TERM_S = 3600.0
-"""Then it leads anew: the ends are written again, and partitions that were added are seen."""
+"""Duration of a term. Each new term commits the end offsets again and includes added partitions."""
 
 
 class HandoverMetrics(Protocol):
-    """What the thread reports; stream.worker.metrics.WorkerMetrics is one."""
+    """The metrics that the thread reports; implemented by stream.worker.metrics.WorkerMetrics."""
 
     def on_handover(self) -> None:
-        """A request is committed."""
+        """Called when a request is committed."""
         ...
 
     def show_handover(self, leads: bool, waiting: int) -> None:
-        """Whether this process leads, and how many examples it has counted that are not handed over."""
+        """Set whether this process leads, and how many examples it has counted but not handed over."""
         ...
 
 
 class HandoverThread:
-    """Leads, reads and hands over while `leads()`; after an error it pauses and leads anew.
+    """Leads, reads and hands over while `leads()` is true; after an error it pauses and starts a new term.
 
-    leads: safe to call from any thread. make: becomes leader, or raises Cancelled soon after its argument is true.
-    first_pause_s: after an error; doubles up to a minute while errors go on. clock: monotonic seconds.
+    leads: must be thread-safe. make: creates a leader, or raises Cancelled soon after its argument returns true.
+    first_pause_s: pause after an error; doubles up to a minute while errors continue. term_s: seconds after which a new
+    term starts. clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class HandoverThread:
         self._first_pause_s = self._pause_s = first_pause_s
         self._term_s = term_s
         self._clock = clock
-        self._trouble: str | None = None
+        self._last_error: str | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sway-handover", daemon=True)
 
@@ -66,11 +67,11 @@ class HandoverThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end; what it has not handed over waits for the next leader."""
+        """Ask the thread to stop; examples that were not handed over remain for the next leader."""
         self._stopping.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait until the thread has ended; returns whether it has."""
+        """Wait for the thread to end, and return whether it has ended."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -82,23 +83,24 @@ class HandoverThread:
                 self._lead()
             except Cancelled:
                 pass
-            except Exception as exc:  # a broker can be away, a schema unknown; the stream goes on
-                self._note(exc)
+            # The stream continues after any failure, such as an unreachable broker or an unknown schema.
+            except Exception as exc:
+                self._log_once(exc)
                 self._stopping.wait(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             finally:
                 self._metrics.show_handover(leads=False, waiting=0)
 
-    def _over(self) -> bool:
+    def _is_over(self) -> bool:
         return self._stopping.is_set() or not self._leads()
 
     def _lead(self) -> None:
-        with self._make(self._over) as leader:
-            if self._trouble is not None:
-                logger.info("Hands examples over again")
-            self._trouble, self._pause_s = None, self._first_pause_s
+        with self._make(self._is_over) as leader:
+            if self._last_error is not None:
+                logger.info("Handing over examples again")
+            self._last_error, self._pause_s = None, self._first_pause_s
             ends_at_s = self._clock() + self._term_s
-            while not self._over() and self._clock() < ends_at_s:
+            while not self._is_over() and self._clock() < ends_at_s:
                 self._metrics.show_handover(leads=True, waiting=leader.waiting)
                 leader.read(_READ_S)
                 request = leader.hand_over()
@@ -106,8 +108,8 @@ class HandoverThread:
                     self._metrics.on_handover()
                     logger.info("%s: %d examples (%s)", request.request_id, request.examples, request.reason)
 
-    def _note(self, exc: Exception) -> None:
-        trouble = f"{type(exc).__name__}: {exc}"
-        if trouble != self._trouble:
-            logger.warning("No examples are handed over; tried again later. %s", trouble)
-        self._trouble = trouble
+    def _log_once(self, exc: Exception) -> None:
+        error = f"{type(exc).__name__}: {exc}"
+        if error != self._last_error:
+            logger.warning("Cannot hand over examples; will retry. %s", error)
+        self._last_error = error

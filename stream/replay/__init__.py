@@ -1,21 +1,21 @@
-"""Replay: a historical range of the inputs, scored again through the live path's own core.
+"""Replay: scores a historical range of the inputs again with the live path's own core.
 
-    ranges.py      which offsets were asked for                         pure
-    plan.py        the plan, and how far each partition is              pure; notes.py puts both into Kafka's words
-    known_order.py, ordering.py   events and outcomes in the order in which they were read       pure
-    streams.py     a topic partition, read ahead
+    ranges.py      converts the requested range to offsets              pure
+    plan.py        the plan and the progress of each partition          pure; notes.py encodes both as commit metadata
+    known_order.py, ordering.py   restore the live reading order of events and outcomes        pure
+    streams.py     reads a topic partition with prefetching
     state.py       tables over RocksDB, without Faust
-    steps.py, partition.py   one partition: warm up, recall what is done, score, run out
-    batches.py, committer.py, retention.py   its batches, how they are committed, and whose past may be missing
-    opening.py     takes a partition over and opens it where it was left
-    outputs.py, parquet.py, recorded.py   where scores go, and reading one's own back
-    journal.py     plan and progress in Kafka: the offsets of the replay's own group
-    kafka_errors.py   what Kafka's clients raise, as ours
-    folder.py      the machine's folder: who works in it, and the machine's name
-    membership.py  which partitions are this process's
-    runner.py      partitions, the micro-batcher and commits together
-    planning.py, sampling.py   makes the plan, and measures how long it will take
-    session.py     all of it, made from the settings
+    steps.py, partition.py   one partition: warm up, recall published scores, score, run out
+    batches.py, committer.py, retention.py   batches, their commit, and users with an incomplete history
+    opening.py     takes over a partition and resumes it
+    outputs.py, parquet.py, recorded.py   write scores, and read published scores back
+    journal.py     plan and progress in Kafka: the committed offsets of the replay's own group
+    kafka_errors.py   converts Kafka client exceptions
+    folder.py      the machine's folder: worker locks and the machine's name
+    membership.py  the partitions assigned to this process
+    runner.py      runs partitions, micro-batcher and commits
+    planning.py, sampling.py   make the plan, and estimate its duration
+    session.py     creates all components from the settings
 
-What a replay promises and how: docs/replay.md.
+docs/replay.md describes the guarantees and how they are met.
 """

@@ -1,7 +1,7 @@
-"""A batch of a partition, and what all partitions of a process share.
+"""A batch of a partition, and the components shared by all partitions of a process.
 
-A batch is a unit of stream.exactly_once: a closed slice of the partition's order with a layer of state of its own, so
-that the next one is read and scored while it is committed.
+A batch is a unit of stream.exactly_once: a contiguous slice of the partition's order with its own state layer, so that
+the next batch can be read and scored during its commit.
 """
 
 import time
@@ -24,9 +24,9 @@ from stream.replay.steps import Step
 
 @dataclass(slots=True)
 class Batch:
-    """What is committed together. room: for more records.
+    """Records committed together. room: remaining capacity.
 
-    began, reached: offsets of events and outcomes, reached also of old scores.
+    began, reached: offsets of events and outcomes; reached also contains the offset of old scores.
     """
 
     unit: Unit
@@ -42,7 +42,7 @@ class Batch:
 
 
 class ReplayModel(Protocol):
-    """What a score says of its model."""
+    """The model properties that are written to a score."""
 
     @property
     def version(self) -> str:
@@ -51,28 +51,31 @@ class ReplayModel(Protocol):
 
     @property
     def dtype(self) -> str:
-        """The type it is run in."""
+        """The data type of its computation."""
         ...
 
 
 class Sources(Protocol):
-    """What a partition is read from."""
+    """The inputs of a partition."""
 
     order: MergedOrder
 
     @property
     def old_scores_next(self) -> int:
-        """From where old scores must be read to go on from here."""
+        """Offset from which old scores must be read to resume here."""
         ...
 
     def close(self) -> None:
-        """Let go of the brokers."""
+        """Close the consumers."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What all partitions of a process share. commits: runs commits, one after the other. topics: events, outcomes."""
+class ReplayContext:
+    """Components shared by all partitions of a process.
+
+    commits: runs commits one at a time. topics: names of the events topic and the outcomes topic.
+    """
 
     plan: ReplayPlan
     topics: tuple[str, str]
@@ -90,5 +93,5 @@ class Parts:
     clock: Callable[[], float] = time.monotonic
 
     def room(self) -> Room:
-        """Return the room of a new batch."""
+        """Return the capacity of a new batch."""
         return Room(self.batch_records, self.batch_bytes)

@@ -1,10 +1,10 @@
-"""What can stop a replay.
+"""Exceptions of a replay.
 
 ReplayError (a StreamError)
-├── RangeError             what was asked for is not in the topic
-│   └── PastRetentionError     retention has taken it
-├── NoAnswerError          the brokers do not say in time what they are asked; asking again may help
-├── PlanError              the replay of this id was planned otherwise, or its inputs are not the ones it began with
+├── RangeError             the requested range is not in the topic
+│   └── PastRetentionError     retention has deleted a part of it
+├── NoAnswerError          the brokers do not answer in time; a retry may succeed
+├── PlanError              the replay of this id has another plan or other inputs
 └── OutputError            the output is not one that this replay may write
 """
 
@@ -12,11 +12,11 @@ from stream.errors import StreamError
 
 
 class ReplayError(StreamError):
-    """Root of what stream.replay raises itself."""
+    """Base class of all exceptions of stream.replay."""
 
 
 class RangeError(ReplayError):
-    """The range is empty, upside down or past the end."""
+    """The range is empty, reversed or past the end."""
 
 
 class PastRetentionError(RangeError):
@@ -24,12 +24,12 @@ class PastRetentionError(RangeError):
 
 
 class NoAnswerError(ReplayError):
-    """Nobody answered in time."""
+    """No broker answered in time."""
 
 
 class PlanError(ReplayError):
-    """What is asked for does not fit what was planned under the same id."""
+    """The request differs from the plan under the same id."""
 
 
 class OutputError(ReplayError):
-    """A topic or folder that holds something else, or files that are missing."""
+    """The topic or folder holds other data, or files are missing."""

@@ -1,4 +1,4 @@
-"""The folder in which a machine keeps a replay's stores: who works in it, and the name by which the group knows it."""
+"""The folder for a machine's replay stores: locks its workers and stores the machine's name in the group."""
 
 import os
 from contextlib import AbstractContextManager
@@ -13,29 +13,29 @@ from stream.replay.errors import ReplayError
 
 @dataclass(frozen=True, slots=True)
 class ReplayFolder:
-    """path: ends in the replay's id; made when it is first used."""
+    """path: ends in the replay id; created at first use."""
 
     path: Path
 
     def machine(self) -> str:
-        """Return the name of this folder, the same ever after; no two machines share one."""
+        """Return the permanent name of this folder; no two machines share a name."""
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "machine"
-        with FileLock(self.path / "machine.lock"):  # workers start at once
+        with FileLock(self.path / "machine.lock"):  # several workers may start at the same time
             name = file.read_text() if file.exists() else ""
-            if not name:  # also if a crash has left the file empty: two machines must never share a name
+            if not name:  # a crash may have left the file empty; two machines must never share a name
                 name = os.urandom(8).hex()
                 file.write_text(name)
         return name
 
     def locked(self, worker: int) -> AbstractContextManager[Any]:
-        """Return the lock of a worker's place, held. Raises ReplayError if another process has it."""
+        """Acquire the lock of a worker number and return it. Raises ReplayError if another process holds it."""
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / f"worker-{worker}.lock")
         try:
             return lock.acquire(timeout=0)
         except Timeout as exc:
             raise ReplayError(
-                f"Replay {self.path.name!r} runs on this machine already, with the folder {self.path}. Use --workers "
-                "for more processes, and on another machine the same command."
+                f"Replay {self.path.name!r} is already running on this machine with the folder {self.path}. Use "
+                "--workers for more processes, and run the same command on another machine."
             ) from exc

@@ -1,4 +1,4 @@
-"""What Kafka's clients raise, as a replay's errors."""
+"""Converts Kafka client exceptions to replay errors."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def kafka_errors(method: Callable[P, R]) -> Callable[P, R]:
-    """Have a function raise ReplayError where it raises KafkaException."""
+    """Decorate a function to raise ReplayError instead of KafkaException."""
 
     @wraps(method)
     def mapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -21,10 +21,10 @@ def kafka_errors(method: Callable[P, R]) -> Callable[P, R]:
             return method(*args, **kwargs)
         except KafkaException as exc:
             error = exc.args[0] if exc.args else exc
-            said = error.str() if isinstance(error, KafkaError) else str(error)
+            message = error.str() if isinstance(error, KafkaError) else str(error)
             raise ReplayError(
-                f"Kafka refuses what the replay needs, or does not answer: {said}. What is done is kept; the same "
-                "command goes on from there."
+                f"Kafka refuses a request of the replay or does not answer: {message}. Completed work is kept; run the "
+                "same command to continue."
             ) from exc
 
     return mapped

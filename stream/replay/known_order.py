@@ -1,7 +1,7 @@
-"""How many outcomes were read before each event, as its old score tells. Pure but for the stream it is given.
+"""Derives from old scores how many outcomes were read before each event.
 
-A live score says which outcome of its partition was the next when its text was built (`outcomes_next`). What has no
-score of its own had no text, and so no place among the outcomes that could matter: a dead letter.
+A live score stores which outcome of its partition was next when its text was built (`outcomes_next`). An event without
+a score was a dead letter: it had no text, so its position among the outcomes does not matter.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ NO_LIMIT = 2**63 - 1
 
 
 class Stream(Protocol):
-    """Records in order; streams.RecordStream is one."""
+    """Records in order; implemented by streams.RecordStream."""
 
     position: int
 
     def head(self) -> SourceRecord | None:
-        """Return the next record, None at the end."""
+        """Return the next record, or None at the end."""
         ...
 
     def take(self) -> SourceRecord:
-        """Take it."""
+        """Take the next record."""
         ...
 
 
 class Before(NamedTuple):
-    """Which outcomes go before an event: those below limit; if by_time, of these the ones that are not newer."""
+    """Outcomes that precede an event: those below limit; with by_time, only those that are not newer."""
 
     limit: int
     by_time: bool
@@ -45,10 +45,10 @@ class _Known(NamedTuple):
 
 
 class KnownOrder:
-    """Follows the old scores alongside the events; ask for rising offsets.
+    """Follows the old scores in step with the events; query it with increasing offsets.
 
-    scores: the old scores of the partition, or None. decode: a value to its score. events: the topic they must be of.
-    position: where the scores must be read from to go on from here.
+    scores: the partition's old scores, or None. decode: decodes a score. events: topic that the scores must refer to.
+    position: offset from which the scores must be read to resume here.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class KnownOrder:
         self._decode = decode
         self._events = events
         self._next: _Known | None = None
-        self._some = False  # whether any score was passed: what lies between two has none of its own
+        self._some = False  # whether a score was passed: events between two scores have none
         self.position = 0 if scores is None else scores.position
         self._advance(0)
 
     def before(self, event: SourceRecord) -> Before:
-        """Return which outcomes go before an event. Raises RegistryUnavailable, and what the stream raises."""
+        """Return which outcomes precede an event. Raises RegistryUnavailable, and what the stream raises."""
         if self._next is not None and self._next.event < event.offset:
             self._advance(event.offset)
         known = self._next
@@ -74,9 +74,9 @@ class KnownOrder:
         return Before(0, by_time=False) if self._some else Before(known.outcomes_next, by_time=True)
 
     def _advance(self, offset: int) -> None:
-        """Go to the first score of an event at or after this offset.
+        """Advance to the first score of an event at or after this offset.
 
-        A topic that holds two runs goes back in the middle: the first that reaches an event tells.
+        A topic with two runs jumps back in the middle; the first score that reaches an event is used.
         """
         scores = self._scores
         if scores is None:

@@ -1,7 +1,7 @@
-"""Which partitions are this process's: the consumer group of the replay divides them.
+"""Membership in the replay's consumer group, which assigns partitions to processes.
 
-Only the division is used: nothing is fetched by this consumer and nothing committed. What keeps two processes apart is
-each partition's transactional id (stream/replay/partition.py), also when this consumer learns late that it lost one.
+Only the assignment is used: this consumer fetches and commits nothing. Each partition's transactional id
+(stream/replay/partition.py) isolates two processes even if this consumer learns late that it lost a partition.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,15 +22,14 @@ _REFUSED = frozenset(
         KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
-"""What does not pass by waiting."""
+"""Errors that do not go away by waiting."""
 
 
 class Membership:
     """A member of a replay's group.
 
-    instance: a name that outlives the process: if it comes back within the session time-out, it has its partitions at
-    once.
-    on_lost: called with partitions that are taken away, before they are given to another; must let go of them.
+    instance: static member name; a process that restarts within the session timeout gets its partitions back at once.
+    on_lost: called with revoked partitions before they are assigned to another process; must close them.
     """
 
     def __init__(
@@ -64,21 +63,21 @@ class Membership:
         )
 
     def poll(self, timeout_s: float = 0.0) -> None:
-        """Take part in the group; call often, at least once in five minutes. Raises ReplayError if it is refused."""
+        """Poll the group; call at least once in five minutes. Raises ReplayError if the group refuses this process."""
         message = self._consumer.poll(timeout_s)
         error = None if message is None else message.error()
         if error is None or error.retriable():
             return
         if error.code() == KafkaError.FENCED_INSTANCE_ID:
             raise ReplayError(
-                "Another process has taken this one's place in the replay: two run with the same state folder. "
-                "Give each machine its own SWAY_STATE_DIR, and start one command a machine."
+                "Another process has taken over this one's place in the replay: two processes use the same state "
+                "folder. Give each machine its own SWAY_STATE_DIR, and start one command per machine."
             )
         if error.fatal() or error.code() in _REFUSED:
             raise ReplayError(f"The replay's group refuses this process: {error.str()}")
 
     def close(self) -> None:
-        """Stop taking part; the place is kept until the session times out."""
+        """Close the consumer; its partitions stay assigned until the session times out."""
         self._consumer.close()
 
     def _assigned(self, consumer: Consumer, partitions: list[Any]) -> None:

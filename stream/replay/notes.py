@@ -1,6 +1,6 @@
-"""Plan and progress in the metadata of a committed offset: short, since a broker takes 4,096 bytes. Pure.
+"""Encodes plan and progress as the metadata of a committed offset; a broker accepts at most 4,096 bytes.
 
-Every offset of the group carries the plan as well, so the plan lives as long as the progress does.
+Every committed offset of the group contains the plan as well, so the plan expires together with the progress.
 """
 
 import json
@@ -12,11 +12,11 @@ from stream.replay.plan import COUNTS, PartitionPlan, Progress, ReplayPlan, Span
 _VERSION = 1
 
 
-def note_of(plan: ReplayPlan, partition: int, progress: Progress) -> str:
-    """Return what stands beside a partition's committed offset."""
+def encode_progress(plan: ReplayPlan, partition: int, progress: Progress) -> str:
+    """Return the commit metadata of a partition."""
     part = plan.partitions[partition]
     spans = (part.warm_up, part.scored, part.run_out, part.outcomes, part.old_scores, part.known)
-    note = {
+    metadata = {
         "v": _VERSION,
         "m": plan.model_version,
         "l": int(plan.with_labels),
@@ -31,36 +31,43 @@ def note_of(plan: ReplayPlan, partition: int, progress: Progress) -> str:
         "f": progress.file,
         "d": int(progress.done),
     }
-    return json.dumps(note, separators=(",", ":"))
+    return json.dumps(metadata, separators=(",", ":"))
 
 
-def read_notes(
+def decode_progress(
     replay_id: str, committed: Mapping[int, tuple[int, str]]
 ) -> tuple[ReplayPlan, dict[int, Progress]]:
-    """Return the plan and how far each partition is. committed: offset and note by partition, at least one.
+    """Return the plan and the progress by partition. committed: offset and metadata by partition, at least one.
 
-    Raises PlanError if a note is not ours.
+    Raises PlanError if the metadata has another format.
     """
     partitions: dict[int, PartitionPlan] = {}
     progress: dict[int, Progress] = {}
     try:
         for number, (offset, text) in committed.items():
-            note = json.loads(text)
-            _check_version(note["v"])
-            pairs = zip(note["p"][::2], note["p"][1::2], strict=True)
+            metadata = json.loads(text)
+            _check_version(metadata["v"])
+            pairs = zip(metadata["p"][::2], metadata["p"][1::2], strict=True)
             warm_up, scored, run_out, outcomes, old_scores, known = (Span(*pair) for pair in pairs)
             partitions[number] = PartitionPlan(
-                warm_up, scored, run_out, outcomes, old_scores, known, note["q"]
+                warm_up, scored, run_out, outcomes, old_scores, known, metadata["q"]
             )
-            counts = dict(zip(COUNTS, note["c"], strict=True))
-            progress[number] = Progress(offset, note["o"], counts, note["f"], bool(note["d"]))
+            counts = dict(zip(COUNTS, metadata["c"], strict=True))
+            progress[number] = Progress(offset, metadata["o"], counts, metadata["f"], bool(metadata["d"]))
         plan = ReplayPlan(
-            replay_id, note["m"], bool(note["l"]), note["w"], note["s"], note["t"], note["i"], partitions
+            replay_id,
+            metadata["m"],
+            bool(metadata["l"]),
+            metadata["w"],
+            metadata["s"],
+            metadata["t"],
+            metadata["i"],
+            partitions,
         )
     except (ValueError, KeyError, TypeError) as exc:
         raise PlanError(
-            f"The group of replay {replay_id!r} has committed offsets whose metadata are not a replay's: another "
-            "program uses this group, or another version of Sway made them. Give this replay another id (--id)."
+            f"The group of replay {replay_id!r} has committed offsets with metadata that is not a replay's: another "
+            "program uses this group, or another version of Sway wrote it. Give this replay another id (--id)."
         ) from exc
     return plan, progress
 

@@ -1,4 +1,4 @@
-"""Opens a partition where its progress, or its store, is: producer, store, streams, and the order of reading."""
+"""Opens a partition at its committed progress or its store's position: producer, store, streams and read order."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from stream.exactly_once.kafka.offsets import Cancelled, watermarks
 from stream.exactly_once.kafka.store import PartitionStore
 from stream.exactly_once.units.records import RecordBatch, TopicPartition
 from stream.processor import ScoringProcessor
-from stream.replay.batches import Parts
+from stream.replay.batches import ReplayContext
 from stream.replay.committer import files_of
 from stream.replay.errors import NoAnswerError, PastRetentionError
 from stream.replay.journal import Journal
@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Where a replay reads.
+    """The topics that a replay reads.
 
-    old_scores: the topic of the live scores. timeout_s: for a record, while brokers are away.
+    old_scores: topic of the live scores. timeout_s: longest wait for a record.
     """
 
     client_config: Mapping[str, str]
@@ -49,7 +49,7 @@ class Inputs:
     def stream(
         self, topic: str, partition: int, span: Span, on_read: Callable[[Sequence[Any]], None] | None = None
     ) -> RecordStream:
-        """Return a partition's span as a stream."""
+        """Return a stream over a partition's offset range."""
         return RecordStream(
             self.client_config,
             self.group_id,
@@ -60,8 +60,8 @@ class Inputs:
             on_read=on_read,
         )
 
-    def held(self, topic: str, partition: int, consumer: Consumer | None = None) -> Span:
-        """Return what a read_committed reader finds now. consumer: one that is there to ask with.
+    def retained(self, topic: str, partition: int, consumer: Consumer | None = None) -> Span:
+        """Return the offset range that is readable now. consumer: an existing consumer to query with.
 
         Raises NoAnswerError, KafkaException.
         """
@@ -72,7 +72,7 @@ class Inputs:
             return Span(*watermarks(asking, where, lambda: time.monotonic() > deadline))
         except Cancelled as exc:
             raise NoAnswerError(
-                f"No broker says within {self.timeout_s:g} s what {topic}[{partition}] holds."
+                f"No broker returned the offset range of {topic}[{partition}] within {self.timeout_s:g} s."
             ) from exc
         finally:
             if consumer is None:
@@ -80,7 +80,7 @@ class Inputs:
 
 
 class PartitionSources:
-    """The streams of a partition, merged."""
+    """The merged streams of a partition."""
 
     def __init__(
         self,
@@ -91,12 +91,12 @@ class PartitionSources:
         plan: PartitionPlan,
         begin: tuple[int, int, int],
     ) -> None:
-        """begin: the offsets of events, outcomes and old scores at which reading goes on.
+        """begin: offsets of events, outcomes and old scores at which to resume.
 
         Raises ReplayError, RegistryUnavailable, KafkaException.
         """
         events_at, outcomes_at, scores_at = begin
-        with ExitStack() as opened:  # what is open is closed again if the others cannot be opened
+        with ExitStack() as opened:  # closes opened streams if a later one cannot be opened
 
             def stream(topic: str, span: Span, *, prepare: bool = True) -> RecordStream:
                 on_read = _prepared(processor, topic, partition) if prepare else None
@@ -111,16 +111,16 @@ class PartitionSources:
 
     @property
     def old_scores_next(self) -> int:
-        """From where old scores must be read to go on from here."""
+        """Offset from which old scores must be read to resume here."""
         return self._known.position
 
     def close(self) -> None:
-        """Let go of the brokers."""
+        """Close the consumers."""
         self._streams.close()
 
 
 def open_partition(
-    parts: Parts,
+    context: ReplayContext,
     inputs: Inputs,
     journal: Journal,
     partition: int,
@@ -130,12 +130,12 @@ def open_partition(
     decode_score: Codec[InfluenceScore],
     connect_timeout_s: float,
 ) -> PartitionReplay | None:
-    """Take a partition over and return it, ready to read; None if it is done.
+    """Take over a partition and return it ready to read; None if it is done.
 
-    Taking over its transactional id comes first: from then on nobody else moves its progress.
+    Takes over its transactional id first, so that no other process can change its progress afterwards.
     Raises StartError, StoreError, ReplayError, RegistryUnavailable.
     """
-    with ExitStack() as opened:  # what is open is closed again, but for a partition that is returned
+    with ExitStack() as opened:  # closes everything unless a partition is returned
         store = open_store(folder / f"partition-{partition:05d}")
         opened.callback(store.close)
         writer = journal.writer(str(partition))
@@ -145,23 +145,23 @@ def open_partition(
         if standing is None or standing[1].done:
             return None
         plan, progress = standing
-        if parts.outputs.parquet is not None:
+        if context.outputs.parquet is not None:
             reached = progress.events_next, progress.outcomes_next
-            parts.outputs.parquet.settle(partition, progress.file, reached)
+            context.outputs.parquet.recover_pending(partition, progress.file, reached)
             done = Span(plan.scored.start, min(progress.events_next, plan.scored.end))
-            parts.outputs.parquet.check(partition, done, files_of(progress))
-        begin = _position(store, parts.plan, plan, progress)
-        begin, plan = _as_retention_is(inputs, partition, plan, begin)
-        parts = replace(
-            parts, plan=replace(parts.plan, partitions={**parts.plan.partitions, partition: plan})
+            context.outputs.parquet.check(partition, done, files_of(progress))
+        begin = _position(store, context.plan, plan, progress)
+        begin, plan = _apply_retention(inputs, partition, plan, begin)
+        context = replace(
+            context, plan=replace(context.plan, partitions={**context.plan.partitions, partition: plan})
         )
         behind = begin[:2] != (progress.events_next, progress.outcomes_next) and begin[0] < plan.scored.end
         recorded = None
-        if parts.plan.with_labels and behind and progress.events_next > plan.scored.start:
-            recorded = _recorded(parts, inputs, partition, begin[0], decode_score)
-        sources = PartitionSources(inputs, parts.processor, decode_score.decode, partition, plan, begin)
+        if context.plan.with_labels and behind and progress.events_next > plan.scored.start:
+            recorded = _published_scores(context, inputs, partition, begin[0], decode_score)
+        sources = PartitionSources(inputs, context.processor, decode_score.decode, partition, plan, begin)
         replay = PartitionReplay(
-            parts, partition, progress, sources=sources, recorded=recorded, store=store, writer=writer
+            context, partition, progress, sources=sources, recorded=recorded, store=store, writer=writer
         )
         opened.pop_all()
         return replay
@@ -170,26 +170,26 @@ def open_partition(
 def _position(
     store: PartitionStore, replay: ReplayPlan, plan: PartitionPlan, progress: Progress
 ) -> tuple[int, int, int]:
-    """Return where reading goes on: where the store is; if that is of no use, the beginning, with an empty store."""
+    """Return the offsets at which to resume: the store's, or the plan's start after wiping an unusable store."""
     found = positions_in(store, replay)
     starts = plan.warm_up.start, plan.outcomes.start, plan.old_scores.start
     if found is not None and all(at >= start for at, start in zip(found, starts, strict=True)):
         events_next, outcomes_next, _ = found
-        # Of the outcomes read before the range nothing is committed but in the store.
-        begins = events_next == progress.events_next == plan.scored.start
-        if begins or (events_next, outcomes_next) <= (progress.events_next, progress.outcomes_next):
+        # Progress does not include outcomes read before the range; only the store has them.
+        at_start = events_next == progress.events_next == plan.scored.start
+        if at_start or (events_next, outcomes_next) <= (progress.events_next, progress.outcomes_next):
             return found
     store.wipe()
     return starts
 
 
-def _as_retention_is(
+def _apply_retention(
     inputs: Inputs, partition: int, plan: PartitionPlan, begin: tuple[int, int, int]
 ) -> tuple[tuple[int, int, int], PartitionPlan]:
-    """Return where reading can go on, and the plan cut to that, if retention has taken what was to be read.
+    """Return the offsets at which to resume and the plan, both reduced to records that retention has left.
 
-    What is lost of the past makes windows that may lack it, which are counted; what is lost of old scores, an order by
-    time. Raises PastRetentionError for what is lost of the range.
+    Users whose windows may be incomplete are counted; where old scores are gone, outcomes are ordered by time.
+    Raises PastRetentionError if records of the range are gone.
     """
     spans = (
         (inputs.events, Span(begin[0], plan.run_out.end)),
@@ -197,19 +197,21 @@ def _as_retention_is(
         (inputs.old_scores, Span(begin[2], plan.old_scores.end)),
     )
     events, outcomes, old_scores = (
-        span.start if not span.size else min(max(span.start, inputs.held(topic, partition).start), span.end)
+        span.start
+        if not span.size
+        else min(max(span.start, inputs.retained(topic, partition).start), span.end)
         for topic, span in spans
     )
     if events > max(begin[0], plan.scored.start):
         raise PastRetentionError(
-            f"Retention has taken what must be read of {inputs.events}[{partition}] from offset "
-            f"{max(begin[0], plan.scored.start)} on: the oldest offset is {events}. Begin there, with another id."
+            f"Retention has deleted records of {inputs.events}[{partition}] that must be read from offset "
+            f"{max(begin[0], plan.scored.start)} on: the oldest offset is {events}. Start there with another id."
         )
     if (events, outcomes, old_scores) == begin:
         return begin, plan
     logger.warning(
-        "Retention has taken some of what was to be read for partition %d: users whose windows may lack it are "
-        "counted, and where old scores are gone outcomes enter by time",
+        "Retention has deleted records to be read for partition %d: users whose windows may be incomplete are "
+        "counted, and outcomes are ordered by time where old scores are gone",
         partition,
     )
     cut = replace(
@@ -222,16 +224,16 @@ def _as_retention_is(
 
 
 def _cut(span: Span, begin: int, left: int) -> Span:
-    """Return a span as it is, or from what is left of it on if that is behind where reading was to begin."""
+    """Return the span, or its part from `left` on if reading must begin later than planned."""
     return span if left == begin else Span(min(left, span.end), span.end)
 
 
-def _recorded(
-    parts: Parts, inputs: Inputs, partition: int, start: int, codec: Codec[InfluenceScore]
+def _published_scores(
+    context: ReplayContext, inputs: Inputs, partition: int, start: int, codec: Codec[InfluenceScore]
 ) -> RecordedScores:
-    """Return what this replay has published of a partition, from an event's offset on."""
-    model = parts.model
-    outputs = parts.outputs
+    """Return the scores that this replay has published of a partition, from an event offset on."""
+    model = context.model
+    outputs = context.outputs
     if outputs.parquet is not None:
         return RecordedScores(outputs.parquet.scores(partition, start), model.version, model.dtype)
     topic = "" if outputs.topic is None else outputs.topic.names.scores
@@ -241,14 +243,14 @@ def _recorded(
 def _topic_scores(
     inputs: Inputs, topic: str, partition: int, codec: Codec[InfluenceScore]
 ) -> Iterator[tuple[int, float, float]]:
-    with closing(inputs.stream(topic, partition, inputs.held(topic, partition))) as stream:
+    with closing(inputs.stream(topic, partition, inputs.retained(topic, partition))) as stream:
         yield from scores_in(stream, codec.decode)
 
 
 def _prepared(processor: ScoringProcessor, topic: str, partition: int) -> Callable[[Sequence[Any]], None]:
-    """Return what a stream calls with fetched records: it asks the Schema Registry where these need it.
+    """Return a callback for fetched records that asks the Schema Registry for their schemas where necessary.
 
-    It raises RegistryUnavailable and does not wait: meanwhile nobody would poll the group, nor see a stop.
+    It raises RegistryUnavailable instead of waiting, since waiting would block polling the group and stopping.
     """
 
     def ask(records: Sequence[Any]) -> None:

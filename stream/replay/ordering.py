@@ -1,9 +1,9 @@
-"""Events and outcomes of a partition in one order: the one in which they were read live, as far as it is known. Pure.
+"""Merges events and outcomes of a partition in their live reading order, as far as it is known.
 
-Where an old score tells how many outcomes had been read before its event, that decides; elsewhere Kafka's own record
-times do, outcomes first at equal times, as a worker does with what one poll brings.
+Where an old score records how many outcomes were read before its event, that number decides. Elsewhere the record
+timestamps decide, with outcomes first at equal times, as in a worker.
 
-What comes next depends on the two positions alone, so that reading can go on from there after any interruption.
+The next record depends only on the two positions, so reading can resume there after any interruption.
 """
 
 from dataclasses import dataclass
@@ -11,30 +11,30 @@ from dataclasses import dataclass
 from stream.exactly_once.units.records import Epoch, RecordBatch, SourceRecord, size_of
 from stream.replay.known_order import Before, KnownOrder, Stream
 
-EPOCH = Epoch(0, "replay")  # there is one reader of a partition, and its own transactional id fences it
+EPOCH = Epoch(0, "replay")  # each partition has one reader, which its own transactional id fences
 
 
 @dataclass(slots=True)
 class Room:
-    """For how many records and bytes there is room; the last record that is put in may be longer."""
+    """Remaining capacity in records and bytes; the last record may exceed the bytes."""
 
     records: int
     bytes: int
 
     @property
     def is_left(self) -> bool:
-        """Whether another one goes in."""
+        """Whether another record fits."""
         return self.records > 0 and self.bytes > 0
 
     def put(self, record: SourceRecord) -> SourceRecord:
-        """Take a record in, and return it."""
+        """Subtract a record from the capacity and return it."""
         self.records -= 1
         self.bytes -= size_of(record)
         return record
 
 
 class MergedOrder:
-    """Gives batches of one topic each, in order; a batch of events has no outcome between them.
+    """Returns batches of one topic each, in order; no outcome falls between the events of a batch.
 
     outcomes: None if no outcomes are read.
     """
@@ -47,29 +47,30 @@ class MergedOrder:
         outcomes: Stream | None,
         known: KnownOrder,
     ) -> None:
-        """topics: of the events and of the outcomes."""
+        """topics: names of the events topic and the outcomes topic."""
         self._events_topic, self._outcomes_topic = topics
         self._partition = partition
         self._events = events
         self._outcomes = outcomes
         self._known = known
-        self._events_to = 0  # a stop that was reached: what lies between the last event and it are holes
+        # The end offset that was reached; offsets between the last event and it have no records.
+        self._events_to = 0
         self._outcomes_next = 0 if outcomes is None else outcomes.position
 
     @property
     def events_next(self) -> int:
-        """The next event's offset, or one in the hole before it; a stop at least, once next() has come to it."""
+        """Next offset of the events, possibly without a record; at least `stop` once next() has reached it."""
         return max(self._events_to, self._events.position)
 
     @property
     def outcomes_next(self) -> int:
-        """The one after the last outcome that was taken, or as an old score told it, as live: holes stay ahead."""
+        """Offset after the last outcome taken, or the one recorded by an old score."""
         return self._outcomes_next
 
     def next(self, stop: int, max_records: int, room: Room) -> RecordBatch | None:
-        """Return what comes next of the events below `stop` and the outcomes that go before these; None if nothing.
+        """Return the next batch of events below `stop` and of outcomes that precede them; None at the end.
 
-        Each is put into the room, in which some must be left.
+        Each record is subtracted from the room, which must not be empty.
         """
         event = self._events.head()
         if event is None or event.offset >= stop:
@@ -80,7 +81,8 @@ class MergedOrder:
         if due:
             return self._batch(self._outcomes_topic, due)
         if not before.by_time:
-            self._outcomes_next = max(self._outcomes_next, before.limit)  # the last of them may be holes
+            # The last offsets before the limit may have no records.
+            self._outcomes_next = max(self._outcomes_next, before.limit)
         run = [room.put(self._events.take())]
         while len(run) < max_records and room.is_left:
             event = self._events.head()
@@ -90,7 +92,7 @@ class MergedOrder:
         return self._batch(self._events_topic, run)
 
     def outcomes_to(self, stop: int, max_records: int, room: Room) -> RecordBatch | None:
-        """Return outcomes below `stop`, whatever event comes next; None if there are no more."""
+        """Return outcomes below `stop` regardless of the next event; None if there are none."""
         taken: list[SourceRecord] = []
         while len(taken) < max_records and room.is_left and self._outcomes is not None:
             head = self._outcomes.head()
@@ -112,10 +114,10 @@ class MergedOrder:
         return record
 
     def _joins(self, event: SourceRecord) -> bool:
-        """Whether an event has the same outcomes before it as the batch that is being made."""
+        """Return whether an event has the same preceding outcomes as the batch being built."""
         before = self._known.before(event)
-        told_more = not before.by_time and before.limit > self._outcomes_next
-        return not told_more and not self._is_due(event, before)
+        more_known = not before.by_time and before.limit > self._outcomes_next
+        return not more_known and not self._is_due(event, before)
 
     def _is_due(self, event: SourceRecord, before: Before) -> bool:
         head = None if self._outcomes is None else self._outcomes.head()

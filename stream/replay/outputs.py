@@ -1,6 +1,6 @@
-"""What a batch says, and where to: a topic, a Parquet folder, or both.
+"""Writes the output of a batch to a topic, a Parquet folder, or both.
 
-The processor says records, not bytes (AsRecords); each output encodes them in its own way, on the commit thread.
+The processor emits records instead of bytes (PassThroughEncoder); each output encodes them on the commit thread.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from stream.exactly_once.units.records import Output
 from stream.replay.parquet import ParquetFolder
 
 
-class AsRecords:
-    """An Encoder that leaves records as they are."""
+class PassThroughEncoder:
+    """An Encoder that returns records unchanged."""
 
     def encode(self, record: Any) -> Any:
         """Return the record."""
@@ -27,37 +27,37 @@ class AsRecords:
 
 @dataclass(frozen=True, slots=True)
 class TopicNames:
-    """A replay's own topics: dead letters and examples beside the scores, named after them."""
+    """The replay's own topics; those of dead letters and examples are named after the scores topic."""
 
     scores: str
 
     @property
     def dead_letters(self) -> str:
-        """Topic of the records that have no score."""
+        """Topic of records without a score."""
         return f"{self.scores}.dead-letters"
 
     @property
     def examples(self) -> str:
-        """Topic of the labelled examples, with labels only."""
+        """Topic of labelled examples, used only with labels."""
         return f"{self.scores}.examples"
 
     def of_kinds(self) -> dict[type[Record], str]:
-        """Return the topic of each kind of record."""
+        """Return the topic of each record type."""
         return {InfluenceScore: self.scores, DeadLetter: self.dead_letters, LabeledExample: self.examples}
 
 
 @dataclass(frozen=True, slots=True)
 class TopicOutput:
-    """Encodes what a batch said for the replay's topics."""
+    """Encodes a batch's records for the replay's topics."""
 
     names: TopicNames
     encoders: Mapping[type[Record], Encoder[Any]]
 
-    def encode(self, said: Mapping[type[Record], Sequence[Output]]) -> list[Output]:
-        """Return the records to produce. said: by kind, as by_kind() returns it."""
+    def encode(self, records: Mapping[type[Record], Sequence[Output]]) -> list[Output]:
+        """Return the records to produce. records: by type, as returned by group_by_type()."""
         topics = self.names.of_kinds()
         encoded: list[Output] = []
-        for kind, outputs in said.items():
+        for kind, outputs in records.items():
             values = self.encoders[kind].encode_batch([output.value for output in outputs])
             encoded += [
                 Output(topics[kind], output.key, value, None, None)
@@ -68,16 +68,16 @@ class TopicOutput:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where a replay writes; at least one of the two."""
+    """The outputs of a replay, at least one."""
 
     topic: TopicOutput | None
     parquet: ParquetFolder | None
 
 
-def by_kind(said: Sequence[Output]) -> dict[type[Record], list[Output]]:
-    """Sort what was said by the kind of its record, order kept."""
+def group_by_type(records: Sequence[Output]) -> dict[type[Record], list[Output]]:
+    """Group outputs by record type, in order."""
     found: dict[type[Record], list[Output]] = {}
-    for output in said:
+    for output in records:
         kind: Any = type(output.value)
         found.setdefault(kind, []).append(output)
     return found

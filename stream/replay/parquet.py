@@ -1,11 +1,12 @@
-"""The Parquet data set of a replay: which columns, which files, and how a file becomes visible.
+"""The Parquet data set of a replay: columns, files, and how a file becomes visible.
 
-    FOLDER/scores/00003-20000-40000-310-622.parquet    partition, offsets of events and outcomes read, half open
-    FOLDER/dead_letters/…, FOLDER/examples/…           of the same batch; none where a batch has none
-    FOLDER/scores/.00003-20000-40000-310-622-9f3c2a1b.pending    written, and not yet committed
+    FOLDER/scores/00003-20000-40000-310-622.parquet    partition, half-open offset ranges of events and outcomes
+    FOLDER/dead_letters/…, FOLDER/examples/…           of the same batch; missing if a batch has none
+    FOLDER/scores/.00003-20000-40000-310-622-9f3c2a1b.pending    written but not committed
 
-A file is written under its pending name, then the batch is committed in Kafka, naming it, and then it is renamed. So
-what has its final name is committed, and after a crash the commit tells which pending file to take and which to delete.
+A file is written under a pending name, then the batch is committed to Kafka with that name, and then the file is
+renamed. A file with its final name is therefore committed. After a crash, the commit determines which pending file is
+published and which are deleted.
 """
 
 import os
@@ -29,7 +30,7 @@ SCORES, DEAD_LETTERS, EXAMPLES = "scores", "dead_letters", "examples"
 
 _TIME = pa.timestamp("ms", tz="UTC")
 _TEXT = pa.string()
-_WORD = pa.dictionary(pa.int32(), pa.string())  # few different values
+_WORD = pa.dictionary(pa.int32(), pa.string())  # few distinct values
 _COLUMNS: Mapping[type[Record], Mapping[str, tuple[str, pa.DataType]]] = {
     InfluenceScore: {
         "event_id": ("event_id", _TEXT),
@@ -80,7 +81,7 @@ _COLUMNS: Mapping[type[Record], Mapping[str, tuple[str, pa.DataType]]] = {
         "failed_at": ("failed_at", _TIME),
     },
 }
-"""By record: the columns, and what each is taken from."""
+"""By record type: the columns, and the attribute and data type of each."""
 
 _NAME = re.compile(r"\.?(\d+)-(\d+)-(\d+)-(\d+)-(\d+)(?:\.parquet|-(?P<token>[0-9a-f]+)\.pending)")
 _FOLDERS: Mapping[type[Record], str] = {
@@ -92,7 +93,7 @@ _FOLDERS: Mapping[type[Record], str] = {
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    """Which batch a file is of: its partition and offsets, and a token while it is pending."""
+    """The batch of a file: its partition and offsets, and a token while it is pending."""
 
     partition: int
     events: Span
@@ -101,12 +102,12 @@ class FileName:
 
     @property
     def final(self) -> str:
-        """The name once it is committed."""
+        """The file name after the commit."""
         return f"{self._stem}.parquet"
 
     @property
     def pending(self) -> str:
-        """The name before; readers of data sets pass over what begins with a dot."""
+        """The file name before the commit; readers of data sets ignore names that start with a dot."""
         return f".{self._stem}-{self.token}.pending"
 
     @property
@@ -116,7 +117,7 @@ class FileName:
 
     @classmethod
     def parse(cls, name: str) -> "FileName | None":
-        """Take a name apart; None if it is none of ours."""
+        """Parse a file name; None if it has another format."""
         match = _NAME.fullmatch(name)
         if match is None:
             return None
@@ -125,21 +126,21 @@ class FileName:
 
 
 class ParquetFolder:
-    """The folder of one replay's output, on a file system with atomic renames."""
+    """The output folder of one replay, on a file system with atomic renames."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def holds_anything(self) -> bool:
-        """Whether there are any files of a replay."""
+        """Return whether the folder contains files of a replay."""
         return any(True for kind in _FOLDERS.values() for _ in (self.folder / kind).glob("*.parquet"))
 
     def write(
         self, partition: int, events: Span, outcomes: Span, records: Mapping[type[Record], Sequence[Any]]
     ) -> str:
-        """Write a batch's pending files, safe on the disk; returns the name for publish(), empty if there are none.
+        """Write and fsync a batch's pending files; return the name for publish(), or "" if there are none.
 
-        records: by kind; a kind that is there gets a file, also if it is empty. Raises OutputError.
+        records: by type; a type with no records gets an empty file. Raises OutputError.
         """
         name = FileName(partition, events, outcomes, secrets.token_hex(4)).pending
         try:
@@ -154,38 +155,40 @@ class ParquetFolder:
                 with suppress(OSError):
                     (self.folder / subfolder / name).unlink()
             raise OutputError(
-                f"{self.folder} cannot be written: {exc}. Make room for it, or mend what else is said, and give the "
-                "same command again: it goes on at the last completed batch."
+                f"Cannot write to {self.folder}: {exc}. Free disk space or fix the reported cause, and run the same "
+                "command again: it continues after the last completed batch."
             ) from exc
         return name if records else ""
 
     def publish(self, pending: str) -> None:
-        """Give a committed batch's files their final names; nothing if they have them.
+        """Rename a committed batch's files to their final names, if they are still pending.
 
-        Raises OutputError if there are no such files, under neither name.
+        Raises OutputError if the files exist under neither name.
         """
         name = FileName.parse(pending)
         if name is None:
-            raise OutputError(f"The replay's progress names a file {pending!r} that is no batch of it.")
+            raise OutputError(
+                f"The replay's progress names a file {pending!r} that is not one of its batches."
+            )
         there = False
         for subfolder in _FOLDERS.values():
             path = self.folder / subfolder / pending
             final = path.with_name(name.final)
-            with suppress(FileNotFoundError):  # there is none, or another that took over was first
+            with suppress(FileNotFoundError):  # there is no such file, or the next owner has renamed it
                 path.rename(final)
                 _sync(path.parent)
             there = there or final.exists()
         if not there:
             raise OutputError(
-                f"{self.folder} has lost the files of offsets {name.events.start} to {name.events.end} of partition "
-                f"{name.partition}, which are committed. Begin again, with another id and folder."
+                f"{self.folder} lacks the files of offsets {name.events.start} to {name.events.end} of partition "
+                f"{name.partition}, which are committed. Start again with another id and folder."
             )
 
-    def settle(self, partition: int, committed: str, reached: tuple[int, int]) -> None:
-        """Publish the newest committed batch if a crash came before that, and delete older ones that never were.
+    def recover_pending(self, partition: int, committed: str, reached: tuple[int, int]) -> None:
+        """Publish the newest committed batch if a crash prevented it, and delete older uncommitted batches.
 
-        reached: the offsets of events and outcomes that are committed. What a pending file says beyond them may be a
-        successor's, committed a moment ago.
+        reached: committed offsets of events and outcomes. A pending file beyond them is kept, since it may belong to a
+        successor that has just committed it.
         """
         if committed:
             self.publish(committed)
@@ -194,7 +197,7 @@ class ParquetFolder:
                 path.unlink(missing_ok=True)
 
     def clear(self, partition: int) -> None:
-        """Delete what is pending of a partition that is done."""
+        """Delete the pending files of a partition that is done."""
         for path, _name in self._pending(partition):
             path.unlink(missing_ok=True)
 
@@ -206,9 +209,9 @@ class ParquetFolder:
                     yield path, name
 
     def check(self, partition: int, span: Span, counts: Mapping[str, int]) -> None:
-        """Raise OutputError unless the files of scores cover these offsets of events, each once, and hold all there is.
+        """Raise OutputError unless the score files cover these event offsets exactly once and no rows are missing.
 
-        counts: how many rows there must be, by kind of file; kinds that are not named are not counted.
+        counts: expected number of rows by kind of file; other kinds are not counted.
         """
         self._check_coverage(partition, span)
         for subfolder, wanted in counts.items():
@@ -216,8 +219,8 @@ class ParquetFolder:
             found = sum(pq.read_metadata(path).num_rows for path in paths)
             if found != wanted:
                 raise OutputError(
-                    f"{self.folder / subfolder} has {found} rows of partition {partition}, and {wanted} were written: "
-                    "files were deleted, or changed. Begin again, with another id and folder."
+                    f"{self.folder / subfolder} has {found} rows of partition {partition}, but {wanted} were written: "
+                    "files were deleted or changed. Start again with another id and folder."
                 )
 
     def _check_coverage(self, partition: int, span: Span) -> None:
@@ -226,16 +229,16 @@ class ParquetFolder:
             if name.events.start != reached:
                 raise OutputError(
                     f"{self.folder}: partition {partition} has a file from offset {name.events.start}, but {reached} "
-                    "is what comes next. Were some written to another machine's folder? All machines need one."
+                    "is expected next. Were some files written to another machine's folder? All machines need one."
                 )
             reached = name.events.end
         if reached != span.end:
             raise OutputError(
-                f"{self.folder}: the files of partition {partition} end at offset {reached} and not at {span.end}."
+                f"{self.folder}: the files of partition {partition} end at offset {reached} instead of {span.end}."
             )
 
     def scores(self, partition: int, start: int) -> Iterator[tuple[int, float, float]]:
-        """Yield (offset, y_hat, z_hat) of what is published, by rising offsets, from that of an event on."""
+        """Yield (offset, y_hat, z_hat) of published scores by increasing offset, from the batch of an event on."""
         for name in self._names(partition):
             if name.events.end <= start:
                 continue
@@ -250,7 +253,7 @@ class ParquetFolder:
 
 
 def _table(kind: type[Record], rows: Sequence[Any]) -> pa.Table:
-    """Put records into columns, without a dictionary a record."""
+    """Convert records to columns without creating a dictionary per record."""
     arrays = {
         column: pa.array([get(row) for row in rows], type=data_type)
         for column, (get, data_type) in _GETTERS[kind].items()

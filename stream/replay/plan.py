@@ -1,6 +1,6 @@
-"""What a replay reads and writes, decided once, and how far a partition is. Pure.
+"""The plan of a replay, which is made once, and the progress of a partition.
 
-Offsets are half open: the start is read, the end is not.
+Offset ranges are half-open: the start is included, the end is not.
 """
 
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """Offsets of one partition, half open."""
+    """A half-open offset range of one partition."""
 
     start: int
     end: int
 
     @property
     def size(self) -> int:
-        """Offsets in it: at least as many as records, since transactions leave markers."""
+        """Number of offsets: at least the number of records, since transaction markers occupy offsets."""
         return max(0, self.end - self.start)
 
 
@@ -25,11 +25,11 @@ NOTHING = Span(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class PartitionPlan:
-    """One partition of the events, and what else is read for it.
+    """The plan for one partition of the events.
 
-    warm_up: events read for the state alone, up to where scoring starts. scored: those that get a score.
-    run_out: events after them, read for labels alone. outcomes: as far as they may be read. old_scores: offsets of the
-    topic of live scores; known: the events whose place among the outcomes these tell; empty where none is at hand.
+    warm_up: events read only for the state, up to the start of scoring. scored: events to score. run_out: events
+    after them, read only for labels. outcomes: range of outcomes that may be read. old_scores: range of the topic of
+    live scores. known: the events whose position among the outcomes is known from old scores; empty if there are none.
     """
 
     warm_up: Span
@@ -39,31 +39,31 @@ class PartitionPlan:
     old_scores: Span = NOTHING
     known: Span = NOTHING
     labels_to: int | None = None
-    """With labels: as far as outcomes are read once there are no more events; None is to their end."""
+    """With labels: end offset for outcomes read after the last event; None: the end of `outcomes`."""
 
     @property
     def tail_to(self) -> int:
-        """As far as outcomes are read once there are no more events, with labels."""
+        """End offset for outcomes read after the last event, with labels."""
         return self.outcomes.end if self.labels_to is None else self.labels_to
 
     @property
     def may_lack_a_past(self) -> bool:
-        """Whether behaviours, or what came of them, may be missing from before what is read."""
+        """Whether events or outcomes may be missing before the range that is read."""
         return bool(self.scored.size) and (self.warm_up.start > 0 or self.outcomes.start > 0)
 
     @property
     def known_events(self) -> int:
-        """How many offsets of what is read and scored have an old score around them."""
+        """Number of offsets to read and score that lie between the first and the last old score."""
         both = Span(max(self.known.start, self.warm_up.start), min(self.known.end, self.scored.end))
         return both.size
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """All of a replay; the same for every machine that works on it.
+    """The plan of a replay; identical for every machine that works on it.
 
-    outputs: which kinds, and the topic's name. settings: a digest of those that decide what a text says. topic_ids: of
-    the inputs, so that one which is made again meanwhile is noticed.
+    outputs: kinds of output and the topic's name. settings: digest of the settings that affect texts. topic_ids: of the
+    inputs, to detect a topic that was recreated.
     """
 
     replay_id: str
@@ -77,12 +77,12 @@ class ReplayPlan:
 
     @property
     def records(self) -> int:
-        """Offsets of the events to be scored."""
+        """Number of event offsets to score."""
         return sum(part.scored.size for part in self.partitions.values())
 
     @property
     def warm_up_records(self) -> int:
-        """Offsets of the events that are read and not scored."""
+        """Number of event offsets to read without scoring."""
         return sum(part.warm_up.size + part.run_out.size for part in self.partitions.values())
 
 
@@ -91,9 +91,9 @@ COUNTS = ("scores", "dead_letters", "examples", "users_past_retention")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a partition is: everything before these two offsets is done and visible.
+    """The progress of a partition: everything before these two offsets is committed and visible.
 
-    counts: of all its batches, by the names in COUNTS. file: the newest batch's Parquet files; empty for none.
+    counts: totals of all its batches, by the names in COUNTS. file: the newest batch's Parquet files; empty if none.
     """
 
     events_next: int
@@ -104,5 +104,5 @@ class Progress:
 
 
 def first_progress(plan: PartitionPlan) -> Progress:
-    """Return where a partition begins."""
+    """Return the progress at the start of a partition."""
     return Progress(plan.scored.start, plan.outcomes.start)

@@ -1,6 +1,6 @@
-"""What this replay has already published, read back: so that state which was lost can be made again without the model.
+"""Reads back the scores that this replay has published, to rebuild lost state without the model.
 
-Only examples need it: an example tells what was published for its event, whatever became of the process since.
+Only examples need them: an example contains the score that was published for its event.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,16 +15,16 @@ from stream.replay.known_order import Stream
 
 
 class RecordedScores:
-    """Answers for the texts of events that have their score, in place of the model; ask for rising offsets."""
+    """Returns published scores of events in place of the model; query it with increasing offsets."""
 
     def __init__(self, scores: Iterator[tuple[int, float, float]], model_version: str, dtype: str) -> None:
-        """scores: (offset, y_hat, z_hat) by rising offsets."""
+        """scores: (offset, y_hat, z_hat) by increasing offset."""
         self._scores = scores
         self._version, self._dtype = model_version, dtype
         self._next = next(scores, None)
 
     def of(self, pending: Sequence[Pending]) -> ScoredTexts:
-        """Return the scores as the model gave them; a text without one was a dead letter, and fails again."""
+        """Return the scores as the model returned them; a text without a score was a dead letter and fails again."""
         outputs = np.full((len(pending), 2), np.nan, np.float32)
         failed: dict[int, Exception] = {}
         for index, one in enumerate(pending):

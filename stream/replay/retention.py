@@ -1,6 +1,6 @@
-"""Counts the users whose window may lack what retention has taken.
+"""Counts users whose window may be incomplete because retention deleted earlier events.
 
-A window that has overflowed was filled by what was read; one that never has may have been longer live.
+A window that has overflowed contains only events that were read. Any other window may have been longer when live.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from stream.windows import Window
 
 
 class PastRetention:
-    """Watches one partition; every method costs nothing where nothing can be missing."""
+    """Checks the users of one partition; costs nothing if no records can be missing."""
 
     def __init__(self, partition: int, plan: PartitionPlan, state: ReplayState, events: str) -> None:
         self._partition = partition
@@ -22,7 +22,7 @@ class PastRetention:
         self._events = events
 
     def before(self, records: RecordBatch) -> dict[bytes, Window | None]:
-        """Return the windows, by user, before events of the range are read."""
+        """Return the windows by user before events of the range are read."""
         scored = self._plan.scored
         of_range = records.topic == self._events and scored.start <= records.base < scored.end
         if not (of_range and self._plan.may_lack_a_past):
@@ -30,15 +30,15 @@ class PastRetention:
         keys = {record.key or b"" for record in records.records}
         return {key: self._state.windows.get_in(self._partition, key) for key in keys}
 
-    def note(self, unit: Unit, before: Mapping[bytes, Window | None]) -> int:
-        """Note the users who are met for the first time; return how many, once the events are read."""
+    def count_new_users(self, unit: Unit, before: Mapping[bytes, Window | None]) -> int:
+        """Record users that appear for the first time, after the events were read, and return their number."""
         noted = 0
         for key, window in before.items():
             full = window is not None and window.floor is not None
             if full or self._state.past_retention.get_in(self._partition, key):
                 continue
             if self._state.windows.get_in(self._partition, key) is None:
-                continue  # a dead letter: nobody has a window by this key
+                continue  # a dead letter: no user has this key
             unit.put(PAST_RETENTION, self._partition, key, True)
             noted += 1
         return noted

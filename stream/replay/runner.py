@@ -1,8 +1,8 @@
-"""Runs a replay in this process: its partitions, the micro-batcher, the commits.
+"""Runs a replay in this process: partitions, micro-batcher and commits.
 
-One thread reads, a chunk of one partition after a chunk of the next, as long as fewer texts wait for the model than are
-allowed; so the model always has a queue to choose full batches from. Commits run on a second thread, forward passes on
-the micro-batcher's own.
+One thread reads chunks of the partitions in turn, as long as the number of texts waiting for the model is below its
+limit; the model thus always has a queue from which to form full batches. Commits run on a second thread, forward passes
+on the micro-batcher's threads.
 """
 
 import logging
@@ -25,19 +25,19 @@ from stream.replay.plan import Progress, ReplayPlan
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 0.2
-_LOOK_ROUND_S = 2.0  # how often others' progress is asked for
-_LOOK_S = 5.0
-_TAKE_AGAIN_S = 2.0
-MAX_TAKEN_AGAIN = 150  # of one partition, without progress in between: five minutes, and what the tries take
-_AWAY = (NoAnswerError, RegistryUnavailable)
+_REFRESH_INTERVAL_S = 2.0  # interval of reading the progress of all partitions
+_REFRESH_TIMEOUT_S = 5.0
+_RETRY_PAUSE_S = 2.0
+MAX_RETRIES = 150  # per partition without progress: at least five minutes
+_UNAVAILABLE = (NoAnswerError, RegistryUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How far the whole replay is, as this process knows it.
+    """The progress of the whole replay as known to this process.
 
-    partitions: everyone's committed progress, by partition. learnt: events and outcomes that this process has read for
-    the state alone. ahead: texts that it has scored and not committed yet.
+    partitions: committed progress of all partitions. learnt: number of events and outcomes that this process has read
+    only for the state. ahead: number of texts that it has scored but not committed.
     """
 
     partitions: Mapping[int, Progress]
@@ -47,16 +47,16 @@ class Report:
 
 @dataclass(slots=True)
 class _Own:
-    """A partition that this process has, or tries to have."""
+    """A partition assigned to this process."""
 
     replay: PartitionReplay | None = None
     try_at: float = 0.0
     failures: int = 0
-    at: int = -1  # the progress at the last failure
+    at: int = -1  # progress at the last failure
 
 
 class ReplayRunner:
-    """Works on the partitions that the membership gives it until the whole replay is done."""
+    """Processes the partitions assigned by the membership until the whole replay is done."""
 
     def __init__(
         self,
@@ -72,9 +72,9 @@ class ReplayRunner:
         waiting_texts: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """changed: set by what ends on other threads. join: makes the membership, given what is called on a loss.
+        """changed: set by other threads when they finish something. join: creates the membership, given on_lost.
 
-        waiting_texts: how many texts the scorer has and has not scored.
+        waiting_texts: returns how many texts the scorer has not scored yet.
         """
         self._plan = plan
         self._journal = journal
@@ -89,19 +89,19 @@ class ReplayRunner:
         self._progress: dict[int, Progress] = {}
         self._turn = 0
         self._learnt = 0
-        self._looked_at = -_LOOK_ROUND_S
+        self._refreshed_at = -_REFRESH_INTERVAL_S
         self._stop = False
-        self._membership = join(self._let_go)
+        self._membership = join(self._close_partitions)
 
     def run(self) -> dict[int, Progress]:
-        """Return everyone's progress, once all of it is done or stop() was called.
+        """Run until the whole replay is done or stop() is called, and return the progress of all partitions.
 
-        Raises ReplayError, and what reading, scoring or committing raises.
+        Raises ReplayError, and the exceptions of reading, scoring and committing.
         """
         try:
             while not self._stop:
                 self._membership.poll()
-                self._look_round()
+                self._refresh_progress()
                 if self._progress and all(one.done for one in self._progress.values()):
                     break
                 self._take_over()
@@ -109,22 +109,22 @@ class ReplayRunner:
                     self._changed.wait(_WAIT_S)
                     self._changed.clear()
         finally:
-            with ExitStack() as stack:  # each is closed, whatever the others raise
+            with ExitStack() as stack:  # closes everything even if some of it raises
                 stack.callback(self._membership.close)
                 for number in list(self._own):
-                    stack.callback(self._let_go, {number})
+                    stack.callback(self._close_partitions, {number})
         self._on_report(self.report())
         return dict(self._progress)
 
     def stop(self) -> None:
-        """Have run() return soon; what is not committed is done again by the next run.
+        """Make run() return soon; uncommitted work is repeated by the next run.
 
-        For signal handlers too: so it takes no lock, and the loop looks often.
+        Safe in signal handlers: it takes no lock, and the loop checks the flag often.
         """
         self._stop = True
 
     def report(self) -> Report:
-        """Return how far it is."""
+        """Return the current progress."""
         own = [one.replay for one in self._own.values() if one.replay is not None]
         learnt = self._learnt + sum(replay.learnt for replay in own)
         ahead = max(0, sum(replay.uncommitted for replay in own) - self._waiting_texts())
@@ -132,33 +132,33 @@ class ReplayRunner:
 
     # --- partitions -------------------------------------------------------------------------------------
 
-    def _look_round(self) -> None:
-        """Ask for everyone's progress, now and then."""
+    def _refresh_progress(self) -> None:
+        """Read the progress of all partitions if it is due."""
         now = self._clock()
-        if now - self._looked_at < _LOOK_ROUND_S:
+        if now - self._refreshed_at < _REFRESH_INTERVAL_S:
             return
-        self._looked_at = now
+        self._refreshed_at = now
         try:
-            standing = self._journal.look(_LOOK_S, lambda: self._stop)
+            standing = self._journal.look(_REFRESH_TIMEOUT_S, lambda: self._stop)
         except (KafkaException, NoAnswerError) as exc:
-            logger.warning("Progress cannot be read, asking again later: %s", exc)
+            logger.warning("Cannot read the progress, will retry: %s", exc)
             return
         if standing is None or standing[0].created_at_ms != self._plan.created_at_ms:
             raise PlanError(
-                f"The committed progress of replay {self._plan.replay_id!r} is gone or another plan's: its group was "
-                "deleted, or its offsets have expired. Begin again with another id."
+                f"The committed progress of replay {self._plan.replay_id!r} is missing or belongs to another plan: its "
+                "group was deleted, or its offsets have expired. Start again with another id."
             )
         self._progress.update(standing[1])
         self._on_report(self.report())
 
-    def _moved(self, number: int, progress: Progress) -> None:
-        """Take in that a partition of ours has come further."""
+    def _update_progress(self, number: int, progress: Progress) -> None:
+        """Update the progress of a partition of this process."""
         before, self._progress[number] = self._progress.get(number), progress
         if before is not None and before != progress:
             self._on_report(self.report())
 
     def _take_over(self) -> None:
-        """Open partitions that are ours, a few at a time."""
+        """Open assigned partitions, at most partitions_at_once at a time."""
         for number in sorted(self._membership.partitions & self._plan.partitions.keys()):
             own = self._own.setdefault(number, _Own())
             busy = sum(one.replay is not None for one in self._own.values())
@@ -168,17 +168,17 @@ class ReplayRunner:
                 continue
             try:
                 own.replay = self._open_partition(number)
-            except (StoreError, StartError, KafkaException, *_AWAY) as exc:
-                # Brokers or the Schema Registry are away, or who has lost it on this machine still holds its store.
+            except (StoreError, StartError, KafkaException, *_UNAVAILABLE) as exc:
+                # Unreachable brokers or Schema Registry, or the previous owner on this machine still locks the store.
                 self._failed(number, exc)
                 continue
             if own.replay is None:
-                self._looked_at = -_LOOK_ROUND_S  # done, by another
+                self._refreshed_at = -_REFRESH_INTERVAL_S  # completed by another process
 
     def _is_done(self, number: int) -> bool:
         return number in self._progress and self._progress[number].done
 
-    def _let_go(self, partitions: set[int]) -> None:
+    def _close_partitions(self, partitions: set[int]) -> None:
         for number in partitions:
             own = self._own.pop(number, None)
             if own is not None and own.replay is not None:
@@ -189,7 +189,7 @@ class ReplayRunner:
         replay.close()
 
     def _failed(self, number: int, exc: Exception) -> None:
-        """Let go of a partition, and take it over again if it is still ours: its progress tells where to go on."""
+        """Close a partition and retry it later from its committed progress if it is still assigned."""
         own = self._own[number]
         replay, own.replay = own.replay, None
         if replay is not None:
@@ -197,18 +197,18 @@ class ReplayRunner:
                 own.failures, own.at = 0, replay.progress.events_next
             self._close(replay)
         own.failures += 1
-        if own.failures > MAX_TAKEN_AGAIN:
+        if own.failures > MAX_RETRIES:
             raise ReplayError(
-                f"Partition {number} was lost {own.failures} times without progress, the last time so: {exc} "
-                "What is done is kept; the same command goes on from there."
+                f"Partition {number} failed {own.failures} times without progress; the last error: {exc} "
+                "Completed work is kept; run the same command to continue."
             ) from exc
-        logger.warning("Partition %d is let go of: %s", number, exc)
-        own.try_at = self._clock() + _TAKE_AGAIN_S
+        logger.warning("Closing partition %d, will retry: %s", number, exc)
+        own.try_at = self._clock() + _RETRY_PAUSE_S
 
     # --- work -------------------------------------------------------------------------------------------
 
     def _step(self) -> bool:
-        """Take in what is done and read one chunk; returns whether there may be more to do at once."""
+        """Process finished work and read one chunk; return whether there may be more to do at once."""
         active = [(number, own.replay) for number, own in self._own.items() if own.replay is not None]
         for number, replay in active:
             try:
@@ -217,7 +217,7 @@ class ReplayRunner:
                 self._failed(number, exc)
                 return True
             if replay.progress is not self._progress.get(number):
-                self._moved(number, replay.progress)
+                self._update_progress(number, replay.progress)
             if replay.done:
                 self._own[number].replay = None
                 self._close(replay)
@@ -231,6 +231,6 @@ class ReplayRunner:
         number, replay = readable[self._turn % len(readable)]
         try:
             replay.read()
-        except _AWAY as exc:
+        except _UNAVAILABLE as exc:
             self._failed(number, exc)
         return True

@@ -1,4 +1,4 @@
-"""How fast this machine will be, measured on events of the range itself: a replay's time is told before it begins."""
+"""Measures this machine's speed on events of the range, to estimate a replay's duration before it starts."""
 
 import time
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ _TIMED_ROUNDS = 2  # the first warms up
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """read_per_s: events read for the state alone; 0 if none was there. scored_per_s: events read and scored."""
+    """read_per_s: events read for the state per second, 0 if none. scored_per_s: events read and scored per second."""
 
     read_per_s: float
     scored_per_s: float
 
     def seconds_for(self, plan: ReplayPlan) -> float | None:
-        """Return how long one process will take; None if nothing could be measured."""
+        """Return the estimated seconds for one process; None if nothing could be measured."""
         if not (self.read_per_s and self.scored_per_s):
             return None
         return plan.warm_up_records / self.read_per_s + plan.records / self.scored_per_s
@@ -42,10 +42,10 @@ class Speed:
 def measure(
     inputs: Inputs, plan: ReplayPlan, processor: ScoringProcessor, labels: Labels | None, scorer: Scorer
 ) -> Speed:
-    """Read some events up to the middle of the largest partition's range, and score the texts of the last of them.
+    """Read events up to the middle of the largest partition's range, and score the texts of the last ones.
 
-    Uses tables of its own, which are gone afterwards: give it a processor of its own. Windows that begin with the
-    sample are shorter than real ones, so a range of long windows takes longer than this says.
+    Uses temporary tables, so pass a separate processor. Windows start empty at the sample and are shorter than real
+    ones, so a range with long windows takes longer than estimated.
     """
     partition, part = max(plan.partitions.items(), key=lambda item: item[1].scored.size)
     middle = (part.scored.start + part.scored.end + 1) // 2

@@ -1,4 +1,4 @@
-"""A replay put together from the settings: what it wants, where it reads and writes, and its run in this process."""
+"""Creates a replay from the settings: request, inputs, outputs, and its run in this process."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from stream.exactly_once.kafka.store import PartitionStore, StoreMemory
 from stream.exactly_once.units.processor import Scorer
 from stream.labels.labelling import Labels
 from stream.processor import ScoringProcessor
-from stream.replay.batches import Parts
+from stream.replay.batches import ReplayContext
 from stream.replay.committer import files_of
 from stream.replay.errors import PlanError
 from stream.replay.folder import ReplayFolder
@@ -28,7 +28,7 @@ from stream.replay.journal import Journal
 from stream.replay.kafka_errors import kafka_errors
 from stream.replay.membership import Membership
 from stream.replay.opening import Inputs, open_partition
-from stream.replay.outputs import AsRecords, Outputs, TopicNames, TopicOutput
+from stream.replay.outputs import Outputs, PassThroughEncoder, TopicNames, TopicOutput
 from stream.replay.parquet import ParquetFolder
 from stream.replay.partition import PartitionReplay
 from stream.replay.plan import Progress, ReplayPlan
@@ -40,16 +40,16 @@ from stream.settings import MEBIBYTE, Settings
 from stream.wire import codec_for, resolver_for
 
 _TIMEOUT_S = 60.0
-_RULES_OF_LABELS = 2  # raised when the rules change: one replay must not mix two
-_IN_FLIGHT_TEXTS = {"cpu": 1_024, "cuda": 32_768}  # on a CPU some ten seconds of work
+_RULES_OF_LABELS = 2  # increased when the label rules change, since one replay must not mix two versions
+_IN_FLIGHT_TEXTS = {"cpu": 1_024, "cuda": 32_768}  # about ten seconds of work on a CPU
 _LOOK_AHEAD = {"cpu": 1_024, "cuda": 8_192}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asks for. topic, parquet: where to, at least one. model_version: None is the champion.
+    """A user's request. topic, parquet: outputs, at least one. model_version: None: the champion.
 
-    warm_up_ms: how much before the range is read for the state; None is all there is.
+    warm_up_ms: length of the history before the range read for the state; None: all of it.
     """
 
     replay_id: str
@@ -63,13 +63,13 @@ class Request:
 
     @property
     def outputs(self) -> str:
-        """Return the kinds of output and the topic; not the folder, which machines may know by other names."""
+        """Kinds of output and the topic; without the folder, whose path may differ between machines."""
         kinds = [f"topic {self.topic}"] if self.topic else []
         return " and ".join([*kinds, *(["parquet"] if self.parquet else [])])
 
 
 class ReplaySession:
-    """One process's part in a replay."""
+    """The part of one process in a replay."""
 
     def __init__(self, settings: Settings, request: Request) -> None:
         self.settings = settings
@@ -91,9 +91,9 @@ class ReplaySession:
 
     @kafka_errors
     def standing(self, partitions: int) -> tuple[ReplayPlan, dict[int, Progress]] | None:
-        """Return the plan under this id and how far it is, if there is one. partitions: of the events.
+        """Return the existing plan of this id and its progress, or None. partitions: number of event partitions.
 
-        Raises PlanError if it does not fit what is asked for now.
+        Raises PlanError if it differs from the request.
         """
         journal = self._journal(partitions)
         try:
@@ -105,32 +105,32 @@ class ReplaySession:
         return standing
 
     def check(self, plan: ReplayPlan) -> None:
-        """Raise PlanError if a plan that was begun is not what is asked for now."""
+        """Raise PlanError if an existing plan differs from the request."""
         request = self.request
-        asked = {
+        compared = {
             "model version": (plan.model_version, request.model_version or plan.model_version),
             "output": (plan.outputs, request.outputs),
             "labels": (plan.with_labels, request.with_labels),
-            "settings that decide what a text says, or dtype": (plan.settings, self.settings_digest()),
+            "settings that affect texts, or dtype": (plan.settings, self.settings_digest()),
         }
-        differ = [f"{what} ({began}, now {now})" for what, (began, now) in asked.items() if began != now]
+        differ = [f"{what} ({began}, now {now})" for what, (began, now) in compared.items() if began != now]
         if differ:
             raise PlanError(
-                f"Replay {request.replay_id!r} was begun with another {', another '.join(differ)}. Go on with what it "
-                "was begun with, or give this one another id (--id)."
+                f"Replay {request.replay_id!r} was started with another {', another '.join(differ)}. Continue with the "
+                "original values, or give this replay another id (--id)."
             )
         with Planner(self.inputs, self._score_codec.decode) as planner:
             ids = planner.topic_ids(list(plan.topic_ids))
         again = [topic for topic, topic_id in plan.topic_ids.items() if ids[topic] != topic_id]
         if again:
             raise PlanError(
-                f"Made again since replay {request.replay_id!r} was begun: {', '.join(again)}. Its offsets mean "
-                "something else now. Begin a new replay with another id."
+                f"Recreated since replay {request.replay_id!r} was started: {', '.join(again)}. Its offsets now refer "
+                "to different records. Start a new replay with another id."
             )
 
     @kafka_errors
     def plan(self, model_version: str) -> ReplayPlan:
-        """Plan what is asked for; nothing is written. Raises RangeError, ReplayError, StartError."""
+        """Plan the request without writing anything. Raises RangeError, ReplayError, StartError."""
         labels = self.settings.labels
         wanted = Wanted(
             self.request.replay_id,
@@ -148,7 +148,7 @@ class ReplaySession:
             return planner.plan(wanted)
 
     def check_output(self, plan: ReplayPlan, progress: Mapping[int, Progress]) -> None:
-        """Raise OutputError unless the files of the partitions that are done are all there."""
+        """Raise OutputError unless all files of completed partitions exist."""
         parquet = self.parquet()
         for number, one in progress.items():
             if parquet is not None and one.done:
@@ -156,7 +156,7 @@ class ReplaySession:
 
     @kafka_errors
     def begin(self, plan: ReplayPlan, partitions: int) -> ReplayPlan:
-        """Make a plan the one that stands, unless another machine was first; return that."""
+        """Commit a plan unless another machine has committed one, and return the valid plan."""
         journal = self._journal(partitions)
         try:
             standing, _ = journal.begin(plan, self.settings.kafka.connect_timeout_s)
@@ -166,13 +166,13 @@ class ReplaySession:
         return standing
 
     def settings_digest(self) -> str:
-        """Return a digest of what decides what a text says, which events are refused, labels, and the dtype here."""
+        """Return a digest of this machine's dtype and of the settings that affect texts, labels or rejected events."""
         settings = self.settings
         deciding: list[Any] = [
             _RULES_OF_LABELS,
             settings.window.model_dump(mode="json"),
             settings.text.max_item_text_chars,
-            settings.labels.model_dump(mode="json", exclude={"ticks"}),  # a replay writes none
+            settings.labels.model_dump(mode="json", exclude={"ticks"}),  # a replay writes no ticks
             settings.time.max_ahead_s,
             settings.wire.max_record_bytes,
             dtype_name(choose_dtype(settings.model.dtype, choose_device(settings.model.device))),
@@ -191,29 +191,29 @@ class ReplaySession:
     # --- the run ----------------------------------------------------------------------------------------
 
     def labels(self) -> Labels | None:
-        """Make the label join as it was live; examples only if they are asked for."""
+        """Create the label join with the live settings; it writes examples only if requested."""
         if not self.settings.labels.wanted:
             return None
-        return make_labels(self.settings, AsRecords(), examples=self.request.with_labels)
+        return make_labels(self.settings, PassThroughEncoder(), examples=self.request.with_labels)
 
     def processor(self, model: Model, labels: Labels | None) -> ScoringProcessor:
-        """Make the processor; what it says are records."""
-        return make_processor(self.settings, model, labels, AsRecords())
+        """Create the processor, whose outputs are records instead of bytes."""
+        return make_processor(self.settings, model, labels, PassThroughEncoder())
 
     def parquet(self) -> ParquetFolder | None:
-        """Return the folder of Parquet files, if one is asked for."""
+        """Return the folder of Parquet files, or None if not requested."""
         return None if self.request.parquet is None else ParquetFolder(self.request.parquet)
 
     def outputs(self) -> Outputs:
-        """Return where scores go, ready to be written.
+        """Return the outputs, ready for writing.
 
-        Raises ContractError for a schema that is not registered, RegistryUnavailable.
+        Raises ContractError for an unregistered schema, RegistryUnavailable.
         """
         topic = None if self.request.topic is None else self._topic_output(self.request.topic)
         return Outputs(topic, self.parquet())
 
     def _topic_output(self, topic: str) -> TopicOutput:
-        # Under the subjects of the live topics: the same schemas, and nobody has to register them again.
+        # Use the subjects of the live topics: the schemas are the same and already registered.
         live, wire = self.settings.topics, self.settings.wire
         kinds: dict[type[Any], str] = {InfluenceScore: live.scores, DeadLetter: live.dead_letters}
         if self.request.with_labels:
@@ -221,11 +221,11 @@ class ReplaySession:
         resolver = resolver_for(wire)
         codecs = {kind: codec_for(kind, name, wire, resolver) for kind, name in kinds.items()}
         for codec in codecs.values():
-            codec.prepare_write()  # a schema that is not registered shows now, not at the first commit
+            codec.prepare_write()  # an unregistered schema fails now and not at the first commit
         return TopicOutput(TopicNames(topic), codecs)
 
     def batcher(self, model: Model, threads: int | None = None) -> MicroBatcher:
-        """Start the micro-batcher with a long look-ahead: nobody waits for a single text."""
+        """Start the micro-batcher with a long look-ahead, because the latency of single texts does not matter."""
         device = model.device.type
         packing = packing_for(self.settings.model, device, look_ahead=_LOOK_AHEAD.get(device, 1_024))
         return MicroBatcher(model, packing, threads=threads)
@@ -243,10 +243,10 @@ class ReplaySession:
         on_start: Callable[[ReplayRunner], None] = lambda _: None,
         waiting_texts: Callable[[], int] = lambda: 0,
     ) -> dict[int, Progress]:
-        """Work on the replay until all of it is done; return everyone's progress.
+        """Process the replay until it is complete, and return the progress of all partitions.
 
-        worker: this process's number on this machine. on_start: gets the runner, to stop it. waiting_texts: how
-        many texts the scorer has and has not scored, for the reports.
+        worker: number of this process on this machine. on_start: called with the runner, to stop it. waiting_texts:
+        returns how many texts the scorer has not scored yet, for reports.
         Raises ReplayError, ExactlyOnceError, ModelError, SchemaError.
         """
         settings, changed = self.settings, threading.Event()
@@ -260,7 +260,7 @@ class ReplaySession:
             journal = self._journal(partitions)
             stack.callback(journal.close)
             commits = stack.enter_context(ThreadPoolExecutor(1, "replay-commit"))
-            parts = Parts(
+            context = ReplayContext(
                 plan=plan,
                 topics=(self.inputs.events, self.inputs.outcomes),
                 processor=processor,
@@ -278,7 +278,7 @@ class ReplaySession:
 
             def opened(partition: int) -> PartitionReplay | None:
                 return open_partition(
-                    parts,
+                    context,
                     self.inputs,
                     journal,
                     partition,
@@ -302,9 +302,9 @@ class ReplaySession:
             )
             on_start(runner)
             done = runner.run()
-            if parts.outputs.parquet is not None and all(one.done for one in done.values()):
-                for number in done:  # a machine that woke up late may have left some behind
-                    parts.outputs.parquet.clear(number)
+            if context.outputs.parquet is not None and all(one.done for one in done.values()):
+                for number in done:  # a machine that was suspended may have left pending files
+                    context.outputs.parquet.clear(number)
             return done
 
     def _join(self, worker: int, on_lost: Callable[[set[int]], None]) -> Membership:

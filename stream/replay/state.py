@@ -1,7 +1,7 @@
-"""The tables of a replay: the same layers over RocksDB as a worker's, without Faust and without a changelog.
+"""Tables of a replay: the same layers over RocksDB as in a worker, without Faust and without a changelog.
 
-Each partition has layers and a store of its own. What a store holds can be read again from the inputs, so it says how
-far in them it is, and is thrown away when that does not fit.
+Each partition has its own layers and store. The store can be rebuilt from the inputs. It records its position in them
+and is discarded if that position does not fit.
 """
 
 import time
@@ -30,13 +30,13 @@ from stream.windows import Window
 V = TypeVar("V")
 
 PAST_RETENTION = "past_retention"
-"""Table of the users who were scored with a window that may lack what retention took: key the user, value nothing."""
+"""Table of users scored with a window that may be incomplete because of retention. Key: user. Value: a marker."""
 _SHARES = {**SHARES, PAST_RETENTION: 0.02}
 _EVENTS, _OUTCOMES, _SCORES = "events", "outcomes", "old_scores"
 
 
 class ReplayTable(Generic[V]):
-    """A table of all partitions that are being read; looked up as a worker's is."""
+    """A table over all open partitions, with the same lookup as a worker's table."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ReplayTable(Generic[V]):
         self._layers: dict[int, Layers[tuple[int, Any], V]] = {}
 
     def get_in(self, partition: int, key: bytes) -> V | None:
-        """Return the value as the newest open unit sees it, or None."""
+        """Return the value as seen by the newest open unit, or None."""
         return self._layers[partition].get((partition, key))
 
     def open(self, partition: int, store: PartitionStore) -> None:
@@ -68,28 +68,28 @@ class ReplayTable(Generic[V]):
         self._layers[partition] = Layers(committed, self._max_cached_bytes, size_of)
 
     def close(self, partition: int) -> None:
-        """Forget a partition."""
+        """Remove a partition."""
         self._layers.pop(partition, None)
 
     def new_layer(self, partition: int) -> dict[Any, Any]:
-        """Start a unit's layer."""
+        """Add a layer for a new unit and return it."""
         return self._layers[partition].open()
 
     def commit_oldest(self, partition: int) -> None:
-        """Drop the oldest layer, which is in the store now."""
+        """Remove the oldest layer, which is now in the store."""
         self._layers[partition].commit_oldest()
 
     def changes(self, unit: Unit) -> Iterator[Change]:
-        """Yield what the unit changes, encoded."""
+        """Yield the encoded changes of a unit."""
         for (_partition, key), value in unit.layers[self.name].items():
             yield self.name, key, None if value is None else self._dumps(value)
 
 
 class ReplayState:
-    """All tables, and the stores of the partitions that are being read."""
+    """All tables over the stores of the open partitions."""
 
     def __init__(self, processor: ScoringProcessor, labels: Labels | None, max_cached_bytes: int) -> None:
-        """max_cached_bytes: of recently written values kept decoded, of all tables, a partition."""
+        """max_cached_bytes: memory limit for decoded, recently written values of all tables, per partition."""
         windows, states = processor.window_codec, pending_codec()
         of_estimates, of_items = estimates_codec(), items_codec()
 
@@ -114,40 +114,40 @@ class ReplayState:
         self._numbers = 0
 
     def open(self, partition: int, store: PartitionStore) -> None:
-        """Take a partition in."""
+        """Add a partition."""
         for table in self._tables:
             table.open(partition, store)
 
     def close(self, partition: int) -> None:
-        """Let go of a partition; its store is the caller's."""
+        """Remove a partition; the caller closes its store."""
         for table in self._tables:
             table.close(partition)
 
     def new_unit(self, partition: int, epoch: Any, reached: Mapping[Any, int]) -> Unit:
-        """Return a unit with a layer of its own in each table."""
+        """Return a unit with its own layer in each table."""
         self._numbers += 1
         layers = {table.name: table.new_layer(partition) for table in self._tables}
         return Unit(self._numbers, epoch, layers, reached)
 
     def changes(self, unit: Unit) -> list[Change]:
-        """Return what a unit changes, encoded; may be called on another thread."""
+        """Return the encoded changes of a unit; may be called on another thread."""
         return [change for table in self._tables for change in table.changes(unit)]
 
     def commit_oldest(self, partition: int) -> None:
-        """Drop the oldest unit's layers, which are in the store now."""
+        """Remove the oldest unit's layers, which are now in the store."""
         for table in self._tables:
             table.commit_oldest(partition)
 
 
 def positions_of(plan: ReplayPlan, events: int, outcomes: int, old_scores: int) -> dict[str, Position]:
-    """Return what a store notes of the replay it belongs to, and of how far it is."""
+    """Return the positions that a store records: the replay it belongs to, and the offsets reached."""
     now_ms, whose = int(time.time() * 1000), str(plan.created_at_ms)
     reached = {_EVENTS: events, _OUTCOMES: outcomes, _SCORES: old_scores}
     return {name: Position(whose, offset, now_ms) for name, offset in reached.items()}
 
 
 def positions_in(store: PartitionStore, plan: ReplayPlan) -> tuple[int, int, int] | None:
-    """Return how far a store is in events, outcomes and old scores; None if it is not of this very replay."""
+    """Return a store's offsets of events, outcomes and old scores; None if it belongs to another replay."""
     found = [store.position(name) for name in (_EVENTS, _OUTCOMES, _SCORES)]
     offsets = [
         one.next_offset for one in found if one is not None and one.topic_id == str(plan.created_at_ms)

@@ -1,12 +1,12 @@
-"""The steps in which a partition is read, from its beginning to its end. Pure.
+"""The steps in which a partition is read.
 
-Each goes up to an offset of the events and then, for some, of the outcomes:
+Each step reads events up to an offset and some steps then read outcomes up to an offset:
 
-    learn     what was before the range: state alone, nothing is said
-    recall    what this replay has published before, if the store does not hold it: state and estimates, nothing is said
+    learn     records before the range: update the state, no output
+    recall    events whose scores this replay has published but the store lacks: update state and estimates, no output
     score     the range
-    run out   what came after it, for the labels of the range's events: its events are not scored; then the outcomes
-              after the last event
+    run out   records after the range, for labels of its events: later events are not scored; then the outcomes after
+              the last event
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from stream.replay.plan import Progress, ReplayPlan
 
 
 class Reading(Enum):
-    """What becomes of the events of a step."""
+    """How the events of a step are processed."""
 
     LEARN = auto()
     RECALL = auto()
@@ -26,24 +26,24 @@ class Reading(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """events_to, outcomes_to: where it ends; None: as many outcomes as its events need. told: whether it has output."""
+    """events_to, outcomes_to: end offsets; None: as many outcomes as its events need. has_output: writes records."""
 
     reading: Reading
     events_to: int
     outcomes_to: int | None = None
-    told: bool = False
+    has_output: bool = False
 
 
 def steps_of(plan: ReplayPlan, partition: int, progress: Progress, *, recall: bool) -> Iterator[Step]:
-    """Yield the steps of a partition, those that are done as well: their records are behind the store's position.
+    """Yield the steps of a partition, including completed ones, whose records precede the store's position.
 
-    recall: whether estimates of what was published are needed and not in the store.
+    recall: whether estimates of published scores are needed and missing in the store.
     """
     part = plan.partitions[partition]
     yield Step(Reading.LEARN, part.scored.start)
     again = Reading.RECALL if recall else Reading.LEARN
     yield Step(again, min(progress.events_next, part.scored.end))
     yield Step(Reading.LEARN, progress.events_next, progress.outcomes_next)
-    yield Step(Reading.SCORE, part.scored.end, told=True)
+    yield Step(Reading.SCORE, part.scored.end, has_output=True)
     if plan.with_labels:
-        yield Step(Reading.LEARN, part.run_out.end, part.tail_to, told=True)
+        yield Step(Reading.LEARN, part.run_out.end, part.tail_to, has_output=True)

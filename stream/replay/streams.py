@@ -1,4 +1,4 @@
-"""One topic partition as a stream: read ahead in the background, taken in order."""
+"""Reads one topic partition in order, with prefetching in the background."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from stream.replay.plan import Span
 
 _READ_RECORDS = 1_000
 _READ_S = 0.1
-_AHEAD_KB = 4_096  # fetched and not taken yet
+_AHEAD_KB = 4_096  # prefetched and not yet taken
 _GONE = frozenset({KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET})
 
 
 @dataclass(slots=True)
 class Record:
-    """A consumed record: a SourceRecord of stream.exactly_once."""
+    """A consumed record; implements SourceRecord of stream.exactly_once."""
 
     topic: str
     partition: int
@@ -30,9 +30,9 @@ class Record:
 
 
 class RecordStream:
-    """The records of a partition's span, as a read_committed reader sees them.
+    """The records of a partition's offset range, read as read_committed.
 
-    position: the next offset that was not taken; the span's end once nothing is left.
+    position: next offset to take; the end of the range once no records are left.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RecordStream:
         timeout_s: float,
         on_read: Callable[[Sequence[Record]], None] | None = None,
     ) -> None:
-        """timeout_s: for each record, while brokers are away. on_read: given what was fetched, before it is taken."""
+        """timeout_s: longest wait for a record. on_read: called with fetched records before they are taken."""
         self.topic, self.partition = topic, partition
         self.position = span.start
         self._end = span.end
@@ -62,7 +62,7 @@ class RecordStream:
     def head(self) -> Record | None:
         """Return the next record without taking it; None at the end.
 
-        Raises PastRetentionError if retention was faster, ReplayError if nothing comes for timeout_s.
+        Raises PastRetentionError if retention deleted it, ReplayError if no record arrives within timeout_s.
         """
         if self._index == len(self._records):
             self._read()
@@ -96,7 +96,7 @@ class RecordStream:
         return consumer
 
     def _read(self) -> None:
-        """Fetch more into an empty buffer; leaves it empty at the end."""
+        """Fetch records into the empty buffer, which stays empty at the end."""
         self._records, self._index = [], 0
         while self._consumer is not None and not self._records:
             polled = self._poll()
@@ -108,22 +108,22 @@ class RecordStream:
             self._on_read(self._records)
 
     def _poll(self) -> Polled | None:
-        """Return what came; None at the end."""
+        """Return the next poll's result; None at the end."""
         try:
             return next(self._polls, None)
         except StalledError as exc:
             raise ReplayError(
-                f"No record of {self.topic}[{self.partition}] from offset {self.position} came within "
-                f"{self._timeout_s:g} s. What is done is kept; the same command goes on from there."
+                f"No record of {self.topic}[{self.partition}] from offset {self.position} arrived within "
+                f"{self._timeout_s:g} s. Completed work is kept; run the same command to continue."
             ) from exc
         except KafkaException as exc:
             error: KafkaError = exc.args[0]
             if error.code() in _GONE:
                 raise PastRetentionError(
-                    f"{self.topic}[{self.partition}]: offset {self.position} is past retention "
-                    f"({error.str()}); what was read before it is kept."
+                    f"{self.topic}[{self.partition}]: retention has deleted offset {self.position} "
+                    f"({error.str()}); records read before it are kept."
                 ) from exc
-            raise ReplayError(f"{self.topic}[{self.partition}] cannot be read: {error.str()}") from exc
+            raise ReplayError(f"Cannot read {self.topic}[{self.partition}]: {error.str()}") from exc
 
 
 def _record(topic: str, partition: int, message: Message) -> Record:

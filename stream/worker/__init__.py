@@ -1,1 +1,1 @@
-"""The worker's process: the Faust app, the champion's watcher, metrics, live quality, pages and timers."""
+"""The worker process: Faust app, champion watcher, metrics, live quality, web pages and timers."""

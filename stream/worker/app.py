@@ -1,4 +1,4 @@
-"""Puts a worker together: settings, champion, micro-batcher, processor and the Faust app. The thin shell."""
+"""Builds a worker from the settings: champion, micro-batcher, processor and the Faust app."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from stream.assembly import (
     make_batcher,
     make_labels,
     make_processor,
-    spare_the_collector,
+    tune_garbage_collection,
 )
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
 from stream.handover.setup import lead
@@ -35,7 +35,7 @@ from stream.labels.state import (
     items_codec,
     pending_codec,
 )
-from stream.log import quiet_clients
+from stream.log import limit_client_logs
 from stream.processor import WINDOWS, ScoringProcessor
 from stream.settings import MEBIBYTE, KafkaSettings, Settings
 from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
@@ -53,94 +53,94 @@ _LEAST_POLL_INTERVAL_S = 1000.0  # Faust's default
 
 
 class Background(Protocol):
-    """A thread beside the stream; the worker never waits for it."""
+    """A thread that runs beside the stream; the worker never waits for it."""
 
     def start(self) -> None:
-        """Start it."""
+        """Start the thread."""
         ...
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Ask the thread to stop."""
         ...
 
 
 class SwayApp(ExactlyOnceApp):
-    """The worker as a Faust app; `metrics` and `settings` hang on it."""
+    """The worker as a Faust app, with its settings and metrics."""
 
     def __init__(self, settings: Settings, metrics: WorkerMetrics) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.waiting_for: str | None = None  # something that is away and without which nothing can be read
+        self.waiting_for: str | None = None  # an unavailable service without which nothing can be read
         self.background: list[Background] = []
         super().__init__(settings.app_id, _config(settings), **_faust_options(settings))
 
     async def on_first_start(self) -> None:
-        """Start, with everything that is loaded by now left out of garbage collection."""
-        spare_the_collector()
-        quiet_clients()  # also under Faust's own command, which has set the log up by now
+        """Start; objects loaded so far are excluded from garbage collection."""
+        tune_garbage_collection()
+        limit_client_logs()  # here as well, because Faust's own command sets up logging itself
         await super().on_first_start()
         await asyncio.get_running_loop().run_in_executor(None, warn_of_unlimited_inputs, self.settings)
         for part in self.background:
             part.start()
 
     async def on_stop(self) -> None:
-        """Stop what runs beside, then Faust."""
+        """Stop the background threads, then Faust."""
         for part in self.background:
             part.stop()
         await super().on_stop()
 
     def on_unit_committed(self, unit: Unit, seconds: float) -> None:
-        """Count it."""
+        """Update the metrics."""
         self.metrics.on_commit(unit, seconds)
 
     def leads(self) -> bool:
-        """Whether this is the worker of the first input partition; safe to ask from any thread."""
+        """Return whether this worker has input partition 0; thread-safe."""
         return self._engine is not None and self._engine.has(0)
 
     @property
-    def not_ready_because(self) -> str | None:
-        """Why no records are being processed, or None."""
+    def not_ready_reason(self) -> str | None:
+        """The reason why no records are processed, or None."""
         engine = self._engine
         if engine is None:
             return "starting"
         if engine.state != "running":
-            return engine.doing
-        return self.waiting_for or self._held_in_words()
+            return engine.status
+        return self.waiting_for or self._paused_in_words()
 
-    def _held_in_words(self) -> str | None:
-        if not self.held:
+    def _paused_in_words(self) -> str | None:
+        if not self.paused_partitions:
             return None
-        return "held back: " + "; ".join(map(str, self.held.values()))
+        return "paused partitions: " + "; ".join(map(str, self.paused_partitions.values()))
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What can be given instead of being made from the settings; benchmarks bring a scorer that costs nothing."""
+class Components:
+    """Components to use instead of those made from the settings; benchmarks pass a scorer without cost."""
 
     model: Model
     scorer: Scorer
 
 
-def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
-    """Make a worker's app, its champion loaded and warm.
+def build_app(settings: Settings, components: Components | None = None) -> SwayApp:
+    """Create a worker's app, with its champion loaded and warmed up.
 
-    Raises ConfigurationError, or model.errors.ModelError for a champion that is missing or broken.
+    Raises ConfigurationError, or model.errors.ModelError if the champion is missing or broken.
     """
     check(settings)
     metrics = WorkerMetrics()
     batcher = None
-    if parts is None:
+    if components is None:
         model = load_champion(settings)
         batcher = make_batcher(settings, model, metrics.on_batch)
-        parts = Parts(model, batcher)
-    model = parts.model
+        components = Components(model, batcher)
+    model = components.model
     metrics.show_model(model)
     app = SwayApp(settings, metrics)
     labels = make_labels(settings) if settings.labels.wanted else None
     processor = make_processor(settings, model, labels)
     processor.on_wait = lambda what: setattr(app, "waiting_for", what)
     add_tables(app, processor, labels, settings.memory.values_mb * MEBIBYTE)
-    app.process_with(processor, parts.scorer)
+    app.process_with(processor, components.scorer)
     if batcher is not None and settings.model.version is None:
         processor.on_swap = batcher.use
         app.background.append(make_watcher(settings, model, processor.offer, metrics))
@@ -158,7 +158,7 @@ def build_app(settings: Settings, parts: Parts | None = None) -> SwayApp:
 def add_tables(
     app: ExactlyOnceApp, processor: ScoringProcessor, labels: Labels | None, max_cached_bytes: int
 ) -> None:
-    """Declare the tables, and give them to who reads them; max_cached_bytes: of decoded values, all together."""
+    """Declare the tables and pass them to their readers. max_cached_bytes: of decoded values in all tables."""
 
     def options(name: str, size_of: Callable[[Any], int]) -> dict[str, Any]:
         share = SHARES[name] if labels is not None else 1.0
@@ -188,7 +188,7 @@ def add_tables(
 def make_watcher(
     settings: Settings, model: Model, offer: Callable[[Model], None], metrics: WorkerMetrics
 ) -> ChampionWatcher:
-    """Make what follows the registry from the model that was loaded at the start; not started."""
+    """Create the watcher that follows the registry, starting from the loaded model; it is not started."""
     registry = ModelRegistry(settings.model.registry)
     device = model.device
 
@@ -229,7 +229,7 @@ def _faust_options(settings: Settings) -> dict[str, Any]:
         "broker_session_timeout": kafka.session_timeout_s,
         "broker_heartbeat_interval": kafka.heartbeat_interval_s,
         "broker_rebalance_timeout": kafka.rebalance_timeout_s,
-        # Standing still is the watch's business: aiokafka must not leave the group before it has judged.
+        # The watchdog detects stalls: aiokafka must not leave the group earlier.
         "broker_max_poll_interval": max(_LEAST_POLL_INTERVAL_S, 2 * settings.time.stuck_after_s),
         "broker_request_timeout": max(90.0, kafka.session_timeout_s * 2),
         "broker_credentials": _credentials(kafka),
@@ -261,7 +261,7 @@ def _credentials(kafka: KafkaSettings) -> Any:
 
 
 def _tick(app: SwayApp, ticker: Ticker) -> None:
-    """Let the labels of idle partitions come due."""
+    """Start a timer that writes ticks to idle partitions, so that their labels become due."""
 
     async def look() -> None:
         lag = app.engine.lag(app.consumer.positions())
@@ -272,7 +272,7 @@ def _tick(app: SwayApp, ticker: Ticker) -> None:
 
 
 def _clean(app: SwayApp) -> None:
-    """Drop the stores of partitions that went to other workers long ago."""
+    """Start a timer that deletes stores of partitions that moved to other workers long ago."""
 
     async def clean() -> None:
         await app.engine.drop_unused_stores()

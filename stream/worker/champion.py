@@ -1,7 +1,7 @@
-"""Follows the registry: a new champion is fetched, checked, loaded and warmed beside the one that serves.
+"""Follows the registry: fetches, checks, loads and warms up each new champion while the current model serves.
 
-On a thread of its own; the event loop and the model at work only meet the result. What cannot be used is refused,
-the old model serves on, and an alarm stands until a champion is in.
+Runs on its own thread; the event loop and the model in use only receive the result. A version that cannot be used is
+refused: the current model continues to serve, and an alarm is set until a champion is in use.
 """
 
 import logging
@@ -29,7 +29,7 @@ from model.tokens import BehaviourTokenizer
 logger = logging.getLogger(__name__)
 
 Load = Callable[[str, BehaviourTokenizer], Model]
-"""Fetches, verifies and loads a version; shares the tokenizer if the version reads texts in the same way."""
+"""Fetches, verifies and loads a version; reuses the tokenizer if the version tokenizes in the same way."""
 
 RETRY_PAUSE_S = 60.0
 FILL_S = 30.0
@@ -44,24 +44,24 @@ _STORAGE_LIBRARIES = frozenset({"botocore", "aiobotocore", "aiohttp", "gcsfs", "
 
 
 class ChampionMetrics(Protocol):
-    """What the watcher reports; stream.worker.metrics.WorkerMetrics is one."""
+    """The metrics that the watcher reports; implemented by stream.worker.metrics.WorkerMetrics."""
 
     def on_swap(self, model: Model, seconds: float) -> None:
-        """A new champion was handed over so many seconds after its promotion was seen."""
+        """Called when a new champion takes over. seconds: from seeing its promotion to being ready."""
         ...
 
     def on_refused(self, reason: str) -> None:
-        """A promoted version cannot be used."""
+        """Called when a promoted version cannot be used."""
         ...
 
     def alarm(self, on: bool) -> None:
-        """Whether the model that serves is not the champion, or nobody knows."""
+        """Set the alarm: the model in use is not the champion, or the champion is unknown."""
         ...
 
 
 @dataclass(slots=True)
-class _Trouble:
-    """What is wrong now. promotion: its number, None if the registry itself cannot be read."""
+class _Failure:
+    """The current failure. promotion: its number; None if the registry itself cannot be read."""
 
     promotion: int | None
     reason: str
@@ -70,13 +70,13 @@ class _Trouble:
 
 
 class ChampionWatcher:
-    """Offers each new champion once it is known to work.
+    """Loads each new champion and offers it once it is known to work.
 
-    current: the model that serves at the start. offer: takes a warm model; called on the watcher's thread.
-    retry_pause_s: until a refused promotion is tried again; a storage that fails is tried sooner, in pauses that
-    double up to this.
-    fill_s: how long a model of the late reading may make the vectors of the texts that the one before it used last.
-    clock: monotonic seconds.
+    current: the model in use at the start. offer: takes a warmed-up model; called on the watcher's thread.
+    retry_pause_s: pause before a refused promotion is retried; storage errors are retried sooner, in pauses that double
+    up to this value.
+    fill_s: time limit for computing the vectors of the texts that the previous late model used most recently.
+    clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ChampionWatcher:
         self._registry = registry
         self._version = current.version
         self._tokenizer = current.tokenizer
-        self._serving = weakref.ref(current)  # it is not kept alive from here
+        self._serving = weakref.ref(current)  # weak, so that the watcher does not keep the model alive
         self._load = load
         self._offer = offer
         self._metrics = metrics
@@ -103,13 +103,13 @@ class ChampionWatcher:
         self._retry_pause_s = retry_pause_s
         self._fill_s = fill_s
         self._clock = clock
-        self._trouble: _Trouble | None = None
+        self._failure: _Failure | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sway-champion", daemon=True)
 
     @property
     def version(self) -> str:
-        """The version that was offered last, or served at the start."""
+        """The version offered last, or the one in use at the start."""
         return self._version
 
     def start(self) -> None:
@@ -117,7 +117,7 @@ class ChampionWatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end; a model that is being loaded is not offered any more."""
+        """Ask the thread to stop; a model that is being loaded is no longer offered."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -125,25 +125,25 @@ class ChampionWatcher:
             self.poll()
 
     def poll(self) -> None:
-        """Look once; never raises: whatever is wrong, the model that serves goes on."""
+        """Check the registry once. Never raises: after any failure the current model continues to serve."""
         promotion: int | None = None
         try:
             promotion = self._newest()
-            if not self._waits(promotion):
+            if not self._in_retry_pause(promotion):
                 self._follow(promotion)
-        except Exception as exc:  # an artefact can fail in any way, and so can a file system
+        except Exception as exc:  # an artefact or a file system can fail with any exception
             self._refuse(promotion, exc)
 
     def _newest(self) -> int:
         numbers = self._registry.promotions()
         if not numbers:  # there was one when the worker started
-            raise ModelMissing("the registry has no promotions any more")
+            raise ModelMissing("the registry no longer has promotions")
         return numbers[-1]
 
-    def _waits(self, promotion: int) -> bool:
-        """Whether this promotion was refused a short while ago."""
-        trouble = self._trouble
-        return trouble is not None and trouble.promotion == promotion and self._clock() < trouble.retry_at_s
+    def _in_retry_pause(self, promotion: int) -> bool:
+        """Return whether this promotion was refused recently and is not due for a retry."""
+        failure = self._failure
+        return failure is not None and failure.promotion == promotion and self._clock() < failure.retry_at_s
 
     def _follow(self, promotion: int) -> None:
         began_s = self._clock()
@@ -157,13 +157,13 @@ class ChampionWatcher:
             seconds = self._clock() - began_s
             self._metrics.on_swap(model, seconds)
             logger.info("Promotion %d: model %s takes over, ready after %.1f s", promotion, version, seconds)
-        elif self._trouble is not None:
-            logger.info("The registry's champion is %s, which serves", version)
-        self._trouble = None
+        elif self._failure is not None:
+            logger.info("The registry's champion is %s, which is in use", version)
+        self._failure = None
         self._metrics.alarm(False)
 
     def _ready_model(self, version: str) -> Model:
-        """Return the version, loaded and warm; what a foreign architecture raises on the way is ModelIncompatible."""
+        """Return the version, loaded and warmed up. Raises ModelIncompatible if its architecture cannot run."""
         try:
             model = self._load(version, self._tokenizer)
             model.warm_up()
@@ -173,25 +173,25 @@ class ChampionWatcher:
         except Exception as exc:
             if _is_io(exc) or is_out_of_memory(exc):
                 raise
-            raise ModelIncompatible(f"version {version} cannot be run: {exc!r}") from exc
+            raise ModelIncompatible(f"cannot run version {version}: {exc!r}") from exc
         return model
 
     def _fill(self, model: Model) -> None:
-        """Make the vectors that the model will need first, so that the swap does not hold up the texts after it."""
+        """Compute the vectors that the model will need first, so that the texts after the swap are not delayed."""
         serving = self._serving()
         if isinstance(model, LateModel) and isinstance(serving, LateModel):
             filled = model.fill_from(serving, seconds=self._fill_s, stop=self._stopping.is_set)
-            logger.info("Model %s begins with the vectors of %d texts", model.version, filled)
+            logger.info("Model %s starts with the vectors of %d texts", model.version, filled)
 
     def _refuse(self, promotion: int | None, exc: Exception) -> None:
-        """Keep the old model, and say so once a promotion and reason."""
+        """Keep the current model, and log once per promotion and reason."""
         reason = reason_of(exc)
-        before = self._trouble
+        before = self._failure
         is_new = before is None or (before.promotion, before.reason) != (promotion, reason)
         pause_s = self._retry_pause_s
         if reason == "storage":
             pause_s = min(pause_s, self._poll_interval_s if is_new or before is None else 2 * before.pause_s)
-        self._trouble = _Trouble(promotion, reason, pause_s, self._clock() + pause_s)
+        self._failure = _Failure(promotion, reason, pause_s, self._clock() + pause_s)
         self._metrics.alarm(True)
         if not is_new:
             return
@@ -199,7 +199,7 @@ class ChampionWatcher:
             self._metrics.on_refused(reason)
         what = "The registry" if promotion is None else f"Promotion {promotion}"
         logger.error(
-            "%s cannot be followed (%s); model %s serves on: %s",
+            "%s cannot be followed (%s); model %s stays in use: %s",
             what,
             reason,
             self._version,
@@ -209,11 +209,11 @@ class ChampionWatcher:
 
 
 def reason_of(exc: Exception) -> str:
-    """Name why a champion is not in use, as the metric's label.
+    """Return why a champion is not in use, as a metric label.
 
-    storage: it could not be read and perhaps can be soon. failed: our own fault. The others are the artefact's.
+    storage: it could not be read; may be temporary. failed: an internal error. All others are faults of the artefact.
     """
-    cause = exc.__cause__ if isinstance(exc, ModelCorrupt) else None  # a promotion that could not be read
+    cause = exc.__cause__ if isinstance(exc, ModelCorrupt) else None  # set if a promotion could not be read
     if _is_io(exc) or _is_io(cause):
         return "storage"
     for kind, reason in _REASONS:
@@ -223,6 +223,6 @@ def reason_of(exc: Exception) -> str:
 
 
 def _is_io(exc: BaseException | None) -> bool:
-    """Tell a storage that fails from an artefact that is not there; botocore's errors are not OSErrors."""
+    """Return whether an error comes from storage and not from a missing artefact; botocore's are not OSErrors."""
     foreign = type(exc).__module__.split(".")[0] in _STORAGE_LIBRARIES
     return foreign or (isinstance(exc, OSError) and not isinstance(exc, FileNotFoundError))

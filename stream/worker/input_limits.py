@@ -1,4 +1,4 @@
-"""Whether the broker refuses input records from the far future. `find_unlimited` is pure."""
+"""Checks whether the broker rejects input records with timestamps far in the future."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,16 @@ from stream.settings import Settings
 logger = logging.getLogger(__name__)
 
 AFTER_MAX_MS = "message.timestamp.after.max.ms"
-"""By so much may a record's time be ahead of the broker's; Kafka has it since 3.6, and 4 limits it by default."""
+"""Limits how far a record's timestamp may be ahead of the broker's clock; since Kafka 3.6, limited by default in 4."""
 
 _TYPE = "message.timestamp.type"
-_LEAST_MS = 3_600_000  # Kafka 4's own default
+_LEAST_MS = 3_600_000  # Kafka 4's default
 
 
 def find_unlimited(configs: Mapping[str, Mapping[str, str]], limit_ms: int) -> list[str]:
-    """Return the topics that take records from further ahead than the limit, or than an hour if that is more.
+    """Return the topics that accept records further ahead than limit_ms, or than one hour if that is more.
 
-    configs: the settings of each topic, by name.
+    configs: the configuration of each topic, by name.
     """
     most_ms = max(limit_ms, _LEAST_MS)
     return [
@@ -38,7 +38,7 @@ def find_unlimited(configs: Mapping[str, Mapping[str, str]], limit_ms: int) -> l
 def read_topic_configs(
     admin: AdminClient, topics: Sequence[str], timeout_s: float
 ) -> dict[str, dict[str, str]]:
-    """Return the settings of topics, by name. Raises KafkaException, TimeoutError."""
+    """Return the configuration of topics, by name. Raises KafkaException, TimeoutError."""
     resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     futures = admin.describe_configs(resources, request_timeout=timeout_s)
     return {
@@ -48,17 +48,17 @@ def read_topic_configs(
 
 
 def warn_of_unlimited_inputs(settings: Settings) -> None:
-    """Log which inputs take records from the far future; say nothing where this may not be asked."""
+    """Log a warning for each input that accepts records from the far future; only INFO without permission to ask."""
     topics = [settings.topics.events, *([settings.topics.outcomes] if settings.labels.outcomes else [])]
     try:
         admin = AdminClient({**settings.kafka.client_config()})
         configs = read_topic_configs(admin, topics, settings.kafka.connect_timeout_s)
     except (KafkaException, TimeoutError) as exc:
-        logger.info("The settings of %s cannot be read: %s", " and ".join(topics), exc)
+        logger.info("Cannot read the configuration of %s: %s", " and ".join(topics), exc)
         return
     for topic in find_unlimited(configs, round(settings.topics.max_ahead_s * 1000)):
         logger.warning(
-            "%s takes records from the far future, so producers with wrong clocks are not refused. Set %s=%d on it.",
+            "%s accepts records from the far future, so producers with wrong clocks are not rejected. Set %s=%d on it.",
             topic,
             AFTER_MAX_MS,
             round(settings.topics.max_ahead_s * 1000),

@@ -1,7 +1,8 @@
-"""Live quality: how good the published scores are, by the labels that have come since. Pure.
+"""Live quality: how well published scores predicted the labels that arrived later.
 
-Prequential: an estimate is judged by an outcome that came after it, before any model could learn from that outcome
-(A. P. Dawid, 1984, "The prequential approach", J. R. Stat. Soc. A 147). Over a sliding window for each model version.
+The evaluation is prequential: an estimate is compared with an outcome that came after it, before any model could learn
+from that outcome (A. P. Dawid, 1984, "The prequential approach", J. R. Stat. Soc. A 147). It uses a sliding window per
+model version.
 """
 
 from collections import OrderedDict, deque
@@ -12,13 +13,13 @@ import numpy as np
 from model.metrics import auc, calibration_error, log_loss, mse, positive_rate
 
 WINDOW = 2_000
-_VERSIONS = 8  # the newest; a worker that swaps for years must not keep them all
+_VERSIONS = 8  # the newest versions; bounds memory in a worker that swaps models for years
 
 
 class LiveQuality:
     """The newest labelled estimates of each model version.
 
-    window: how many of a version are kept.
+    window: number of estimates kept per version.
     """
 
     def __init__(self, window: int = WINDOW) -> None:
@@ -29,16 +30,16 @@ class LiveQuality:
         self._serving: str | None = None
 
     def serve(self, version: str) -> None:
-        """Note the version in use: it is never left out. May be called on any thread."""
+        """Set the version in use, which is always kept. Thread-safe."""
         self._serving = version
 
     def add(self, version: str, y: float, y_hat: float) -> None:
-        """Take in an example: what was published, and what came."""
+        """Add an example. y: its label. y_hat: the published estimate."""
         rows = self._rows.get(version)
         if rows is None:
             rows = self._rows[version] = deque(maxlen=self._window)
             self._counts[version] = 0
-            # Labels of old versions come late: they must not push out the one in use.
+            # Labels of old versions arrive late and must not evict the version in use.
             if self._serving is not None and self._serving in self._rows:
                 self._rows.move_to_end(self._serving)
             while len(self._rows) > _VERSIONS:
@@ -50,11 +51,11 @@ class LiveQuality:
 
     @property
     def versions(self) -> list[str]:
-        """The versions that are kept, by their first example; the one in use is the last to leave."""
+        """The versions kept, by their first example; the version in use is evicted last."""
         return list(self._rows)
 
     def changed(self) -> Iterator[tuple[str, dict[str, float]]]:
-        """Yield the figures of each version with new examples since the last call; what is undefined is left out."""
+        """Yield the metrics of each version with new examples since the last call, without undefined ones."""
         changed, self._changed = self._changed, set()
         for version in changed & self._rows.keys():
             y, y_hat = np.array(self._rows[version], np.float64).T

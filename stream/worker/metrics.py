@@ -1,4 +1,4 @@
-"""What operators watch, in Prometheus' text format. One instance a worker, with a registry of its own."""
+"""The worker's metrics in Prometheus text format. One instance and one registry per worker."""
 
 import time
 import weakref
@@ -33,7 +33,7 @@ _FILL = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 class WorkerMetrics:
-    """Counters rise when a unit is committed, so that what was dropped and read again counts once."""
+    """Counters increase when a unit is committed, so that dropped records that are read again count once."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,11 +44,9 @@ class WorkerMetrics:
         self.dead_letters = Counter(
             "sway_dead_letters", "Dead letters, by reason", ["reason"], registry=registry
         )
-        self.outcomes = Counter(
-            "sway_outcomes", "Outcomes, by what became of them", ["result"], registry=registry
-        )
+        self.outcomes = Counter("sway_outcomes", "Outcomes, by result", ["result"], registry=registry)
         self.labels = Counter(
-            "sway_labels", "Examples, by how their label came about", ["source"], registry=registry
+            "sway_labels", "Examples, by the source of their label", ["source"], registry=registry
         )
         self.labels_without_score = Counter(
             "sway_labels_without_score", "Labels of events whose text was a dead letter", registry=registry
@@ -67,47 +65,55 @@ class WorkerMetrics:
         )
         self.lag_to_end = Gauge(
             "sway_lag_high_watermark_records",
-            "Offsets not fetched yet, those of open transactions and behind them too",
+            "Offsets not fetched yet, including open transactions and records behind them",
             ["topic", "partition"],
             registry=registry,
         )
         self.open_transaction_s = Gauge(
             "sway_open_transaction_seconds",
-            "For how long a transaction of another producer has been seen open, at least; 0 without one",
+            "Seconds for which a transaction of another producer has been observed open, a lower bound; 0 if none",
             ["topic", "partition"],
             registry=registry,
         )
-        self.in_flight = Gauge("sway_in_flight_records", "Records read and not committed", registry=registry)
+        self.in_flight = Gauge("sway_in_flight_records", "Records read but not committed", registry=registry)
         self.ready = Gauge("sway_ready", "1 if records are being processed", registry=registry)
         self.commit_s = Histogram(
             "sway_commit_seconds", "Finish, transaction and local write", buckets=_SECONDS, registry=registry
         )
         self.latency_s = Histogram(
             "sway_latency_seconds",
-            "From Kafka's record time to the commit, of the oldest event of each batch",
+            "From the record timestamp to the commit, for the oldest event of each batch",
             buckets=_SECONDS,
             registry=registry,
         )
         self.batch_fill = Histogram(
-            "sway_batch_fill", "Tokens of a micro-batch over its budget", buckets=_FILL, registry=registry
+            "sway_batch_fill",
+            "Tokens of a micro-batch divided by its budget",
+            buckets=_FILL,
+            registry=registry,
         )
         self.forward_s = Histogram(
             "sway_forward_seconds", "One forward pass", buckets=_SECONDS, registry=registry
         )
         self.passes_again = Counter(
-            "sway_forward_again", "Forward passes beyond one a micro-batch", registry=registry
+            "sway_forward_again", "Forward passes beyond one per micro-batch", registry=registry
         )
         self.queue_s = Histogram(
-            "sway_queue_seconds", "Wait of a micro-batch's oldest text", buckets=_SECONDS, registry=registry
+            "sway_queue_seconds",
+            "Wait of the oldest text of a micro-batch",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.epochs = Gauge("sway_epochs", "Assignments since the start", registry=registry)
-        self.fenced = Gauge("sway_fenced_units", "Units refused by the broker and dropped", registry=registry)
+        self.fenced = Gauge("sway_fenced_units", "Units fenced by the broker and dropped", registry=registry)
         self.recovered = Gauge("sway_recovered_records", "Changelog records read", registry=registry)
         self.offset_resets = Gauge(
-            "sway_offset_resets", "Partitions that went on elsewhere than committed", registry=registry
+            "sway_offset_resets",
+            "Partitions that did not continue at the committed offset",
+            registry=registry,
         )
         self.lost_records = Gauge(
-            "sway_lost_records", "Offsets passed over by these, where known", registry=registry
+            "sway_lost_records", "Offsets skipped by offset resets, where known", registry=registry
         )
         self.recovery_s = Gauge("sway_recovery_seconds", "Time spent in recovery", registry=registry)
         self.recovery_read = Gauge(
@@ -118,29 +124,27 @@ class WorkerMetrics:
         )
         self.recovery_to_go = Gauge(
             "sway_recovery_records_to_go",
-            "Offsets of the changelogs that it has still to read: at most so many records",
+            "Changelog offsets that it still has to read, an upper bound for the records",
             ["partition"],
             registry=registry,
         )
         self.held = Gauge(
             "sway_held_partition",
-            "1 while a partition waits for a schema that nobody knows",
+            "1 while a partition is paused because of an unknown schema",
             ["partition", "schema"],
             registry=registry,
         )
         self.model = Gauge(
             "sway_model", "The model in use", ["version", "device", "dtype"], registry=registry
         )
-        self.vectors = Gauge(
-            "sway_text_vectors", "Texts whose vectors the model keeps, if it reads late", registry=registry
-        )
+        self.vectors = Gauge("sway_text_vectors", "Texts whose vectors a late model keeps", registry=registry)
         self.vectors_asked = Gauge(
             "sway_text_vectors_asked",
-            "Texts of batches whose vectors the model in use kept, or had to make",
+            "Vectors requested by batches, by whether the model in use had them",
             ["found"],
             registry=registry,
         )
-        self.swaps = Counter("sway_model_swaps", "New champions taken", registry=registry)
+        self.swaps = Counter("sway_model_swaps", "New champions put in use", registry=registry)
         self.swap_s = Histogram(
             "sway_model_swap_seconds",
             "From seeing a promotion to its model being ready",
@@ -151,16 +155,16 @@ class WorkerMetrics:
             "sway_champion_refused", "Promotions that cannot be used", ["reason"], registry=registry
         )
         self.champion_alarm = Gauge(
-            "sway_champion_alarm", "1 if the champion is not in use, or not known", registry=registry
+            "sway_champion_alarm", "1 if the champion is not in use or unknown", registry=registry
         )
         self.handovers = Counter("sway_handovers", "Training requests written", registry=registry)
         self.handover_waiting = Gauge(
-            "sway_handover_examples_waiting", "Examples counted and not handed over", registry=registry
+            "sway_handover_examples_waiting", "Examples counted but not handed over", registry=registry
         )
         self.handover_leader = Gauge("sway_handover_leader", "1 if this worker hands over", registry=registry)
 
     def on_commit(self, unit: Unit, commit_s: float) -> None:
-        """Count a committed unit."""
+        """Count a committed unit. commit_s: duration of the commit in seconds."""
         now_s = time.time()
         self.commit_s.observe(commit_s)
         for context in contexts(unit.works):
@@ -182,22 +186,23 @@ class WorkerMetrics:
                 self.latency_s.observe(max(0.0, now_s - context.pending[0].record.timestamp / 1000))
 
     def on_batch(self, stats: BatchStats) -> None:
-        """Note a micro-batch; called on the forward thread."""
+        """Record a micro-batch; called on the forward thread."""
         self.batch_fill.observe(stats.fill)
         self.forward_s.observe(stats.forward_s)
         self.queue_s.observe(stats.queue_s)
         self.passes_again.inc(stats.passes - 1)
 
     def show_model(self, model: Model) -> None:
-        """Name the model in use, and no other any more."""
+        """Set the model in use and remove the previous one."""
         self.quality.serve(model.version)
         self.model.clear()
         self.model.labels(model.version, str(model.device), model.dtype).set(1)
-        self._late = weakref.ref(model) if isinstance(model, LateModel) else None  # an old one must be freed
+        # Weak, so that a replaced model can be freed.
+        self._late = weakref.ref(model) if isinstance(model, LateModel) else None
         self._show_vectors()
 
     def _show_vectors(self) -> None:
-        late = self._late  # read once: a swap on the watcher's thread may set it to None
+        late = self._late  # read once, because a swap on the watcher's thread may set it to None
         model = None if late is None else late()
         if model is None:
             self.vectors.set(0)
@@ -209,22 +214,22 @@ class WorkerMetrics:
 
     @property
     def encoded(self) -> int:
-        """Vectors of texts that the model in use has made so far; 0 if it does not read late."""
+        """Number of text vectors computed by the model in use; 0 if it is not a late model."""
         model = None if self._late is None else self._late()
         return 0 if model is None else model.vectors.made
 
     def on_swap(self, model: Model, seconds: float) -> None:
-        """Note a new champion, ready so many seconds after its promotion was seen."""
+        """Record a new champion. seconds: from seeing its promotion to being ready."""
         self.swaps.inc()
         self.swap_s.observe(seconds)
         self.show_model(model)
 
     def on_refused(self, reason: str) -> None:
-        """Note a promotion that cannot be used."""
+        """Count a promotion that cannot be used."""
         self.refused.labels(reason).inc()
 
     def alarm(self, on: bool) -> None:
-        """Raise or end the champion's alarm."""
+        """Set or clear the champion alarm."""
         self.champion_alarm.set(on)
 
     def on_handover(self) -> None:
@@ -232,12 +237,12 @@ class WorkerMetrics:
         self.handovers.inc()
 
     def show_handover(self, leads: bool, waiting: int) -> None:
-        """Show whether this worker hands over, and how many examples wait."""
+        """Set whether this worker hands over, and how many examples wait."""
         self.handover_leader.set(leads)
         self.handover_waiting.set(waiting)
 
     def observe(self, stats: EngineStats, lag: Mapping[TopicPartition, Lag], ready: bool) -> None:
-        """Take over the engine's own figures; called at intervals."""
+        """Copy the engine's figures to the gauges; called periodically."""
         self._show_vectors()
         self.in_flight.set(stats.in_flight_records)
         self.ready.set(ready)
@@ -260,13 +265,13 @@ class WorkerMetrics:
             self.recovery_to_go.labels(str(number)).set(restored.to_go)
 
     def show_held(self, schemas: Mapping[int, str]) -> None:
-        """Show the partitions that wait for a schema, and no others any more. schemas: by partition."""
+        """Set the paused partitions and remove all others. schemas: the missing schema by partition."""
         self.held.clear()
         for number, schema in schemas.items():
             self.held.labels(str(number), schema).set(1)
 
     def render(self) -> bytes:
-        """Return all of it in Prometheus' text format."""
+        """Return all metrics in Prometheus text format."""
         for version, figures in self.quality.changed():
             for name, value in figures.items():
                 self.live[name].labels(version).set(value)

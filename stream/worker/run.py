@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stream.errors import EndedError
 from stream.exactly_once.driver.ending import EndingWorker
-from stream.log import quiet_clients
+from stream.log import limit_client_logs
 from stream.settings import Settings
 from stream.worker.app import SwayApp, build_app
 
@@ -17,32 +17,31 @@ _QUIET = ("aiokafka", "faust", "httpx", "httpx2", "mode")
 
 
 def run(settings: Settings, level: int = logging.INFO) -> None:
-    """Build the app and run it; returns after SIGTERM or SIGINT, with what was ready committed.
+    """Build the app and run it; returns after SIGTERM or SIGINT, with ready units committed.
 
-    Raises what build_app raises, and what run_app raises.
+    Raises the exceptions of build_app and run_app.
     """
     set_up_log(level)
     run_app(build_app(settings), level)
 
 
 def set_up_log(level: int) -> None:
-    """Log to stderr, and keep the libraries quiet."""
+    """Log to stderr, and raise the log level of libraries."""
     logging.basicConfig(level=level, stream=sys.stderr, format=_FORMAT)
-    for name in _QUIET:  # their information is about themselves
+    for name in _QUIET:  # their INFO messages concern only their internals
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    quiet_clients()
+    limit_client_logs()
 
 
 def run_app(app: SwayApp, level: int = logging.INFO) -> None:
-    """Run an app; returns after SIGTERM or SIGINT, with what was ready committed.
+    """Run an app; returns after SIGTERM or SIGINT, with ready units committed.
 
-    Raises what ended the worker: an ExactlyOnceError, a StreamError, a ModelError, or a fault in a timer or another
-    task; EndedError if nothing says why.
+    Raises the error that ended the worker: an ExactlyOnceError, a StreamError, a ModelError, or an exception of a timer
+    or another task; EndedError if no cause is known.
     """
-    app.open()  # what cannot work is refused here, with its own message
-    with Path(os.devnull).open(
-        "w"
-    ) as nowhere:  # Faust's own words on a crash; ours are in the log and raised
+    app.open()  # fails with its own message, before Faust starts
+    # Faust's output on a crash is discarded; ours is in the log and in the raised exception.
+    with Path(os.devnull).open("w") as nowhere:
         worker = EndingWorker(
             app, loglevel=level, override_logging=False, redirect_stdouts=False, quiet=True, stderr=nowhere
         )
@@ -50,6 +49,4 @@ def run_app(app: SwayApp, level: int = logging.INFO) -> None:
             worker.execute_from_commandline()
     if worker.ended_by_signal:
         return
-    raise (
-        app.failure or worker.crash_reason or EndedError("The worker stopped, and no signal asked for that.")
-    )
+    raise app.failure or worker.crash_reason or EndedError("The worker stopped without a signal.")

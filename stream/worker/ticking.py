@@ -1,4 +1,4 @@
-"""Writes ticks for idle partitions, so that their labels come due; the shell of stream.labels.ticks."""
+"""Writes ticks to idle partitions, so that their labels become due; does the I/O for stream.labels.ticks."""
 
 import logging
 import time
@@ -19,10 +19,10 @@ _TIMEOUT_MS = 20_000
 
 
 class Ticker:
-    """Looks at the partitions that a worker has, at intervals, and writes a tick where one is due.
+    """Checks the worker's partitions periodically and writes a tick where one is due.
 
-    labels: with their tables. topic: of the outcomes. make_producer: called at the first tick.
-    For the thread that reads the tables; it never waits for a broker.
+    labels: with their tables set. topic: the outcomes topic. make_producer: called at the first tick.
+    Use it on the thread that reads the tables; it never blocks on a broker.
     """
 
     def __init__(self, labels: Labels, topic: str, make_producer: Callable[[], Producer]) -> None:
@@ -31,12 +31,12 @@ class Ticker:
         self._make_producer = make_producer
         self._producer: Producer | None = None
         self._times = TickTimes(labels.settings.step_ms)
-        # Both formats are read at any time, and this one needs no registration.
+        # Consumers accept both wire formats, and this one needs no registration.
         self._codec = Codec(Outcome)
         self._refused = False
 
     def look(self, partitions: Iterable[int]) -> None:
-        """Write the ticks that are due. partitions: those with nothing left to read."""
+        """Write the ticks that are due. partitions: those whose records have all been read."""
         if self._producer is not None:
             self._producer.poll(0)
         idle = set(partitions)
@@ -61,16 +61,16 @@ class Ticker:
                 partition=partition,
                 on_delivery=self._delivered,
             )
-        except KafkaException as exc:  # brokers that have just started do not know their topics yet
+        except KafkaException as exc:  # a broker that has just started does not know its topics yet
             self._delivered(exc.args[0], None)
-        except BufferError:  # brokers are away: the tick is repeated
+        except BufferError:  # the brokers are unreachable; the tick is repeated
             pass
 
     def _delivered(self, error: Any, _message: Message | None) -> None:
         if error is not None and not self._refused:
             logger.warning(
-                "A tick could not be written to %s (%s): labels of idle partitions wait for the next record. "
-                "Allow this worker to write the topic, or set labels.ticks=false.",
+                "Cannot write a tick to %s (%s): labels of idle partitions wait for the next record. "
+                "Allow this worker to write to the topic, or set labels.ticks=false.",
                 self._topic,
                 error.str(),
             )
@@ -78,7 +78,7 @@ class Ticker:
 
 
 def make_tick_producer(client_config: Mapping[str, str]) -> Producer:
-    """Make the producer of ticks."""
+    """Create the producer of ticks."""
     return Producer(
         {**client_config, "message.timeout.ms": _TIMEOUT_MS, "log.connection.close": False, "logger": logger}
     )

@@ -1,7 +1,7 @@
-"""Health and metrics on Faust's web server, and nothing else.
+"""Serves only health and metrics on Faust's web server.
 
-Faust would serve pages of its own: its tables, which may be looked into by key or routed to another worker, its
-topics and its streams. What a worker knows of users is nobody's business on a port for probes.
+Faust's own pages would expose its tables, by key and routed to other workers, its topics and its streams. User data
+must not be reachable on the port for probes.
 """
 
 import logging
@@ -18,34 +18,35 @@ _METRICS_TYPE = "text/plain"
 
 
 class Served(Protocol):
-    """What the pages need of the worker's app."""
+    """The part of the worker's app that the pages need."""
 
     web: Any
     page: Callable[[str], Callable[[Handler], Any]]
     metrics: WorkerMetrics
 
     @property
-    def not_ready_because(self) -> str | None:
-        """Why no records are being processed, or None."""
+    def not_ready_reason(self) -> str | None:
+        """The reason why no records are processed, or None."""
         ...
 
 
-class _CallersFaults(logging.Filter):
-    """Drops what aiohttp logs for a request that is not HTTP: an error with its trace, and with what was sent."""
+class _MalformedRequestFilter(logging.Filter):
+    """Drops aiohttp's log of malformed requests: an error with a traceback and the request's content."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether to log it."""
+        """Return whether to log the record."""
         error = record.exc_info[1] if record.exc_info else None
         return not (isinstance(error, HttpProcessingError) and error.code < 500)
 
 
-_callers_faults = _CallersFaults()
+_malformed_request_filter = _MalformedRequestFilter()
 
 
 def add_pages(app: Served) -> None:
-    """Serve /livez (the process works), /readyz (records are processed, or why not) and /metrics."""
-    app.web.blueprints = BlueprintManager()  # Faust's pages; they are added when the server starts
-    logging.getLogger("aiohttp.server").addFilter(_callers_faults)  # the same one each time: it is added once
+    """Serve /livez (the process runs), /readyz (records are processed, or the reason why not) and /metrics."""
+    app.web.blueprints = BlueprintManager()  # removes Faust's pages, which are added when the server starts
+    # addFilter ignores a filter that is already there.
+    logging.getLogger("aiohttp.server").addFilter(_malformed_request_filter)
 
     @app.page("/livez")
     async def livez(web: Any, _request: Any) -> Any:
@@ -53,7 +54,7 @@ def add_pages(app: Served) -> None:
 
     @app.page("/readyz")
     async def readyz(web: Any, _request: Any) -> Any:
-        reason = app.not_ready_because
+        reason = app.not_ready_reason
         return web.text("ok\n") if reason is None else web.text(f"{reason}\n", status=503)
 
     @app.page("/metrics")

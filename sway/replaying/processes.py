@@ -15,7 +15,7 @@ from multiprocessing.context import SpawnProcess
 from model.errors import ModelError
 from model.loading import Model
 from schemas.errors import SchemaError
-from stream.assembly import load_champion, spare_the_collector
+from stream.assembly import load_champion, tune_garbage_collection
 from stream.errors import StreamError
 from stream.exactly_once import ExactlyOnceError
 from stream.replay.plan import Progress, ReplayPlan
@@ -42,7 +42,7 @@ class Job:
 
 def run_here(job: Job, model: Model, on_report: OnReport) -> dict[int, Progress]:
     """Run one worker in this process and return the progress of all partitions, also after SIGTERM or Ctrl-C."""
-    spare_the_collector()
+    tune_garbage_collection()
     return _work(job, 0, model, lambda report: on_report(0, report))
 
 
@@ -100,7 +100,7 @@ def _child(job: Job, worker: int, pipe: Connection) -> None:
     job.settings.model.version = job.plan.model_version
     try:
         model = load_champion(job.settings)
-        spare_the_collector()
+        tune_garbage_collection()
         _work(job, worker, model, pipe.send)
     except (StreamError, ExactlyOnceError, ModelError, SchemaError) as exc:
         sys.exit(f"sway: worker {worker}: {exc}")

@@ -132,7 +132,7 @@ def _stop_fetching_at(file: Path) -> None:
 
 
 async def _fail(app: Any) -> None:
-    if app.not_ready_because is None:
+    if app.not_ready_reason is None:
         raise LookupError("a fault in a timer")
 
 

@@ -37,7 +37,7 @@ def retention_passed(stage: Stage) -> None:
     wait_for(lambda: len(stage.produced) > 1200, "more to lose")
     stage.stop_feeding()
     lost = _delete_records(stage, committed, 40)
-    _refuses(worker, "retention has passed it", "lost_offset_reset")
+    _refuses(worker, "removed by retention", "lost_offset_reset")
 
     stage.feed(source=inputs(seed=8))
     worker.start(**_RESET)
@@ -79,7 +79,7 @@ def made_again(stage: Stage) -> Audit:
     stage.topics.admin.delete_topics([topic])[topic].result(30)
     stage.topics.create("events", stage.partitions)
     assert worker.wait(_ENDS_S) == 1  # while it runs
-    _refuses(worker, topic, "made again", "lost_offset_reset")  # and at each start
+    _refuses(worker, topic, "recreated", "lost_offset_reset")  # and at each start
 
     stage.produced.clear()
     stage.answers.seen.clear()

@@ -29,7 +29,7 @@ def times_out(stage: Stage) -> None:
     stage.feed(source=inputs(bad_every=4))
     began = time.monotonic()
     wait_for(
-        lambda: stage.answers.read() >= 0 and "the broker ends it after" in slow.said(),
+        lambda: stage.answers.read() >= 0 and "the broker ends a transaction after" in slow.said(),
         "the transaction that timed out",
         60,
     )
@@ -47,7 +47,7 @@ def aborts(stage: Stage) -> None:
     stage.wait_for_more(200)
     began = time.monotonic()
     limit_scores(stage, "100")  # a transaction's marker is smaller than that, and no batch with a score is
-    wait_for(lambda: worker.said().count("the same unit is written again") >= 3, "aborted transactions")
+    wait_for(lambda: worker.said().count("writing the same unit again") >= 3, "aborted transactions")
     limit_scores(stage, "1000000")
     stage.wait_until_caught_up(began)
     stage.check_offsets()

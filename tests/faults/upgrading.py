@@ -164,25 +164,25 @@ def newer_events(stage: Stage) -> None:
     bounds = {"SWAY_WIRE__UNKNOWN_SCHEMA": "pause", "SWAY_TIME__STUCK_AFTER_S": _STUCK_AFTER_S}
     (worker,) = stage.create_topics().start("a", **bounds)
     stage.feed(source=_with_a_newer_event())
-    wait_for(lambda: "waits at offset" in worker.page("/readyz")[1], "a partition that waits", 60)
+    wait_for(lambda: "is paused at offset" in worker.page("/readyz")[1], "a partition that waits", 60)
     schema = f"schema fingerprint {fingerprint(json.loads(newer(BehaviorEvent))).hex()}"
     status, text = worker.page("/readyz")
     assert status == 503, text
     assert schema.removeprefix("schema ") in text, text
     wait_for(lambda: f'schema="{schema}"' in worker.page("/metrics")[1], "the metric", 30)
     stage.wait_for_more(1_500)  # of the others, for longer than a worker may stand still
-    (held,) = [number for number in range(stage.partitions) if f"events[{number}] waits" in text]
+    (paused,) = [number for number in range(stage.partitions) if f"events[{number}] is paused" in text]
     assert worker.runs
-    lag = f'sway_lag_records{{partition="{held}",topic="{stage.topics.name("events")}"}}'
+    lag = f'sway_lag_records{{partition="{paused}",topic="{stage.topics.name("events")}"}}'
     wait_for(lambda: worker.metric(lag) > 100, "lag of the partition, since it is not fetched", 30)
     began = time.monotonic()
     assert worker.terminate() == 0
     took_s = time.monotonic() - began
     assert took_s < _ENDS_WITHIN_S
     stage.notes["ended on SIGTERM in"] = f"{took_s:.1f} s"
-    assert f"events[{held}] waits at offset" in worker.said()
+    assert f"events[{paused}] is paused at offset" in worker.said()
     worker.start()
-    wait_for(lambda: "waits at offset" in worker.page("/readyz")[1], "the partition that waits again", 60)
+    wait_for(lambda: "is paused at offset" in worker.page("/readyz")[1], "the partition that waits again", 60)
     assert worker.terminate() == 0
     began = time.monotonic()
     worker.inside = Inside(newer_schemas=(newer(BehaviorEvent),))

@@ -7,7 +7,7 @@ from typing import Any
 
 from stream.assembly import load_champion
 from stream.settings import Settings
-from stream.worker.app import Parts, build_app
+from stream.worker.app import Components, build_app
 from stream.worker.run import run_app, set_up_log
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     """Run the worker until it ends itself."""
     set_up_log(logging.INFO)
     settings = Settings()
-    run_app(build_app(settings, Parts(load_champion(settings), BlockingScorer())))
+    run_app(build_app(settings, Components(load_champion(settings), BlockingScorer())))
 
 
 if __name__ == "__main__":

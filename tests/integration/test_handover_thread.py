@@ -47,7 +47,7 @@ def test_a_worker_leads_while_it_should_and_hands_over_what_comes(
 ) -> None:
     caplog.set_level(logging.INFO, "stream.handover.watch")
     with watched(topics) as worker:
-        wait_for(lambda: "No examples are handed over" in caplog.text, "a word about missing topics")
+        wait_for(lambda: "Cannot hand over examples" in caplog.text, "a word about missing topics")
         topics.create("examples", PARTITIONS)
         topics.create("training")
         examples = Examples(topics)

@@ -37,7 +37,7 @@ def test_clients_of_kafka_leave_nothing_behind(made: Topics) -> None:
         writer.commit([], {examples_0: 0}, consumer.consumer_group_metadata(), {})
         writer.close()
         consumer.close()
-        TopicIds(config, [examples_0.topic]).ask()
+        TopicIds(config, [examples_0.topic]).fetch()
 
     assert leaves_behind(cycle, TIMES, warm_up=3) == ""
 

@@ -123,7 +123,7 @@ def test_output_that_is_gone_is_told(filled: Sway, command: Commands, registry: 
     shutil.rmtree(folder)
     again = command("--to-parquet", str(folder))
     assert again.exit_code == 1
-    assert "end at offset 0 and not at 60" in again.stderr
+    assert "end at offset 0 instead of 60" in again.stderr
 
     topic = filled.topics.name("again")
     begun = Replay(filled, registry, "deleted", topic=topic, parquet=None)

@@ -94,7 +94,7 @@ def test_a_range_that_begins_past_retention_is_refused(
 def test_a_range_that_is_not_there_is_refused(cut: Sway, registry: Path) -> None:
     with pytest.raises(RangeError, match=f"ends at offset {EVENTS}; {EVENTS + 1} is past it"):
         Replay(cut, registry, end=AtOffsets({0: EVENTS + 1})).plan()
-    with pytest.raises(RangeError, match="Nothing of"):
+    with pytest.raises(RangeError, match="The range contains no records of"):
         Replay(cut, registry, start=Newest()).plan()
     with pytest.raises(RangeError, match="has no partition 7"):
         Replay(cut, registry, start=AtOffsets({7: 1})).plan()
@@ -107,9 +107,9 @@ def test_a_replay_that_was_begun_stands(cut: Sway, registry: Path) -> None:
     cut.produce(BehaviorEvent("later", "ann", "watch", START_MS))
     cut.flush()
     assert Replay(cut, registry).plan() == plan
-    with pytest.raises(PlanError, match="begun with another labels"):
+    with pytest.raises(PlanError, match="started with another labels"):
         Replay(cut, registry, with_labels=True).plan()
-    with pytest.raises(PlanError, match="settings that decide what a text says, or dtype"):
+    with pytest.raises(PlanError, match="settings that affect texts, or dtype"):
         Replay(cut, registry, window={"max_behaviours": 7}).plan()
     done = replay.run()
     assert done[0].done
@@ -125,7 +125,7 @@ def test_files_that_are_missing_are_told_and_not_passed_over(cut: Sway, registry
         running.wait()
     first = min((replay.folder / "scores").glob("*.parquet"))
     first.unlink()
-    with pytest.raises(OutputError, match=r"is what comes next|has lost the files"):
+    with pytest.raises(OutputError, match=r"is expected next|lacks the files"):
         replay.run()
 
 
@@ -142,7 +142,7 @@ class Commands:
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("COLUMNS", "200")
         monkeypatch.setattr(
-            "sway.replaying.processes.spare_the_collector", lambda: None
+            "sway.replaying.processes.tune_garbage_collection", lambda: None
         )  # it is for a process's life
 
     def __call__(self, *arguments: str) -> Result:

@@ -76,11 +76,9 @@ def replay_at(sway: Sway, registry: Path, port: int) -> Replay:
 
 
 def wait_until_let_go(caplog: pytest.LogCaptureFixture, schema_id: int, times: int) -> None:
-    """Wait until the partition was let go of so many times, as nobody told the schema."""
-    said = (
-        f"Partition 0 is let go of: The Schema Registry did not answer when fetching the schema {schema_id}:"
-    )
-    wait_for(lambda: caplog.text.count(said) >= times, f"partition let go of {times} times")
+    """Wait until the partition was closed so many times because its schema was not available."""
+    said = f"Closing partition 0, will retry: The Schema Registry did not answer when fetching the schema {schema_id}:"
+    wait_for(lambda: caplog.text.count(said) >= times, f"partition closed {times} times")
 
 
 def test_it_waits_for_the_registry_and_goes_on_by_itself(

@@ -105,7 +105,7 @@ def test_a_state_folder_that_cannot_be_written(refused: Refused, sway: Sway, tmp
     sway.create_topics(1)
     (tmp_path / "file").touch()
     line = refused(SWAY_STATE_DIR=tmp_path / "file")
-    assert "cannot be written" in line
+    assert "Cannot write to the state folder" in line
     assert "state_dir" in line
 
 

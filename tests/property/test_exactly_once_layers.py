@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from stream.exactly_once.units.layers import Layers
 from stream.exactly_once.units.records import Epoch, RecordBatch
-from stream.exactly_once.units.unit import slices, split
+from stream.exactly_once.units.unit import count_fitting, split
 
 KEYS = st.integers(0, 5)
 
@@ -108,7 +108,7 @@ def test_a_batch_is_cut_into_units_without_losing_or_moving_a_record(
     reached = offsets[0]
     left = list(byte_sizes)
     while rest is not None:
-        count = slices(rest, left, max_records, max_bytes)
+        count = count_fitting(rest, left, max_records, max_bytes)
         assert 1 <= count <= max_records
         assert count == 1 or sum(left[:count]) <= max_bytes
         part, rest = split(rest, count)

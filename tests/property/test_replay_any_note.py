@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.replay.notes import note_of, read_notes
+from stream.replay.notes import decode_progress, encode_progress
 from stream.replay.parquet import FileName
 from stream.replay.plan import COUNTS, PartitionPlan, Progress, ReplayPlan, Span
 
@@ -45,6 +45,9 @@ def test_any_plan_and_progress_fit_into_the_metadata_of_an_offset(
     plan: ReplayPlan, progress: Progress
 ) -> None:
     (partition,) = plan.partitions
-    note = note_of(plan, partition, progress)
+    note = encode_progress(plan, partition, progress)
     assert len(note.encode()) < BROKER_TAKES_BYTES
-    assert read_notes("again", {partition: (progress.events_next, note)}) == (plan, {partition: progress})
+    assert decode_progress("again", {partition: (progress.events_next, note)}) == (
+        plan,
+        {partition: progress},
+    )

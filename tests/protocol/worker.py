@@ -15,7 +15,7 @@ from stream.exactly_once.units.errors import (
 )
 from stream.exactly_once.units.layers import Layers
 from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
-from stream.exactly_once.units.unit import Unit, Work, slices, split
+from stream.exactly_once.units.unit import Unit, Work, count_fitting, split
 from tests.protocol.broker import Broker
 from tests.protocol.committing import commit, take_over
 from tests.protocol.delivery import Delivery
@@ -180,7 +180,7 @@ class Worker:
             if unit.records and unit.bytes + sizes[0] > _MAX_BYTES:
                 self._close_unit()
                 continue
-            count = slices(rest, sizes, _MAX_RECORDS - unit.records, _MAX_BYTES - unit.bytes)
+            count = count_fitting(rest, sizes, _MAX_RECORDS - unit.records, _MAX_BYTES - unit.bytes)
             part, rest = split(rest, count)
             self._read(part, unit, sum(sizes[:count]))
             self._next[where] = part.next
@@ -200,7 +200,7 @@ class Worker:
             jobs.append((where.partition, name, value))
         future: Future[None] = Future()
         self._waiting.append(future)
-        unit.read_to(part, Work(jobs), future, size_bytes)
+        unit.add_batch(part, Work(jobs), future, size_bytes)
 
     def _open_unit(self, epoch: Epoch) -> Unit:
         self._numbers += 1

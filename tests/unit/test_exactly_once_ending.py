@@ -85,4 +85,4 @@ def test_after_a_stop_that_no_signal_asked_for_it_is_not_0(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert status_of(tmp_path, lambda app: app.add_future(app.beacon.root.data.stop())) == 1
-    assert "no signal asked for that" in caplog.text
+    assert "stopped without a signal" in caplog.text

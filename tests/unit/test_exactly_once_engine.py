@@ -398,7 +398,7 @@ async def test_a_recovery_that_ends_during_revocation_starts_nothing(worker: New
 
 async def test_a_start_that_was_decided_is_committed_before_anything_is_read(worker: NewWorker) -> None:
     running = worker()
-    running.undecided = True
+    running.starts_changed = True
     async with running:
         running.assign(0)
         await until(lambda: bool(running.driver.starts))
@@ -408,7 +408,7 @@ async def test_a_start_that_was_decided_is_committed_before_anything_is_read(wor
 
 async def test_a_decided_start_of_an_epoch_that_is_over_starts_nothing(worker: NewWorker) -> None:
     running = worker()
-    running.undecided = True
+    running.starts_changed = True
     running.writer.fails.append(FencedError("the group has moved on"))
     async with running:
         running.assign(0)
@@ -556,7 +556,7 @@ async def test_a_recovery_that_reads_on_is_not_stalled_and_keeps_its_place_in_th
         w.changelog_end = 1000
         w.assign(0)
         await until(w.recovering.is_set)
-        assert w.engine.doing == (
+        assert w.engine.status == (
             "recovering 1 partitions: 0 records read, at most 1,000 to go "
             "(partition 0: 0 records read, at most 1,000 to go)"
         )
@@ -572,7 +572,7 @@ async def test_a_new_epoch_tells_nothing_of_the_recovery_before(worker: NewWorke
     async with worker() as w:
         w.changelog_end = 1000
         await w.begin()
-        assert w.engine.doing == "running"
+        assert w.engine.status == "running"
         first = w.engine.stats.recovery
         await w.engine.revoke()
         await w.begin()

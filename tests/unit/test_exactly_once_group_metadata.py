@@ -26,5 +26,5 @@ def test_layout_is_librdkafkas(instance: str | None) -> None:
 
 @pytest.mark.parametrize("epoch", [Epoch(-1, "member"), Epoch(3, ""), Epoch(-1, "")])
 def test_what_the_broker_would_not_check_is_refused(epoch: Epoch) -> None:
-    with pytest.raises(GroupMetadataError, match="frozen at assignment"):
+    with pytest.raises(GroupMetadataError, match="captured at assignment"):
         group_metadata("group", epoch)

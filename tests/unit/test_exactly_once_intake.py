@@ -66,7 +66,7 @@ async def test_a_partition_is_read_up_to_the_record_that_cannot_be_and_the_other
     await scene.put(0, "other", partition=1)
     await scene.put(0, "note", topic="t.notes")
     assert scene.taken == ["a", "b", "other"]
-    assert set(scene.intake.held) == {0}
+    assert set(scene.intake.paused_partitions) == {0}
 
 
 async def test_what_is_held_is_read_in_order_once_it_can_be() -> None:
@@ -83,7 +83,7 @@ async def test_what_is_held_is_read_in_order_once_it_can_be() -> None:
     scene.program.unreadable = set()
     await scene.intake.retry()
     assert scene.taken == ["a", "x", "b", "note", "y", "c", "d"]
-    assert scene.intake.held == {}
+    assert scene.intake.paused_partitions == {}
     await scene.put(6, "e")
     assert scene.taken[-1] == "e"
 
@@ -93,7 +93,7 @@ async def test_another_epoch_forgets_what_is_held_and_reads_it_again() -> None:
     await scene.put(0, "x", "a")
     scene.intake.begin(None)
     await scene.put(2, "b")
-    assert scene.intake.held == {}
+    assert scene.intake.paused_partitions == {}
     later = Epoch(2, "member")
     scene.intake.begin(later)
     await scene.put(2, "late")
@@ -112,7 +112,7 @@ async def test_an_epoch_that_ends_while_a_batch_waits_takes_the_batch_with_it(un
     scene.intake.begin(Epoch(2, "member"))
     scene.program.answers.set()
     await putting
-    assert (scene.taken, scene.intake.held) == ([], {})
+    assert (scene.taken, scene.intake.paused_partitions) == ([], {})
 
 
 async def test_the_log_says_once_an_interval_what_waits_where(caplog: pytest.LogCaptureFixture) -> None:
@@ -122,4 +122,4 @@ async def test_the_log_says_once_an_interval_what_waits_where(caplog: pytest.Log
         for _ in range(31):
             await scene.intake.retry()
             scene.now_s += 1.0
-    assert caplog.messages == ["t.events[0] waits at offset 1: x is unknown."] * 2
+    assert caplog.messages == ["t.events[0] is paused at offset 1: x is unknown."] * 2

@@ -11,9 +11,9 @@ from stream.exactly_once.kafka.offsets import (
     Cancelled,
     OffsetPolicy,
     OffsetReset,
-    patient_stable_offsets,
     stable_offsets,
     start_offsets,
+    wait_for_stable_offsets,
     watermarks,
 )
 from stream.exactly_once.units.errors import OffsetOutOfRangeError
@@ -135,7 +135,7 @@ def test_stable_offsets_that_do_not_come_are_asked_for_with_a_new_client_and_the
         return clients.pop(0).as_consumer()
 
     uncommitted = FakeConsumer(committed=[told]).as_consumer()
-    assert patient_stable_offsets(connect, uncommitted, [TP], go_on) == {TP: Committed(9)}
+    assert wait_for_stable_offsets(connect, uncommitted, [TP], go_on) == {TP: Committed(9)}
     assert cause in caplog.text
 
 
@@ -160,7 +160,7 @@ def test_an_offset_outside_the_log_is_an_error_that_shows_both(offset: int, new:
         start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy(new=new), go_on)
     for part in (
         f"offset {offset} of t.events[3]",
-        "retention has passed it",
+        "removed by retention",
         "5 to 20",
         "lost_offset_reset",
     ):
@@ -177,13 +177,13 @@ def test_a_lost_offset_can_be_reset_on_purpose_and_is_counted(
     consumer = FakeConsumer(watermarks=[(5, 20)])
     starts = start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy("error", lost), go_on)
     assert (starts.offsets, starts.resets, starts.lost_records) == ({TP: start}, 1, records)
-    assert f"t.events[3] goes on at {start}, not at its committed offset {offset}" in caplog.text
+    assert f"t.events[3] continues at {start} instead of its committed offset {offset}" in caplog.text
 
 
 def test_an_offset_within_the_log_of_another_topic_is_lost_too() -> None:
     consumer = FakeConsumer(watermarks=[(5, 20), (5, 20)])
-    with pytest.raises(OffsetOutOfRangeError, match="made again"):
-        start_offsets(consumer.as_consumer(), {TP: 9}, OffsetPolicy(), go_on, {TP: "it was made again"})
+    with pytest.raises(OffsetOutOfRangeError, match="recreated"):
+        start_offsets(consumer.as_consumer(), {TP: 9}, OffsetPolicy(), go_on, {TP: "it was recreated"})
     policy = OffsetPolicy(lost="earliest")
     assert start_offsets(consumer.as_consumer(), {TP: 9}, policy, go_on, {TP: "again"}).offsets == {TP: 5}
 

@@ -83,7 +83,7 @@ def test_what_the_changelog_has_dropped_below_is_passed_over() -> None:
 @pytest.mark.parametrize(
     ("position", "why"),
     [
-        (written(40, topic_id="id-0"), "made again"),
+        (written(40, topic_id="id-0"), "recreated"),
         (written(91), "past the changelog's end 90"),
         (written(40, hours_ago=25), r"delete\.retention\.ms"),
         (written(88, hours_ago=25), r"delete\.retention\.ms"),  # a marker, and one more offset

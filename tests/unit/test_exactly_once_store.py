@@ -148,7 +148,7 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_refused_and_told_the_setting(tmp_path: Path, below: str) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(StartError, match=r"cannot be written.*state_dir"):
+    with pytest.raises(StartError, match=r"Cannot write to the state folder.*state_dir"):
         StateFolder(file / below).open(None)
 
 
@@ -174,7 +174,7 @@ def test_damage_that_is_found_while_reading_is_an_error_and_the_next_start_has_a
         store.get("users", b"0")
     store.close()
     again = PartitionStore(path)
-    assert "damaged" in caplog.text
+    assert "corrupt" in caplog.text
     assert again.get("users", b"0") is None
     again.write([("users", b"0", b"new")], {})
     again.close()

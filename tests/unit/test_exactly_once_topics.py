@@ -142,6 +142,6 @@ def test_a_topic_is_gone_only_when_it_stays_away(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(topics, "_GONE_AFTER_S", 0.05)
     ids = TopicIds({}, ["s.events"])
     with pytest.raises(KafkaException):
-        ids.ask()
+        ids.fetch()
     with pytest.raises(TopicGoneError, match=r"s\.events"):
         ids.wait(lambda: False)

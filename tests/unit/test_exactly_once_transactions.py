@@ -105,7 +105,7 @@ def test_a_commit_whose_fate_stays_unknown_ends_the_process_and_is_never_redone(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("commit", *[RETRIABLE] * 1000)
-    with pytest.raises(FatalTransactionError, match="fate is unknown"):
+    with pytest.raises(FatalTransactionError, match="outcome is unknown"):
         commit(writer)
     assert producer.calls.count("begin") == 1
     assert "abort" not in producer.calls
@@ -186,7 +186,7 @@ def test_a_fatal_failure_ends_the_process_without_another_call(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("commit", FATAL)
-    with pytest.raises(FatalTransactionError, match=r"app-slot.*took its transactional id"):
+    with pytest.raises(FatalTransactionError, match=r"app-slot.*uses its transactional id"):
         commit(writer)
     assert calls(producer) == ATTEMPT
 
@@ -216,7 +216,7 @@ def test_a_call_that_gets_no_answer_leaves_a_producer_for_the_next_epoch(
     if call == "abort":
         producer.fails("commit", ABORTABLE)
     producer.fails(call, *[RETRIABLE] * 1000)
-    with pytest.raises(TransactionEndedError, match=f"the {call} got no answer"):
+    with pytest.raises(TransactionEndedError, match=f"the {call} call got no answer"):
         commit(writer)
     assert producer.calls.count(call) == 2
     assert calls(producer)[-1] == "init"
@@ -249,7 +249,7 @@ def test_a_writer_that_must_not_take_its_id_back_ends_however_old_its_transactio
         "app-handover",
         transaction_timeout_s=10.0,
         max_record_bytes=100,
-        replaces=False,
+        can_replace=False,
         now=lambda: producer.time_s,
     )
     producer.takes_s = {"commit": 60.0}
@@ -266,7 +266,7 @@ def test_a_younger_transaction_was_fenced_by_another_process_and_nothing_is_take
     commit(writer)  # its seconds do not count for the next one
     producer.takes_s = {"offsets": 9.9}
     producer.fails("commit", FATAL)
-    with pytest.raises(FatalTransactionError, match=r"app-slot.*took its transactional id"):
+    with pytest.raises(FatalTransactionError, match=r"app-slot.*uses its transactional id"):
         commit(writer)
     assert (producer.connected, "init" in producer.calls) == (1, False)
 
@@ -313,7 +313,7 @@ def test_a_writer_that_must_not_take_its_id_back_ends_when_librdkafka_hangs(
     monkeypatch.setattr(transactions, "Producer", lambda config: producer)
     monkeypatch.setattr(transactions, "_GRACE_S", 0.05)
     writer = TransactionWriter(
-        {}, "app-replay-0", transaction_timeout_s=0.05, max_record_bytes=100, replaces=False
+        {}, "app-replay-0", transaction_timeout_s=0.05, max_record_bytes=100, can_replace=False
     )
     hanging = producer.hangs = threading.Event()
     with pytest.raises(FatalTransactionError, match="does not return"):

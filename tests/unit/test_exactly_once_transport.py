@@ -27,7 +27,7 @@ class Consumer(BatchConsumer):
         self.app = SimpleNamespace(
             engine=SimpleNamespace(input_topics={EVENTS, NOTES}),
             config=SimpleNamespace(input_topics=[EVENTS, NOTES]),
-            held={},
+            paused_partitions={},
             consumer_generation_id=3,
         )
         self.epoch = EPOCH
@@ -36,8 +36,8 @@ class Consumer(BatchConsumer):
         self.sought: list[Any] = []
         self._delivered = {}
         self._merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
-        self._max_kept = 4
-        self._nothing_came = False
+        self._max_buffered = 4
+        self._poll_was_empty = False
         self.behind: set[TopicPartition] = set()
         self._thread = SimpleNamespace(
             seek_all=self._seek_all, is_at_end=lambda where: where not in self.behind
@@ -131,7 +131,7 @@ async def test_with_much_kept_the_topic_that_is_waited_for_is_fetched_first() ->
     consumer.behind = {NOTE}
     await consumer.deliver(0, 1, 2, 3)
     assert consumer._to_fetch() == {NOTE}
-    consumer._nothing_came = True
+    consumer._poll_was_empty = True
     assert consumer._to_fetch() == {NOTE, OTHER}
 
 
@@ -140,7 +140,7 @@ async def test_a_paused_partition_with_much_kept_does_not_stop_the_others() -> N
     await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
     consumer.behind = {NOTE}
     await consumer.deliver(0, 1, 2, 3)
-    consumer.app.held = {0: "a schema"}
+    consumer.app.paused_partitions = {0: "a schema"}
     assert consumer._to_fetch() == {OTHER}
 
 

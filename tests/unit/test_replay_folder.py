@@ -12,7 +12,7 @@ def test_a_place_in_the_folder_is_one_processs(tmp_path: Path) -> None:
     one, other = (ReplayFolder(tmp_path / "again") for _ in "12")
     with one.locked(0):
         with pytest.raises(
-            ReplayError, match=r"'again' runs on this machine already, with the folder .*--workers"
+            ReplayError, match=r"'again' is already running on this machine with the folder .*--workers"
         ):
             other.locked(0)
         with other.locked(1):  # the next worker's

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stream.replay.errors import PlanError
-from stream.replay.notes import note_of, read_notes
+from stream.replay.notes import decode_progress, encode_progress
 from stream.replay.plan import COUNTS, PartitionPlan, Progress, ReplayPlan, Span, first_progress
 
 PART = PartitionPlan(Span(3, 10), Span(10, 90), Span(90, 95), Span(2, 40), Span(1, 77), Span(12, 60))
@@ -29,19 +29,21 @@ def test_what_is_committed_is_read_again_as_it_was() -> None:
         0: Progress(80, 33, COUNTED, ".00000-70-80-30-33-9f3c2a1b.pending"),
         3: Progress(5, 0, dict.fromkeys(COUNTS, 0), done=True),
     }
-    committed = {number: (one.events_next, note_of(PLAN, number, one)) for number, one in progress.items()}
-    assert read_notes("again", committed) == (PLAN, progress)
+    committed = {
+        number: (one.events_next, encode_progress(PLAN, number, one)) for number, one in progress.items()
+    }
+    assert decode_progress("again", committed) == (PLAN, progress)
 
 
 def test_a_partition_begins_where_its_range_does_with_nothing_counted() -> None:
     first = first_progress(PART)
-    _, progress = read_notes("again", {0: (first.events_next, note_of(PLAN, 0, first))})
+    _, progress = decode_progress("again", {0: (first.events_next, encode_progress(PLAN, 0, first))})
     assert progress == {0: Progress(10, 2, dict.fromkeys(COUNTS, 0))}
 
 
 def changed(**changes: Any) -> str:
     """A note with other values; None takes one out."""
-    note = json.loads(note_of(PLAN, 0, first_progress(PART))) | changes
+    note = json.loads(encode_progress(PLAN, 0, first_progress(PART))) | changes
     return json.dumps({name: value for name, value in note.items() if value is not None})
 
 
@@ -68,10 +70,10 @@ def test_a_note_that_is_no_replays_is_refused_with_what_to_do(text: str) -> None
     with pytest.raises(
         PlanError, match=r"replay 'again' has committed offsets .* Give this replay another id"
     ):
-        read_notes("again", {0: (10, text)})
+        decode_progress("again", {0: (10, text)})
 
 
 def test_one_foreign_note_among_ours_is_refused_too() -> None:
-    ours = note_of(PLAN, 0, first_progress(PART))
-    with pytest.raises(PlanError, match="metadata are not a replay's"):
-        read_notes("again", {0: (10, ours), 3: (0, "")})
+    ours = encode_progress(PLAN, 0, first_progress(PART))
+    with pytest.raises(PlanError, match="metadata that is not a replay's"):
+        decode_progress("again", {0: (10, ours), 3: (0, "")})

@@ -214,7 +214,7 @@ def test_after_a_crash_before_the_commit_the_pending_files_are_deleted(tmp_path:
     done = write(folder, 0, 2)
     folder.publish(done)
     write(folder, 0, 2)
-    folder.settle(3, done, (2, OUTCOMES.end))
+    folder.recover_pending(3, done, (2, OUTCOMES.end))
     assert files(folder) == ["dead_letters/00003-0-2-310-622.parquet", "scores/00003-0-2-310-622.parquet"]
 
 
@@ -224,7 +224,7 @@ def test_settling_late_takes_nothing_from_a_successor(tmp_path: Path) -> None:
     done = write(folder, 0, 2)
     folder.publish(done)
     of_the_successor = write(folder, 2, 4)
-    folder.settle(3, done, (2, OUTCOMES.end))
+    folder.recover_pending(3, done, (2, OUTCOMES.end))
     folder.publish(of_the_successor)
     folder.check(3, Span(0, 4), {SCORES: 4})
     write(folder, 4, 6)
@@ -237,14 +237,14 @@ def test_files_that_are_gone_are_told(tmp_path: Path) -> None:
     committed = write(folder, 0, 2)
     for path in tmp_path.rglob("*.pending"):
         path.unlink()
-    with pytest.raises(OutputError, match="has lost the files of offsets 0 to 2 of partition 3"):
+    with pytest.raises(OutputError, match="lacks the files of offsets 0 to 2 of partition 3"):
         folder.publish(committed)
 
 
 def test_rows_that_are_missing_are_told(tmp_path: Path) -> None:
     folder = ParquetFolder(tmp_path)
     folder.publish(write(folder, 0, 2))
-    with pytest.raises(OutputError, match="has 2 rows of partition 3, and 3 were written"):
+    with pytest.raises(OutputError, match="has 2 rows of partition 3, but 3 were written"):
         folder.check(3, Span(0, 2), {SCORES: 3})
 
 
@@ -254,21 +254,23 @@ def test_after_a_crash_before_the_names_the_committed_files_get_them(tmp_path: P
     committed = write(folder, 0, 2)  # the same batch again, by the process that took over
     assert never != committed
     (tmp_path / SCORES / committed).rename(tmp_path / SCORES / "00003-0-2-310-622.parquet")  # it came so far
-    folder.settle(3, committed, (2, OUTCOMES.end))
+    folder.recover_pending(3, committed, (2, OUTCOMES.end))
     assert files(folder) == ["dead_letters/00003-0-2-310-622.parquet", "scores/00003-0-2-310-622.parquet"]
 
 
 def test_settling_before_anything_is_committed_leaves_other_partitions_alone(tmp_path: Path) -> None:
     folder = ParquetFolder(tmp_path)
-    folder.settle(3, "", (2, OUTCOMES.end))  # there is not even a folder
+    folder.recover_pending(3, "", (2, OUTCOMES.end))  # there is not even a folder
     write(folder, 0, 2)
     write(folder, 0, 2, partition=30_003)
-    folder.settle(3, "", (2, OUTCOMES.end))
+    folder.recover_pending(3, "", (2, OUTCOMES.end))
     assert files(folder) == ["dead_letters/.30003-0-2-310-622.pending", "scores/.30003-0-2-310-622.pending"]
 
 
 def test_a_name_that_is_no_batch_of_ours_is_not_published(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=re.escape("names a file '../elsewhere' that is no batch of it")):
+    with pytest.raises(
+        OutputError, match=re.escape("names a file '../elsewhere' that is not one of its batches")
+    ):
         ParquetFolder(tmp_path).publish("../elsewhere")
 
 
@@ -289,12 +291,12 @@ def test_files_that_follow_each_other_cover_a_range_whatever_their_number_of_dig
 @pytest.mark.parametrize(
     ("spans", "said"),
     [
-        ([(0, 4), (6, 12)], "partition 3 has a file from offset 6, but 4 is what comes next"),
-        ([(0, 4), (2, 12)], "partition 3 has a file from offset 2, but 4 is what comes next"),
-        ([(1, 12)], "partition 3 has a file from offset 1, but 0 is what comes next"),
-        ([(0, 4), (4, 11)], "the files of partition 3 end at offset 11 and not at 12"),
-        ([(0, 4), (4, 13)], "the files of partition 3 end at offset 13 and not at 12"),
-        ([], "the files of partition 3 end at offset 0 and not at 12"),
+        ([(0, 4), (6, 12)], "partition 3 has a file from offset 6, but 4 is expected next"),
+        ([(0, 4), (2, 12)], "partition 3 has a file from offset 2, but 4 is expected next"),
+        ([(1, 12)], "partition 3 has a file from offset 1, but 0 is expected next"),
+        ([(0, 4), (4, 11)], "the files of partition 3 end at offset 11 instead of 12"),
+        ([(0, 4), (4, 13)], "the files of partition 3 end at offset 13 instead of 12"),
+        ([], "the files of partition 3 end at offset 0 instead of 12"),
     ],
 )
 def test_holes_doubles_and_missing_ends_are_told(

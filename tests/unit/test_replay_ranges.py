@@ -6,18 +6,18 @@ import pytest
 
 from stream.replay.errors import PastRetentionError, RangeError
 from stream.replay.plan import Span
-from stream.replay.ranges import AtOffsets, AtTime, Bound, Held, Newest, Oldest, find_ranges
+from stream.replay.ranges import AtOffsets, AtTime, Bound, Newest, Oldest, Retained, find_ranges
 
 BEGAN_MS = 1_750_000_000_000  # 2025-06-15T15:06:40Z
 
 
-def held(start: int, end: int) -> Held:
+def held(start: int, end: int) -> Retained:
     """A partition with a record each second from BEGAN_MS on, of which retention has left those from start."""
 
     def at_time(time_ms: int) -> int:
         return min(max(start, (time_ms - BEGAN_MS + 999) // 1000), end)
 
-    return Held(Span(start, end), BEGAN_MS + 1000 * start if end > start else None, at_time)
+    return Retained(Span(start, end), BEGAN_MS + 1000 * start if end > start else None, at_time)
 
 
 HELD = {0: held(0, 100), 1: held(0, 80), 2: held(0, 0)}
@@ -59,10 +59,10 @@ def test_bounds_become_half_open_offsets_of_the_partitions_that_they_name(
         (
             seconds(500),
             Newest(),
-            "Nothing of t is in that range. It holds the offsets [0] 0 to 100, [1] 0 to 80",
+            "The range contains no records of t. It has the offsets [0] 0 to 100, [1] 0 to 80",
         ),
-        (AtOffsets({0: 9}), AtOffsets({0: 9}), "It holds the offsets [0] 0 to 100."),
-        (AtOffsets({2: 0}), Newest(), "It holds the offsets [2] 0 to 0."),
+        (AtOffsets({0: 9}), AtOffsets({0: 9}), "It has the offsets [0] 0 to 100."),
+        (AtOffsets({2: 0}), Newest(), "It has the offsets [2] 0 to 0."),
     ],
 )
 def test_a_range_that_cannot_be_says_what_the_topic_holds(start: Bound, end: Bound, said: str) -> None:
@@ -76,11 +76,11 @@ def test_a_range_that_cannot_be_says_what_the_topic_holds(start: Bound, end: Bou
     [
         (
             AtOffsets({0: 39, 1: 0}),
-            "taken the beginning of that range: the oldest offset of t[0] is 40. Begin there",
+            "deleted the start of the range: the oldest offset of t[0] is 40. Start there",
         ),
         (
             AtTime(BEGAN_MS + 39_999),
-            "the oldest offset of t[0] is 40, of 2025-06-15T15:07:20.000+00:00. Begin there (--from oldest) or later.",
+            "the oldest offset of t[0] is 40, of 2025-06-15T15:07:20.000+00:00. Start there (--from oldest) or later.",
         ),
     ],
 )

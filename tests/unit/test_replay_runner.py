@@ -16,7 +16,7 @@ from stream.replay.journal import Journal
 from stream.replay.membership import Membership
 from stream.replay.partition import PartitionReplay
 from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, Span
-from stream.replay.runner import MAX_TAKEN_AGAIN, ReplayRunner, Report
+from stream.replay.runner import MAX_RETRIES, ReplayRunner, Report
 
 END = 100
 FENCED = FencedError("another took it")
@@ -195,7 +195,7 @@ def test_a_report_comes_with_each_commit() -> None:
     assert told[-1] == (END, 0)
 
 
-@pytest.mark.parametrize("error", [FENCED, FatalTransactionError("its fate is unknown")])
+@pytest.mark.parametrize("error", [FENCED, FatalTransactionError("its outcome is unknown")])
 def test_a_partition_that_fails_is_let_go_of_and_taken_again_after_a_pause(error: Exception) -> None:
     world = World([FakeReplay(0, [50, error]), FakeReplay(0, [END])], {0})
     assert world.run()[0].done
@@ -222,13 +222,13 @@ def test_a_partition_that_cannot_be_opened_yet_is_tried_again_while_others_are_w
 
 
 def test_a_partition_that_is_lost_again_and_again_without_progress_ends_the_replay() -> None:
-    world = World([FakeReplay(0, [50, FENCED]) for _ in range(MAX_TAKEN_AGAIN + 1)], {0})
+    world = World([FakeReplay(0, [50, FENCED]) for _ in range(MAX_RETRIES + 1)], {0})
     with pytest.raises(
         ReplayError,
-        match=rf"Partition 0 was lost {MAX_TAKEN_AGAIN + 1} times .* the last time so: another took it",
+        match=rf"Partition 0 failed {MAX_RETRIES + 1} times .* the last error: another took it",
     ):
         world.run()
-    assert len(world.opened) == MAX_TAKEN_AGAIN + 1
+    assert len(world.opened) == MAX_RETRIES + 1
     assert all(one.closed for one in replays(world))
     assert world.member_closed
 
@@ -248,9 +248,9 @@ def test_what_cannot_be_read_yet_is_let_go_of_and_taken_again_after_a_pause(erro
 
 
 def test_what_cannot_be_read_for_minutes_ends_the_replay() -> None:
-    world = World([FakeReplay(0, [50], on_read=raising(AWAY)) for _ in range(MAX_TAKEN_AGAIN + 1)], {0})
-    said = rf"lost {MAX_TAKEN_AGAIN + 1} times .* so: the registry is away What is done is kept; the same command"
-    with pytest.raises(ReplayError, match=said):
+    world = World([FakeReplay(0, [50], on_read=raising(AWAY)) for _ in range(MAX_RETRIES + 1)], {0})
+    kept = "the registry is away Completed work is kept; run the same command"
+    with pytest.raises(ReplayError, match=rf"failed {MAX_RETRIES + 1} times .* error: {kept}"):
         world.run()
     assert 240 < world.clock.now_s < 360
     assert all(one.closed for one in replays(world))
@@ -283,7 +283,7 @@ def test_nothing_more_is_opened_after_a_stop() -> None:
 
 def test_a_partition_that_comes_further_each_time_may_be_lost_as_often_as_it_is() -> None:
     world = World(
-        [FakeReplay(0, [n, FENCED]) for n in range(1, MAX_TAKEN_AGAIN + 10)] + [FakeReplay(0, [END])], {0}
+        [FakeReplay(0, [n, FENCED]) for n in range(1, MAX_RETRIES + 10)] + [FakeReplay(0, [END])], {0}
     )
     assert world.run()[0].done
 
@@ -361,6 +361,8 @@ def test_a_look_that_fails_is_repeated() -> None:
 @pytest.mark.parametrize("found", [None, (ReplayPlan("again", "v1", False, "", "", 78, {}, {}), {})])
 def test_progress_that_is_gone_or_of_another_plan_ends_the_replay(found: Any) -> None:
     world = World([FakeReplay(0, [])], {0}, looks=[found])
-    with pytest.raises(PlanError, match=r"progress of replay 'again' is gone or another plan's.*another id"):
+    with pytest.raises(
+        PlanError, match=r"progress of replay 'again' is missing or belongs to another plan.*another id"
+    ):
         world.run()
     assert world.member_closed

@@ -95,24 +95,20 @@ def test_the_same_command_goes_on(request_: Request) -> None:
 def test_another_command_under_the_same_id_is_refused_with_all_that_differs(
     change: dict[str, Any], said: str
 ) -> None:
-    said = (
-        f"Replay 'again' was begun with {said} Go on with what it was begun with, or give this one another id"
-    )
+    said = f"Replay 'again' was started with {said} Continue with the original values, or give this replay another id"
     with pytest.raises(PlanError, match=re.escape(said)):
         session(replace(REQUEST, **change)).check(plan())
 
 
 def test_other_settings_that_decide_texts_are_refused() -> None:
-    with pytest.raises(
-        PlanError, match=r"another settings that decide what a text says, or dtype \([0-9a-f]{12}, now "
-    ):
+    with pytest.raises(PlanError, match=r"another settings that affect texts, or dtype \([0-9a-f]{12}, now "):
         session(change=lambda settings: setattr(settings.window, "max_behaviours", 7)).check(plan())
 
 
 def test_a_topic_that_was_made_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Brokers, "ids", IDS | {"sway.outcomes": "O2"})
     with pytest.raises(
-        PlanError, match=r"Made again since replay 'again' was begun: sway\.outcomes\. Its offsets"
+        PlanError, match=r"Recreated since replay 'again' was started: sway\.outcomes\. Its offsets"
     ):
         session().check(plan())
     session().check(plan(topic_ids={"sway.events": "E1"}))  # outcomes were not read

@@ -256,7 +256,7 @@ def test_a_bad_champion_is_refused_with_an_alarm_until_a_good_one_is_in(
     assert bench.shown(f'sway_champion_refused_total{{reason="{reason}"}}') == 1
     assert bench.shown("sway_champion_alarm") == 1
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert f"Promotion {number} cannot be followed ({reason}); model v0 serves on" in line
+    assert f"Promotion {number} cannot be followed ({reason}); model v0 stays in use" in line
     bench.promote("good")
     bench.watcher.poll()
     assert [model.version for model in bench.offered] == ["good"]

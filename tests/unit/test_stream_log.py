@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream.log import ClientTrouble, quiet_clients
+from stream.log import RepeatFilter, limit_client_logs
 
 
 class Clock:
@@ -37,7 +37,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def log(clock: Clock) -> Iterator[Kept]:
-    kept = Kept(ClientTrouble(clock))
+    kept = Kept(RepeatFilter(clock))
     root = logging.getLogger()
     root.addHandler(kept)
     yield kept
@@ -104,12 +104,12 @@ def test_what_says_something_new_each_time_is_always_logged(log: Kept) -> None:
     transactions = logging.getLogger("stream.exactly_once.kafka.transactions")
     for _ in range(3):
         transactions.error("%s [%s] %s", "TXNERR", "rdkafka#producer-1", "Current transaction failed")
-        transactions.warning("Transaction call repeated: %s", "timed out")
+        transactions.warning("Retrying a transaction call: %s", "timed out")
     assert len(log.lines) == 6
 
 
 def test_each_handler_of_one_filter_gets_the_same_lines(clock: Clock) -> None:
-    wanted = ClientTrouble(clock)
+    wanted = RepeatFilter(clock)
     handlers = [Kept(wanted), Kept(wanted)]
     root = logging.getLogger()
     for handler in handlers:
@@ -133,11 +133,11 @@ def test_the_handlers_of_the_process_are_given_it_once() -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        quiet_clients()
-        quiet_clients()
-        assert [type(one) for one in handler.filters] == [ClientTrouble]
+        limit_client_logs()
+        limit_client_logs()
+        assert [type(one) for one in handler.filters] == [RepeatFilter]
     finally:
         root.removeHandler(handler)
         for other in root.handlers:
-            for one in [one for one in other.filters if isinstance(one, ClientTrouble)]:
+            for one in [one for one in other.filters if isinstance(one, RepeatFilter)]:
                 other.removeFilter(one)

@@ -61,6 +61,6 @@ def test_a_table_says_in_which_partition_and_changelog_the_value_is(tmp_path: Pa
     table.use_stores(stores)
     with pytest.raises(
         StateFormatError,
-        match=rf"^Table items of partition 3 \(app-items-changelog\[3\]\) cannot be read: .*{CAME}",
+        match=rf"^Cannot read table items of partition 3 \(app-items-changelog\[3\]\): .*{CAME}",
     ):
         table.get_in(3, b"alien")

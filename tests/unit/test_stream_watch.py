@@ -23,7 +23,7 @@ class FakeApp:
 
     def __init__(self, lag: int, in_flight: int, stalled_s: float, silent_s: float = 0.0) -> None:
         self.waiting_for: str | None = None
-        self.held: dict[int, Any] = {}
+        self.paused_partitions: dict[int, Any] = {}
         self.settings = Settings(time=TimeSettings(stuck_after_s=30))
         self.failures: list[BaseException] = []
         self.observed: list[Any] = []
@@ -35,13 +35,13 @@ class FakeApp:
         self.engine = SimpleNamespace(
             stats=EngineStats(in_flight_records=in_flight),
             state="running",
-            doing="running",
+            status="running",
             input_lag=SimpleNamespace(silent_s=silent_s),
             lag=lambda _positions: {EVENTS_2: Lag(lag, lag, 50, 0.0)},
             stalled_s=lambda behind: stalled_s if behind or in_flight else 0.0,
             fail=self._fail,
         )
-        self.not_ready_because: str | None = None
+        self.not_ready_reason: str | None = None
         self.look: Callable[[], Awaitable[None]]
 
     async def _fail(self, reason: BaseException) -> None:
@@ -76,10 +76,10 @@ async def test_progress_or_nothing_to_do_is_not_stuck(lag: int, in_flight: int, 
 
 async def test_the_lag_of_a_partition_that_is_held_back_is_not_stuck() -> None:
     app = FakeApp(lag=12, in_flight=0, stalled_s=31)
-    app.held = {2: held_back(EVENTS_2, 17)}
+    app.paused_partitions = {2: held_back(EVENTS_2, 17)}
     assert await watched(app) == []
     assert app.shown == {2: "schema fingerprint 00"}
-    app.held = {1: held_back(EVENTS_2, 17)}
+    app.paused_partitions = {1: held_back(EVENTS_2, 17)}
     assert len(await watched(app)) == 1
 
 
@@ -107,7 +107,7 @@ async def test_vectors_of_texts_that_are_made_count_as_progress_and_those_that_a
 @pytest.mark.parametrize(
     ("silent_s", "cause"),
     [
-        (3.0, "The brokers answer, and nothing is fetched from them: the consumer's fetcher has stopped."),
+        (3.0, "The brokers answer but nothing is fetched from them: the consumer's fetcher has stopped."),
         (40.0, "The brokers have not answered for 40 s."),
     ],
 )

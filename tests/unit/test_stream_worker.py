@@ -20,7 +20,7 @@ from stream.settings import (
     UnitSettings,
     WindowSettings,
 )
-from stream.worker.app import Parts, SwayApp, build_app
+from stream.worker.app import Components, SwayApp, build_app
 from stream.worker.metrics import WorkerMetrics
 from tests.running_engine import held_back
 
@@ -41,7 +41,7 @@ def app(tiny_model: LoadedModel, tmp_path: Path) -> SwayApp:
         memory=MemorySettings(values_mb=100, rocksdb_mb=50),
         time=TimeSettings(stuck_after_s=30),
     )
-    return build_app(settings, Parts(tiny_model, NoScorer()))
+    return build_app(settings, Components(tiny_model, NoScorer()))
 
 
 def test_a_behaviour_must_fit_into_a_window_or_both_settings_are_named() -> None:
@@ -65,23 +65,23 @@ def test_the_settings_reach_the_engine_and_faust(app: SwayApp) -> None:
 
 
 def test_a_worker_is_ready_when_its_engine_runs_and_it_waits_for_nothing(app: SwayApp) -> None:
-    assert app.not_ready_because == "starting"
-    engine: Any = SimpleNamespace(state="recovering 4 partitions", doing="recovering 4 partitions: 3 to go")
+    assert app.not_ready_reason == "starting"
+    engine: Any = SimpleNamespace(state="recovering 4 partitions", status="recovering 4 partitions: 3 to go")
     app._engine = engine
-    assert app.not_ready_because == "recovering 4 partitions: 3 to go"
+    assert app.not_ready_reason == "recovering 4 partitions: 3 to go"
     engine.state = "running"
-    assert app.not_ready_because is None
+    assert app.not_ready_reason is None
     app.waiting_for = "waiting for the Schema Registry"
-    assert app.not_ready_because == "waiting for the Schema Registry"
+    assert app.not_ready_reason == "waiting for the Schema Registry"
 
 
 def test_a_worker_that_holds_a_partition_back_says_for_which_schema(app: SwayApp) -> None:
-    engine: Any = SimpleNamespace(state="running", doing="running")
+    engine: Any = SimpleNamespace(state="running", status="running")
     app._engine = engine
     assert app._intake is not None
-    app._intake.held[2] = held_back(TopicPartition("sway.events", 2), 17)
-    assert app.not_ready_because == (
-        "held back: sway.events[2] waits at offset 17: No published schema has it. Upgrade."
+    app._intake.paused_partitions[2] = held_back(TopicPartition("sway.events", 2), 17)
+    assert app.not_ready_reason == (
+        "paused partitions: sway.events[2] is paused at offset 17: No published schema has it. Upgrade."
     )
 
 

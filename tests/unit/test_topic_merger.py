@@ -71,8 +71,8 @@ def test_patience_with_a_topic_that_gives_nothing_has_an_end(caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         assert given(merger, TopicPartition(NOTES, 0)) == [(EVENTS, [10])]
     assert caplog.messages == [
-        "notes gave no record for 31 s though its broker has more: partition 0 is read without it, "
-        "so records of the same time may be read in another order."
+        "notes gave no record for 31 s although its broker has more: partition 0 continues without it, "
+        "so records with the same timestamps may be processed in a different order."
     ]
 
 

@@ -1,4 +1,4 @@
-"""The Faust app: agents, tables, rebalancing, timers and web of Faust, with the engine between them."""
+"""The Faust app: connects agents, tables, rebalancing and timers of Faust to the engine."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from yarl import URL
 
 from stream.exactly_once.driver.ending import EndingWorker
 from stream.exactly_once.driver.engine import Engine, UnitLimits
-from stream.exactly_once.driver.intake import Held, Intake
+from stream.exactly_once.driver.intake import Intake, PausedPartition
 from stream.exactly_once.driver.table import ExactlyOnceTableManager, LayeredTable
 from stream.exactly_once.driver.transport import BatchTransport
 from stream.exactly_once.kafka.ends import InputEnds
@@ -32,21 +32,21 @@ from stream.exactly_once.units.unit import Unit
 logger = logging.getLogger(__name__)
 V = TypeVar("V")
 
-_EXIT_GRACE_S = 5.0  # after a failure, for logs and Faust's own shutdown
+_EXIT_GRACE_S = 5.0  # after a failure, for logging and Faust's own shutdown
 _TOPIC_CHECK_INTERVAL_S = 10.0
 _RETRY_INTERVAL_S = 1.0
-_ENDS_INTERVAL_S = 5.0  # longer than it takes when nobody answers
+_ENDS_INTERVAL_S = 5.0  # longer than a request that gets no answer
 _EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 
 @dataclass(frozen=True, slots=True)
 class ExactlyOnceConfig:
-    """What the app takes besides Faust's own settings.
+    """Settings of the app in addition to Faust's own.
 
-    input_topics have one partition count; their partition p goes to one worker, in one order: by the records' time,
-    at equal times in the order of input_topics, with topic_slack_ms of freedom. A topic that has more on its broker is
-    waited for, topic_patience_s at most.
-    client_config holds connection settings under librdkafka's names.
+    input_topics must have the same partition count. Partition p of all input topics is processed by one worker in one
+    order: by record timestamp within topic_slack_ms, at equal timestamps in the order of input_topics. If a topic has
+    no fetched records but its broker has more, the worker waits for them for at most topic_patience_s.
+    client_config holds connection settings with librdkafka's names.
     """
 
     input_topics: Sequence[str]
@@ -66,20 +66,20 @@ class ExactlyOnceConfig:
     transaction_timeout_s: float = 10.0
     connect_timeout_s: float = 10.0
     max_record_bytes: int = 1_000_000
-    max_store_memory_bytes: int = 128 * 1024 * 1024  # of all stores together
-    drop_unused_stores_after_s: float = 0.0  # of partitions that the worker does not have any more; 0: never
-    changelog_replication: int | None = None  # one replica a broker, at most 3
+    max_store_memory_bytes: int = 128 * 1024 * 1024  # shared by all stores
+    drop_unused_stores_after_s: float = 0.0  # of partitions no longer assigned to this worker; 0: never
+    changelog_replication: int | None = None  # None: the number of brokers, at most 3
     faust_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _without_its_trace(record: logging.LogRecord) -> bool:
-    """Drop what Faust logs of state in another version's format: the engine has said it in one line."""
+def _drop_state_format_trace(record: logging.LogRecord) -> bool:
+    """Drop Faust's traceback of a StateFormatError, which the engine has already logged in one line."""
     args = record.args
     return not (isinstance(args, tuple) and any(isinstance(one, StateFormatError) for one in args))
 
 
 class _BatchSchema(faust.Schema):  # type: ignore[misc]
-    """Hands the `RecordBatch` through: bytes are decoded by the processor, where a bad record harms no other."""
+    """Passes the `RecordBatch` on undecoded; the processor decodes, so a bad record affects no other."""
 
     def compile(self, app: faust.App, **_kwargs: Any) -> Callable[..., Any]:
         async def decode(message: Any, *, propagate: bool = False) -> Any:  # noqa: ARG001
@@ -89,10 +89,10 @@ class _BatchSchema(faust.Schema):  # type: ignore[misc]
 
 
 class ExactlyOnceApp(faust.App):  # type: ignore[misc]
-    """A Faust app whose input topics are processed in batches, each record exactly once.
+    """A Faust app that processes its input topics in batches, each record exactly once.
 
-    Declare tables with `layered_table`, then give the logic to `process_with`, all before the worker starts.
-    Other agents may not consume the input topics.
+    Before the worker starts, declare tables with `layered_table` and pass the logic to `process_with`. No other agent
+    may consume the input topics.
     """
 
     def __init__(self, app_id: str, config: ExactlyOnceConfig, **options: Any) -> None:
@@ -131,11 +131,11 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         return table
 
     def changelog_topic(self, table: str) -> str:
-        """Return the name of a table's changelog topic, by Faust's own rule."""
+        """Return the name of a table's changelog topic, as Faust forms it."""
         return f"{self.conf.id}-{table}-changelog"
 
     def process_with(self, processor: Processor, scorer: Scorer | None = None) -> None:
-        """Give the app its logic, and start the one agent that reads all input topics."""
+        """Set the program's logic and create the agent that reads all input topics."""
         self._processor = processor
         self._scorer = scorer
         intake = self._intake = Intake(processor, lambda batch: self.engine.take(batch))
@@ -145,86 +145,88 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
             async for batch in stream:
                 try:
                     await intake.put(batch)
-                except Exception as exc:  # Faust's supervisor would restart the agent and skip the batch
+                except (
+                    Exception
+                ) as exc:  # otherwise Faust's supervisor restarts the agent and skips the batch
                     await self.engine.fail(exc)
                     return
 
         self.agent(topic, name="exactly_once")(read_batches)
 
-    # --- Faust's life cycle -------------------------------------------------------------------------------
+    # --- Faust's lifecycle --------------------------------------------------------------------------------
 
     async def on_first_start(self) -> None:
-        """Open the state folder, check the topics and fence an older self, before anything is consumed."""
+        """Open the state folder, check the topics and fence an earlier instance, before anything is consumed."""
         if self._engine is None:
             await asyncio.get_running_loop().run_in_executor(None, self.open)
         self.engine.start()
         self.timer(_TOPIC_CHECK_INTERVAL_S, name="topics")(self._check_topics)
-        self.timer(_RETRY_INTERVAL_S, name="held")(self._retry_held)
-        self.timer(_ENDS_INTERVAL_S, name="ends")(self._ask_ends)
+        self.timer(_RETRY_INTERVAL_S, name="paused")(self._retry_paused)
+        self.timer(_ENDS_INTERVAL_S, name="ends")(self._fetch_ends)
         await super().on_first_start()
 
     async def _check_topics(self) -> None:
         try:
-            found = await asyncio.get_running_loop().run_in_executor(None, self._topic_ids.ask)
+            found = await asyncio.get_running_loop().run_in_executor(None, self._topic_ids.fetch)
         except TopicGoneError as exc:
             await self.engine.fail(exc)
         except (KafkaException, TimeoutError):
-            return  # nobody answers: what reads and commits notices by itself
+            return  # no broker answers; the consumer and the producer detect that themselves
         else:
             await self.engine.check_topics(found)
 
-    async def _retry_held(self) -> None:
-        if self._intake is None or not self._intake.held:
+    async def _retry_paused(self) -> None:
+        if self._intake is None or not self._intake.paused_partitions:
             return
-        self.keep_membership()  # with every partition held back nothing is polled
+        self.keep_membership()  # nothing is polled while every partition is paused
         try:
             await self._intake.retry()
         except Exception as exc:  # as in the agent
             await self.engine.fail(exc)
 
     @property
-    def held(self) -> Mapping[int, Held]:
-        """The input partitions that are held back, by number."""
-        return {} if self._intake is None else self._intake.held
+    def paused_partitions(self) -> Mapping[int, PausedPartition]:
+        """The paused input partitions, by number."""
+        return {} if self._intake is None else self._intake.paused_partitions
 
-    async def _ask_ends(self) -> None:
-        """Ask the brokers where the inputs end; while nobody answers the last word stands."""
+    async def _fetch_ends(self) -> None:
+        """List the end offsets of the inputs; without an answer the last known ones remain."""
         inputs = [tp for tp in self.consumer.positions() if tp.topic in self.engine.input_topics]
         try:
-            found = await asyncio.get_running_loop().run_in_executor(None, self._ends.ask, inputs)
+            found = await asyncio.get_running_loop().run_in_executor(None, self._ends.fetch, inputs)
         except KafkaException:
             return
-        self.engine.input_lag.note(found)
+        self.engine.input_lag.update(found)
 
     async def on_started(self) -> None:
-        """Start the timers at once. Faust starts them after the first recovery, so nothing would watch that one."""
+        """Start the timers now. Faust starts them after the first recovery, which would then be unmonitored."""
         await super().on_started_init_extra_tasks()
         await super().on_started()
 
     async def on_started_init_extra_tasks(self) -> None:
-        """Nothing: the timers run already."""
+        """Do nothing: the timers are already running."""
 
     def open(self) -> None:
-        """Do what can be refused: state folder, topics, transactional id. Faust's start does it if nobody has.
+        """Open the state folder, check the topics and take the transactional id. Called at Faust's start if necessary.
 
-        Raises StartError, which before Faust's start is a plain exception and not a crash.
+        Raises StartError. Before Faust's start that is an ordinary exception, not a crash of the app.
         """
         self._engine = self._build_engine()
 
     @property
     def failure(self) -> BaseException | None:
-        """Why the worker ended, if not by a signal."""
+        """The reason why the worker failed; None if it is running or was stopped by a signal."""
         return None if self._engine is None else self._engine.failure
 
     @property
     def engine(self) -> Engine:
-        """The engine; there is one from the app's first start on."""
+        """The engine. Raises StartError before the app's first start."""
         if self._engine is None:
             raise StartError("The engine does not exist before the worker has started")
         return self._engine
 
     async def stop_engine(self) -> None:
-        """Commit what is ready and close everything, if the start came that far."""
+        """Commit ready units and close everything, if the engine was started."""
         if self._engine is not None:
             await self._engine.stop()
 
@@ -284,7 +286,7 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         )
 
     def on_unit_committed(self, unit: Unit, seconds: float) -> None:
-        """Called after each commit, for metrics; seconds: finish, transaction and local write together."""
+        """Called after each commit, for metrics. seconds: duration of finish, transaction and local write."""
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
@@ -295,12 +297,12 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
         await super()._on_partitions_revoked(revoked)
 
     def consumer_epoch(self) -> Epoch | None:
-        """Return the epoch frozen at the last assignment."""
+        """Return the epoch captured at the last assignment."""
         epoch: Epoch | None = self.consumer.epoch
         return epoch
 
     async def resume_delivery(self, epoch: Epoch, starts: Mapping[TopicPartition, int]) -> None:
-        """Do what Faust's own recovery does at its end: seek, resume, say that the rebalance is over."""
+        """Finish the rebalance as Faust's own recovery does: seek, resume, and signal completion."""
         consumer = self.consumer
         await self.on_rebalance_complete.send()
         self._begin_intake(epoch)
@@ -318,23 +320,23 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
             self._intake.begin(epoch)
 
     def rejoin(self) -> None:
-        """Have the consumer join its group again; returns at once."""
+        """Make the consumer rejoin its group; returns at once."""
         self.consumer.rejoin()
 
     def keep_membership(self) -> None:
-        """Have the consumer stay in its group though nothing is polled; returns at once."""
+        """Keep the consumer in its group although nothing is polled; returns at once."""
         self.consumer.keep_membership()
 
     async def crash(self, reason: BaseException) -> None:
-        """End the process; a state format that is refused is told without a stack trace."""
+        """End the process; a StateFormatError is logged without a traceback."""
         if isinstance(reason, StateFormatError):
-            self.log.logger.addFilter(_without_its_trace)
+            self.log.logger.addFilter(_drop_state_format_trace)
         await super().crash(reason)
 
     def _crash(self, reason: BaseException) -> None:
-        """End the process, by Faust's way if that works within a few seconds, else at once.
+        """End the process by Faust's shutdown, or forcibly after _EXIT_GRACE_S.
 
-        Faust calls it for a failure of the app and of each service in it.
+        Faust calls this for a failure of the app or of any of its services.
         """
         if not self.crashed:
             timer = threading.Timer(_EXIT_GRACE_S, os._exit, [_EXIT_CODE])
@@ -344,5 +346,5 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
 
     @property
     def broker_urls(self) -> list[URL]:
-        """Where the app connects to."""
+        """The URLs of the brokers."""
         return list(self.conf.broker)

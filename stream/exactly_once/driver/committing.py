@@ -1,4 +1,4 @@
-"""What happens to units on the commit thread: finish, one transaction, one WriteBatch a partition."""
+"""Commits units on the commit thread: finish, one transaction, one WriteBatch per partition."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from stream.exactly_once.kafka.store import Change, PartitionStore, Position
 from stream.exactly_once.units.group_metadata import group_metadata
 from stream.exactly_once.units.processor import Processor
 from stream.exactly_once.units.records import Epoch, Output, TopicPartition
-from stream.exactly_once.units.topic_ids import note_of
+from stream.exactly_once.units.topic_ids import encode_topic_ids
 from stream.exactly_once.units.unit import Unit
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from stream.exactly_once.kafka.transactions import TransactionWriter
 
 
-_CONFIRMED_AT_AGE = 0.1  # of the changelog's delete.retention.ms, past which a store may be rebuilt
+_CONFIRMED_AT_AGE = 0.1  # fraction of the changelog's delete.retention.ms, after which a store may be rebuilt
 
 
 class UnitCommitter:
-    """Commits units that are scored; for one thread."""
+    """Commits scored units. Not thread-safe."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class UnitCommitter:
         units: Sequence[Unit],
         results: Sequence[Sequence[Any]],
         stores: Mapping[int, PartitionStore],
-        note: str,
+        commit_metadata: str,
     ) -> None:
         """Commit units in one transaction, then write their state to the stores.
 
-        units: oldest first, of one epoch; results: of their works. note: goes with the offsets, as their metadata.
-        Raises what TransactionWriter.commit raises; StoreError when the transaction is committed and the local write
-        failed: the next start brings the store up to its changelog.
+        units: of one epoch, oldest first. results: scorer results of each unit's works. commit_metadata: metadata of
+        the committed offsets. Raises what TransactionWriter.commit raises, and StoreError when the transaction is
+        committed but the local write failed; the next start then restores the store from its changelog.
         """
         metadata = group_metadata(self._plan.group_id, units[0].epoch, self._group_instance_id)
         outputs: list[Output] = []
@@ -59,7 +59,7 @@ class UnitCommitter:
             outputs += unit.outputs
             offsets.update(unit.offsets)
         changes: dict[int, list[Change]] = {}
-        last: dict[TopicPartition, int] = {}  # a changelog partition -> the index of its last record
+        last: dict[TopicPartition, int] = {}  # changelog partition -> index of its last record
         for table, changelog in zip(self._tables, self._plan.changelogs, strict=True):
             newest = {
                 (partition, key): value
@@ -70,16 +70,16 @@ class UnitCommitter:
                 changes.setdefault(partition, []).append((table.name, key, value))
                 last[TopicPartition(changelog.topic, partition)] = len(outputs)
                 outputs.append(Output(changelog.topic, key, value, partition, None))
-        written = self._writer.commit(outputs, offsets, metadata, last, note)
+        written = self._writer.commit(outputs, offsets, metadata, last, commit_metadata)
         self._write_stores(stores, changes, written)
 
-    def settle(self, epoch: Epoch, recovered: Recovered) -> None:
-        """Commit where an epoch starts, with nothing else: what was decided once must not be decided anew.
+    def commit_start_offsets(self, epoch: Epoch, recovered: Recovered) -> None:
+        """Commit only the start offsets of an epoch, so that later epochs do not decide them again.
 
-        Else a partition in which nothing comes would be reset again by each epoch, past what has come meanwhile.
+        Otherwise each epoch would reset an idle partition again and skip records that arrived meanwhile.
         """
         metadata = group_metadata(self._plan.group_id, epoch, self._group_instance_id)
-        self._writer.commit([], recovered.starts, metadata, {}, note_of(recovered.topic_ids))
+        self._writer.commit([], recovered.starts, metadata, {}, encode_topic_ids(recovered.topic_ids))
 
     def _write_stores(
         self,
@@ -93,16 +93,17 @@ class UnitCommitter:
             for changelog in self._plan.changelogs:
                 offset = written.get(TopicPartition(changelog.topic, partition))
                 if offset is None:
-                    offset = _to_confirm(stores[partition], changelog, now_ms)
+                    offset = _offset_to_confirm(stores[partition], changelog, now_ms)
                 if offset is not None:
                     positions[changelog.table] = Position(changelog.topic_id, offset, now_ms)
             stores[partition].write(made, positions)
 
 
-def _to_confirm(store: PartitionStore, changelog: Changelog, now_ms: int) -> int | None:
-    """Return the offset of a table that was not written, if it is time to note that the table is complete still.
+def _offset_to_confirm(store: PartitionStore, changelog: Changelog, now_ms: int) -> int | None:
+    """Return the offset of an unchanged table whose completeness should be recorded again, or None.
 
-    It is: the broker took the commit, so no other worker has written to the changelogs of this partition.
+    The table is complete: the broker accepted the commit, so no other worker has written to this partition's
+    changelogs.
     """
     position = store.position(changelog.table)
     due_after_ms = _CONFIRMED_AT_AGE * changelog.delete_retention_ms

@@ -1,8 +1,8 @@
-"""Units in order: read on the event loop, scored elsewhere, committed on one thread.
+"""Processes units in order: read on the event loop, scored elsewhere, committed on one thread.
 
-The life of an epoch: `begin_epoch` recovers its partitions on a thread and starts delivery; `take` reads
-batches into units; `_commit_units` commits them in order; `revoke` stops intake, commits what is ready
-within a bound, and forgets the rest, which the next epoch reads again.
+Lifecycle of an epoch: `begin_epoch` recovers its partitions on a thread and starts delivery; `take` reads batches
+into units; `_commit_units` commits them in order; `revoke` stops intake, commits ready units within a time limit, and
+drops the rest, which the next epoch reads again.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ from stream.exactly_once.units.lag import InputLag, Lag
 from stream.exactly_once.units.processor import Processor, Scorer
 from stream.exactly_once.units.progress import RecoveryProgress
 from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition, size_of
-from stream.exactly_once.units.topic_ids import note_of
-from stream.exactly_once.units.unit import Unit, slices, split
+from stream.exactly_once.units.topic_ids import encode_topic_ids
+from stream.exactly_once.units.unit import Unit, count_fitting, split
 
 if TYPE_CHECKING:
     from stream.exactly_once.driver.table import LayeredTable
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UnitLimits:
-    """When a unit closes, and how much may be in flight."""
+    """Limits at which a unit closes, and limits of the data in flight."""
 
     max_records: int
     max_bytes: int
@@ -54,9 +54,9 @@ class UnitLimits:
 
 @dataclass(slots=True)
 class EngineStats:
-    """What the engine did, for metrics; only ever rising but for the last four.
+    """Counters for metrics; all are monotonic except the last four.
 
-    recovery: the newest recovery, under way or done.
+    recovery: progress of the newest recovery, running or finished.
     """
 
     records: int = 0
@@ -75,22 +75,22 @@ class EngineStats:
 
 
 class Driver(Protocol):
-    """What the engine needs of Faust; the app is it."""
+    """The part of Faust that the engine needs; implemented by the app."""
 
     async def resume_delivery(self, epoch: Epoch, starts: Mapping[TopicPartition, int]) -> None:
-        """Seek the inputs and let this epoch's records through."""
+        """Seek the inputs and resume delivery for this epoch."""
         ...
 
     def consumer_epoch(self) -> Epoch | None:
-        """Return the epoch frozen at the last assignment."""
+        """Return the epoch captured at the last assignment."""
         ...
 
     def rejoin(self) -> None:
-        """Have the consumer join its group again, which ends this epoch and begins another; returns at once."""
+        """Make the consumer rejoin its group, which ends this epoch and begins another; returns at once."""
         ...
 
     def keep_membership(self) -> None:
-        """Stay in the group though nothing is polled; safe to call from any thread, returns at once."""
+        """Stay in the group although nothing is polled; thread-safe, returns at once."""
         ...
 
     async def crash(self, reason: BaseException) -> None:
@@ -99,7 +99,7 @@ class Driver(Protocol):
 
 
 class Engine:
-    """Everything but commits and recovery runs on the event loop."""
+    """Reads, commits and recovers units. Everything but commits and recovery runs on the event loop."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Engine:
         group_instance_id: str | None = None,
         on_commit: Callable[[Unit, float], None] | None = None,
     ) -> None:
-        """on_commit: called on the event loop with each committed unit and the seconds its commit took."""
+        """on_commit: called on the event loop with each committed unit and the duration of its commit in seconds."""
         self._driver = driver
         self._plan = plan
         self._limits = limits
@@ -133,22 +133,22 @@ class Engine:
         self.room = asyncio.Event()
         self.room.set()
         self.state = "waiting for partitions"
-        self._epoch: Epoch | None = None  # None: take() ignores what comes
-        self._begun: Epoch | None = None  # from begin_epoch to revoke, so that a recovery sees its epoch end
+        self._epoch: Epoch | None = None  # None: take() ignores batches
+        # Set from begin_epoch to revoke, so that a recovery detects the end of its epoch.
+        self._begun: Epoch | None = None
         self._next: dict[TopicPartition, int] = {}
-        self._topic_ids: Mapping[str, str] = {}  # as the epoch began
-        self._note = ""
+        self._topic_ids: Mapping[str, str] = {}  # as of the start of the epoch
+        self._commit_metadata = ""
         self._stores: dict[int, PartitionStore] = {}
         self._open: Unit | None = None
-        self._units: deque[Unit] = (
-            deque()
-        )  # every unit that is not committed, oldest first, the open one last
+        # All units that are not committed, oldest first; the open unit is last.
+        self._units: deque[Unit] = deque()
         self._numbers = 0
         self._linger: asyncio.TimerHandle | None = None
-        self._work = asyncio.Event()  # something for the commit loop may have changed
-        self._settled = asyncio.Event()  # a commit ended, or the queue emptied
+        self._work = asyncio.Event()  # the commit loop may have something to do
+        self._commit_ended = asyncio.Event()  # a commit has ended, or all units were dropped
         self._committing = False
-        self._revoking = False  # no further commit starts
+        self._revoking = False  # no further commit may start
         self._commit_thread = ThreadPoolExecutor(1, "commit")
         self._recovery_thread = ThreadPoolExecutor(1, "recovery")
         self._recovery: asyncio.Task[None] | None = None
@@ -157,10 +157,10 @@ class Engine:
     # --- intake -----------------------------------------------------------------------------------------
 
     def take(self, batch: RecordBatch) -> None:
-        """Read a batch into the open unit, and into further ones when it does not fit.
+        """Read a batch into the open unit, and into further units if it does not fit.
 
-        Batches of another epoch are ignored: the current one reads their records again.
-        Raises LostBatchError when a batch before this one never came.
+        Batches of another epoch are ignored: the current epoch reads their records again.
+        Raises LostBatchError when a preceding batch is missing.
         """
         if self._epoch is None or batch.epoch is not self._epoch:
             return
@@ -168,7 +168,7 @@ class Engine:
         if batch.base != self._next[where]:
             raise LostBatchError(
                 f"{batch.topic}[{batch.partition}]: a batch starts at {batch.base} but delivery had reached "
-                f"{self._next[where]}: a batch between them was lost in the worker; nothing past it is committed."
+                f"{self._next[where]}: a batch in between was lost in the worker; nothing after it is committed."
             )
         sizes = [size_of(record) for record in batch.records]
         rest: RecordBatch | None = batch
@@ -176,9 +176,11 @@ class Engine:
             unit = self._open or self._open_unit(self._epoch)
             limits = self._limits
             if unit.records and unit.bytes + sizes[0] > limits.max_bytes:
-                self._close_unit()  # only an empty unit takes a record that is larger than what is left
+                self._close_unit()  # a record larger than the remaining room goes into an empty unit
                 continue
-            count = slices(rest, sizes, limits.max_records - unit.records, limits.max_bytes - unit.bytes)
+            count = count_fitting(
+                rest, sizes, limits.max_records - unit.records, limits.max_bytes - unit.bytes
+            )
             part, rest = split(rest, count)
             self._read(part, unit, sum(sizes[:count]))
             self._next[where] = part.next
@@ -189,7 +191,7 @@ class Engine:
     def _read(self, part: RecordBatch, unit: Unit, size_bytes: int) -> None:
         work = self._processor.read(part, unit)
         future = self._scorer.submit(work.jobs) if work.jobs and self._scorer is not None else None
-        unit.read_to(part, work, future, size_bytes)
+        unit.add_batch(part, work, future, size_bytes)
         self.stats.in_flight_records += len(part.records)
         self.stats.in_flight_bytes += size_bytes
         self._update_room()
@@ -213,7 +215,7 @@ class Engine:
             return
         if self._linger is not None:
             self._linger.cancel()
-        # Also the inputs of its partitions that it read nothing from: one order a partition, fenced as one.
+        # Include inputs from which nothing was read: a partition number has one order and is fenced as a whole.
         for number in unit.partitions:
             for topic in self._plan.input_topics:
                 where = TopicPartition(topic, number)
@@ -248,7 +250,7 @@ class Engine:
 
     async def _commit_oldest(self, oldest: Unit) -> None:
         for future in oldest.futures:
-            if future is None or future.done():  # a wait costs a turn of the event loop
+            if future is None or future.done():  # awaiting costs an iteration of the event loop
                 continue
             try:
                 await asyncio.wrap_future(future)
@@ -265,27 +267,32 @@ class Engine:
         try:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(
-                self._commit_thread, self._committer.commit, units, results, self._stores, self._note
+                self._commit_thread,
+                self._committer.commit,
+                units,
+                results,
+                self._stores,
+                self._commit_metadata,
             )
         except FencedError as exc:
             dropped = sum(unit.records for unit in units)
-            logger.warning("%d units of %d records are dropped: %s", len(units), dropped, exc)
+            logger.warning("Dropping %d units with %d records: %s", len(units), dropped, exc)
             self.stats.fenced_units += len(units)
             self._drop_units()
-            self.state = "rebalancing"  # until the consumer has noticed and joined again
+            self.state = "rebalancing"  # until the consumer has noticed and rejoined
             if isinstance(exc, TransactionEndedError):
-                self._driver.rejoin()  # the group itself has no reason to
+                self._driver.rejoin()  # the broker triggers no rebalance in this case
         else:
             self._after_commit(units, time.monotonic() - began)
         finally:
             self._committing = False
-            self._settled.set()
+            self._commit_ended.set()
 
     def _ready_units(self) -> list[Unit]:
-        """Return the oldest unit and those right behind it that are scored as well: they share a transaction.
+        """Return the oldest unit and the scored units that follow it directly; they share a transaction.
 
-        So the faster records come, the fewer transactions a record costs; at most half of what may be in flight, so
-        that the other half is read meanwhile.
+        At higher rates a transaction thus covers more records. It covers at most half of the in-flight limits, so that
+        the other half can be read meanwhile.
         """
         ready: list[Unit] = []
         records = size_bytes = 0
@@ -307,45 +314,47 @@ class Engine:
             for table in self._tables:
                 table.layers.commit_oldest()
             self._units.popleft()
-            self._forget(unit)
+            self._release(unit)
             self.stats.records += unit.records
             self.stats.units += 1
             if self._on_commit is not None:
                 self._on_commit(unit, seconds)
 
-    def _forget(self, unit: Unit) -> None:
+    def _release(self, unit: Unit) -> None:
         self.stats.in_flight_records -= unit.records
         self.stats.in_flight_bytes -= unit.bytes
         self._update_room()
 
     async def check_topics(self, topic_ids: Mapping[str, str]) -> None:
-        """End the process if a topic in use was made again: its offsets now mean something else.
+        """End the process if a topic in use was recreated, because its offsets now refer to different records.
 
-        topic_ids: of now. The next start finds by the note what that costs, and the policy decides.
+        topic_ids: the current ids. The next start compares them with the commit metadata and applies the offset policy.
         """
         changed = [topic for topic, known in self._topic_ids.items() if topic_ids.get(topic, known) != known]
         if self._epoch is not None and changed:
-            await self.fail(TopicGoneError(f"Deleted and made again while in use: {', '.join(changed)}."))
+            await self.fail(
+                TopicGoneError(f"Topics deleted and recreated while in use: {', '.join(changed)}.")
+            )
 
     # --- progress ---------------------------------------------------------------------------------------
 
     def lag(self, positions: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, Lag]:
-        """Return how far reading is behind each input partition.
+        """Return the consumer lag of each input partition.
 
-        positions: the consumer's position and the last stable offset that it knows.
+        positions: the consumer's position and its last stable offset.
         """
         return self.input_lag.of(
             {tp: known for tp, known in positions.items() if tp.topic in self.input_topics}
         )
 
     def has(self, partition: int) -> bool:
-        """Whether records of this input partition are taken now; safe to ask from any thread."""
+        """Return whether records of this input partition are currently processed; thread-safe."""
         return self._epoch is not None and partition in self._stores
 
     def stalled_s(self, lag: int) -> float:
-        """Return for how long there was something to do and nothing was done; 0 while idle or moving.
+        """Return the seconds without progress while there was work; 0 when idle or making progress.
 
-        lag: the stable records not fetched yet, over all partitions.
+        lag: number of stable records not fetched yet, over all partitions.
         """
         busy = (
             lag > 0
@@ -357,8 +366,8 @@ class Engine:
         return time.monotonic() - self.stats.last_progress
 
     @property
-    def doing(self) -> str:
-        """The state, and how far a recovery under way has come."""
+    def status(self) -> str:
+        """The state, with the progress of a running recovery."""
         if self.state.startswith("recovering") and self.stats.recovery.partitions:
             return f"{self.state}: {self.stats.recovery}"
         return self.state
@@ -366,11 +375,11 @@ class Engine:
     # --- epochs -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start committing; call once, on the event loop."""
+        """Start the commit loop; call once, on the event loop."""
         self._commit_task = asyncio.get_running_loop().create_task(self._commit_units())
 
     def begin_epoch(self, assigned: set[Any]) -> None:
-        """Recover the assigned partitions and then let their records through; returns at once."""
+        """Recover the assigned partitions, then start delivery; returns at once."""
         epoch = self._driver.consumer_epoch()
         if epoch is None:
             return
@@ -388,56 +397,58 @@ class Engine:
             if previous is not None:
                 await asyncio.wait([previous])
             self.state = f"recovering {len(partitions)} partitions"
-            self.stats.recovery = RecoveryProgress(self._recovery_moved)
+            self.stats.recovery = RecoveryProgress(self._on_recovery_progress)
             self.stats.last_progress = time.monotonic()
             loop = asyncio.get_running_loop()
             recovered = await loop.run_in_executor(self._recovery_thread, self._recover, epoch, partitions)
-            if self._over(epoch):
+            if self._is_over(epoch):
                 return
-            if recovered.undecided:
-                await loop.run_in_executor(self._commit_thread, self._committer.settle, epoch, recovered)
-                if self._over(epoch):
+            if recovered.starts_changed:
+                await loop.run_in_executor(
+                    self._commit_thread, self._committer.commit_start_offsets, epoch, recovered
+                )
+                if self._is_over(epoch):
                     return
-            self._adopt(epoch, recovered)
+            self._activate(epoch, recovered)
             await self._driver.resume_delivery(epoch, recovered.starts)
             self.ready.set()
         except TransactionEndedError:
-            self._driver.rejoin()  # the group itself has no reason to
+            self._driver.rejoin()  # the broker triggers no rebalance in this case
         except (Cancelled, FencedError):
-            logger.info("Recovery for generation %d abandoned: the group moved on", epoch.generation)
+            logger.info("Recovery for generation %d cancelled: the group moved on", epoch.generation)
         except Exception as exc:
             await self.fail(exc)
 
-    def _over(self, epoch: Epoch) -> bool:
+    def _is_over(self, epoch: Epoch) -> bool:
         moved_on = self._begun is not epoch or self._driver.consumer_epoch() is not epoch
         return moved_on or self.failure is not None
 
     def _recover(self, epoch: Epoch, partitions: Sequence[int]) -> Recovered:
-        """On the recovery thread."""
+        """Open and restore the stores. Runs on the recovery thread."""
         for number in partitions:
             self._stores[number] = self._folder.open_store(number, len(partitions))
         self._folder.drop_unused(list(self._stores), time.time())
-        return recover(self._plan, self._stores, lambda: self._over(epoch), self.stats.recovery)
+        return recover(self._plan, self._stores, lambda: self._is_over(epoch), self.stats.recovery)
 
-    def _recovery_moved(self) -> None:
-        """On the recovery thread: a changelog was read on, which is progress for the watch and for the group."""
+    def _on_recovery_progress(self) -> None:
+        """Report progress to the stall watchdog and to the group. Runs on the recovery thread."""
         self.stats.last_progress = time.monotonic()
         self._driver.keep_membership()
 
     async def drop_unused_stores(self) -> None:
-        """Drop stores of partitions that this worker has not had for long; to be called now and then."""
+        """Delete stores of partitions that this worker has not had for long; call it periodically."""
         if self._epoch is None or self.failure is not None:
-            return  # a recovery does it, too
+            return  # a recovery also deletes them
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(
             self._recovery_thread, self._folder.drop_unused, list(self._stores), time.time()
         )
 
-    def _adopt(self, epoch: Epoch, recovered: Recovered) -> None:
+    def _activate(self, epoch: Epoch, recovered: Recovered) -> None:
         for table in self._tables:
             table.use_stores(self._stores)
         self._next = dict(recovered.starts)
-        self._topic_ids, self._note = recovered.topic_ids, note_of(recovered.topic_ids)
+        self._topic_ids, self._commit_metadata = recovered.topic_ids, encode_topic_ids(recovered.topic_ids)
         self._epoch = epoch
         self._revoking = False
         self.state = "running"
@@ -456,36 +467,35 @@ class Engine:
         )
 
     async def revoke(self) -> None:
-        """End the epoch: commit what is ready within the bound, drop the rest, close the stores."""
+        """End the epoch: commit ready units within the time limit, drop the rest, close the stores."""
         self.state = "rebalancing"
-        self._begun = None  # abandons its recovery: the whole group waits until this returns
+        self._begun = None  # cancels its recovery, because the whole group waits until this returns
         if self._epoch is not None and self.failure is None:
-            self._epoch = None  # no more intake
+            self._epoch = None  # stop intake
             self._close_unit()
-            await self._settle(self._limits.revoke_timeout_s)
+            await self._wait_for_commits(self._limits.revoke_timeout_s)
         self._revoking = True
-        while (
-            self._committing
-        ):  # its fate decides what is in the stores; its calls end by their own time-outs
-            self._settled.clear()
-            await self._settled.wait()
+        # The outcome of a commit determines what the stores contain; its calls have their own timeouts.
+        while self._committing:
+            self._commit_ended.clear()
+            await self._commit_ended.wait()
         self._drop_units()
         if self._recovery is not None and not self._recovery.done():
             await asyncio.wait([self._recovery])
         for failure in self._close_stores():
             await self.fail(failure)
 
-    async def _settle(self, timeout_s: float) -> None:
+    async def _wait_for_commits(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while self._units and (left := deadline - time.monotonic()) > 0:
-            self._settled.clear()
+            self._commit_ended.clear()
             try:
-                await asyncio.wait_for(self._settled.wait(), left)
+                await asyncio.wait_for(self._commit_ended.wait(), left)
             except TimeoutError:
                 return
 
     def _drop_units(self) -> None:
-        """Forget every open unit; a dropped one takes all later ones with it, which read its state."""
+        """Drop all uncommitted units: later units have read the state of earlier ones."""
         self._epoch = None
         if self._linger is not None:
             self._linger.cancel()
@@ -496,11 +506,11 @@ class Engine:
             for future in unit.futures:
                 if future is not None:
                     future.cancel()
-            self._forget(unit)
+            self._release(unit)
         self._open = None
         for table in self._tables:
             table.layers.drop()
-        self._settled.set()
+        self._commit_ended.set()
 
     def _close_stores(self) -> list[StoreError]:
         for table in self._tables:
@@ -510,12 +520,12 @@ class Engine:
         for store in stores.values():
             try:
                 store.close()
-            except StoreError as exc:  # the others must be closed all the same
+            except StoreError as exc:  # the other stores must still be closed
                 failures.append(exc)
         return failures
 
     async def stop(self) -> None:
-        """Commit what is ready, then close everything; the folder is free for another process."""
+        """Commit ready units, then close everything and release the state folder."""
         if self.failure is None:
             await self.revoke()
         self.state = "stopped"
@@ -526,13 +536,13 @@ class Engine:
         self._folder.close()
 
     async def fail(self, reason: BaseException) -> None:
-        """End the process with nothing more committed; the first reason stands."""
+        """End the process without further commits; only the first reason is kept."""
         if self.failure is not None:
             return
         self.failure = reason
         self.state = f"failed: {reason}"
         self._epoch = None
-        known = isinstance(reason, StateFormatError)  # its sentence says all; a trace would hide it
+        known = isinstance(reason, StateFormatError)  # its message is complete; a traceback would hide it
         trace = None if known else reason
         logger.critical("The worker ends: %s: %s", type(reason).__name__, reason, exc_info=trace)
         await self._driver.crash(reason)

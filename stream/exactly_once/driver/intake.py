@@ -1,7 +1,8 @@
-"""Gives batches to the engine in order, and holds back the partitions whose next record cannot be read yet.
+"""Passes batches to the engine in order, and pauses partitions whose next record cannot be read yet.
 
-A partition number of all input topics is one order, so it is held back as a whole; the others go on. What is held is
-neither in flight nor committed: a revocation, a crash or a stop forgets it, and the next epoch reads it again.
+All input topics of a partition number form one order, so the partition number is paused as a whole; other partitions
+continue. Batches of paused partitions are neither in flight nor committed: a revocation, a crash or a stop discards
+them, and the next epoch reads them again.
 """
 
 import asyncio
@@ -17,28 +18,26 @@ from stream.exactly_once.units.unit import split
 
 logger = logging.getLogger(__name__)
 
-_SAID_INTERVAL_S = 30.0
+_LOG_INTERVAL_S = 30.0
 
 
 @dataclass(slots=True)
-class Held:
-    """A partition that is held back. batches: what waits, in order; said_at: when the log last told of it."""
+class PausedPartition:
+    """A paused partition. batches: the waiting batches, in order; logged_at: when its state was last logged."""
 
     hold: Hold
     batches: deque[RecordBatch]
-    said_at: float = field(default=float("-inf"))
+    logged_at: float = field(default=float("-inf"))
 
     def __str__(self) -> str:
         first = self.batches[0]
-        return (
-            f"{first.topic}[{first.partition}] waits at offset {first.records[0].offset}: {self.hold.reason}"
-        )
+        return f"{first.topic}[{first.partition}] is paused at offset {first.records[0].offset}: {self.hold.reason}"
 
 
 class Intake:
-    """Everything runs on the event loop.
+    """Reads batches in order. All methods run on the event loop.
 
-    take: the engine's. clock: seconds that only rise.
+    take: passes a batch to the engine. clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -51,53 +50,53 @@ class Intake:
         self._take = take
         self._clock = clock
         self._epoch: Epoch | None = None
-        self._turn = asyncio.Lock()  # one batch at a time, also while one waits for a schema
-        self.held: dict[int, Held] = {}
-        """Partitions that are held back, by number; their topics are not fetched."""
+        self._lock = asyncio.Lock()  # one batch at a time, also while a batch waits for a schema
+        self.paused_partitions: dict[int, PausedPartition] = {}
+        """Paused partitions by number; their topics are not fetched."""
 
     def begin(self, epoch: Epoch | None) -> None:
-        """Forget what is held; batches of this epoch come from now on. None: there is no epoch."""
+        """Discard paused batches and accept batches of this epoch from now on; None: there is no epoch."""
         self._epoch = epoch
-        self.held.clear()
+        self.paused_partitions.clear()
 
     async def put(self, batch: RecordBatch) -> None:
-        """Read a batch, or as much of it as can be read, behind what is held of its partition."""
-        async with self._turn:
+        """Read as much of a batch as possible; if its partition is paused, append it there."""
+        async with self._lock:
             if batch.epoch is not self._epoch:
                 return
-            held = self.held.get(batch.partition)
-            if held is not None:
-                held.batches.append(batch)
+            paused = self.paused_partitions.get(batch.partition)
+            if paused is not None:
+                paused.batches.append(batch)
                 return
             hold = await self._processor.prepare(batch)
             rest = self._read(batch, hold)
             if hold is not None and rest is not None:
-                self.held[batch.partition] = Held(hold, deque([rest]))
+                self.paused_partitions[batch.partition] = PausedPartition(hold, deque([rest]))
 
     async def retry(self) -> None:
-        """Ask again whether what is held can be read, and say now and then what still waits."""
-        async with self._turn:
-            for number, held in list(self.held.items()):
-                await self._read_again(held)
-                if not held.batches:
-                    self.held.pop(number, None)
-            for held in self.held.values():
-                if self._clock() - held.said_at >= _SAID_INTERVAL_S:
-                    held.said_at = self._clock()
-                    logger.warning("%s", str(held))
+        """Retry paused partitions, and log those that are still paused every _LOG_INTERVAL_S."""
+        async with self._lock:
+            for number, paused in list(self.paused_partitions.items()):
+                await self._read_again(paused)
+                if not paused.batches:
+                    self.paused_partitions.pop(number, None)
+            for paused in self.paused_partitions.values():
+                if self._clock() - paused.logged_at >= _LOG_INTERVAL_S:
+                    paused.logged_at = self._clock()
+                    logger.warning("%s", str(paused))
 
-    async def _read_again(self, held: Held) -> None:
-        while held.batches:
-            batch = held.batches[0]
+    async def _read_again(self, paused: PausedPartition) -> None:
+        while paused.batches:
+            batch = paused.batches[0]
             hold = await self._processor.prepare(batch)
             rest = self._read(batch, hold)
             if hold is not None and rest is not None:
-                held.hold, held.batches[0] = hold, rest
+                paused.hold, paused.batches[0] = hold, rest
                 return
-            held.batches.popleft()
+            paused.batches.popleft()
 
     def _read(self, batch: RecordBatch, hold: Hold | None) -> RecordBatch | None:
-        """Give the engine what can be read of the batch; return the rest, None of an epoch that has ended."""
+        """Pass the readable part of a batch to the engine and return the rest; None if its epoch has ended."""
         if batch.epoch is not self._epoch:
             return None
         if hold is None:

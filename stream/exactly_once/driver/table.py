@@ -1,4 +1,4 @@
-"""A Faust table whose writes go through the commit unit, and the manager that keeps Faust's recovery out."""
+"""A Faust table that is written through commit units, and a table manager that disables Faust's recovery."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +20,10 @@ _MAX_CACHED_BYTES = 64 * 1024 * 1024
 
 
 class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
-    """Keys are bytes, values anything immutable; `dumps` and `loads` meet them only at the store's edge.
+    """A table with bytes keys and immutable values; `dumps` and `loads` convert values only at the store.
 
-    Read with `get_in(partition, key)`, write with `Unit.put`. As a mapping it shows what is committed in this
-    worker's partitions, read-only, to Faust's own tools.
+    Read with `get_in(partition, key)` and write with `Unit.put`. As a mapping it is a read-only view of the committed
+    values in this worker's partitions, for Faust's own tools.
     """
 
     def __init__(
@@ -39,9 +39,9 @@ class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
     ) -> None:
         """Declare the table.
 
-        max_cached_bytes: recently committed values are kept decoded in memory up to this. size_of: tells a value's
-        bytes there; asked twice a write, so it should be quick.
-        loads raises StateFormatError for a value that another version of the program has written.
+        max_cached_bytes: memory limit for decoded, recently committed values. size_of: returns the memory size of a
+        value; called twice per write, so it should be fast. loads: must raise StateFormatError for a value written by
+        another version of the program that it cannot decode.
         """
         super().__init__(app, name=name, key_type=bytes, value_type=bytes, **options)
         self.dumps = dumps
@@ -56,7 +56,7 @@ class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
         get = self.layers.get
 
         def get_in(partition: int, key: bytes) -> V | None:
-            """Return the value as the newest open unit sees it, or None."""
+            """Return the value as seen by the newest open unit, or None."""
             return get((partition, key))
 
         return get_in
@@ -71,33 +71,33 @@ class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
         except StateFormatError as exc:
             topic = self.app.changelog_topic(self.name)
             raise StateFormatError(
-                f"Table {self.name} of partition {partition} ({topic}[{partition}]) cannot be read: {exc}"
+                f"Cannot read table {self.name} of partition {partition} ({topic}[{partition}]): {exc}"
             ) from None
 
     def use_stores(self, stores: Mapping[int, PartitionStore]) -> None:
-        """Read from these partitions' stores from now on; open layers and caches are forgotten."""
+        """Read from these stores from now on; discards open layers and caches."""
         self.layers.drop()
         self._stores = stores
 
     def encode_changes(self, unit: "Unit") -> Iterator[tuple[int, bytes, bytes | None]]:
-        """Yield (partition, key, encoded value) of what the unit changes, each key once."""
+        """Yield (partition, key, encoded value) for each key that the unit changes."""
         dumps = self.dumps
         for (partition, key), value in unit.layers[self.name].items():
             yield partition, key, None if value is None else dumps(value)
 
-    # What Faust calls.
+    # Faust's table interface.
 
     async def on_start(self) -> None:
-        """Nothing to start: stores open with an epoch, and the changelog topic is made before Faust starts."""
+        """Do nothing: stores open with an epoch, and the changelog topic is created before Faust starts."""
 
     async def on_rebalance(self, *_args: Any, **_kwargs: Any) -> None:
-        """Nothing here: the engine opens, recovers and closes the stores of an epoch."""
+        """Do nothing: the engine opens, restores and closes the stores of an epoch."""
 
     def persisted_offset(self, _tp: Any) -> int | None:
-        """None: Faust never recovers this table."""
+        """Return None, so that Faust never recovers this table."""
         return None
 
-    # The read-only view.
+    # Read-only mapping.
 
     def __getitem__(self, key: bytes) -> V:
         for partition in self._stores:
@@ -107,10 +107,10 @@ class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
         raise KeyError(key)
 
     def __setitem__(self, key: bytes, value: V) -> None:
-        raise TypeError(f"Table {self.name} is written with Unit.put, inside a commit unit")
+        raise TypeError(f"Table {self.name} is read-only: write with Unit.put inside a commit unit")
 
     def __delitem__(self, key: bytes) -> None:
-        raise TypeError(f"Table {self.name} is written with Unit.delete, inside a commit unit")
+        raise TypeError(f"Table {self.name} is read-only: delete with Unit.delete inside a commit unit")
 
     def __contains__(self, key: object) -> bool:
         return any(store.get(self.name, key) is not None for store in self._stores.values())  # type: ignore[arg-type]
@@ -125,10 +125,10 @@ class LayeredTable(faust.Table, Generic[V]):  # type: ignore[misc]
 
 
 class ExactlyOnceTableManager(TableManager):  # type: ignore[misc]
-    """Keeps our changelogs out of Faust's subscription, assignment and recovery."""
+    """Excludes our changelogs from Faust's subscription, assignment and recovery."""
 
     async def on_start(self) -> None:
-        """Register without changelog channels and without starting Faust's recovery."""
+        """Register the tables without changelog channels and without Faust's recovery."""
         await self._update_channels()
 
     async def _update_channels(self) -> None:
@@ -139,16 +139,16 @@ class ExactlyOnceTableManager(TableManager):  # type: ignore[misc]
 
     @property
     def changelog_topics(self) -> set[str]:
-        """None that Faust should know of."""
+        """An empty set: Faust must not know the changelogs."""
         return set()
 
     def on_partitions_revoked(self, revoked: set[Any]) -> None:
-        """Nothing: the engine's own revocation comes first, in the app."""
+        """Do nothing: the app has already run the engine's revocation."""
 
     async def on_rebalance(
         self, assigned: set[Any], revoked: set[Any], newly_assigned: set[Any], generation_id: int = 0
     ) -> None:
-        """Start the epoch as a task of its own: Faust awaits this inside the rebalance callback."""
+        """Start the epoch as a separate task, because Faust awaits this inside the rebalance callback."""
         self._recovery_started.set()
         for table in self.values():
             await table.on_rebalance(assigned, revoked, newly_assigned, generation_id)
@@ -156,10 +156,10 @@ class ExactlyOnceTableManager(TableManager):  # type: ignore[misc]
         self.app.engine.begin_epoch(assigned)
 
     async def on_stop(self) -> None:
-        """Commit what is ready while the consumer is still a member of the group."""
+        """Commit ready units while the consumer is still a member of the group."""
         await self.app.stop_engine()
         await super().on_stop()
 
     async def wait_until_recovery_completed(self) -> bool:
-        """Wait for the first epoch; True when the worker stops before that."""
+        """Wait for the first epoch; return True when the worker stops before it."""
         return bool(await self.wait_for_stopped(self.app.engine.ready))

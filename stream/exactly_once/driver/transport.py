@@ -1,4 +1,4 @@
-"""Faust's aiokafka transport with one message for a run of records of a partition."""
+"""Faust's aiokafka transport, with one message per batch of records of a partition."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -13,12 +13,12 @@ from stream.exactly_once.units.merging import TopicMerger
 from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 
 _POLL_S = 1.0
-_WAITING_POLL_S = 0.05  # while records are kept until those of another topic come
-_FETCH_MAX_WAIT_MS = 100  # one fetch a broker is in flight; a partition that gets records waits for it
+_WAITING_POLL_S = 0.05  # while buffered records wait for those of another topic
+_FETCH_MAX_WAIT_MS = 100  # each broker has one fetch in flight, so a busy partition waits for it
 
 
 class _EpochListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
-    """Freezes generation and member id at the moment of assignment."""
+    """Captures generation and member id at assignment."""
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         coordinator = self._thread._ensure_consumer()._coordinator
@@ -29,11 +29,11 @@ class _EpochListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that owns the aiokafka consumer."""
 
-    _sought: Epoch | None = None  # the newest epoch whose start the client was told
+    _sought: Epoch | None = None  # the newest epoch whose start offsets were sought
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
-        self._assignor = self.app.assignor  # keeps a partition number of all input topics on one worker
+        self._assignor = self.app.assignor  # assigns a partition number of all input topics to one worker
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
@@ -41,7 +41,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             bootstrap_servers=driver.server_list(transport.url, transport.default_port),
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
-            # The engine seeks every partition to an offset it has checked: anything else is an error.
+            # The engine seeks every partition to a checked offset; a missing position is an error.
             auto_offset_reset="none",
             isolation_level="read_committed",
             max_poll_records=conf.broker_max_poll_records,
@@ -67,17 +67,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     ) -> tuple[Mapping[Any, list[Any]], Epoch | None]:
         try:
             records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-        except NoOffsetForPartitionError:  # assigned while this waited, and the engine has not sought it yet
+        except NoOffsetForPartitionError:  # assigned during this call, and the engine has not sought it yet
             records = {}
-        # No await lies between aiokafka's look at its assignment and this line.
+        # There is no await between aiokafka's check of its assignment and this line.
         epoch = self.consumer.epoch
-        # Before the seek of its epoch, records may have been passed over: what follows them must not be delivered.
+        # Before its epoch's seek, records may have been skipped; records after them must not be delivered.
         return records, epoch if epoch is self._sought else None
 
     def positions(self) -> dict[TopicPartition, tuple[int, int]]:
-        """Return (position, last stable offset) of the assigned partitions that were sought.
+        """Return (position, last stable offset) of the assigned partitions that have a position.
 
-        Before the first fetch the stable offset is not known, and the position stands for it.
+        Before the first fetch the last stable offset is unknown, and the position is returned in its place.
         """
         if self._consumer is None:
             return {}
@@ -90,29 +90,29 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return known
 
     def is_at_end(self, where: TopicPartition) -> bool:
-        """Whether everything stable of a partition, as of the newest fetch, was given out; not before a first fetch."""
+        """Return whether all stable records, as of the newest fetch, were returned; False before the first fetch."""
         if self._consumer is None:
             return True
         assigned = self._consumer._subscription.subscription
         state = None if assigned is None else assigned.assignment.state_value(where)
-        if state is None:  # not this worker's
+        if state is None:  # not assigned to this worker
             return True
         end = state.highwater if state.lso is None else state.lso
         return end is not None and state._position is not None and state._position >= end
 
     async def seek_all(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
-        """Set the position of every assigned partition, also to 0, which Faust's own seek skips."""
+        """Seek every assigned partition, including to offset 0, which Faust's own seek skips."""
         await self.call_thread(self._seek_all, epoch, offsets)
 
     def rejoin(self) -> None:
-        """Have aiokafka join the group again, on its own thread; returns at once."""
+        """Make aiokafka rejoin the group on its own thread; returns at once."""
         coordinator = self._ensure_consumer()._coordinator
         self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
     def keep_membership(self) -> None:
-        """Have aiokafka take its user for alive, as a poll would; returns at once.
+        """Reset aiokafka's poll timer, as a poll would; returns at once.
 
-        It leaves the group when nothing was polled for max_poll_interval_ms, and during a recovery nothing is.
+        aiokafka leaves the group after max_poll_interval_ms without a poll, and a recovery does not poll.
         """
         self.thread_loop.call_soon_threadsafe(self._note_poll)
 
@@ -121,9 +121,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             pass
 
     async def _seek_all(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
-        if (
-            self.consumer.epoch is not epoch
-        ):  # the group has moved on meanwhile, and the next seek is on its way
+        # Another rebalance has happened meanwhile, and the seek of its epoch follows.
+        if self.consumer.epoch is not epoch:
             return
         consumer = self._ensure_consumer()
         for tp in consumer.assignment():
@@ -132,7 +131,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
-    """Delivers a `RecordBatch` a message; commits nothing itself."""
+    """Delivers one `RecordBatch` per message and commits no offsets itself."""
 
     RebalanceListener = _EpochListener
 
@@ -141,8 +140,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         self.epoch: Epoch | None = None
         self._delivered: dict[TopicPartition, int] = {}
         config = self.app.config
-        self._max_kept = config.max_poll_records
-        self._nothing_came = False
+        self._max_buffered = config.max_poll_records
+        self._poll_was_empty = False
         self._merger = TopicMerger(
             config.input_topics, slack_ms=config.topic_slack_ms, patience_s=config.topic_patience_s
         )
@@ -151,17 +150,17 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def start_from(self, epoch: Epoch, offsets: Mapping[TopicPartition, int]) -> None:
-        """Seek every input partition; delivery of this epoch starts there, unless the group has moved on."""
+        """Seek every input partition and deliver from there, unless the group has moved on."""
         self._delivered = dict(offsets)
         self._merger.clear()
         await self._thread.seek_all(epoch, offsets)
 
     def rejoin(self) -> None:
-        """Join the group again, as if it had lost a member; returns at once."""
+        """Rejoin the group, as after the loss of a member; returns at once."""
         self._thread.rejoin()
 
     def keep_membership(self) -> None:
-        """Stay in the group though nothing is polled; returns at once."""
+        """Stay in the group although nothing is polled; returns at once."""
         self._thread.keep_membership()
 
     def positions(self) -> dict[TopicPartition, tuple[int, int]]:
@@ -170,11 +169,11 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         return known
 
     async def commit(self, *_args: Any, **_kwargs: Any) -> bool:
-        """Nothing: offsets travel in the unit's transaction."""
+        """Do nothing: offsets are committed in the unit's transaction."""
         return False
 
     async def verify_all_partitions_active(self) -> None:
-        """Nothing: the engine watches progress itself, by what was committed."""
+        """Do nothing: the engine monitors progress itself, by commits."""
 
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
@@ -182,7 +181,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 if not self.flow_active:
                     await self.wait(self.can_resume_flow)
                     continue
-                if await self._no_room():
+                if await self._wait_for_room():
                     continue
                 active = self._to_fetch()
                 if not active:
@@ -190,7 +189,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                     continue
                 wait_s = _WAITING_POLL_S if self._merger.waited_for else _POLL_S
                 records, epoch = await self._thread.getmany(active, wait_s)
-                self._nothing_came = not records
+                self._poll_was_empty = not records
                 if epoch is not None:
                     await self._deliver(records, epoch)
         except asyncio.CancelledError:
@@ -201,7 +200,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 await self.app.engine.fail(exc)
                 raise
 
-    async def _no_room(self) -> bool:
+    async def _wait_for_room(self) -> bool:
         room = self.app.engine.room
         if room.is_set():
             return False
@@ -209,16 +208,14 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         return True
 
     def _to_fetch(self) -> set[Any]:
-        """The partitions that are neither held back nor kept for another topic's records.
+        """Return the partitions to fetch: neither paused nor buffered.
 
-        With much kept, those that are waited for come first: what is fetched beside them may be kept as well. If they
-        give nothing, the others have their turn.
+        When many records are buffered, only the partitions that others wait for, since records of the rest may only
+        add to the buffer. If those return no records, the rest is fetched as well.
         """
-        kept = self._merger.buffered
-        active = {
-            tp for tp in self._get_active_partitions() if tp.partition not in self.app.held and tp not in kept
-        }
-        if self._merger.records < self._max_kept or self._nothing_came:
+        kept, paused = self._merger.buffered, self.app.paused_partitions
+        active = {tp for tp in self._get_active_partitions() if tp.partition not in paused and tp not in kept}
+        if self._merger.records < self._max_buffered or self._poll_was_empty:
             return active
         return active & self._merger.waited_for or active
 
@@ -226,18 +223,18 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         if epoch is not self.epoch or not self.flow_active:
             return
         for tp, found in records.items():
-            self._keep(TopicPartition(tp.topic, tp.partition), found, epoch)
+            self._buffer(TopicPartition(tp.topic, tp.partition), found, epoch)
         for batch in self._merger.ready(self._thread.is_at_end):
             if not self.flow_active:
                 return
             tp = TopicPartition(batch.topic, batch.partition)
             await self.wait_first(self.callback(self._batch_message(tp, batch)), self.suspend_flow.wait())
 
-    def _keep(self, where: TopicPartition, found: list[Any], epoch: Epoch) -> None:
-        """Put what was not delivered yet into the merger."""
+    def _buffer(self, where: TopicPartition, found: list[Any], epoch: Epoch) -> None:
+        """Put records that were not delivered yet into the merger."""
         base = self._delivered.get(where)
         if base is None or where.topic not in self.app.engine.input_topics:
-            return  # not started yet: the seek that starts it reads these again
+            return  # not started yet; the seek that starts it makes these records fetched again
         kept = (
             [record for record in found if record.offset >= base]
             if found and found[0].offset < base

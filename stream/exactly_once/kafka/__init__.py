@@ -1,1 +1,1 @@
-"""Transactions, offsets, topics, recovery and the stores of partitions: confluent-kafka and RocksDB, without Faust."""
+"""Transactions, offsets, topics, recovery and partition stores on confluent-kafka and RocksDB, without Faust."""

@@ -1,8 +1,8 @@
-"""Calls that are waited for no longer than one wants, also where the library called forgets its time-out.
+"""Runs a blocking client call with a hard timeout.
 
-librdkafka's send_offsets_to_transaction does (its issues 5456 and 5511, open in 2.16): a broker that is missing from
-one answer about the cluster, as each is that restarts, is forgotten, but not as the group's coordinator. The call then
-waits for a connection that nobody makes any more.
+librdkafka's send_offsets_to_transaction can exceed its own timeout (issues 5456 and 5511, open in 2.16). A broker that
+is missing from one metadata response, as every restarting broker is, is removed from the client but remains the group
+coordinator. The call then waits for a connection that is never made again.
 """
 
 import ctypes
@@ -13,43 +13,44 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_Asked = SimpleQueue[tuple[Callable[[], Any], "Future[Any]"] | None]
+_Calls = SimpleQueue[tuple[Callable[[], Any], "Future[Any]"] | None]
 
 
 class CallThread:
-    """A thread that makes calls for another; a daemon, so that a call that never ends does not hold up the process."""
+    """A thread that runs calls for another thread; a daemon, so a call that hangs does not block process exit."""
 
     def __init__(self, name: str) -> None:
-        self._asked: _Asked = SimpleQueue()
-        threading.Thread(target=_serve, args=(self._asked,), name=name, daemon=True).start()
+        self._calls: _Calls = SimpleQueue()
+        threading.Thread(target=_serve, args=(self._calls,), name=name, daemon=True).start()
 
     def call(self, what: Callable[[], T], timeout_s: float) -> T:
-        """Return what the call returns, or raise what it raises.
+        """Return the result of the call, or raise its exception.
 
-        Raises TimeoutError if it has not ended after timeout_s; it goes on, and this thread is good for nothing then.
+        Raises TimeoutError if the call has not returned after timeout_s. The call continues, and the thread is unusable
+        afterwards.
         """
         answer: Future[T] = Future()
-        self._asked.put((what, answer))
+        self._calls.put((what, answer))
         return answer.result(timeout_s)
 
     def close(self) -> None:
-        """Have the thread end, after the call that it makes, if it does."""
-        self._asked.put(None)
+        """Stop the thread after its current call, if any, returns."""
+        self._calls.put(None)
 
 
-def never_free(what: object) -> None:
-    """Keep an object for the life of the process, past its last reference.
+def leak(what: object) -> None:
+    """Leak an object: keep it alive until the process ends.
 
-    For clients with a call that has not ended: to free one is to wait for it, on whichever thread that happens.
+    For clients with a call that hangs: freeing such a client blocks the thread that drops the last reference.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
 
 
-def _serve(asked: _Asked) -> None:
-    while (call := asked.get()) is not None:
+def _serve(calls: _Calls) -> None:
+    while (call := calls.get()) is not None:
         what, answer = call
         try:
             answer.set_result(what())
-        except BaseException as exc:  # whatever it is, it is the caller's
+        except BaseException as exc:  # re-raised in the caller
             answer.set_exception(exc)
-        del call, what, answer  # they would be kept until the next call
+        del call, what, answer  # otherwise they would be referenced until the next call

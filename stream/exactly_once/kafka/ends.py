@@ -1,4 +1,4 @@
-"""Asks the brokers where partitions end, for readers of committed records and for all."""
+"""Lists the last stable offsets and high watermarks of partitions."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,10 @@ _CALL_TIMEOUT_S = 2.0
 
 
 class InputEnds:
-    """Asks by one client for as long as it gets answers; that of aiokafka may be what has stopped."""
+    """Lists end offsets with a client of its own, because the aiokafka client may have stalled.
+
+    The client is replaced after an incomplete answer.
+    """
 
     def __init__(self, client_config: Mapping[str, str]) -> None:
         self._config: dict[str, Any] = {
@@ -28,35 +31,36 @@ class InputEnds:
         }
         self._admin: AdminClient | None = None
 
-    def ask(
+    def fetch(
         self, partitions: Iterable[TopicPartition], timeout_s: float = _CALL_TIMEOUT_S
     ) -> dict[TopicPartition, Ends]:
-        """Return the ends of the partitions that somebody answers for. Blocks for up to twice timeout_s.
+        """Return the end offsets of the partitions that could be listed. Blocks for up to twice timeout_s.
 
-        The high watermarks are asked for first: what is written in between is then taken for stable, never for open.
+        High watermarks are listed first, so records written in between count as stable and not as part of an open
+        transaction.
         """
-        asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
-        if not asked:
+        requested = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
+        if not requested:
             return {}
         admin, self._admin = self._admin or AdminClient(self._config), None
-        high = _list(admin, asked, IsolationLevel.READ_UNCOMMITTED, timeout_s)
-        stable = _list(admin, asked, IsolationLevel.READ_COMMITTED, timeout_s)
-        if len(stable) == len(asked):
+        high = _list(admin, requested, IsolationLevel.READ_UNCOMMITTED, timeout_s)
+        stable = _list(admin, requested, IsolationLevel.READ_COMMITTED, timeout_s)
+        if len(stable) == len(requested):
             self._admin = admin
         return {tp: Ends(stable[tp], max(high[tp], stable[tp])) for tp in high.keys() & stable.keys()}
 
 
 def _list(
-    admin: AdminClient, asked: list[KafkaTopicPartition], isolation: IsolationLevel, timeout_s: float
+    admin: AdminClient, requested: list[KafkaTopicPartition], isolation: IsolationLevel, timeout_s: float
 ) -> dict[TopicPartition, int]:
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     answers = admin.list_offsets(
-        dict.fromkeys(asked, latest), isolation_level=isolation, request_timeout=timeout_s
+        dict.fromkeys(requested, latest), isolation_level=isolation, request_timeout=timeout_s
     )
     ends = {}
     for tp, future in answers.items():
         try:
             ends[TopicPartition(tp.topic, tp.partition)] = int(future.result(2 * timeout_s).offset)
-        except (KafkaException, TimeoutError):  # no leader, or nobody answers: asked again soon
+        except (KafkaException, TimeoutError):  # no leader or no answer; retried soon
             continue
     return ends

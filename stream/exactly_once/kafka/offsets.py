@@ -1,4 +1,4 @@
-"""Where an epoch starts reading: the group's stable committed offsets, checked against the log."""
+"""Determines where an epoch starts reading: the group's stable committed offsets, checked against the log."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ _NEW_CLIENT_AFTER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class OffsetPolicy:
-    """Where a partition starts. new: without a committed offset. lost: if that is not in the log any more."""
+    """Where a partition starts. new: without a committed offset. lost: if that offset is not in the log."""
 
     new: OffsetReset = "earliest"
     lost: OffsetReset = "error"
@@ -32,9 +32,10 @@ class OffsetPolicy:
 
 @dataclass(slots=True)
 class Starts:
-    """Where reading starts, and what was passed over to start there.
+    """Start offsets, and what was skipped to reach them.
 
-    resets: partitions whose committed offset was lost. lost_records: offsets between it and the start, as far as known.
+    resets: number of partitions whose committed offset was lost. lost_records: number of offsets between the committed
+    offset and the start, as far as known.
     """
 
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
@@ -42,24 +43,24 @@ class Starts:
     lost_records: int = 0
 
 
-class Cancelled(Exception):  # noqa: N818  (not an error: the epoch ended while it was being started)
-    """The work was abandoned because its epoch is over."""
+class Cancelled(Exception):  # noqa: N818  (not an error: the epoch ended during its start)
+    """The operation was cancelled because its epoch is over."""
 
 
 def stable_offsets(
     consumer: Consumer, partitions: Sequence[TopicPartition], cancelled: Callable[[], bool]
 ) -> dict[TopicPartition, Committed]:
-    """Return what the group has committed for each partition.
+    """Return the group's committed offset of each partition.
 
-    Asks for stable offsets: while a transaction that holds offsets is open (a killed worker's, until the
-    broker ends it) there is no answer, and this waits. Raises Cancelled.
+    Requests stable offsets. While a transaction that contains offsets is open, for example that of a killed worker,
+    the broker returns none, and this function waits until the transaction ends. Raises Cancelled.
     """
-    asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
+    requested = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
     waiting_since = time.monotonic()
     warned = False
     while not cancelled():
         try:
-            answer = consumer.committed(asked, timeout=_CALL_TIMEOUT_S)
+            answer = consumer.committed(requested, timeout=_CALL_TIMEOUT_S)
         except KafkaException as exc:
             error = exc.args[0]
             if not is_transient(error):
@@ -75,16 +76,16 @@ def stable_offsets(
     raise Cancelled
 
 
-def patient_stable_offsets(
+def wait_for_stable_offsets(
     connect: Callable[[], Consumer],
     uncommitted: Consumer,
     partitions: Sequence[TopicPartition],
     cancelled: Callable[[], bool],
 ) -> dict[TopicPartition, Committed]:
-    """Ask as stable_offsets does, with a new client every _NEW_CLIENT_AFTER_S, and log why there is no answer.
+    """Like stable_offsets, but create a new client every _NEW_CLIENT_AFTER_S and log why no offset is available.
 
-    connect: makes a read_committed client. uncommitted: a read_uncommitted one of the same group, to find the cause.
-    Raises Cancelled.
+    connect: creates a read_committed client. uncommitted: a read_uncommitted client of the same group, used to find
+    the cause. Raises Cancelled.
     """
     while True:
         consumer = connect()
@@ -97,18 +98,18 @@ def patient_stable_offsets(
         finally:
             consumer.close()
         cause = _why_unstable(uncommitted, partitions)
-        logger.warning("No stable offsets in %g s: %s. Asking again", _NEW_CLIENT_AFTER_S, cause)
+        logger.warning("No stable offsets in %g s: %s. Retrying", _NEW_CLIENT_AFTER_S, cause)
 
 
 def _why_unstable(uncommitted: Consumer, partitions: Sequence[TopicPartition]) -> str:
-    asked = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
+    requested = [KafkaTopicPartition(tp.topic, tp.partition) for tp in partitions]
     try:
-        uncommitted.committed(asked, timeout=_CALL_TIMEOUT_S)
+        uncommitted.committed(requested, timeout=_CALL_TIMEOUT_S)
     except KafkaException as exc:
         return f"the group's coordinator does not answer ({exc.args[0].str()})"
     return (
-        "the group's coordinator answers, and a transaction with its offsets has not ended. One that outlasts its "
-        "time-out hangs: see 'A transaction hangs' in docs/operations.md"
+        "the group's coordinator answers, but a transaction with its offsets has not ended. If it exceeds its "
+        "timeout, it hangs: see 'A transaction hangs' in docs/operations.md"
     )
 
 
@@ -124,18 +125,18 @@ def start_offsets(
     cancelled: Callable[[], bool],
     lost: Mapping[TopicPartition, str] | None = None,
 ) -> Starts:
-    """Turn committed offsets into offsets that exist in the log.
+    """Return start offsets that exist in the log.
 
-    lost: partitions that cannot be read on from their offset for another reason than the log's bounds, and why.
-    Raises OffsetOutOfRangeError when a committed offset is lost, or there is none, and the policy says "error":
-    never silently.
+    lost: partitions whose committed offset is unusable for a reason other than the bounds of the log, with the reason.
+    Raises OffsetOutOfRangeError when a committed offset is lost or missing and the policy is "error"; an offset is
+    never reset silently.
     """
     starts = Starts()
     for tp, offset in committed.items():
         low, high = watermarks(consumer, tp, cancelled)
         why = (lost or {}).get(tp)
         if why is None and offset is not None and not low <= offset <= high:
-            why = "retention has passed it, or the topic was made again"
+            why = "it was removed by retention, or the topic was recreated"
         if why is not None:
             other_topic = tp in (lost or {})
             starts.offsets[tp] = _lost(tp, offset, (low, high), policy.lost, why, other_topic=other_topic)
@@ -166,16 +167,15 @@ def _lost(
     where = f"{tp.topic}[{tp.partition}]"
     if reset == "error":
         raise OffsetOutOfRangeError(
-            f"The committed offset {offset} of {where} cannot be read on from: {why}. The log holds {low} to {high}. "
-            "Reset the group's offsets on purpose (kafka-consumer-groups --reset-offsets), or set "
-            "lost_offset_reset to earliest or latest, to go on with that loss. (The earliest reads again what is still "
-            "in the log.)"
+            f"Cannot continue from the committed offset {offset} of {where}: {why}. The log contains {low} to "
+            f"{high}. Reset the group's offsets (kafka-consumer-groups --reset-offsets), or set lost_offset_reset to "
+            "earliest or latest to continue with that loss. (earliest reads again what is still in the log.)"
         )
-    # Past the end there is nothing to read again: what is in the log was read.
+    # Beyond the end of the log there is nothing to read again: everything in the log has been read.
     past_the_end = offset is not None and offset > high and not other_topic
     start = low if reset == "earliest" and not past_the_end else high
     logger.error(
-        "%s goes on at %d, not at its committed offset %s: %s. The log holds %d to %d",
+        "%s continues at %d instead of its committed offset %s: %s. The log contains %d to %d",
         where,
         start,
         offset,
@@ -187,7 +187,7 @@ def _lost(
 
 
 def watermarks(consumer: Consumer, tp: TopicPartition, cancelled: Callable[[], bool]) -> tuple[int, int]:
-    """Return the oldest offset and the one after the newest, as the consumer's isolation level sees them."""
+    """Return the first offset and the end offset, as seen at the consumer's isolation level. Raises Cancelled."""
     while not cancelled():
         try:
             answer = consumer.get_watermark_offsets(

@@ -1,9 +1,9 @@
-"""Bring a partition's store up to its changelog, in bulk, before any of its records is delivered.
+"""Restores partition stores from their changelogs in bulk, before records are delivered.
 
-The order matters and is: the stable start offsets (no transaction with offsets is open any more); then the
-changelog's high watermark, which covers every commit behind those offsets; then reading, as read_committed,
-until an end of partition at or past that watermark. (The changelog ends in a transaction marker that no
-consumer delivers, so waiting for a record would wait for ever.)
+The order of steps matters: first read the stable start offsets, so no transaction with offsets is open; then the
+changelog's high watermark, which covers every commit behind those offsets; then read as read_committed up to an end of
+partition at or past that watermark. (A changelog ends with a transaction marker, which is never delivered to a
+consumer, so waiting for a record would not end.)
 """
 
 import logging
@@ -19,30 +19,30 @@ from clients.ranges import StalledError, read_ranges
 from stream.exactly_once.kafka.offsets import (
     Cancelled,
     OffsetPolicy,
-    patient_stable_offsets,
     start_offsets,
+    wait_for_stable_offsets,
     watermarks,
 )
 from stream.exactly_once.kafka.store import Change, PartitionStore, Position
 from stream.exactly_once.units.errors import StateLostError
 from stream.exactly_once.units.progress import RecoveryProgress
 from stream.exactly_once.units.records import TopicPartition
-from stream.exactly_once.units.topic_ids import Committed, find_lost, find_made_again
+from stream.exactly_once.units.topic_ids import Committed, find_lost, find_recreated
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.05  # consume() waits this out unless it is full
+_POLL_S = 0.05  # consume() waits this long unless its batch is full
 _CALL_TIMEOUT_S = 10.0
 _POLL_RECORDS = 5_000
-_NEW_CLIENT_AFTER_S = 15.0  # without a record or an end that is further
+_NEW_CLIENT_AFTER_S = 15.0  # without a record or an advancing end offset
 
 
 @dataclass(frozen=True)
 class Changelog:
-    """A table's changelog: its topic, that topic's id, and how long the broker keeps its tombstones."""
+    """A table's changelog topic, its topic id, and its delete.retention.ms."""
 
     table: str
     topic: str
@@ -52,10 +52,11 @@ class Changelog:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What an epoch starts from.
+    """The result of a recovery.
 
-    records, seconds: of the changelogs. resets, lost_records: see offsets.Starts. undecided: a start was decided that
-    is not what the group has committed, and must be committed before anything is read.
+    starts: start offset of each input partition. records, seconds: of reading the changelogs. resets, lost_records: see
+    offsets.Starts. starts_changed: the start offsets differ from the committed ones and must be committed before
+    anything is read.
     """
 
     starts: dict[TopicPartition, int]
@@ -64,14 +65,14 @@ class Recovered:
     topic_ids: Mapping[str, str] = field(default_factory=dict)
     resets: int = 0
     lost_records: int = 0
-    undecided: bool = False
+    starts_changed: bool = False
 
 
 @dataclass(frozen=True)
 class RecoveryPlan:
-    """What must be read, and from where; the same for every epoch of a worker but for its partitions.
+    """The inputs and changelogs of a worker; only the assigned partitions differ between epochs.
 
-    topic_ids: asks the brokers for the ids of the inputs and the changelogs.
+    topic_ids: requests the ids of the input and changelog topics from the brokers.
     """
 
     client_config: Mapping[str, str]
@@ -88,12 +89,12 @@ def recover(
     cancelled: Callable[[], bool],
     progress: RecoveryProgress,
 ) -> Recovered:
-    """Bring the stores up to date and return the start offsets of their input partitions.
+    """Restore the stores and return the start offsets of their input partitions.
 
-    progress: is kept up to date while the changelogs are read.
-    Blocks: run it on a thread of its own. Raises Cancelled when the epoch ended meanwhile, OffsetOutOfRangeError
-    when the inputs cannot be read on from where the group is, StateLostError when a changelog is not the one
-    that was written, StoreError.
+    progress: updated while the changelogs are read.
+    Blocks: run it on its own thread. Raises Cancelled when the epoch ends meanwhile, OffsetOutOfRangeError when a
+    committed offset cannot be used, StateLostError when a changelog was recreated since the group's last commit,
+    StoreError.
     """
     began = time.monotonic()
     inputs = [TopicPartition(topic, number) for number in sorted(stores) for topic in plan.input_topics]
@@ -101,11 +102,11 @@ def recover(
         return Recovered({}, 0, 0.0)
     uncommitted = reader(plan.client_config, plan.group_id, **{"isolation.level": "read_uncommitted"})
     try:
-        committed = patient_stable_offsets(lambda: _connect(plan), uncommitted, inputs, cancelled)
+        committed = wait_for_stable_offsets(lambda: _connect(plan), uncommitted, inputs, cancelled)
         topic_ids = plan.topic_ids(cancelled)
-        without_state = _check_changelogs(plan, committed, topic_ids)
+        state_lost = _check_changelogs(plan, committed, topic_ids)
         records = _restore(plan, stores, cancelled, progress)
-        with_state = [number for number, store in stores.items() if _holds_anything(store, plan.changelogs)]
+        with_state = [number for number, store in stores.items() if _has_state(store, plan.changelogs)]
         starts = start_offsets(
             uncommitted,
             {tp: one.offset for tp, one in committed.items()},
@@ -124,32 +125,32 @@ def recover(
         topic_ids,
         starts.resets,
         starts.lost_records,
-        without_state or not decided,
+        state_lost or not decided,
     )
 
 
 def _check_changelogs(
     plan: RecoveryPlan, committed: Mapping[TopicPartition, Committed], topic_ids: Mapping[str, str]
 ) -> bool:
-    """Look before a store is touched: a local copy may be all that is left of the state.
+    """Check the changelogs before a store is changed, because a local store may be the only remaining copy.
 
-    Returns whether it goes on without state that was there.
+    Returns whether recovery continues although state was lost.
     """
     topics = [changelog.topic for changelog in plan.changelogs]
-    made_again = find_made_again(committed, topics, topic_ids)
-    if not made_again:
+    recreated = find_recreated(committed, topics, topic_ids)
+    if not recreated:
         return False
     if plan.offsets.lost == "error":
         raise StateLostError(
-            f"These changelogs were deleted and made again since the group's last commit: {', '.join(made_again)}. "
-            "What they held is gone. Read the inputs again with a new app_id, or set lost_offset_reset to earliest "
-            "or latest to go on without that state."
+            f"These changelogs were deleted and recreated since the group's last commit: {', '.join(recreated)}. "
+            "Their contents are lost. Read the inputs again with a new app_id, or set lost_offset_reset to earliest "
+            "or latest to continue without that state."
         )
-    logger.error("Going on without the state that was in %s: made again", ", ".join(made_again))
+    logger.error("Continuing without the state that was in %s: topics recreated", ", ".join(recreated))
     return True
 
 
-def _holds_anything(store: PartitionStore, changelogs: Sequence[Changelog]) -> bool:
+def _has_state(store: PartitionStore, changelogs: Sequence[Changelog]) -> bool:
     return any(next(store.items(changelog.table), None) is not None for changelog in changelogs)
 
 
@@ -163,9 +164,9 @@ def _restore(
     cancelled: Callable[[], bool],
     progress: RecoveryProgress,
 ) -> int:
-    """Bring every store up to the end of its changelogs, and return how many records were read.
+    """Restore every store up to the end of its changelogs and return the number of records read.
 
-    Each time nothing is read for _NEW_CLIENT_AFTER_S new clients ask for the ends again and read on.
+    After _NEW_CLIENT_AFTER_S without progress, new clients request the end offsets again and continue.
     """
     tps = [TopicPartition(changelog.topic, number) for changelog in plan.changelogs for number in stores]
     before = progress.records
@@ -179,10 +180,10 @@ def _restore(
             waiting = [TopicPartition(*where) for where in exc.waiting]
             stable = _stable_ends(consumer, waiting, cancelled)
             logger.warning(
-                "Nothing read from the changelogs for %g s; reading on with a new client. Waiting for: %s",
+                "Nothing read from the changelogs for %g s; continuing with a new client. Waiting for: %s",
                 _NEW_CLIENT_AFTER_S,
                 "; ".join(
-                    f"{tp.topic}[{tp.partition}], end {ends[tp][1]}, {_in_words(stable.get(tp), ends[tp][1])}"
+                    f"{tp.topic}[{tp.partition}], end {ends[tp][1]}, {_stable_end_text(stable.get(tp), ends[tp][1])}"
                     for tp in waiting
                 ),
             )
@@ -196,7 +197,7 @@ def _restore(
 def _ends(
     plan: RecoveryPlan, tps: Sequence[TopicPartition], cancelled: Callable[[], bool]
 ) -> dict[TopicPartition, tuple[int, int]]:
-    # A read_committed client would answer the last STABLE offset, short of an open transaction's records.
+    # A read_committed client would return the last stable offset, which precedes records of an open transaction.
     uncommitted = reader(plan.client_config, plan.group_id, **{"isolation.level": "read_uncommitted"})
     try:
         return {tp: watermarks(uncommitted, tp, cancelled) for tp in tps}
@@ -207,7 +208,7 @@ def _ends(
 def _stable_ends(
     consumer: "Consumer", tps: Sequence[TopicPartition], cancelled: Callable[[], bool]
 ) -> dict[TopicPartition, int]:
-    """Return the last stable offsets for the log; none if the client does not answer within _CALL_TIMEOUT_S."""
+    """Return the last stable offsets, for logging; empty if the client does not answer within _CALL_TIMEOUT_S."""
     until = time.monotonic() + _CALL_TIMEOUT_S
     try:
         return {
@@ -219,9 +220,9 @@ def _stable_ends(
         return {}
 
 
-def _in_words(stable: int | None, end: int) -> str:
+def _stable_end_text(stable: int | None, end: int) -> str:
     if stable is None:
-        return "last stable offset not known: the client does not answer"
+        return "last stable offset unknown: the client does not answer"
     return f"last stable offset {stable}" + (" (a transaction is open)" if stable < end else "")
 
 
@@ -233,7 +234,10 @@ def _read_changelogs(
     cancelled: Callable[[], bool],
     progress: RecoveryProgress,
 ) -> None:
-    """Raises Cancelled, and StalledError when nothing came for _NEW_CLIENT_AFTER_S; what was read stays written."""
+    """Read the changelogs into the stores.
+
+    Raises Cancelled, or StalledError after _NEW_CLIENT_AFTER_S without progress; records read so far stay written.
+    """
 
     def check() -> None:
         if cancelled():
@@ -265,10 +269,10 @@ def _begins(
     stores: Mapping[int, PartitionStore],
     ends: Mapping[TopicPartition, tuple[int, int]],
 ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-    """Return where each changelog is read from, and when its store was last known to be complete, in ms."""
+    """Return the start offset of each changelog and when its store was last known to be complete, in epoch ms."""
     begin = {tp: _begin(by_topic[tp.topic], stores[tp.partition], end) for tp, end in ends.items()}
     complete_at_ms = dict.fromkeys(ends, _now_ms())
-    # A wiped store starts over in every table, also in those that were asked before the wipe.
+    # A wiped store starts over in every table, including tables checked before the wipe.
     for tp, (low, _high) in ends.items():
         position = stores[tp.partition].position(by_topic[tp.topic].table)
         if position is None:
@@ -284,18 +288,18 @@ def _begin(changelog: Changelog, store: PartitionStore, end: tuple[int, int]) ->
     if position is None:
         return low
     age_ms = _now_ms() - position.written_at_ms
-    # A commit's position is behind its last record; the marker of its transaction follows, and then the end.
+    # A commit's position is after its last record; only the transaction marker follows.
     may_lack_records = high > position.next_offset + 1
     reason = None
     if position.topic_id != changelog.topic_id:
-        reason = "the changelog topic was made again"
+        reason = "the changelog topic was recreated"
     elif position.next_offset > high:
-        reason = f"it is at offset {position.next_offset}, past the changelog's end {high}"
+        reason = f"its offset {position.next_offset} is past the changelog's end {high}"
     elif age_ms > changelog.delete_retention_ms and may_lack_records:
         reason = "it is older than the changelog's delete.retention.ms, so tombstones may be gone"
     if reason is None:
         return max(position.next_offset, low)
-    logger.warning("Store %s is rebuilt from the start of the changelog: %s", store.path, reason)
+    logger.warning("Rebuilding store %s from the start of the changelog: %s", store.path, reason)
     store.wipe()
     return low
 
@@ -311,7 +315,10 @@ def _write(
     reached: Mapping[TopicPartition, int],
     complete_at_ms: Mapping[TopicPartition, int],
 ) -> None:
-    """complete_at_ms: stays what it was: a deletion of what was read may be gone before the rest is read."""
+    """Write changes and positions.
+
+    complete_at_ms does not advance here: a tombstone of a key that was read may expire before the rest is read.
+    """
     positions: dict[int, dict[str, Position]] = {}
     for tp, offset in reached.items():
         changelog = by_topic[tp.topic]
@@ -322,7 +329,7 @@ def _write(
 
 
 def _confirm(changelogs: Sequence[Changelog], stores: Mapping[int, PartitionStore], asked_at_ms: int) -> None:
-    """Note that every store held all that its changelogs did when their ends were asked for."""
+    """Record that every store contains all changelog records up to the end offsets requested at asked_at_ms."""
     for store in stores.values():
         known = {changelog.table: store.position(changelog.table) for changelog in changelogs}
         store.write(
@@ -336,8 +343,8 @@ def _confirm(changelogs: Sequence[Changelog], stores: Mapping[int, PartitionStor
     took_ms = _now_ms() - asked_at_ms
     if late := [changelog.topic for changelog in changelogs if took_ms > changelog.delete_retention_ms]:
         logger.error(
-            "The recovery took %.0f s, longer than the delete.retention.ms of %s: the stores may hold values whose "
-            "deletion was gone before it was read. Raise that setting, delete the state folder and start again",
+            "The recovery took %.0f s, longer than the delete.retention.ms of %s: the stores may contain values whose "
+            "tombstones expired before they were read. Raise that setting, delete the state folder and restart",
             took_ms / 1000,
             ", ".join(late),
         )

@@ -1,4 +1,4 @@
-"""The state on disk: one RocksDB a partition, all tables in it, written in one WriteBatch a unit."""
+"""State on disk: one RocksDB per partition with all its tables, written in one WriteBatch per commit."""
 
 import logging
 import os
@@ -18,15 +18,16 @@ from stream.exactly_once.units.errors import StartError, StoreCorruptError, Stor
 
 logger = logging.getLogger(__name__)
 
-_POSITION = b"\x00position\x00"  # then the table's name; table names hold no NUL, so no user key can collide
+# Prefix of a table's name. Table names contain no NUL, so no user key collides.
+_POSITION = b"\x00position\x00"
 _MEMORY_BYTES = 128 * 1024 * 1024
-_LEAST_WRITE_BUFFER_BYTES = 256 * 1024  # RocksDB's arenas take their memory in blocks
-_MOST_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+_MIN_WRITE_BUFFER_BYTES = 256 * 1024  # RocksDB allocates arena memory in blocks
+_MAX_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _STORE_NAME = re.compile(r"partition-(\d{5,})")
 _DROPPED = ".dropped"
 _CORRUPTION = "Corruption"
-# A store that cannot be opened for one of these is whole; for any other reason it is rebuilt.
-_NOT_DAMAGE = (
+# Open errors that do not indicate corruption. A store that fails to open with any other error is rebuilt.
+_NOT_CORRUPTION = (
     "No space left",
     "quota exceeded",
     "lock hold by",
@@ -42,14 +43,14 @@ Change = tuple[str, bytes, bytes | None]  # table, key, value (None deletes)
 
 
 class StateFolder:
-    """The worker's own folder: a lock against a second process, the slot's name, the partitions' stores."""
+    """The worker's state folder: a lock against a second process, the slot name and the partition stores."""
 
     def __init__(
         self, path: Path, memory: "StoreMemory | None" = None, *, drop_unused_after_s: float = 0.0
     ) -> None:
-        """Name the folder; `open` makes it.
+        """Set the path; `open` creates the folder.
 
-        memory: for all of its stores together. drop_unused_after_s: see drop_unused; 0 keeps all.
+        memory: shared by all stores. drop_unused_after_s: see drop_unused; 0 keeps all stores.
         """
         self.path = path
         self._memory = memory
@@ -57,9 +58,9 @@ class StateFolder:
         self._lock = FileLock(path / "lock")
 
     def open(self, slot: str | None) -> str:
-        """Lock the folder and return the slot: `slot`, or the random one made at first start.
+        """Lock the folder and return the slot: `slot`, or the random name created at the first start.
 
-        Raises StartError when the folder cannot be written or another process holds it.
+        Raises StartError when the folder cannot be written or another process has locked it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -67,37 +68,37 @@ class StateFolder:
             return slot or self._own_slot()
         except Timeout as exc:
             raise StartError(
-                f"The state folder {self.path} is in use by another worker. Give each worker a folder of its own "
+                f"The state folder {self.path} is in use by another worker. Give each worker its own folder "
                 "(state_dir)."
             ) from exc
         except OSError as exc:
             raise StartError(
-                f"The state folder {self.path} cannot be written: {exc.strerror}. Set state_dir to a folder that can."
+                f"Cannot write to the state folder {self.path}: {exc.strerror}. Set state_dir to a writable folder."
             ) from exc
 
     def _own_slot(self) -> str:
         file = self.path / "slot"
         slot = file.read_text().strip() if file.exists() else ""
-        if not slot:  # a crash may have left the file empty, and two workers must never share a name
+        if not slot:  # a crash may have left the file empty; two workers must never share a slot
             slot = secrets.token_hex(8)
             file.write_text(slot)
         return slot
 
     def partition(self, number: int) -> Path:
-        """Return where a partition's store lies."""
+        """Return the path of a partition's store."""
         return self.path / f"partition-{number:05d}"
 
     def open_store(self, number: int, stores: int) -> "PartitionStore":
-        """Open a partition's store, one of so many that are open at once. Raises StoreError."""
+        """Open a partition's store. stores: number of stores open at the same time. Raises StoreError."""
         if self._memory is None:
             self._memory = StoreMemory()
         return PartitionStore(self.partition(number), self._memory, stores)
 
     def drop_unused(self, in_use: Iterable[int], now_s: float) -> list[int]:
-        """Drop the stores that were not open for drop_unused_after_s; return their partitions.
+        """Delete stores that were not open for drop_unused_after_s and return their partitions.
 
-        in_use: the partitions whose stores are open: they are noted as used now. Kafka holds what a dropped store was
-        made of. A folder that cannot be removed is left for the next time. Call it where stores are opened.
+        in_use: partitions with an open store; they are marked as used now. Deleted stores can be rebuilt from Kafka.
+        A folder that cannot be deleted is retried next time. Call this on the thread that opens stores.
         """
         if not self._drop_unused_after_s:
             return []
@@ -114,7 +115,7 @@ class StateFolder:
                     _drop(path)
                     dropped.append(number)
         if dropped:
-            logger.info("Dropped the stores of partitions %s: not used for long", dropped)
+            logger.info("Deleted unused stores of partitions %s", dropped)
         return dropped
 
     def close(self) -> None:
@@ -123,10 +124,11 @@ class StateFolder:
 
 
 class StoreMemory:
-    """What RocksDB may take for all stores of a process together: blocks, indexes, filters and write buffers.
+    """Memory shared by all RocksDB stores of a process: blocks, indexes, filters and write buffers.
 
-    One cache holds them all, since the write buffers are charged to it. They take at most half: each store's part is
-    small enough for all to be full at once, so that an idle partition's never make a busy one flush at every write.
+    One cache holds everything, because write buffers are charged to it. Write buffers use at most half of it. They are
+    small enough for all to be full at once, so that buffers of idle partitions do not force a busy one to flush on
+    every write.
     """
 
     def __init__(self, max_bytes: int = _MEMORY_BYTES) -> None:
@@ -137,7 +139,7 @@ class StoreMemory:
         )
 
     def options(self, stores: int) -> Options:
-        """Return how a store is opened that is one of so many."""
+        """Return the RocksDB options of a store. stores: number of stores open at the same time."""
         table = BlockBasedOptions()
         table.set_block_cache(self._cache)
         table.set_cache_index_and_filter_blocks(True)
@@ -151,24 +153,25 @@ class StoreMemory:
         return options
 
     def write_buffer_bytes(self, stores: int) -> int:
-        """Return how large a store's write buffer gets: it has two, of which one is being flushed."""
+        """Return the write buffer size of a store; each store has two buffers, one of them being flushed."""
         share = self._write_bytes // (2 * max(1, stores))
-        return min(_MOST_WRITE_BUFFER_BYTES, max(_LEAST_WRITE_BUFFER_BYTES, share))
+        return min(_MAX_WRITE_BUFFER_BYTES, max(_MIN_WRITE_BUFFER_BYTES, share))
 
     @property
     def used_bytes(self) -> int:
-        """What the cache holds, write buffers included."""
+        """Bytes in the cache, including write buffers."""
         used: int = self._cache.get_usage()
         return used
 
 
 class PartitionStore:
-    """A partition's committed state, and how far in each changelog it reaches."""
+    """The committed state of a partition and its position in each changelog."""
 
     def __init__(self, path: Path, memory: StoreMemory | None = None, stores: int = 1) -> None:
-        """Open the store, or a new one where there is none or a damaged one. Raises StoreError.
+        """Open the store; create a new one if it is missing or corrupt. Raises StoreError.
 
-        memory: shared with the process's other stores, of which there are so many; None for memory of its own.
+        memory: shared by the stores of the process; None allocates its own. stores: number of stores open at the same
+        time.
         """
         self.path = path
         self._memory = memory or StoreMemory()
@@ -177,16 +180,17 @@ class PartitionStore:
 
     def _open(self) -> Rdict:
         options = self._memory.options(self._stores)
-        if self._damaged.exists():  # found by an earlier process, while it was read
-            logger.warning("Store %s is damaged; it is rebuilt from Kafka", self.path)
+        # The marker was written by an earlier process that found the corruption while reading.
+        if self._corruption_marker.exists():
+            logger.warning("Store %s is corrupt; it is rebuilt from Kafka", self.path)
             self._remove()
         try:
             return Rdict(str(self.path), options)
         except Exception as exc:
-            said = str(exc).replace(str(self.path), "")
-            if _CORRUPTION not in said and any(reason in said for reason in _NOT_DAMAGE):
+            message = str(exc).replace(str(self.path), "")
+            if _CORRUPTION not in message and any(reason in message for reason in _NOT_CORRUPTION):
                 raise self._failure(exc) from exc
-            # Kafka holds what it was made of: a store that cannot be opened is rebuilt, not repaired.
+            # The state is also in Kafka, so a store that cannot be opened is rebuilt, not repaired.
             logger.warning("Store %s cannot be opened (%s); it is rebuilt from Kafka", self.path, exc)
             self._remove()
         try:
@@ -195,28 +199,28 @@ class PartitionStore:
             raise self._failure(exc) from exc
 
     @property
-    def _damaged(self) -> Path:
-        """The file that says that this store must not be trusted."""
+    def _corruption_marker(self) -> Path:
+        """The marker file of a corrupt store."""
         return self.path.with_suffix(".damaged")
 
     def _remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
-        self._damaged.unlink(missing_ok=True)
+        self._corruption_marker.unlink(missing_ok=True)
 
     def _failure(self, exc: Exception) -> StoreError:
-        """Name an error of RocksDB, which knows one class for all, and note damage for the next start."""
+        """Convert a RocksDB error, which has one class for all causes, and mark a corrupt store for the next start."""
         if _CORRUPTION not in str(exc).replace(str(self.path), ""):
             return StoreError(
-                f"The store {self.path} cannot be written or read: {exc}. Make room for it, or mend what else is "
-                "said, and start again: nothing that was committed is lost, and the store can be rebuilt from Kafka."
+                f"Cannot write or read the store {self.path}: {exc}. Free disk space or fix the reported cause, and "
+                "restart. No committed data is lost, and the store can be rebuilt from Kafka."
             )
-        self._damaged.touch()
+        self._corruption_marker.touch()
         return StoreCorruptError(
-            f"The store {self.path} is damaged: {exc}. The next start rebuilds it from Kafka."
+            f"The store {self.path} is corrupt: {exc}. The next start rebuilds it from Kafka."
         )
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        """Return the committed value. Raises StoreError."""
+        """Return the committed value, or None. Raises StoreError."""
         try:
             value: bytes | None = self._db.get(_full_key(table, key))
         except Exception as exc:
@@ -224,9 +228,9 @@ class PartitionStore:
         return value
 
     def write(self, changes: Iterable[Change], positions: dict[str, "Position"]) -> None:
-        """Apply a unit's changes and the changelog positions that belong to them, all or nothing.
+        """Apply the changes of a commit and the matching changelog positions atomically.
 
-        Raises StoreError, for a full disk too.
+        Raises StoreError, also when the disk is full.
         """
         batch = WriteBatch(raw_mode=True)
         for table, key, value in changes:
@@ -242,7 +246,7 @@ class PartitionStore:
             raise self._failure(exc) from exc
 
     def position(self, table: str) -> "Position | None":
-        """Return how far in the table's changelog this store is, or None for a new one."""
+        """Return the store's position in the table's changelog, or None for a new store."""
         try:
             raw = self._db.get(_POSITION + table.encode())
         except Exception as exc:
@@ -259,25 +263,25 @@ class PartitionStore:
             yield key[len(prefix) :], value
 
     def wipe(self) -> None:
-        """Start over with an empty store."""
+        """Replace the store with an empty one."""
         self._db.close()
         self._remove()
         self._db = self._open()
 
     def close(self) -> None:
-        """Flush and close; the object cannot be used afterwards. Raises StoreError."""
+        """Flush and close the store, which is unusable afterwards. Raises StoreError."""
         try:
             self._db.close()
         except Exception as exc:
             raise self._failure(exc) from exc
         with suppress(OSError):
-            os.utime(self.path)  # when it was last used, see StateFolder.drop_unused
+            os.utime(self.path)  # time of last use, see StateFolder.drop_unused
 
 
 class Position:
-    """A place in a changelog: its topic's id and the next offset.
+    """A position in a changelog: topic id and next offset.
 
-    written_at_ms: when the store was last known to hold all that was in the changelog.
+    written_at_ms: when the store was last known to be complete, in epoch milliseconds.
     """
 
     __slots__ = ("next_offset", "topic_id", "written_at_ms")
@@ -300,13 +304,13 @@ class Position:
 
 
 def _partition_of(name: str) -> int | None:
-    """Return the partition of a store's folder, None for what is not one."""
+    """Return the partition number of a store's folder name; None for other names."""
     match = _STORE_NAME.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def _drop(path: Path) -> None:
-    """Remove a store; cut off in the middle, what is left is not taken for one."""
+    """Delete a store. It is renamed first, so that a partly deleted folder is not opened as a store."""
     aside = path.with_name(path.name + _DROPPED)
     path.rename(aside)
     path.with_suffix(".damaged").unlink(missing_ok=True)

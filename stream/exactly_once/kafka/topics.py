@@ -1,4 +1,4 @@
-"""Checks the input topics and makes the changelogs, before anything is consumed."""
+"""Checks the input topics and creates the changelogs, before anything is consumed."""
 
 import logging
 import time
@@ -31,7 +31,7 @@ _CHANGELOG_CONFIG = {"cleanup.policy": "compact"}
 def partition_counts(client_config: Mapping[str, str], timeout_s: float) -> dict[str, int]:
     """Return the partition count of every topic.
 
-    Raises StartError when no broker answers in timeout_s.
+    Raises StartError when no broker answers within timeout_s.
     """
     try:
         metadata = AdminClient({**client_config}).list_topics(timeout=timeout_s)
@@ -46,7 +46,7 @@ def partition_counts(client_config: Mapping[str, str], timeout_s: float) -> dict
 def check_inputs(counts: Mapping[str, int], input_topics: Sequence[str]) -> int:
     """Return the partition count that all input topics share.
 
-    Raises StartError naming what is missing or differs.
+    Raises StartError that names missing topics or differing counts.
     """
     missing = [topic for topic in input_topics if topic not in counts]
     if missing:
@@ -55,7 +55,7 @@ def check_inputs(counts: Mapping[str, int], input_topics: Sequence[str]) -> int:
     if len(set(found.values())) != 1:
         listing = ", ".join(f"{topic} has {count}" for topic, count in found.items())
         raise StartError(
-            f"All input topics need the same partition count, so that one user lives in one partition: {listing}."
+            f"All input topics need the same partition count, so that a user maps to one partition: {listing}."
         )
     return next(iter(found.values()))
 
@@ -68,10 +68,10 @@ def ensure_changelogs(
     replication: int | None,
     timeout_s: float,
 ) -> list[Changelog]:
-    """Make missing changelog topics and describe all of them, in the order given.
+    """Create missing changelog topics and describe all of them, in the given order.
 
-    changelogs: topic by table name. replication: the replicas of those that are made; None is one a broker, at most 3.
-    Raises StartError for missing inputs and for partition counts that differ.
+    changelogs: topic by table name. replication: replication factor of created topics; None: the number of brokers, at
+    most 3. Raises StartError for missing inputs and for differing partition counts.
     """
     counts = partition_counts(client_config, timeout_s)
     partitions = check_inputs(counts, input_topics)
@@ -85,20 +85,20 @@ def ensure_changelogs(
             try:
                 future.result(timeout_s)
             except KafkaException as exc:
-                if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was first
+                if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # created by another worker
                     raise StartError(
-                        f"The changelog topic {topic} cannot be made: {exc.args[0].str()}"
+                        f"Cannot create the changelog topic {topic}: {exc.args[0].str()}"
                     ) from exc
             except TimeoutError as exc:
                 raise StartError(
-                    f"The changelog topic {topic} was not made within {timeout_s:g} s: the brokers' controller does "
-                    "not answer. Check that the brokers are up, and start again."
+                    f"The changelog topic {topic} was not created within {timeout_s:g} s: the controller does not "
+                    "answer. Check that the brokers are up and restart."
                 ) from exc
     for topic in changelogs.values():
         if counts.get(topic, partitions) != partitions:
             raise StartError(
-                f"The changelog {topic} has {counts[topic]} partitions, its inputs have {partitions}: the inputs were "
-                "extended, so users have moved between partitions. Replay into a new app_id."
+                f"The changelog {topic} has {counts[topic]} partitions, its inputs have {partitions}: partitions were "
+                "added to the inputs, so users have moved between partitions. Replay into a new app_id."
             )
     return _describe(client_config, changelogs, timeout_s) if changelogs else []
 
@@ -106,9 +106,9 @@ def ensure_changelogs(
 def _describe(
     client_config: Mapping[str, str], changelogs: Mapping[str, str], timeout_s: float
 ) -> list[Changelog]:
-    """Describe topics that may have been made a moment ago: not every broker knows them at once.
+    """Describe topics that may have just been created: not every broker knows them immediately.
 
-    Each attempt has a client of its own: one that looked for a controller that is gone goes on waiting for it.
+    Each attempt uses a new client, because a client keeps waiting for a controller that is gone.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -118,12 +118,12 @@ def _describe(
             error = exc.args[0]
             passing = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or is_transient(error)
             if not passing or time.monotonic() > deadline:
-                raise StartError(f"The changelog topics cannot be described: {error.str()}") from exc
+                raise StartError(f"Cannot describe the changelog topics: {error.str()}") from exc
         except TimeoutError as exc:
             if time.monotonic() > deadline:
                 raise StartError(
-                    f"The changelog topics cannot be described: no answer within {timeout_s:g} s. Check that the "
-                    "brokers are up, and start again."
+                    f"Cannot describe the changelog topics: no answer within {timeout_s:g} s. Check that the "
+                    "brokers are up and restart."
                 ) from exc
         time.sleep(_RETRY_PAUSE_S)
 
@@ -150,9 +150,9 @@ def _describe_once(admin: AdminClient, changelogs: Mapping[str, str], timeout_s:
 
 
 class TopicIds:
-    """Asks for the ids of some topics, by one client for as long as it gets answers.
+    """Fetches topic ids, reusing one client until a request fails.
 
-    librdkafka asks the broker that was the controller when it last looked, and waits for it also once it is gone.
+    librdkafka sends the request to the controller of its last metadata and keeps waiting for it after it is gone.
     """
 
     def __init__(self, client_config: Mapping[str, str], topics: Sequence[str]) -> None:
@@ -163,14 +163,14 @@ class TopicIds:
             "logger": logger,
         }
         self._admin: AdminClient | None = None
-        self._gone_since: dict[str, float] = {}  # the topics that were not there when last asked for
+        self._gone_since: dict[str, float] = {}  # topics missing in the last answer
         self._topics = list(topics)
 
-    def ask(self, timeout_s: float = _CALL_TIMEOUT_S) -> dict[str, str]:
-        """Return the ids by topic.
+    def fetch(self, timeout_s: float = _CALL_TIMEOUT_S) -> dict[str, str]:
+        """Return the topic ids by topic.
 
-        Raises TopicGoneError if one has not been there for a while, since a broker that has just come back may not know
-        its topics yet; KafkaException until then, and if nobody answers.
+        Raises TopicGoneError if a topic has been missing for longer than _GONE_AFTER_S, since a broker that has just
+        restarted may not know its topics yet; until then, and if no broker answers, KafkaException.
         """
         admin, self._admin = self._admin or AdminClient(self._config), None
         found = admin.describe_topics(TopicCollection(self._topics), request_timeout=timeout_s)
@@ -180,23 +180,23 @@ class TopicIds:
                 ids[topic] = str(future.result(2 * timeout_s).topic_id)
             except KafkaException as exc:
                 if exc.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._is_gone(topic):
-                    raise TopicGoneError(f"The topic {topic} does not exist any more.") from exc
+                    raise TopicGoneError(f"The topic {topic} no longer exists.") from exc
                 raise
             self._gone_since.pop(topic, None)
         self._admin = admin
         return ids
 
     def _is_gone(self, topic: str) -> bool:
-        """Note that a topic was not there; return whether that has been so for long."""
+        """Record that a topic is missing, and return whether it has been missing for longer than _GONE_AFTER_S."""
         now = time.monotonic()
         return now - self._gone_since.setdefault(topic, now) > _GONE_AFTER_S
 
     def wait(self, cancelled: Callable[[], bool]) -> dict[str, str]:
-        """Ask until somebody answers. Raises Cancelled, TopicGoneError."""
+        """Retry `fetch` until a broker answers. Raises Cancelled, TopicGoneError."""
         while not cancelled():
             try:
-                return self.ask()
+                return self.fetch()
             except (KafkaException, TimeoutError) as exc:
-                logger.info("Topics cannot be described yet: %s", exc)
+                logger.info("Cannot describe the topics yet: %s", exc)
             time.sleep(_RETRY_PAUSE_S)
         raise Cancelled

@@ -1,1 +1,1 @@
-"""Records, units and layers: what is read, and what becomes visible together. No client, no thread."""
+"""Records, commit units and state layers. Pure: imports no Kafka client and starts no thread."""

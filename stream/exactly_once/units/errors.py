@@ -1,24 +1,24 @@
-"""What can go wrong between the broker and the state.
+"""Exceptions of stream.exactly_once.
 
 ExactlyOnceError
 ├── StartError              the process cannot start: broker, topics or state folder
-├── GroupMetadataError      a generation or member id that would commit unfenced
-├── LostBatchError          a batch vanished between the consumer and the agent
+├── GroupMetadataError      a generation or member id with which the broker would not fence the commit
+├── LostBatchError          a batch was lost between the consumer and the agent
 ├── OffsetOutOfRangeError   the committed offset is no longer in the topic
-├── StateLostError          a changelog was made again: what it held is gone
-├── TopicGoneError          a topic in use was deleted, or made again
-├── StoreError              the local state cannot be written or read: the disk
-│   └── StoreCorruptError   what is on the disk is damaged: rebuilt at the next start
-├── StateFormatError        the state holds a value in a format that this program does not know
-├── FencedError             this epoch is over: drop its units (handled inside)
-│   └── TransactionEndedError   the broker has ended the transaction: join the group again (handled inside)
-├── RecordTooLargeError     an output that no broker setting allows
-└── FatalTransactionError   the fate of a commit is unknown, or the producer is fenced: end the process
+├── StateLostError          a changelog topic was recreated: its contents are lost
+├── TopicGoneError          a topic in use was deleted or recreated
+├── StoreError              the local state cannot be written or read, for example because the disk is full
+│   └── StoreCorruptError   the local state is corrupt; the next start rebuilds it
+├── StateFormatError        the state holds a value in a format unknown to this version
+├── FencedError             the epoch is over and its units are dropped (handled internally)
+│   └── TransactionEndedError   the broker ended the transaction; the worker rejoins the group (handled internally)
+├── RecordTooLargeError     an output exceeds the maximum record size
+└── FatalTransactionError   the outcome of a commit is unknown or the producer is fenced; the process ends
 """
 
 
 class ExactlyOnceError(Exception):
-    """Root of everything that stream.exactly_once raises."""
+    """Base class of all exceptions of stream.exactly_once."""
 
 
 class StartError(ExactlyOnceError):
@@ -26,46 +26,47 @@ class StartError(ExactlyOnceError):
 
 
 class GroupMetadataError(ExactlyOnceError):
-    """The group metadata would not fence: the broker skips its check for such values."""
+    """The broker does not check group metadata with these values, so the commit would not be fenced."""
 
 
 class LostBatchError(ExactlyOnceError):
-    """The order of delivery has a hole that the broker did not make."""
+    """A batch was lost inside the worker; the gap does not come from the broker."""
 
 
 class OffsetOutOfRangeError(ExactlyOnceError):
-    """Retention has passed the committed offset, or the topic was made again."""
+    """The committed offset was removed by retention, or the topic was recreated."""
 
 
 class StateLostError(ExactlyOnceError):
-    """The group has committed state to a changelog that is not there any more."""
+    """The changelog topic to which the group committed state no longer exists."""
 
 
 class TopicGoneError(ExactlyOnceError):
-    """A topic that is being read or written was deleted, or made again under the same name."""
+    """A topic in use was deleted, or recreated under the same name."""
 
 
 class StoreError(ExactlyOnceError):
-    """The local state cannot be written or read; nothing is lost, since it can be rebuilt from Kafka."""
+    """The local state cannot be written or read. No data is lost: the state can be rebuilt from Kafka."""
 
 
 class StoreCorruptError(StoreError):
-    """A file of the local state is damaged; the next start rebuilds its partition from Kafka."""
+    """A file of the local state is corrupt; the next start rebuilds its partition from Kafka."""
 
 
 class StateFormatError(ExactlyOnceError):
-    """A value of the state that another version of the program has written, and this one cannot read.
+    """A state value was written by another version of the program and cannot be decoded.
 
-    Raised by a table's `loads`; the table says where. Starting again does not help, so it is one line in the log.
+    Raised by a table's `loads`; the table adds the location. A restart does not help, so the log gets one line
+    without a traceback.
     """
 
 
 class FencedError(ExactlyOnceError):
-    """The group has moved on; nothing of this epoch may become visible any more."""
+    """The group has started a new generation; nothing of this epoch may be committed."""
 
 
 class TransactionEndedError(FencedError):
-    """The broker has ended a transaction that stayed open too long; where the group is must be asked again."""
+    """The broker ended a transaction that exceeded its timeout; the committed offsets must be read again."""
 
 
 class RecordTooLargeError(ExactlyOnceError):
@@ -73,4 +74,4 @@ class RecordTooLargeError(ExactlyOnceError):
 
 
 class FatalTransactionError(ExactlyOnceError):
-    """The transactional producer cannot be used again; the next start has a new producer epoch."""
+    """The transactional producer is unusable; the next start obtains a new producer epoch."""

@@ -1,8 +1,8 @@
-"""The consumer group's identity in the bytes that librdkafka's transactional producer takes. Pure.
+"""Encodes consumer group metadata for librdkafka's transactional producer.
 
-A transaction that carries it is refused (ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID) once the group has moved on.
-The layout is librdkafka's own, of `rd_kafka_consumer_group_metadata_write`; a test compares it with what a
-confluent Consumer prints.
+The broker refuses a transaction whose metadata belongs to an older generation (ILLEGAL_GENERATION,
+UNKNOWN_MEMBER_ID). The layout is that of librdkafka's `rd_kafka_consumer_group_metadata_write`; a test compares it
+with the metadata of a confluent-kafka Consumer.
 """
 
 import struct
@@ -14,15 +14,15 @@ _MAGIC = b"CGMDv2:"
 
 
 def group_metadata(group_id: str, epoch: Epoch, group_instance_id: str | None = None) -> bytes:
-    """Encode (group, generation, member) for `send_offsets_to_transaction`.
+    """Encode group, generation and member id for `send_offsets_to_transaction`.
 
-    Raises GroupMetadataError for a generation below 0 or an empty member id: the broker does not check
-    those, so a woken zombie would commit.
+    Raises GroupMetadataError for a generation below 0 or an empty member id. The broker does not check these
+    values, so a zombie process would commit.
     """
     if epoch.generation < 0 or not epoch.member_id:
         raise GroupMetadataError(
             f"Cannot commit for group {group_id!r} with generation {epoch.generation} and member id "
-            f"{epoch.member_id!r}: the broker would not check it. The epoch must be frozen at assignment."
+            f"{epoch.member_id!r}: the broker would not check them. The epoch must be captured at assignment."
         )
     instance = b"\x01" if group_instance_id is None else b"\x00" + group_instance_id.encode() + b"\x00"
     return (

@@ -1,4 +1,4 @@
-"""State in layers: one dictionary an open unit, over what is committed. Pure."""
+"""Layered state: one dictionary per open unit on top of the committed values."""
 
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
@@ -8,27 +8,27 @@ V = TypeVar("V")
 
 
 class _Missing:
-    """Marks "not in this layer", which is not the same as a deleted key."""
+    """Marks a key that is absent from a layer, as opposed to a deleted key."""
 
 
 _MISSING: Final = _Missing()
 
 
 class Layers(Generic[K, V]):
-    """A table as open units see it: the newest layer first, the committed base last.
+    """A table as seen by open units: the newest layer first, the committed values last.
 
-    Values are immutable: a later unit puts a new value, it never changes one that an earlier layer holds.
-    None means "no value"; putting None deletes. Reads are safe from a second thread, since the tuple of layers is
-    replaced and never changed.
+    Values are immutable: a unit can_replace a value and never modifies the one in an earlier layer. None means "no
+    value", and putting None deletes the key. Reads from a second thread are safe, because the tuple of layers is
+    replaced and never modified.
     """
 
     def __init__(
         self, base: Callable[[K], V | None], max_cached_bytes: int, size_of: Callable[[K, V | None], int]
     ) -> None:
-        """Start without layers.
+        """Create the state without layers.
 
-        base: reads what is committed. max_cached_bytes: recently committed values stay in memory up to this.
-        size_of: the bytes that a key and its value take there; the same at every call.
+        base: reads a committed value. max_cached_bytes: memory limit for recently committed values. size_of: returns
+        the bytes that a key and its value use in the cache; must be deterministic.
         """
         self._base = base
         self.max_cached_bytes = max_cached_bytes
@@ -38,7 +38,7 @@ class Layers(Generic[K, V]):
         self._layers: tuple[dict[K, V | None], ...] = ()  # newest first
 
     def open(self) -> dict[K, V | None]:
-        """Start the next unit's layer, above all others, and return it."""
+        """Add a layer for the next unit on top of all others and return it."""
         layer: dict[K, V | None] = {}
         self._layers = (layer, *self._layers)
         return layer
@@ -55,7 +55,7 @@ class Layers(Generic[K, V]):
         return self._base(key)
 
     def commit_oldest(self) -> None:
-        """Drop the oldest layer, whose values the base has now; keep them at hand."""
+        """Remove the oldest layer, which the base now contains, and cache its values."""
         oldest = self._layers[-1]
         self._layers = self._layers[:-1]
         cache, size_of = self._cache, self._size_of
@@ -63,7 +63,7 @@ class Layers(Generic[K, V]):
         for key, value in oldest.items():
             if key in cache:
                 size_bytes -= size_of(key, cache.pop(key))
-            cache[key] = value  # at the end: the front is what was written longest ago
+            cache[key] = value  # insertion order: the least recently written key comes first
             size_bytes += size_of(key, value)
         while size_bytes > self.max_cached_bytes:
             key = next(iter(cache))
@@ -72,11 +72,11 @@ class Layers(Generic[K, V]):
 
     @property
     def cached_bytes(self) -> int:
-        """What the committed values in memory take."""
+        """Bytes used by cached committed values."""
         return self._cached_bytes
 
     def drop(self) -> None:
-        """Forget every open layer and the cache: the epoch is over and the base may change."""
+        """Discard all open layers and the cache: the epoch is over and the base may change."""
         self._layers = ()
         self._cache.clear()
         self._cached_bytes = 0

@@ -1,7 +1,7 @@
-"""Merges the input topics of each partition number by record time, as far as they are fetched. Pure.
+"""Merges the input topics of each partition number by record timestamp.
 
-Without it a worker that is behind could read a long run of one topic before what another topic holds of the same
-time. A topic with nothing at hand is waited for only while its brokers are known to have more.
+Without it, a worker that is catching up could read a long run of one topic before records of another topic with the
+same timestamps. The merger waits for a topic without buffered records only while its broker has more records.
 
 Source: Kafka Streams does the same per task (KIP-353 and KIP-695, `max.task.idle.ms`).
 """
@@ -17,16 +17,16 @@ from stream.exactly_once.units.unit import split
 logger = logging.getLogger(__name__)
 
 AtEnd = Callable[[TopicPartition], bool]
-"""Whether all that the brokers have of a partition, as far as known, was fetched."""
+"""Returns whether all records that are known to be in a partition have been fetched."""
 
 
 class TopicMerger:
-    """Takes batches as they are fetched, and gives them in the order in which they are to be read.
+    """Buffers fetched batches and yields them in processing order.
 
-    topics: the inputs; at equal times the earlier one in this list is first.
-    slack_ms: how far one topic may run ahead of the next record of another, so that batches stay long.
-    patience_s: after this time without a record of a topic that is waited for, reading goes on without it.
-    clock: seconds that only rise.
+    topics: the input topics; at equal timestamps the earlier topic in this list comes first.
+    slack_ms: how far one topic may run ahead of the next record of another topic, to keep batches long.
+    patience_s: timeout for a topic without buffered records; after it, the merger proceeds without that topic.
+    clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -43,34 +43,34 @@ class TopicMerger:
         self._buffers: dict[int, dict[str, deque[RecordBatch]]] = {}
         self._waiting_since: dict[int, float] = {}
         self.waited_for: set[TopicPartition] = set()
-        """Partitions whose records others wait for, as of the last `ready`."""
+        """Partitions without buffered records that block others, as of the last call of `ready`."""
 
     def clear(self) -> None:
-        """Forget everything: another epoch begins."""
+        """Discard all buffered records, because another epoch begins."""
         self._buffers.clear()
         self._waiting_since.clear()
         self.waited_for.clear()
 
     @property
     def buffered(self) -> set[TopicPartition]:
-        """The partitions of which something is kept."""
+        """The partitions with buffered records."""
         return {TopicPartition(topic, number) for number, of in self._buffers.items() for topic in of}
 
     @property
     def records(self) -> int:
-        """How many records are kept."""
+        """The number of buffered records."""
         return sum(
             len(batch.records) for of in self._buffers.values() for kept in of.values() for batch in kept
         )
 
     def put(self, batch: RecordBatch) -> None:
-        """Keep a batch, behind what is kept of its partition."""
+        """Append a batch to the buffer of its partition."""
         self._buffers.setdefault(batch.partition, {}).setdefault(batch.topic, deque()).append(batch)
 
     def ready(self, at_end: AtEnd) -> Iterator[RecordBatch]:
-        """Give what can be read now, partition by partition; the rest stays.
+        """Yield the batches that can be processed now, partition by partition, and keep the rest.
 
-        May be cleared between two batches, which ends it.
+        Calling `clear` between two batches ends the iteration.
         """
         self.waited_for.clear()
         for number in sorted(self._buffers, key=self._first_time):
@@ -80,7 +80,7 @@ class TopicMerger:
         return min(self._heads(number))
 
     def _heads(self, number: int) -> list[tuple[int, int]]:
-        """The time of each kept topic's next record, and the topic's rank."""
+        """Return (timestamp of the next record, rank of the topic) for each buffered topic."""
         kept = self._buffers[number]
         return [
             (kept[topic][0].records[0].timestamp, rank)
@@ -98,7 +98,7 @@ class TopicMerger:
         self._waiting_since.pop(number, None)
 
     def _missing(self, number: int, at_end: AtEnd) -> list[TopicPartition]:
-        """The partitions of this number with nothing at hand, of which the brokers have more."""
+        """Return the partitions without buffered records of which the brokers have more."""
         kept = self._buffers[number]
         absent = (TopicPartition(topic, number) for topic in self._topics if topic not in kept)
         return [where for where in absent if not at_end(where)]
@@ -109,8 +109,8 @@ class TopicMerger:
         if waited_s < self._patience_s:
             return False
         logger.warning(
-            "%s gave no record for %.0f s though its broker has more: partition %d is read without it, "
-            "so records of the same time may be read in another order.",
+            "%s gave no record for %.0f s although its broker has more: partition %d continues without it, "
+            "so records with the same timestamps may be processed in a different order.",
             ", ".join(where.topic for where in missing),
             waited_s,
             number,
@@ -119,7 +119,7 @@ class TopicMerger:
         return True
 
     def _take(self, number: int) -> RecordBatch:
-        """Take the topic whose next record is the oldest, up to the next record of another topic and the slack."""
+        """Take the topic with the oldest next record, up to the next record of another topic plus the slack."""
         (_, rank), *others = sorted(self._heads(number))
         topic = self._topics[rank]
         kept = self._buffers[number]
@@ -137,7 +137,7 @@ class TopicMerger:
 
 
 def _run(batch: RecordBatch, limit_ms: int) -> int:
-    """Return how many records come before the first one that is later than the limit, the first one in any case."""
+    """Return how many leading records are not later than the limit, but at least 1."""
     for count, record in enumerate(batch.records):
         if record.timestamp > limit_ms and count:
             return count

@@ -1,4 +1,4 @@
-"""What a program brings: a Processor and a Scorer."""
+"""The interfaces that a program implements: Processor and Scorer."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -11,9 +11,9 @@ from stream.exactly_once.units.unit import Unit, Work
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a partition must wait. readable: how many records of the batch can be read before the one that cannot.
+    """The reason why a partition is paused. readable: number of records of the batch before the blocked one.
 
-    missing: what the record needs, in few words, for a metric's label. reason: a sentence that says what to do.
+    missing: what the blocked record needs, as a short label for a metric. reason: a sentence that says what to do.
     """
 
     readable: int
@@ -22,33 +22,33 @@ class Hold:
 
 
 class Processor(Protocol):
-    """The program's own logic, in two stages, each called in the order of delivery.
+    """The program's logic in two stages, each called in delivery order.
 
-    `prepare` and `read` run on the event loop as records arrive; `finish` on the commit thread, once the jobs
-    of the unit are done and every earlier unit is finished. A table is written in one stage only, so that what
-    `read` sees never depends on how fast the scorer is. Both are called again for records whose unit was dropped, so
-    they keep nothing outside the unit. An exception ends the process with nothing committed.
+    `prepare` and `read` run on the event loop as records arrive. `finish` runs on the commit thread, after the jobs of
+    the unit are done and every earlier unit is finished. Write a table in one stage only, so that the values seen by
+    `read` do not depend on the speed of the scorer. Both stages run again for records of a dropped unit and must not
+    keep state outside the unit. An exception ends the process, and nothing of the unit is committed.
     """
 
     async def prepare(self, batch: RecordBatch) -> Hold | None:
-        """Wait for what reading the batch needs from elsewhere (a schema); intake pauses meanwhile.
+        """Wait for external data that the batch needs, such as a schema; intake waits meanwhile.
 
-        Return a Hold if a record cannot be read yet: its partition is held back at it, and asked about again.
+        Return a Hold if a record cannot be read yet. Its partition is paused at that record and retried later.
         """
         ...
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
-        """Change state, emit what can be said at once, and return the jobs to score."""
+        """Change state, emit outputs that need no scoring, and return the jobs to score."""
         ...
 
     def finish(self, work: Work, results: Any, unit: Unit) -> None:
-        """Emit what the results say. results: what the scorer gave for these jobs; None without jobs."""
+        """Emit the outputs that depend on the results. results: the scorer's result; None without jobs."""
         ...
 
 
 class Scorer(Protocol):
-    """Slow work off the event loop."""
+    """Runs slow work off the event loop."""
 
     def submit(self, jobs: Sequence[Any]) -> "Future[Any]":
-        """Queue jobs behind those already submitted; cancelling the future withdraws them."""
+        """Enqueue jobs behind those already submitted; cancelling the future removes them from the queue."""
         ...

@@ -1,4 +1,4 @@
-"""How far a recovery has come: for the watch that ends a worker that stands still, for the probes and the log."""
+"""Progress of a state recovery, for the stall watchdog, the probes and the log."""
 
 import logging
 import time
@@ -15,9 +15,10 @@ _LOG_INTERVAL_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Of a partition, over all its changelogs.
+    """Progress of a partition over all its changelogs.
 
-    records: read so far. to_go: offsets up to the ends; compaction and markers leave fewer records.
+    records: records read so far. to_go: offsets left up to the ends; an upper bound for the records left, because
+    compacted records and transaction markers also occupy offsets.
     """
 
     records: int
@@ -28,14 +29,14 @@ class Restored:
 
 
 class RecoveryProgress:
-    """The progress of one recovery. The recovery thread writes it, any thread may read it."""
+    """The progress of one recovery. Written by the recovery thread; readable from any thread."""
 
     def __init__(
         self, on_progress: Callable[[], None] = lambda: None, now: Callable[[], float] = time.monotonic
     ) -> None:
-        """on_progress: called on the recovery thread each time a changelog is read further than before."""
+        """on_progress: called on the recovery thread each time a changelog position advances."""
         self.partitions: Mapping[int, Restored] = {}
-        """Empty until the changelogs are read. Replaced as a whole, never changed."""
+        """Progress by partition; empty until the changelogs are read. Replaced as a whole, never modified."""
         self._on_progress = on_progress
         self._now = now
         self._logged_at = now()
@@ -44,15 +45,15 @@ class RecoveryProgress:
         self._records: Counter[int] = Counter()
 
     def begin(self, reached: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
-        """Note from where to where each changelog is read; call it again when the ends were asked again."""
+        """Set the start and end offset of each changelog; called again when the end offsets are refreshed."""
         self._ends = dict(ends)
         self._to_go = {tp: max(0, end - reached[tp]) for tp, end in ends.items()}
         self._show()
 
     def advance(self, records: Mapping[int, Sized], reached: Mapping[TopicPartition, int]) -> None:
-        """Note what one poll brought: the records of each partition, and the offset each changelog is read to.
+        """Add the result of one poll: the records by partition and the next offset of each changelog.
 
-        Only an offset that is nearer to the end than any before is progress.
+        Only an offset closer to the end than any before counts as progress.
         """
         nearer = {
             tp: to_go
@@ -70,7 +71,7 @@ class RecoveryProgress:
 
     @property
     def records(self) -> int:
-        """Records read so far."""
+        """Number of records read so far."""
         return self._records.total()
 
     def _show(self) -> None:
@@ -80,7 +81,7 @@ class RecoveryProgress:
         self.partitions = {number: Restored(self._records[number], to_go[number]) for number in sorted(to_go)}
 
     def __str__(self) -> str:
-        """Return one line: the sums, then each partition that is not at its end."""
+        """Return one line: the totals, then each partition that has not reached its end."""
         partitions = self.partitions
         total = Restored(
             sum(one.records for one in partitions.values()), sum(one.to_go for one in partitions.values())

@@ -1,4 +1,4 @@
-"""What flows through: source records in batches, output records, and the epoch they belong to."""
+"""Source records, batches, output records and the epoch to which they belong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from typing import NamedTuple, Protocol
 
 
 class SourceRecord(Protocol):
-    """One consumed record, as aiokafka gives it; nothing is copied."""
+    """A consumed record, as returned by aiokafka without a copy."""
 
     topic: str
     partition: int
     offset: int
-    timestamp: int  # epoch milliseconds, Kafka's
+    timestamp: int  # Kafka's record timestamp, in epoch milliseconds
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
 
 
 def size_of(record: SourceRecord) -> int:
-    """Return how many bytes a record holds, its headers included."""
+    """Return the size of a record in bytes, including its headers."""
     size = len(record.value or b"") + len(record.key or b"")
     if record.headers:
         size += sum(len(name) + len(value or b"") for name, value in record.headers)
@@ -27,10 +27,10 @@ def size_of(record: SourceRecord) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A stay in the consumer group, frozen when its partitions were assigned.
+    """A membership in the consumer group, captured when its partitions were assigned.
 
-    Everything read in an epoch commits with this identity or not at all: read live, a zombie's would be
-    (-1, ""), for which the broker skips its check.
+    Everything read in an epoch is committed with this identity. Reading it at commit time would be unsafe: a zombie
+    consumer reports (-1, ""), which the broker does not check.
     """
 
     generation: int
@@ -38,7 +38,7 @@ class Epoch:
 
 
 class TopicPartition(NamedTuple):
-    """A topic and a partition number; equal to Faust's and aiokafka's own."""
+    """A topic and a partition number; compares equal to the types of Faust and aiokafka."""
 
     topic: str
     partition: int
@@ -46,10 +46,10 @@ class TopicPartition(NamedTuple):
 
 @dataclass(slots=True)
 class RecordBatch:
-    """Records of one partition and poll, in order.
+    """Records of one partition from one poll, in offset order.
 
-    base is the offset that delivery had reached before the batch (what the records' predecessor set), next
-    the one after its last record. Offsets in between may have holes: transaction markers, compaction.
+    base: the offset after the previous batch. next: the offset after the last record. Offsets in between may be
+    missing because of transaction markers and compaction.
     """
 
     topic: str
@@ -61,7 +61,7 @@ class RecordBatch:
 
 
 class Output(NamedTuple):
-    """A record to produce inside the unit's transaction. partition None: by the key's murmur2 hash."""
+    """A record to produce in the unit's transaction. partition None: chosen by the murmur2 hash of the key."""
 
     topic: str
     key: bytes | None

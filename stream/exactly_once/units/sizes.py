@@ -1,21 +1,21 @@
-"""How much memory a value takes. Pure."""
+"""Memory size of values."""
 
 from collections.abc import Callable, Mapping
 from sys import getsizeof
 from typing import Any, TypeAlias
 
 SizeOf: TypeAlias = Callable[[Any], int]
-"""Returns the bytes that a value takes in memory with all that it refers to; the same for the same value."""
+"""Returns the bytes that a value and everything it references use in memory; must be deterministic."""
 
 _ATOMS = (str, bytes, int, float)
-_CACHE_SLOT_BYTES = 160  # a dictionary's entry at its average load, and the tuple (partition, key)
+_CACHE_SLOT_BYTES = 160  # a dictionary entry at average load plus the tuple (partition, key)
 
 
 def deep_bytes(value: Any) -> int:
-    """Return the bytes of a value and of what it refers to, each object once.
+    """Return the memory size of a value and everything it references, counting each object once.
 
-    Knows text, numbers, containers and objects with slots or attributes. It walks over everything: a table that is
-    written often brings an estimate of its own.
+    Supports strings, bytes, numbers, containers, and objects with slots or attributes. It visits every object, so a
+    table that is written often should provide its own estimate.
     """
     seen: set[int] = set()
     total = 0
@@ -32,7 +32,7 @@ def deep_bytes(value: Any) -> int:
 
 
 def cached_bytes(key: tuple[int, Any], size_bytes: int) -> int:
-    """Return what a cache of values by (partition, key) spends on one of size_bytes."""
+    """Return the bytes that a cache keyed by (partition, key) uses for a value of size_bytes."""
     return _CACHE_SLOT_BYTES + getsizeof(key[1]) + size_bytes
 
 

@@ -1,4 +1,4 @@
-"""The commit unit: a closed slice of the one order of delivery. Pure."""
+"""The commit unit: a contiguous slice of the delivery order that is committed as a whole."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Work:
-    """What `read` leaves for `finish`: jobs for the scorer, and whatever else `finish` needs to know."""
+    """The result of `read`: jobs for the scorer, and any context that `finish` needs."""
 
     jobs: Sequence[Any]
     context: Any = None
 
 
 class Unit:
-    """State changes, outputs and offsets that become visible together.
+    """State changes, outputs and offsets that are committed atomically.
 
-    A processor uses `put`, `delete` and `emit`; reading goes through the table, which sees this unit first.
+    A processor calls `put`, `delete` and `emit`. It reads through the table, which includes this unit's changes.
     """
 
     __slots__ = (
@@ -47,9 +47,10 @@ class Unit:
         layers: Mapping[str, dict[Any, Any]],
         reached: Mapping[TopicPartition, int],
     ) -> None:
-        """number: counts up in a worker's life. layers: this unit's own layer of each table, by name.
+        """Create an open unit.
 
-        reached: the next offset of every input partition, kept up to date by the engine before each batch.
+        reached: the next offset of every input partition; the engine updates it before each batch.
+        number: sequence number in the worker's lifetime. layers: this unit's layer of each table, by table name.
         """
         self.reached = reached
         self.number = number
@@ -67,18 +68,18 @@ class Unit:
 
     @property
     def scored(self) -> bool:
-        """Whether every result is there."""
+        """Whether the results of all jobs are available."""
         return all(
             future is None or (future.done() and not future.cancelled() and future.exception() is None)
             for future in self.futures
         )
 
     def put(self, table: str, partition: int, key: Hashable, value: Any) -> None:
-        """Set a key of a table. value is immutable from here on; None deletes."""
+        """Set a key of a table. value must not be modified afterwards; None deletes the key."""
         self.layers[table][(partition, key)] = value
 
     def delete(self, table: str, partition: int, key: Hashable) -> None:
-        """Delete a key of a table: a tombstone in the changelog."""
+        """Delete a key of a table, which writes a tombstone to the changelog."""
         self.layers[table][(partition, key)] = None
 
     def emit(
@@ -94,13 +95,15 @@ class Unit:
         self.outputs.append(Output(topic, key, value, partition, timestamp_ms))
 
     def emit_all(self, topic: str, keys: Iterable[bytes | None], values: Iterable[bytes | None]) -> None:
-        """Produce many records of one topic, each to the partition of its key."""
+        """Produce records to one topic, each to the partition of its key."""
         self.outputs += [
             Output(topic, key, value, None, None) for key, value in zip(keys, values, strict=True)
         ]
 
-    def read_to(self, batch: RecordBatch, work: Work, future: "Future[Any] | None", size_bytes: int) -> None:
-        """Note that the unit now reaches past this batch."""
+    def add_batch(
+        self, batch: RecordBatch, work: Work, future: "Future[Any] | None", size_bytes: int
+    ) -> None:
+        """Add a batch and its work to the unit, and advance the partition's offset past the batch."""
         self.offsets[TopicPartition(batch.topic, batch.partition)] = batch.next
         self.partitions.add(batch.partition)
         self.works.append(work)
@@ -109,10 +112,10 @@ class Unit:
         self.bytes += size_bytes
 
 
-def slices(batch: RecordBatch, sizes: list[int], room_records: int, room_bytes: int) -> int:
-    """Return how many of the batch's records the open unit still takes: at least one into an empty unit.
+def count_fitting(batch: RecordBatch, sizes: list[int], room_records: int, room_bytes: int) -> int:
+    """Return how many of the batch's records fit into the open unit; at least 1, to make progress in an empty unit.
 
-    sizes: bytes of each record. room_records and room_bytes: what the unit has left; room_records >= 1.
+    sizes: bytes of each record. room_records, room_bytes: remaining capacity of the unit; room_records >= 1.
     """
     taken = min(len(batch.records), room_records)
     total = 0
@@ -124,7 +127,7 @@ def slices(batch: RecordBatch, sizes: list[int], room_records: int, room_bytes: 
 
 
 def split(batch: RecordBatch, count: int) -> tuple[RecordBatch, RecordBatch | None]:
-    """Cut a batch after `count` records; the rest is None when nothing is left."""
+    """Split a batch after `count` records; the second part is None if no records are left."""
     if count >= len(batch.records):
         return batch, None
     middle = batch.records[count - 1].offset + 1
