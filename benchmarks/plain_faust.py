@@ -47,7 +47,7 @@ def build(settings: Settings, store: str) -> faust.App:
     model = joint(load_champion(settings))
     tokenizer = model.tokenizer
     kept = BehaviourLimits(settings.text.max_item_text_chars)
-    empty = Window(words=tokenizer)
+    empty = Window(tokenizer=tokenizer)
     limits = WindowLimits(settings.window.max_behaviours, settings.window.max_bytes)
     decode, encode = Codec(BehaviorEvent).decode, Codec(InfluenceScore).encode
 

@@ -33,7 +33,7 @@ def main() -> None:
     model = joint(load_champion(settings))
     tokenizer = model.tokenizer
     kept = BehaviourLimits(settings.text.max_item_text_chars)
-    empty = Window(words=tokenizer)
+    empty = Window(tokenizer=tokenizer)
     limits = WindowLimits(settings.window.max_behaviours, settings.window.max_bytes)
     decode, encode = Codec(BehaviorEvent).decode_batch, Codec(InfluenceScore).encode
     servers = {"bootstrap.servers": settings.kafka.bootstrap_servers}

@@ -185,11 +185,11 @@ def test_prune_says_what_it_removes_and_a_dry_run_removes_nothing(
     dry = models("prune", "--keep", "1", "--dry-run")
     assert registry.versions() == ["v1", "v2", "v3", "v4", "v5", "v6"]
     assert "v1  0.0 MB" in dry
-    assert dry[-1] == "2 versions would be removed, 0.0 MB; 4 stay"
+    assert dry[-1] == "2 versions would be removed, 0.0 MB; 4 kept"
     told = models("prune", "--keep", "1")
     assert registry.versions() == ["v2", "v3", "v4", "v6"]
-    assert told[-1] == "2 versions removed, 0.0 MB; 4 stay"
-    assert {"v2  stays: pinned", "v3  stays: a rollback goes back to it", "v4  stays: champion"} <= set(told)
+    assert told[-1] == "2 versions removed, 0.0 MB; 4 kept"
+    assert {"v2  kept: pinned", "v3  kept: a rollback goes back to it", "v4  kept: champion"} <= set(told)
     assert models("prune", "--keep", "1")[-1].startswith("0 versions removed")
 
 
