@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from model.promotions import Promotion, in_force
 
 CHAMPION = "champion"
-ROLLBACK = "a rollback goes back to it"
+ROLLBACK = "rollback target"
 PARENT = "parent of the champion"
 PINNED = "pinned"
 RECENT = "recent"

@@ -54,7 +54,7 @@ def test_the_champion_its_parent_and_what_a_rollback_goes_back_to_stay() -> None
         "v11": "newest",
         "v6": "champion",
         "v5": "parent of the champion",
-        "v3": "a rollback goes back to it",
+        "v3": "rollback target",
     }
 
 
@@ -62,7 +62,7 @@ def test_after_a_rollback_its_target_is_the_champion_and_the_one_before_can_stil
     promotions = [*promoted("v1", "v3", "v6"), (4, Promotion("v3", 20 * DAY_MS, back_to=2))]
     reasons = kept(ELEVEN, promotions)
     assert reasons["v3"] == "champion"
-    assert reasons["v1"] == "a rollback goes back to it"
+    assert reasons["v1"] == "rollback target"
     assert "v6" not in reasons
 
 
@@ -79,7 +79,7 @@ def test_who_was_champion_within_the_grace_may_still_be_fetched_or_trained_from(
     reasons = kept(
         versions, [(1, Promotion("v1", 0)), (2, Promotion("v2", DAY_MS)), (3, Promotion("new", NOW_MS))]
     )
-    assert reasons["v2"] == "a rollback goes back to it"
+    assert reasons["v2"] == "rollback target"
     assert "v1" not in reasons
     late = [(1, Promotion("v1", 0)), (2, Promotion("v2", NOW_MS - 1)), (3, Promotion("new", NOW_MS))]
     assert kept(versions, late)["v1"] == "recent"
@@ -189,7 +189,7 @@ def test_prune_says_what_it_removes_and_a_dry_run_removes_nothing(
     told = models("prune", "--keep", "1")
     assert registry.versions() == ["v2", "v3", "v4", "v6"]
     assert told[-1] == "2 versions removed, 0.0 MB; 4 kept"
-    assert {"v2  kept: pinned", "v3  kept: a rollback goes back to it", "v4  kept: champion"} <= set(told)
+    assert {"v2  kept: pinned", "v3  kept: rollback target", "v4  kept: champion"} <= set(told)
     assert models("prune", "--keep", "1")[-1].startswith("0 versions removed")
 
 
