@@ -206,7 +206,7 @@ class ScoringProcessor:
         then pauses only this partition.
         """
         codec, values = self._codec_and_values(batch)
-        headers = codec.unmet(values)
+        headers = codec.unresolved(values)
         if not headers:
             return None
         refused = await self._resolve(codec, headers, batch.topic)
@@ -218,10 +218,10 @@ class ScoringProcessor:
         self, codec: Codec[Any], headers: set[bytes], topic: str
     ) -> Mapping[bytes, UnknownSchemaError]:
         if not asks_registry(headers):
-            return codec.meet(headers)
+            return codec.resolve(headers)
         while True:
             try:
-                refused = await asyncio.to_thread(codec.meet, headers)
+                refused = await asyncio.to_thread(codec.resolve, headers)
             except RegistryUnavailable as exc:
                 if self._waits_for_schemas:
                     return _resolve_without_registry(codec, headers, exc)
@@ -238,8 +238,8 @@ class ScoringProcessor:
         Raises RegistryUnavailable.
         """
         codec, values = self._codec_and_values(batch)
-        if headers := codec.unmet(values):
-            codec.meet(headers)
+        if headers := codec.unresolved(values):
+            codec.resolve(headers)
 
     def _codec_and_values(self, batch: RecordBatch) -> tuple[Codec[Any], list[bytes | None]]:
         codec = self._codecs.events if batch.topic == self._topics.events else self._codecs.outcomes
@@ -431,8 +431,8 @@ def _resolve_without_registry(
     codec: Codec[Any], headers: set[bytes], unavailable: RegistryUnavailable
 ) -> Mapping[bytes, UnknownSchemaError]:
     """Resolve headers while the Schema Registry is unreachable; return the unknown ones with their errors."""
-    refused = dict(codec.meet({header for header in headers if not asks_registry([header])}))
-    for header in codec.unmet(list(headers)) - refused.keys():
+    refused = dict(codec.resolve({header for header in headers if not asks_registry([header])}))
+    for header in codec.unresolved(list(headers)) - refused.keys():
         refused[header] = UnknownSchemaError(str(unavailable), schema=_REGISTRY)
     return refused
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from model.errors import ModelMissing
 from model.registry import ModelRegistry
 from model.removal import Removal
-from model.scratch import remove_left_scratch
+from model.scratch import remove_stale_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +29,13 @@ def clean_up(work: Path, registry: ModelRegistry) -> None:
         except (ModelMissing, ValueError):  # ValueError: the folder is no version's
             return False
 
-    remove_left_scratch()
+    remove_stale_scratch()
     try:
         remove_old_work(work, is_settled)
         if (
             registry.storage.is_local
         ):  # in an object store it asks for each version, which a start must not wait for
-            Removal(registry).remove_remains()
+            Removal(registry).remove_incomplete()
     except Exception as exc:  # storages fail with errors of their own libraries
         logger.warning("Remains of earlier trainings are not removed this time: %s", exc)
 

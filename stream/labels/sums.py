@@ -78,7 +78,7 @@ class BatchSums:
     def count_behaviour(self, user_id: bytes, at_ms: int) -> None:
         """Count a behaviour of a user at its event time."""
         user = self.user(user_id)
-        self._users[user_id] = UserState(user.totals.seen(at_ms), user.residuals)
+        self._users[user_id] = UserState(user.totals.with_behaviour(at_ms), user.residuals)
         self._changed_users.add(user_id)
 
     def learn(self, user_id: bytes, closing: Closing, own_mean: float) -> Past:

@@ -170,7 +170,7 @@ def prune(
         if not dry_run:
             removal.remove(version)
         typer.echo(f"{version}  {size_bytes / 1e6:,.1f} MB")
-    incomplete_bytes = 0 if dry_run else removal.remove_remains()
+    incomplete_bytes = 0 if dry_run else removal.remove_incomplete()
     if incomplete_bytes:
         typer.echo(f"incomplete copies  {incomplete_bytes / 1e6:,.1f} MB")
     for version, reason in kept.items():

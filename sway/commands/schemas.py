@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import typer
 
 if TYPE_CHECKING:
-    from schemas.registration import Standing
+    from schemas.registration import SubjectStatus
     from stream.settings import Settings
 
 _RETRY_S = 0.5
@@ -52,7 +52,7 @@ def check() -> None:
     _report("in order", _for_every_subject(check_one))
 
 
-def register_all(settings: "Settings", url: str) -> "list[Standing]":
+def register_all(settings: "Settings", url: str) -> "list[SubjectStatus]":
     """Register the current schemas of all topics. Raises RegistryUnavailable, ContractError."""
     from schemas.registration import register as register_one
 
@@ -60,8 +60,8 @@ def register_all(settings: "Settings", url: str) -> "list[Standing]":
 
 
 def _for_every_subject(
-    ask: "Callable[[Any, str, type[Any]], Standing]", wait_s: float = 0.0
-) -> "list[Standing]":
+    ask: "Callable[[Any, str, type[Any]], SubjectStatus]", wait_s: float = 0.0
+) -> "list[SubjectStatus]":
     from sway.configuration import load_settings
     from sway.errors import CommandError
 
@@ -87,8 +87,8 @@ def _for_every_subject(
 
 
 def _ask_all(
-    settings: "Settings", url: str, ask: "Callable[[Any, str, type[Any]], Standing]"
-) -> "list[Standing]":
+    settings: "Settings", url: str, ask: "Callable[[Any, str, type[Any]], SubjectStatus]"
+) -> "list[SubjectStatus]":
     # Imported here because it takes half a second to import.
     from schemas.registry import connect
     from sway.schema_subjects import subjects
@@ -97,7 +97,7 @@ def _ask_all(
         return [ask(client, subject, record) for subject, record in subjects(settings.topics).items()]
 
 
-def _report(what: str, standings: "Sequence[Standing]") -> None:
+def _report(what: str, standings: "Sequence[SubjectStatus]") -> None:
     """Print the table and the problems; exit with status 1 if there are any."""
     rows: list[tuple[str, ...]] = [("", "subject", "record", "id", "version", "compatibility")]
     for standing in standings:

@@ -18,7 +18,7 @@ from sway.errors import CommandError
 from sway.topic_plan import find_problems, missing, plan_topics
 
 if TYPE_CHECKING:
-    from schemas.registration import Standing
+    from schemas.registration import SubjectStatus
 
 # The port in the default settings.
 DEFAULT_PORT = 9092
@@ -97,7 +97,7 @@ def _print_settings(bootstrap_servers: str, registry_url: str | None, prefix: st
         typer.echo(f"export SWAY_TOPICS__PREFIX={prefix}")
 
 
-def _print_schemas(standings: "Sequence[Standing]") -> None:
+def _print_schemas(standings: "Sequence[SubjectStatus]") -> None:
     """Print how to write the Confluent format, or the schemas that a registry with older data rejects."""
     problems = [f"{standing.subject}: {standing.problem}" for standing in standings if standing.problem]
     if problems:

@@ -118,7 +118,7 @@ def test_a_level_that_protects_nobody_is_a_problem() -> None:
     standing = check(registry, SUBJECT, BehaviorEvent)
     assert (standing.version, standing.level) == (1, "NONE")
     assert standing.problem is not None
-    assert "run `sway schemas register` for BACKWARD" in standing.problem
+    assert "run `sway schemas register` to set BACKWARD" in standing.problem
 
 
 @pytest.mark.parametrize("ask", [register, check])
