@@ -1,1 +1,1 @@
-"""What Sway costs, measured against peers and limits; apart from the tests, and never a gate."""
+"""Performance benchmarks against peers and limits. They are separate from the tests and never fail a build."""

@@ -1,7 +1,7 @@
-"""All benchmarks, one after the other: `python -m benchmarks`, or `make bench`; `… late`: the late reading's alone.
+"""Runner of all benchmarks: `python -m benchmarks` or `make bench`; `python -m benchmarks late` for the late reading.
 
-Prints a table; writes build/bench/summary.json, a list of rows, and build/bench/machine.json. An aim that is not met
-is shown, and does not fail the command. Rates depend on what else the machine does: the load is noted with them.
+Prints a table and writes build/bench/summary.json, a list of rows, and build/bench/machine.json. A missed aim is shown
+but does not fail the command. Rates depend on other load on the machine, so the load is recorded too.
 """
 
 import json
@@ -34,7 +34,7 @@ FOLDER = Path("build/bench")
 
 
 def main() -> None:
-    """Run, show and write."""
+    """Run the benchmarks, print the table and write the files."""
     console = Console()
     began = time.monotonic()
     shutil.rmtree(FOLDER, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Runs benchmarks/passes.py, the bare forward passes, in a process of its own."""
+"""Runner of the bare forward passes, benchmarks/passes.py, in a separate process."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +9,10 @@ from benchmarks.stand import Stand
 def bare_passes(
     stand: Stand, name: str, file: Path, between_s: tuple[float, float], settings: Mapping[str, str]
 ) -> tuple[int, float]:
-    """Return how many texts were in the passes that ended in a stretch of time, and how long these take alone.
+    """Return the number of texts in the passes of an interval, and the seconds that these passes take alone.
 
-    name: of whose passes they are. between_s: on the machine's monotonic clock.
+    name: the program that recorded the passes. between_s: the interval in which the passes ended, on the machine's
+    monotonic clock.
     """
     arguments = (str(file), *(repr(moment_s) for moment_s in between_s))
     with stand.program(f"{name}-bare", "benchmarks.passes", *arguments, **settings) as program:

@@ -1,7 +1,7 @@
-"""Everything but the model: Avro in, window, text, token ids, state, changelog, Avro scores, transactions.
+"""Throughput of the worker without the model: Avro, window, text, token ids, state, changelog, transactions.
 
-Measured under a backlog, from the scores that a read_committed reader sees; the start is left out. The peer does
-the same job as a plain Faust agent, at least once (benchmarks/plain_faust.py).
+Measured with a backlog, by the scores that a read_committed consumer receives, without the start-up. The peer is a
+plain Faust agent that does the same work with at-least-once delivery (benchmarks/plain_faust.py).
 """
 
 from benchmarks.reader import Reader, Span
@@ -15,7 +15,7 @@ _FOR_S = 12.0
 
 
 def rows(stand: Stand) -> list[Row]:
-    """Run the worker without and with the label join, the peer, and the peer with a table in memory, in turn."""
+    """Run the worker without and with the label join, then the peer with its table in RocksDB and in memory."""
     ours = _measure(stand, "batched", "benchmarks.sway_worker", "free")
     joining = _measure(stand, "batched-joining", "benchmarks.sway_worker", "joining")
     peer = _measure(stand, "plain-faust", "benchmarks.plain_faust", "rocksdb://")

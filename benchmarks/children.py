@@ -1,4 +1,4 @@
-"""Child processes of a benchmark, which never outlive it."""
+"""Termination of child processes together with their benchmark."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ _LOOK_S = 0.5
 
 
 def die_with_parent() -> None:
-    """End this process soon after its parent is gone, even by SIGKILL."""
+    """Exit this process soon after its parent ends, even by SIGKILL."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,8 +1,9 @@
-"""What an event costs whose user's window is not in memory: `python -m benchmarks.cold_windows [--profile]`.
+"""CPU time per event if the user's window is not cached: `python -m benchmarks.cold_windows [--profile]`.
 
-The processor with label join, codecs and tables on RocksDB, without Kafka and with a scorer that costs nothing. Users
-have full windows of films. Each event of a batch is of another user, and so is each outcome. CPU of the process, the
-least of several batches, commit to RocksDB included; warm: all values are kept decoded, cold: none.
+Runs the processor with label join, codecs and tables on RocksDB, without Kafka and with a free scorer. Users have full
+windows of films. Each event of a batch belongs to another user, and so does each outcome. Measures the CPU time of the
+process, including the commit to RocksDB, and takes the minimum of several batches. Warm: all values are cached decoded;
+cold: no value is.
 """
 
 import cProfile
@@ -40,38 +41,40 @@ from sway.base_model import minilm_dir
 
 V = TypeVar("V")
 Pair = tuple[RecordBatch, RecordBatch]
-"""Events of as many users, and their outcomes."""
+"""One event of each user, and the outcomes of these events."""
 
-MOST_TIMES = 1.3
+MAX_RATIO = 1.3
 USERS = 250
 _BEHAVIOURS = 50
 _ROUNDS = 8
 _STEP_MS = 10
-_BEGAN_MS = 1_700_000_000_000
+_START_MS = 1_700_000_000_000
 _EPOCH = Epoch(1, "bench")
-_ALL = 2**40
+_UNLIMITED = 2**40
 
 
 class Table(Generic[V]):
-    """A table of the worker without Faust: layers over a store."""
+    """A table of the worker without Faust: state layers over a store."""
 
     def __init__(self, name: str, codec: Any, store: PartitionStore) -> None:
         self.name = name
         self._codec = codec
         self._store = store
-        self.layers: Layers[tuple[int, bytes], V] = Layers(self._committed, _ALL, lambda _key, _value: 1)
+        self.layers: Layers[tuple[int, bytes], V] = Layers(
+            self._committed, _UNLIMITED, lambda _key, _value: 1
+        )
 
     def get_in(self, partition: int, key: bytes) -> V | None:
-        """Return a value as the open unit sees it."""
+        """Return a value as seen by the open unit."""
         return self.layers.get((partition, key))
 
     def changes(self, unit: Unit) -> Iterator[tuple[str, bytes, bytes | None]]:
-        """Yield what a unit changes, encoded."""
+        """Yield the encoded changes of a unit."""
         for (_, key), value in unit.layers[self.name].items():
             yield self.name, key, None if value is None else self._codec.dumps(value)
 
-    def keep_nothing(self) -> None:
-        """Read each value from the store from now on."""
+    def disable_cache(self) -> None:
+        """Disable the cache: read each value from the store from now on."""
         self.layers.drop()
         self.layers.max_cached_bytes = 0
 
@@ -82,7 +85,7 @@ class Table(Generic[V]):
 
 @dataclass(slots=True)
 class Model:
-    """What the processor knows of a model."""
+    """The parts of a model that the processor uses."""
 
     tokenizer: BehaviourTokenizer
     reading: Reading
@@ -91,19 +94,19 @@ class Model:
 
 
 class Cost(NamedTuple):
-    """Microseconds of CPU of an event, and of its outcome."""
+    """CPU time in microseconds per event and per outcome."""
 
     event: float
     outcome: float
 
     @property
     def both(self) -> float:
-        """What an event costs that gets an outcome."""
+        """CPU time of an event and its outcome together."""
         return self.event + self.outcome
 
 
 class Partition:
-    """A processor and one partition's state. examples: whether they are wanted, with their snapshots."""
+    """A processor and the state of one partition. examples: whether to write examples, which need snapshots."""
 
     def __init__(self, store: PartitionStore, model: Model, *, examples: bool) -> None:
         settings = Settings()
@@ -122,7 +125,7 @@ class Partition:
         self._units = 0
 
     def deliver(self, batch: RecordBatch) -> None:
-        """Read a batch as a unit of its own, score and commit it."""
+        """Read a batch as one unit, score it and commit it."""
         self._units += 1
         layers = {table.name: table.layers.open() for table in self.tables}
         unit = Unit(self._units, _EPOCH, layers, self._reached)
@@ -135,14 +138,14 @@ class Partition:
 
 
 def load() -> Iterator[Pair]:
-    """Yield a round of all users after the other, without end."""
+    """Yield rounds of one event and one outcome per user, endlessly."""
     topics, codecs = Settings().topics, (Codec(BehaviorEvent), Codec(Outcome))
     films = cycle(event for event, _ in movielens.rated_events(movielens.fetch()))
     number = 0
     while True:
         events, outcomes = [], []
         for user, film in enumerate(islice(films, USERS)):
-            now, who = _BEGAN_MS + number * _STEP_MS, f"user-{user:05}"
+            now, who = _START_MS + number * _STEP_MS, f"user-{user:05}"
             events.append(BehaviorEvent(f"e{number:08}", who, "watch", now, film.item_id, film.item_text))
             outcomes.append(Outcome(f"e{number:08}", who, number * 7919 % 5 / 4, now))
             number += 1
@@ -153,7 +156,7 @@ def load() -> Iterator[Pair]:
 
 
 def _batch(topic: str, end: int, values: Sequence[tuple[str, bytes]]) -> RecordBatch:
-    first, now = end - len(values), _BEGAN_MS + end * _STEP_MS
+    first, now = end - len(values), _START_MS + end * _STEP_MS
     records = [
         Record(topic, 0, first + place, now, who.encode(), value) for place, (who, value) in enumerate(values)
     ]
@@ -167,7 +170,7 @@ def costs(
     examples: bool = True,
     profiler: cProfile.Profile | None = None,
 ) -> tuple[Cost, Cost]:
-    """Fill the windows; return what events and outcomes cost warm, and cold. profiler: watches the cold ones."""
+    """Fill the windows; return the warm and the cold cost. profiler: enabled during the cold measurement."""
     with tempfile.TemporaryDirectory() as folder:
         store = PartitionStore(Path(folder) / "store")
         partition = Partition(store, Model(tokenizer, reading), examples=examples)
@@ -177,7 +180,7 @@ def costs(
                 partition.deliver(batch)
         warm = _measure(partition.deliver, rounds)
         for table in partition.tables:
-            table.keep_nothing()
+            table.disable_cache()
         with profiler or nullcontext():
             cold = _measure(partition.deliver, rounds)
         store.close()
@@ -185,22 +188,22 @@ def costs(
 
 
 def _measure(deliver: Callable[[RecordBatch], None], rounds: Iterator[Pair]) -> Cost:
-    taken_us: list[list[float]] = [[], []]
+    cost_us: list[list[float]] = [[], []]
     for pair in islice(rounds, _ROUNDS):
         for which, batch in enumerate(pair):
             began_s = time.process_time()
             deliver(batch)
-            taken_us[which].append((time.process_time() - began_s) / USERS * 1e6)
-    return Cost(min(taken_us[0]), min(taken_us[1]))
+            cost_us[which].append((time.process_time() - began_s) / USERS * 1e6)
+    return Cost(min(cost_us[0]), min(cost_us[1]))
 
 
 def rows() -> list[Row]:
-    """Say what an event and its outcome cost, with the snapshots that a late reading and any example need."""
+    """Measure events and outcomes with snapshots, for both readings, against a worker without snapshots."""
     tokenizer = BehaviourTokenizer.from_folder(minilm_dir(), TextSettings())
     warm, cold = costs(tokenizer, Reading.LATE)
     joint_warm, joint_cold = costs(tokenizer, Reading.JOINT)
     plain_warm, plain_cold = costs(tokenizer, Reading.JOINT, examples=False)
-    peer = "joint reading, no examples and so no snapshots"
+    peer = "joint reading, without examples and snapshots"
     return [
         Row.compared(
             "event and outcome, cold, late reading",
@@ -208,7 +211,7 @@ def rows() -> list[Row]:
             "µs",
             peer,
             plain_cold.both,
-            at_most=MOST_TIMES,
+            at_most=MAX_RATIO,
         ),
         Row.compared(
             "event and outcome, cold, joint reading",
@@ -216,7 +219,7 @@ def rows() -> list[Row]:
             "µs",
             peer,
             plain_cold.both,
-            at_most=MOST_TIMES,
+            at_most=MAX_RATIO,
         ),
         Row.compared("event and outcome, warm, late reading", warm.both, "µs", peer, plain_warm.both),
         Row.compared("event and outcome, warm, joint reading", joint_warm.both, "µs", peer, plain_warm.both),
@@ -226,7 +229,7 @@ def rows() -> list[Row]:
 
 
 def main() -> None:
-    """Print the rows, or where a cold event of a late reading spends its time."""
+    """Print the rows, or the profile of cold events with the late reading."""
     if sys.argv[1:] == ["--profile"]:
         profiler = cProfile.Profile()
         tokenizer = BehaviourTokenizer.from_folder(minilm_dir(), TextSettings())

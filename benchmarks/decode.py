@@ -1,7 +1,7 @@
-"""What one record costs: `python -m benchmarks.decode`.
+"""Cost of encoding and decoding a record: `python -m benchmarks.decode`.
 
-Each row is a cost of ours beside a peer's for the same record in the same run, both the best of several
-alternating rounds, so that a busy machine slows both. Ratio is ours over the peer's: below 1 is faster.
+Each row compares Sway's cost with a peer's for the same record. Both are the best of several alternating rounds of the
+same run, so that other load slows both. The ratio is Sway's cost over the peer's; below 1 is faster.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ BEHAVIOUR = Behaviour(
 
 
 def rows() -> list[Row]:
-    """One row a cost, for the main benchmark."""
+    """Return one row per operation."""
     return [
         _decode(),
         _decode_confluent(),

@@ -1,8 +1,8 @@
-"""What an example takes on its topic: `python -m benchmarks.example_bytes`.
+"""Size of an example on its topic: `python -m benchmarks.example_bytes`.
 
-MovieLens-100K in the order of time, examples as a worker under a late champion writes them (windows of 50, no history
-in words), by the product's own codec and compression. A producer compresses a batch at a time, LZ4 in frames: what a
-unit has for one partition. So the sizes are those of batches of one partition, alone, of half a unit, and so on.
+Examples of MovieLens-100K in time order, as a worker with a late champion writes them (windows of 50, no history in
+words), with Sway's codec and compression. A producer compresses one batch at a time as an LZ4 frame: the records of a
+unit for one partition. The sizes are therefore measured for batches of one partition with different record counts.
 """
 
 import sys
@@ -24,11 +24,12 @@ from trainer.dataset import Example, label_in_order
 
 AIM = 2_048.0
 _BATCHES = (1, 8, 128, 512)
-_FULL_WITHIN = 36 * 3  # bytes of the longest: titles differ by so much, and a behaviour takes 36
-_RECORD_BYTES = (
-    10  # around key and value in a batch: length, attributes, deltas of time and offset, lengths, headers
-)
-_BATCH_BYTES = 61  # before the records of a batch
+# Examples within so many bytes of the longest have a full window: titles vary, and a behaviour takes 36 bytes.
+_FULL_WITHIN = 36 * 3
+# Overhead of a record in a batch: length, attributes, deltas of time and offset, lengths and headers.
+_RECORD_BYTES = 10
+# Header of a record batch.
+_BATCH_BYTES = 61
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def rows() -> list[Row]:
-    """Return the bytes of an example before compression, and after it in batches of several sizes."""
+    """Return the size of an example before compression, and after it for several batch sizes."""
     values = _by_partition()
     raw = np.mean([len(value) for of in values for value in of])
     found = [Row.informing("an example, before compression", float(raw), "bytes")]
@@ -65,7 +66,8 @@ def _by_partition() -> list[list[bytes]]:
 
 
 def _record(event: BehaviorEvent, outcome: Outcome, example: Example) -> LabeledExample:
-    score = float(np.float32(0.5 + 0.3 * np.sin(event.occurred_at)))  # estimates have the bits of a float32
+    # Estimates are float32 values.
+    score = float(np.float32(0.5 + 0.3 * np.sin(event.occurred_at)))
     return LabeledExample(
         event_id=event.event_id,
         user_id=event.user_id,
@@ -85,8 +87,8 @@ def _record(event: BehaviorEvent, outcome: Outcome, example: Example) -> Labeled
 
 
 def _compressed(values: Sequence[Sequence[bytes]], size: int) -> float:
-    """Return the mean bytes of a record, its share of a batch's head included."""
-    codec = pa.Codec("lz4")  # the frame format, as Kafka's
+    """Return the mean bytes per record, including its share of the batch header."""
+    codec = pa.Codec("lz4")  # the frame format, as in Kafka
     total = count = 0
     for of in values:
         for first in range(0, len(of), size):

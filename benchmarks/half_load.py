@@ -1,8 +1,8 @@
-"""How long an event takes from when it is due until its score is visible, at a steady rate that a worker can carry.
+"""Latency from an event's due time until its score is visible, at a constant rate below the worker's capacity.
 
-An open loop: an event's time counts from when it was due, so that a load that falls behind makes no figure look better.
-The load comes from a process of its own, all encoded before; the reader notes when records arrive and decodes them
-afterwards, and looks every 5 ms, which is part of each figure.
+The load is an open loop: latency counts from the due time of an event, so that a load generator that falls behind does
+not improve the figures. The load comes from a separate process and is encoded in advance. The reader records arrival
+times and decodes afterwards. It polls every 5 ms, which is included in the latency.
 """
 
 import json
@@ -34,10 +34,11 @@ _LEAD_S = 0.2
 _TOPICS = "half.events", "half.outcomes"
 
 
-class Seen(NamedTuple):
-    """taken_ms: of each event, in the order in which they were due. late_ms: how late the load was, burst by burst.
+class Measured(NamedTuple):
+    """The measurements of a run.
 
-    waiting: events without a score when the last was due.
+    taken_ms: latency of each event, ordered by due time. late_ms: delay of the load generator per burst.
+    waiting: the number of events without a score at the due time of the last event.
     """
 
     taken_ms: list[float]
@@ -46,7 +47,7 @@ class Seen(NamedTuple):
 
 
 def rows(stand: Stand, per_s: float, settings: Mapping[str, str]) -> list[Row]:
-    """Run a worker at this rate. settings: of the worker."""
+    """Run a worker at a rate of per_s events per second. settings: of the worker."""
     name, number = "late-half", round(per_s * (_SETTLES_S + _FOR_S))
     stand.create_topics(*_TOPICS)
     file = stand.folder / "late-passes.json"
@@ -55,7 +56,7 @@ def rows(stand: Stand, per_s: float, settings: Mapping[str, str]) -> list[Row]:
         stand.program(name, "benchmarks.sway_worker", "timed", str(file), **topics, **settings) as program,
         Reader(stand, name, wait_s=_LOOK_S) as reader,
     ):
-        seen = _seen(stand, program, reader, number, per_s)
+        seen = _measure(stand, program, reader, number, per_s)
     passes = json.loads(file.read_text(encoding="utf-8"))
     pass_ms = statistics.median(seconds for _, seconds in passes[len(passes) // 2 :]) * 1e3
     most_ms = ModelSettings().max_wait_s * 1e3 + pass_ms
@@ -71,13 +72,13 @@ def rows(stand: Stand, per_s: float, settings: Mapping[str, str]) -> list[Row]:
     ]
 
 
-def _seen(stand: Stand, program: Program, reader: Reader, number: int, per_s: float) -> Seen:
+def _measure(stand: Stand, program: Program, reader: Reader, number: int, per_s: float) -> Measured:
     warm = len(warming(_WARM_EVENTS))
     due = {_key(event): place / per_s for place, (event, _) in enumerate(measured(_WARM_EVENTS, number), 1)}
     decode = Codec(InfluenceScore).decode
     arrivals: list[tuple[float, bytes]] = []
     with _load(stand.servers, number, per_s) as load:
-        load.tell("warm")
+        load.write_line("warm")
         count = 0
         began_s: float | None = None
         for now, messages in reader.arrivals(program):
@@ -86,14 +87,14 @@ def _seen(stand: Stand, program: Program, reader: Reader, number: int, per_s: fl
                 arrivals += [(now, message.value() or b"") for message in messages]
             elif count >= warm:
                 began_s = time.monotonic() + _LEAD_S
-                load.tell(f"go {began_s}")
+                load.write_line(f"go {began_s}")
             if count >= warm + number:
                 break
-        late_ms = json.loads(load.answer())
+        late_ms = json.loads(load.read_line())
     assert began_s is not None
     scores = [(now - began_s, decode(value)) for now, value in arrivals]
     taken = {_key(score): now - due[_key(score)] for now, score in scores}
-    return Seen(
+    return Measured(
         [taken[key] * 1e3 for key in due],
         late_ms,
         sum(now > number / per_s + _LOOK_S for now, _ in scores),
@@ -105,19 +106,19 @@ def _key(one: object) -> tuple[str, str]:
 
 
 class _Child:
-    """The process that sends."""
+    """The process that generates the load."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def tell(self, line: str) -> None:
-        """Say a line to it."""
+    def write_line(self, line: str) -> None:
+        """Write a line to the process."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
-    def answer(self) -> str:
-        """Return the next line that it says."""
+    def read_line(self) -> str:
+        """Return the next line of its output."""
         assert self._process.stdout is not None
         return self._process.stdout.readline()
 
@@ -133,7 +134,7 @@ def _load(servers: str, number: int, per_s: float) -> Iterator[_Child]:
     )
     child = _Child(process)
     try:
-        assert child.answer().strip() == "ready"
+        assert child.read_line().strip() == "ready"
         yield child
     finally:
         process.terminate()

@@ -1,7 +1,7 @@
-"""`sway import` of a Parquet file beside a bare producer loop of the same encoded bytes, and beside `sway produce`.
+"""Throughput of `sway import` of a Parquet file, against a bare producer loop and `sway produce`.
 
-Each is a process of its own, and its time begins with its first record: starting Python and reading arguments is left
-out of all three.
+The bare loop sends the same encoded bytes. Each runs in its own process; the time starts with the first record, so
+process start-up is not included.
 """
 
 import os
@@ -27,7 +27,7 @@ _ROUNDS = 3
 
 
 def rows(stand: Stand) -> list[Row]:
-    """Import, send bare and produce, in turn; each at its best of three, the last once."""
+    """Run the bare loop and the import alternately, best of three each, then `sway produce` once."""
     path = write_log(stand.folder / "events.parquet", EVENTS)
     bare, ours = 0.0, 0.0
     for turn in range(_ROUNDS):
@@ -48,7 +48,7 @@ def rows(stand: Stand) -> list[Row]:
 
 
 def write_log(path: Path, number: int) -> Path:
-    """Write so many events of MovieLens as a Parquet file with a column a field that holds something."""
+    """Write a number of MovieLens events to a Parquet file, with one column per non-empty field."""
     listed = list(events(number))
     names = [field.name for field in fields(BehaviorEvent) if field.name not in {"value", "attributes"}]
     table = pa.table({name: [getattr(event, name) for event in listed] for name in names})
@@ -70,9 +70,10 @@ def _rate(stand: Stand, topic: str, way: str, path: Path) -> float:
         check=True,
         text=True,
     )
-    told = re.search(r"([\d,]+)/s\)", done.stderr)  # the last line of both commands, and of main
-    assert told is not None, done.stderr
-    return float(told[1].replace(",", ""))
+    # The last line of both commands and of main().
+    rate = re.search(r"([\d,]+)/s\)", done.stderr)
+    assert rate is not None, done.stderr
+    return float(rate[1].replace(",", ""))
 
 
 def _bare(topic: str, path: Path) -> float:
@@ -108,7 +109,7 @@ def _bare(topic: str, path: Path) -> float:
 
 
 def main() -> None:
-    """Send bare in this process and tell the rate as the commands do."""
+    """Run the bare loop in this process and print its rate in the format of the commands."""
     topic, path = sys.argv[1:]
     print(f"({_bare(topic, Path(path)):,.0f}/s)", file=sys.stderr)
 

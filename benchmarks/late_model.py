@@ -1,4 +1,4 @@
-"""A late model that is not trained, on the base encoder: what it costs is what a trained one costs."""
+"""An untrained late model on the base encoder; it costs as much as a trained one."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _MODEL = "all-minilm-l6-v2"
 
 
 def publish_late_model(folder: Path) -> Path:
-    """Publish it as the champion of a registry, if there is none; return the registry's folder."""
+    """Publish the model as champion of a registry without a champion; return the registry's folder."""
     registry = ModelRegistry(folder)
     if registry.champion() is None:
         base, settings = minilm_dir(), NetworkSettings(pooling=Pooling.MEAN)
@@ -40,7 +40,7 @@ def publish_late_model(folder: Path) -> Path:
 
 
 def _items(random: np.random.Generator) -> tuple[ItemTable, ItemMap]:
-    """Return a row for each film but a tenth, for which the map speaks."""
+    """Return a table with nine tenths of the films, and a map for the others."""
     ids = sorted({event.item_id for event, _ in movielens.rated_events(movielens.fetch())})
     keys = np.sort(np.array([item_key(item_id) for item_id in ids if random.random() < 0.9], np.uint64))
     size, width = len(keys) + 1, LateSettings().text_width

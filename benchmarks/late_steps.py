@@ -1,8 +1,8 @@
-"""What a training step of the late network costs where items are many: `python -m benchmarks.late_steps`.
+"""Cost of a training step of the late network with many items: `python -m benchmarks.late_steps`.
 
-A synthetic table: 25,000 items, each with a text of its own, and the item vectors of sixteen fits, of all and of
-unseen items. Batches of 512 rows refer to items as often as a shop's do (the k-th in 1 / k of the cases). Beside it the
-same step with both tables projected whole, as it was before.
+Uses synthetic tables of 25,000 items, each with its own text, and the item vectors of sixteen fits, for all and for
+unseen items. Batches of 512 rows refer to items with a Zipf distribution, as in a shop. The peer is the same step with
+both tables projected as a whole.
 """
 
 import sys
@@ -27,8 +27,8 @@ _KNOBS = LateTraining()
 
 
 def main() -> None:
-    """Print milliseconds of both."""
-    torch.set_num_threads(1)  # as trainer.late_job fits
+    """Print the time of both variants in milliseconds."""
+    torch.set_num_threads(1)  # as in trainer.late_job
     torch.manual_seed(0)
     texts = torch.randn(ITEMS, LateSettings().text_width)
     items = torch.randn(2 * _FITS * ITEMS + 1, ITEM_DIMENSIONS)
@@ -57,7 +57,7 @@ def _step_ms(texts: Tensor, items: Tensor, *, gathered: bool) -> float:
 def _batch(random: np.random.Generator) -> LateInputs:
     rows, behaviours = _KNOBS.batch_rows, _KNOBS.behaviours
     item, past_item = _drawn(random, rows), _drawn(random, rows, behaviours)
-    fits = random.integers(0, 2 * _FITS, rows)  # a row reads one fit
+    fits = random.integers(0, 2 * _FITS, rows)  # the fit of each row
     return LateInputs(
         torch.from_numpy(random.normal(size=(rows, len(FEATURES))).astype(np.float32)),
         torch.from_numpy(item),

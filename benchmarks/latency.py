@@ -1,4 +1,4 @@
-"""How long an event takes until a read_committed reader sees its score, at a modest rate and without the model."""
+"""End-to-end latency from producing an event until a read_committed consumer gets its score, without the model."""
 
 import threading
 import time
@@ -14,47 +14,49 @@ from schemas.records import BehaviorEvent, InfluenceScore
 from schemas.wire import Codec
 from stream.settings import PARTITIONER
 
-PER_S = 200
+EVENTS_PER_S = 200
 _WARM = 200
 _MEASURED = 2_000
 _TOPIC = "latency.events"
 
 
 def rows(stand: Stand) -> list[Row]:
-    """Produce at a steady rate while a worker runs, from its first score on."""
+    """Produce at a steady rate while a worker runs, starting with its first score."""
     stand.create_topics(_TOPIC)
-    feeder = Feeder(stand.servers, 1 + _WARM + _MEASURED, PER_S, _TOPIC)
+    feeder = Feeder(stand.servers, 1 + _WARM + _MEASURED, EVENTS_PER_S, _TOPIC)
     with (
         stand.program("latency", "benchmarks.sway_worker", "free", TOPICS__EVENTS=_TOPIC) as program,
         Reader(stand, "latency", at_once=True) as reader,
     ):
-        taken_ms = latencies_ms(feeder, reader, program)
-    p50, p99 = np.percentile(taken_ms[-_MEASURED:], [50, 99])
+        measured_ms = latencies_ms(feeder, reader, program)
+    p50, p99 = np.percentile(measured_ms[-_MEASURED:], [50, 99])
     return [
-        Row.informing(f"latency at {PER_S} events/s, p50", float(p50), "ms"),
-        Row.informing(f"latency at {PER_S} events/s, p99", float(p99), "ms"),
+        Row.informing(f"latency at {EVENTS_PER_S} events/s, p50", float(p50), "ms"),
+        Row.informing(f"latency at {EVENTS_PER_S} events/s, p99", float(p99), "ms"),
     ]
 
 
 def latencies_ms(feeder: "Feeder", reader: Reader, program: Program) -> list[float]:
-    """Let a feeder produce all its events; return how long each took to be visible, in the order of the scores."""
+    """Let a feeder produce all its events; return their latencies in milliseconds, in the order of the scores."""
     decode = Codec(InfluenceScore).decode
-    taken_ms: list[float] = []
+    measured_ms: list[float] = []
     feeder.produce_next()
     for now, messages in reader.arrivals(program):
-        if not taken_ms:
+        if not measured_ms:
             feeder.start()
-        taken_ms += [(now - feeder.produced[decode(message.value()).event_id]) * 1e3 for message in messages]
-        if len(taken_ms) == feeder.number:
+        measured_ms += [
+            (now - feeder.produced[decode(message.value()).event_id]) * 1e3 for message in messages
+        ]
+        if len(measured_ms) == feeder.number:
             break
     feeder.join()
-    return taken_ms
+    return measured_ms
 
 
 class Feeder(threading.Thread):
-    """Produces one event, and then the others at their times; knows when each was handed over.
+    """Produces one event, then the others at a steady rate, and records when each was produced.
 
-    per_s: events a second.
+    per_s: events per second.
     """
 
     def __init__(self, servers: str, number: int, per_s: float, topic: str) -> None:
@@ -74,7 +76,7 @@ class Feeder(threading.Thread):
         self._producer.poll(0)
 
     def run(self) -> None:
-        """Produce the others."""
+        """Produce the remaining events."""
         began = time.monotonic()
         for index in range(1, self.number):
             ahead_s = index / self._per_s - (time.monotonic() - began)

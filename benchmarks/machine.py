@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the machine that runs the benchmarks."""
 
 import importlib.metadata
 import os
@@ -16,7 +16,7 @@ _PACKAGES = ("aiokafka", "confluent-kafka", "faust-streaming", "rocksdict", "tok
 
 
 def describe() -> dict[str, Any]:
-    """Return the CPU, its flags, the cores, the load and the versions of what counts."""
+    """Return the CPU, its flags, the cores, the load and the versions of relevant packages."""
     model, flags = _cpu()
     return {
         "cpu": model,
@@ -32,7 +32,7 @@ def describe() -> dict[str, Any]:
 
 
 def _cpu() -> tuple[str, frozenset[str]]:
-    """Return the CPU's name and flags, as Linux tells them."""
+    """Return the CPU's name and flags from /proc/cpuinfo."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return platform.processor() or platform.machine(), frozenset()

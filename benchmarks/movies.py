@@ -1,4 +1,4 @@
-"""The load of the benchmarks: MovieLens-100K as events, in the order in which people rated."""
+"""The load of the benchmarks: MovieLens-100K as events, ordered by time."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ R = TypeVar("R", BehaviorEvent, Outcome)
 
 
 def rated(number: int) -> Iterator[tuple[BehaviorEvent, Outcome]]:
-    """Yield so many events in time order, each with its outcome; after the 100,000 the same from other people."""
+    """Yield a number of events in time order with their outcomes; after 100,000 they repeat with other users."""
     pairs = list(movielens.rated_events(movielens.fetch()))
     rounds = (
         (event, outcome) if turn == 0 else (_of_turn(event, turn), _of_turn(outcome, turn))
@@ -36,7 +36,7 @@ def _of_turn(one: R, turn: int) -> R:
 
 
 def produce(bootstrap_servers: str, topic: str, number: int) -> None:
-    """Put so many events into a topic, as a service would."""
+    """Produce a number of events to a topic."""
     producer = _producer(bootstrap_servers, number)
     encode = Codec(BehaviorEvent).encode
     for event in events(number):
@@ -47,9 +47,9 @@ def produce(bootstrap_servers: str, topic: str, number: int) -> None:
 def produce_rated(
     bootstrap_servers: str, topic: str, outcomes: str, number: int, *, new_texts: bool = False
 ) -> None:
-    """Put so many events into a topic, and each outcome right after its event into another.
+    """Produce a number of events to a topic, and each outcome right after its event to another.
 
-    new_texts: let no two events have the same text.
+    new_texts: make the text of every event unique.
     """
     producer = _producer(bootstrap_servers, 2 * number)
     encode, encode_outcome = Codec(BehaviorEvent).encode, Codec(Outcome).encode

@@ -1,10 +1,11 @@
-"""A load at a steady rate, from a process of its own.
+"""A load generator with a constant rate, run in a separate process.
 
-`python -m benchmarks.paced_load SERVERS EVENTS OUTCOMES WARM N PER_S`; EVENTS and OUTCOMES are topics. Every record is
-encoded before the first one is sent. Reads `warm` from its input and sends, at once, an event for each text of
-MovieLens-100K and WARM further events. Then reads `go TIME`, of the machine's monotonic clock, and from then on sends N
-events, each due at its own time whatever became of those before, in bursts 5 ms apart. Each event's outcome follows
-it. Prints `ready` first, and at the end how late each burst was, in milliseconds, as JSON.
+`python -m benchmarks.paced_load SERVERS EVENTS OUTCOMES WARM N PER_S`; EVENTS and OUTCOMES are topics. All records are
+encoded before the first one is sent. It prints `ready`. When it reads `warm` from its input, it immediately sends an
+event for each text of MovieLens-100K and WARM further events. When it reads `go TIME`, a time of the machine's
+monotonic clock, it sends N events from that time on, in bursts 5 ms apart. The due time of an event does not depend on
+earlier ones. Each event is followed by its outcome. At the end it prints the delay of each burst in milliseconds as
+JSON.
 """
 
 import json
@@ -23,12 +24,12 @@ from schemas.wire import Codec
 from stream.settings import PARTITIONER
 
 BURST_S = 0.005
-Told = tuple[BehaviorEvent, Outcome]
+Pair = tuple[BehaviorEvent, Outcome]
 
 
-def warming(number: int) -> list[Told]:
-    """Return an event of a user of its own for each text, then so many of people."""
-    told = list(rated(number))
+def warming(number: int) -> list[Pair]:
+    """Return an event for each text, each of a separate user, then a number of events of real users."""
+    pairs = list(rated(number))
     of_text = {event.item_text: (event, outcome) for event, outcome in reversed(list(rated(100_000)))}
     alone = [
         (
@@ -37,22 +38,22 @@ def warming(number: int) -> list[Told]:
         )
         for place, (event, outcome) in enumerate(of_text.values())
     ]
-    return alone + told
+    return alone + pairs
 
 
-def measured(warm: int, number: int) -> Iterator[Told]:
-    """Yield the events after those that warm."""
+def measured(warm: int, number: int) -> Iterator[Pair]:
+    """Yield the events after the warm-up."""
     return islice(rated(warm + number), warm, None)
 
 
 def main() -> None:
-    """Encode, and send when told to."""
+    """Encode the records and send them on command."""
     die_with_parent()
     servers, events, outcomes = sys.argv[1:4]
     warm, number, per_s = int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6])
     load = _Load(servers, events, outcomes)
-    first = [load.encoded(told) for told in warming(warm)]
-    then = [load.encoded(told) for told in measured(warm, number)]
+    first = [load.encoded(pair) for pair in warming(warm)]
+    then = [load.encoded(pair) for pair in measured(warm, number)]
     print("ready", flush=True)
     assert sys.stdin.readline().strip() == "warm"
     load.send(first)
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 class _Load:
-    """Two topics and a producer."""
+    """A producer of events and outcomes."""
 
     def __init__(self, servers: str, events: str, outcomes: str) -> None:
         self._topics = events, outcomes
@@ -76,9 +77,9 @@ class _Load:
         )
         self._event, self._outcome = Codec(BehaviorEvent), Codec(Outcome)
 
-    def encoded(self, told: Told) -> tuple[str, bytes, bytes]:
-        """Return whose records these are, and their values."""
-        event, outcome = told
+    def encoded(self, pair: Pair) -> tuple[str, bytes, bytes]:
+        """Return the user id and the values of event and outcome."""
+        event, outcome = pair
         return event.user_id, self._event.encode(event), self._outcome.encode(outcome)
 
     def send(self, records: list[tuple[str, bytes, bytes]]) -> None:
@@ -90,11 +91,11 @@ class _Load:
         self._producer.poll(0)
 
     def flush(self) -> None:
-        """Wait until all are there."""
+        """Wait until all records are acknowledged."""
         self._producer.flush()
 
     def pace(self, records: list[tuple[str, bytes, bytes]], began_s: float, per_s: float) -> list[float]:
-        """Send each when it is due; return how late each burst was, in milliseconds."""
+        """Send each record when it is due; return the delay of each burst in milliseconds."""
         sent, late_ms = 0, []
         while sent < len(records):
             next_s = began_s + (sent + 1) / per_s + BURST_S

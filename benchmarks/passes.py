@@ -1,7 +1,7 @@
-"""The bare forward passes over batches that a worker packed: `python -m benchmarks.passes FILE FROM TO`.
+"""Bare forward passes over batches recorded by a worker: `python -m benchmarks.passes FILE FROM TO`.
 
-The same batches, model, type and threads as in the worker, one pass after the other, and nothing else. Prints how
-many texts they hold and the seconds they took. FROM and TO, on the machine's monotonic clock: which of the batches.
+Repeats the passes in sequence with the worker's batches, model, dtype and threads. Prints the number of texts and the
+seconds taken. FROM and TO select the batches by the end of their pass, on the machine's monotonic clock.
 """
 
 import sys
@@ -19,25 +19,25 @@ from stream.settings import Settings
 
 
 class Pass(NamedTuple):
-    """A batch, and when the worker's pass over it ended, in seconds of the machine's monotonic clock."""
+    """A batch and the end of the worker's pass over it, on the machine's monotonic clock, in seconds."""
 
     ended_s: float
     batch: TextBatch
 
 
 def save(passes: list[Pass], file: Path) -> None:
-    """Write passes into a file."""
+    """Write passes to a file."""
     rows = [(p.ended_s, p.batch.input_ids, p.batch.attention_mask, p.batch.token_type_ids) for p in passes]
     torch.save(rows, file)
 
 
 def load(file: Path) -> list[Pass]:
-    """Read what save() wrote."""
+    """Read passes written by save()."""
     return [Pass(ended_s, TextBatch(*tensors)) for ended_s, *tensors in torch.load(file)]
 
 
 def main() -> None:
-    """Time the passes."""
+    """Time the passes and print the result."""
     die_with_parent()
     file, began_s, ended_s = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
     batches = [one.batch for one in load(file) if began_s < one.ended_s <= ended_s]

@@ -1,11 +1,11 @@
-"""The peer: the same job as a plain Faust agent, one event at a time: `python -m benchmarks.plain_faust`.
+"""A peer of the worker: a plain Faust agent that processes one event at a time: `python -m benchmarks.plain_faust`.
 
-Written as Faust's documentation does it: an agent that reads a stream, a Table with a codec for its values,
-`topic.send`; at least once, which is Faust's default. Avro codecs, checks, windows, text and token ids are the very
-functions of Sway's worker, so that what differs is how records, state and output travel.
+It follows Faust's documentation: an agent that reads a stream, a Table with a codec for its values, and `topic.send`,
+with Faust's default of at-least-once delivery. It uses the worker's Avro codecs, checks, windows, texts and token ids,
+so that only the transport of records, state and output differs.
 
-Settings are Sway's own, from the environment. The one argument is the table's store, `rocksdb://` by default (through
-rocksdict, as Sway's). `memory://` favours the peer: it keeps windows as objects and decodes none.
+It reads Sway's settings from the environment. The argument is the table's store, `rocksdb://` by default, through
+rocksdict as in Sway. `memory://` favours the peer, because it stores windows as objects and does not decode them.
 """
 
 import logging
@@ -29,7 +29,7 @@ from stream.windows import Window, WindowLimits, find, history, insert
 
 
 class Windows(ValueCodec):  # type: ignore[misc]
-    """How the table's values become bytes."""
+    """The codec of the table's values."""
 
     def __init__(self, codec: WindowCodec) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ class Windows(ValueCodec):  # type: ignore[misc]
 
 
 def build(settings: Settings, store: str) -> faust.App:
-    """Make the app; its one agent is the whole job."""
+    """Return the app, with a single agent."""
     model = joint(load_champion(settings))
     tokenizer = model.tokenizer
     kept = BehaviourLimits(settings.text.max_item_text_chars)
-    empty = Window(words=tokenizer)
+    empty = Window(tokenizer=tokenizer)
     limits = WindowLimits(settings.window.max_behaviours, settings.window.max_bytes)
     decode, encode = Codec(BehaviorEvent).decode, Codec(InfluenceScore).encode
 
@@ -75,7 +75,7 @@ def build(settings: Settings, store: str) -> faust.App:
             wrong = check_event(event, int(source.timestamp * 1000)) or key != event.user_id.encode()
             if wrong:
                 raise ValueError(
-                    f"{source.topic}[{source.partition}]@{source.offset}: there are none in this load"
+                    f"{source.topic}[{source.partition}]@{source.offset}: the load must not have invalid events"
                 )
             window = windows.get(key) or empty
             behaviour, cut = behaviour_of(event, source.offset, kept)
@@ -92,7 +92,7 @@ def build(settings: Settings, store: str) -> faust.App:
 
 
 def main() -> None:
-    """Run the agent until a signal comes."""
+    """Run the agent until it receives a signal."""
     die_with_parent()
     logging.basicConfig(level=logging.WARNING)
     app = build(Settings(), sys.argv[1] if len(sys.argv) > 1 else "rocksdb://")

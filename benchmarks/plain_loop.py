@@ -1,9 +1,9 @@
-"""The peer of a replay: a plain confluent-kafka loop that does the same: `python -m benchmarks.plain_loop TOPIC`.
+"""A peer of replay: a plain confluent-kafka loop that does the same work: `python -m benchmarks.plain_loop TOPIC`.
 
-Consume, decode, check, window, text, token ids, encode, produce, in one loop over what a consumer gives; windows in a
-dictionary, nothing kept on disk, no transactions, so that a crash means to begin again. Codecs, windows and texts are
-the very functions of the replay: what differs is how records, state and output travel. Prints records and seconds, from
-the first record asked for to the last one acknowledged.
+One loop consumes, decodes, checks, updates windows, builds texts and token ids, encodes and produces. Windows are in a
+dictionary, without storage on disk and without transactions, so a crash means a restart from the beginning. Codecs,
+windows and texts are those of replay, so that only the transport of records, state and output differs. Prints records
+and seconds, from the first fetch to the last acknowledgement.
 """
 
 import sys
@@ -27,13 +27,13 @@ _READ = 1_000
 
 
 def main() -> None:
-    """Run to the end of the topic."""
+    """Process the topic to its end."""
     die_with_parent()
     settings = Settings()
     model = joint(load_champion(settings))
     tokenizer = model.tokenizer
     kept = BehaviourLimits(settings.text.max_item_text_chars)
-    empty = Window(words=tokenizer)
+    empty = Window(tokenizer=tokenizer)
     limits = WindowLimits(settings.window.max_behaviours, settings.window.max_bytes)
     decode, encode = Codec(BehaviorEvent).decode_batch, Codec(InfluenceScore).encode
     servers = {"bootstrap.servers": settings.kafka.bootstrap_servers}
@@ -86,7 +86,7 @@ def main() -> None:
                 or check_event(event, message.timestamp()[1])
                 or key != event.user_id.encode()
             ):
-                raise ValueError("there are no bad events in this load")
+                raise ValueError("the load must not have invalid events")
             window = windows.get(key, empty)
             entry = entry_of(behaviour, target)
             text, _ = encode_text(history(window, entry.position), target, tokenizer)

@@ -1,8 +1,8 @@
-"""How often the demo promotes, its trainer alone: `python -m benchmarks.promotions [SEED ...]`, by default 0 to 4.
+"""Promotions by the demo's trainer, without Kafka: `python -m benchmarks.promotions [SEED ...]`, by default 0 to 4.
 
-The demo's champion, and its ratings in an order in which a feeder lets people wait for their scores; a seed draws that
-order and is the training's. Requests of as many examples as the demo hands over go through the trainer's own
-RequestHandler: training, gate and promotion. A version's speed decides nothing here. Prints each verdict.
+Uses the demo's champion and its ratings in the order of a feeder whose users wait for their scores. The seed determines
+that order and the training. Requests with the demo's number of examples go through the trainer's RequestHandler:
+training, gate and promotion. The gate ignores the speed of a version. Prints each verdict.
 """
 
 import sys
@@ -38,7 +38,7 @@ _GATE = GateSettings(
 
 
 def main() -> None:
-    """Print each verdict, and in how many seeds a challenger was promoted."""
+    """Print each verdict, and the number of seeds with a promotion."""
     seeds = [int(seed) for seed in sys.argv[1:]] or list(range(5))
     pairs = list(movielens.rated_events(movielens.fetch(), limit=demo.TRAINED_ON + _EVENTS))
     registry = default_registry()
@@ -58,7 +58,7 @@ def _promotions(registry: ModelRegistry, work: Path, examples: Sequence[Example]
 
     training = TrainingConfig(threads=1, seed=seed, tensorboard=False)
     config = RequestConfig(work, training, _GATE, valid_share=0.0, gate_share=demo._GATE_SHARE)
-    handler = RequestHandler(registry, read, lambda *_told: None, config)
+    handler = RequestHandler(registry, read, lambda *_reported: None, config)
     promoted, size = 0, demo._HANDOVER_EXAMPLES
     for start in range(0, len(examples) - size + 1, size):
         request = TrainingRequest(f"{seed}-{start}", [OffsetRange("e", 0, start, start + size)], size, 0)
@@ -70,14 +70,14 @@ def _promotions(registry: ModelRegistry, work: Path, examples: Sequence[Example]
 
 
 def _examples(pairs: Sequence[movielens.Pair], seed: int) -> list[Example]:
-    """Return what a worker under a late champion writes: it has no histories in words."""
+    """Return examples as a worker with a late champion writes them, without histories in words."""
     tokenizer = BehaviourTokenizer.from_folder(minilm_dir(), TextSettings(max_tokens=MAX_TOKENS))
     fed = _fed(pairs[demo.TRAINED_ON :], seed)
     return [replace(one, history="") for one in label_in_order(fed, tokenizer, partition_of=partition_of)]
 
 
 def _fed(pairs: Sequence[movielens.Pair], seed: int) -> list[movielens.Pair]:
-    """Return the order in which events go out, each round to as many people as there is room for."""
+    """Return the pairs in sending order. Each round has a random number of different users."""
     random, ahead = np.random.default_rng(seed), list(pairs)
     fed: list[movielens.Pair] = []
     while ahead:

@@ -1,8 +1,8 @@
-"""Do rates in words help? `python -m benchmarks.rates`: about twelve minutes on two cores.
+"""Effect of rates in words on quality: `python -m benchmarks.rates`, about twelve minutes on two cores.
 
-The joint recipe on MovieLens-100K: fitted on the oldest 10,000 ratings, judged on the next 5,000, each with all
-earlier outcomes known, items counted in four partitions as a worker counts them. One seed, so differences below .005
-say little.
+Trains the joint reading on the oldest 10,000 ratings of MovieLens-100K and evaluates it on the next 5,000. All earlier
+outcomes are known, and items are counted per partition, with four partitions, as in a worker. It uses one seed, so
+differences below .005 are not significant.
 """
 
 import json
@@ -28,7 +28,7 @@ from trainer.evaluation.scoring import score_examples
 from trainer.first_model import fit_first_model, joint_config
 
 FITTED_ON, JUDGED_ON = 10_000, 5_000
-NEWEST_TEXTS = 4_500  # of those: what two cores learn from in about two minutes
+NEWEST_TEXTS = 4_500  # training texts; takes two cores about two minutes
 VARIANTS = {
     "no rates": TextSettings(max_tokens=MAX_TOKENS, habits=False, item_rates=False),
     "the user's": TextSettings(max_tokens=MAX_TOKENS, habits=True, item_rates=False),
@@ -37,7 +37,7 @@ VARIANTS = {
 
 
 def main() -> None:
-    """Fit and judge each variant; write build/bench/rates.json."""
+    """Train and evaluate each variant; write build/bench/rates.json."""
     pairs = list(islice(movielens.rated_events(movielens.fetch()), FITTED_ON + JUDGED_ON))
     found = []
     for name, text in VARIANTS.items():
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def judge(examples: Sequence[Example], text: TextSettings) -> dict[str, float]:
-    """Fit on the oldest, score the newest; return AUC and MSE of y_hat."""
+    """Train on the oldest examples and score the newest; return AUC and MSE of y_hat."""
     config = joint_config(text, NEWEST_TEXTS)
     with tempfile.TemporaryDirectory(prefix="sway-rates-") as scratch:
         registry = ModelRegistry(scratch)

@@ -1,4 +1,4 @@
-"""What a read_committed reader of the scores sees, and when."""
+"""Measurement of scores by a read_committed consumer."""
 
 import time
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ from benchmarks.stand import PARTITIONS, Program, Stand
 
 _POLL_S = 0.2
 _POLL_RECORDS = 20_000
-_FIRST_SCORE_S = 180.0  # a busy machine may take a minute to import torch
+_FIRST_SCORE_S = 180.0  # a busy machine can take a minute to import torch
 _SILENCE_S = 60.0
 _FETCH_BYTES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of steady work, from one arrival of scores to another.
+    """An interval of steady work between two arrivals of scores.
 
-    began_s, ended_s: on the machine's monotonic clock. scores: those that arrived after the first of the two.
-    cpu_s: of the program's process, kernel time included.
+    began_s, ended_s: the two arrivals, on the machine's monotonic clock. scores: the number of scores after the first.
+    cpu_s: CPU time of the program's process, including kernel time.
     """
 
     began_s: float
@@ -31,22 +31,22 @@ class Span:
 
     @property
     def per_s(self) -> float:
-        """Scores a second."""
+        """Scores per second."""
         return self.scores / (self.ended_s - self.began_s)
 
     @property
     def cpu_us(self) -> float:
-        """Microseconds of CPU a score."""
+        """CPU time per score, in microseconds."""
         return self.cpu_s / self.scores * 1e6
 
 
 class Reader:
-    """Reads a program's scores from the start of the topic, together with nobody."""
+    """A consumer of a program's scores from the start of the topic, without group management."""
 
     def __init__(self, stand: Stand, name: str, *, at_once: bool = False, wait_s: float = _POLL_S) -> None:
-        """at_once: take each record as soon as it is visible, where a rate needs larger fetches.
+        """at_once: return each record as soon as it is visible, instead of fetching large batches.
 
-        wait_s: else, how long records are gathered; if it is short, fetches are not larger than what is there.
+        wait_s: otherwise, the time for which records are collected. If it is short, fetches do not wait for more data.
         """
         self._at_once, self._wait_s = at_once, wait_s
         soon = at_once or wait_s < _POLL_S
@@ -70,9 +70,9 @@ class Reader:
         self._consumer.close()
 
     def arrivals(self, program: Program) -> Iterator[tuple[float, list[Message]]]:
-        """Yield what arrives and when, for as long as the program runs and there is something.
+        """Yield messages with their arrival time while the program runs.
 
-        Raises ProgramEndedError, TimeoutError when nothing comes.
+        Raises ProgramEndedError if the program ends, TimeoutError if no scores arrive.
         """
         patience_s, since = _FIRST_SCORE_S, time.monotonic()
         while True:
@@ -87,7 +87,8 @@ class Reader:
                     raise TimeoutError(f"no scores for {now - since:.0f} s")
 
     def _next(self) -> list[Message]:
-        if self._at_once:  # consume() waits for its number or its time-out
+        # consume() would wait for the full number of messages or its timeout.
+        if self._at_once:
             message = self._consumer.poll(_POLL_S)
             found = [] if message is None else [message]
         else:
@@ -95,9 +96,9 @@ class Reader:
         return [message for message in found if message.error() is None]
 
     def measure(self, program: Program, total: int, *, warm_s: float, for_s: float) -> Span:
-        """Measure from the first arrival that is warm_s after the very first one, for for_s or to the end.
+        """Measure for for_s seconds, or to the end, starting warm_s seconds after the first arrival.
 
-        total: how many scores there will be at most.
+        total: the maximum number of scores.
         """
         process = psutil.Process(program.pid)
         first = began = 0.0
@@ -110,7 +111,7 @@ class Reader:
                 began, at_begin, cpu_at_begin = now, seen, _cpu_s(process)
             elif (began and now - began >= for_s) or seen >= total:
                 return Span(began, now, seen - at_begin, _cpu_s(process) - cpu_at_begin)
-        raise AssertionError("unreachable: arrivals end by raising")
+        raise AssertionError("unreachable: arrivals() ends only by an exception")
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.registry_start`: how long the embedded Schema Registry takes to answer, and its memory.
+"""Start-up time and memory of the embedded Schema Registry: `python -m benchmarks.registry_start`.
 
-The first start of a new folder makes the tables; later ones read them.
+The first start in a new folder creates the tables; later starts read them.
 """
 
 import os
@@ -16,7 +16,7 @@ STARTS = 4
 
 
 def main() -> None:
-    """Start it several times on one folder and print a line each."""
+    """Start the registry several times on one folder and print a line for each start."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"Apicurio Registry {REGISTRY_VERSION}, {os.cpu_count()} cores, load before: {load}")
     with tempfile.TemporaryDirectory() as folder:
@@ -28,8 +28,8 @@ def main() -> None:
                 cpu, resident_mb = process.cpu_times(), process.memory_info().rss / 1e6
                 stopping = time.monotonic()
             print(
-                f"start {number + 1}: answers after {answers_s:.1f} s, {cpu.user + cpu.system:.1f} s of CPU, "
-                f"{resident_mb:.0f} MB resident; stops in {time.monotonic() - stopping:.1f} s"
+                f"start {number + 1}: ready after {answers_s:.1f} s, {cpu.user + cpu.system:.1f} s of CPU, "
+                f"{resident_mb:.0f} MB resident; stopped in {time.monotonic() - stopping:.1f} s"
             )
 
 

@@ -1,6 +1,6 @@
-"""Replay: with a scorer that costs nothing, against a plain loop; with the model, against the bare forward passes.
+"""Throughput of replay: without the model against a plain loop, with the model against bare forward passes.
 
-The first is a replay of a million events: its memory at half the way and at the end is told too.
+The first is a replay of a million events; its memory at the half and at the end is reported too.
 """
 
 from benchmarks.bare_passes import bare_passes
@@ -11,13 +11,15 @@ RECORDS = 1_000_000
 AIM_LOOP = 0.5
 AIM_PASSES = 0.95
 _FOR_S = 45.0
-_LEFT_OUT_S = 5.0  # at the beginning, while the first records are fetched
-_FREE = {"LABELS__OUTCOMES": "false"}  # as the batched path is measured: the peer joins no labels
+# Not measured at the beginning, while the first records are fetched.
+_LEFT_OUT_S = 5.0
+# As in the batched path: the peer has no label join.
+_FREE = {"LABELS__OUTCOMES": "false"}
 _REAL = {"MODEL__DTYPE": "fp32", "MODEL__DEVICE": "cpu", "REPLAY__BATCH_S": "5"}
 
 
 def rows(stand: Stand) -> list[Row]:
-    """Replay, and run the peers; `stand` holds RECORDS events."""
+    """Run replay and its peers. `stand` must have RECORDS events."""
     return [*_free(stand), _real(stand)]
 
 

@@ -1,4 +1,4 @@
-"""A row of the summary: one figure beside its peer's, and what was aimed at."""
+"""Rows of the summary: a figure, its peer's figure and its aim."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,9 +6,10 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """value and peer_value are of one unit and one run; ratio is the first over the second.
+    """A row of the summary.
 
-    aim: what the ratio should be, such as ">= 15", or the value if there is no peer; None in a row that only informs.
+    value, peer_value: figures of the same run and unit. ratio: value / peer_value.
+    aim: the target of the ratio, or of the value without a peer, such as ">= 15"; None in an informative row.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Row:
         at_least: float | None = None,
         at_most: float | None = None,
     ) -> Self:
-        """Compare with a peer; at_least or at_most is the aim for the ratio, neither makes a row that informs."""
+        """Return a comparison with a peer. at_least, at_most: the aim of the ratio; an informative row has neither."""
         ratio = value / peer_value
         aim = met = None
         if at_least is not None:
@@ -51,7 +52,7 @@ class Row:
         at_least: float | None = None,
         at_most: float | None = None,
     ) -> Self:
-        """Say a figure that has an aim of its own and no peer; give one of at_least and at_most."""
+        """Return a figure with an aim and without a peer. Exactly one of at_least and at_most is required."""
         if at_least is not None:
             aim, met = f">= {at_least:,g}", value >= at_least
         else:
@@ -61,7 +62,7 @@ class Row:
 
     @classmethod
     def informing(cls, name: str, value: float, unit: str) -> Self:
-        """Say a figure that has no peer."""
+        """Return an informative figure without a peer."""
         return cls(name, _short(value), unit)
 
 

@@ -1,4 +1,4 @@
-"""Scorers for measurements: one that costs nothing, and a model that remembers what it was given."""
+"""Scorers for benchmarks: one without cost, and models that record their passes."""
 
 import time
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ _FILLED_AT_ONCE = 4_096
 
 
 class FreeScorer:
-    """Answers 0 for every text, at once."""
+    """A scorer that immediately returns 0 for every text."""
 
     def __init__(self, model: Model) -> None:
         self._version = model.version
         self._dtype = model.dtype
 
     def submit(self, jobs: Sequence[EncodedText]) -> "Future[ScoredTexts]":
-        """Return a future that is done."""
+        """Return a completed future."""
         future: Future[ScoredTexts] = Future()
         zeros = np.zeros(len(jobs), np.float32)
         future.set_result(ScoredTexts(zeros, zeros, {}, self._version, self._dtype))
@@ -37,7 +37,7 @@ class FreeScorer:
 
 
 class RecordingModel:
-    """A model that remembers what it was given."""
+    """A model that records its batches."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
@@ -48,18 +48,18 @@ class RecordingModel:
         self.passes: list[Pass] = []
 
     def pack(self, texts: Sequence[EncodedText], *, multiple: int = 1) -> TextBatch:
-        """Pack as the model does."""
+        """Pack like the wrapped model."""
         return self._model.pack(texts, multiple=multiple)
 
     def score(self, batch: TextBatch) -> torch.Tensor:
-        """Score, and note when the pass ended."""
+        """Score a batch and record the end of the pass."""
         outputs = self._model.score(batch)
         self.passes.append(Pass(time.monotonic(), batch))
         return outputs
 
 
 class TimedModel:
-    """A model that notes how many rows each pass had, and how many seconds it took."""
+    """A model that records the rows and the seconds of each pass."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -70,11 +70,11 @@ class TimedModel:
         self.passes: list[tuple[int, float]] = []
 
     def pack(self, texts: Sequence[Any], *, multiple: int = 1) -> Any:
-        """Pack as the model does."""
+        """Pack like the wrapped model."""
         return self._model.pack(texts, multiple=multiple)
 
     def score(self, batch: Any) -> torch.Tensor:
-        """Score, and note the time."""
+        """Score a batch and record the time."""
         began = time.perf_counter()
         outputs = self._model.score(batch)
         self.passes.append((len(batch), time.perf_counter() - began))
@@ -82,9 +82,9 @@ class TimedModel:
 
 
 def fill(model: Model, texts: int) -> None:
-    """Let a late model keep so many vectors, of texts that nobody has. Raises ModelIncompatible for a joint one."""
+    """Fill a late model's cache with vectors of made-up texts. Raises ModelIncompatible for a joint model."""
     if not isinstance(model, LateModel):
-        raise ModelIncompatible(f"{model.version} keeps no vectors of texts")
+        raise ModelIncompatible(f"model {model.version} has no cache of text vectors")
     width = hidden_size(model.network.encoder)
     for start in range(1, texts + 1, _FILLED_AT_ONCE):
         keys = np.arange(start, min(start + _FILLED_AT_ONCE, texts + 1), dtype=np.uint64)

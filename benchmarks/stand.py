@@ -1,4 +1,4 @@
-"""The stand that the benchmarks run on: one Kafka, one model, and programs in processes of their own."""
+"""The environment of the benchmarks: one Kafka broker, one model, and programs in separate processes."""
 
 import os
 import subprocess
@@ -24,13 +24,13 @@ _STOP_S = 30.0
 
 
 class ProgramEndedError(Exception):
-    """A program ended although it should run on; the message is the end of its log."""
+    """A program ended unexpectedly; the message is the end of its log."""
 
 
 class Stand:
-    """Topics, a registry that holds the base model, and programs that are configured by Sway's own settings.
+    """Topics, a registry with the base model, and programs configured by Sway's settings.
 
-    folder: for registry, states and logs; kept, so that a log can be read afterwards.
+    folder: for the registry, states and logs; it is not deleted, so that logs can be read afterwards.
     """
 
     def __init__(self, kafka: EmbeddedKafka, folder: Path) -> None:
@@ -41,22 +41,22 @@ class Stand:
         self.create_topics("bench.outcomes", "bench.dead-letters")
 
     def create_topics(self, *names: str, **config: str) -> None:
-        """Create topics that do not exist. config: Kafka's settings of a topic."""
+        """Create topics, which must not exist yet. config: Kafka topic settings."""
         admin = AdminClient({"bootstrap.servers": self.servers})
         new = [NewTopic(name, PARTITIONS, 1, config=config) for name in names]
         for future in admin.create_topics(new).values():
             future.result(30)
 
     def load(self, number: int) -> None:
-        """Create the topic of events and put so many into it."""
+        """Create the events topic and produce a number of events to it."""
         self.create_topics(EVENTS)
         produce(self.servers, EVENTS, number)
 
     @contextmanager
     def program(self, name: str, module: str, *arguments: str, **settings: str) -> Iterator["Program"]:
-        """Run a module with a state, a group and a topic of scores of its own, until the block ends.
+        """Run a module with its own state, consumer group and scores topic until the block ends.
 
-        settings: Sway's, as environment variables without their prefix.
+        settings: Sway's environment variables without the prefix.
         """
         self.create_topics(f"{name}.scores")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SWAY_")}
@@ -80,7 +80,7 @@ class Stand:
 
 
 class Program:
-    """One process that runs until it is stopped."""
+    """A child process that runs until it is stopped."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], log: Path) -> None:
         self._log = log
@@ -92,11 +92,11 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def check(self) -> None:
-        """Raise ProgramEndedError if it has ended."""
+        """Raise ProgramEndedError if the process has ended."""
         if self._process.poll() is not None:
             lines = self._log.read_text(errors="replace").splitlines()
             raise ProgramEndedError(
@@ -104,13 +104,13 @@ class Program:
             )
 
     def answer(self) -> str:
-        """Wait for its end and return what it printed. Raises ProgramEndedError if it failed."""
+        """Wait for the process to end and return its output. Raises ProgramEndedError if it failed."""
         if self._process.wait() != 0:
             self.check()
         return self._answer.read_text()
 
     def stop(self) -> None:
-        """End it in peace, or else by force."""
+        """Terminate the process; kill it if it does not end in time."""
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)

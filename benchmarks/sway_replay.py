@@ -1,9 +1,9 @@
-"""A replay under measurement: `python -m benchmarks.sway_replay free TOPIC` or `… real FOLDER PASSES SECONDS`.
+"""A measured replay: `python -m benchmarks.sway_replay free TOPIC` or `… real FOLDER PASSES SECONDS`.
 
-free: all events into TOPIC, with a scorer that costs nothing; prints records, seconds from the first read to the last
-commit, and the peak of its resident memory in MB, then halfway's, so that growth would show. real: with the model, into
-a Parquet folder, for so many seconds; each pass goes to PASSES, as in benchmarks/passes.py; prints when the first and
-the last of them ended.
+free: replay all events to TOPIC with a scorer without cost. Prints records, seconds from the first read to the last
+commit, and resident memory in MB: the peak, at half of the records and at the end.
+real: replay with the model to a Parquet folder for a number of seconds. Writes the passes to PASSES
+(benchmarks/passes.py); prints the end times of the first and the last one.
 """
 
 import resource
@@ -29,7 +29,7 @@ _MB = 1024 * 1024
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the replay and print the measurements."""
     die_with_parent()
     settings = Settings()
     model = joint(load_champion(settings))
@@ -68,7 +68,7 @@ def _real(settings: Settings, model: LoadedModel, folder: Path, passes: Path, fo
     def stop_later(runner: ReplayRunner) -> None:
         threading.Timer(for_s, runner.stop).start()
 
-    batcher = session.batcher(recording)  # type: ignore[arg-type]  # what it asks of a model, this has
+    batcher = session.batcher(recording)  # type: ignore[arg-type]  # it has all that the batcher uses
     session.run(plan, partitions, model, batcher, on_start=stop_later)
     batcher.close(drop=True)
     save(recording.passes, passes)

@@ -1,10 +1,10 @@
-"""A Sway worker under measurement: `python -m benchmarks.sway_worker WHAT [FILE or NUMBER]`.
+"""A measured Sway worker: `python -m benchmarks.sway_worker MODE [FILE or NUMBER]`.
 
-free: a scorer that costs nothing, and no label join. joining: with the label join, so that each event waits.
-real FILE: the model; each packed batch and when its pass ended goes to FILE at the end.
-serving: the model and all else as it is. timed FILE: the same; rows and seconds of each pass go to FILE at the end.
-full NUMBER: the same, a late model that holds vectors of so many texts.
-Settings come from the environment, as ever.
+free: a scorer without cost, and no label join. joining: the same with the label join, so that each event waits.
+real FILE: the model; writes each packed batch and the end of its pass to FILE at the end.
+serving: an unmodified worker. timed FILE: the same; writes rows and seconds of each pass to FILE at the end.
+full NUMBER: the same, with a late model that has NUMBER text vectors in its cache.
+Settings come from the environment, as usual.
 """
 
 import json
@@ -23,7 +23,7 @@ from stream.worker.run import run_app, set_up_log
 
 
 def main() -> None:
-    """Run the worker until a signal comes."""
+    """Run the worker until it receives a signal."""
     die_with_parent()
     set_up_log(logging.WARNING)
     settings = Settings()

@@ -1,7 +1,7 @@
-"""The worker with the real model, against the bare forward passes over the very batches that it packed.
+"""Throughput of the worker with the model, against bare forward passes over the same batches.
 
-The worker notes each batch and when its pass ended. Those that ended between two arrivals at a read_committed
-reader are run again, alone in a process of their own: what the path adds to the model is the difference.
+The worker records each batch and the end of its pass. The passes that ended between two arrivals at a read_committed
+consumer are repeated alone in a separate process. The difference is the overhead of the worker.
 """
 
 from benchmarks.bare_passes import bare_passes
@@ -15,12 +15,12 @@ _FOR_S = 25.0
 _SETTINGS = {
     "MODEL__DTYPE": "fp32",
     "MODEL__DEVICE": "cpu",
-    "KAFKA__REBALANCE_TIMEOUT_S": "6",  # half of it is how long the end waits for what is in flight
+    "KAFKA__REBALANCE_TIMEOUT_S": "6",  # the worker's shutdown waits half of it for records in flight
 }
 
 
 def rows(stand: Stand, backlog: int) -> list[Row]:
-    """Run the worker, then the passes alone. backlog: how many events there are, more than can be scored."""
+    """Run the worker, then the passes alone. backlog: the number of events, more than can be scored."""
     file = stand.folder / "passes.pt"
     with (
         stand.program("whole", "benchmarks.sway_worker", "real", str(file), **_SETTINGS) as program,

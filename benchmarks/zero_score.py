@@ -1,4 +1,4 @@
-"""The score that the peers give, who have a scorer that costs nothing: the same fields as Sway's own."""
+"""The score of the peers, which have no model; it has the same fields as Sway's scores."""
 
 import time
 
@@ -10,7 +10,7 @@ from schemas.records import BehaviorEvent, InfluenceScore, Source
 def zero_score(
     event: BehaviorEvent, text: EncodedText, source: Source, model: LoadedModel, *, cut: bool, duplicate: bool
 ) -> InfluenceScore:
-    """Return a score of y_hat and z_hat 0."""
+    """Return a score with y_hat and z_hat 0."""
     y_hat = z_hat = 0.0
     return InfluenceScore(
         event.event_id,

@@ -1,4 +1,4 @@
-"""The model: behaviour text, token ids, the two-headed network, micro-batches and the registry.
+"""The model: behaviour text, token ids, the networks, micro-batching and the model registry.
 
-Imports schemas at most, and nothing else of ours.
+Of this repository's packages it may import only schemas.
 """

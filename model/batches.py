@@ -1,4 +1,4 @@
-"""Encoded texts as padded tensors, filled by numpy without a loop over tokens."""
+"""Encoded texts as padded tensors, filled by NumPy without a Python loop over tokens."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from model.tokens import EncodedText
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:
-    """N texts, padded on the right to T tokens: three int64 tensors of (N, T)."""
+    """N texts, right-padded to T tokens: three int64 tensors of shape (N, T)."""
 
     input_ids: Tensor
     attention_mask: Tensor
@@ -24,25 +24,25 @@ class TextBatch:
 
     @property
     def padded_tokens(self) -> int:
-        """N * T: what the forward pass pays for."""
+        """N * T, the number of tokens that the forward pass processes."""
         return self.input_ids.numel()
 
     def to(self, device: torch.device) -> "TextBatch":
-        """Copy to a device, without waiting where the memory is pinned."""
+        """Copy to a device, asynchronously if the memory is pinned."""
         if self.input_ids.device == device:
             return self
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> "TextBatch":
-        """Copy into page-locked memory, from which a GPU fetches without the CPU."""
+        """Copy into page-locked memory, which a GPU reads without the CPU."""
         return self._map(lambda tensor: tensor.pin_memory())
 
     def rows(self, start: int, stop: int) -> "TextBatch":
-        """Return a slice of the rows, as views."""
+        """Return a slice of the rows as views."""
         return self._map(lambda tensor: tensor[start:stop])
 
     def select(self, rows: Sequence[int]) -> "TextBatch":
-        """Return a copy of these rows alone."""
+        """Return a copy of the given rows."""
         return self._map(lambda tensor: tensor[list(rows)])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "TextBatch":
@@ -50,9 +50,9 @@ class TextBatch:
 
 
 def to_tensors(texts: Sequence[EncodedText], *, pad_id: int, multiple: int = 1) -> TextBatch:
-    """Pad texts to the longest, rounded up to a multiple of tokens.
+    """Pad texts to the longest one, rounded up to a multiple of tokens.
 
-    texts: N >= 1 encoded texts. multiple: 8 on a GPU, whose matrix units work in eights.
+    texts: N >= 1 encoded texts. multiple: 8 on a GPU, whose matrix units process tokens in groups of eight.
     """
     tokens = np.fromiter((text.tokens for text in texts), np.int64, len(texts))  # (N,)
     first = np.fromiter((text.first_segment_tokens for text in texts), np.int64, len(texts))  # (N,)
@@ -70,7 +70,10 @@ def to_tensors(texts: Sequence[EncodedText], *, pad_id: int, multiple: int = 1) 
 
 
 def batches_of_similar_length(tokens: NDArray[np.int64], batch_tokens: int) -> list[list[int]]:
-    """Cut all rows into batches, shortest first, of at most batch_tokens with padding (or of one row)."""
+    """Split rows into batches of similar length, shortest first; return the row indices of each batch.
+
+    tokens: int64 (N,), the length of each row. A batch has at most batch_tokens tokens with padding, or one row.
+    """
     batches: list[list[int]] = []
     for row in np.argsort(tokens, kind="stable").tolist():
         if batches and (len(batches[-1]) + 1) * tokens[row] <= batch_tokens:

@@ -1,8 +1,7 @@
-"""The vector of a behaviour's text: what the encoder makes of it alone, as the trainer made the vectors it fitted on.
+"""Encoding of single behaviours into text vectors, in the same way as in training.
 
-A vector is rounded to float16, in which it is kept, so that a score does not depend on whether it was; cosines change
-by some 1e-5. Its input is the text that the tokenizer makes of the behaviour without a history, pooled as the
-checkpoint says.
+The input is the behaviour's text without a history; the pooling is the checkpoint's. Vectors are rounded to float16,
+the type in which they are cached, so that a score does not depend on the cache. This changes cosines by about 1e-5.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,10 @@ from model.tokens import ID_BYTES, BehaviourTokenizer, Piece
 
 
 class Encoded(NamedTuple):
-    """Vectors of some texts. places: int64 (n,), which. vectors: float32 (n, d); norms: float32 (n,), their lengths."""
+    """Vectors of n texts.
+
+    places: int64 (n,), indices of the texts. vectors: float32 (n, d). norms: float32 (n,), Euclidean norms.
+    """
 
     places: NDArray[np.int64]
     vectors: Tensor
@@ -28,9 +30,9 @@ class Encoded(NamedTuple):
 
 
 class BehaviourEncoder:
-    """Runs an encoder over behaviours' texts.
+    """An encoder of behaviour texts.
 
-    network: placed and ready to score; its heads are not used. pad_id: of its tokenizer.
+    network: on its device, in eval mode; its heads are not used. pad_id: the padding id of its tokenizer.
     """
 
     def __init__(self, network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer, pad_id: int) -> None:
@@ -40,7 +42,7 @@ class BehaviourEncoder:
         self._packing = PackingSettings.for_device(network.device.type)
 
     def encode(self, ids: Sequence[bytes]) -> Iterator[Encoded]:
-        """Yield the vectors of texts in batches of similar length. ids: as model.tokens.Piece has them."""
+        """Yield the vectors of texts in batches of similar length. ids: token ids as in model.tokens.Piece.ids."""
         pieces = [Piece("", each, len(each) // ID_BYTES, cut=False) for each in ids]
         texts = [self._tokenizer.encode((), piece) for piece in pieces]
         tokens = np.array([text.tokens for text in texts], np.int64)

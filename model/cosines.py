@@ -1,18 +1,20 @@
-"""Cosines of a behaviour's text with those of its past, by whichever way costs less."""
+"""Cosine similarities between a behaviour's text and the texts of its history, by the cheaper of two methods."""
 
 import torch
 from torch import Tensor
 
-from model.vector_table import Found
+from model.vector_table import Lookup
 
-_PART = 1 << 18  # numbers that are gathered at once: what a core's cache holds
+# Values gathered at once: about the size of a core's cache.
+_PART = 1 << 18
 _TEXTS_A_BEHAVIOUR = 64
 
 
-def cosines(texts: Found, text: Tensor, past_text: Tensor) -> Tensor:
-    """Return cosines, float32 (N, H), of a text for each row with those of its past.
+def cosines(texts: Lookup, text: Tensor, past_text: Tensor) -> Tensor:
+    """Return the cosines of each row's text with the texts of its history, float32 (N, H).
 
-    text: int64 (N,), past_text: int64 (N, H), places in texts; where past_text is -1, for none, any number comes out.
+    text: int64 (N,) and past_text: int64 (N, H) are row indices into texts. past_text is -1 where there is no
+    behaviour; the result is arbitrary there.
     """
     lengths = texts.norms.clamp(min=1e-12)  # (U,)
     past = past_text.clamp(min=0)

@@ -1,4 +1,4 @@
-"""Where a model runs and in which type, chosen from what the machine has."""
+"""Selection of the device and the dtype that a model runs with."""
 
 from typing import Literal
 
@@ -11,22 +11,23 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the GPU if there is one, else the CPU; or the one named.
+    """Return the named device; `auto` selects the GPU if there is one, else the CPU.
 
-    Raises ValueError if a GPU is named and there is none.
+    Raises ValueError if a GPU is named but not available.
     """
     has_gpu = torch.cuda.is_available()
     if name == "auto":
         return torch.device("cuda" if has_gpu else "cpu")
     if torch.device(name).type == "cuda" and not has_gpu:
-        raise ValueError(f"device={name!r}, but torch sees no CUDA device; use auto or cpu")
+        raise ValueError(f"device={name!r}, but torch finds no CUDA device; use auto or cpu")
     return torch.device(name)
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return bf16 on a GPU and fp32 on a CPU for `auto`; or the one named.
+    """Return the named dtype; `auto` selects bf16 on a GPU and fp32 on a CPU.
 
-    On a CPU without the instructions for it one bf16 product took 75 times as long as in fp32.
+    On a CPU without bf16 instructions, a bf16 matrix product took 75 times as long as in fp32.
+    Raises ValueError if the name is unknown.
     """
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -36,5 +37,5 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Return the name that scores carry: fp32, bf16 or fp16."""
+    """Return the dtype's name as published with scores: fp32, bf16 or fp16."""
     return next(name for name, known in _DTYPES.items() if known is dtype)

@@ -1,29 +1,29 @@
-"""Errors of the model package, in one tree.
+"""Exceptions of the model package.
 
 ModelError
-├── TokenizerIncompatible    a tokenizer whose pieces depend on their neighbours
-├── RegistryError            the registry, or an artefact in it
-│   ├── ModelMissing         no such version, or no champion yet
-│   ├── ModelCorrupt         a file is not what its manifest says
-│   ├── ModelIncompatible    intact, but not a model that this code can run
-│   └── PromotionConflict    the champion is another than expected, or changed meanwhile
-└── ScoringError             the micro-batcher
-    ├── ModelOutputError     one text came out as NaN or infinity
-    ├── OutOfMemory          one text alone did not fit in memory, several times
-    ├── DeviceError          not the text: the device or the model is broken, and so is the batcher
-    └── BatcherClosed        submitted after close(), or dropped by it
+├── TokenizerIncompatible    the tokenizer's ids of a text depend on its neighbours
+├── RegistryError            the registry, or an artefact in it, cannot be used
+│   ├── ModelMissing         the version does not exist, or there is no champion yet
+│   ├── ModelCorrupt         a file does not match its manifest
+│   ├── ModelIncompatible    the files are intact, but this version of Sway cannot run the model
+│   └── PromotionConflict    the champion is not the expected one, or changed concurrently
+└── ScoringError             a text, or the whole micro-batcher, failed
+    ├── ModelOutputError     the output for one text is NaN or infinite
+    ├── OutOfMemory          a single text did not fit in memory, several times
+    ├── DeviceError          the device or the model is broken; the micro-batcher is unusable
+    └── BatcherClosed        the text was submitted after close(), or dropped by it
 """
 
 
-# ruff: noqa: N818 -- the tree says that they are errors; ModelMissing reads better where it is caught
+# ruff: noqa: N818 -- the base class names them errors; ModelMissing reads better in an except clause
 
 
 class ModelError(Exception):
-    """Root of all errors of the model package."""
+    """Base class of all exceptions of the model package."""
 
 
 class TokenizerIncompatible(ModelError):
-    """The tokenizer does not give a behaviour the same ids alone and among its neighbours."""
+    """The tokenizer's ids of a behaviour depend on the neighbouring text."""
 
 
 class RegistryError(ModelError):
@@ -31,36 +31,36 @@ class RegistryError(ModelError):
 
 
 class ModelMissing(RegistryError):
-    """There is no such version in the registry, or no champion yet."""
+    """The version does not exist in the registry, or there is no champion yet."""
 
 
 class ModelCorrupt(RegistryError):
-    """A file of a version is missing, is not listed, or has another hash than its manifest says."""
+    """A file of a version is missing, not listed in the manifest, or has another hash than listed."""
 
 
 class ModelIncompatible(RegistryError):
-    """The artefact is intact, but this code cannot run it."""
+    """The files are intact, but this version of Sway cannot run the model."""
 
 
 class PromotionConflict(RegistryError):
-    """The champion is another than expected, or somebody else promoted meanwhile."""
+    """The champion is not the expected one, or another promotion happened concurrently."""
 
 
 class ScoringError(ModelError):
-    """A text, or the whole micro-batcher, could not score."""
+    """A text could not be scored, or the whole micro-batcher failed."""
 
 
 class ModelOutputError(ScoringError):
-    """The model returned NaN or infinity for this text, alone and with the device known to be good."""
+    """The model returned NaN or infinity for this text when scored alone, and the device works."""
 
 
 class OutOfMemory(ScoringError):
-    """One text alone did not fit in the device's memory, several times in a row."""
+    """A single text did not fit in the device's memory, several times in a row."""
 
 
 class DeviceError(ScoringError):
-    """A known-good text failed as well: the device is broken, nothing can be scored any more."""
+    """A known-good text failed too: the device or the model is broken, and nothing can be scored."""
 
 
 class BatcherClosed(ScoringError):
-    """The micro-batcher is closed; what was still waiting is not scored."""
+    """The micro-batcher is closed; queued texts are not scored."""

@@ -1,9 +1,8 @@
-"""How much each past behaviour sways a score: its leave-one-out influence.
+"""Explanations of scores by the leave-one-out effect of each past behaviour.
 
     effect(i) = influence(x) - influence(x without behaviour i)
 
-Computed on demand, never in the hot path. Here for texts that hold everything; for rows of a late model in
-model.explain_late.
+Computed on demand, never in the hot path. This module explains joint models; model.explain_late explains late ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +16,17 @@ from model.tokens import BehaviourTokenizer, EncodedText, Piece
 from model.words import count_habits
 
 ScoreTexts = Callable[[list[EncodedText]], NDArray[np.float32]]
-"""Scores N texts: y_hat and z_hat, float32 (N, 2)."""
+"""Score N texts; return y_hat and z_hat, float32 (N, 2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A score, and what each past behaviour contributes to it.
+    """A score and the effect of each past behaviour on it.
 
-    effects: one for each behaviour of the window, oldest first, in [-1, 1]; 0 for one that the model does not see.
-    Positive: it raises the influence. attention: what each weighs in a late model, None in others; with what weighs
-    nothing at all, they sum to 1.
+    effects: one value per behaviour of the window, oldest first, in [-1, 1]. A positive effect raises the influence.
+    It is 0 for a behaviour that the model does not read.
+    attention: the attention weight of each behaviour in a late model, None in a joint one. The weights and the weight
+    of "nothing" sum to 1.
     """
 
     y_hat: float
@@ -46,12 +46,13 @@ def explain(
     score: ScoreTexts,
     lam: float,
 ) -> Explanation:
-    """Score a text, and the same text without each behaviour of the window.
+    """Score a text, and the same text without each behaviour of the window in turn.
 
-    history: words of the newest behaviours, oldest first, at least as many as the text has room for. outcomes: y of all
-    behaviours of the window, None where it is not known. item: the item's rates in words; they stay, for they are other
-    people's too. The user's rates are those of the behaviours that are left, so one that the text has no room for may
-    have an effect. No older behaviour moves up: each effect is that of one behaviour in this very text.
+    history: Pieces of the newest behaviours, oldest first, at least as many as fit in the text.
+    outcomes: y of all behaviours of the window, None where unknown.
+    item: Pieces of the item's rates. They are kept, because they come from other users too.
+    The user's rates are recomputed from the remaining behaviours, so a behaviour that does not fit in the text can
+    have an effect. No older behaviour takes a removed one's place.
     Raises ValueError if there are more behaviours than outcomes.
     """
     if len(history) > len(outcomes):
@@ -67,7 +68,8 @@ def explain(
     for place in range(len(outcomes)):
         left = shown if place < older else shown[: place - older] + shown[place - older + 1 :]
         texts.append(encode(left, [*outcomes[:place], *outcomes[place + 1 :]]))
-    distinct = {text.ids: text for text in texts}  # the same text has the same score, to the bit
+    # Equal texts have bit-identical scores.
+    distinct = {text.ids: text for text in texts}
     found = dict(zip(distinct, score(list(distinct.values())), strict=True))
     outputs = np.stack([found[text.ids] for text in texts])  # (n + 1, 2)
     return explanation_of(outputs, lam)
@@ -76,7 +78,10 @@ def explain(
 def explanation_of(
     outputs: NDArray[np.float32], lam: float, attention: list[float] | None = None
 ) -> Explanation:
-    """Return the explanation that scores say, float32 (n + 1, 2): of all, then without each of n behaviours."""
+    """Return the explanation of scores.
+
+    outputs: float32 (n + 1, 2), y_hat and z_hat with all behaviours, then without each of the n behaviours.
+    """
     influences = influence(outputs[:, 0], outputs[:, 1], lam)  # (n + 1,)
     effects = (influences[0] - influences[1:]).astype(float).tolist()
     y_hat, z_hat = outputs[0].tolist()

@@ -1,10 +1,10 @@
-"""How much each past behaviour sways a late model's score: its leave-one-out influence, and its attention.
+"""Explanations of a late model's scores: the leave-one-out effect and the attention of each past behaviour.
 
-A row without a behaviour is what the row would have been had the user never shown it: the window's numbers and the
-user's totals are made anew. What is other people's too stays: the sums of items and of the partition, and the residuals
-of the behaviours that are left, which were taken from those sums.
+Removing a behaviour recomputes the features of the window and the user's totals, as if the behaviour had never
+happened. Data shared with other users is kept: the sums of items and of the partition, and the residuals of the other
+behaviours, which were computed from those sums.
 
-The slow average of the user's totals is exact if outcomes became known in the window's order.
+The slow average in the user's totals is exact if the outcomes became known in the order of the window.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ from model.jobs import LateText
 from model.tokens import Piece
 
 ScoreRows = Callable[[list[LateText]], NDArray[np.float32]]
-"""Scores N rows: y_hat and z_hat, float32 (N, 2)."""
+"""Score N rows; return y_hat and z_hat, float32 (N, 2)."""
 
 Attend = Callable[[LateText], NDArray[np.float32]]
-"""Returns what behaviours weigh, the newest first, and last the weight of "nothing": float32 (K + 1,), K <= H."""
+"""Return attention weights, float32 (K + 1,), K <= H: of the K newest behaviours, newest first, then of "nothing"."""
 
 
 def explain_late(text: LateText, *, score: ScoreRows, attend: Attend, lam: float) -> Explanation:
-    """Score a row, and the same row without each behaviour of its past, in one batch."""
+    """Score a row, and the same row without each past behaviour in turn, in one batch."""
     behaviours = text.behaviours
     outputs = score([text, *(_without(text, place) for place in range(behaviours))])
     weights = attend(text)[:-1][::-1].astype(float).tolist()  # (K,), oldest first
@@ -35,7 +35,7 @@ def explain_late(text: LateText, *, score: ScoreRows, attend: Attend, lam: float
 
 
 def without(snapshot: Snapshot, place: int) -> Snapshot:
-    """Return a snapshot as it would be without the behaviour at a place of its past."""
+    """Return the snapshot without the past behaviour at an index."""
     past = np.delete(snapshot.past, place)
     return replace(snapshot, past=past, totals=_totals_without(snapshot, place))
 
@@ -43,10 +43,11 @@ def without(snapshot: Snapshot, place: int) -> Snapshot:
 def _totals_without(snapshot: Snapshot, place: int) -> UserTotals:
     past, totals = snapshot.past, snapshot.totals
     one = past[place]
-    if one["residual"] == one["residual"]:  # known: only NaN differs from itself
+    # The outcome is known unless the residual is NaN, which differs from itself.
+    if one["residual"] == one["residual"]:
         newer = past["residual"][place + 1 :]
         newer = newer[newer == newer].tolist()
-        totals = totals.without_one(float(one["y"]), float(one["z"]), float(one["residual"]), newer)
+        totals = totals.without_outcome(float(one["y"]), float(one["z"]), float(one["residual"]), newer)
     first_at_ms = totals.first_at_ms
     if one["at_ms"] == first_at_ms:
         left = np.delete(past["at_ms"], place)

@@ -1,7 +1,8 @@
-"""One forward pass that survives a bad text and a full memory, and tells both from a broken device.
+"""A forward pass that tolerates bad texts and out-of-memory errors, and distinguishes them from a broken device.
 
-Out of memory: halve and retry; one text alone waits and retries. Another failure: score a known-good text
-first; if that fails too it is the device, else halve until the bad texts stand alone.
+On an out-of-memory error, the batch is halved and retried; a single text waits and is retried. On any other failure, a
+known-good text is scored first. If it fails too, the device is broken; otherwise the batch is halved until the bad
+texts are isolated.
 """
 
 import time
@@ -19,31 +20,31 @@ from model.jobs import Job
 
 
 class Batch(Protocol):
-    """Packed texts; TextBatch is one, LateBatch another."""
+    """Packed texts: TextBatch or LateBatch."""
 
     def __len__(self) -> int: ...
     @property
     def padded_tokens(self) -> int:
-        """What a pass pays for."""
+        """The number of tokens that a pass processes, padding included."""
         ...
 
     def pinned(self) -> Self:
-        """Copy into page-locked memory, from which a GPU fetches without the CPU."""
+        """Copy into page-locked memory, which a GPU reads without the CPU."""
         ...
 
     def rows(self, start: int, stop: int) -> Self:
-        """Return a slice of the rows, which scores as if there were no others."""
+        """Return a slice of the rows; its scores do not depend on the other rows."""
         ...
 
     def select(self, rows: Sequence[int]) -> Self:
-        """Return these rows alone."""
+        """Return the given rows."""
         ...
 
 
 class ScoringModel(Protocol):
-    """What the micro-batcher asks of a model; LoadedModel is one, LateModel another.
+    """The model interface of the micro-batcher, implemented by LoadedModel and LateModel.
 
-    Its texts and its batches are of its own kind: it packs what it scores.
+    Each model has its own types of jobs and batches: score() accepts only batches from the model's own pack().
     """
 
     @property
@@ -55,20 +56,20 @@ class ScoringModel(Protocol):
     @property
     def probe(self) -> Job: ...
     def pack(self, texts: Sequence[Any], *, multiple: int = 1) -> Any:
-        """Return a Batch of N >= 1 texts. multiple: what tokens are padded to."""
+        """Return a Batch of N >= 1 texts. multiple: rows are padded to a multiple of so many tokens."""
         ...
 
     def score(self, batch: Any) -> Tensor:
-        """Return y_hat and z_hat, float32 (N, 2), of a Batch that pack() made."""
+        """Return y_hat and z_hat, float32 (N, 2), of a Batch from pack()."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BatchScores:
-    """What became of a batch.
+    """The result of scoring a batch.
 
-    outputs: float32 (N, 2); NaN in the rows that failed. failed: why, by row.
-    passes: how many forward passes it took, 1 if all went well.
+    outputs: float32 (N, 2); NaN in failed rows. failed: errors by row.
+    passes: the number of forward passes; 1 if nothing failed.
     """
 
     outputs: NDArray[np.float32]
@@ -77,9 +78,9 @@ class BatchScores:
 
 
 class ForwardPass:
-    """Scores batches; the retries when memory is full are counted and timed by it.
+    """Scoring of batches with retries on out-of-memory errors.
 
-    memory_tries: how often one text alone is tried; memory_wait_s: between two such tries.
+    memory_tries: the number of attempts for a single text. memory_wait_s: seconds between two of them.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class ForwardPass:
         self._sleep = sleep
 
     def run(self, model: ScoringModel, batch: Batch) -> BatchScores:
-        """Score every row, or say why not, row by row.
+        """Score every row; errors are returned per row.
 
         Raises DeviceError if a known-good text fails too.
         """
@@ -107,11 +108,13 @@ class ForwardPass:
             passes += 1
             try:
                 found = self._attempt(model, batch.rows(rows.start, rows.stop))
-            except Exception as exc:  # whatever a model raises: the probe tells text from device
+            # A model may raise anything; the probe tells a bad text from a broken device.
+            except Exception as exc:
                 if len(rows) == 1 or not isinstance(exc, OutOfMemory):
                     _probe(model, exc)
                 if len(rows) == 1:
-                    failed[rows.start] = exc.with_traceback(None)  # its frames hold the batch's memory
+                    # The frames of the traceback would keep the batch in memory.
+                    failed[rows.start] = exc.with_traceback(None)
                 else:
                     middle = (rows.start + rows.stop) // 2
                     todo += [range(middle, rows.stop), range(rows.start, middle)]
@@ -123,11 +126,12 @@ class ForwardPass:
                 failed[rows.start] = ModelOutputError(f"model {model.version} returned NaN or infinity")
                 outputs[rows.start] = np.nan
             else:
-                todo += [range(row, row + 1) for row in bad]  # perhaps a neighbour's doing: once more, alone
+                # Another row may have caused it: score each of these rows again, alone.
+                todo += [range(row, row + 1) for row in bad]
         return BatchScores(outputs, failed, passes)
 
     def _attempt(self, model: ScoringModel, rows: Batch) -> NDArray[np.float32]:
-        """Score these rows in one pass; one row alone waits for memory and tries again."""
+        """Score rows in one pass; a single row waits for memory and is retried."""
         tries = self._memory_tries if len(rows) == 1 else 1
         for left in reversed(range(tries)):
             try:
@@ -137,16 +141,17 @@ class ForwardPass:
                     raise
                 if not left:
                     raise OutOfMemory(
-                        f"{len(rows)} x {rows.padded_tokens // len(rows)} tokens did not fit, {tries} tries"
+                        f"{len(rows)} x {rows.padded_tokens // len(rows)} tokens did not fit in memory, "
+                        f"{tries} tries"
                     ) from exc.with_traceback(None)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self._sleep(self._memory_wait_s)
-        raise AssertionError("unreachable: the last try returns or raises")
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def is_out_of_memory(exc: Exception) -> bool:
-    """Tell a full memory from other failures; on the CPU torch says it in words only."""
+    """Return whether an error means out of memory; on the CPU, torch reports it only in the message."""
     return isinstance(exc, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(exc)
 
 
@@ -158,15 +163,15 @@ def _score(model: ScoringModel, rows: Batch) -> NDArray[np.float32]:
 
 
 def _probe(model: ScoringModel, cause: Exception | None) -> None:
-    """Score the known-good text; raise DeviceError if that fails or is not finite."""
+    """Score the known-good text; raise DeviceError if it fails or its scores are not finite."""
     try:
         outputs = _score(model, model.pack([model.probe]))
     except Exception as exc:
         raise DeviceError(
-            f"a known-good text fails on {model.device} with model {model.version}: {exc!r}; "
+            f"a known-good text failed on {model.device} with model {model.version}: {exc!r}; "
             f"the first failure was {cause!r}"
         ) from exc
     if not np.isfinite(outputs).all():
         raise DeviceError(
-            f"a known-good text gives NaN or infinity on {model.device} with model {model.version}"
+            f"model {model.version} returned NaN or infinity for a known-good text on {model.device}"
         ) from cause

@@ -1,4 +1,4 @@
-"""What a model scores: a text that holds everything, or a behaviour beside what is known at its time."""
+"""Scoring jobs: an encoded text for a joint model, a feature snapshot for a late model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from model.features.snapshot import Snapshot
 from model.tokens import Piece
 
 LATE_TOKENS = 8
-"""What a row of a late model costs, in the tokens by which batches are packed; 256 rows are 2,048."""
+"""The cost of a late model's row in tokens, the unit of batch packing; 256 rows cost 2,048 tokens."""
 
 
 class Job(Protocol):
-    """What is scored; EncodedText is one, LateText another.
+    """A unit of scoring work: EncodedText or LateText.
 
-    tokens: what it costs. behaviours: past ones that it was given. truncated: whether something was left out of it.
+    tokens: its cost. behaviours: the number of past behaviours. truncated: whether input was left out.
     """
 
     @property
@@ -27,10 +27,11 @@ class Job(Protocol):
 
 @dataclass(slots=True, eq=False)
 class LateText:
-    """What a late model scores in place of an EncodedText; treat it as a value.
+    """The job of a late model. Treat it as immutable.
 
-    piece: of the behaviour being scored, without its outcome. pieces: gives those of snapshot.past, in its order and
-    without outcomes; called on the forward thread, and only where a text's vector is not at hand.
+    piece: the behaviour being scored, without its outcome.
+    pieces: returns the Pieces of snapshot.past, in its order and without outcomes. It is called on the forward thread,
+    and only if a text's vector is not cached.
     """
 
     snapshot: Snapshot
@@ -40,12 +41,12 @@ class LateText:
 
     @property
     def behaviours(self) -> int:
-        """Past behaviours."""
+        """The number of past behaviours."""
         return len(self.snapshot.past)
 
     @property
     def tokens(self) -> int:
-        """LATE_TOKENS: a constant, so that a limit of tokens is one of rows."""
+        """LATE_TOKENS. The cost is constant, so a limit of tokens is a limit of rows."""
         return LATE_TOKENS
 
     def __repr__(self) -> str:

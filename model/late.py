@@ -1,13 +1,14 @@
-"""The late reading: attention from the behaviour being scored over vectors of the history, beside the numbers.
+"""The network of the late reading: attention over vectors of the history, added to the numeric features.
 
     key_h   = K_t t_h + K_i v_h              t: text vector (384), v: item vector (32)
     value_h = gelu(V_t t_h + V_i v_h + V_o [known, grade, residual, log gap])
     a       = softmax over h of (q . key_h / sqrt(k) - decay * gap_h), and of one learned key for "nothing"
-    n       = MLP numbers
+    n       = MLP features
     y_hat, z_hat = sigmoid(W n + b + W' MLP' [n, sum_h a_h value_h, T t, v])
 
-So what vectors say is added to what the numbers say, and W' starts at zero: where vectors tell nothing more, nothing is
-lost. Each distinct text is projected once, whatever the number of behaviours that say it.
+The query q comes from the behaviour being scored. The vectors' part is added to the features' part, and W' starts at
+zero, so uninformative vectors do not change the output. Each distinct text is projected once, however many behaviours
+have it.
 
 Source: G. Zhou et al., 2018, "Deep Interest Network for Click-Through Rate Prediction", KDD (attention from the target
 over the history).
@@ -37,7 +38,7 @@ _INPUTS = 3
 
 
 class Loss(StrEnum):
-    """What y_hat and z_hat are fitted by: cross-entropy, or the squared error of the source method."""
+    """The training loss of y_hat and z_hat: cross-entropy, or the squared error of the source method."""
 
     BCE = "bce"
     MSE = "mse"
@@ -45,12 +46,13 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LateSettings:
-    """What a checkpoint carries beside its weights.
+    """Settings stored with the weights of a late network.
 
-    text_width: of the text vectors. width: of keys and values, over all heads. tower: of the hidden layers.
-    text, items, history: which inputs the network reads; of the numbers, those of `columns`.
-    input_dropout: how often a training row lacks one of the inputs whole. lam: the weight of z, >= 0.
-    behaviours: how many of a history it attends to, the newest.
+    text_width: dimension of the text vectors. width: dimension of keys and values, over all heads.
+    tower: width of the hidden layers. text, items, history: whether the network reads these inputs.
+    columns: indices of the features it reads.
+    input_dropout: probability that a training row lacks one whole input. lam: the weight of z in the loss, >= 0.
+    behaviours: the number of newest behaviours that it attends to.
     """
 
     text_width: int = 384
@@ -77,15 +79,15 @@ class LateSettings:
             raise ValueError(f"lam={self.lam} must be finite and not below 0")
         if self.features_version != FEATURES_VERSION:
             raise ValueError(
-                f"features_version={self.features_version}: this code makes numbers of version {FEATURES_VERSION}"
+                f"features_version={self.features_version}, but this version of Sway has {FEATURES_VERSION}"
             )
 
 
 class LateInputs(NamedTuple):
-    """B rows with histories of H; text and item are rows of the tables of vectors that go with them.
+    """Inputs of B rows with up to H past behaviours. Texts and items are row indices into tables of vectors.
 
-    numbers: float32 (B, F). text, item: int64 (B,). past_text, past_item: int64 (B, H); past_text is -1 where there is
-    no behaviour, in any place. past: float32 (B, H, 4): known, grade, residual, log gap.
+    numbers: float32 (B, F), the features. text, item: int64 (B,). past_text, past_item: int64 (B, H); past_text is -1
+    where there is no behaviour, at any position. past: float32 (B, H, 4): known, grade, residual, log gap.
     """
 
     numbers: Tensor
@@ -97,9 +99,9 @@ class LateInputs(NamedTuple):
 
 
 class LateNetwork(nn.Module):
-    """Gives logits of y and z for rows, texts and items; see the module.
+    """The late network, with the logits of y and z as outputs; see the module's docstring.
 
-    Both outputs start at zero, so an untrained network says .5 to everything.
+    Both output layers start at zero, so an untrained network returns .5 for every row.
     """
 
     mean: Tensor
@@ -130,7 +132,7 @@ class LateNetwork(nn.Module):
         self.register_buffer("columns", torch.tensor(settings.columns, dtype=torch.int64), persistent=False)
 
     def standardise_by(self, numbers: Tensor) -> None:
-        """Take mean and standard deviation of the numbers from rows of training, float32 (N, F)."""
+        """Set the standardisation of the features by training rows, float32 (N, F)."""
         used = numbers[:, self.columns].double()
         self.mean.copy_(used.mean(0))
         self.scale.copy_(used.std(0).clamp(min=1e-3))
@@ -138,37 +140,37 @@ class LateNetwork(nn.Module):
     def forward(
         self, inputs: LateInputs, texts: Tensor, items: Tensor, *, numbers_only: bool = False
     ) -> Tensor:
-        """Return the logits of y and z, float32 (B, 2). texts: (U, 384), items: (V, 32): the tables of vectors.
+        """Return the logits of y and z, float32 (B, 2).
 
-        numbers_only: leave out what the vectors add.
+        texts: (U, text_width) and items: (V, 32), the tables of vectors. numbers_only: omit the vectors' part.
         """
         numbers = (inputs.numbers[:, self.columns] - self.mean) / self.scale  # (B, F)
         hidden = self.tower(numbers.clamp(-_CLIP, _CLIP))  # (B, tower)
-        said: Tensor = self.output(hidden)
+        logits: Tensor = self.output(hidden)
         if numbers_only or not self.reads_vectors:
-            return said
-        kept = self._kept(len(inputs.text), inputs.numbers.device)  # (3, B, 1)
+            return logits
+        mask = self._input_mask(len(inputs.text), inputs.numbers.device)  # (3, B, 1)
         normed = self.text_norm(texts)
         pooled = hidden.new_zeros(len(inputs.text), self.settings.width)
         if self.settings.history:
-            pooled, _ = self._attend(inputs, normed, items, kept)  # (B, w)
-        own = self.text_own(normed)[inputs.text] * kept[0]  # (B, w)
-        item = items[inputs.item] * kept[1]  # (B, 32)
-        fused = self.fusion(torch.cat([hidden * kept[2], self.dropout(torch.cat([pooled, own, item], 1))], 1))
+            pooled, _ = self._attend(inputs, normed, items, mask)  # (B, w)
+        own = self.text_own(normed)[inputs.text] * mask[0]  # (B, w)
+        item = items[inputs.item] * mask[1]  # (B, 32)
+        fused = self.fusion(torch.cat([hidden * mask[2], self.dropout(torch.cat([pooled, own, item], 1))], 1))
         added: Tensor = self.fusion_output(fused)
-        return said * kept[2] + added
+        return logits * mask[2] + added
 
     @property
     def reads_vectors(self) -> bool:
-        """Whether there is anything but numbers to read."""
+        """Whether the network reads any input other than the features."""
         return self.settings.text or self.settings.items or self.settings.history
 
     def numbers_parameters(self) -> list[nn.Parameter]:
-        """Return the weights that read numbers."""
+        """Return the parameters of the features' part."""
         return [*self.tower.parameters(), *self.output.parameters()]
 
     def vectors_parameters(self) -> list[nn.Parameter]:
-        """Return all other weights."""
+        """Return all other parameters."""
         known = {id(parameter) for parameter in self.numbers_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in known]
 
@@ -178,23 +180,23 @@ class LateNetwork(nn.Module):
             return torch.sigmoid(self(inputs, texts, items))
 
     def attention(self, inputs: LateInputs, texts: Tensor, items: Tensor) -> Tensor:
-        """Return what each behaviour of the history weighs, the mean over heads, float32 (B, H + 1).
+        """Return the attention weights of the history, averaged over heads, float32 (B, H + 1).
 
-        The last is the weight of "nothing"; each row sums to 1.
+        The last column is the weight of "nothing". Each row sums to 1.
         """
         with torch.inference_mode():
-            kept = self._kept(len(inputs.text), inputs.numbers.device)
-            return self._attend(inputs, self.text_norm(texts), items, kept)[1].mean(1)
+            mask = self._input_mask(len(inputs.text), inputs.numbers.device)
+            return self._attend(inputs, self.text_norm(texts), items, mask)[1].mean(1)
 
     def _attend(
-        self, inputs: LateInputs, normed: Tensor, items: Tensor, kept: Tensor
+        self, inputs: LateInputs, normed: Tensor, items: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the pooled values, (B, w), and the weights, (B, heads, H + 1)."""
+        """Return the pooled values, (B, w), and the attention weights, (B, heads, H + 1)."""
         heads = self.settings.heads
         rows, size = inputs.past_text.shape
-        there = inputs.past_text >= 0  # (B, H)
+        present = inputs.past_text >= 0  # (B, H)
         past_text = inputs.past_text.clamp(min=0)
-        text, item = kept[0], kept[1]  # (B, 1)
+        text, item = mask[0], mask[1]  # (B, 1)
         query = self.text_query(normed)[inputs.text] * text + self.item_query(items)[inputs.item] * item
         key = (
             self.text_key(normed)[past_text] * text[:, None]
@@ -211,23 +213,23 @@ class LateNetwork(nn.Module):
         ] ** 0.5  # (B, H + 1, heads)
         gaps = functional.pad(inputs.past[:, :, 3], (0, 1))  # (B, H + 1)
         agreement = agreement - functional.softplus(self.decay) * gaps[:, :, None]
-        absent = functional.pad(~there, (0, 1))[:, :, None]  # (B, H + 1, 1)
+        absent = functional.pad(~present, (0, 1))[:, :, None]  # (B, H + 1, 1)
         weights = agreement.masked_fill(absent, float("-inf")).softmax(1)
         pooled = (weights[..., None] * value.view(rows, size + 1, heads, -1)).sum(1)  # (B, heads, w / heads)
         return pooled.reshape(rows, -1), weights.transpose(1, 2)
 
-    def _kept(self, rows: int, device: torch.device) -> Tensor:
-        """Return which inputs each row reads, float32 (3, B, 1): text, items, numbers.
+    def _input_mask(self, rows: int, device: torch.device) -> Tensor:
+        """Return 1 for each input that a row reads, else 0, float32 (3, B, 1): text, items, features.
 
-        In training a row lacks one of them at times, and never more, so that each learns to stand without the others.
+        In training, rows randomly lack one input, never more, so that the network works without each of them.
         """
         reads = [self.settings.text, self.settings.items, True]
-        kept = torch.tensor(reads, dtype=torch.float32, device=device)[:, None, None].repeat(1, rows, 1)
+        mask = torch.tensor(reads, dtype=torch.float32, device=device)[:, None, None].repeat(1, rows, 1)
         if self.training and self.settings.input_dropout:
             dropped = torch.rand(rows, device=device) < self.settings.input_dropout
             which = torch.randint(_INPUTS, (rows,), device=device)
-            kept[which[dropped], dropped.nonzero()[:, 0]] = 0.0
-        return kept
+            mask[which[dropped], dropped.nonzero()[:, 0]] = 0.0
+        return mask
 
 
 def _mlp(inputs: int, width: int, dropout: float) -> nn.Sequential:
@@ -249,9 +251,9 @@ def _zero_linear(width: int) -> nn.Linear:
 
 
 def late_loss(logits: Tensor, y: Tensor, z: Tensor, settings: LateSettings) -> Tensor:
-    """Return 1/N sum l(y_hat, y) + lam l(z_hat, z), a scalar, with l by settings.loss.
+    """Return 1/N sum l(y_hat, y) + lam l(z_hat, z), a scalar, with the loss l of settings.loss.
 
-    logits: (N, 2). y, z: (N,) in [0, 1]; z is NaN where it is not known: such a row counts in the first term only.
+    logits: (N, 2). y, z: (N,) in [0, 1]. z is NaN where unknown; such a row counts only in the first term.
     """
     known = ~torch.isnan(z)
     z = z.nan_to_num()
@@ -266,7 +268,7 @@ def late_loss(logits: Tensor, y: Tensor, z: Tensor, settings: LateSettings) -> T
 
 
 def save(network: LateNetwork, folder: Path) -> None:
-    """Write weights and settings into a folder, in float32."""
+    """Write weights, in float32, and settings into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: value.cpu().contiguous() for name, value in network.state_dict().items()},
@@ -277,7 +279,10 @@ def save(network: LateNetwork, folder: Path) -> None:
 
 
 def load(folder: Path) -> LateNetwork:
-    """Read what save() wrote, on the CPU, ready to score. Raises ModelIncompatible if its parts do not fit."""
+    """Read a network written by save(): on the CPU, in eval mode.
+
+    Raises ModelIncompatible if the files are invalid or do not match.
+    """
     path = folder / SETTINGS_FILE
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))

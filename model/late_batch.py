@@ -1,6 +1,6 @@
-"""Rows of a late model as columns: what a forward pass needs beside the vectors of texts. Pure numpy.
+"""Batches of a late model: the inputs of a forward pass except the text vectors, computed with NumPy.
 
-A row's past stands the newest first, as the network reads it, in as many columns as the longest window has.
+Past behaviours are stored newest first, as the network reads them, padded to the length of the longest window.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from model.jobs import LATE_TOKENS, LateText
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """Inputs of N rows with at most H behaviours before them; text and item are places in keys and item_rows.
+    """Inputs of N rows with at most H past behaviours. Texts and items are indices into keys and item_rows.
 
     text, item: int64 (N,). past_text, past_item: int64 (N, H); -1 and 0 where there is no behaviour.
     past: float32 (N, H, 4): known, grade, residual, log gap.
@@ -37,7 +37,7 @@ class Columns:
         return Columns(*(tensor.pin_memory() for tensor in self._all()))
 
     def to(self, device: torch.device) -> "Columns":
-        """Copy to a device, without waiting where the memory is pinned."""
+        """Copy to a device, asynchronously if the memory is pinned."""
         return Columns(*(tensor.to(device, non_blocking=True) for tensor in self._all()))
 
     def _all(self) -> tuple[Tensor, ...]:
@@ -46,11 +46,12 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LateBatch:
-    """N rows, packed.
+    """N packed rows.
 
-    pasts: the windows in a line. keys: uint64 (U,), the distinct texts; first: int64 (U,), where each is met first: a
-    row's own text, or, from N on, a behaviour of that line. item_rows: int64 (V,), the distinct rows of the table.
-    unmapped: int64, rows whose item the table lacks.
+    pasts: the concatenated windows. keys: uint64 (U,), the distinct text keys.
+    first: int64 (U,), the first occurrence of each text: below N the row whose own text it is, from N on N plus the
+    index of a behaviour in pasts. item_rows: int64 (V,), the distinct rows of the item table.
+    unmapped: int64, indices of the rows whose item is not in the table.
     """
 
     texts: Sequence[LateText]
@@ -64,9 +65,9 @@ class LateBatch:
 
     @classmethod
     def of(cls, texts: Sequence[LateText], table: ItemTable) -> "LateBatch":
-        """Pack at least one text, for a checkpoint that knows these items."""
+        """Pack at least one text. table: the items of the model's checkpoint."""
         snapshots = [text.snapshot for text in texts]
-        # Not by np.concatenate: it compares the fields of every two.
+        # np.concatenate is slower: it compares the fields of each pair of arrays.
         records = np.frombuffer(b"".join([snapshot.past.tobytes() for snapshot in snapshots]), PAST)  # (S,)
         lengths = np.fromiter((len(snapshot.past) for snapshot in snapshots), np.int64, len(texts))
         own = np.array([(s.text_key, s.item_key) for s in snapshots], np.uint64)  # (N, 2)
@@ -86,21 +87,21 @@ class LateBatch:
 
     @property
     def padded_tokens(self) -> int:
-        """What the rows cost."""
+        """The cost of the rows in tokens."""
         return LATE_TOKENS * len(self)
 
     def pinned(self) -> "LateBatch":
-        """Copy what goes to a GPU into page-locked memory."""
+        """Copy the columns into page-locked memory."""
         return self._with(self.columns.pinned())
 
     def rows(self, start: int, stop: int) -> "LateBatch":
-        """Return a slice of the rows; they need no texts but their own."""
+        """Return a slice of the rows, with only their own texts."""
         if (start, stop) == (0, len(self)):
             return self
         return LateBatch.of(self.texts[start:stop], self.table)
 
     def select(self, rows: Sequence[int]) -> "LateBatch":
-        """Return these rows alone."""
+        """Return the given rows, with only their own texts."""
         return LateBatch.of([self.texts[row] for row in rows], self.table)
 
     def _with(self, columns: Columns) -> "LateBatch":
@@ -119,17 +120,17 @@ class LateBatch:
 def _columns(
     at_ms: NDArray[np.int64], pasts: Pasts, text: NDArray[np.int64], item: NDArray[np.int64]
 ) -> Columns:
-    """at_ms: (N,). text, item: (N + S,), of the rows, then of the pasts."""
+    """Return the columns. at_ms: (N,). text, item: (N + S,), indices of the rows, then of the past behaviours."""
     count, history = len(at_ms), pasts.history
-    place = np.arange(int(pasts.lengths.max(initial=0)))  # (H,)
-    there = place < pasts.lengths[:, None]  # (N, H)
-    line = (np.cumsum(pasts.lengths)[:, None] - 1 - place)[there]  # (S,), of the pasts, each the newest first
-    past_text, past_item = np.full(there.shape, -1, np.int64), np.zeros(there.shape, np.int64)
-    past = np.zeros((*there.shape, PAST_COLUMNS), np.float32)
-    past_text[there], past_item[there] = text[count:][line], item[count:][line]
+    position = np.arange(int(pasts.lengths.max(initial=0)))  # (H,)
+    present = position < pasts.lengths[:, None]  # (N, H)
+    newest_first = (np.cumsum(pasts.lengths)[:, None] - 1 - position)[present]  # (S,), per window
+    past_text, past_item = np.full(present.shape, -1, np.int64), np.zeros(present.shape, np.int64)
+    past = np.zeros((*present.shape, PAST_COLUMNS), np.float32)
+    past_text[present], past_item[present] = text[count:][newest_first], item[count:][newest_first]
     gaps = np.log1p(np.maximum(np.repeat(at_ms / 1000, pasts.lengths) - history.at_s, 0))
     for column, values in enumerate((history.known, history.z, history.residual, gaps)):
-        past[there, column] = values[line]
+        past[present, column] = values[newest_first]
     return Columns(
         torch.from_numpy(text[:count].astype(np.int64)),
         torch.from_numpy(item[:count].astype(np.int64)),

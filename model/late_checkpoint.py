@@ -1,13 +1,13 @@
-"""Checkpoints of a late reading: a plain Hugging Face folder, and beside it what reads its vectors.
+"""Checkpoints of the late reading: a Hugging Face model folder with the late network and the items.
 
-    config.json, model.safetensors       the encoder, as AutoModel.from_pretrained reads it
-    tokenizer.json, ...                  the tokenizer's own files
+    config.json, model.safetensors       the encoder, readable by AutoModel.from_pretrained
+    tokenizer.json, ...                  the tokenizer's files
     late.safetensors, late.json          the late network (model.late)
     items.safetensors                    keys (M,), vectors (M + 1, 32), bias and log_outcomes (M + 1,) of the item
                                          table; map.weights (d, 33), map.x_mean (d,), map.t_mean (33,)
     sway.json                            format 2: reading, lambda, pooling and text settings
 
-Weights are safetensors only, as in model.checkpoint.
+Weights are stored only as safetensors, as in model.checkpoint.
 """
 
 from dataclasses import asdict
@@ -31,10 +31,10 @@ _TABLE = ("keys", "vectors", "bias", "log_outcomes")
 _MAP = ("weights", "x_mean", "t_mean")
 
 
-class LateParts(NamedTuple):
-    """What a late checkpoint is made of.
+class LateComponents(NamedTuple):
+    """The components of a late checkpoint.
 
-    encoder: its heads are not used. item_map: None where too few items were known to fit one.
+    encoder: its heads are not used. item_map: None if training had too few items to fit one.
     """
 
     encoder: TwoHeadedNetwork
@@ -44,7 +44,7 @@ class LateParts(NamedTuple):
 
     @property
     def settings(self) -> NetworkSettings:
-        """Pooling, lambda and text settings."""
+        """The pooling, lambda and text settings."""
         return self.encoder.settings
 
 
@@ -59,10 +59,11 @@ def save(
 ) -> None:
     """Write a checkpoint into a new or empty folder, in float32.
 
-    settings: pooling, lambda and text settings, in place of the encoder's own. tokenizer_from: the checkpoint whose
-    tokenizer files are copied, byte for byte. Raises ValueError if the parts do not fit each other.
+    settings: the pooling, lambda and text settings to write instead of the encoder's own.
+    tokenizer_from: the checkpoint whose tokenizer files are copied unchanged.
+    Raises ValueError if the components do not match.
     """
-    _check(folder, LateParts(encoder, late_network, table, item_map))
+    _check(folder, LateComponents(encoder, late_network, table, item_map))
     checkpoint.save_encoder(encoder, folder, tokenizer_from=tokenizer_from)
     late.save(late_network, folder)
     arrays = {name: getattr(table, name) for name in _TABLE}
@@ -72,15 +73,15 @@ def save(
     checkpoint.write_settings(folder, Reading.LATE, asdict(settings))
 
 
-def load(folder: Path) -> LateParts:
-    """Read a checkpoint that save() wrote, float32, on the CPU, ready to score.
+def load(folder: Path) -> LateComponents:
+    """Read a checkpoint written by save(): float32, on the CPU, in eval mode.
 
-    Raises ModelIncompatible if it is of another format or its parts do not fit each other.
+    Raises ModelIncompatible if it has another format or its components do not match.
     """
     settings = checkpoint.load_settings(folder, Reading.LATE)
     encoder = checkpoint.load_encoder(folder, settings)
     table, item_map = _load_items(folder / ITEMS_FILE)
-    parts = LateParts(encoder, late.load(folder), table, item_map)
+    parts = LateComponents(encoder, late.load(folder), table, item_map)
     try:
         _check(folder, parts)
     except ValueError as exc:
@@ -95,17 +96,17 @@ def _load_items(path: Path) -> tuple[ItemTable, ItemMap | None]:
         has_map = any(name.startswith("map.") for name in arrays)
         item_map = ItemMap(*(arrays[f"map.{name}"] for name in _MAP)) if has_map else None
     except (SafetensorError, OSError, KeyError, TypeError) as exc:
-        raise ModelIncompatible(f"{path} is not the items of a Sway checkpoint: {exc!r}") from exc
+        raise ModelIncompatible(f"{path} is not the item file of a Sway checkpoint: {exc!r}") from exc
     return table, item_map
 
 
-def _check(folder: Path, parts: LateParts) -> None:
-    """Raise ValueError if the parts do not fit each other: most would fail on the first event, some not at all."""
+def _check(folder: Path, parts: LateComponents) -> None:
+    """Raise ValueError if the components do not match. Some mismatches would otherwise never raise an error."""
     width = hidden_size(parts.encoder.encoder)
     if parts.late.settings.text_width != width:
         raise ValueError(
-            f"{folder}: the late network reads text vectors of {parts.late.settings.text_width} numbers, "
-            f"the encoder makes {width}"
+            f"{folder}: the late network reads text vectors of dimension {parts.late.settings.text_width}, "
+            f"but the encoder's have {width}"
         )
     table, item_map = parts.table, parts.item_map
     rows = len(table.keys) + 1
@@ -114,7 +115,7 @@ def _check(folder: Path, parts: LateParts) -> None:
     _fits(folder, "bias", table.bias, (rows,))
     _fits(folder, "log_outcomes", table.log_outcomes, (rows,))
     if not (table.keys[:-1] < table.keys[1:]).all():
-        raise ValueError(f"{folder}: the keys of the items are not in ascending order")
+        raise ValueError(f"{folder}: the item keys are not in ascending order")
     if item_map is not None:
         _fits(folder, "map.weights", item_map.weights, (width, ITEM_DIMENSIONS + 1))
         _fits(folder, "map.x_mean", item_map.x_mean, (width,))
@@ -130,7 +131,7 @@ def _fits(
 ) -> None:
     if array.shape != shape or array.dtype != kind:
         raise ValueError(
-            f"{folder}: {name} of the items is {array.dtype} {array.shape}, not {np.dtype(kind)} {shape}"
+            f"{folder}: {name} of the items is {array.dtype} {array.shape}, expected {np.dtype(kind)} {shape}"
         )
     if kind is np.float32 and not np.isfinite(array).all():
         raise ValueError(f"{folder}: {name} of the items has values that are not finite")

@@ -1,7 +1,7 @@
-"""A late model in memory: encoder, text vectors, late network and items of one version, ready to score.
+"""A late model in memory: encoder, text vectors, late network and items of one version.
 
-A batch costs a pass of the encoder over the texts whose vectors are not kept, cosines on the device, the numbers on the
-CPU, and a pass of the late network, which is small.
+Scoring a batch takes a pass of the encoder over the texts without a cached vector, cosines on the device, the numeric
+features on the CPU, and a pass of the small late network.
 """
 
 import time
@@ -29,13 +29,13 @@ from model.fit import check_fit, pad_id_of, tokenizer_for
 from model.jobs import LateText
 from model.late import LateInputs
 from model.late_batch import LateBatch
-from model.late_checkpoint import LateParts
+from model.late_checkpoint import LateComponents
 from model.loaded import WARM_UP_WORDS
 from model.network import hidden_size
 from model.reading import Reading
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer, Piece
-from model.vector_table import Found, VectorTable
+from model.vector_table import Lookup, VectorTable
 
 CACHED_VECTORS = 200_000
 _FILLED_AT_ONCE = 256
@@ -43,11 +43,11 @@ _DAY_MS = 86_400_000
 
 
 class LateModel:
-    """One version, ready to score; immutable but for its tokenizer's cache and its text vectors.
+    """A loaded version. Immutable except for the tokenizer's cache and the cached text vectors.
 
-    lam: the weight of z_hat in the influence. probe: a behaviour that is known to score, with which a broken device is
-    told from a bad text: its vector is made anew each time. network: the encoder. vectors: of texts scored
-    or filled in. dtype: the encoder's; all else is float32.
+    lam: the weight of z_hat in the influence. dtype: the encoder's; everything else is float32.
+    probe: a known-good behaviour that distinguishes a broken device from a bad text; its vector is never cached.
+    network: the encoder. vectors: the cached text vectors.
     """
 
     reading = Reading.LATE
@@ -55,7 +55,7 @@ class LateModel:
     def __init__(
         self,
         version: str,
-        parts: LateParts,
+        parts: LateComponents,
         tokenizer: BehaviourTokenizer,
         *,
         device: torch.device | None = None,
@@ -92,18 +92,18 @@ class LateModel:
         cached_vectors: int = CACHED_VECTORS,
         tokenizer: BehaviourTokenizer | None = None,
     ) -> Self:
-        """Read a checkpoint that model.late_checkpoint.save wrote; tokenizer: as LoadedModel.from_folder has it."""
+        """Read a checkpoint written by model.late_checkpoint.save. tokenizer: see LoadedModel.from_folder."""
         parts = late_checkpoint.load(folder)
         tokenizer = tokenizer_for(folder, parts.settings.text, cached_pieces, tokenizer)
         return cls(version, parts, tokenizer, device=device, dtype=dtype, cached_vectors=cached_vectors)
 
     @property
     def text(self) -> TextSettings:
-        """How this model wants its texts."""
+        """The text settings that this model was trained with."""
         return self.network.settings.text
 
     def pack(self, texts: Sequence[LateText], *, multiple: int = 1) -> LateBatch:  # noqa: ARG002 -- rows have no tokens
-        """Put N >= 1 rows into columns."""
+        """Pack N >= 1 rows."""
         return LateBatch.of(texts, self._table)
 
     def score(self, batch: LateBatch) -> Tensor:
@@ -112,9 +112,10 @@ class LateModel:
             return self._late.score(*self._inputs(batch))
 
     def attention(self, batch: LateBatch) -> Tensor:
-        """Return what each behaviour of the pasts weighs, the newest first, float32 (N, H + 1), on the model's device.
+        """Return attention weights of past behaviours, newest first, float32 (N, H + 1), on the model's device.
 
-        H: of the longest past, at most as many as the network attends to. The last is the weight of "nothing".
+        H is the length of the longest past, at most the number of behaviours that the network attends to. The last
+        column is the weight of "nothing".
         """
         with torch.inference_mode():
             weights = self._late.attention(*self._inputs(batch))
@@ -124,7 +125,7 @@ class LateModel:
             return weights
 
     def _inputs(self, batch: LateBatch) -> tuple[LateInputs, Tensor, Tensor]:
-        """Return the network's inputs, and the tables of vectors that go with them."""
+        """Return the network's inputs and the tables of text and item vectors."""
         columns = batch.columns.to(self.device)
         texts = self._text_vectors(batch)
         near = cosines(texts, columns.text, columns.past_text)  # (N, H)
@@ -145,13 +146,13 @@ class LateModel:
         return inputs, texts.vectors, items
 
     def score_texts(self, texts: list[LateText]) -> Tensor:
-        """Score a few rows in one pass, off the micro-batcher: float32 (N, 2) on the CPU."""
+        """Score a few rows in one pass, without the micro-batcher; return float32 (N, 2) on the CPU."""
         return self.score(self.pack(texts)).cpu()
 
     def warm_up(self) -> None:
-        """Score rows like real ones, alone and as a batch, so that the first real one does not pay for set-up.
+        """Score sample rows, alone and as a batch, so that the first event does not wait for initialisation.
 
-        Raises DeviceError if an output is not finite: such a model must not be swapped in.
+        Raises DeviceError if an output is not finite: such a model must not go into service.
         """
         pieces = self.tokenizer.words(WARM_UP_WORDS)
         rows = [
@@ -160,23 +161,22 @@ class LateModel:
         ]
         for batch in ([self.probe], rows[-1:], rows):
             if not torch.isfinite(self.score_texts(batch)).all():
-                raise DeviceError(f"model {self.version} gives NaN or infinity for a known-good text")
+                raise DeviceError(f"model {self.version} returned NaN or infinity for a known-good text")
 
     def fill_from(
         self, other: "LateModel", *, seconds: float, stop: Callable[[], bool] = lambda: False
     ) -> int:
-        """Make the vectors of the texts that another model used last, the newest first; return how many.
+        """Compute the vectors of the texts that another model used last, newest first; return how many.
 
-        seconds: no more are begun after so long, or once stop() says so. None are made if the models
-        read texts in different ways.
+        seconds: the time limit, checked between batches, like stop(). Returns 0 if the models do not share a tokenizer.
         """
         if other.tokenizer is not self.tokenizer:
             return 0
         until_s = time.monotonic() + seconds
-        kept = other.vectors.newest(self.vectors.most)
+        cached = other.vectors.newest(self.vectors.capacity)
         done = 0
-        while done < len(kept) and time.monotonic() < until_s and not stop():
-            part = kept[done : done + _FILLED_AT_ONCE]
+        while done < len(cached) and time.monotonic() < until_s and not stop():
+            part = cached[done : done + _FILLED_AT_ONCE]
             keys = np.array([text.key for text in part], np.uint64)
             with torch.inference_mode():
                 for encoded in self._encoder.encode([text.ids for text in part]):
@@ -185,8 +185,8 @@ class LateModel:
             done += len(part)
         return done
 
-    def _text_vectors(self, batch: LateBatch) -> Found:
-        """Return the vectors of the batch's distinct texts, those that are not kept made now."""
+    def _text_vectors(self, batch: LateBatch) -> Lookup:
+        """Return the vectors of the batch's distinct texts; compute and cache the missing ones."""
         found = self.vectors.find(batch.keys)
         if not len(found.missing):
             return found
@@ -199,28 +199,29 @@ class LateModel:
             self.vectors.put(keys[encoded.places], named, encoded.vectors, encoded.norms)
         return found
 
-    def _item_vectors(self, batch: LateBatch, texts: Found) -> tuple[Tensor, NDArray[np.float32]]:
-        """Return the batch's item vectors, (V + n, 32), and what the map says of the n items that the table lacks."""
+    def _item_vectors(self, batch: LateBatch, texts: Lookup) -> tuple[Tensor, NDArray[np.float32]]:
+        """Return the batch's item vectors, (V + n, 32), and the map's output for the n unmapped items, (n, 33)."""
         rows = torch.from_numpy(batch.item_rows).to(self.device)
-        items = self._items[rows]  # -1 is the last row, the unknown's
+        # Index -1 selects the last row, of unknown items.
+        items = self._items[rows]
         if self._item_map is None or not len(batch.unmapped):
             return items, np.zeros((0, ITEM_DIMENSIONS + 1), np.float32)
         of = batch.columns.text[batch.unmapped].to(self.device)
-        said = self._item_map.facts(texts.vectors[of])  # (n, 33)
-        return torch.cat([items, said[:, :ITEM_DIMENSIONS]]), said.cpu().numpy()
+        mapped = self._item_map.facts(texts.vectors[of])  # (n, 33)
+        return torch.cat([items, mapped[:, :ITEM_DIMENSIONS]]), mapped.cpu().numpy()
 
     def _numbers(
         self, batch: LateBatch, near: NDArray[np.float32], mapped: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Return the numbers, float32 (N, F). near: (N, H), the newest first. mapped: (n, 33)."""
+        """Return the features, float32 (N, F). near: cosines (N, H), newest first. mapped: (n, 33)."""
         facts = [
             self._table.facts_of_row(row) for row in batch.item_rows[batch.columns.item.numpy()].tolist()
         ]
-        for row, said in zip(batch.unmapped.tolist(), mapped, strict=False):
-            facts[row] = ItemFacts(said[:ITEM_DIMENSIONS], float(said[ITEM_DIMENSIONS]), 0.0)
-        there = batch.columns.past_text.numpy()[:, ::-1] >= 0
+        for row, values in zip(batch.unmapped.tolist(), mapped, strict=False):
+            facts[row] = ItemFacts(values[:ITEM_DIMENSIONS], float(values[ITEM_DIMENSIONS]), 0.0)
+        present = batch.columns.past_text.numpy()[:, ::-1] >= 0
         snapshots = [text.snapshot for text in batch.texts]
-        return numbers_of_all(snapshots, batch.pasts, near[:, ::-1][there], facts, self._table)
+        return numbers_of_all(snapshots, batch.pasts, near[:, ::-1][present], facts, self._table)
 
 
 class _Map:
@@ -233,16 +234,16 @@ class _Map:
         )
 
     def facts(self, vectors: Tensor) -> Tensor:
-        """Return vectors and biases, float32 (n, 33), for text vectors (n, d)."""
+        """Return item vectors and biases, float32 (n, 33), for text vectors (n, d)."""
         return (vectors - self._x_mean) @ self._weights + self._t_mean
 
 
 def _ids_of(batch: LateBatch, missing: NDArray[np.int64]) -> list[bytes]:
-    """Return the ids of texts by their places in batch.keys; a row is asked for its past once at most."""
+    """Return token ids of the texts at these indices of batch.keys; pieces() is called at most once per row."""
     count = len(batch)
     first = batch.first[missing]
     ends = np.cumsum(batch.pasts.lengths)
-    rows = np.searchsorted(ends, first - count, side="right")  # of those that are met in a past
+    rows = np.searchsorted(ends, first - count, side="right")  # valid for texts that occur in a past
     starts = (ends - batch.pasts.lengths).tolist()
     pasts: dict[int, Sequence[Piece]] = {}
     ids = []
@@ -257,7 +258,7 @@ def _ids_of(batch: LateBatch, missing: NDArray[np.int64]) -> list[bytes]:
 
 
 def _late_text(piece: Piece, past: Sequence[Piece], own_key: int | None = None) -> LateText:
-    """Return a row of an unknown item whose past is a day apart, every other outcome known."""
+    """Return a row of an unknown item whose past behaviours are a day apart, with every other outcome known."""
     records = np.zeros(len(past), PAST)
     records["at_ms"] = np.arange(len(past)) * _DAY_MS
     records["text"] = [text_key(each.text) for each in past]

@@ -1,4 +1,4 @@
-"""A model in memory: one version's network and tokenizer, on its device, ready to score."""
+"""A joint model in memory: one version's network and tokenizer, on its device."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +26,10 @@ WARM_UP_WORDS = (
 
 
 class LoadedModel:
-    """One version, ready to score; immutable but for its tokenizer's cache.
+    """A loaded version. Immutable except for the tokenizer's cache.
 
-    lam: the weight of z_hat in the influence. probe: a text that is known to score, with which a broken
-    device is told from a bad text.
+    lam: the weight of z_hat in the influence. probe: a known-good text that distinguishes a broken device from a bad
+    text.
     """
 
     reading = Reading.JOINT
@@ -66,10 +66,10 @@ class LoadedModel:
         cached_pieces: int = 100_000,
         tokenizer: BehaviourTokenizer | None = None,
     ) -> Self:
-        """Read a checkpoint that model.checkpoint.save wrote.
+        """Read a checkpoint written by model.checkpoint.save.
 
-        tokenizer: one in use; it is shared if the checkpoint's own and its text settings are the same, so that
-        token ids that are kept stay valid.
+        tokenizer: the tokenizer in use. It is shared if the checkpoint has the same tokenizer file and text settings,
+        so that cached token ids stay valid.
         """
         network = checkpoint.load(folder)
         tokenizer = tokenizer_for(folder, network.settings.text, cached_pieces, tokenizer)
@@ -77,11 +77,11 @@ class LoadedModel:
 
     @property
     def text(self) -> TextSettings:
-        """How this model wants its texts."""
+        """The text settings that this model was trained with."""
         return self.network.settings.text
 
     def pack(self, texts: Sequence[EncodedText], *, multiple: int = 1) -> TextBatch:
-        """Pad texts to the longest; see model.batches."""
+        """Pad texts to the longest one; see model.batches."""
         return to_tensors(texts, pad_id=self.pad_id, multiple=multiple)
 
     def score(self, batch: TextBatch) -> Tensor:
@@ -92,21 +92,21 @@ class LoadedModel:
             return outputs
 
     def score_texts(self, texts: list[EncodedText]) -> Tensor:
-        """Score a few texts in one pass, off the micro-batcher: float32 (N, 2) on the CPU."""
+        """Score a few texts in one pass, without the micro-batcher; return float32 (N, 2) on the CPU."""
         return self.score(self.pack(texts)).cpu()
 
     def warm_up(self) -> None:
-        """Score texts like real ones, alone and as a batch, so that the first real text does not pay for set-up.
+        """Score sample texts, alone and as a batch, so that the first event does not wait for initialisation.
 
-        Raises DeviceError if an output is not finite: such a model must not be swapped in.
+        Raises DeviceError if an output is not finite: such a model must not go into service.
         """
         texts = self._warm_up_texts()
         for batch in ([self.probe], texts[-1:], texts):
             if not torch.isfinite(self.score_texts(batch)).all():
-                raise DeviceError(f"model {self.version} gives NaN or infinity for a known-good text")
+                raise DeviceError(f"model {self.version} returned NaN or infinity for a known-good text")
 
     def _warm_up_texts(self) -> list[EncodedText]:
-        """Return texts from one behaviour to as many as fit, with outcomes and values, the longest last."""
+        """Return texts of increasing length up to the limit, with outcomes and values."""
         words = self.tokenizer.words(WARM_UP_WORDS)
         target = words[0]
         lengths = (0, 1, 3, 8, 20, self.text.max_tokens)

@@ -1,4 +1,4 @@
-"""Reads a checkpoint of either reading into memory."""
+"""Loading of checkpoints of either reading."""
 
 from pathlib import Path
 from typing import TypeAlias, TypedDict, Unpack
@@ -13,14 +13,15 @@ from model.reading import Reading
 from model.tokens import BehaviourTokenizer
 
 Model: TypeAlias = LoadedModel | LateModel
-"""A version in memory, ready to score; `reading` says which it is."""
+"""A loaded version; its `reading` attribute tells the kind."""
 
 
 class LoadOptions(TypedDict, total=False):
-    """How a version is to run.
+    """Options for loading a version.
 
-    device, dtype: as model.device chooses them. cached_pieces: behaviours whose ids are kept; cached_vectors: texts
-    whose vectors a late model keeps. tokenizer: one in use, shared if the version reads texts in the same way.
+    device, dtype: see model.device. cached_pieces: the number of behaviours whose token ids are cached.
+    cached_vectors: the number of texts whose vectors a late model caches. tokenizer: the tokenizer in use; it is shared
+    if the version has the same tokenizer and text settings.
     """
 
     device: torch.device | None
@@ -31,9 +32,9 @@ class LoadOptions(TypedDict, total=False):
 
 
 def load_model(version: str, folder: Path, **options: Unpack[LoadOptions]) -> Model:
-    """Read a checkpoint as its reading wants it.
+    """Load a checkpoint as a model of its reading.
 
-    Raises ModelIncompatible if it is of a format that is not known, or its parts do not fit each other.
+    Raises ModelIncompatible if its format is unknown or its components do not match.
     """
     if checkpoint.reading_of(folder) is Reading.LATE:
         return LateModel.from_folder(version, folder, **options)
@@ -42,9 +43,9 @@ def load_model(version: str, folder: Path, **options: Unpack[LoadOptions]) -> Mo
 
 
 def joint(model: Model) -> LoadedModel:
-    """Return a model of the joint reading, for who can use no other; raises ModelIncompatible for any other."""
+    """Return the model if it has the joint reading; raise ModelIncompatible otherwise."""
     if isinstance(model, LoadedModel):
         return model
     raise ModelIncompatible(
-        f"model {model.version} is of the {model.reading} reading; this needs a joint one"
+        f"model {model.version} has the {model.reading} reading; this needs a joint model"
     )

@@ -1,7 +1,7 @@
-"""How good scores are. Pure, and numpy alone: the worker measures live quality with it.
+"""Quality metrics of scores. Depends only on NumPy, because the worker computes live quality with it.
 
-y_hat comes from a linear head, so it may leave [0, 1]: for the log-loss and calibration it is clipped to
-[EPSILON, 1 - EPSILON]. A figure that is not defined, such as the AUC of one class, is NaN.
+y_hat comes from a linear head, so it can be outside [0, 1]. For the log-loss and calibration it is clipped to
+[EPSILON, 1 - EPSILON]. An undefined metric, such as the AUC of a single class, is NaN.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 EPSILON = 1e-3
-"""The surest that a y_hat counts as: a wrong one costs 6.9 nats at most, however far out it lies."""
+"""Clipping margin of y_hat: it limits the log-loss of a wrong prediction to 6.9 nats."""
 
 THRESHOLD = 0.5
-"""From here on, a y is positive and a y_hat says so."""
+"""A y or y_hat of at least this value is positive."""
 
 CALIBRATION_BINS = 10
 
@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How many positives and negatives were called so; counts may be weighted."""
+    """A confusion matrix; counts may be weighted."""
 
     true_positives: float
     false_positives: float
@@ -33,18 +33,18 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        """The share of all that were called right."""
+        """The share of correct predictions."""
         right = self.true_positives + self.true_negatives
         return _share(right, right + self.false_positives + self.false_negatives)
 
     @property
     def precision(self) -> float:
-        """The share of those called positive that are."""
+        """The share of predicted positives that are positive."""
         return _share(self.true_positives, self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> float:
-        """The share of the positives that were called so."""
+        """The share of positives that are predicted as positive."""
         return _share(self.true_positives, self.true_positives + self.false_negatives)
 
     @property
@@ -57,7 +57,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points (x, y), float64 (P,) each, in the order of falling thresholds."""
+    """Points (x, y), float64 (P,) each, in the order of descending thresholds."""
 
     x: FloatArray
     y: FloatArray
@@ -65,7 +65,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationCurve:
-    """What was predicted and what came, by bin: float64 (B,) each, ascending; empty bins are left out."""
+    """Mean prediction, mean outcome and rows per bin: float64 (B,) each, ascending, without empty bins."""
 
     predicted: FloatArray
     observed: FloatArray
@@ -73,21 +73,21 @@ class CalibrationCurve:
 
 
 def auc(scores: Floats, positive: Flags) -> float:
-    """Return the area under the ROC curve: how often a positive is scored above a negative, ties half.
+    """Return the area under the ROC curve: the probability that a positive scores above a negative; ties count half.
 
-    scores, positive: (N,). NaN if all are positive or none is.
+    scores, positive: (N,). NaN if only one class is present.
     """
     positives = int(positive.sum())
     negatives = len(positive) - positives
     if not positives or not negatives:
         return float("nan")
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2  # of each distinct score: the mean of its places, from 1
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # mean rank of each distinct score, from 1
     return float((ranks[inverse][positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def ranks_by_group(values: Floats, groups: NDArray[np.int64]) -> FloatArray:
-    """Return each row's place among its group's values, from 1, equal ones the mean of their places; float64 (N,).
+    """Return each row's rank within its group, from 1, float64 (N,); ties get their mean rank.
 
     groups: (N,), each row's group, 0 to G - 1.
     """
@@ -95,53 +95,53 @@ def ranks_by_group(values: Floats, groups: NDArray[np.int64]) -> FloatArray:
     values, groups = values[order], groups[order]
     new = np.ones(len(order), np.bool_)
     new[1:] = (values[1:] != values[:-1]) | (groups[1:] != groups[:-1])
-    runs = np.cumsum(new) - 1  # (N,): which run of equal values
+    runs = np.cumsum(new) - 1  # (N,), index of the run of equal values
     lengths = np.bincount(runs)
-    middles = np.cumsum(lengths) - (lengths - 1) / 2  # of each run: the mean of its places, from 1
+    middles = np.cumsum(lengths) - (lengths - 1) / 2  # mean position of each run, from 1
     rows = np.bincount(groups)
-    before = np.cumsum(rows) - rows  # rows of the groups before
+    before = np.cumsum(rows) - rows  # rows in all preceding groups
     ranks = np.empty(len(order))
     ranks[order] = middles[runs] - before[groups]
     return ranks
 
 
 def mse(y_hat: Floats, y: Floats) -> float:
-    """Return the mean squared error, NaN of no rows; y_hat as the model gave it, not clipped."""
+    """Return the mean squared error of unclipped y_hat; NaN without rows."""
     return _mean((y_hat.astype(np.float64) - y) ** 2)
 
 
 def log_losses(y_hat: Floats, y: Floats) -> FloatArray:
-    """Return each row's log-loss in nats, float64 (N,), y_hat clipped; a y between 0 and 1 is a probability."""
+    """Return each row's log-loss in nats with clipped y_hat, float64 (N,). y may be a probability."""
     p = clipped(y_hat)
     losses: FloatArray = -(y * np.log(p) + (1 - y) * np.log1p(-p))
     return losses
 
 
 def log_loss(y_hat: Floats, y: Floats) -> float:
-    """Return the mean log-loss in nats, y_hat clipped to [EPSILON, 1 - EPSILON]; NaN of no rows."""
+    """Return the mean log-loss in nats, with y_hat clipped to [EPSILON, 1 - EPSILON]; NaN without rows."""
     return _mean(log_losses(y_hat, y))
 
 
 def confusion(y_hat: Floats, positive: Flags) -> Confusion:
-    """Count what is called right and wrong at THRESHOLD."""
-    called = y_hat >= THRESHOLD
+    """Return the confusion matrix at THRESHOLD."""
+    predicted = y_hat >= THRESHOLD
     return Confusion(
-        float((called & positive).sum()),
-        float((called & ~positive).sum()),
-        float((~called & positive).sum()),
-        float((~called & ~positive).sum()),
+        float((predicted & positive).sum()),
+        float((predicted & ~positive).sum()),
+        float((~predicted & positive).sum()),
+        float((~predicted & ~positive).sum()),
     )
 
 
 def positive_rate(positive: Flags) -> float:
-    """Return the share of positives, NaN of no rows."""
+    """Return the share of positives; NaN without rows."""
     return _mean(positive)
 
 
 def calibration_bins(y_hat: Floats, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
-    """Put rows into bins of equal mass by their y_hat, int64 (N,); equal y_hat share a bin.
+    """Return each row's bin by y_hat, int64 (N,). Bins have equal numbers of rows; equal y_hat share a bin.
 
-    Bins of equal width would leave most of them to a few rows each: a model says little below .2 or above .9.
+    Most bins of equal width would have few rows, because few predictions are below .2 or above .9.
     """
     _, inverse, counts = np.unique(y_hat, return_inverse=True, return_counts=True)
     first_places = np.cumsum(counts) - counts
@@ -150,7 +150,7 @@ def calibration_bins(y_hat: Floats, bins: int = CALIBRATION_BINS) -> NDArray[np.
 
 
 def calibration_curve(y_hat: Floats, y: Floats, bins: int = CALIBRATION_BINS) -> CalibrationCurve:
-    """Compare the mean y_hat, clipped, with the mean y, in bins of equal mass."""
+    """Return the mean clipped y_hat and the mean y in bins of equal numbers of rows."""
     binned = calibration_bins(y_hat, bins)
     counts = np.bincount(binned, minlength=bins)
     predicted = np.bincount(binned, clipped(y_hat), bins)
@@ -162,10 +162,10 @@ def calibration_curve(y_hat: Floats, y: Floats, bins: int = CALIBRATION_BINS) ->
 
 
 def calibration_error(y_hat: Floats, y: Floats, bins: int = CALIBRATION_BINS) -> float:
-    """Return the expected calibration error: the mean |predicted - observed| over the bins, by their rows.
+    """Return the expected calibration error: the mean |predicted - observed| over bins, weighted by their rows.
 
-    NaN of no rows. Source: M. Pakdaman Naeini et al., 2015, "Obtaining Well Calibrated Probabilities Using
-    Bayesian Binning", AAAI; here with bins of equal mass.
+    NaN without rows. Source: M. Pakdaman Naeini et al., 2015, "Obtaining Well Calibrated Probabilities Using
+    Bayesian Binning", AAAI; here with bins of equal numbers of rows.
     """
     curve = calibration_curve(y_hat, y, bins)
     if not len(curve.counts):
@@ -176,7 +176,7 @@ def calibration_error(y_hat: Floats, y: Floats, bins: int = CALIBRATION_BINS) ->
 def roc_curve(scores: Floats, positive: Flags) -> Curve:
     """Return false positive rates (x) and true positive rates (y), from (0, 0) to (1, 1).
 
-    One point a distinct score. NaN along an axis whose class has no rows.
+    One point per distinct score. NaN along an axis whose class has no rows.
     """
     true, false = _counts_by_threshold(scores, positive)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -184,7 +184,7 @@ def roc_curve(scores: Floats, positive: Flags) -> Curve:
 
 
 def precision_recall_curve(scores: Floats, positive: Flags) -> Curve:
-    """Return recalls (x) and precisions (y), one point a distinct score, recall ascending."""
+    """Return recalls (x) and precisions (y), one point per distinct score, recall ascending."""
     true, false = _counts_by_threshold(scores, positive)
     with np.errstate(invalid="ignore", divide="ignore"):
         return Curve(true / true[-1:], true / (true + false))
@@ -196,7 +196,7 @@ def clipped(y_hat: Floats) -> FloatArray:
 
 
 def _counts_by_threshold(scores: Floats, positive: Flags) -> tuple[FloatArray, FloatArray]:
-    """Return how many positives and negatives lie at or above each distinct score, highest first."""
+    """Return the numbers of positives and negatives at or above each distinct score, highest score first."""
     _, inverse, counts = np.unique(-scores, return_inverse=True, return_counts=True)
     positives = np.bincount(inverse, positive, len(counts))
     return np.cumsum(positives), np.cumsum(counts - positives)

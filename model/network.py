@@ -1,9 +1,9 @@
-"""The two-headed network: a BERT-family encoder, a pooling, and two linear heads.
+"""The two-headed network: a BERT-family encoder, pooling and two linear heads.
 
     h = M_theta(x)    y_hat = h W_b + b_b    z_hat = h W_r + b_r
     L = 1/N sum (y_hat - y)^2 + lambda (z_hat - z)^2
 
-The linear heads on both columns are one nn.Linear(d, 2): row 0 is (W_b, b_b), row 1 is (W_r, b_r).
+Both heads are one nn.Linear(d, 2): row 0 is (W_b, b_b), row 1 is (W_r, b_r).
 """
 
 import inspect
@@ -19,10 +19,10 @@ from model.text import TextSettings
 
 
 class Pooling(StrEnum):
-    """How token vectors become one.
+    """How token vectors are pooled into one vector.
 
-    CLS: the first token's. MEAN: the mean over all tokens, as sentence-transformers do. TARGET: the mean over
-    the behaviour being scored, segment B; the history comes in by attention and is not in its way.
+    CLS: the first token's vector. MEAN: the mean over all tokens, as in sentence-transformers. TARGET: the mean over
+    segment B, the behaviour being scored; the history contributes only through attention.
     """
 
     CLS = "cls"
@@ -32,9 +32,9 @@ class Pooling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """What a checkpoint carries beside its weights.
+    """Settings stored with a checkpoint's weights.
 
-    lam: the weight of the affinity in loss and influence, >= 0. text: the texts that it understands.
+    lam: the weight of the affinity in loss and influence, >= 0. text: the text settings used in training.
     """
 
     pooling: Pooling = Pooling.TARGET
@@ -47,10 +47,10 @@ class NetworkSettings:
 
 
 class TwoHeadedNetwork(nn.Module):
-    """Any Hugging Face encoder with two linear heads.
+    """A Hugging Face encoder with two linear heads.
 
-    encoder: a BERT-family model; its own pooler, which sentence models do not use, is dropped.
-    The heads start at zero, so an untrained network answers 0 for every text.
+    encoder: a BERT-family model; its pooler, which sentence models do not use, is removed.
+    The heads start at zero, so an untrained network returns 0 for every text.
     """
 
     def __init__(self, encoder: PreTrainedModel, settings: NetworkSettings) -> None:
@@ -72,11 +72,11 @@ class TwoHeadedNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.heads.weight.device
 
     def place(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """Move to a device; the encoder takes the dtype, the heads stay float32 (2^-8 is too coarse a score)."""
+        """Move to a device and cast the encoder to dtype. The heads stay float32: bf16 scores have steps of 2^-8."""
         self.to(device)
         nn.Module.to(self.encoder, dtype)
         self.heads.to(torch.float32)
@@ -97,9 +97,9 @@ class TwoHeadedNetwork(nn.Module):
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, token_type_ids: Tensor, pooling: Pooling) -> Tensor:
-    """Return one vector a text, float32 (B, d).
+    """Return one vector per text, float32 (B, d).
 
-    hidden: (B, T, d). attention_mask: 1 for every token but padding. token_type_ids: 1 for segment B.
+    hidden: (B, T, d). attention_mask: 1 for every token except padding. token_type_ids: 1 for segment B.
     """
     if pooling is Pooling.CLS:
         return hidden[:, 0].float()
@@ -111,9 +111,9 @@ def pool(hidden: Tensor, attention_mask: Tensor, token_type_ids: Tensor, pooling
 def two_head_loss(outputs: Tensor, y: Tensor, z: Tensor, lam: float, weights: Tensor | None = None) -> Tensor:
     """Return L = 1/N sum (y_hat - y)^2 + lam (z_hat - z)^2, a scalar.
 
-    outputs: (N, 2). y: (N,). z: (N,), NaN where it is not known: such a row counts in the first term
-    only, and N stays the number of all rows. weights: (N,), how many examples a row stands for, of mean 1
-    over the data; None means 1 each.
+    outputs: (N, 2). y: (N,). z: (N,), NaN where unknown; such a row counts only in the first term, and N stays the
+    number of all rows. weights: (N,), the number of examples that a row represents, with mean 1 over the data; None
+    means 1 for each row.
     """
     first = (outputs[:, 0] - y).square()  # (N,)
     known = ~torch.isnan(z)
@@ -123,6 +123,6 @@ def two_head_loss(outputs: Tensor, y: Tensor, z: Tensor, lam: float, weights: Te
 
 
 def hidden_size(encoder: PreTrainedModel) -> int:
-    """Return d, the width of the encoder's token vectors."""
+    """Return d, the dimension of the encoder's token vectors."""
     config = encoder.config
     return int(getattr(config, "hidden_size", 0) or config.dim)  # DistilBERT calls it dim

@@ -1,7 +1,7 @@
-"""Which waiting texts run next, and when: pure decisions on token counts and times.
+"""Selection of the next batch among the waiting texts, and of its time, from token counts.
 
-A batch is padded to its longest text, so it costs rows * longest tokens. Texts of similar length are
-grouped, out of a bounded look-ahead, and the oldest text is always among them, so none starves.
+A batch is padded to its longest text, so it costs rows * longest tokens. Texts of similar length are grouped within a
+bounded look-ahead. The oldest text is always in the batch, so no text starves.
 
 Source: text-embeddings-inference (the budget of padded tokens).
 """
@@ -17,13 +17,13 @@ import numpy as np
 class PackingSettings:
     """Limits of one batch.
 
-    max_batch_tokens: rows times the longest row. A text longer than that runs alone.
-    max_batch_rows: rows.
-    look_ahead: how many waiting texts, oldest first, are considered for a batch.
-    pass_overhead_tokens: what a forward pass costs beside its tokens, in tokens: small on a CPU, large on a
-    GPU, where small batches leave it idle.
+    max_batch_tokens: maximum of rows times the longest row. A longer text runs alone.
+    max_batch_rows: maximum number of rows.
+    look_ahead: number of waiting texts, oldest first, that are considered for a batch.
+    pass_overhead_tokens: fixed cost of a forward pass in tokens: small on a CPU, large on a GPU, which small batches
+    leave idle.
     multiple: rows are padded to a multiple of so many tokens.
-    max_wait_s: how long the oldest text may wait for a fuller batch.
+    max_wait_s: maximum time that the oldest text waits for a fuller batch.
     """
 
     max_batch_tokens: int = 2048
@@ -35,7 +35,7 @@ class PackingSettings:
 
     @classmethod
     def for_device(cls, device_type: str, **overrides: Any) -> Self:
-        """Return limits that suit a `cpu` or a `cuda` device, with any of them overridden."""
+        """Return the default limits of a `cpu` or `cuda` device, with overrides applied."""
         if device_type == "cpu":
             return cls(**overrides)
         gpu = {
@@ -43,7 +43,7 @@ class PackingSettings:
             "max_batch_rows": 1024,
             "look_ahead": 2048,
             "pass_overhead_tokens": 4096,
-            "multiple": 8,  # its matrix units work in eights
+            "multiple": 8,  # matrix units process tokens in groups of eight
         }
         return cls(**{**gpu, **overrides})
 
@@ -59,11 +59,11 @@ class PackingSettings:
 
 
 def choose_batch(tokens: Sequence[int], settings: PackingSettings) -> list[int]:
-    """Choose the texts of the next batch: positions in `tokens`, ascending, 0 always among them.
+    """Return the positions in `tokens` of the next batch's texts, ascending; 0 is always among them.
 
     tokens: token counts of the waiting texts, oldest first, at least one.
-    Of all runs of the sorted look-ahead that contain the oldest and keep to the limits, the one with
-    the most real tokens for its cost wins; the cost is rows * longest + pass_overhead_tokens.
+    Candidates are all runs of the look-ahead, sorted by length, that contain the oldest text and respect the limits.
+    The run with the most unpadded tokens per cost is chosen; the cost is rows * longest + pass_overhead_tokens.
     """
     waiting = np.asarray(tokens[: settings.look_ahead], dtype=np.int64)  # (W,)
     multiple = settings.multiple
@@ -81,7 +81,7 @@ def choose_batch(tokens: Sequence[int], settings: PackingSettings) -> list[int]:
         rows = min(settings.max_batch_rows, max(1, settings.max_batch_tokens // length))
         end = min(longest_end, oldest + rows)
         if end <= max(shortest_end, oldest):
-            continue  # this length does not reach as far as the oldest, or is out of its reach
+            continue  # no run of this length contains the oldest text
         starts = np.arange(max(0, end - rows), oldest + 1)
         costs = (end - starts) * length + settings.pass_overhead_tokens
         gains = (sums[end] - sums[starts]) / costs
@@ -94,10 +94,11 @@ def choose_batch(tokens: Sequence[int], settings: PackingSettings) -> list[int]:
 def wait_s(
     *, waiting_rows: int, waiting_tokens: int, oldest_waited_s: float, busy: bool, settings: PackingSettings
 ) -> float:
-    """Say how long to wait before the next batch is packed; 0 means now.
+    """Return the seconds to wait before packing the next batch; 0 means now.
 
-    waiting_rows: >= 1; waiting_tokens: their sum, unpadded. busy: whether a forward pass is running.
-    Now, if nothing else is running, a batch is full, or the oldest has waited max_wait_s.
+    waiting_rows: the number of waiting texts, >= 1. waiting_tokens: their unpadded tokens.
+    busy: whether a forward pass is running.
+    The result is 0 if no pass is running, a batch is full, or the oldest text has waited for max_wait_s.
     """
     full = waiting_rows >= settings.max_batch_rows or waiting_tokens >= settings.max_batch_tokens
     if full or not busy:

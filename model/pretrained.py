@@ -1,14 +1,15 @@
-"""Hugging Face's models, without what they load for other tasks than Sway's.
+"""Hugging Face model classes, without imports that Sway does not need.
 
-Importing any model brings in text generation, which loads scikit-learn, and the losses of object detection, which load
-scipy, wherever these are installed: 70 MB that no worker uses. So Transformers is told that they are not there.
+Importing any model imports text generation, which imports scikit-learn, and the losses of object detection, which
+import SciPy, if they are installed. These are 70 MB of memory that no worker uses, so Transformers is made to treat
+both as not installed.
 """
 
 from transformers import utils
 
-# Before the names below are asked for: they are loaded then, and not before.
-for _asks in ("is_scipy_available", "is_sklearn_available"):
-    setattr(utils, _asks, lambda: False)
+# Must precede the import of the names below, which loads their modules lazily.
+for _check in ("is_scipy_available", "is_sklearn_available"):
+    setattr(utils, _check, lambda: False)
 
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel  # noqa: E402
 

@@ -1,8 +1,8 @@
-"""Promotions: numbered files, of which the highest names the champion. Pure.
+"""Promotions: numbered files; the highest number names the champion.
 
-A rollback is a promotion too. It names the one that it goes back to, so that the history is a stack: a promotion
-is put on top, a rollback takes off what is above its target. Hence two rollbacks in a row go back two champions,
-and a version that was rolled back is never come back to by a later rollback.
+A rollback is a promotion too, with the number of the promotion that it returns to. The history is therefore a stack: a
+promotion is pushed, and a rollback pops everything above its target. Two successive rollbacks go back two champions,
+and a later rollback never returns to a version that was rolled back.
 """
 
 import json
@@ -14,10 +14,10 @@ from model.manifest import check_version
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """One numbered file: from here on, this version is the champion.
+    """One promotion: from its number on, version is the champion.
 
-    back_to: of a rollback, the number of the promotion that it returns to; else None. id: tells two promotions
-    of the same moment apart.
+    back_to: the number of the promotion that a rollback returns to, else None. id: distinguishes two promotions with
+    the same timestamp.
     """
 
     version: str
@@ -35,15 +35,15 @@ class Promotion:
 
     @classmethod
     def from_json(cls, text: bytes) -> "Promotion":
-        """Parse it; raises ValueError or TypeError if it is no promotion."""
+        """Parse the file's content. Raises ValueError or TypeError if it is not a promotion."""
         return cls(**json.loads(text))
 
 
 def in_force(promotions: Sequence[tuple[int, Promotion]]) -> list[tuple[int, str]]:
-    """Return number and version of the promotions that no rollback took back, the champion's last.
+    """Return number and version of the promotions that were not rolled back; the last is the champion's.
 
-    promotions: all of them with their numbers, ascending. A promotion of the version that is champion already
-    is left out: going back to it would change nothing.
+    promotions: all promotions with their numbers, ascending. A promotion of the current champion is omitted, because
+    returning to it would change nothing.
     """
     stack: list[tuple[int, str]] = []
     for number, promotion in promotions:

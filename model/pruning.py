@@ -1,7 +1,7 @@
-"""Which versions of a registry may go. Pure.
+"""Selection of the versions that may be removed from a registry.
 
-A version stays if somebody may need it: see `reasons_to_keep`. Promotions and rejections always stay: by them a trainer
-finds what it has settled.
+`reasons_to_keep` lists the versions that may still be needed. Promotions and rejections are never removed: a trainer
+finds finished requests by them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from model.promotions import Promotion, in_force
 
 CHAMPION = "champion"
-ROLLBACK = "a rollback goes back to it"
+ROLLBACK = "rollback target"
 PARENT = "parent of the champion"
 PINNED = "pinned"
 RECENT = "recent"
@@ -19,7 +19,7 @@ NEWEST = "newest"
 
 @dataclass(frozen=True, slots=True)
 class VersionAge:
-    """A complete version: when it was made, and what it was trained from."""
+    """The creation time and the parent of a complete version."""
 
     version: str
     created_at_ms: int
@@ -34,10 +34,11 @@ def reasons_to_keep(
     keep: int,
     in_use_since_ms: int,
 ) -> dict[str, str]:
-    """Return the versions that stay, each with one reason.
+    """Return the versions to keep, each with one reason.
 
-    promotions: all of them with their numbers, ascending. keep: so many of the newest stay.
-    in_use_since_ms: what was made, promoted or champion since then may be fetched or trained from right now.
+    promotions: all promotions with their numbers, ascending. keep: the number of newest versions to keep.
+    in_use_since_ms: versions created, promoted or champion since then are kept, because a worker may be fetching them
+    or a trainer may be using them.
     """
     stack = [version for _, version in in_force(promotions)]
     newest_first = sorted(versions, key=lambda one: (one.created_at_ms, one.version), reverse=True)
@@ -59,7 +60,7 @@ def reasons_to_keep(
 
 
 def removable(versions: Sequence[VersionAge], kept: Mapping[str, str]) -> list[str]:
-    """Return the versions that may go, the oldest first."""
+    """Return the versions that may be removed, oldest first."""
     oldest_first = sorted(versions, key=lambda one: (one.created_at_ms, one.version))
     return [one.version for one in oldest_first if one.version not in kept]
 
@@ -67,7 +68,7 @@ def removable(versions: Sequence[VersionAge], kept: Mapping[str, str]) -> list[s
 def _recent(
     versions: Sequence[VersionAge], promotions: Sequence[tuple[int, Promotion]], since_ms: int
 ) -> set[str]:
-    made = {one.version for one in versions if one.created_at_ms >= since_ms}
-    ends_ms = [promotion.promoted_at_ms for _, promotion in promotions[1:]]  # of each but the last
+    created = {one.version for one in versions if one.created_at_ms >= since_ms}
+    ends_ms = [promotion.promoted_at_ms for _, promotion in promotions[1:]]  # of all except the last
     champions = zip(promotions, ends_ms, strict=False)
-    return made | {promotion.version for (_, promotion), end_ms in champions if end_ms >= since_ms}
+    return created | {promotion.version for (_, promotion), end_ms in champions if end_ms >= since_ms}

@@ -1,10 +1,14 @@
-"""How a model reads a user's history."""
+"""The readings: how a model reads a user's history."""
 
 from enum import StrEnum
 
 
 class Reading(StrEnum):
-    """JOINT: one text of history and event, read whole. LATE: each behaviour's text by itself, put together after."""
+    """How a model reads a user's history.
+
+    JOINT: history and event are encoded together as one text. LATE: each behaviour's text is encoded separately, and
+    the vectors are combined afterwards.
+    """
 
     JOINT = "joint"
     LATE = "late"

@@ -1,8 +1,8 @@
-"""Removes from a registry what nobody needs: old versions, and what interrupted copies have left.
+"""Removal of old versions and of incomplete copies from a registry.
 
-Safe beside trainers that publish and workers that fetch: what was made, promoted or champion within the grace stays,
-and files that were written within it are no remains. Who promotes an old version by hand while it is removed is told so
-by the missing version; promote another then.
+Safe while trainers publish and workers fetch: versions created, promoted or champion within the grace period are kept,
+and files written within it do not count as incomplete copies. Promoting an old version by hand while it is being
+removed raises ModelMissing; promote another version then.
 """
 
 import time
@@ -17,7 +17,7 @@ GRACE_S = 86_400.0
 
 
 class Removal:
-    """Removes files of one registry. now_s: epoch seconds."""
+    """Removal of files from one registry. now_s: returns the time in epoch seconds."""
 
     def __init__(self, registry: ModelRegistry, *, now_s: Callable[[], float] = time.time) -> None:
         self._registry = registry
@@ -27,10 +27,11 @@ class Removal:
     def prunable(
         self, keep: int, grace_s: float = GRACE_S, pinned: Collection[str] = ()
     ) -> tuple[list[str], dict[str, str]]:
-        """Return the versions that may go, the oldest first, and why each other one stays.
+        """Return the versions that may be removed, oldest first, and the reason to keep each other version.
 
-        keep: so many of the newest stay. pinned: beside those of ModelRegistry.pin().
-        Raises ModelCorrupt if a manifest or a promotion cannot be read: then nobody knows what is in use.
+        keep: the number of newest versions to keep. grace_s: the grace period in seconds. pinned: versions to keep in
+        addition to those of ModelRegistry.pin().
+        Raises ModelCorrupt if a manifest or a promotion is unreadable, because the versions in use are then unknown.
         """
         registry = self._registry
         manifests = [registry.manifest(version) for version in registry.versions()]
@@ -42,13 +43,13 @@ class Removal:
         return removable(ages, kept), kept
 
     def size_bytes(self, version: str) -> int:
-        """Return what a version and its reports take."""
+        """Return the size of a version and its reports."""
         return sum(self._storage.size_bytes(folder) for folder in _folders(version))
 
     def remove(self, version: str) -> None:
-        """Remove a version and its reports; its promotions and its rejection stay.
+        """Remove a version and its reports, but not its promotions and its rejection.
 
-        Raises PromotionConflict if it is the champion by now.
+        Raises PromotionConflict if it is the champion.
         """
         if self._registry.champion() == version:
             raise PromotionConflict(f"removing {version}: it is the champion")
@@ -56,10 +57,10 @@ class Removal:
         self._storage.remove(files, first=MANIFEST_FILE)
         self._storage.remove(reports)
 
-    def remove_remains(self, grace_s: float = GRACE_S) -> int:
-        """Remove what interrupted publishes and removals have left for longer than this; return its bytes."""
+    def remove_incomplete(self, grace_s: float = GRACE_S) -> int:
+        """Remove files of publishes and removals interrupted more than grace_s ago; return their size in bytes."""
         before_s = self._now_s() - grace_s
-        removed_bytes = self._storage.remove_remains(before_s)
+        removed_bytes = self._storage.remove_incomplete(before_s)
         for name in self._storage.names("versions"):
             if not is_version(name) or self._registry.exists(name):
                 continue

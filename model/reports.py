@@ -1,7 +1,7 @@
-"""Evaluation reports of a version, in folders of their own: not hashed into its manifest, and replaceable.
+"""Evaluation reports of a version. They are stored outside the version's folder and can be replaced.
 
-reports/<version>/<name>/...             the report's files, any depth
-reports/<version>/<name>/contents.json   the sha256 of each, written last: without it there is no report
+reports/<version>/<name>/...             the report's files, at any depth
+reports/<version>/<name>/contents.json   the SHA-256 of each file, written last; a report without it is incomplete
 """
 
 import json
@@ -16,9 +16,9 @@ CONTENTS_FILE = "contents.json"
 
 
 def attach(storage: Storage, version: str, folder: Path, name: str) -> None:
-    """Copy a folder in as a version's report; one of the same name is replaced.
+    """Store a folder as a version's report, replacing one of the same name.
 
-    Raises ModelMissing if the folder is empty, ValueError if the name cannot be a folder's.
+    Raises ModelMissing if the folder is empty, ValueError if the name is not a valid folder name.
     """
     target = _path(version, name)
     hashes = {file: sha256_of(folder / file) for file in files_of(folder) if file != CONTENTS_FILE}
@@ -36,10 +36,10 @@ def names(storage: Storage, version: str) -> list[str]:
 
 
 def fetch(storage: Storage, version: str, name: str, folder: Path) -> Path:
-    """Copy a report into a folder, every hash verified; return the folder.
+    """Copy a report into a folder and verify every hash; return the folder.
 
-    Raises ModelMissing if there is no such report, ModelCorrupt if it is not what its contents say: it may be
-    in the middle of being replaced, then try again.
+    Raises ModelMissing if the report does not exist, ModelCorrupt if a file does not match contents.json. The report
+    may be being replaced at that moment; retry then.
     """
     target = _path(version, name)
     try:
@@ -47,13 +47,13 @@ def fetch(storage: Storage, version: str, name: str, folder: Path) -> Path:
         files = dict(contents.items())
     except FileNotFoundError:
         known = ", ".join(names(storage, version)) or "none"
-        raise ModelMissing(f"version {version} has no report {name!r}; there are: {known}") from None
+        raise ModelMissing(f"version {version} has no report {name!r}; its reports are: {known}") from None
     except (ValueError, AttributeError) as exc:
-        raise ModelCorrupt(f"{target}/{CONTENTS_FILE} in {storage.root} cannot be read: {exc!r}") from exc
+        raise ModelCorrupt(f"{target}/{CONTENTS_FILE} in {storage.root} is unreadable: {exc!r}") from exc
     for file, expected in files.items():
         path = PurePosixPath(file)
         if path.is_absolute() or ".." in path.parts:
-            raise ModelCorrupt(f"report {name} of {version}: file name {file!r} leads out of its folder")
+            raise ModelCorrupt(f"report {name} of {version}: file name {file!r} points outside its folder")
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         try:
             storage.fetch(f"{target}/{file}", folder / file)

@@ -1,13 +1,13 @@
-"""The micro-batcher: many waiters, one model, batches packed across them.
+"""The micro-batcher: scoring of texts from many callers in shared batches.
 
-Two threads with a channel of one between them:
+It has two threads, connected by a channel of capacity one:
 
     submit() ──▶ waiting texts ──▶ packer: chooses and pads the next batch
                                       │ channel of one
                                       ▼
                                    forward: one pass at a time ──▶ each group's future
 
-so the next batch is ready when a pass ends. Every waiter gets scores or an error, on close() as well.
+The next batch is therefore ready when a pass ends. Every future gets scores or an error, also after close().
 
 Source: text-embeddings-inference (the channel of one).
 """
@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BatchStats:
-    """One batch, for the metrics.
+    """Statistics of one batch.
 
-    tokens: without padding; fill: tokens over max_batch_tokens. queue_s: how long its oldest text waited
-    until the pass began. pack_s, forward_s: choosing and padding; the pass, retries included.
-    passes: 1 unless something failed. waiting_rows: texts still waiting.
+    tokens: without padding. fill: tokens / max_batch_tokens. queue_s: time from submission of the oldest text to the
+    start of the pass. pack_s: time for choosing and padding. forward_s: time of the pass, retries included.
+    passes: number of forward passes, 1 unless something failed. waiting_rows: texts still waiting.
     """
 
     model_version: str
@@ -64,12 +64,12 @@ class _Packed:
 
 
 class MicroBatcher:
-    """Scores texts in padded micro-batches on threads of its own. Safe to share between threads.
+    """Scores texts in padded micro-batches on its own threads. Thread-safe.
 
-    model: used where submit() names none; use() swaps it between two batches.
-    on_batch: called on the forward thread after every batch; must be quick.
-    threads: torch's threads within one pass on a CPU; None means all cores.
-    clock: monotonic seconds.
+    model: the default model of submit(); use() replaces it between two batches.
+    on_batch: called on the forward thread after every batch; it must return quickly.
+    threads: number of torch threads of a pass on a CPU; None means all cores.
+    clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -88,9 +88,11 @@ class MicroBatcher:
         self._torch_threads = threads
         self._forward = forward or ForwardPass()
         self._clock = clock
-        self._changed = threading.Condition()  # guards everything below
+        # Guards all attributes below.
+        self._changed = threading.Condition()
         self._waiting = WaitingTexts()
-        self._live: dict[int, Group] = {}  # every group whose waiter has nothing yet, by number
+        # Groups with a pending future, by number.
+        self._live: dict[int, Group] = {}
         self._slot: _Packed | None = None
         self._submitted = 0
         self._busy = False
@@ -107,29 +109,29 @@ class MicroBatcher:
 
     @property
     def model(self) -> ScoringModel:
-        """The model that scores what names none."""
+        """The default model."""
         return self._model
 
     @property
     def broken(self) -> Exception | None:
-        """Why nothing can be scored any more; None while all is well."""
+        """The error that made the micro-batcher unusable, or None."""
         return self._broken
 
     @property
     def waiting_rows(self) -> int:
-        """Texts that are not yet packed, cancelled ones included until they are passed over."""
+        """The number of texts not yet packed, including cancelled ones that were not yet skipped."""
         return self._waiting.rows
 
     def use(self, model: ScoringModel) -> None:
-        """Score what is submitted from now on with this model; what waits keeps the one it came with."""
+        """Set the default model for future submissions. Waiting texts keep the model that they were submitted with."""
         self._model = model
 
     def submit(self, texts: Sequence[Job], model: ScoringModel | None = None) -> "Future[ScoredTexts]":
-        """Queue a group of texts; one future for all of them, its scores in their order.
+        """Queue a group of texts; return one future for all of them, with scores in the order of the texts.
 
-        The texts are of the kind that the model scores. Cancelling the future takes them out of the queue. A text that
-        cannot be scored is named in ScoredTexts.failed; the others of its group are scored all the same.
-        Raises BatcherClosed after close(); DeviceError, as every future does, once the device is broken.
+        texts: jobs of the type that the model scores. Cancelling the future removes them from the queue. A text that
+        cannot be scored is listed in ScoredTexts.failed and does not affect the other texts of its group.
+        Raises BatcherClosed after close(), DeviceError once the device is broken; pending futures then raise it too.
         """
         future: Future[ScoredTexts] = Future()
         with self._changed:
@@ -142,16 +144,16 @@ class MicroBatcher:
                 self._changed.notify_all()
         if not texts:
             group.finish()
-        number = (
-            group.number
-        )  # a callback with the group would be a cycle, and keep its model until it is collected
+        # A callback that refers to the group would be a reference cycle and keep its model alive.
+        number = group.number
         future.add_done_callback(lambda _: self._live.pop(number, None))
         return future
 
     def close(self, *, drop: bool = False, timeout_s: float | None = None) -> None:
-        """Stop taking texts, score what waits (or, with drop, fail it with BatcherClosed), end the threads.
+        """Reject new texts, score the waiting ones and end the threads.
 
-        timeout_s: for each thread; None waits until it ends.
+        drop: fail the waiting texts with BatcherClosed instead of scoring them.
+        timeout_s: time limit for joining each thread; None waits without limit.
         """
         with self._changed:
             self._closing = True
@@ -175,10 +177,10 @@ class MicroBatcher:
         if self._broken is not None:
             raise self._broken
         if self._closing:
-            raise BatcherClosed("the micro-batcher is closed and takes no more texts")
+            raise BatcherClosed("the micro-batcher is closed and accepts no more texts")
 
     def _guard(self, loop: Callable[[], None]) -> None:
-        """Run a thread's loop; whatever ends it early breaks the batcher, so that no waiter waits for ever."""
+        """Run a thread's loop. An exception fails all pending futures, so that no caller waits forever."""
         try:
             loop()
         except Exception as exc:
@@ -203,16 +205,18 @@ class MicroBatcher:
             entries, began_s = taken
             packed = self._pack(entries, began_s)
             with self._changed:
-                if not self._dropping:  # close(drop=True) may have come in between
+                # close(drop=True) may have been called in the meantime.
+                if not self._dropping:
                     self._slot = packed
                 self._changed.notify_all()
-            del taken, entries, packed  # while this waits, nothing keeps a model alive that was swapped out
+            # While the thread waits, these references must not keep a replaced model alive.
+            del taken, entries, packed
         with self._changed:
             self._packer_done = True
             self._changed.notify_all()
 
     def _next_entries(self) -> tuple[list[Entry], float] | None:
-        """Wait until a batch is due and take it; None when there will be no more."""
+        """Wait until a batch is due and return it with the current time; None when there will be no more."""
         with self._changed:
             while self._broken is None:
                 oldest = self._waiting.oldest()
@@ -248,7 +252,8 @@ class MicroBatcher:
             torch.set_num_threads(self._torch_threads)
         while (packed := self._next_packed()) is not None:
             self._run(packed)
-            del packed  # as in _pack_loop
+            # As in _pack_loop.
+            del packed
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
@@ -265,13 +270,14 @@ class MicroBatcher:
             return packed
 
     def _run(self, packed: _Packed) -> None:
-        """Score a packed batch and hand out what became complete by it."""
+        """Score a packed batch and complete the futures of finished groups."""
         began_s = self._clock()
         wanted = [row for row, (group, _) in enumerate(packed.entries) if not group.future.done()]
         if not wanted:
             return
         batch = packed.batch
-        if len(wanted) < len(packed.entries):  # a group was cancelled since
+        # A group may have been cancelled after packing.
+        if len(wanted) < len(packed.entries):
             batch = batch.select(wanted)
         entries = [packed.entries[row] for row in wanted]
         model = entries[0][0].model
@@ -281,8 +287,8 @@ class MicroBatcher:
             group.outputs[position] = scores.outputs[row]
             if row in scores.failed:
                 group.failed[position] = scores.failed[row]
-            group.left -= 1
-            if not group.left:
+            group.remaining -= 1
+            if not group.remaining:
                 group.finish()
         if self._on_batch is not None:
             stats = BatchStats(
@@ -305,4 +311,4 @@ class MicroBatcher:
             if self._on_batch is not None:
                 self._on_batch(stats)
         except Exception:
-            log.exception("the micro-batcher's on_batch callback failed; scoring goes on")
+            log.exception("The micro-batcher's on_batch callback failed; scoring continues")

@@ -1,7 +1,7 @@
-"""Private folders for versions that are being read, and what of them a kill has left.
+"""Temporary folders for versions that are being loaded, and removal of those left by killed processes.
 
-A folder is in use as long as a process holds the lock in it, which ends with the process: so a folder that nobody has
-is known a minute after it was made. Processes of one machine share the folder for temporary files.
+A process holds a file lock in its folder. The lock ends with the process, so a stale folder can be recognised one
+minute after its creation. The processes of a machine share the system's folder for temporary files.
 """
 
 import logging
@@ -18,37 +18,36 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "sway-model-"
 _LOCK = "in-use"
-_WITHOUT_LOCK_S = (
-    3_600.0  # a folder that has no lock yet, or is of a Sway that made none, is in use for so long
-)
-
-
-_BEING_MADE_S = 60.0  # between the lock's file and the lock on it
+# Minimum age of a stale folder without a lock file: it is being created, or comes from a version without locks.
+_WITHOUT_LOCK_S = 3_600.0
+# Maximum time between the creation of the lock file and its locking.
+_BEING_MADE_S = 60.0
 
 
 @contextmanager
 def model_scratch() -> Iterator[Path]:
-    """Make a folder that nobody else reads, and remove it at the end."""
+    """Create a private folder and remove it at the end."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
         folder = Path(name)
         with FileLock(folder / _LOCK):
             yield folder
 
 
-def remove_left_scratch() -> int:
-    """Remove the folders of processes that were killed; return how many there were."""
+def remove_stale_scratch() -> int:
+    """Remove the folders of killed processes; return how many were removed."""
     removed = 0
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # another user's, or another process removes it
-            if _is_left(folder):
+        # The folder may belong to another user, or another process may be removing it.
+        with suppress(OSError):
+            if _is_stale(folder):
                 shutil.rmtree(folder)
                 removed += 1
     if removed:
-        logger.info("Removed %d folders that killed processes had left in %s", removed, tempfile.gettempdir())
+        logger.info("Removed %d folders of killed processes from %s", removed, tempfile.gettempdir())
     return removed
 
 
-def _is_left(folder: Path) -> bool:
+def _is_stale(folder: Path) -> bool:
     lock = folder / _LOCK
     age_s = time.time() - folder.stat().st_mtime
     if not lock.exists():

@@ -1,7 +1,7 @@
-"""Files behind fsspec: whole or not there, and created only where there are none.
+"""Atomic writes and exclusive creation of files through fsspec.
 
-A local disk makes both by link(2) and rename(2); S3 and GCS by a conditional write (for S3 `If-None-Match: *`,
-which s3fs sends for mode="create"). A store that has neither must have one writer at a time.
+On a local disk they use link(2) and rename(2). On S3 and GCS they use conditional writes (for S3 `If-None-Match: *`,
+which s3fs sends for mode="create"). A store that supports neither must have a single writer.
 
 Source: Amazon S3 User Guide, "Add preconditions to S3 operations with conditional requests".
 """
@@ -25,33 +25,34 @@ _CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class Storage:
-    """One folder, on a local disk or at any fsspec address such as s3://bucket/registry.
+    """A folder on a local disk or at any fsspec URL such as s3://bucket/registry.
 
-    Paths are relative to it, with forward slashes. May be shared between threads and processes.
+    Paths are relative to the folder, with forward slashes. Safe for concurrent threads and processes.
     """
 
     def __init__(self, address: str | Path) -> None:
-        # A kept listing would hide what another process has created since: s3fs looks there before it reads a file.
+        # s3fs checks cached listings before it reads a file, and they would hide files created by other processes.
         self._fs, self._root = fsspec.core.url_to_fs(str(address), use_listings_cache=False)
         self.is_local = isinstance(self._fs, LocalFileSystem)
 
     @property
     def root(self) -> str:
-        """What stands before every path, for messages."""
+        """The prefix of every path, for messages."""
         return str(self._root)
 
     def read(self, path: str) -> bytes:
-        """Return a file's content as it is now; raises FileNotFoundError."""
+        """Return the current content of a file. Raises FileNotFoundError."""
         content: bytes = self._fs.cat_file(self._full(path))
         return content
 
     def exists(self, path: str) -> bool:
-        """Say whether there is such a file now."""
-        self._fs.invalidate_cache()  # another process may have written since
+        """Return whether the file exists now."""
+        # Another process may have written to the folder.
+        self._fs.invalidate_cache()
         return bool(self._fs.exists(self._full(path)))
 
     def names(self, folder: str) -> list[str]:
-        """List the plain names in a folder; an absent one is empty."""
+        """Return the names in a folder, without their paths; empty if the folder does not exist."""
         self._fs.invalidate_cache()
         try:
             paths = self._fs.ls(self._full(folder), detail=False)
@@ -60,17 +61,17 @@ class Storage:
         return [str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths]
 
     def size_bytes(self, path: str) -> int:
-        """Return what a folder's files take together; 0 for an absent one."""
+        """Return the total size of a folder's files; 0 if the folder does not exist."""
         return sum(size for _, size, _ in self._files(path))
 
     def changed_at_s(self, path: str) -> float:
-        """Return when the newest of a folder's files was written, in epoch seconds; 0.0 without files."""
+        """Return the modification time of a folder's newest file, in epoch seconds; 0.0 without files."""
         return max((changed_at_s for _, _, changed_at_s in self._files(path)), default=0.0)
 
     def remove(self, path: str, first: str | None = None) -> None:
-        """Remove a folder or a file, or do nothing if there is none.
+        """Remove a folder or a file; do nothing if it does not exist.
 
-        On a local disk it disappears at once; in an object store the file named `first` goes before the others.
+        On a local disk it disappears atomically. In an object store the file `first` is removed before the others.
         """
         if self.is_local:
             aside = self._staging()
@@ -84,24 +85,28 @@ class Storage:
         with suppress(FileNotFoundError):
             self._fs.rm(self._full(path), recursive=True)
 
-    def remove_remains(self, older_than_s: float) -> int:
-        """Remove what interrupted copies have left on a local disk before that time; return its bytes."""
+    def remove_incomplete(self, older_than_s: float) -> int:
+        """Remove staging files of interrupted copies from a local disk; return their size in bytes.
+
+        older_than_s: epoch seconds; only files last modified before this time are removed.
+        """
         if not self.is_local:
             return 0
         removed_bytes = 0
         for name in self.names(_STAGING):
             path = f"{_STAGING}/{name}"
-            left = Path(self._full(path))
-            with suppress(OSError):  # another process cleans up too, or this is another user's
-                if max(left.stat().st_mtime, self.changed_at_s(path)) >= older_than_s:
+            staged = Path(self._full(path))
+            # Another process may be removing it too, or it may belong to another user.
+            with suppress(OSError):
+                if max(staged.stat().st_mtime, self.changed_at_s(path)) >= older_than_s:
                     continue
                 size_bytes = self.size_bytes(path)
-                _remove_tree(left)
+                _remove_tree(staged)
                 removed_bytes += size_bytes
         return removed_bytes
 
     def _files(self, path: str) -> list[tuple[str, int, float]]:
-        """Return name, size and epoch seconds of the last change of a file, or of all files in a folder."""
+        """Return name, size in bytes and modification time in epoch seconds of a file or of all files in a folder."""
         try:
             found = self._fs.find(self._full(path), detail=True)
         except FileNotFoundError:
@@ -109,13 +114,13 @@ class Storage:
         return [(name, int(info["size"]), _changed_at_s(info)) for name, info in found.items()]
 
     def fetch(self, path: str, target: Path) -> None:
-        """Copy a file to a local one; raises FileNotFoundError."""
+        """Copy a file to a local path. Raises FileNotFoundError."""
         self._fs.get_file(self._full(path), str(target))
 
     def create(self, path: str, content: bytes) -> None:
-        """Create a small file whole, or raise FileExistsError; a reader never sees half of it.
+        """Create a small file atomically, or raise FileExistsError.
 
-        On a local disk its mode is the umask's, so that a worker of another user can read it.
+        On a local disk its mode follows the umask, so that a worker of another user can read it.
         """
         if not self.is_local:
             self._fs.makedirs(str(PurePosixPath(self._full(path)).parent), exist_ok=True)
@@ -125,7 +130,8 @@ class Storage:
         target.parent.mkdir(parents=True, exist_ok=True)
         staged = self._staging()
         try:
-            with staged.open("xb") as file:  # not tempfile, whose files nobody else may read
+            # Files of tempfile would be readable only by their owner.
+            with staged.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -134,24 +140,25 @@ class Storage:
             staged.unlink(missing_ok=True)
 
     def _create_remote(self, path: str, content: bytes) -> None:
-        """Write on condition. S3 answers a conflict while another writer is at it: then the end decides."""
+        """Write if the file does not exist. S3 reports a conflict during a concurrent write; retry until it ends."""
         for pause_s in (*_CONFLICT_PAUSES_S, None):
             try:
                 self._fs.pipe_file(self._full(path), content, mode="create")
             except FileExistsError:
                 raise
             except OSError as exc:
-                refusal = _s3_error_code(exc)
-                if refusal == "PreconditionFailed":  # from a store that does not name the condition
+                code = _s3_error_code(exc)
+                # s3fs maps this code to FileExistsError only if the store names the failed condition.
+                if code == "PreconditionFailed":
                     raise FileExistsError(self._full(path)) from exc
-                if refusal != "ConditionalRequestConflict" or pause_s is None:
+                if code != "ConditionalRequestConflict" or pause_s is None:
                     raise
                 time.sleep(pause_s)
             else:
                 return
 
     def put(self, source: Path, path: str) -> None:
-        """Copy a local file in, whole, in place of what is there."""
+        """Copy a local file to a path atomically, replacing an existing file."""
         if not self.is_local:
             self._fs.makedirs(str(PurePosixPath(self._full(path)).parent), exist_ok=True)
             self._fs.put_file(str(source), self._full(path))
@@ -166,17 +173,17 @@ class Storage:
             staged.unlink(missing_ok=True)
 
     def replace(self, path: str, content: bytes) -> None:
-        """Write a small file whole, in place of what is there."""
+        """Write a small file atomically, replacing an existing file."""
         with tempfile.NamedTemporaryFile(prefix="sway-") as file:
             file.write(content)
             file.flush()
             self.put(Path(file.name), path)
 
     def place(self, files: Mapping[str, Path], texts: Mapping[str, str], folder: str, marker: str) -> None:
-        """Make a folder of a local disk appear with all its files at once, or raise FileExistsError.
+        """Create a folder with all its files atomically on a local disk, or raise FileExistsError.
 
-        files: local files by the names that they get; texts: contents by name. marker: a folder without this
-        file is what an interrupted copy left, and is replaced.
+        files: local files by name in the folder. texts: further contents by name. marker: a folder without this file
+        is incomplete and is replaced.
         """
         target = Path(self._full(folder))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +197,8 @@ class Storage:
             if target.is_dir() and not (target / marker).exists():
                 self._set_aside(target, marker)
             try:
-                staged.rename(target)  # fails if the target is a folder that is not empty
+                # Fails if the target is a non-empty folder.
+                staged.rename(target)
             except OSError as exc:
                 if target.is_dir():
                     raise FileExistsError(str(target)) from exc
@@ -200,9 +208,11 @@ class Storage:
 
     def _set_aside(self, target: Path, marker: str) -> None:
         aside = self._staging()
-        with suppress(OSError):  # another one was faster
+        # Another process may have been faster.
+        with suppress(OSError):
             target.rename(aside)
-        if (aside / marker).exists():  # it was completed between the look and the move
+        # The folder may have been completed between the check and the rename.
+        if (aside / marker).exists():
             with suppress(OSError):
                 aside.rename(target)
         shutil.rmtree(aside, ignore_errors=True)
@@ -224,7 +234,7 @@ def _remove_tree(path: Path) -> None:
 
 
 def _changed_at_s(info: Mapping[str, Any]) -> float:
-    """Read the time of a file's last change, which file systems give under different names."""
+    """Return a file's modification time in epoch seconds; file systems name it differently."""
     for name in ("mtime", "LastModified", "last_modified", "updated", "created"):
         found = info.get(name)
         if isinstance(found, int | float):
@@ -233,10 +243,11 @@ def _changed_at_s(info: Mapping[str, Any]) -> float:
             found = datetime.fromisoformat(found)
         if isinstance(found, datetime):
             return found.timestamp()
-    return time.time()  # unknown: as if it had been written just now
+    # If the time is unknown, the file counts as just written.
+    return time.time()
 
 
 def _s3_error_code(exc: OSError) -> str:
-    """Return the code that S3 answered with, empty if the error is another; s3fs keeps botocore's as the cause."""
+    """Return S3's error code, or "" for any other error; s3fs sets botocore's error as the cause."""
     response = getattr(exc.__cause__, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))

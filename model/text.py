@@ -1,6 +1,6 @@
-"""The behaviour text: cleaning, and rendering one behaviour as `action item_text value outcome`.
+"""Behaviour texts: cleaning, and rendering of a behaviour as `action item_text value outcome`.
 
-Pure, and a function of the behaviour's own fields only, so that its token ids can be cached.
+The text depends only on the behaviour's own fields, so that its token ids can be cached.
 """
 
 import html
@@ -13,18 +13,19 @@ from typing import Protocol
 from model.words import RATES_START, outcome_words, value_words
 
 SEPARATOR = ";"
-"""Stands between behaviours; cleaning takes it out of everything else, so that it splits a text exactly."""
+"""The separator of behaviours. Cleaning removes it from all fields, so that a text can be split unambiguously."""
 
-_RAW_CHARS_PER_CHAR = 16  # a huge item text is cut before anything looks at it
+# A very long item text is truncated to this multiple of its limit before cleaning.
+_RAW_CHARS_PER_CHAR = 16
 _MARKUP = re.compile(r"<[/!?a-zA-Z][^<>]*>")
-# Square brackets spell a tokenizer's special tokens ([SEP], [MASK]); the separator is ours.
+# Square brackets could spell a tokenizer's special tokens ([SEP], [MASK]); the separator is reserved.
 _RESERVED = str.maketrans({"[": "(", "]": ")", SEPARATOR: ","})
-_PLAIN_WORD = r"[!-%'-:=-Z\\^-~]+"  # printable ASCII but & ; < [ ]
+_PLAIN_WORD = r"[!-%'-:=-Z\\^-~]+"  # printable ASCII except & ; < [ ]
 _PLAIN = re.compile(f"{_PLAIN_WORD}(?: {_PLAIN_WORD})*")
 
 
 class BehaviourFields(Protocol):
-    """What a behaviour must have to be rendered; schemas.records.Behaviour has it."""
+    """The fields that rendering needs; schemas.records.Behaviour has them."""
 
     action: str
     item_text: str
@@ -35,13 +36,13 @@ class BehaviourFields(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """How behaviours become text; saved with a model, because it only understands its own way.
+    """How behaviours are rendered as text. Saved with a model, which must be used with its own settings.
 
-    max_tokens: of the whole pair, special tokens included.
-    max_behaviour_tokens: of one behaviour; a longer one loses the end of its item text.
-    max_item_chars, max_action_chars: after cleaning.
-    lowercase: in the text itself; an uncased tokenizer lower-cases anyway.
-    habits: whether the text begins with the user's rates in words; item_rates: and with the item's.
+    max_tokens: limit of the whole pair, special tokens included.
+    max_behaviour_tokens: limit of one behaviour; the item text of a longer one is truncated.
+    max_item_chars, max_action_chars: limits after cleaning.
+    lowercase: whether the text is lower-cased; an uncased tokenizer does it anyway.
+    habits, item_rates: whether the text begins with the user's and the item's rates in words.
     """
 
     max_tokens: int = 96
@@ -55,7 +56,7 @@ class TextSettings:
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """A cleaned text, and whether it was cut."""
+    """A cleaned text. cut: whether it was truncated."""
 
     text: str
     cut: bool
@@ -65,9 +66,9 @@ class Cleaned:
 class Rendered:
     """One behaviour as text.
 
-    item_end: where the action and item text end; value and outcome follow. A behaviour that is too
-    long loses the end of its item text, never its outcome.
-    cut: whether cleaning cut the item text.
+    item_end: the index at which action and item text end; value and outcome follow. If the behaviour is too long, the
+    item text is truncated there and the outcome is kept.
+    cut: whether cleaning truncated the item text.
     """
 
     text: str
@@ -76,18 +77,19 @@ class Rendered:
 
 
 def clean(text: str, *, max_chars: int, lowercase: bool = False) -> Cleaned:
-    """Make a foreign text safe to render: one line, NFC, without markup or control characters.
+    """Normalise an untrusted text: one line, NFC, without markup or control characters.
 
-    max_chars: of the result. `;` becomes `,` and square brackets become round ones, so that no text
-    can spell our separator or a special token. Time is linear in the text's length, and bounded.
+    max_chars: limit of the result. `;` becomes `,` and square brackets become round ones, so that no text can contain
+    the separator or a special token. Time is linear in the text's length, and bounded.
     """
-    if len(text) <= max_chars and _PLAIN.fullmatch(text):  # the common case, by one scan in C
+    # The common case takes a single scan in C.
+    if len(text) <= max_chars and _PLAIN.fullmatch(text):
         return Cleaned(text.lower() if lowercase else text, cut=False)
     raw = text[: max_chars * _RAW_CHARS_PER_CHAR]
     raw = _MARKUP.sub(" ", html.unescape(raw))
-    # NFC before the reserved characters: it makes a `;` of the Greek question mark.
+    # NFC comes before the reserved characters, because it turns the Greek question mark into `;`.
     raw = unicodedata.normalize("NFC", raw.lower() if lowercase else raw).translate(_RESERVED)
-    # Categories Cc, Cf, Cs, Co, Cn: controls, invisible marks, halves of surrogate pairs, the unassigned.
+    # Categories Cc, Cf, Cs, Co, Cn: control, format, surrogate, private-use and unassigned characters.
     raw = "".join(" " if char.isspace() or unicodedata.category(char)[0] == "C" else char for char in raw)
     raw = " ".join(raw.split())
     cut = len(raw) > max_chars or len(text) > max_chars * _RAW_CHARS_PER_CHAR
@@ -95,10 +97,9 @@ def clean(text: str, *, max_chars: int, lowercase: bool = False) -> Cleaned:
 
 
 def render(behaviour: BehaviourFields, settings: TextSettings, *, with_outcome: bool = True) -> Rendered:
-    """Render one behaviour as `action item_text value outcome`, each part only where it is known.
+    """Render a behaviour as `action item_text value outcome`; unknown parts are omitted.
 
-    with_outcome: False for the behaviour being scored, whose outcome may be known already when an
-    event is scored again.
+    with_outcome: False for the behaviour being scored, because the outcome may be known when an event is scored again.
     """
     action = clean(behaviour.action, max_chars=settings.max_action_chars, lowercase=settings.lowercase)
     item = clean(behaviour.item_text, max_chars=settings.max_item_chars, lowercase=settings.lowercase)
@@ -110,7 +111,7 @@ def render(behaviour: BehaviourFields, settings: TextSettings, *, with_outcome: 
 
 
 def split_behaviours(history: str) -> list[str]:
-    """Split a history text into its behaviours (and its rates), oldest first."""
+    """Split a history text into its rates and behaviours, oldest first."""
     return history.split(f" {SEPARATOR} ") if history else []
 
 
@@ -124,5 +125,5 @@ def split_history(history: str) -> tuple[str, list[str]]:
 
 
 def join_history(rates: str, behaviours: Sequence[str]) -> str:
-    """Put together again what split_history() took apart."""
+    """Join rates and behaviours to a history text; the inverse of split_history()."""
     return f" {SEPARATOR} ".join([rates, *behaviours] if rates else behaviours)

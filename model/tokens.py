@@ -1,9 +1,8 @@
-"""Token ids of behaviour texts, by concatenation.
+"""Token ids of behaviour texts, built by concatenation.
 
-In WordPiece a behaviour's ids do not depend on its neighbours, as long as white space or a separator
-stands between them. So each rendered behaviour is tokenised once and kept as a Piece; a text's ids are
-`[CLS] A [SEP] B [SEP]` put together from Pieces, and equal to tokenising the whole pair (a property
-test holds them equal).
+In WordPiece, a behaviour's ids do not depend on its neighbours if white space or a separator is between them. Each
+rendered behaviour is therefore tokenised once and cached as a Piece. The ids of a text, `[CLS] A [SEP] B [SEP]`, are
+concatenated from Pieces and equal those of the tokenised pair; a property test checks this.
 """
 
 import threading
@@ -43,21 +42,23 @@ from model.words import (
 
 TOKENIZER_FILE = "tokenizer.json"
 
-_RATES_TOKENS = (
-    24  # "user likes 100 percent of several, lately 100 ; item liked by 100 percent of several" and some room
-)
+# "user likes 100 percent of several, lately 100 ; item liked by 100 percent of several", with a margin.
+_RATES_TOKENS = 24
 
-_PIECE_BYTES = 420  # the objects of a Piece and its key, and their places in the cache
-_MOST_BYTES_A_PIECE = 1024  # on average
-ID_BYTES = 4  # ids are int32 in machine order: numpy reads a whole batch of them without a loop
+# Memory of a Piece's and its key's objects and of the cache entry.
+_PIECE_BYTES = 420
+# Average limit per cached Piece.
+_MAX_BYTES_PER_PIECE = 1024
+# Ids are int32 in native byte order, which NumPy reads for a whole batch without a loop.
+ID_BYTES = 4
 
 
 @dataclass(slots=True, eq=False)
 class Piece:
-    """A rendered behaviour and its token ids; treat it as a value.
+    """A rendered behaviour and its token ids. Treat it as immutable.
 
-    ids: int32 in machine order, without special tokens; tokens: how many.
-    cut: whether its item text lost its end.
+    ids: int32 in native byte order, without special tokens. tokens: the number of ids.
+    cut: whether the item text was truncated.
     """
 
     text: str
@@ -66,17 +67,18 @@ class Piece:
     cut: bool
 
     def __repr__(self) -> str:
-        return f"Piece({self.tokens} tokens)"  # never a user's text: reprs end up in logs
+        # Without the user's text, because a repr may be logged.
+        return f"Piece({self.tokens} tokens)"
 
 
 @dataclass(slots=True)
 class EncodedText:
-    """The ids of one behaviour text; treat it as a value.
+    """The token ids of one behaviour text. Treat it as immutable.
 
-    ids: int32 in machine order, special tokens included; tokens: how many.
-    first_segment_tokens: how many of them are `[CLS] A [SEP]`, of token type 0.
-    truncated: whether a behaviour was left out, or one that was kept lost the end of its item text.
-    behaviours: past behaviours in the text, the one being scored not counted.
+    ids: int32 in native byte order, including special tokens. tokens: the number of ids.
+    first_segment_tokens: the number of tokens of `[CLS] A [SEP]`, which have token type 0.
+    truncated: whether a behaviour was left out or an item text was truncated.
+    behaviours: the number of past behaviours in the text, without the one being scored.
     """
 
     ids: bytes
@@ -94,13 +96,12 @@ class EncodedText:
 
 
 class BehaviourTokenizer:
-    """Turns behaviours into Pieces, and Pieces into the ids of a text. Safe to share between threads.
+    """Converts behaviours to Pieces, and Pieces to the ids of a text. Thread-safe.
 
-    tokenizer: a fast tokenizer of WordPiece's kind; a copy is used, without padding and truncation.
-    cached_pieces: how many Pieces are kept, the least recently used dropped first; fewer if they take more than 1 KB
-    on average.
-    sha256: of the tokenizer.json that it was read from; None means that it cannot be told from another.
-    Raises TokenizerIncompatible if a piece's ids depend on its neighbours (byte-level BPE does so).
+    tokenizer: a fast WordPiece tokenizer; a copy is used, without padding and truncation.
+    cached_pieces: capacity of the LRU cache of Pieces; it keeps fewer if they take more than 1 KB on average.
+    sha256: hash of the tokenizer.json that the tokenizer was read from; None if unknown.
+    Raises TokenizerIncompatible if the ids of a Piece depend on its neighbours, as in byte-level BPE.
     """
 
     def __init__(
@@ -116,12 +117,14 @@ class BehaviourTokenizer:
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._tokenizer.encode_special_tokens = True  # a text that spells [SEP] is text
+        # "[SEP]" within a text is tokenised as text.
+        self._tokenizer.encode_special_tokens = True
         self._separator = _encode(self._tokenizer, SEPARATOR)
         self._template = _Template.of(self._tokenizer)
         self._room = settings.max_tokens - self._template.specials
         self._cached_pieces = cached_pieces
-        self._pieces: dict[Hashable, Piece] = {}  # in the order of use, the newest last
+        # In order of use, most recent last.
+        self._pieces: dict[Hashable, Piece] = {}
         self._pieces_bytes = 0
         self._lock = threading.Lock()
         _check_limits(settings, self._template.specials)
@@ -129,7 +132,7 @@ class BehaviourTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path, settings: TextSettings, *, cached_pieces: int = 100_000) -> Self:
-        """Read `tokenizer.json` of a Hugging Face checkpoint; raises TokenizerIncompatible if it cannot be read."""
+        """Read `tokenizer.json` of a Hugging Face checkpoint. Raises TokenizerIncompatible if it is unreadable."""
         path = folder / TOKENIZER_FILE
         if not path.is_file():
             raise TokenizerIncompatible(
@@ -137,26 +140,27 @@ class BehaviourTokenizer:
             )
         try:
             tokenizer = Tokenizer.from_file(str(path))
-        except Exception as exc:  # the library raises a plain Exception
-            raise TokenizerIncompatible(f"{path} is not a tokenizer that can be read: {exc}") from exc
+        # The library raises a plain Exception.
+        except Exception as exc:
+            raise TokenizerIncompatible(f"{path} is not a readable tokenizer: {exc}") from exc
         return cls(tokenizer, settings, cached_pieces=cached_pieces, sha256=sha256_of(path))
 
-    def reads_like(self, folder: Path, settings: TextSettings) -> bool:
-        """Say whether a checkpoint's own tokenizer would give every text the same ids as this one."""
+    def matches(self, folder: Path, settings: TextSettings) -> bool:
+        """Return whether a checkpoint has the same tokenizer file and text settings as this tokenizer."""
         path = folder / TOKENIZER_FILE
         return settings == self.settings and path.is_file() and sha256_of(path) == self._sha256
 
     @property
     def vocabulary_size(self) -> int:
-        """How many ids there are, added tokens included."""
+        """The number of ids, including added tokens."""
         return self._tokenizer.get_vocab_size()
 
     def piece(self, behaviour: BehaviourFields) -> Piece:
-        """Return a past behaviour's Piece, its outcome included where it is known."""
+        """Return a past behaviour's Piece, including its outcome if known."""
         return self.pieces((behaviour,))[0]
 
     def pieces(self, behaviours: Sequence[BehaviourFields]) -> list[Piece]:
-        """Return past behaviours' Pieces, order kept; what is not cached is tokenised in one batch."""
+        """Return the Pieces of past behaviours in order; uncached ones are tokenised in one batch."""
         keys = [
             (b.action, b.item_text, value_words(b.action, b.value), outcome_words(b.action, b.y, b.z))
             for b in behaviours
@@ -164,23 +168,23 @@ class BehaviourTokenizer:
         return self._cached(keys, lambda index: render(behaviours[index], self.settings))
 
     def target(self, behaviour: BehaviourFields) -> Piece:
-        """Return the Piece of a behaviour to be scored: never with its outcome."""
+        """Return the Piece of a behaviour to be scored, without its outcome."""
         return self.targets((behaviour,))[0]
 
     def targets(self, behaviours: Sequence[BehaviourFields]) -> list[Piece]:
-        """Return the Pieces of behaviours to be scored, order kept, in one batch."""
+        """Return the Pieces of behaviours to be scored in order; uncached ones are tokenised in one batch."""
         keys = [(b.action, b.item_text, value_words(b.action, b.value), "") for b in behaviours]
         return self._cached(keys, lambda index: render(behaviours[index], self.settings, with_outcome=False))
 
     def words(self, texts: Sequence[str]) -> list[Piece]:
-        """Return the Pieces of texts that are rendered already (rates, a stored example), order kept."""
+        """Return the Pieces of rendered texts (rates, stored examples) in order."""
         return self._cached(texts, lambda index: Rendered(texts[index], len(texts[index]), cut=False))
 
     def rates(self, habits: Habits = NO_HABITS, item: ItemCounts = NO_OUTCOMES) -> tuple[Piece, ...]:
-        """Return the rates in words that begin a text: the user's, the item's; without what is not known.
+        """Return the Pieces of the rates at the start of a text: the user's, then the item's; unknown ones are omitted.
 
-        habits: of the window's behaviours before the one being scored. item: the item's outcomes of all users.
-        What the model does not read (settings.habits, settings.item_rates) is left out.
+        habits: counts of the window's behaviours before the one being scored. item: the item's outcomes of all users.
+        Rates that the model does not read (settings.habits, settings.item_rates) are omitted too.
         """
         texts = []
         if habits.known and self.settings.habits:
@@ -190,10 +194,10 @@ class BehaviourTokenizer:
         return tuple(self.words(texts)) if texts else ()
 
     def encode(self, history: Sequence[Piece], target: Piece, rates: Sequence[Piece] = ()) -> EncodedText:
-        """Concatenate: the newest behaviours that fit, whole, before the one being scored.
+        """Return the text of the rates, the newest whole behaviours that fit, and the behaviour being scored.
 
-        history: oldest first. rates: stand before them and are never cut off.
-        Costs about two microseconds: it walks back from the newest only until max_tokens is full.
+        history: oldest first. rates: placed before the behaviours and never omitted.
+        Takes about 2 µs, because it reads the history from the newest behaviour only until max_tokens is reached.
         """
         kept, cut = self._keep(history, target, rates)
         behaviours = len(kept)
@@ -210,27 +214,26 @@ class BehaviourTokenizer:
     def behaviour_text(
         self, history: Sequence[Piece], target: Piece, rates: Sequence[Piece] = ()
     ) -> tuple[str, str]:
-        """Return the two readable segments that encode() keeps, word for word."""
+        """Return the two segments of encode() as text."""
         behaviours = len(self._keep(history, target, rates)[0])
         return history_text(history[len(history) - behaviours :], rates), target.text
 
     def encode_texts(self, texts: Sequence[tuple[str, str]]) -> list[EncodedText]:
-        """Encode stored pairs (history, target), as behaviour_text() gave them; the trainer's way in.
+        """Encode stored pairs (history, target) from behaviour_text(), for training.
 
-        Equal to what was scored while the settings are the same; under a smaller max_tokens the oldest
-        behaviours are left out.
+        With the same settings the result equals the scored text. A smaller max_tokens omits the oldest behaviours.
         """
         parts = [self._stored(history) for history, _ in texts]
         pieces = iter(self.words([part for both in parts for some in both for part in some]))
         targets = self.words([target for _, target in texts])
         encoded = []
         for (rates, behaviours), target in zip(parts, targets, strict=True):
-            said = [next(pieces) for _ in rates]
-            encoded.append(self.encode([next(pieces) for _ in behaviours], target, said))
+            rate_pieces = [next(pieces) for _ in rates]
+            encoded.append(self.encode([next(pieces) for _ in behaviours], target, rate_pieces))
         return encoded
 
     def _stored(self, history: str) -> tuple[list[str], list[str]]:
-        """Split a stored history into the rates that this model reads, and the behaviours."""
+        """Split a stored history into the rates that this model reads and the behaviours."""
         rates, behaviours = split_history(history)
         settings = self.settings
         read = ((HABITS_START, settings.habits), (ITEM_START, settings.item_rates))
@@ -240,9 +243,10 @@ class BehaviourTokenizer:
     def _keep(
         self, history: Sequence[Piece], target: Piece, rates: Sequence[Piece]
     ) -> tuple[list[bytes], bool]:
-        """Return the ids of the newest behaviours that fit, newest first, and whether one of them is cut."""
+        """Return the ids of the newest behaviours that fit, newest first, and whether any Piece is truncated."""
         between = self._separator.tokens
-        room = self._room - target.tokens + between  # the first part has no separator before it
+        # The first part has no separator before it.
+        room = self._room - target.tokens + between
         for piece in rates:
             room -= piece.tokens + between
         cut = target.cut
@@ -256,14 +260,15 @@ class BehaviourTokenizer:
         return kept, cut
 
     def _cached(self, keys: Sequence[Hashable], rendered: Callable[[int], Rendered]) -> list[Piece]:
-        """Return the Piece of each key; rendered(index) says what to tokenise for a key that is new."""
+        """Return the Piece of each key; rendered(index) returns the text to tokenise for an uncached key."""
         pieces = self._pieces
         found: list[Piece | None] = []
         with self._lock:
             for key in keys:
                 piece = pieces.pop(key, None)
                 if piece is not None:
-                    pieces[key] = piece  # moved to the end: the first is the least recently used
+                    # Moved to the end; the first entry is the least recently used.
+                    pieces[key] = piece
                 found.append(piece)
         missing = {key: index for index, key in enumerate(keys) if found[index] is None}
         if missing:
@@ -274,17 +279,18 @@ class BehaviourTokenizer:
 
     def _remember(self, made: dict[Hashable, Piece]) -> None:
         with self._lock:
-            pieces, most_bytes = self._pieces, self._cached_pieces * _MOST_BYTES_A_PIECE
+            pieces, max_bytes = self._pieces, self._cached_pieces * _MAX_BYTES_PER_PIECE
             for key, piece in made.items():
-                if key not in pieces:  # another thread may have been faster
+                # Another thread may have been faster.
+                if key not in pieces:
                     pieces[key] = piece
                     self._pieces_bytes += _piece_bytes(key, piece)
-            while len(pieces) > self._cached_pieces or self._pieces_bytes > most_bytes:
+            while len(pieces) > self._cached_pieces or self._pieces_bytes > max_bytes:
                 oldest = next(iter(pieces))
                 self._pieces_bytes -= _piece_bytes(oldest, pieces.pop(oldest))
 
     def _tokenise(self, rendered: Sequence[Rendered]) -> list[Piece]:
-        """Tokenise in one batch, and a second time what turns out too long, without its last words."""
+        """Tokenise texts in one batch; texts over the limit are shortened and tokenised again."""
         limit = self.settings.max_behaviour_tokens
         encodings = self._tokenizer.encode_batch([r.text for r in rendered], add_special_tokens=False)
         pieces = [
@@ -298,20 +304,20 @@ class BehaviourTokenizer:
         return pieces
 
     def _check_context_free(self) -> None:
-        """Compare a text put together from pieces with the same text tokenised as a whole."""
+        """Check that a text concatenated from Pieces has the same ids as the text tokenised as a whole."""
         first, second, target = self.words(("view a red-hot lamp 2001 liked", "buy Two; price 20", "view x"))
         whole = self._tokenizer.encode(f"{first.text} {SEPARATOR} {second.text}", target.text).ids
         template = self._template
         ids = self._separator.ids.join((first.ids, second.ids))
         if _to_bytes(whole) != template.prefix + ids + template.middle + target.ids + template.suffix:
             raise TokenizerIncompatible(
-                "the tokenizer gives a text other ids among its neighbours than alone; use a checkpoint "
-                "with a WordPiece tokenizer (BERT, DistilBERT, MiniLM, ELECTRA, MPNet)"
+                "the tokenizer's ids of a text depend on its neighbours; use a checkpoint with a WordPiece "
+                "tokenizer (BERT, DistilBERT, MiniLM, ELECTRA, MPNet)"
             )
 
 
 def history_text(kept: Iterable[Piece], rates: Sequence[Piece] = ()) -> str:
-    """Return segment A in words: the rates, and the behaviours that encode() kept, oldest first."""
+    """Return segment A as text: the rates, then the behaviours kept by encode(), oldest first."""
     return f" {SEPARATOR} ".join([piece.text for piece in (*rates, *kept)])
 
 
@@ -330,7 +336,7 @@ class _Template:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self:
-        """Read it off an encoded pair, so that any post-processor will do."""
+        """Derive the template from an encoded pair, so that any post-processor is supported."""
         pair = tokenizer.encode("a", "b")
         first = [i for i, part in enumerate(pair.sequence_ids) if part == 0]
         second = [i for i, part in enumerate(pair.sequence_ids) if part == 1]
@@ -343,20 +349,20 @@ class _Template:
 
 
 def _check_limits(settings: TextSettings, specials: int) -> None:
-    """Refuse limits under which a text could exceed max_tokens, or a behaviour lose its outcome."""
+    """Raise ValueError for limits with which a text could exceed max_tokens or a behaviour lose its outcome."""
     if settings.max_behaviour_tokens < 16:
-        raise ValueError(f"max_behaviour_tokens={settings.max_behaviour_tokens} is below 16")
+        raise ValueError(f"max_behaviour_tokens={settings.max_behaviour_tokens} must be at least 16")
     rates = max(settings.max_behaviour_tokens, _RATES_TOKENS)
     needed = settings.max_behaviour_tokens + rates + specials + 1
     if settings.max_tokens < needed:
         raise ValueError(
-            f"max_tokens={settings.max_tokens} is below {needed}: the rates ({rates} tokens), the behaviour scored "
-            f"(max_behaviour_tokens={settings.max_behaviour_tokens}) and {specials} specials must fit"
+            f"max_tokens={settings.max_tokens} must be at least {needed}: the rates ({rates} tokens), the scored "
+            f"behaviour (max_behaviour_tokens={settings.max_behaviour_tokens}) and {specials} special tokens must fit"
         )
 
 
 def _shorten(rendered: Rendered, encoding: Encoding, limit: int) -> str:
-    """Drop whole words from the end of the item text until the behaviour has at most limit tokens."""
+    """Remove whole words from the end of the item text until the behaviour has at most limit tokens."""
     head = sum(start < rendered.item_end for start, _ in encoding.offsets)
     tail = len(encoding.ids) - head
     keep = limit - tail
@@ -368,9 +374,9 @@ def _shorten(rendered: Rendered, encoding: Encoding, limit: int) -> str:
 
 
 def _piece_bytes(key: Hashable, piece: Piece) -> int:
-    """Return about what a Piece takes in the cache: the key holds the item's whole text."""
-    told = key[1] if isinstance(key, tuple) else key
-    return _PIECE_BYTES + len(piece.ids) + getsizeof(piece.text) + getsizeof(told)
+    """Return the approximate size of a cache entry, including the item's full text in the key."""
+    item_text = key[1] if isinstance(key, tuple) else key
+    return _PIECE_BYTES + len(piece.ids) + getsizeof(piece.text) + getsizeof(item_text)
 
 
 def _encode(tokenizer: Tokenizer, text: str) -> Piece:

@@ -1,18 +1,18 @@
-"""What became of a version: waiting, champion, promoted before, or rejected and why."""
+"""The status of a version: published, champion, promoted before, or rejected with a reason."""
 
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
 CHAMPION_PROMOTION = "champion_promotion"
-"""A rejection's metric: the number of the promotion that named the champion it was compared with."""
+"""Metric of a rejection: the number of the promotion of the champion that the version was compared with."""
 
 Status: TypeAlias = Literal["published", "champion", "promoted before", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a version is not to be promoted; metrics: the gate's figures by name."""
+    """The reason why a version must not be promoted. metrics: the gate's metrics by name."""
 
     version: str
     rejected_at_ms: int
@@ -25,16 +25,16 @@ class Rejection:
 
     @classmethod
     def from_json(cls, text: bytes) -> "Rejection":
-        """Parse it; raises ValueError or TypeError if it is no rejection."""
+        """Parse the file's content. Raises ValueError or TypeError if it is not a rejection."""
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a version stands.
+class VersionStatus:
+    """The status of a version.
 
-    reason, at_ms, metrics: of the rejection, or else of the newest promotion that names it; empty for one that is
-    only published. promotions: the numbers of all promotions that name it, rollbacks to it among them.
+    reason, at_ms, metrics: those of the rejection or of the version's newest promotion; empty if it is only published.
+    promotions: the numbers of all promotions of the version, including rollbacks to it.
     """
 
     version: str
@@ -46,15 +46,15 @@ class Standing:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a verdict was given: promoted at some time, or rejected."""
+        """Whether the version was ever promoted or rejected."""
         return self.status != "published"
 
 
 @dataclass(frozen=True, slots=True)
-class Challenged:
+class ChallengeCount:
     """How often a champion was challenged.
 
-    promotion: the newest that names it. rejected: how many challengers were compared with it and rejected.
+    promotion: the number of its newest promotion. rejected: the number of challengers compared with it so far.
     """
 
     promotion: int

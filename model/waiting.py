@@ -1,4 +1,4 @@
-"""Texts that wait to be scored: groups in the order they came, one queue a model. No threads, no clock."""
+"""Queues of texts waiting to be scored, one per model, in order of submission. Uses no threads and no clock."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScoredTexts:
-    """The scores of one submitted group, in the order submitted.
+    """The scores of one submitted group, in order of submission.
 
-    y_hat, z_hat: float32 (N,), NaN where a text failed. failed: why, by position.
-    model_version, dtype: what scored them.
+    y_hat, z_hat: float32 (N,), NaN for failed texts. failed: errors by position.
+    model_version, dtype: those of the model that scored the texts.
     """
 
     y_hat: NDArray[np.float32]
@@ -33,7 +33,7 @@ class ScoredTexts:
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """Texts that were submitted together, and the future of all of them."""
+    """Texts that were submitted together, and their common future."""
 
     texts: Sequence[Job]
     model: "ScoringModel"
@@ -42,24 +42,24 @@ class Group:
     future: "Future[ScoredTexts]"
     outputs: NDArray[np.float32] = field(init=False)  # (N, 2)
     failed: dict[int, Exception] = field(default_factory=dict)
-    left: int = field(init=False)
+    remaining: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.left = len(self.texts)
-        self.outputs = np.full((self.left, 2), np.nan, np.float32)
+        self.remaining = len(self.texts)
+        self.outputs = np.full((self.remaining, 2), np.nan, np.float32)
 
     def finish(self) -> None:
-        """Give the waiter its scores, unless it has gone."""
+        """Set the future's result, unless the future is done."""
         scored = ScoredTexts(
             self.outputs[:, 0], self.outputs[:, 1], self.failed, self.model.version, self.model.dtype
         )
         try:
             self.future.set_result(scored)
         except InvalidStateError:
-            return  # cancelled, or already given an error
+            return  # cancelled or failed
 
     def fail(self, error: Exception) -> None:
-        """Give the waiter an error, unless it has gone or has its scores."""
+        """Set the future's exception, unless the future is done."""
         try:
             self.future.set_exception(error)
         except InvalidStateError:
@@ -67,34 +67,35 @@ class Group:
 
 
 Entry = tuple[Group, int]
-"""One waiting text: its group, and its position there."""
+"""A waiting text: its group and its position in the group."""
 
 
 class WaitingTexts:
-    """The texts not yet packed. Not safe between threads: the micro-batcher holds its lock.
+    """The texts not yet packed. Not thread-safe: the micro-batcher holds its lock.
 
-    Texts of a cancelled group are passed over, and forgotten, when they are reached.
+    Texts of a cancelled group are removed when they reach the head of the queue or are considered for a batch.
     """
 
     def __init__(self) -> None:
-        self._queues: dict[int, deque[Entry]] = {}  # by the model's identity
+        # By the identity of the model.
+        self._queues: dict[int, deque[Entry]] = {}
         self.rows = 0
         self.tokens = 0
 
     def add(self, group: Group) -> None:
-        """Append a group's texts behind all others of its model."""
+        """Append a group's texts to the queue of its model."""
         queue = self._queues.setdefault(id(group.model), deque())
         queue.extend((group, position) for position in range(len(group.texts)))
         self.rows += len(group.texts)
         self.tokens += sum(text.tokens for text in group.texts)
 
     def oldest(self) -> Group | None:
-        """Return the group that has waited longest and was not cancelled; None if nothing waits."""
+        """Return the oldest group that was not cancelled, or None."""
         heads = [queue[0][0] for queue in self._queues.values() if self._skip_cancelled(queue)]
         return min(heads, key=lambda group: group.number, default=None)
 
     def take(self, settings: PackingSettings) -> list[Entry]:
-        """Take out the next batch, of one model, with the oldest text in it; empty if nothing waits."""
+        """Remove and return the next batch: texts of one model that include the oldest text; empty if none wait."""
         oldest = self.oldest()
         if oldest is None:
             return []
@@ -117,11 +118,11 @@ class WaitingTexts:
         return taken
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all texts."""
         self.__init__()  # type: ignore[misc]
 
     def _skip_cancelled(self, queue: deque[Entry]) -> bool:
-        """Drop cancelled texts from the head; say whether anything is left."""
+        """Remove cancelled texts from the head; return whether the queue has texts left."""
         while queue and queue[0][0].future.done():
             self._forget(queue.popleft())
         return bool(queue)

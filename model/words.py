@@ -1,7 +1,7 @@
-"""Numbers in words: values, outcomes and habits, coarse enough to be a small vocabulary.
+"""Numbers as words: values, outcomes and rates, quantised to a small vocabulary.
 
-A raw price or duration would be a new string almost every time: it would defeat the cache of token ids
-and teach the model nothing. So each number becomes one of a few words. Pure: no clock, no state.
+A raw price or duration would almost always be a new string, which defeats the cache of token ids and teaches the model
+nothing. Each number is therefore rendered as one of a few phrases.
 """
 
 import math
@@ -29,14 +29,14 @@ HABITS_START = "user likes "
 ITEM_START = "item liked by "
 
 RATES_START = (HABITS_START, ITEM_START)
-"""How the rates in words begin, by which they are told from a behaviour in a stored text."""
+"""Prefixes of rates in words; they distinguish rates from behaviours in a stored text."""
 
 RECENT = 10
-"""How many known outcomes `lately` means."""
+"""The number of newest known outcomes that `lately` covers."""
 
-# From the worst to the best, for z = 0, 1/4, 1/2, 3/4, 1.
+# From worst to best, for z = 0, 1/4, 1/2, 3/4, 1.
 _TASTE = ("hated", "disliked", "mixed", "liked", "loved")
-# The outcome that did not happen, and the one that did.
+# Words for a negative and a positive outcome.
 _DEFAULT_OUTCOMES = ("rejected", "accepted")
 _OUTCOMES = {
     "watch": ("disliked", "liked"),
@@ -56,10 +56,9 @@ _TASTE_ACTIONS = frozenset(action for action, words in _OUTCOMES.items() if word
 
 
 def value_words(action: str, value: float | None) -> str:
-    """Say a behaviour's value in a few coarse words; an unknown or non-finite one says nothing.
+    """Return a behaviour's value as a coarse phrase, or "" if it is unknown or not finite.
 
-    The unit follows from the action: a price for cart, purchase and the like; a rating for rate and
-    review; seconds for all others.
+    The action determines the unit: a price for PRICE_ACTIONS, a rating for RATING_ACTIONS, seconds for all others.
     """
     if value is None or not math.isfinite(value):
         return ""
@@ -71,7 +70,7 @@ def value_words(action: str, value: float | None) -> str:
 
 
 def price_words(price: float) -> str:
-    """Round a price to 1, 2 or 5 times a power of ten: "price 20"."""
+    """Return a price rounded to 1, 2 or 5 times a power of ten, such as "price 20"."""
     if price <= 0:
         return "free" if price == 0 else "price negative"
     if price < 1:
@@ -85,19 +84,19 @@ def price_words(price: float) -> str:
 
 
 def rating_words(rating: float) -> str:
-    """Round a rating to a whole number within 0 to 10: "rating 4"."""
+    """Return a rating rounded to an integer from 0 to 10, such as "rating 4"."""
     return f"rating {round(min(10.0, max(0.0, rating)))}"
 
 
 def duration_words(seconds: float) -> str:
-    """Say a duration in seconds as one of nine: "half an hour" is 10 minutes up to 30."""
+    """Return a duration as one of nine phrases, such as "half an hour" for 10 up to 30 minutes."""
     return _DURATIONS[bisect_right(_DURATION_BOUNDS_S, seconds)]
 
 
 def outcome_words(action: str, y: float | None, z: float | None) -> str:
-    """Say what came of a behaviour, in the action's own word; an unknown outcome says nothing.
+    """Return the action's word for an outcome, or "" if the outcome is unknown.
 
-    y, z: in [0, 1]; z, where known, gives a finer word to actions that express taste.
+    y, z: in [0, 1]. A known z selects a finer word for actions that express taste.
     """
     if y is None:
         return ""
@@ -107,10 +106,10 @@ def outcome_words(action: str, y: float | None, z: float | None) -> str:
 
 
 class Habits(NamedTuple):
-    """A user's outcomes in counts, over a window.
+    """Outcome counts of a user's window.
 
-    known: how many behaviours have a known outcome; positive: how many of those have y >= 0.5;
-    lately: the same of the newest RECENT known ones.
+    known: behaviours with a known outcome. positive: those with y >= 0.5. lately: positive ones among the newest RECENT
+    known outcomes.
     """
 
     known: int
@@ -122,12 +121,12 @@ NO_HABITS = Habits(0, 0, 0)
 
 
 class ItemCounts(NamedTuple):
-    """An item's outcomes in counts, over all users. known: how many; positive: of those with y >= 0.5."""
+    """Outcome counts of an item over all users. known: known outcomes. positive: those with y >= 0.5."""
 
     known: int
     positive: int
 
-    def and_one(self, y: float) -> "ItemCounts":
+    def with_outcome(self, y: float) -> "ItemCounts":
         """Return the counts with one more outcome."""
         return ItemCounts(self.known + 1, self.positive + (y >= 0.5))
 
@@ -136,15 +135,15 @@ NO_OUTCOMES = ItemCounts(0, 0)
 
 
 def count_habits(window: Iterable[float | None]) -> Habits:
-    """Count the outcomes in the y of a window's behaviours, oldest first; None is not known yet."""
+    """Count the outcomes of a window. window: y of its behaviours, oldest first, None where unknown."""
     known = [y >= 0.5 for y in window if y is not None]
     return Habits(len(known), sum(known), sum(known[-RECENT:]))
 
 
 def habit_words(habits: Habits) -> str:
-    """Say how a user's outcomes usually go: "user likes 65 percent of many, lately 80"; nothing known, nothing.
+    """Return a user's rates, such as "user likes 65 percent of many, lately 80", or "" without known outcomes.
 
-    Rates are rounded to 5 percent, and lately's, of at most ten, to 10.
+    Rates are rounded to 5 percent; the rate of `lately`, over at most ten outcomes, to 10 percent.
     """
     if not habits.known:
         return ""
@@ -156,9 +155,9 @@ def habit_words(habits: Habits) -> str:
 
 
 def item_rate_words(item: ItemCounts) -> str:
-    """Say how an item's outcomes usually go, over all users: "item liked by 65 percent of many"; none known, nothing.
+    """Return an item's rate over all users, such as "item liked by 65 percent of many", or "" without outcomes.
 
-    Rounded to 5 percent, so that what an item is worth is one of a hundred phrases.
+    The rate is rounded to 5 percent, so that there are about a hundred phrases.
     """
     if not item.known:
         return ""

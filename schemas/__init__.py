@@ -1,5 +1,5 @@
-"""The Avro contracts: schemas (*.avsc), typed records, wire codecs, state codec, checks of contents.
+"""Avro contracts: schemas (*.avsc), typed records, wire codecs, the state codec and content checks.
 
-Imports nothing of ours: every other package may stand on this one. The page for people who connect
-services is docs/schemas.md.
+Imports no other package of this repository; every other package may import this one. docs/schemas.md is
+the guide for producers and consumers.
 """

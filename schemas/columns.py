@@ -1,7 +1,7 @@
-"""Avro's binary encoding of whole columns: the same bytes as schemas.write, at a tenth of the time a record.
+"""Avro binary encoding by column: the same bytes as schemas.write in a tenth of the time per record.
 
-For records whose fields are strings, longs, doubles, optional doubles and maps of strings. Nothing is checked
-that Arrow's types do not check already: a string is UTF-8, a long has 64 bits.
+Supports records whose fields are strings, longs, doubles, optional doubles and maps of strings. Performs no
+checks beyond Arrow's types: a string is UTF-8, a long has 64 bits.
 
 Source: Avro specification, "Binary encoding".
 """
@@ -20,19 +20,20 @@ from schemas.plan import DOUBLE, LONG, MAP, OPTIONAL, STRING, Step, plan
 from schemas.write import prepare_map_writer
 
 Column: TypeAlias = Any
-"""An Arrow array of N values, or an Arrow scalar that every record has; for a map, N mappings or one."""
+"""An Arrow array of N values, or an Arrow scalar shared by all records; for a map, N mappings or one."""
 
-pc: Any = compute  # its stubs refuse mixed arguments, which it takes
+# Typed as Any: the stubs reject mixed array and scalar arguments, which the functions accept.
+pc: Any = compute
 _GROUP_BITS = np.uint64(7)
 _GROUP = np.uint64(0x7F)
 _MORE = np.uint8(0x80)
 
 
 class ColumnWriter:
-    """Writes records of one type from their columns, in the order of the record's fields.
+    """Writer of one record type from columns, given in the order of the record's fields.
 
-    header: what each value starts with; Codec.prepare_write returns it.
-    Raises ContractError if the record has a field of another kind.
+    header: prefix of every value, as returned by Codec.prepare_write.
+    Raises ContractError if the record has a field of an unsupported type.
     """
 
     def __init__(self, record_type: type[Any], header: bytes) -> None:
@@ -43,10 +44,10 @@ class ColumnWriter:
             raise ContractError(f"{record_type.__name__} has fields that cannot be written by column.")
 
     def write(self, columns: Sequence[Column]) -> list[bytes]:
-        """Return one value a record, in order; N of them, and at least one column is an array.
+        """Return N encoded values, one per record, in order.
 
-        columns: one a field; strings (utf8), times (int64) and doubles (float64), without nulls, but for the
-        optional doubles.
+        columns: one per field: strings (utf8), times (int64) or doubles (float64). Only optional doubles may
+        contain nulls. At least one column is an array.
         """
         parts = [self._header]
         for step, column in zip(self._steps, columns, strict=True):
@@ -55,7 +56,7 @@ class ColumnWriter:
 
 
 def cut(array: Any) -> list[bytes]:
-    """Return the values of a binary or utf8 array without nulls as bytes; Arrow's own way takes five times as long."""
+    """Return the values of a binary or utf8 array without nulls as bytes, five times as fast as Arrow's `to_pylist`."""
     _, ends, data = array.buffers()
     offsets = np.frombuffer(ends, np.int32, len(array) + 1, array.offset * 4).tolist()
     whole = data.to_pybytes() if data is not None else b""
@@ -107,7 +108,7 @@ def _double_bytes(column: Column) -> Any:
 
 
 def _varints(values: Any) -> Any:
-    """Zigzag varints of int64 (N,): groups of seven bits, the lowest first, each but the last with its top bit set."""
+    """Encode int64 (N,) as zigzag varints: 7-bit groups, lowest first; all but the last have the top bit set."""
     zigzag = ((values << 1) ^ (values >> 63)).view(np.uint64)
     widest = max(1, -(-int(zigzag.max(initial=0)).bit_length() // 7))
     matrix = np.empty((len(values), widest), np.uint8)
@@ -124,7 +125,7 @@ def _varints(values: Any) -> Any:
 
 
 def _ragged(matrix: Any, lengths: Any) -> Any:
-    """Return a binary array of the first lengths[n] bytes of each row of a matrix, uint8 (N, k)."""
+    """Return a binary array of the first lengths[n] bytes of each row n of matrix, uint8 (N, k)."""
     rows, width = matrix.shape
     ends = np.zeros(rows + 1, np.int32)
     np.cumsum(lengths, out=ends[1:])

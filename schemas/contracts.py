@@ -1,8 +1,8 @@
-"""The schema files: current and published, their fingerprints, and what is stripped before use.
+"""Schema files: the current and published versions, their fingerprints and their physical form.
 
-schemas/<Record>.avsc is the current schema and schemas/published/<Record>/<n>.avsc every version that
-was ever released, so that what was written with it stays readable. The newest published one and the
-current one are the same; a test says so.
+schemas/<Record>.avsc is the current schema. schemas/published/<Record>/<n>.avsc holds every released
+version, so that values written with it stay readable. The newest published version equals the current one;
+a test checks this.
 """
 
 import json
@@ -24,17 +24,17 @@ PUBLISHED = FOLDER / "published"
 
 
 def current_text(record_type: type[Any]) -> str:
-    """The current schema of a record as its file holds it, for a Schema Registry or another language."""
+    """Return the text of a record's current schema file, for a Schema Registry or another language."""
     return _read(FOLDER / f"{record_type.__name__}.avsc")
 
 
 def current(record_type: type[Any]) -> Schema:
-    """The current schema of a record, as parsed from JSON."""
+    """Return a record's current schema, as parsed from JSON."""
     return json.loads(current_text(record_type))
 
 
 def published(record_type: type[Any]) -> tuple[Schema, ...]:
-    """Every published version of a record's schema, oldest first; [-1] is the newest."""
+    """Return all published versions of a record's schema, oldest first."""
     folder = PUBLISHED / record_type.__name__
     files = sorted(folder.glob("*.avsc"), key=lambda file: int(file.stem))
     return tuple(json.loads(_read(file)) for file in files)
@@ -42,7 +42,7 @@ def published(record_type: type[Any]) -> tuple[Schema, ...]:
 
 @cache
 def all_known() -> dict[bytes, Schema]:
-    """Every published version of every record, and its current schema, by fingerprint. Not to be changed."""
+    """Return all published and current schemas of all records by fingerprint. Callers must not modify the result."""
     return {
         fingerprint(schema): schema
         for record_type in RECORD_TYPES
@@ -51,9 +51,9 @@ def all_known() -> dict[bytes, Schema]:
 
 
 def fingerprint(schema: Schema) -> bytes:
-    """CRC-64-AVRO of the Parsing Canonical Form, little-endian, 8 bytes, as single-object encoding has it.
+    """Return the CRC-64-AVRO of the schema's Parsing Canonical Form: 8 bytes, little-endian.
 
-    The canonical form leaves out docs, defaults, aliases and logical types: two schemas with the same
+    The canonical form omits docs, defaults, aliases and logical types: two schemas with the same
     fingerprint write the same bytes.
     Source: Avro specification, "Parsing Canonical Form" and "Single-object encoding".
     """
@@ -62,9 +62,9 @@ def fingerprint(schema: Schema) -> bytes:
 
 
 def physical(schema: Schema) -> Schema:
-    """The schema without logical types, so that a time goes through as the long that it is.
+    """Return the schema without logical types, so that a timestamp stays a long.
 
-    Source: the head of schemas.records says why.
+    The docstring of schemas.records gives the reason.
     """
     if isinstance(schema, list):
         return [physical(branch) for branch in schema]
@@ -82,15 +82,15 @@ def physical(schema: Schema) -> Schema:
 
 
 def parsed(schema: Schema) -> Schema:
-    """The schema without logical types, checked and prepared by fastavro.
+    """Return the schema without logical types, validated and prepared by fastavro.
 
-    Raises whatever fastavro raises on a schema that is none; the caller knows whose schema it is.
+    An invalid schema raises fastavro's own exception; the caller knows where the schema comes from.
     """
     return parse_schema(physical(schema))
 
 
 def name_of(schema: Schema) -> str:
-    """The unqualified name of a record's schema; empty for a schema of another kind."""
+    """Return the unqualified name of a record schema, or "" for a schema of another kind."""
     name = schema.get("name", "") if isinstance(schema, dict) else ""
     return str(name).rpartition(".")[2]
 

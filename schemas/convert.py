@@ -1,4 +1,4 @@
-"""Records from and to plain mappings, for JSON, Parquet and fastavro."""
+"""Conversion between records and plain mappings, for JSON, Parquet and fastavro."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -16,15 +16,15 @@ Builder: TypeAlias = Callable[[Any], Any]
 
 
 def to_mapping(record: Record) -> dict[str, Any]:
-    """A record as a dict by field name, nested records too; times stay int milliseconds, bytes stay bytes."""
+    """Return a record, nested records included, as a dict by field name; times stay int ms, bytes stay bytes."""
     return asdict(record)
 
 
 def from_mapping(record_type: type[R], mapping: Mapping[str, Any]) -> R:
-    """A record from a mapping by field name; fields that are left out take their defaults.
+    """Build a record from a mapping by field name; missing optional fields take their defaults.
 
-    Values are taken as they are: encoding checks their types, schemas.validate their contents.
-    Raises EncodeError if a required field is missing, or one is there that the record does not have.
+    Values are not checked here: encoding checks their types, schemas.validate their contents.
+    Raises EncodeError if a required field is missing or the record has no field of a given name.
     """
     try:
         record: R = _builder_of(record_type.__name__)(mapping)
@@ -34,9 +34,9 @@ def from_mapping(record_type: type[R], mapping: Mapping[str, Any]) -> R:
 
 
 def prepare_builder(record_plan: RecordPlan) -> Builder:
-    """A function that makes a plan's record from a mapping; collections are copied, never shared.
+    """Return a function that builds the plan's record from a mapping; collections are copied.
 
-    It raises TypeError or ValueError if the mapping does not have the record's fields.
+    The function raises TypeError or ValueError if the mapping does not have the record's fields.
     """
     converters = {
         name: converter

@@ -1,11 +1,12 @@
-"""A dead letter from a source record that could not be processed."""
+"""Construction of dead letters from source records that could not be processed."""
 
 import hashlib
 
 from schemas.records import DeadLetter
 
 MAX_RAW_BYTES = 65_536
-MAX_DETAIL_CHARS = 1_000  # a sentence may name a foreign schema, and a name may be as long as its schema
+# A detail may contain the name of a foreign schema, which can be as long as the schema itself.
+MAX_DETAIL_CHARS = 1_000
 
 
 def dead_letter(
@@ -20,12 +21,12 @@ def dead_letter(
     value: bytes | None,
     failed_at: int,
 ) -> DeadLetter:
-    """The dead letter of a source record: its coordinates, and at most 64 KiB each of its value and key.
+    """Return the dead letter of a source record, with at most 64 KiB each of its value and key.
 
-    reason: a stable code, DecodeError.reason or one of schemas.validate. detail: a sentence that never holds
-    a user's text; its first 1,000 characters are kept. timestamp: Kafka's, failed_at: the worker's, both in
-    milliseconds since 1970-01-01T00:00:00Z.
-    The length and the SHA-256 are those of the whole value; the length of a null value is -1.
+    reason: a stable code, from DecodeError.reason or schemas.validate.
+    detail: a sentence that never contains a user's text; cut after 1,000 characters.
+    timestamp, failed_at: the record's Kafka timestamp and the worker's time, in ms since 1970-01-01T00:00:00Z.
+    raw_length and raw_sha256 describe the whole value; raw_length is -1 for a null value.
     """
     return DeadLetter(
         reason=reason,

@@ -1,7 +1,7 @@
-"""Everything that schemas raises.
+"""Exceptions of the schemas package.
 
 SchemaError
-├── DecodeError               one record cannot be read: a dead letter, never a retry
+├── DecodeError               a record cannot be decoded: dead-lettered, never retried
 │   ├── EmptyValueError         "empty"
 │   ├── BadMagicError           "bad_magic"
 │   ├── UnknownSchemaError      "unknown_schema"
@@ -11,23 +11,23 @@ SchemaError
 │   ├── TruncatedError          "truncated"
 │   ├── TrailingBytesError      "trailing_bytes"
 │   └── UndecodableError        "undecodable"
-├── EncodeError               our own record does not fit its schema: a bug of ours
-├── ContractError             a schema file or a configuration is wrong: found when starting
-└── RegistryUnavailable       the Schema Registry did not answer: wait and try again, lose nothing
+├── EncodeError               a record does not fit its schema: a bug in Sway
+├── ContractError             a schema file or the configuration is invalid: found at start-up
+└── RegistryUnavailable       the Schema Registry did not answer: retriable, no record is lost
 """
 
 from typing import ClassVar
 
 
 class SchemaError(Exception):
-    """Root of the tree."""
+    """Base class of all exceptions of this package."""
 
 
 class DecodeError(SchemaError):
-    """A record that cannot be read, now or later.
+    """The record cannot be decoded; a retry does not help.
 
     reason: stable code for dead letters and the metric's label, one per class.
-    str(error): a sentence for a person; it never holds the record's contents.
+    str(error): a sentence for a human reader; it never contains the record's contents.
     """
 
     reason: ClassVar[str] = "undecodable"
@@ -40,13 +40,13 @@ class EmptyValueError(DecodeError):
 
 
 class BadMagicError(DecodeError):
-    """The value starts like neither wire format."""
+    """The value starts with the magic bytes of neither wire format."""
 
     reason = "bad_magic"
 
 
 class UnknownSchemaError(DecodeError):
-    """Nobody knows the schema id or fingerprint: schema names it, such as "schema id 7"."""
+    """The schema id or fingerprint is unknown; schema names it, such as "schema id 7"."""
 
     reason = "unknown_schema"
 
@@ -56,19 +56,19 @@ class UnknownSchemaError(DecodeError):
 
 
 class WrongRecordError(DecodeError):
-    """A schema that is known, but of another record than this topic holds."""
+    """The schema is known but describes another record than the topic's."""
 
     reason = "wrong_record"
 
 
 class IncompatibleSchemaError(DecodeError):
-    """A writer schema that cannot be resolved against ours, or is refused as unsafe."""
+    """The writer schema cannot be resolved against the reader schema, or is rejected as unsafe."""
 
     reason = "incompatible_schema"
 
 
 class TooLargeError(DecodeError):
-    """More bytes or items than the limit."""
+    """The value has more bytes, or a collection more items, than allowed."""
 
     reason = "too_large"
 
@@ -86,21 +86,21 @@ class TrailingBytesError(DecodeError):
 
 
 class UndecodableError(DecodeError):
-    """What Avro does not allow: a negative length, text that is not UTF-8, a branch that is not there."""
+    """The value is not valid Avro: a negative length, text that is not UTF-8, an unknown union branch."""
 
     reason = "undecodable"
 
 
 class EncodeError(SchemaError):
-    """A record of ours that its schema cannot hold."""
+    """The record does not fit its schema."""
 
 
 class ContractError(SchemaError):
-    """A schema file, a record class or a codec's configuration that is wrong."""
+    """A schema file, a record class or a codec's configuration is invalid."""
 
 
-class RegistryUnavailable(SchemaError):  # noqa: N818 a state of the world, not of the record
-    """The Schema Registry did not answer, or not with a verdict: retriable.
+class RegistryUnavailable(SchemaError):  # noqa: N818 a state of the registry, not of the record
+    """The Schema Registry did not answer, or gave no definite answer: retriable.
 
-    The caller pauses and tries again; a record is never dead-lettered for it.
+    The caller pauses the partition and retries; no record is dead-lettered for it.
     """

@@ -1,7 +1,7 @@
-"""Values written with another version of a schema than ours, read through fastavro.
+"""Reading of values written with another version of a schema, through fastavro.
 
-Avro's rules of schema resolution: a field that the writer lacks takes our default, one that we lack is skipped,
-one that was renamed is found by our alias, and numbers are widened.
+Follows Avro's schema resolution: a field missing in the writer schema takes the reader's default, a field
+missing in the reader schema is skipped, a renamed field is found by its alias, and numbers are widened.
 Costs about four times as much as schemas.read.
 Source: Avro specification, "Schema Resolution".
 """
@@ -33,10 +33,10 @@ Check: TypeAlias = Callable[[Any], None]
 def prepare_evolved_reader(
     record_plan: RecordPlan, ours: Schema, writer: Schema, start: int
 ) -> Callable[[bytes], Any]:
-    """A function that reads the one record which a value holds from start to its end.
+    """Return a function that decodes the single record between byte start and the end of a value.
 
-    Raises WrongRecordError if the writer's schema is of another record, IncompatibleSchemaError if it is no
-    schema or an unsafe one. The function raises subclasses of DecodeError and nothing else.
+    Raises WrongRecordError if the writer schema describes another record, IncompatibleSchemaError if it is
+    invalid or unsafe. The returned function raises only subclasses of DecodeError.
     """
     _check_name(ours, writer)
     writer_parsed, ours_parsed = _parse(writer), parsed(ours)
@@ -45,8 +45,8 @@ def prepare_evolved_reader(
     check = _check_of((RECORD, record_plan)) or (lambda _fields: None)
 
     def read(data: bytes) -> Any:
-        # fastavro does not look whether what it skips is there. The extra byte shows it: whoever reads or skips
-        # over the end has taken it.
+        # fastavro does not check that the bytes it skips exist. An extra byte detects this: a read or skip
+        # past the end consumes it.
         stream = BytesIO(data[start:] + b"\x00")
         try:
             fields: Any = schemaless_reader(stream, writer_parsed, ours_parsed)
@@ -54,9 +54,8 @@ def prepare_evolved_reader(
             record = build(fields)
         except DecodeError:
             raise
-        except (
-            Exception
-        ) as exc:  # untrusted bytes and a foreign schema: what fastavro raises is not documented
+        # Untrusted bytes and a foreign schema: fastavro does not document what it raises.
+        except Exception as exc:
             raise _mapped(exc, record_plan.name) from None
         _check_end(record_plan.name, stream.tell(), len(data) - start)
         return record
@@ -65,7 +64,7 @@ def prepare_evolved_reader(
 
 
 def _check_of(step: Step) -> Check | None:
-    """What schemas.read checks and fastavro does not: how many items, and that an int has 32 bits."""
+    """Return the checks of schemas.read that fastavro lacks: item counts and 32-bit ints. None if there are none."""
     kind, inner = step
     if kind == INT:
         return _check_int
@@ -109,28 +108,29 @@ def _check_name(ours: Schema, writer: Schema) -> None:
     allowed = {name_of(ours), *(alias.rpartition(".")[2] for alias in ours.get("aliases", []))}
     if name_of(writer) not in allowed:
         raise WrongRecordError(
-            f"The value is a {name_of(writer) or 'value without a record name'}; here belongs a {name_of(ours)}."
+            f"The value is a {name_of(writer) or 'value without a record name'}; expected {name_of(ours)}."
         )
 
 
 def _parse(writer: Schema) -> Schema:
     try:
         return parsed(writer)
-    except Exception as exc:  # a foreign schema: fastavro raises KeyError and the like on broken ones
+    # A foreign schema: fastavro raises KeyError and others if it is invalid.
+    except Exception as exc:
         raise IncompatibleSchemaError(f"The writer schema is not valid Avro: {type(exc).__name__}.") from exc
 
 
 def _check_end(name: str, end: int, size: int) -> None:
     if end > size:
-        raise TruncatedError(f"{name} is not complete after {size} bytes.")
+        raise TruncatedError(f"{name} is incomplete: the value ends after {size} bytes.")
     if end < size:
-        raise TrailingBytesError(f"{name} ends at byte {end}, the value at byte {size}.")
+        raise TrailingBytesError(f"{name} ends at byte {end}, but the value has {size} bytes.")
 
 
 def _mapped(error: Exception, name: str) -> DecodeError:
-    # Type names only: the messages of these errors may hold the user's text.
+    # Only type names: the messages of these errors may contain a user's text.
     if isinstance(error, SchemaResolutionError):
-        return IncompatibleSchemaError(f"The writer schema of {name} cannot be resolved against ours.")
+        return IncompatibleSchemaError(f"The writer schema of {name} is incompatible with the reader schema.")
     if isinstance(error, EOFError):
-        return TruncatedError(f"{name} is not complete.")
+        return TruncatedError(f"{name} is incomplete.")
     return UndecodableError(f"{name} cannot be decoded: {type(error).__name__}.")

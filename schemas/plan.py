@@ -1,9 +1,9 @@
-"""Plans: what to read or write for one of our own schemas, step by step, prepared once.
+"""Plans: precomputed steps to read or write a record in its current schema.
 
-fastavro reads a BehaviorEvent into a dict in 4.7 µs and writes an InfluenceScore from one in 7.1 µs, for it
-calls a Python method for every byte of every length. Going by plan takes two thirds of that, checks each
-length before it allocates, and builds our class at once. So what is in exactly our schema goes by plan
-(schemas.read, schemas.write); everything else, which is rare, goes through fastavro (schemas.evolve).
+fastavro reads a BehaviorEvent into a dict in 4.7 µs and writes an InfluenceScore from one in 7.1 µs, because
+it calls a Python method for every byte of every length. A plan takes two thirds of that time, checks each
+length before it allocates, and builds the record class directly. Values in the current schema are read and
+written by plan (schemas.read, schemas.write). Other values are rare and go through fastavro (schemas.evolve).
 Figures: benchmarks/decode.py.
 """
 
@@ -36,14 +36,14 @@ _PRIMITIVES = {
 }
 
 Step: TypeAlias = tuple[int, Any]
-"""A kind, and what it needs: the step of the inner type, a record's plan, or None."""
+"""A kind and its parameter: the step of the inner type, the plan of a record, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPlan:
-    """How one record is laid out: steps in the schema's order, which is the class's order too.
+    """The layout of one record: steps in the field order of both the schema and the class.
 
-    build: the record class; takes the values by position.
+    build: the record class; takes the field values as positional arguments.
     """
 
     name: str
@@ -53,15 +53,17 @@ class RecordPlan:
 
 
 def plan(schema: Schema) -> RecordPlan:
-    """The plan of one of our record schemas.
+    """Return the plan of a schema that has a class in schemas.records.
 
-    Raises ContractError if the schema uses a type that plans do not know, or if the record class in
-    schemas.records is missing or has other fields or another order.
+    Raises ContractError if the schema uses an unsupported type, or if the class is missing, has other fields
+    or another field order.
     """
     name = name_of(schema)
     record_type = getattr(records, name, None)
     if record_type is None:
-        raise ContractError(f"The schema {name} has no class in schemas.records: add one with its fields.")
+        raise ContractError(
+            f"The schema {name} has no class in schemas.records: add one with the same fields."
+        )
     names = [field["name"] for field in schema["fields"]]
     ours = [field.name for field in fields(record_type)]
     if names != ours:
@@ -83,12 +85,12 @@ def _step(schema: Schema, where: str) -> Step:
     if kind == "record":
         return RECORD, plan(schema)
     raise ContractError(
-        f"{where} has the type {kind}, which plans do not know: {sorted(_PRIMITIVES)}, "
-        "map, array, record, or null and one of these. Use one or teach it schemas.plan."
+        f"{where} has the unsupported type {kind}. Allowed are {sorted(_PRIMITIVES)}, map, array, record, "
+        "and a union of null and one of these. Use one of them or add the type to schemas.plan."
     )
 
 
 def _optional(branches: list[Schema], where: str) -> Step:
     if len(branches) != 2 or branches[0] != "null":
-        raise ContractError(f"{where} has the union {branches}; allowed is null first and one other type.")
+        raise ContractError(f"{where} has the union {branches}; only null followed by one type is allowed.")
     return OPTIONAL, _step(branches[1], where)

@@ -1,6 +1,6 @@
-"""Avro's binary encoding, read by plan: for values that were written with exactly our schema.
+"""Avro binary decoding by plan, for values written with exactly the current schema.
 
-Strict and bounded: nothing is allocated for a length before that many bytes are known to be there,
+Strict and bounded: memory is allocated for a declared length only after that many bytes are known to exist,
 so a declared length of 2**40 costs nothing.
 Source: Avro specification, "Binary encoding".
 """
@@ -26,42 +26,42 @@ from schemas.plan import (
 )
 
 MAX_ITEMS = 65_536
-"""Items of one array."""
+"""Maximum number of items in an array."""
 MAX_ENTRIES = 1_024
-"""Entries of one map: each takes some 200 bytes of memory, and as few as three in the record."""
+"""Maximum number of entries in a map. An entry takes about 200 bytes of memory, but as few as 3 encoded."""
 
 _WHOLE = frozenset({LONG, INT})
 _double = struct.Struct("<d").unpack_from
 
 
 def prepare_reader(plan: RecordPlan, start: int) -> Callable[[bytes], Any]:
-    """A function that reads the one record which a value holds from start to its end.
+    """Return a function that decodes the single record between byte start and the end of a value.
 
-    It raises TruncatedError, TrailingBytesError, TooLargeError or UndecodableError, and nothing else.
+    The function raises only TruncatedError, TrailingBytesError, TooLargeError or UndecodableError.
     """
 
     def read(data: bytes) -> Any:
         record, end = read_record(plan, data, start)
         if end != len(data):
-            raise TrailingBytesError(f"{plan.name} ends at byte {end}, the value at byte {len(data)}.")
+            raise TrailingBytesError(f"{plan.name} ends at byte {end}, but the value has {len(data)} bytes.")
         return record
 
     return read
 
 
 def read_record(plan: RecordPlan, data: bytes, start: int) -> tuple[Any, int]:
-    """One record from start on, and where it ends. Raises as prepare_reader's function does."""
+    """Decode the record at byte start; return it and its end. Raises the same errors as prepare_reader's function."""
     try:
         return _record(plan, data, start)
     except (IndexError, struct.error):
-        raise TruncatedError(f"{plan.name} is not complete after {len(data)} bytes.") from None
+        raise TruncatedError(f"{plan.name} is incomplete: the value ends after {len(data)} bytes.") from None
     except UnicodeDecodeError:
-        # not chained: the error holds the user's text
+        # Not chained: the error contains the user's text.
         raise UndecodableError(f"A string of {plan.name} is not UTF-8.") from None
 
 
 def _record(plan: RecordPlan, data: bytes, position: int) -> tuple[Any, int]:  # noqa: C901
-    # One flat loop with the frequent kinds written out: a call for each field would cost a third more.
+    # One flat loop with the frequent kinds inlined: a function call per field would cost a third more.
     values: list[Any] = []
     append = values.append
     size = len(data)
@@ -96,7 +96,7 @@ def _record(plan: RecordPlan, data: bytes, position: int) -> tuple[Any, int]:  #
             elif branch == 0:
                 append(None)
             else:
-                raise UndecodableError(f"Branch {branch} of a union of two.")
+                raise _bad_branch(branch)
         elif kind == MAP and data[position] == 0:
             append({})
             position += 1
@@ -125,7 +125,7 @@ def _read_bytes(_inner: None, data: bytes, position: int) -> tuple[bytes, int]:
 
 
 def read_long(data: bytes, position: int) -> tuple[int, int]:
-    """A long, and where it ends. Raises UndecodableError beyond 64 bits, IndexError at the end of data."""
+    """Decode a long; return it and its end. Raises UndecodableError beyond 64 bits, IndexError at the end of data."""
     number, position = _unsigned(data, position)
     return (number >> 1) ^ -(number & 1), position
 
@@ -144,7 +144,7 @@ def _read_double(_inner: None, data: bytes, position: int) -> tuple[float, int]:
 def _read_boolean(_inner: None, data: bytes, position: int) -> tuple[bool, int]:
     byte = data[position]
     if byte > 1:
-        raise UndecodableError(f"A boolean is {byte}; 0 or 1 are allowed.")
+        raise UndecodableError(f"A boolean is {byte}; 0 and 1 are allowed.")
     return byte == 1, position + 1
 
 
@@ -153,7 +153,7 @@ def _read_optional(inner: Step, data: bytes, position: int) -> tuple[Any, int]:
     if branch == 0:
         return None, position + 1
     if branch != 2:
-        raise UndecodableError(f"Branch {branch} of a union of two.")
+        raise _bad_branch(branch)
     return _value(inner, data, position + 1)
 
 
@@ -186,9 +186,10 @@ def _read_map(inner: Step, data: bytes, position: int) -> tuple[dict[str, Any], 
 
 
 def read_block_start(data: bytes, position: int) -> tuple[int, int | None, int]:
-    """The next block of an array or map: how many items, where it must end if it says so, where it starts.
+    """Decode the header of the next block of an array or map; return (items, end or None, start of the items).
 
-    Raises UndecodableError, and IndexError at the end of data.
+    end is None if the block does not declare its size.
+    Raises UndecodableError if the size is negative, IndexError at the end of data.
     """
     count, position = read_long(data, position)
     if count >= 0:
@@ -201,15 +202,15 @@ def read_block_start(data: bytes, position: int) -> tuple[int, int | None, int]:
 
 
 def check_block_end(block_end: int | None, position: int) -> None:
-    """Raise UndecodableError if a block does not end where its size said."""
+    """Raise UndecodableError if a block does not end where its declared size puts its end."""
     if block_end is not None and block_end != position:
-        raise UndecodableError("A block of an array or map is not as long as it says.")
+        raise UndecodableError("The declared size of a block of an array or map is wrong.")
 
 
 def check_items(items: int, most: int) -> None:
-    """Raise TooLargeError for an array or map of more items than allowed."""
+    """Raise TooLargeError if an array or map has more than most items."""
     if items > most:
-        raise TooLargeError(f"An array or map of {items} items or more; at most {most} are allowed.")
+        raise TooLargeError(f"An array or map has at least {items} items; at most {most} are allowed.")
 
 
 def _unsigned(data: bytes, position: int) -> tuple[int, int]:
@@ -219,7 +220,7 @@ def _unsigned(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _varint(data: bytes, position: int, first: int) -> tuple[int, int]:
-    # still zigzag: the caller undoes it, or uses its lowest bit as the sign
+    # The result is still zigzag-encoded: the caller decodes it, or uses the lowest bit as the sign.
     number = first & 0x7F
     shift = 7
     while True:
@@ -238,8 +239,12 @@ def _varint(data: bytes, position: int, first: int) -> tuple[int, int]:
 
 def _bad_length(length: int, end: int, size: int) -> DecodeError:
     if length & 1:
-        return UndecodableError("A string or bytes has a negative length.")
-    return TruncatedError(f"A string or bytes ends at byte {end}, the value at byte {size}.")
+        return UndecodableError("A string or bytes field has a negative length.")
+    return TruncatedError(f"A string or bytes field ends at byte {end}, but the value has {size} bytes.")
+
+
+def _bad_branch(branch: int) -> DecodeError:
+    return UndecodableError(f"A union starts with the byte {branch}; 0 and 2 are allowed.")
 
 
 _READERS: dict[int, Callable[[Any, bytes, int], tuple[Any, int]]] = {

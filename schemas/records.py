@@ -1,16 +1,16 @@
-"""Typed records, one class a schema: fields in the schema's order, required ones first.
+"""Typed records, one class per schema, with the fields in schema order, required fields first.
 
-Times are int, milliseconds since 1970-01-01T00:00:00Z, and never datetime: fastavro's conversion of
+Timestamps are int, milliseconds since 1970-01-01T00:00:00Z, never datetime: fastavro's conversion of
 timestamp-millis costs more than the rest of a small record, and a date after the year 9999 overflows,
-so one bad record could not even be described. The .avsc files keep the logical type for other readers.
+so that such a record could not even be reported. The .avsc files keep the logical type for other readers.
 
-The classes are slotted but not frozen: building a frozen one costs 1.6 µs against 0.4 µs (nine
-fields, Python 3.11, two shared cores), for every event and every score. Treat them as values all the same.
+The classes are slotted but not frozen, because they are built for every event and every score: a frozen
+instance takes 1.6 µs instead of 0.4 µs (nine fields, Python 3.11, two shared cores). Treat them as immutable.
 
-The order of the fields is part of the contract: the codecs build records by position, and a test
-compares each class with its schema.
+The order of the fields is part of the contract: the codecs build records by position, and a test compares
+each class with its schema.
 
-The meaning and the unit of each field stand in the .avsc files.
+The .avsc files document the meaning and unit of each field.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class BehaviorEvent:
-    """One behaviour of one user, made by a service (topic sway.events)."""
+    """One behaviour of one user, produced by a service (topic sway.events)."""
 
     event_id: str
     user_id: str
@@ -33,7 +33,7 @@ class BehaviorEvent:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a behaviour, once known (topic sway.outcomes); y and z in [0, 1]."""
+    """The observed result of a behaviour (topic sway.outcomes); y and z in [0, 1]."""
 
     event_id: str
     user_id: str
@@ -76,7 +76,7 @@ class InfluenceScore:
 class LabeledExample:
     """A scored text and its label, for training (topic sway.examples).
 
-    label_source is outcome, attribution or expiry. snapshot: as model.features.snapshot encodes it.
+    label_source is outcome, attribution or expiry. snapshot: encoded by model.features.snapshot.
     """
 
     event_id: str
@@ -97,7 +97,7 @@ class LabeledExample:
 
 @dataclass(slots=True)
 class OffsetRange:
-    """Offsets of one partition, half open: start included, end excluded."""
+    """A half-open range of offsets of one partition: start is included, end excluded."""
 
     topic: str
     partition: int
@@ -107,7 +107,10 @@ class OffsetRange:
 
 @dataclass(slots=True)
 class TrainingRequest:
-    """A hand-over (topic sway.training); examples counts records, not a difference of offsets."""
+    """A request to train on ranges of examples (topic sway.training).
+
+    examples: the number of records, which may be less than the number of offsets.
+    """
 
     request_id: str
     ranges: list[OffsetRange]
@@ -118,7 +121,7 @@ class TrainingRequest:
 
 @dataclass(slots=True)
 class ModelAnnouncement:
-    """What happened to a model version (topic sway.models).
+    """A status change of a model version (topic sway.models).
 
     event is published, promoted, rejected or rolled_back.
     """
@@ -134,7 +137,7 @@ class ModelAnnouncement:
 class DeadLetter:
     """A source record that could not be processed (topic sway.dead-letters).
 
-    detail never holds a user's text. raw holds at most 64 KiB: schemas.dead_letters builds it so.
+    detail never contains a user's text. raw has at most 64 KiB. Built by schemas.dead_letters.
     """
 
     reason: str
@@ -152,7 +155,7 @@ class DeadLetter:
 
 @dataclass(slots=True)
 class Candidate:
-    """An item that could be recommended."""
+    """An item to rank."""
 
     item_id: str
     item_text: str = ""
@@ -161,7 +164,10 @@ class Candidate:
 
 @dataclass(slots=True)
 class RecommendationRequest:
-    """Which of these items for this user (topic sway.recommendation-requests); limit 0 or less means all."""
+    """A request to rank candidates for a user (topic sway.recommendation-requests).
+
+    limit: the maximum number of items to return; 0 or less returns all.
+    """
 
     request_id: str
     user_id: str
@@ -174,7 +180,7 @@ class RecommendationRequest:
 
 @dataclass(slots=True)
 class RankedItem:
-    """A candidate and its estimates."""
+    """A candidate with its estimates."""
 
     item_id: str
     y_hat: float
@@ -198,7 +204,7 @@ class Recommendation:
 
 @dataclass(slots=True)
 class Behaviour:
-    """One behaviour of a user's window; y and z are None until its outcome is known."""
+    """One behaviour in a user's window; y and z are None until the outcome is known."""
 
     event_id: str
     offset: int
@@ -213,9 +219,9 @@ class Behaviour:
 
 @dataclass(slots=True)
 class Window:
-    """State: a user's last behaviours, ordered by occurred_at, then offset (table windows).
+    """State: a user's latest behaviours, ordered by occurred_at, then offset (table windows).
 
-    floor_*: time and offset of the newest behaviour that did not fit any more.
+    floor_*: timestamp and offset of the newest behaviour evicted from the window.
     """
 
     behaviours: list[Behaviour]
@@ -225,7 +231,7 @@ class Window:
 
 @dataclass(slots=True)
 class PendingLabel:
-    """State: an event that waits for its label, or what is known of one (table pending).
+    """State: the progress of one event's label join (table pending).
 
     status: open, parked, joined or expired. due_at: in stream time.
     """
@@ -243,7 +249,7 @@ class PendingLabel:
 
 @dataclass(slots=True)
 class DueEntry:
-    """One entry of the pending table, and when it falls due in stream time."""
+    """The key of an entry of the pending table and its due time, in stream time."""
 
     due_at: int
     key: str
@@ -251,14 +257,14 @@ class DueEntry:
 
 @dataclass(slots=True)
 class DueList:
-    """State: entries of the pending table in the order in which they fall due (table pending)."""
+    """State: entries of the pending table, ordered by due time (table pending)."""
 
     entries: list[DueEntry]
 
 
 @dataclass(slots=True)
 class Signal:
-    """An action that may label earlier events."""
+    """An action that can label earlier events."""
 
     occurred_at: int
     action: str
@@ -266,7 +272,7 @@ class Signal:
 
 @dataclass(slots=True)
 class Signals:
-    """State: a user's newest such actions on an item (table pending)."""
+    """State: a user's newest signals for an item (table pending)."""
 
     signals: list[Signal]
     due_at: int
@@ -274,7 +280,7 @@ class Signals:
 
 @dataclass(slots=True)
 class JoinClock:
-    """State: stream time of a partition, and how far its due lists are worked off (table pending)."""
+    """State: the stream time of a partition and the position in its due lists (table pending)."""
 
     stream_at: int
     next_list: int
@@ -286,9 +292,9 @@ class JoinClock:
 
 @dataclass(slots=True)
 class Turn:
-    """Consecutive records of one user, by the times of the first and of the one read last.
+    """A run of consecutive records of one user: the timestamps of its first and last record.
 
-    user: CRC-32 of the user id; -1 for a stream time that a version without witnesses has left.
+    user: CRC-32 of the user id; -1 for a stream time written by a version without Witnesses.
     """
 
     user: int
@@ -298,10 +304,10 @@ class Turn:
 
 @dataclass(slots=True)
 class Witnesses:
-    """State: whose records bear out the stream time of a partition (table pending).
+    """State: the users whose records support the stream time of a partition (table pending).
 
-    doubted: whether it rests on one user alone. jumped_at: stream time after its last large step. stream_at: stream
-    time when this was written.
+    doubted: whether only one user's records support it. jumped_at: stream time after its last large step.
+    stream_at: stream time when this was written.
     """
 
     doubted: bool
@@ -312,7 +318,7 @@ class Witnesses:
 
 @dataclass(slots=True)
 class Estimate:
-    """State: what was published for an event that waits for its label (table estimates)."""
+    """State: the published estimates of an event waiting for its label (table estimates)."""
 
     y_hat: float
     z_hat: float
@@ -321,7 +327,7 @@ class Estimate:
 
 @dataclass(slots=True)
 class ItemRate:
-    """State: what came of an item's behaviours in one partition (table items)."""
+    """State: outcome counts of an item in one partition (table items)."""
 
     outcomes: int
     positive: int
@@ -330,7 +336,7 @@ class ItemRate:
 
 @dataclass(slots=True)
 class ItemSums:
-    """State: running sums of an item's outcomes in one partition (table items); model.features.state.ItemState."""
+    """State: running sums of an item's outcomes in one partition (table items). See model.features.state.ItemState."""
 
     outcomes: int
     y_sum: float
@@ -343,9 +349,9 @@ class ItemSums:
 
 @dataclass(slots=True)
 class UserSums:
-    """State: running sums of a user (table items); model.features.state.UserTotals.
+    """State: running sums of a user (table items). See model.features.state.UserTotals.
 
-    residuals: of behaviours in the window, by source offset.
+    residuals: residuals of the behaviours in the window, by source offset.
     """
 
     behaviours: int
@@ -362,7 +368,7 @@ class UserSums:
 
 @dataclass(slots=True)
 class PartitionSums:
-    """State: all outcomes of one partition (table items); model.features.state.Mean."""
+    """State: sums over all outcomes of one partition (table items). See model.features.state.Mean."""
 
     outcomes: int
     z_sum: float
@@ -370,7 +376,7 @@ class PartitionSums:
 
 @dataclass(slots=True)
 class ScoredSnapshot:
-    """State: what was known of an event that waits for its label when it was scored (table estimates)."""
+    """State: the feature snapshot of an event waiting for its label, taken when it was scored (table estimates)."""
 
     snapshot: bytes
 
@@ -398,7 +404,7 @@ Record = (
     | PartitionSums
     | ScoredSnapshot
 )
-"""Every record that has a schema of its own."""
+"""All records that have their own schema."""
 
 RECORD_TYPES: tuple[type[Record], ...] = (
     BehaviorEvent,

@@ -1,6 +1,6 @@
-"""Brings our current schemas into a Schema Registry, and asks it how they stand there.
+"""Registration of the current schemas in a Schema Registry, and checks of their status.
 
-Apart from schemas.registry, which reads: a worker never registers anything.
+Separate from schemas.registry, which only reads: a worker never registers a schema.
 """
 
 from collections.abc import Callable
@@ -15,44 +15,45 @@ from schemas.registry import is_not_found, unavailable
 
 LEVEL = "BACKWARD"
 KEEPS_BACKWARD = frozenset({"BACKWARD", "BACKWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"})
-"""The levels under which a new reader reads what was written before; a stricter one than ours is left as it is."""
+"""Compatibility levels under which a new schema reads older values; a stricter level than LEVEL is kept."""
 
-_REFUSED = {409, 422}  # incompatible; not a schema that the registry takes
+# HTTP status 409: incompatible schema; 422: invalid schema.
+_REFUSED = {409, 422}
 _CHANGE = "Change the schema as docs/schemas.md allows, or take another topic"
 
 T = TypeVar("T")
 
 
 class RegistrationClient(Protocol):
-    """The part of confluent-kafka's SchemaRegistryClient that is used."""
+    """The methods of confluent-kafka's SchemaRegistryClient that registration uses."""
 
     def register_schema(self, subject_name: str, schema: Any) -> int:
-        """Register it unless it is, and return its id."""
+        """Register the schema unless it is registered already; return its id."""
         ...
 
     def lookup_schema(self, subject_name: str, schema: Any) -> Any:
-        """What is registered under the subject for this schema: schema_id, version."""
+        """Return the schema's registration under the subject, with schema_id and version."""
         ...
 
     def test_compatibility(self, subject_name: str, schema: Any) -> bool:
-        """Whether the schema may follow the newest one of the subject."""
+        """Return whether the schema is compatible with the subject's newest version."""
         ...
 
     def get_compatibility(self, subject_name: str | None = None) -> str:
-        """The level of the subject, or of the registry."""
+        """Return the compatibility level of the subject, or of the registry if None."""
         ...
 
     def set_compatibility(self, subject_name: str, level: str) -> Any:
-        """Set the level of the subject."""
+        """Set the compatibility level of the subject."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How the current schema of a record stands under a subject.
+class SubjectStatus:
+    """The status of a record's current schema under a subject.
 
-    schema_id, version: None if it is not registered there. level: under which the subject takes new versions.
-    problem: what is wrong and what to do, None if nothing is.
+    schema_id, version: None if the schema is not registered. level: the subject's compatibility level.
+    problem: what is wrong and how to fix it, or None.
     """
 
     subject: str
@@ -63,11 +64,11 @@ class Standing:
     problem: str | None = None
 
 
-def register(client: RegistrationClient, subject: str, record_type: type[Any]) -> Standing:
-    """Register the current schema under the subject, with compatibility BACKWARD; may be repeated.
+def register(client: RegistrationClient, subject: str, record_type: type[Any]) -> SubjectStatus:
+    """Register the current schema under the subject with compatibility BACKWARD. Idempotent.
 
-    The level is set first, so that the registry judges this schema by it too. What the registry refuses is the
-    standing's problem. Raises RegistryUnavailable.
+    The level is set first, so that the registry applies it to this schema too. A schema that the registry refuses
+    is reported as the status's problem. Raises RegistryUnavailable.
     """
     name, schema = record_type.__name__, _schema(record_type)
     try:
@@ -75,38 +76,36 @@ def register(client: RegistrationClient, subject: str, record_type: type[Any]) -
         _ask(f"registering {name} under {subject}", lambda: client.register_schema(subject, schema))
         found = _ask(f"looking {subject} up", lambda: client.lookup_schema(subject, schema))
     except (_RefusedError, _NotFoundError) as exc:
-        return Standing(subject, name, problem=f"the registry refuses it: {exc}. {_CHANGE}")
-    return Standing(subject, name, found.schema_id, found.version, level)
+        return SubjectStatus(subject, name, problem=f"the registry refuses it: {exc}. {_CHANGE}")
+    return SubjectStatus(subject, name, found.schema_id, found.version, level)
 
 
-def check(client: RegistrationClient, subject: str, record_type: type[Any]) -> Standing:
-    """Ask how the current schema stands under the subject, and change nothing. Raises RegistryUnavailable."""
+def check(client: RegistrationClient, subject: str, record_type: type[Any]) -> SubjectStatus:
+    """Return the status of the current schema under the subject without changes. Raises RegistryUnavailable."""
     name, schema = record_type.__name__, _schema(record_type)
     level = _ask(f"asking for the compatibility of {subject}", lambda: _level(client, subject))
     try:
         found = _ask(f"looking {subject} up", lambda: client.lookup_schema(subject, schema))
     except _NotFoundError:
-        return Standing(subject, name, level=level, problem=_why_not_registered(client, subject, schema))
+        return SubjectStatus(subject, name, level=level, problem=_why_not_registered(client, subject, schema))
     problem = None
     if level not in KEEPS_BACKWARD:
         problem = (
-            f"{level} lets in versions that cannot read old values: run `sway schemas register` for {LEVEL}"
+            f"{level} allows versions that cannot read old values: run `sway schemas register` to set {LEVEL}"
         )
-    return Standing(subject, name, found.schema_id, found.version, level, problem)
+    return SubjectStatus(subject, name, found.schema_id, found.version, level, problem)
 
 
 def _why_not_registered(client: RegistrationClient, subject: str, schema: RegistrySchema) -> str:
     try:
         fits = _ask(f"testing {subject}", lambda: client.test_compatibility(subject, schema))
-    except (
-        _NotFoundError,
-        _RefusedError,
-    ):  # no version to compare with; or registering will say what is wrong
+    # There is no version to compare with, or registration reports the problem.
+    except (_NotFoundError, _RefusedError):
         fits = True
     if fits:
         return "not registered: run `sway schemas register`"
     return (
-        "not registered, and the registry will refuse it: it is not compatible with the newest version there. "
+        "not registered, and the registry will refuse it: it is incompatible with the newest version there. "
         f"{_CHANGE}"
     )
 
@@ -121,11 +120,12 @@ def _level(client: RegistrationClient, subject: str) -> str:
     except SchemaRegistryError as exc:
         if not is_not_found(exc):
             raise
-    return client.get_compatibility()  # it has none of its own: the registry's holds
+    # The subject has no level of its own: the registry's applies.
+    return client.get_compatibility()
 
 
 def _raise_level(client: RegistrationClient, subject: str) -> str:
-    # Its own level, not the registry's, which somebody may lower later.
+    # The subject's own level: the registry's may be lowered later.
     try:
         level = client.get_compatibility(subject)
     except SchemaRegistryError as exc:
@@ -139,17 +139,18 @@ def _raise_level(client: RegistrationClient, subject: str) -> str:
 
 
 class _RefusedError(Exception):
-    """The registry does not take the schema; its words."""
+    """The registry refuses the schema; the message is the registry's."""
 
 
 class _NotFoundError(Exception):
-    """The registry has no such subject, or no such schema under it; its words."""
+    """The registry has no such subject, or no such schema under it; the message is the registry's."""
 
 
 def _ask(what: str, question: Callable[[], T]) -> T:
     try:
         return question()
-    except Exception as exc:  # httpx, OAuth and JSON errors alike, as in schemas.registry
+    # httpx, OAuth and JSON errors alike, as in schemas.registry.
+    except Exception as exc:
         if is_not_found(exc):
             raise _NotFoundError(str(exc)) from exc
         if isinstance(exc, SchemaRegistryError) and exc.http_status_code in _REFUSED:

@@ -1,6 +1,6 @@
-"""A Schema Registry with Confluent's API as a resolver of schema ids.
+"""A resolver of schema ids backed by a Confluent-compatible Schema Registry.
 
-Apart from schemas.resolvers because confluent-kafka's client takes half a second to import.
+Separate from schemas.resolvers because importing confluent-kafka's client takes half a second.
 """
 
 import json
@@ -14,50 +14,51 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.contracts import Schema, current_text
 from schemas.errors import ContractError, IncompatibleSchemaError, RegistryUnavailable, UnknownSchemaError
-from schemas.refusals import Refusals
 from schemas.resolvers import LocalResolver
+from schemas.unknown_ids import UnknownIds
 
 MAX_SCHEMA_CHARACTERS = 1_048_576
 _WRONG_USER = {401, 403}
 
 
 class RegistryClient(Protocol):
-    """The part of confluent-kafka's SchemaRegistryClient that is used; it caches what it has found."""
+    """The methods of confluent-kafka's SchemaRegistryClient that are used; the client caches its results."""
 
     def get_schema(self, schema_id: int) -> Any:
-        """The schema with this id: schema_str, schema_type, references."""
+        """Return the schema with this id, with schema_str, schema_type and references."""
         ...
 
     def lookup_schema(self, subject_name: str, schema: Any) -> Any:
-        """What is registered under the subject for this schema: schema_id."""
+        """Return the schema's registration under the subject, with schema_id."""
         ...
 
 
 def connect(url: str, *, timeout_s: float = 5.0, more: dict[str, Any] | None = None) -> SchemaRegistryClient:
-    """A client for the registry at url; nothing is sent yet.
+    """Return a client for the registry at url without sending a request.
 
-    timeout_s bounds one request (the client's own default is to wait for ever). It does not retry: the caller
-    does, with its partitions paused. more: further settings of SchemaRegistryClient, such as
-    basic.auth.user.info or ssl.ca.location.
-    Raises ContractError if the client refuses the settings.
+    timeout_s: limit of one request; the client's default is unlimited. The client does not retry: the caller
+    does, with its partitions paused.
+    more: further settings of SchemaRegistryClient, such as basic.auth.user.info or ssl.ca.location.
+    Raises ContractError if the client rejects the settings.
     """
     try:
         return SchemaRegistryClient({"url": url, "timeout": timeout_s, "max.retries": 0, **(more or {})})
     except (ValueError, TypeError, OSError) as exc:
-        # not chained and without the message: it may hold the user info of the url
+        # Not chained and without the message: both may contain the credentials in the URL.
         raise ContractError(
-            f"The Schema Registry client refuses its settings ({type(exc).__name__}): check the url, "
+            f"The Schema Registry client rejects its settings ({type(exc).__name__}): check the URL "
             f"and the settings {sorted(more or {})}."
         ) from None
 
 
 class RegistryResolver:
-    """Schema ids from a Schema Registry, fingerprints from local: both formats are read at any time.
+    """A resolver of both wire formats: schema ids through a Schema Registry, fingerprints through local.
 
-    unknown_for_s: for how long an id that the registry does not know is taken as unknown without asking again;
-    a registry that has just been restored, or a replica behind, gets its second chance after that. Ids that are met
-    while the registry has refused too many others are taken as unknown without asking (schemas.refusals).
-    clock: seconds that only rise. Every method but by_fingerprint may wait for the network.
+    unknown_for_s: how long an unknown id stays unknown without another request, in seconds. Afterwards it is
+    requested again, since the registry may have been restored or a replica may have caught up. While too many ids
+    are unknown, new ids count as unknown without a request (schemas.unknown_ids).
+    clock: a monotonic clock, in seconds.
+    Every method except by_fingerprint may wait for the network.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class RegistryResolver:
         self._client = client
         self._local = local or LocalResolver()
         self._clock = clock
-        self._refusals = Refusals(unknown_for_s, clock())
+        self._unknown_ids = UnknownIds(unknown_for_s, clock())
 
     def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
         """See Resolver."""
@@ -80,18 +81,19 @@ class RegistryResolver:
     def by_id(self, schema_id: int) -> Schema:
         """See Resolver."""
         now_s = self._clock()
-        if self._refusals.holds(schema_id, now_s):
+        if self._unknown_ids.holds(schema_id, now_s):
             raise _unknown(schema_id)
-        if not self._refusals.may_ask(schema_id, now_s):
-            raise _not_asked(schema_id, len(self._refusals), self._refusals.keep_s)
+        if not self._unknown_ids.may_ask(schema_id, now_s):
+            raise _not_asked(schema_id, len(self._unknown_ids), self._unknown_ids.keep_s)
         try:
             registered = self._client.get_schema(schema_id)
-        except Exception as exc:  # httpx, OAuth and JSON errors alike: only a verdict is a verdict
+        # httpx, OAuth and JSON errors alike: only the registry's own answer makes an id unknown.
+        except Exception as exc:
             if is_not_found(exc):
-                self._refusals.add(schema_id, now_s)
+                self._unknown_ids.add(schema_id, now_s)
                 raise _unknown(schema_id) from exc
             raise unavailable(f"fetching the schema {schema_id}", exc) from exc
-        self._refusals.found(schema_id)
+        self._unknown_ids.found(schema_id)
         return _avro(schema_id, registered)
 
     def id_of(self, subject: str, record_type: type[Any]) -> int:
@@ -99,14 +101,15 @@ class RegistryResolver:
         schema = RegistrySchema(current_text(record_type), "AVRO")
         try:
             schema_id = int(self._client.lookup_schema(subject, schema).schema_id)
-        except Exception as exc:  # as above
+        # as above
+        except Exception as exc:
             if is_not_found(exc):
                 raise ContractError(
                     f"The current schema of {record_type.__name__} is not registered under {subject}: "
                     "register it, or write in the single_object format."
                 ) from exc
             raise unavailable(f"looking {subject} up", exc) from exc
-        self._refusals.found(schema_id)
+        self._unknown_ids.found(schema_id)
         return schema_id
 
 
@@ -115,7 +118,7 @@ def _avro(schema_id: int, registered: Any) -> Schema:
         raise IncompatibleSchemaError(f"The schema {schema_id} is {registered.schema_type}; Avro is allowed.")
     if registered.references:
         raise IncompatibleSchemaError(
-            f"The schema {schema_id} refers to other schemas, which is not supported: register it as one."
+            f"The schema {schema_id} references other schemas, which is not supported: inline them."
         )
     text = registered.schema_str or ""
     if len(text) > MAX_SCHEMA_CHARACTERS:
@@ -129,9 +132,9 @@ def _avro(schema_id: int, registered: Any) -> Schema:
 
 
 def is_not_found(error: Exception) -> bool:
-    """Whether the registry says, in its own words, that it has no such subject, version or schema."""
-    # 404 alone may be a wrong path or a proxy, and would turn every record into a dead letter. The registry's
-    # own verdict has a code of five digits: 40401 subject, 40402 version, 40403 schema not found.
+    """Return whether the error is the registry's own answer that a subject, version or schema does not exist."""
+    # A plain 404 may come from a wrong path or a proxy, and would turn every record into a dead letter. The
+    # registry's own answer has a five-digit code: 40401 subject, 40402 version, 40403 schema not found.
     if not isinstance(error, SchemaRegistryError) or error.http_status_code != 404:
         return False
     return 40_400 <= (error.error_code or 0) <= 40_499
@@ -145,17 +148,17 @@ def _unknown(schema_id: int) -> UnknownSchemaError:
 
 def _not_asked(schema_id: int, refused: int, keep_s: float) -> UnknownSchemaError:
     return UnknownSchemaError(
-        f"The Schema Registry was not asked for the schema {schema_id}: it has refused {refused} other ids within "
-        f"{keep_s:g} s, so the values are taken for garbage.",
+        f"The Schema Registry was not asked for the schema {schema_id}: {refused} other ids were unknown within "
+        f"{keep_s:g} s, so the topic probably contains invalid values.",
         schema=f"schema id {schema_id}",
     )
 
 
 def unavailable(what: str, exc: Exception) -> RegistryUnavailable:
-    """The error to raise when there was no verdict; what: what was being done, such as "looking x up"."""
+    """Return the error for a request without a definite answer; what: the request, such as "looking x up"."""
     said = str(exc) if isinstance(exc, SchemaRegistryError) else type(exc).__name__
     if isinstance(exc, SchemaRegistryError) and exc.http_status_code in _WRONG_USER:
-        way_out = "Check the user and the password in its address."
+        way_out = "Check the user and the password in its URL."
     else:
-        way_out = "Trying again helps."
+        way_out = "Retry later."
     return RegistryUnavailable(f"The Schema Registry did not answer when {what}: {said}. {way_out}")

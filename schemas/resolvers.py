@@ -1,4 +1,4 @@
-"""Who knows which schema a value was written with: one resolver for both kinds of schema ids."""
+"""Resolvers: look-up of writer schemas by registry id or fingerprint."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -8,32 +8,33 @@ from schemas.errors import ContractError, UnknownSchemaError
 
 
 class Resolver(Protocol):
-    """Finds writer schemas, and the id to write with."""
+    """Look-up of writer schemas, and of the schema id to write with."""
 
     def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
-        """The schema with this fingerprint (8 bytes, little-endian). Raises UnknownSchemaError."""
+        """Return the schema with this fingerprint (8 bytes, little-endian). Raises UnknownSchemaError."""
         ...
 
     def by_id(self, schema_id: int) -> Schema:
-        """The schema with this id in the Schema Registry.
+        """Return the schema with this id in the Schema Registry.
 
-        Raises UnknownSchemaError if the registry says that it has none, IncompatibleSchemaError if it is not
-        Avro, RegistryUnavailable if the registry does not say.
+        Raises UnknownSchemaError if the registry has no such schema, IncompatibleSchemaError if it is not Avro,
+        RegistryUnavailable if the registry gives no definite answer.
         """
         ...
 
     def id_of(self, subject: str, record_type: type[Any]) -> int:
-        """The id of our current schema under a subject.
+        """Return the id of the record's current schema under a subject.
 
-        Raises ContractError if it is not registered there, RegistryUnavailable if the registry does not say.
+        Raises ContractError if it is not registered there, RegistryUnavailable if the registry gives no definite
+        answer.
         """
         ...
 
 
 class LocalResolver:
-    """Knows every published version of our own schemas; needs no registry. No IO after construction.
+    """A resolver of all published schemas of this package, without a registry. No IO after construction.
 
-    more: further writer schemas, for example of a producer with fields of its own.
+    more: further writer schemas, for example of a producer that adds its own fields.
     """
 
     def __init__(self, more: Iterable[Schema] = ()) -> None:
@@ -50,14 +51,14 @@ class LocalResolver:
             ) from None
 
     def by_id(self, schema_id: int) -> Schema:
-        """See Resolver; there is no registry, so every id is unknown."""
+        """See Resolver. Without a registry every id is unknown."""
         raise UnknownSchemaError(
             f"The value has the schema id {schema_id}, but no Schema Registry is configured.",
             schema=f"schema id {schema_id}",
         )
 
     def id_of(self, subject: str, record_type: type[Any]) -> int:
-        """See Resolver; there is no registry, so nothing is registered."""
+        """See Resolver. Without a registry no schema is registered."""
         raise ContractError(
             f"Cannot write {record_type.__name__} to {subject} in Confluent's format without a Schema Registry."
         )

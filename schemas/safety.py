@@ -1,8 +1,8 @@
-"""Which writer schemas from outside may be used: those that cannot make a decoder hang or crash.
+"""Rejection of foreign writer schemas that can make a decoder hang or crash.
 
-fastavro trusts the writer's schema. Items that take no bytes let ten bytes declare 2**60 of them; a recursive
-record turns a megabyte into a stack of C calls; records of records of records cost time without input.
-None of this is needed for a record of ours, so such a schema is refused before the first value is read.
+fastavro trusts the writer schema. If items take no bytes, ten bytes can declare 2**60 of them. A recursive
+record turns a megabyte into a deep stack of C calls. Deeply nested records cost time without input.
+No record of this package needs these, so such a schema is rejected before the first value is read.
 """
 
 from typing import Any
@@ -11,22 +11,25 @@ from schemas.contracts import Schema
 from schemas.errors import IncompatibleSchemaError
 
 MAX_TYPES = 1000
-"""Types in a writer schema, a named one counted at each use."""
+"""Maximum number of types in a writer schema; a named type counts at each use."""
 MAX_DEPTH = 32
-"""Types inside each other."""
+"""Maximum nesting depth of types."""
 
 _NO_BYTES = {"null"}
 _NAMED = {"record", "error", "enum", "fixed"}
 
 
 def check_writer(schema: Schema) -> None:
-    """Raise IncompatibleSchemaError if a writer schema, parsed by fastavro, is recursive, too large or too deep,
-    or has arrays of items that take no bytes."""
+    """Check a writer schema parsed by fastavro.
+
+    Raises IncompatibleSchemaError if it is recursive, too large or nested too deeply, or has arrays of items that
+    take no bytes.
+    """
     _Walk().size(schema, depth=0)
 
 
 class _Walk:
-    """Counts the types of a schema and knows the named ones met so far."""
+    """A traversal that counts the types of a schema and collects its named types."""
 
     def __init__(self) -> None:
         self.types = 0
@@ -34,11 +37,11 @@ class _Walk:
         self.open: set[str] = set()
 
     def size(self, schema: Schema, depth: int) -> int:
-        """The fewest bytes that a value of this schema takes."""
+        """Return the minimum number of bytes of a value of this schema."""
         self.types += 1
         if self.types > MAX_TYPES or depth > MAX_DEPTH:
             raise IncompatibleSchemaError(
-                f"The writer schema has more than {MAX_TYPES} types or more than {MAX_DEPTH} inside each other."
+                f"The writer schema has more than {MAX_TYPES} types, or types nested more than {MAX_DEPTH} deep."
             )
         if isinstance(schema, list):
             for branch in schema:

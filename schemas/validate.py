@@ -1,13 +1,13 @@
-"""Checks of what a well-formed record says: pure, and fast enough for every event.
+"""Content checks of decoded records, fast enough to run on every event.
 
 Each check returns None, or a stable reason code for the dead letter and the metric:
 
-missing_user_id, missing_event_id     empty, or nothing but white space
-id_too_long                           an id of more than max_id_bytes in UTF-8
+missing_user_id, missing_event_id     empty or only white space
+id_too_long                           an id longer than max_id_bytes in UTF-8
 not_finite                            a value that is NaN or infinite
 out_of_range                          y or z of an outcome outside [0, 1], or NaN
-time_before_1970                      a negative time
-time_in_future                        a time further ahead of Kafka's own than allowed
+time_before_1970                      a negative timestamp
+time_in_future                        a timestamp further ahead of Kafka's than allowed
 """
 
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ DETAILS = {
     "time_before_1970": "The record's own time is before 1970.",
     "time_in_future": "The record's own time is further ahead of Kafka's timestamp than allowed.",
 }
-"""The sentence for each reason; none holds anything of the record."""
+"""The message for each reason code; none contains a value of the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a record may say.
+    """Limits of a record's contents.
 
-    max_ahead_ms: how far a record's own time may be ahead of Kafka's timestamp; a clock may be wrong, but one
-    event from the year 9999 must not expire everybody's pending labels.
+    max_ahead_ms: how far a record's own timestamp may be ahead of Kafka's. It allows for clock skew, but one event
+    from the year 9999 must not expire all pending labels.
     """
 
     max_id_bytes: int = 512
@@ -43,9 +43,10 @@ DEFAULT_LIMITS = Limits()
 
 
 def check_event(event: BehaviorEvent, kafka_timestamp_ms: int, limits: Limits = DEFAULT_LIMITS) -> str | None:
-    """What is wrong with an event, as a reason code; None if nothing is.
+    """Return the reason code of an invalid event, or None if it is valid.
 
-    kafka_timestamp_ms: give the reader's own time for a record that has none; below 0, no time is too far ahead.
+    kafka_timestamp_ms: pass the consumer's own time for a record without a timestamp; a negative value disables
+    the time_in_future check.
     """
     reason = _check_ids(event.event_id, event.user_id, event.item_id, limits.max_id_bytes)
     if reason:
@@ -56,11 +57,11 @@ def check_event(event: BehaviorEvent, kafka_timestamp_ms: int, limits: Limits = 
 
 
 def check_outcome(outcome: Outcome, kafka_timestamp_ms: int, limits: Limits = DEFAULT_LIMITS) -> str | None:
-    """What is wrong with an outcome, as a reason code; None if nothing is. As check_event."""
+    """Return the reason code of an invalid outcome, or None. Arguments as for check_event."""
     reason = _check_ids(outcome.event_id, outcome.user_id, "", limits.max_id_bytes)
     if reason:
         return reason
-    # a NaN fails every comparison, so this refuses it too
+    # NaN fails every comparison, so this rejects it too.
     if not 0.0 <= outcome.y <= 1.0 or not (outcome.z is None or 0.0 <= outcome.z <= 1.0):
         return "out_of_range"
     return _check_time(outcome.observed_at, kafka_timestamp_ms, limits.max_ahead_ms)
@@ -69,7 +70,7 @@ def check_outcome(outcome: Outcome, kafka_timestamp_ms: int, limits: Limits = DE
 def check_request(
     request: RecommendationRequest, kafka_timestamp_ms: int, limits: Limits = DEFAULT_LIMITS
 ) -> str | None:
-    """What is wrong with a request, as a reason code; None if nothing is. As check_event."""
+    """Return the reason code of an invalid request, or None. Arguments as for check_event."""
     reason = _check_ids(request.request_id, request.user_id, "", limits.max_id_bytes)
     if reason:
         return reason
@@ -86,7 +87,7 @@ def _check_ids(event_id: str, user_id: str, item_id: str, max_bytes: int) -> str
         return "missing_user_id"
     if not event_id or event_id.isspace():
         return "missing_event_id"
-    # no character takes more than four bytes: almost every id is settled by its length
+    # A character takes at most four bytes, so the character counts suffice for almost every id.
     if 4 * (len(event_id) + len(user_id) + len(item_id)) <= max_bytes:
         return None
     if any(_too_long(identifier, max_bytes) for identifier in (event_id, user_id, item_id)):

@@ -1,14 +1,14 @@
-"""The value of the windows table: valid Avro (schema Window) to which a behaviour is added without the others.
+"""Encoding of the windows table: Avro (schema Window), with behaviours that are encoded and decoded separately.
 
-Avro writes an array in any number of blocks and lets each say its own size in bytes. So a behaviour is encoded
-once, as a block of one item, and a window is the header, its blocks, a zero and the floor (time and offset of
-the newest behaviour that did not fit any more, each after its union's branch; 00 00 if there is none):
+Avro writes an array as any number of blocks, which may state their sizes in bytes. A behaviour is encoded once, as a
+block of one item. A window is the header, its blocks, a zero byte and the floor: timestamp and offset of the newest
+behaviour evicted from the window, each after the branch index of its union (00 00 without a floor):
 
     C3 01 <fingerprint>  01 <size> <behaviour>  01 <size> <behaviour>  …  00  02 <time> 02 <offset>
 
-(0x01 is the count -1: one item, and its size follows.) Thanks to the sizes a window is cut into its blocks
-without decoding them, at a tenth of the cost. A block is bytes, and so a key for whatever is derived from it,
-such as token ids.
+0x01 encodes the count -1: one item, preceded by its size. With the sizes, a window is split into its blocks without
+decoding them, at a tenth of the cost. A block is bytes and can be the key of a cache of derived values, such as token
+ids.
 Source: Avro specification, "Complex Types", arrays.
 """
 
@@ -28,7 +28,7 @@ HEADER = single_object_header(Window)
 _ONE_ITEM = b"\x01"
 _END = b"\x00"
 _double = struct.Struct("<d").unpack_from
-_PRESENT = b"\x02"  # the second branch of ["null", "long"]
+_PRESENT = b"\x02"  # branch 1 of ["null", "long"]
 _NO_FLOOR = b"\x00\x00"
 
 Floor = tuple[int, int]
@@ -40,42 +40,42 @@ _codec = Codec(Window)
 
 
 def encode_behaviour(behaviour: Behaviour) -> bytes:
-    """A behaviour as a block of a window. Raises EncodeError if it does not fit the schema."""
+    """Encode a behaviour as a block. Raises EncodeError if it does not fit the schema."""
     item = _write_item(behaviour)
     return _ONE_ITEM + write_long(len(item)) + item
 
 
 def join_window(blocks: Iterable[bytes], floor: Floor | None = None) -> bytes:
-    """The value of a window with these blocks, in this order, which the caller keeps by time and offset."""
+    """Return the encoded window of these blocks. The caller orders them by time and offset."""
     return b"".join([HEADER, *blocks, _END, _NO_FLOOR if floor is None else _write_floor(floor)])
 
 
 def split_blocks(value: bytes) -> list[bytes]:
-    """The blocks of a window, in order, without decoding them. Raises as read_window does."""
+    """Return the blocks of a window, in order, without decoding them. Raises the same errors as read_window."""
     return read_window(value)[0]
 
 
 def read_window(value: bytes) -> tuple[list[bytes], Floor | None]:
-    """The blocks of a window, in order, without decoding them, and its floor.
+    """Return the blocks of a window, in order, without decoding them, and its floor.
 
-    What was written in an older schema, or not by join_window, is decoded and encoded anew.
-    Raises a subclass of DecodeError if the value is no window.
+    A value written with an older schema, or by another Avro writer, is decoded and encoded again.
+    Raises a subclass of DecodeError if the value is not a window.
     """
     body, starts, floor = read_body(value)
     return [body[start:end] for start, end in pairwise([*starts, len(body)])], floor
 
 
 def read_body(value: bytes) -> tuple[bytes, list[int], Floor | None]:
-    """The blocks of a window in a row, where each starts, and its floor; all else as read_window."""
+    """Return the concatenated blocks of a window, the start of each, and its floor; otherwise like read_window."""
     if not value.startswith(HEADER):
-        return _rewritten(value)
+        return _reencode(value)
     starts: list[int] = []
     position = first = len(HEADER)
     try:
         while value[position]:
             end = _block_end(value, position)
             if end == 0:
-                return _rewritten(value)
+                return _reencode(value)
             starts.append(position - first)
             position = end
     except IndexError:
@@ -87,12 +87,12 @@ def read_body(value: bytes) -> tuple[bytes, list[int], Floor | None]:
 
 
 def split_window(value: bytes) -> list[tuple[Behaviour, bytes]]:
-    """The behaviours of a window and their blocks, in order. Raises as split_blocks and decode_block do."""
+    """Return the behaviours and blocks of a window, in order. Raises the errors of split_blocks and decode_block."""
     return [(decode_block(block), block) for block in split_blocks(value)]
 
 
 def decode_block(block: bytes) -> Behaviour:
-    """The behaviour that encode_behaviour made a block of. Raises a subclass of DecodeError."""
+    """Decode a block written by encode_behaviour. Raises a subclass of DecodeError."""
     try:
         count, end, start = read_block_start(block, 0)
     except IndexError:
@@ -107,11 +107,11 @@ def decode_block(block: bytes) -> Behaviour:
 
 
 def block_head(block: bytes) -> tuple[str, int, int]:
-    """event_id, occurred_at and offset of a block: enough to order and to recognise, at a third of the cost.
+    """Return event_id, occurred_at and offset of a block, at a third of the cost of decode_block.
 
     Raises a subclass of DecodeError.
     """
-    # They are the first fields of the schema; a test holds it to that.
+    # They are the first fields of the schema, which a test ensures.
     try:
         _, _, position = read_block_start(block, 0)
         length, position = read_long(block, position)
@@ -128,12 +128,12 @@ def block_head(block: bytes) -> tuple[str, int, int]:
 
 
 def split_body(body: bytes) -> list[bytes]:
-    """The blocks of a window that are joined in a row, as join_window takes them. Raises as read_window does."""
+    """Split concatenated blocks, as passed to join_window. Raises the same errors as read_window."""
     return [body[start:end] for start, end in pairwise([*block_starts(body), len(body)])]
 
 
 def block_starts(body: bytes) -> list[int]:
-    """Where each block starts, in blocks joined in a row. Raises as read_window does."""
+    """Return the start of each block in concatenated blocks. Raises the same errors as read_window."""
     starts = []
     position = 0
     while position < len(body):
@@ -143,7 +143,7 @@ def block_starts(body: bytes) -> list[int]:
 
 
 def block_end(body: bytes, start: int) -> int:
-    """Where the block ends that begins at start, in blocks joined in a row. Raises as read_window does."""
+    """Return the end of the block at `start` in concatenated blocks. Raises the same errors as read_window."""
     try:
         end = _block_end(body, start)
     except IndexError:
@@ -154,26 +154,26 @@ def block_end(body: bytes, start: int) -> int:
 
 
 def block_outcome(block: bytes) -> float | None:
-    """The y of a block, read past what stands before it, at a fifth of the cost. Raises a subclass of DecodeError."""
-    # A test holds it to the schema: three strings behind the event_id's and two longs, then value and y.
+    """Return y of a block, at a fifth of the cost of decode_block. Raises a subclass of DecodeError."""
+    # Skips event_id, two longs, three strings and value. A test ensures that this is the schema's order.
     try:
         _, _, position = read_block_start(block, 0)
-        position = _past_string(block, position)
+        position = _skip_string(block, position)
         while block[position] > 0x7F:  # offset
             position += 1
         position += 1
         while block[position] > 0x7F:  # occurred_at
             position += 1
-        position = _past_string(block, position + 1)
-        position = _past_string(block, position)
-        position = _past_string(block, position)
+        position = _skip_string(block, position + 1)
+        position = _skip_string(block, position)
+        position = _skip_string(block, position)
         position += 9 if block[position] else 1
         return _double(block, position + 1)[0] if block[position] else None
     except (IndexError, struct.error):
         raise TruncatedError(f"A block of {len(block)} bytes is not complete.") from None
 
 
-def _past_string(block: bytes, position: int) -> int:
+def _skip_string(block: bytes, position: int) -> int:
     length = block[position]
     if length < 0x80:
         return position + 1 + (length >> 1)
@@ -184,7 +184,7 @@ def _past_string(block: bytes, position: int) -> int:
 
 
 def _block_end(value: bytes, position: int) -> int:
-    # Sizes of one or two bytes, which is nearly all of them, are read here: once for each of fifty behaviours.
+    # Fast path for sizes of one or two bytes, nearly all sizes. Called for each of up to fifty behaviours of a window.
     low, high = value[position + 1], value[position + 2]
     if value[position] == 1 and not low & 1:
         if low < 0x80:
@@ -214,11 +214,11 @@ def _read_present(value: bytes, position: int) -> tuple[int, int]:
     branch, position = read_long(value, position)
     number, position = read_long(value, position)
     if branch != 1:
-        raise UndecodableError("Half of a window's floor is missing.")
+        raise UndecodableError("A window's floor lacks its time or its offset.")
     return number, position
 
 
-def _rewritten(value: bytes) -> tuple[bytes, list[int], Floor | None]:
+def _reencode(value: bytes) -> tuple[bytes, list[int], Floor | None]:
     window = _codec.decode(value)
     time_ms, offset = window.floor_occurred_at, window.floor_offset
     floor = None if time_ms is None or offset is None else (time_ms, offset)

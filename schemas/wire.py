@@ -1,10 +1,10 @@
-"""One record to bytes and back, in both wire formats.
+"""Encoding and decoding of records in two wire formats.
 
 single_object  0xC3 0x01, the schema's CRC-64-AVRO fingerprint (8 bytes, little-endian), the record
 confluent      0x00, the schema's id in a Schema Registry (4 bytes, big-endian), the record
 
-Both are read at any time; which is written is configured. A reader is prepared once for each header that is
-met; from then on a record costs one look-up of its header and the reading itself.
+Both formats are always readable; the format to write is configured. A reader is prepared once per header,
+so a record costs one look-up of its header and the decoding itself.
 Source: Avro specification, "Single-object encoding"; Confluent Schema Registry, "Wire format".
 """
 
@@ -36,7 +36,7 @@ E = TypeVar("E", bound=DecodeError)
 WireFormat: TypeAlias = Literal["single_object", "confluent"]
 
 MAX_RECORD_BYTES = 4 * 1_048_576
-"""Kafka's own default is 1 MiB; a producer has to be told to send more."""
+"""Maximum length of a value. Kafka's default is 1 MiB; a producer must be configured to send more."""
 
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 SINGLE_OBJECT_HEADER_BYTES = 10
@@ -45,7 +45,7 @@ CONFLUENT_HEADER_BYTES = 5
 
 
 def header_of(value: bytes) -> bytes | None:
-    """The part of a value that names its schema; None if the value starts like neither format or is too short."""
+    """Return the header of a value, or None if the value has neither format's magic bytes or is too short."""
     if value[:1] == CONFLUENT_MAGIC:
         size = CONFLUENT_HEADER_BYTES
     elif value[:2] == SINGLE_OBJECT_MAGIC:
@@ -56,35 +56,35 @@ def header_of(value: bytes) -> bytes | None:
 
 
 def asks_registry(headers: Iterable[bytes]) -> bool:
-    """Whether looking these headers up asks the Schema Registry: then do it off the event loop."""
+    """Return whether resolving these headers sends a request to the Schema Registry and may block the event loop."""
     return any(header[:1] == CONFLUENT_MAGIC for header in headers)
 
 
 def single_object_header(record_type: type[Any]) -> bytes:
-    """What a value of this record starts with when it is written in its current schema."""
+    """Return the header of a value of this record written in its current schema."""
     return SINGLE_OBJECT_MAGIC + fingerprint(current(record_type))
 
 
 class Encoder(Protocol[R_contra]):
-    """What writes the records of one type; a Codec is one."""
+    """The writing part of Codec."""
 
     def encode(self, record: R_contra) -> bytes:
-        """Return one record's value."""
+        """Return a record's encoded value."""
         ...
 
     def encode_batch(self, records: Sequence[R_contra]) -> list[bytes]:
-        """Return one value a record, in order."""
+        """Return one encoded value per record, in order."""
         ...
 
 
 class Codec(Generic[R]):
-    """Reads and writes the records of one type.
+    """Encoder and decoder of one record type. Not thread-safe.
 
-    resolver: knows the writers' schemas; the local one by default, schemas.registry.RegistryResolver for both.
+    resolver: looks up writer schemas. LocalResolver by default; schemas.registry.RegistryResolver also reads the
+    confluent format.
     write: the format to write; confluent needs a resolver with a registry, and a subject ("<topic>-value").
-    max_record_bytes: longer values are refused before they are looked at.
-    Raises ContractError if the arguments do not fit each other.
-    For one thread at a time.
+    max_record_bytes: longer values are rejected before they are decoded.
+    Raises ContractError if the arguments are inconsistent.
     """
 
     def __init__(
@@ -113,10 +113,11 @@ class Codec(Generic[R]):
         self._header = None if write == "confluent" else single_object_header(record_type)
 
     def decode(self, value: bytes | None, *, ask: bool = True) -> R:
-        """The record that a value holds, in either format.
+        """Decode a value in either format.
 
-        Raises a subclass of DecodeError, or RegistryUnavailable. Waits for the network only when a schema id
-        is met for the first time, and not at all with ask=False: then an id that `meet` has not found is unknown.
+        Waits for the network only when a schema id occurs for the first time, and never with ask=False: an id
+        that `resolve` did not find is then unknown.
+        Raises a subclass of DecodeError, or RegistryUnavailable.
         """
         if not value:
             raise EmptyValueError("The value is null or empty.")
@@ -130,9 +131,9 @@ class Codec(Generic[R]):
         return reader(value)
 
     def decode_batch(self, values: Iterable[bytes | None], *, ask: bool = True) -> list[R | DecodeError]:
-        """One result a value, in order: the record, or why there is none. ask: see decode.
+        """Decode values; return one result per value, in order: the record, or the error. ask: see decode.
 
-        Raises RegistryUnavailable for the batch as a whole: pause and give the same batch again.
+        Raises RegistryUnavailable for the batch as a whole: pause and pass the same batch again.
         """
         decode = self.decode
         results: list[R | DecodeError] = []
@@ -144,8 +145,8 @@ class Codec(Generic[R]):
                 append(_without_frames(error))
         return results
 
-    def unmet(self, values: Sequence[bytes | None]) -> set[bytes]:
-        """The headers of these values whose schemas are not known yet; give them to `meet`."""
+    def unresolved(self, values: Sequence[bytes | None]) -> set[bytes]:
+        """Return the headers of these values whose schemas are not resolved yet; pass them to `resolve`."""
         new = {value[:10] if value[0] == 0xC3 else value[:5] for value in values if value}
         new -= self._readers.keys()
         if new:
@@ -153,10 +154,10 @@ class Codec(Generic[R]):
             new &= {header for value in small if (header := header_of(value)) is not None}
         return new
 
-    def meet(self, headers: Iterable[bytes]) -> dict[bytes, UnknownSchemaError]:
-        """Look the schemas of these headers up; return the headers of those that nobody knows, and why.
+    def resolve(self, headers: Iterable[bytes]) -> dict[bytes, UnknownSchemaError]:
+        """Resolve the schemas of these headers; return the headers with unknown schemas and their errors.
 
-        Waits for the network if a header holds a schema id (asks_registry). Raises RegistryUnavailable.
+        Waits for the network if a header contains a schema id (asks_registry). Raises RegistryUnavailable.
         """
         refused: dict[bytes, UnknownSchemaError] = {}
         for header in headers:
@@ -168,22 +169,22 @@ class Codec(Generic[R]):
         return refused
 
     def encode(self, record: R) -> bytes:
-        """A record in the configured format and its current schema.
+        """Encode a record in the configured format and its current schema.
 
-        Raises EncodeError if the record does not fit the schema; the first time in Confluent's format also
-        what prepare_write raises.
+        Raises EncodeError if the record does not fit the schema. The first call in Confluent's format also raises
+        the errors of prepare_write.
         """
         return (self._header or self.prepare_write()) + self._write_body(record)
 
     def encode_batch(self, records: Sequence[R]) -> list[bytes]:
-        """One value a record, in order. Raises as encode does."""
+        """Return one encoded value per record, in order. Raises the same errors as encode."""
         header, write = self._header or self.prepare_write(), self._write_body
         return [header + write(record) for record in records]
 
     def prepare_write(self) -> bytes:
-        """Find the header to write with, so that a missing registration shows when starting; returns it.
+        """Look up and return the header to write; call it at start-up to detect a missing registration early.
 
-        Raises ContractError if the schema is not registered under the subject, RegistryUnavailable.
+        Raises ContractError if the schema is not registered under the subject, or RegistryUnavailable.
         """
         if self._header is None:
             schema_id = self._resolver.id_of(self._subject or "", self.record_type)
@@ -225,12 +226,13 @@ class Codec(Generic[R]):
 def _fingerprint_or_none(writer: Any) -> bytes | None:
     try:
         return fingerprint(writer)
-    except Exception:  # a foreign schema; whoever prepares the reader says what is wrong with it
+    # A foreign schema: preparing its reader reports what is wrong with it.
+    except Exception:
         return None
 
 
 def _refusing(error: DecodeError) -> Callable[[bytes], Any]:
-    # A schema never changes under its id, so the verdict is kept. UnknownSchemaError is not: ids appear.
+    # A schema never changes under its id, so this error is cached. UnknownSchemaError is not: ids are added.
     kind, message = type(error), str(error)
 
     def refuse(_value: bytes) -> Any:
@@ -240,6 +242,6 @@ def _refusing(error: DecodeError) -> Callable[[bytes], Any]:
 
 
 def _without_frames(error: E) -> E:
-    # Results outlive the batch; frames and causes would keep every value of it alive.
+    # Results outlive the batch: frames and causes would keep all its values in memory.
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

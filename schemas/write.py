@@ -1,4 +1,4 @@
-"""Avro's binary encoding, written by plan: the current schema of each record, and no other.
+"""Avro binary encoding by plan, always in the current schema of each record.
 
 Source: Avro specification, "Binary encoding".
 """
@@ -31,13 +31,13 @@ _LONG_MAX = 2**63 - 1
 
 _double = struct.Struct("<d").pack
 
-# Varints of up to 14 bits, as the last bytes of a number and as its lower ones: a time in milliseconds is
-# three look-ups instead of six rounds of a loop.
+# Precomputed varints of 14 bits, as the last bytes of a number and as its lower bytes: a timestamp in
+# milliseconds takes three look-ups instead of six loop iterations.
 _BITS = 14
 _MASK = (1 << _BITS) - 1
 _LAST = [bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7]) for n in range(1 << _BITS)]
 _LOWER = [bytes([n & 0x7F | 0x80, n >> 7 | 0x80]) for n in range(1 << _BITS)]
-# The lengths among them: positive numbers are the even ones of the zigzag.
+# Lengths: zigzag maps non-negative numbers to even ones.
 _LENGTH = _LAST[::2]
 _LENGTHS = len(_LENGTH)
 
@@ -46,22 +46,23 @@ _INLINE = frozenset({STRING, LONG, DOUBLE, BOOLEAN})
 
 
 def prepare_writer(plan: RecordPlan) -> Writer:
-    """A function that writes one record of the plan's class, without a header.
+    """Return a function that encodes one record of the plan's class, without a header.
 
-    It raises EncodeError if a value does not fit the schema; the message names the record, never the value.
+    The function raises EncodeError if a value does not fit the schema; the message names the record type, never
+    the value.
     """
     names, steps = zip(*_flat(plan), strict=True)
     get = attrgetter(*names)
-    # attrgetter of one name gives the bare value
+    # attrgetter of a single name returns the bare value.
     values_of: Callable[[Any], tuple[Any, ...]] = get if len(names) > 1 else lambda record: (get(record),)
 
     def write(record: Any) -> bytes:
         try:
             return _fields(steps, values_of(record))
         except UnicodeEncodeError:
-            # not chained: the error holds the text
+            # Not chained: the error contains the text.
             raise EncodeError(
-                f"A string of {plan.name} has a lone surrogate; UTF-8 cannot hold it."
+                f"A string of {plan.name} has a lone surrogate, which UTF-8 cannot encode."
             ) from None
         except (AttributeError, TypeError, OverflowError, struct.error) as exc:
             raise EncodeError(f"A field of {plan.name} does not fit its schema: {exc}.") from exc
@@ -70,12 +71,12 @@ def prepare_writer(plan: RecordPlan) -> Writer:
 
 
 def prepare_map_writer() -> Callable[[dict[str, str]], bytes]:
-    """A function that writes one map of strings, without a header. Raises UnicodeEncodeError."""
+    """Return a function that encodes a map of strings, without a header; it raises UnicodeEncodeError."""
     return _map(_string)
 
 
 def _flat(plan: RecordPlan, prefix: str = "") -> Iterator[tuple[str, int | Writer]]:
-    # A nested record's fields are taken through it ("source.topic"): Avro puts nothing between them.
+    # Fields of a nested record are read by path ("source.topic"): Avro adds no bytes around a record.
     for name, (kind, inner) in zip(plan.names, plan.steps, strict=True):
         if kind == RECORD:
             yield from _flat(inner, f"{prefix}{name}.")
@@ -84,11 +85,11 @@ def _flat(plan: RecordPlan, prefix: str = "") -> Iterator[tuple[str, int | Write
 
 
 def _fields(steps: tuple[Any, ...], values: tuple[Any, ...]) -> bytes:
-    # steps: a kind that is written out here, or else the function that writes the value.
-    # One flat loop with the frequent kinds written out: a call for each field would cost a third more.
+    # steps: a kind that is inlined here, or the function that encodes the value.
+    # One flat loop with the frequent kinds inlined: a function call per field would cost a third more.
     parts: list[bytes] = []
     append = parts.append
-    for step, value in zip(steps, values):  # noqa: B905 as long as each other; saying so costs a tenth
+    for step, value in zip(steps, values):  # noqa: B905 equal lengths; strict=True costs a tenth more time
         if step == STRING:
             text = value.encode()
             size = len(text)
@@ -96,7 +97,7 @@ def _fields(steps: tuple[Any, ...], values: tuple[Any, ...]) -> bytes:
             append(text)
         elif step == LONG:
             if type(value) is not int:
-                # a numpy integer would overflow in the shift, silently
+                # A NumPy integer would silently overflow in the shift.
                 value = index(value)
             number = (value << 1) ^ (value >> 63)
             if number <= _MASK:
@@ -135,9 +136,9 @@ def _string(value: str) -> bytes:
 
 
 def write_long(value: int) -> bytes:
-    """A long as a zigzag varint. Raises OverflowError beyond 64 bits, TypeError if it is no integer."""
+    """Encode a long as a zigzag varint. Raises OverflowError beyond 64 bits, TypeError if value is no integer."""
     if type(value) is not int:
-        # a numpy integer would overflow in the shift, silently
+        # A NumPy integer would silently overflow in the shift.
         value = index(value)
     number = (value << 1) ^ (value >> 63)
     if number <= _MASK:

@@ -19,7 +19,7 @@ from model.loading import Model
 from model.packing import PackingSettings
 from model.registry import ModelRegistry
 from model.scorer import BatchStats, MicroBatcher
-from model.scratch import remove_left_scratch
+from model.scratch import remove_stale_scratch
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, LabeledExample, Outcome, Record
 from schemas.validate import Limits
@@ -56,7 +56,7 @@ def load_champion(settings: Settings) -> Model:
 
     Raises a RegistryError that names the setting.
     """
-    remove_left_scratch()
+    remove_stale_scratch()
     registry = ModelRegistry(settings.model.registry)
     try:
         device = choose_device(settings.model.device)

@@ -1,4 +1,4 @@
-"""One batch's view of a partition's windows: each user's looked up once and put once, however many events there are."""
+"""A partition's windows during one batch: each user's window is read once and written once per batch."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.behaviours import entry_with_outcome, reworded
+from stream.behaviours import entry_with_outcome, with_tokenizer
 from stream.labels.join import Closing
 from stream.labels.sums import BatchSums
 from stream.window_columns import Columns
@@ -15,7 +15,7 @@ from stream.word_keys import WordKeys
 
 
 class WindowsTable(Protocol):
-    """The windows, as the newest open unit sees them."""
+    """The windows table as seen by the newest open unit."""
 
     def get_in(self, partition: int, key: bytes) -> Window | None:
         """Return a user's window, or None."""
@@ -23,9 +23,10 @@ class WindowsTable(Protocol):
 
 
 class BatchWindows:
-    """changed: the windows that the batch has changed so far, by key; the caller puts them into the unit.
+    """The windows read and changed by one batch.
 
-    keys: of the tokenizer of the model in use, in whose words the windows are. sums: in which labels are learnt.
+    changed: the windows changed so far, by key; the caller puts them into the unit. keys: with the tokenizer of the
+    model in use, which all returned windows use. sums: the running sums that learn labels.
     """
 
     def __init__(
@@ -41,31 +42,31 @@ class BatchWindows:
         self._limits = limits
         self._partition = partition
         self._sums = sums
-        self._empty = Window(words=keys.tokenizer)
-        self._met: dict[bytes, Window] = {}
+        self._empty = Window(tokenizer=keys.tokenizer)
+        self._prefetched: dict[bytes, Window] = {}
         self.changed: dict[bytes, Window] = {}
 
-    def meet(self, keys: Iterable[bytes]) -> None:
-        """Look up the windows of some users whose records come next, and make their columns at once."""
-        self._met = {}
-        self._met = {key: self.get(key) for key in dict.fromkeys(keys)}
-        cold = {key: window for key, window in self._met.items() if window.columns is None}
+    def prefetch(self, keys: Iterable[bytes]) -> None:
+        """Look up the windows of the users of the next records and compute their columns together."""
+        self._prefetched = {}
+        self._prefetched = {key: self.get(key) for key in dict.fromkeys(keys)}
+        cold = {key: window for key, window in self._prefetched.items() if window.columns is None}
         make_columns(list(cold.values()), [self._sums.user(key).residuals for key in cold], self._keys)
 
     def get(self, key: bytes) -> Window:
-        """Return a user's window, in the words of the model in use; an empty one if there is none."""
-        window = self.changed.get(key) or self._met.get(key)
+        """Return a user's window with the tokenizer of the model in use; an empty window if the user has none."""
+        window = self.changed.get(key) or self._prefetched.get(key)
         if window is not None:
             return window
         window = self._get_in(self._partition, key) or self._empty
-        return window if window.words is self._tokenizer else reworded(window, self._tokenizer)
+        return window if window.tokenizer is self._tokenizer else with_tokenizer(window, self._tokenizer)
 
     def put(self, key: bytes, window: Window) -> None:
         """Set a user's window."""
         self.changed[key] = window
 
     def past(self, key: bytes, window: Window, count: int) -> NDArray[np.void]:
-        """Return the oldest so many behaviours of a user's window, records of PAST (count,)."""
+        """Return the oldest `count` behaviours of a user's window, records of PAST (count,)."""
         return self._columns(key, window).array(count)
 
     def _columns(self, key: bytes, window: Window) -> Columns:
@@ -76,7 +77,7 @@ class BatchWindows:
         return window.columns
 
     def learn(self, closings: Sequence[Closing]) -> None:
-        """Take labels that are known now into the sums, and into later texts where their events are in a window."""
+        """Apply labels that became known: to the sums, and to the windows that still contain their events."""
         for closing in closings:
             self._learn(closing, closing.user_id.encode())
 
@@ -84,9 +85,8 @@ class BatchWindows:
         window, sums = self.get(key), self._sums
         index = find(window, closing.event_id)
         own_mean = 0.0
-        if (
-            index is not None or closing.item_id
-        ):  # else nothing asks for it, and a window's columns cost to make
+        # Skipped if the result is not used, because a window's columns are expensive to compute.
+        if index is not None or closing.item_id:
             own_mean = self._columns(key, window).known_mean(sums.mean.value)
         past = sums.learn(key, closing, own_mean)
         if index is None:
@@ -96,4 +96,4 @@ class BatchWindows:
             return
         known = entry_with_outcome(behaviour, closing.y, closing.z, self._tokenizer)
         changed = self.changed[key] = with_outcome(window, index, known, self._limits, past)
-        sums.keep(key, columns_of(changed, b"").residuals())
+        sums.set_residuals(key, columns_of(changed, b"").residuals())

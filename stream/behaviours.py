@@ -1,4 +1,4 @@
-"""From a decoded event to an entry of its user's window, and from a window to the text that is scored. Pure."""
+"""Conversion of decoded events to window entries, and of windows to the texts to score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,20 +10,20 @@ from schemas.records import BehaviorEvent, Behaviour
 from schemas.records import Window as WindowRecord
 from schemas.window_state import encode_behaviour, join_window, read_body
 from stream.state_format import newer_format
-from stream.windows import Entry, History, Window, outcome_known
+from stream.windows import Entry, History, Window, behaviour_with_outcome
 
 _MAX_ACTION_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class BehaviourLimits:
-    """What of an event's words enters the state; the model's own text settings may cut further."""
+    """Limits on an event's strings in the state; the model's text settings may truncate them further."""
 
     max_item_text_chars: int = 512
 
 
 def behaviour_of(event: BehaviorEvent, offset: int, limits: BehaviourLimits) -> tuple[Behaviour, bool]:
-    """Return the event as the state keeps it, and whether its words were cut."""
+    """Return the event as stored in the state, and whether its strings were truncated."""
     text = event.item_text
     cut = len(text) > limits.max_item_text_chars or len(event.action) > _MAX_ACTION_CHARS
     if cut:
@@ -43,7 +43,7 @@ def behaviour_of(event: BehaviorEvent, offset: int, limits: BehaviourLimits) -> 
 
 
 def entry_of(behaviour: Behaviour, piece: Piece) -> Entry:
-    """Return the window entry of a behaviour whose words are known."""
+    """Return the window entry of a behaviour with its Piece."""
     return Entry(
         (behaviour.occurred_at, behaviour.offset),
         behaviour.event_id,
@@ -56,8 +56,8 @@ def entry_of(behaviour: Behaviour, piece: Piece) -> Entry:
 def entry_with_outcome(
     behaviour: Behaviour, y: float, z: float | None, tokenizer: BehaviourTokenizer
 ) -> Entry:
-    """Return a behaviour's entry as later texts will tell it: with what came of it."""
-    behaviour = outcome_known(behaviour, y, z)
+    """Return the window entry of a behaviour with its outcome, as later texts include it."""
+    behaviour = behaviour_with_outcome(behaviour, y, z)
     return entry_of(behaviour, tokenizer.piece(behaviour))
 
 
@@ -67,27 +67,27 @@ def encode_text(
     tokenizer: BehaviourTokenizer,
     item: ItemCounts = NO_OUTCOMES,
 ) -> tuple[EncodedText, tuple[Piece, ...]]:
-    """Build the text as of an event: rates in words, what happened before it, and the event itself.
+    """Build the text as of an event: the rates in words, the behaviours before the event, and the event itself.
 
-    history: the oldest behaviours of the user's window, those before the event. item: the outcomes of the event's item
-    so far. Returns the text, and the rates that it begins with.
+    history: the behaviours of the user's window before the event. item: outcome counts of the event's item so far.
+    Returns the text and the rates at its start.
     """
     rates = tokenizer.rates(history.habits, item)
     return tokenizer.encode(history, target, rates), rates
 
 
 def history_in_words(text: EncodedText, history: History, rates: Sequence[Piece]) -> str:
-    """Return segment A of a text that encode_text built, readable, word for word."""
+    """Return the history part (segment A) of a text built by encode_text, as readable words."""
     return history_text(history.newest(text.behaviours), rates)
 
 
-def reworded(window: Window, tokenizer: BehaviourTokenizer) -> Window:
-    """Return the window as another model reads it."""
-    return replace(window, pieces=(), columns=None, words=tokenizer)
+def with_tokenizer(window: Window, tokenizer: BehaviourTokenizer) -> Window:
+    """Return the window with another tokenizer and without the values derived from the previous one."""
+    return replace(window, pieces=(), columns=None, tokenizer=tokenizer)
 
 
 class WindowCodec:
-    """Windows to and from the bytes of the windows table; words are tokenised when a text asks for them.
+    """Encodes and decodes the values of the windows table. Texts are tokenized on access, not here.
 
     tokenizer: of the model in use; may be replaced at any time.
     """
@@ -96,13 +96,13 @@ class WindowCodec:
         self.tokenizer = tokenizer
 
     def dumps(self, window: Window) -> bytes:
-        """Encode; no behaviour is encoded twice in its life."""
+        """Encode a window. Its behaviours are already encoded."""
         return join_window((window.body,), window.floor)
 
     def loads(self, raw: bytes) -> Window:
-        """Decode. The process ends if that fails.
+        """Decode a window. An error here ends the process.
 
-        Raises StateFormatError if a newer version wrote it, a DecodeError if it is no window: the store is broken.
+        Raises StateFormatError if a newer version wrote the value, or a DecodeError if the store is corrupt.
         """
         try:
             body, starts, floor = read_body(raw)

@@ -1,4 +1,4 @@
-"""Names of what a batch counts: the processor and the label join count them, the metrics export them."""
+"""Names of the counters of a batch: set by the processor and the label join, exported as metrics."""
 
 EVENTS = "events"
 SCORES = "scores"
@@ -8,5 +8,5 @@ LABEL_WITHOUT_SCORE = "label_without_score"
 
 
 def label_from(source: str) -> str:
-    """Return the name of the count of labels from a source: outcome, attribution or expiry."""
+    """Return the counter name for labels of a source: outcome, attribution or expiry."""
     return f"label_{source}"

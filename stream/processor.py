@@ -1,7 +1,8 @@
-"""Sway's own logic between the input topics and the output topics, on stream.exactly_once.
+"""Sway's processing logic between its input and output topics, a Processor of stream.exactly_once.
 
-`read`: decode, check, put into the window, build the text as of the event; join outcomes to events, and make what is
-known part of the windows, and so of later texts. `finish`: scores and examples out.
+`read` decodes and validates records. It adds events to the users' windows and builds their texts as of the event. It
+joins outcomes to events; a label that becomes known is stored in the window and so appears in later texts. `finish`
+emits scores and examples.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.units.records import TopicPartition
 from stream.labels.labelling import BatchLabels, Labelling, Labels, NoLabelling
 from stream.labels.ticks import is_tick
-from stream.texts import BatchTexts, ReadEvent, ReadingModel
+from stream.texts import BatchTexts, EventInput, ReadingModel
 from stream.windows import WindowLimits, find, insert_new
 from stream.word_keys import WordKeys
 
@@ -43,20 +44,22 @@ SCORING_FAILED = "scoring_failed"
 _DETAILS = {
     **DETAILS,
     KEY_MISMATCH: "The record's key is not its user_id, so the user's other records may be in another partition.",
-    SCORING_FAILED: "The model failed on this text alone, and on a known-good text it did not.",
+    SCORING_FAILED: "The model failed on this text alone but not on a known-good text.",
 }
-_MET_AT_ONCE = 256  # records whose users' windows are looked up together: some megabytes
+# Number of records whose users' windows are looked up together; takes a few megabytes.
+_PREFETCH_RECORDS = 256
 _REGISTRY_PAUSE_S = 1.0
 _REGISTRY = "the Schema Registry"
-_PAUSED = (
-    "Upgrade this worker to the version of the events' producer, or register the schema if its id is a Schema "
-    "Registry's; or set wire.unknown_schema=dead_letter and start the worker again to give such events up."
+_PAUSED_HINT = (
+    "Upgrade this worker to the version of the producer, or register the schema if its id belongs to a Schema "
+    "Registry. To turn such records into dead letters instead, set wire.unknown_schema=dead_letter and restart the "
+    "worker."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of the main job."""
+    """The input and output topics of the scoring job."""
 
     events: str
     outcomes: str
@@ -66,7 +69,7 @@ class Topics:
 
 @dataclass(slots=True)
 class Codecs:
-    """A codec is for one thread: what `finish` writes has codecs of its own."""
+    """The codecs of the topics. A codec is not thread-safe, so the outputs of `finish` have separate codecs."""
 
     events: Codec[BehaviorEvent]
     outcomes: Codec[Outcome]
@@ -77,7 +80,7 @@ class Codecs:
 
 @dataclass(slots=True)
 class Pending:
-    """An event whose text waits for its score; its own texts are not kept, they may be megabytes."""
+    """An event waiting for its score. Omits the event's own strings, which may take megabytes."""
 
     event_id: str
     user_id: str
@@ -87,13 +90,13 @@ class Pending:
     text: EncodedText | LateText
     truncated: bool
     duplicate: bool
-    key: bytes | None  # under which its estimate waits for its label, if it does
-    snapshot: Snapshot | None = None  # what waits beside the estimate
+    key: bytes | None  # key of its estimate in the estimates table; None if no example will need it
+    snapshot: Snapshot | None = None  # stored next to the estimate
 
 
 @dataclass(slots=True)
 class BatchContext:
-    """What one batch came to; summed into the metrics when its unit is committed."""
+    """The results of one batch; added to the metrics when its unit is committed."""
 
     partition: int
     lam: float
@@ -107,7 +110,7 @@ class BatchContext:
 
 @dataclass(slots=True)
 class _BatchReading:
-    """One batch while it is read: the unit that it belongs to, its windows and its labelling."""
+    """State while a batch is read: its commit unit, windows and label join."""
 
     batch: RecordBatch
     unit: Unit
@@ -116,18 +119,18 @@ class _BatchReading:
     labelling: Labelling | NoLabelling
 
     def advance(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> None:
-        """Move stream time, and learn the labels that fall due by it."""
+        """Advance stream time and learn the labels that become known."""
         self.windows.learn(self.labelling.advance(user_id, own_time_ms, kafka_time_ms))
 
-    def wait_for_label(self, user_id: str, behaviour: Behaviour, read: ReadEvent | None) -> bytes | None:
-        """Let an event wait for its label; return the key under which its estimate waits, if it does."""
-        history, target = ("", "") if read is None else (read.history, read.target)
+    def wait_for_label(self, user_id: str, behaviour: Behaviour, scored: EventInput | None) -> bytes | None:
+        """Add an event to the label join; return the key of its estimate, or None if no example will need it."""
+        history, target = ("", "") if scored is None else (scored.history, scored.target)
         key, closings = self.labelling.event(user_id, behaviour, history, target)
         self.windows.learn(closings)
         return key
 
     def outcome(self, outcome: Outcome, kafka_time_ms: int) -> None:
-        """Take in an outcome or a tick."""
+        """Process an outcome or a tick."""
         if is_tick(outcome):
             self.windows.learn(self.labelling.tick(outcome.observed_at, kafka_time_ms))
             self.context.counts[TICKS] += 1
@@ -137,18 +140,18 @@ class _BatchReading:
 
 
 class ScoringProcessor:
-    """A stream.exactly_once Processor.
+    """A stream.exactly_once Processor that scores events and joins labels.
 
-    model: whose words the texts are in; `offer` brings its successor. labels: None if no label can come.
-    now_ms: wall-clock epoch milliseconds, for `scored_at` and `failed_at` only.
-    waits_for_schemas: whether a record of an unknown schema holds its partition back; else it is a dead letter.
+    model: tokenizes and scores; `offer` replaces it. labels: None if labels are disabled.
+    now_ms: wall clock in epoch milliseconds, used only for `scored_at` and `failed_at`.
+    waits_for_schemas: whether a record with an unknown schema pauses its partition instead of becoming a dead letter.
     """
 
     table: WindowsTable
     on_wait: Callable[[str | None], None] = staticmethod(lambda _what: None)
-    """Told what reading waits for, and None when it waits no more."""
+    """Called with the reason intake is blocked; None when it resumes."""
     on_swap: Callable[[Any], None] = staticmethod(lambda _model: None)
-    """Told of a new model when the first unit that it scores is read, before that unit's texts are submitted."""
+    """Called with the new model when the first unit that it scores is read, before that unit's texts are submitted."""
 
     def __init__(
         self,
@@ -179,15 +182,16 @@ class ScoringProcessor:
         self._waits_for_schemas = waits_for_schemas
 
     def offer(self, model: ReadingModel) -> None:
-        """Score with this model from the next unit on. May be called on any thread; the newest offer counts."""
+        """Use this model from the next unit on. Thread-safe; the latest offer wins."""
         self._offered = model
 
-    def _swap_between_units(self, unit: Unit) -> None:
-        """Take an offered model if this is the first that is read of a unit: one version a unit."""
+    def _swap_model(self, unit: Unit) -> None:
+        """Switch to an offered model on the first batch of a unit, so that each unit has one model version."""
         if unit.number == self._unit:
             return
         self._unit = unit.number
-        offered = self._offered  # taken once and never reset: an offer on another thread must not get lost
+        # Read once and never reset: resetting it could lose an offer from another thread.
+        offered = self._offered
         if offered is not self._model:
             self._model = offered
             if offered.tokenizer is not self._tokenizer:
@@ -196,31 +200,31 @@ class ScoringProcessor:
             self.on_swap(offered)
 
     async def prepare(self, batch: RecordBatch) -> Hold | None:
-        """Look up schemas that were not met yet; while the Schema Registry is away intake pauses and nothing is lost.
+        """Resolve new schemas. While the Schema Registry is unreachable, intake pauses; no record is lost.
 
-        Return a Hold at the first record of an unknown schema, if such records are waited for. Then a Schema
-        Registry that is away holds back this partition only.
+        With waits_for_schemas, return a Hold at the first record with an unknown schema; an unreachable Schema Registry
+        then pauses only this partition.
         """
-        codec, values = self._encoded(batch)
-        headers = codec.unmet(values)
+        codec, values = self._codec_and_values(batch)
+        headers = codec.unresolved(values)
         if not headers:
             return None
-        refused = await self._meet(codec, headers, batch.topic)
+        refused = await self._resolve(codec, headers, batch.topic)
         if not (refused and self._waits_for_schemas):
             return None
         return _hold_at(values, refused)
 
-    async def _meet(
+    async def _resolve(
         self, codec: Codec[Any], headers: set[bytes], topic: str
     ) -> Mapping[bytes, UnknownSchemaError]:
         if not asks_registry(headers):
-            return codec.meet(headers)
+            return codec.resolve(headers)
         while True:
             try:
-                refused = await asyncio.to_thread(codec.meet, headers)
+                refused = await asyncio.to_thread(codec.resolve, headers)
             except RegistryUnavailable as exc:
                 if self._waits_for_schemas:
-                    return _meet_without_registry(codec, headers, exc)
+                    return _resolve_without_registry(codec, headers, exc)
                 logger.warning("%s waits for the Schema Registry: %s", topic, exc)
                 self.on_wait("waiting for the Schema Registry")
                 await asyncio.sleep(_REGISTRY_PAUSE_S)
@@ -229,31 +233,31 @@ class ScoringProcessor:
                 return refused
 
     def ask_registry(self, batch: RecordBatch) -> None:
-        """Look up schemas that were not met yet, once; for who does not run on an event loop.
+        """Synchronous variant of `prepare`: resolve new schemas once, without a retry.
 
         Raises RegistryUnavailable.
         """
-        codec, values = self._encoded(batch)
-        if headers := codec.unmet(values):
-            codec.meet(headers)
+        codec, values = self._codec_and_values(batch)
+        if headers := codec.unresolved(values):
+            codec.resolve(headers)
 
-    def _encoded(self, batch: RecordBatch) -> tuple[Codec[Any], list[bytes | None]]:
+    def _codec_and_values(self, batch: RecordBatch) -> tuple[Codec[Any], list[bytes | None]]:
         codec = self._codecs.events if batch.topic == self._topics.events else self._codecs.outcomes
         return codec, [record.value for record in batch.records]
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
-        """Bring the state up to date and return the texts to score."""
+        """Update the state and return the texts to score."""
         return self._read(batch, unit, scored=True)
 
     def learn(self, batch: RecordBatch, unit: Unit) -> Work:
-        """Bring the state up to date as `read` does, and say nothing: no texts, no dead letters.
+        """Update the state as `read` does, without texts to score and without dead letters.
 
-        What is learnt so gets no example either: an example tells what was published for its event.
+        These events get no examples either, because an example contains the published score of its event.
         """
         return self._read(batch, unit, scored=False)
 
     def _read(self, batch: RecordBatch, unit: Unit, *, scored: bool) -> Work:
-        self._swap_between_units(unit)
+        self._swap_model(unit)
         context = BatchContext(batch.partition, self._model.lam, scored)
         labelling = self._begin_labelling(context, unit)
         windows = BatchWindows(self.table, self._word_keys, self._windows, batch.partition, labelling.sums)
@@ -273,7 +277,7 @@ class ScoringProcessor:
         return self._labels.begin(context.partition, unit, context.labels, context.counts)
 
     def finish(self, work: Work, results: Any, unit: Unit) -> None:
-        """Emit a score for each text, or a dead letter for one that the model fails on alone."""
+        """Emit a score for each text, or a dead letter if the model fails on this text alone."""
         context: BatchContext = work.context
         if context.pending:
             self._finish_scores(context, results, unit)
@@ -324,26 +328,26 @@ class ScoringProcessor:
         outcomes = TopicPartition(self._topics.outcomes, context.partition)
         context.outcomes_next = reading.unit.reached.get(outcomes, 0)
         accepted = self._accepted(reading, self._codecs.events, check_event)
-        made = [behaviour_of(event, record.offset, self._behaviours) for event, record in accepted]
-        targets = self._tokenizer.targets([behaviour for behaviour, _cut in made])
-        columns = zip(accepted, made, targets, strict=True)
-        for place, ((event, record), (behaviour, cut), target) in enumerate(columns):
-            if texts.snapshots and not place % _MET_AT_ONCE:
-                reading.windows.meet(_users(accepted[place : place + _MET_AT_ONCE]))
+        behaviours = [behaviour_of(event, record.offset, self._behaviours) for event, record in accepted]
+        targets = self._tokenizer.targets([behaviour for behaviour, _cut in behaviours])
+        columns = zip(accepted, behaviours, targets, strict=True)
+        for position, ((event, record), (behaviour, cut), target) in enumerate(columns):
+            if texts.snapshots and not position % _PREFETCH_RECORDS:
+                reading.windows.prefetch(_users(accepted[position : position + _PREFETCH_RECORDS]))
             reading.advance(event.user_id, event.occurred_at, record.timestamp)
             user_id = event.user_id.encode()
             window = reading.windows.get(user_id)
             index = find(window, event.event_id)
-            key, read = None, None
+            key, event_input = None, None
             if index is None:
                 entry = entry_of(behaviour, target)
                 if context.scored:
-                    read = texts.new(user_id, window, entry)
+                    event_input = texts.of_new(user_id, window, entry)
                 reading.windows.put(user_id, insert_new(window, entry, self._windows))
-                key = reading.wait_for_label(event.user_id, behaviour, read)
+                key = reading.wait_for_label(event.user_id, behaviour, event_input)
             elif context.scored:
-                read = texts.again(user_id, window, index)
-            if read is None:
+                event_input = texts.of_duplicate(user_id, window, index)
+            if event_input is None:
                 continue
             context.pending.append(
                 Pending(
@@ -352,11 +356,11 @@ class ScoringProcessor:
                     event.item_id,
                     event.occurred_at,
                     record,
-                    read.text,
-                    read.text.truncated or cut,
+                    event_input.text,
+                    event_input.text.truncated or cut,
                     index is not None,
                     key,
-                    None if key is None else read.snapshot,
+                    None if key is None else event_input.snapshot,
                 )
             )
         context.counts[EVENTS] += len(reading.batch.records)
@@ -365,9 +369,9 @@ class ScoringProcessor:
 
     def _read_outcomes(self, reading: "_BatchReading") -> None:
         accepted = self._accepted(reading, self._codecs.outcomes, check_outcome)
-        for place, (outcome, record) in enumerate(accepted):
-            if not place % _MET_AT_ONCE:
-                reading.windows.meet(_users(accepted[place : place + _MET_AT_ONCE]))
+        for position, (outcome, record) in enumerate(accepted):
+            if not position % _PREFETCH_RECORDS:
+                reading.windows.prefetch(_users(accepted[position : position + _PREFETCH_RECORDS]))
             reading.outcome(outcome, record.timestamp)
         reading.context.counts[OUTCOMES] += len(reading.batch.records)
 
@@ -379,19 +383,19 @@ class ScoringProcessor:
         codec: Codec[InputT],
         check: Callable[[InputT, int, Limits], str | None],
     ) -> list[tuple[InputT, SourceRecord]]:
-        """Return what is in order, with its source record; the rest becomes dead letters."""
+        """Return the valid records with their source records; emit dead letters for the others."""
         accepted = []
-        # Without asking: this is the event loop, and the schemas were looked up when the batch was prepared.
+        # ask=False: this runs on the event loop, and `prepare` has already resolved the schemas.
         records = reading.batch.records
         decoded = codec.decode_batch([record.value for record in records], ask=False)
-        for record, found in zip(records, decoded, strict=True):
+        for record, result in zip(records, decoded, strict=True):
             reason: str | DecodeError | None
-            if isinstance(found, DecodeError):
-                reason = found
+            if isinstance(result, DecodeError):
+                reason = result
             else:
-                reason = check(found, record.timestamp, self._limits) or _check_key(record, found.user_id)
+                reason = check(result, record.timestamp, self._limits) or _check_key(record, result.user_id)
                 if reason is None:
-                    accepted.append((found, record))
+                    accepted.append((result, record))
                     continue
             if reading.context.scored:
                 self._reject(reading.unit, reading.context, record, reason, self._codecs.dead_letters)
@@ -417,34 +421,34 @@ class ScoringProcessor:
             value=record.value,
             failed_at=self._now_ms(),
         )
-        # By the topic alone all its dead letters would be in one partition.
+        # With the topic alone as key, all its dead letters would go to one partition.
         key = f"{record.topic}-{record.partition}".encode()
         unit.emit(self._topics.dead_letters, key, codec.encode(letter))
         context.dead_letters[reason] += 1
 
 
-def _meet_without_registry(
-    codec: Codec[Any], headers: set[bytes], away: RegistryUnavailable
+def _resolve_without_registry(
+    codec: Codec[Any], headers: set[bytes], unavailable: RegistryUnavailable
 ) -> Mapping[bytes, UnknownSchemaError]:
-    """Return the headers whose schemas are not known while the Schema Registry does not answer."""
-    refused = dict(codec.meet({header for header in headers if not asks_registry([header])}))
-    for header in codec.unmet(list(headers)) - refused.keys():
-        refused[header] = UnknownSchemaError(str(away), schema=_REGISTRY)
+    """Resolve headers while the Schema Registry is unreachable; return the unknown ones with their errors."""
+    refused = dict(codec.resolve({header for header in headers if not asks_registry([header])}))
+    for header in codec.unresolved(list(headers)) - refused.keys():
+        refused[header] = UnknownSchemaError(str(unavailable), schema=_REGISTRY)
     return refused
 
 
 def _hold_at(values: Sequence[bytes | None], refused: Mapping[bytes, UnknownSchemaError]) -> Hold | None:
-    """Return the hold at the first value with one of these headers."""
+    """Return a Hold at the first value with an unknown header, or None."""
     for index, value in enumerate(values):
         error = refused.get(header_of(value) or b"") if value else None
         if error is not None:
-            reason = str(error) if error.schema == _REGISTRY else f"{error} {_PAUSED}"
+            reason = str(error) if error.schema == _REGISTRY else f"{error} {_PAUSED_HINT}"
             return Hold(index, error.schema, reason)
     return None
 
 
 def _users(accepted: Sequence[tuple[InputT, SourceRecord]]) -> list[bytes]:
-    """Return whose records these are, in UTF-8."""
+    """Return the user ids of these records, in UTF-8."""
     return [one.user_id.encode() for one, _record in accepted]
 
 
@@ -453,5 +457,5 @@ def _check_key(record: SourceRecord, user_id: str) -> str | None:
 
 
 def contexts(works: Sequence[Work]) -> list[BatchContext]:
-    """Return what the batches of a unit came to."""
+    """Return the contexts of a unit's batches."""
     return [work.context for work in works]

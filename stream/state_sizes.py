@@ -17,7 +17,7 @@ from schemas.records import (
 )
 from stream.labels.state import EstimatesState, ItemsState, PendingState
 from stream.window_columns import OFFSET_BYTES, ROW_BYTES
-from stream.windows import KEPT_PIECES, Window
+from stream.windows import CACHED_PIECES, Window
 
 _WINDOW_BYTES = 440
 _PIECE_BYTES = 215  # in addition to its text and token ids, which are about as long as its block
@@ -49,7 +49,7 @@ def window_bytes(window: Window | None) -> int:
         return _WINDOW_BYTES
     body_bytes = window.size_bytes
     columns_bytes = count * (ROW_BYTES + OFFSET_BYTES)
-    words_bytes = min(KEPT_PIECES, count) * (_PIECE_BYTES + body_bytes // count)
+    words_bytes = min(CACHED_PIECES, count) * (_PIECE_BYTES + body_bytes // count)
     return _WINDOW_BYTES + count + body_bytes + columns_bytes + words_bytes
 
 

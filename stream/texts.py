@@ -1,4 +1,4 @@
-"""What is scored of each event of a batch, by the way in which the model reads, and what its example will hold."""
+"""The model input of each event of a batch, and the part of it that the event's example will contain."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +16,7 @@ from stream.windows import Entry, History, Window, behaviours_before, history, s
 
 
 class ReadingModel(Protocol):
-    """What the processor must know of a model: how texts read to it, and how its scores are mixed."""
+    """The parts of a model that the processor needs: its reading, tokenizer, version and mixing weight lam."""
 
     version: str
     tokenizer: BehaviourTokenizer
@@ -24,15 +24,15 @@ class ReadingModel(Protocol):
 
     @property
     def reading(self) -> Reading:
-        """How it reads a user's history."""
+        """How the model reads a user's history: jointly with the event, or late."""
         ...
 
 
-class ReadEvent(NamedTuple):
-    """What is scored of an event.
+class EventInput(NamedTuple):
+    """The model input of an event.
 
-    history, target: the words for its example, empty if none is wanted; history is empty under a late model, too.
-    snapshot: what was known of it then, for the example.
+    history, target: the words for its example, empty if examples are off; history is also empty for a late model.
+    snapshot: the features' inputs at scoring time, for the example.
     """
 
     text: EncodedText | LateText
@@ -42,10 +42,9 @@ class ReadEvent(NamedTuple):
 
 
 class BatchTexts:
-    """Reads the events of one batch as a model does.
+    """Builds the model inputs of one batch's events.
 
-    windows, labelling: of the batch, as they stand before each event.
-    snapshots: whether it makes them of events.
+    windows, labelling: of the batch; each event uses their current state. snapshots: whether events get snapshots.
     """
 
     def __init__(
@@ -59,29 +58,29 @@ class BatchTexts:
         self._examples = labelling.examples
         self.snapshots = self._late or self._examples
 
-    def new(self, user_id: bytes, window: Window, entry: Entry) -> ReadEvent:
-        """Read an event that is not in its user's window yet; user_id in UTF-8."""
+    def of_new(self, user_id: bytes, window: Window, entry: Entry) -> EventInput:
+        """Build the input of an event that is not in its user's window yet. user_id: in UTF-8."""
         past, item_id, target = history(window, entry.position), entry.behaviour.item_id, entry.piece
         snapshot = None
         if self.snapshots:
             snapshot = self._snapshot(user_id, window, len(past), entry.position[0], item_id, target)
         if self._late and snapshot is not None:
             words = target.text if self._examples else ""
-            return ReadEvent(self._late_text(window, snapshot, target), snapshot, "", words)
+            return EventInput(self._late_text(window, snapshot, target), snapshot, "", words)
         text, rates = self._joint_text(past, target, item_id)
         if not self._examples:
-            return ReadEvent(text)
-        return ReadEvent(text, snapshot, history_in_words(text, past, rates), target.text)
+            return EventInput(text)
+        return EventInput(text, snapshot, history_in_words(text, past, rates), target.text)
 
-    def again(self, user_id: bytes, window: Window, index: int) -> ReadEvent:
-        """Read an event that its producer sent again: with the past as of the first time, the sums as of now."""
+    def of_duplicate(self, user_id: bytes, window: Window, index: int) -> EventInput:
+        """Build the input of a duplicate event: with the history of its first delivery and the current sums."""
         behaviour = stored(window, index).behaviour
         target = self._tokenizer.target(behaviour)
         if self._late:
             at_ms, item_id = behaviour.occurred_at, behaviour.item_id
             snapshot = self._snapshot(user_id, window, index, at_ms, item_id, target)
-            return ReadEvent(self._late_text(window, snapshot, target))
-        return ReadEvent(self._joint_text(History(window, index), target, behaviour.item_id)[0])
+            return EventInput(self._late_text(window, snapshot, target))
+        return EventInput(self._joint_text(History(window, index), target, behaviour.item_id)[0])
 
     def _joint_text(
         self, past: History, target: Piece, item_id: str
@@ -108,5 +107,5 @@ class BatchTexts:
 
 
 def _pieces(tokenizer: BehaviourTokenizer, body: bytes, count: int) -> Sequence[Piece]:
-    """Return the Pieces, without outcomes, of the oldest so many behaviours of a window's body."""
+    """Return the Pieces, without outcomes, of the oldest `count` behaviours of a window's body."""
     return tokenizer.targets(behaviours_before(body, count))

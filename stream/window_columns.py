@@ -1,7 +1,7 @@
-"""What the numbers beside a text need of a window, as columns. Pure.
+"""The columns of a window: its behaviours as numeric arrays, the input of a feature snapshot.
 
-Derived from the behaviours and from the residuals that the user's sums hold; kept as bytes, to which a behaviour is
-added, or in which an outcome is set, in less than a microsecond, and which numpy reads where they lie.
+They are derived from the behaviours and from the residuals in the user's sums. They are stored as bytes: numpy reads
+these without a copy, and inserting a behaviour or setting an outcome takes less than a microsecond.
 """
 
 import math
@@ -21,7 +21,7 @@ from schemas.records import Behaviour
 from schemas.window_rows import Rows, read_rows
 from stream.word_keys import WordKeys
 
-UNTOLD, NEGATIVE, POSITIVE = 0, 1, 2
+NO_OUTCOME, NEGATIVE, POSITIVE = 0, 1, 2
 POSITIVE_FROM = 0.5
 ROW_BYTES = PAST.itemsize
 OFFSET_BYTES = 8
@@ -34,9 +34,10 @@ _residuals = struct.Struct("<qf").iter_unpack
 
 
 class Encoded(NamedTuple):
-    """A user's behaviours, as they stand in the state, and what is known beside them.
+    """A user's encoded behaviours and the known residuals.
 
-    body: at least one block; starts: where each starts. residuals: what residuals() returned of some.
+    body: at least one block. starts: the start of each block. residuals: as returned by Columns.residuals(); may lack
+    some behaviours.
     """
 
     body: bytes
@@ -46,9 +47,9 @@ class Encoded(NamedTuple):
 
 @dataclass(slots=True)
 class Columns:
-    """H behaviours, oldest first; treat it as a value.
+    """H behaviours, oldest first; treat it as immutable.
 
-    past: records of PAST. offsets: those of the source records, int64.
+    past: H records of PAST. offsets: H source offsets, int64.
     """
 
     past: bytes = b""
@@ -56,7 +57,7 @@ class Columns:
 
     @classmethod
     def of(cls, behaviours: Sequence[Behaviour], texts: Sequence[str], residuals: bytes) -> Self:
-        """Make them of behaviours, their texts without outcomes, and what residuals() returned of some."""
+        """Build the columns. texts: without outcomes. residuals: as returned by residuals(); may lack behaviours."""
         known = dict(_residuals(residuals))
         past = [
             _row(
@@ -73,14 +74,15 @@ class Columns:
 
     @classmethod
     def of_many(cls, users: Sequence[Encoded], keys: WordKeys) -> list[tuple[Self, bytes]]:
-        """Make those of several users at once; all else as of().
+        """Build the columns of several users at once, with the same result as of().
 
-        Each comes with what told_of() says of its outcomes. Raises UnusualError where of() has to do it.
+        Returns the columns and the outcome codes of each user, see outcome_code(). Raises FastPathError if a block
+        can only be decoded by of().
         """
         body = b"".join([user.body for user in users])
         counts = [len(user.starts) for user in users]
-        before = np.repeat(np.cumsum([0, *(len(user.body) for user in users[:-1])]), counts)
-        starts = before + np.fromiter(chain.from_iterable(user.starts for user in users), np.int64)
+        body_starts = np.repeat(np.cumsum([0, *(len(user.body) for user in users[:-1])]), counts)
+        starts = body_starts + np.fromiter(chain.from_iterable(user.starts for user in users), np.int64)
         rows = read_rows(body, starts)
         past = np.empty(len(starts), PAST)
         past["at_ms"] = rows.occurred_at
@@ -90,7 +92,7 @@ class Columns:
         past["z"] = np.where(rows.has_y, np.where(rows.has_z, rows.z, rows.y), UNKNOWN)
         past["residual"] = _residuals_of(users, counts, rows)
         raw, offsets = past.tobytes(), rows.offset.tobytes()
-        told = (rows.has_y + (rows.has_y & (rows.y >= POSITIVE_FROM)).astype(np.uint8)).tobytes()
+        outcome_codes = (rows.has_y + (rows.has_y & (rows.y >= POSITIVE_FROM)).astype(np.uint8)).tobytes()
         ends = list(accumulate(counts))
         return [
             (
@@ -98,7 +100,7 @@ class Columns:
                     raw[(end - count) * ROW_BYTES : end * ROW_BYTES],
                     offsets[(end - count) * OFFSET_BYTES : end * OFFSET_BYTES],
                 ),
-                told[end - count : end],
+                outcome_codes[end - count : end],
             )
             for count, end in zip(counts, ends, strict=True)
         ]
@@ -107,11 +109,11 @@ class Columns:
         return len(self.offsets) // OFFSET_BYTES
 
     def array(self, count: int) -> NDArray[np.void]:
-        """Return the oldest so many behaviours, records of PAST (count,), not to be written to."""
+        """Return the oldest `count` behaviours, read-only records of PAST (count,)."""
         return np.frombuffer(self.past, PAST, count)
 
     def with_behaviour(self, index: int, behaviour: Behaviour, text: str) -> Self:
-        """Return the columns with a behaviour without an outcome before the one at an index."""
+        """Return the columns with a behaviour without an outcome inserted at an index."""
         row = _row(
             behaviour.occurred_at, item_key(behaviour.item_id), text_key(text), UNKNOWN, UNKNOWN, UNKNOWN
         )
@@ -122,13 +124,13 @@ class Columns:
         )
 
     def with_outcome(self, index: int, y: float, z: float, residual: float) -> Self:
-        """Return the columns with what is known of the behaviour at an index. z: its grade."""
+        """Return the columns with the outcome of the behaviour at an index set. z: its grade."""
         at = index * ROW_BYTES + _OUTCOME_START
         known = _outcome(y, z, residual)
         return type(self)(self.past[:at] + known + self.past[at + len(known) :], self.offsets)
 
     def without_oldest(self, count: int) -> Self:
-        """Return the columns without so many of the oldest behaviours."""
+        """Return the columns without the `count` oldest behaviours."""
         return type(self)(self.past[count * ROW_BYTES :], self.offsets[count * OFFSET_BYTES :])
 
     def known_mean(self, mu: float) -> float:
@@ -139,7 +141,7 @@ class Columns:
         return user_mean(math.fsum(grades), len(grades), mu)
 
     def residuals(self) -> bytes:
-        """Return those that are known: 12 bytes each, the source offset as int64 and the residual as float32."""
+        """Return the known residuals, 12 bytes each: source offset as int64, residual as float32."""
         residual = self.array(len(self))["residual"]
         known = residual == residual
         packed = np.empty(np.count_nonzero(known), _RESIDUAL)
@@ -151,22 +153,22 @@ class Columns:
 NO_COLUMNS = Columns()
 
 
-def told_of(y: float | None) -> int:
-    """Return how a byte tells an outcome: UNTOLD, NEGATIVE or POSITIVE."""
+def outcome_code(y: float | None) -> int:
+    """Return the outcome code of y: NO_OUTCOME, NEGATIVE or POSITIVE."""
     if y is None:
-        return UNTOLD
+        return NO_OUTCOME
     return POSITIVE if y >= POSITIVE_FROM else NEGATIVE
 
 
 def _residuals_of(users: Sequence[Encoded], counts: Sequence[int], rows: Rows) -> NDArray[np.float32]:
-    """Return the residual of each row, float32 (N,)."""
-    kept = np.frombuffer(b"".join([user.residuals for user in users]), _RESIDUAL)
+    """Return the residual of each row, float32 (N,), NaN where unknown."""
+    stored = np.frombuffer(b"".join([user.residuals for user in users]), _RESIDUAL)
     residual = np.full(len(rows.offset), UNKNOWN, np.float32)
-    told = [len(user.residuals) // _RESIDUAL.itemsize for user in users]
-    known = np.add.reduceat(rows.has_y, np.cumsum([0, *counts[:-1]]), dtype=np.int64)
-    # Nearly always there is one for each outcome, in the same order.
-    if known.tolist() == told and np.array_equal(rows.offset[rows.has_y], kept["offset"]):
-        residual[rows.has_y] = kept["residual"]
+    stored_counts = [len(user.residuals) // _RESIDUAL.itemsize for user in users]
+    known_counts = np.add.reduceat(rows.has_y, np.cumsum([0, *counts[:-1]]), dtype=np.int64)
+    # The common case: one residual per outcome, in the same order.
+    if known_counts.tolist() == stored_counts and np.array_equal(rows.offset[rows.has_y], stored["offset"]):
+        residual[rows.has_y] = stored["residual"]
         return residual
     first = 0
     for user, count in zip(users, counts, strict=True):

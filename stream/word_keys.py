@@ -1,4 +1,4 @@
-"""Keys of item and text of behaviours that lie encoded in windows, remembered by their bytes."""
+"""A cache of item and text keys of encoded behaviours."""
 
 from collections.abc import Sequence
 from itertools import repeat
@@ -13,34 +13,35 @@ from schemas.window_rows import Rows
 from schemas.window_state import block_end, decode_block
 
 KEYS = np.dtype([("item", "<u8"), ("text", "<u8")])
-_KEPT = 16_384
-_MOST_BYTES = 1_024  # of words that are remembered
+_MAX_ENTRIES = 16_384
+_MAX_KEY_BYTES = 1_024  # larger strings are not cached
 _Words = bytes | tuple[bytes, str]
 
 
 class WordKeys:
-    """Of one tokenizer: a text is a function of action, item's text and value in words, as it makes them.
+    """Item and text keys of behaviours under one tokenizer, cached by the encoded strings.
 
-    At most 16,384 are remembered; the first goes first.
+    This is sound because a text is a function of the action, the item's text and the value in words. At most 16,384
+    entries; the oldest one is evicted first.
     """
 
     def __init__(self, tokenizer: BehaviourTokenizer) -> None:
         self.tokenizer = tokenizer
-        self._kept: dict[_Words, bytes] = {}
+        self._cache: dict[_Words, bytes] = {}
 
     def of(self, body: bytes, starts: Sequence[int], rows: Rows) -> NDArray[np.void]:
-        """Return records of KEYS, (N,), of the rows that lie in body, whose blocks start there."""
+        """Return the keys of rows, records of KEYS (N,). body, starts: the blocks of the rows and their starts."""
         words = _words(body, rows)
-        found = list(map(self._kept.get, words, repeat(b"")))
-        missing = [row for row, keys in enumerate(found) if not keys]
+        cached = list(map(self._cache.get, words, repeat(b"")))
+        missing = [row for row, keys in enumerate(cached) if not keys]
         if missing:
-            made = self._made([body[starts[row] : block_end(body, starts[row])] for row in missing])
-            for row, keys in zip(missing, made, strict=True):
-                found[row] = keys
-                self._keep(words[row], keys)
-        return np.frombuffer(b"".join(found), KEYS)
+            computed = self._compute([body[starts[row] : block_end(body, starts[row])] for row in missing])
+            for row, keys in zip(missing, computed, strict=True):
+                cached[row] = keys
+                self._store(words[row], keys)
+        return np.frombuffer(b"".join(cached), KEYS)
 
-    def _made(self, blocks: Sequence[bytes]) -> list[bytes]:
+    def _compute(self, blocks: Sequence[bytes]) -> list[bytes]:
         behaviours = [decode_block(block) for block in blocks]
         texts = self.tokenizer.targets(behaviours)
         return [
@@ -48,16 +49,16 @@ class WordKeys:
             for one, piece in zip(behaviours, texts, strict=True)
         ]
 
-    def _keep(self, words: _Words, keys: bytes) -> None:
-        if len(words if isinstance(words, bytes) else words[0]) > _MOST_BYTES:
+    def _store(self, words: _Words, keys: bytes) -> None:
+        if len(words if isinstance(words, bytes) else words[0]) > _MAX_KEY_BYTES:
             return
-        if len(self._kept) >= _KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[words] = keys
+        if len(self._cache) >= _MAX_ENTRIES:
+            del self._cache[next(iter(self._cache))]
+        self._cache[words] = keys
 
 
 def _words(body: bytes, rows: Rows) -> list[_Words]:
-    """Return what the text of each row is made of."""
+    """Return the cache key of each row: everything that its text depends on."""
     strings = [body[start:end] for start, end in zip(rows.starts.tolist(), rows.ends.tolist(), strict=True)]
     words: list[_Words] = [*strings]
     for row in np.flatnonzero(rows.has_value).tolist():
@@ -66,8 +67,9 @@ def _words(body: bytes, rows: Rows) -> list[_Words]:
 
 
 def _action(words: bytes) -> str:
-    """Return the first string of some."""
-    length = words[0]  # in zigzag, and of one byte or two: the state keeps 64 characters at most
+    """Return the first string: the action."""
+    # A zigzag varint of one or two bytes, since the state keeps at most 64 characters of an action.
+    length = words[0]
     if length < 0x80:
         return words[1 : 1 + (length >> 1)].decode()
     length = length & 0x7F | words[1] << 7

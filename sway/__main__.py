@@ -1,4 +1,4 @@
-"""`python -m sway` is `sway`."""
+"""Entry point of `python -m sway`."""
 
 from sway.cli import main
 

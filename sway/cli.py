@@ -1,4 +1,4 @@
-"""The command line: `sway COMMAND`. Each command stands in its own module under sway/commands/."""
+"""The command line `sway COMMAND`; each command has its own module in sway/commands/."""
 
 import sys
 from typing import Any
@@ -26,7 +26,8 @@ from sway.commands import (
     worker,
 )
 
-INTERRUPTED = 130  # what a shell says of a program that ended on Ctrl-C
+# 128 + SIGINT, as shells report a program that Ctrl-C ended.
+INTERRUPTED = 130
 
 _ERROR_ROOTS = {
     "sway.errors": "SwayError",
@@ -36,17 +37,18 @@ _ERROR_ROOTS = {
     "stream.exactly_once.units.errors": "ExactlyOnceError",
     "trainer.errors": "TrainerError",
 }
-"""The roots of the packages' error trees, by module: what their classes raise is meant for the person."""
+"""The root of each package's error tree, by module. Their messages are written for the user."""
 
 
 class _Commands(TyperGroup):
-    """Shows an expected error as its message alone and ends with status 1; anything else is a bug of ours."""
+    """Print expected errors without a traceback and exit with status 1; any other exception is a bug."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except _expected_errors() as exc:
-            notes = getattr(exc, "__notes__", ())  # which setting leads there, where the error cannot know
+            # The notes name the setting that caused the error, which the library cannot know.
+            notes = getattr(exc, "__notes__", ())
             typer.echo(f"sway: {' '.join([str(exc), *notes])}", err=True)
             raise typer.Exit(1) from exc
         except KeyboardInterrupt:
@@ -54,7 +56,11 @@ class _Commands(TyperGroup):
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
-    """Return the roots whose modules are loaded; what was raised is. Faust and torch take seconds to import."""
+    """Return the error roots whose modules are imported.
+
+    An error that was raised belongs to an imported module. Importing the others would load Faust and torch, which
+    takes seconds.
+    """
     modules = ((sys.modules.get(module), root) for module, root in _ERROR_ROOTS.items())
     return tuple(getattr(module, root) for module, root in modules if hasattr(module, root))
 
@@ -65,8 +71,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Sway scores user behaviour in real time: Kafka, Faust, RocksDB and a fine-tuned BERT, exactly once.\n\n"
-    "Every setting is an environment variable, such as SWAY_KAFKA__BOOTSTRAP_SERVERS. "
-    "A first look without a cluster: `sway up` in one terminal, the other commands in another.",
+    "Settings are environment variables, such as SWAY_KAFKA__BOOTSTRAP_SERVERS. "
+    "To try Sway without a cluster, run `sway up` in one terminal and the other commands in another.",
 )
 app.command("up")(up.up)
 app.add_typer(topics.app, name="topics")

@@ -1,4 +1,4 @@
-"""What the commands ask of a Kafka cluster; its errors become ours here."""
+"""The cluster operations of the commands. Kafka errors become CommandError here."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not exported by its stubs
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -19,37 +19,37 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs f
 from stream.settings import KafkaSettings
 from stream.worker.input_limits import AFTER_MAX_MS
 from sway.errors import CommandError
-from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
+from sway.topic_plan import UNLIMITED_RETENTION, TopicPlan
 
 QUIET: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
-"""Client settings for a command that words the errors itself."""
+"""Client settings without logging, for commands that report errors themselves."""
 
 _POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """What the cluster's metadata say."""
+    """The metadata of a cluster."""
 
     brokers: int
     partition_counts: Mapping[str, int]
     replicas: Mapping[str, int] = field(default_factory=dict)
-    """Of each topic's partition that has the fewest."""
+    """By topic: the number of replicas of its partition with the fewest."""
 
 
 class Cluster:
-    """A cluster that was reached when this was made. Raises CommandError if no broker answers in time."""
+    """A connection to a cluster. Raises CommandError if no broker is reachable within the timeout."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         try:
             self._admin = AdminClient({**settings.client_config(), **QUIET})
         except KafkaException as exc:
-            raise CommandError(f"the Kafka client refuses its settings: {reason(exc)}") from exc
+            raise CommandError(f"the Kafka client rejects its settings: {reason(exc)}") from exc
         self.view()
 
     def view(self) -> ClusterView:
-        """Return brokers and topics as they are now."""
+        """Return the current brokers and topics."""
         timeout_s = self._settings.connect_timeout_s
         try:
             metadata = self._admin.list_topics(timeout=timeout_s)
@@ -66,15 +66,15 @@ class Cluster:
         return ClusterView(len(metadata.brokers), counts, replicas)
 
     def create(self, plans: Sequence[TopicPlan], replication: int | None) -> list[str]:
-        """Create topics and return once every broker that is asked knows them.
+        """Create topics and wait until they are in the metadata.
 
-        replication: None takes one replica a broker, at most 3; with 3 or more, two must have what is acknowledged.
-        Returns those that have no limit on times of the future, since these brokers know none. A topic that was made
-        meanwhile is an error. Raises CommandError naming each topic that could not be made and why.
+        replication: None means one replica per broker, at most 3; with 3 or more, min.insync.replicas is 2.
+        Returns the topics created without a limit on future timestamps, because the brokers do not support one.
+        Raises CommandError with each topic that could not be created and the reason; an existing topic is one.
         """
         if not plans:
             return []
-        from stream.exactly_once.units.replication import replicas_for  # its package imports Faust
+        from stream.exactly_once.units.replication import replicas_for
 
         replicas = replicas_for(self.view().brokers, replication)
         failures = self._try_to_create(plans, replicas)
@@ -87,14 +87,14 @@ class Cluster:
             del failures[plan.name]
         failures |= self._try_to_create([plan.without(AFTER_MAX_MS) for plan in without], replicas)
         if failures:
-            told = ", ".join(f"{name} ({failure})" for name, failure in failures.items())
-            raise CommandError(f"cannot create {told}")
+            problems = ", ".join(f"{name} ({failure})" for name, failure in failures.items())
+            raise CommandError(f"cannot create {problems}")
         self._await_metadata({plan.name for plan in plans})
         return [plan.name for plan in without]
 
     def _try_to_create(self, plans: Sequence[TopicPlan], replicas: int) -> dict[str, str]:
-        """Return why topics could not be made, by name."""
-        from stream.exactly_once.units.replication import replication_config  # as above
+        """Create topics; return the reason of each failure, by topic."""
+        from stream.exactly_once.units.replication import replication_config
 
         config = replication_config(replicas)
         new = [
@@ -106,21 +106,21 @@ class Cluster:
         return {name: failure for name, future in futures.items() if (failure := _failure(future))}
 
     def retention_ms(self, topic: str) -> int | None:
-        """Return how long the topic keeps a record after its time, None for ever."""
+        """Return the retention of a topic in ms, or None if unlimited."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
         try:
             configs = self._admin.describe_configs([resource])[resource].result(
                 self._settings.connect_timeout_s
             )
         except KafkaException as exc:
-            raise CommandError(f"cannot read the settings of {topic}: {reason(exc)}") from exc
+            raise CommandError(f"cannot read the configuration of {topic}: {reason(exc)}") from exc
         retention = int(configs["retention.ms"].value)
         return retention if retention >= 0 else None
 
-    def keep_for_ever(self, topic: str) -> None:
-        """Take the topic's retention away."""
+    def remove_retention(self, topic: str) -> None:
+        """Give a topic unlimited retention."""
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        for name, value in KEEP_FOR_EVER.items():
+        for name, value in UNLIMITED_RETENTION.items():
             resource.add_incremental_config(
                 ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
             )
@@ -133,13 +133,13 @@ class Cluster:
         while not names <= self.view().partition_counts.keys():
             if time.monotonic() > deadline:
                 raise CommandError(
-                    f"{', '.join(sorted(names))} were created, but the brokers do not show them"
+                    f"{', '.join(sorted(names))} were created, but are not in the brokers' metadata"
                 )
             time.sleep(_POLL_S)
 
 
 def reason(exc: KafkaException) -> str:
-    """Return what Kafka says, without the numbers around it."""
+    """Return the message of a Kafka error, without its code."""
     error = exc.args[0] if exc.args else exc
     return str(error.str()) if hasattr(error, "str") else str(error)
 

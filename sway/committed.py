@@ -1,4 +1,4 @@
-"""What a topic holds as of now for a read_committed reader, without a group and without a trace in the cluster."""
+"""Reading of the committed records of a topic up to its current end, without a consumer group."""
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing
@@ -11,11 +11,11 @@ from sway.cluster import reason
 from sway.errors import CommandError
 
 OnProgress = Callable[[int, int], None]
-"""Told offsets read and offsets in all."""
+"""Called with the number of offsets read and the total."""
 
 _CALL_TIMEOUT_S = 10.0
 _STALLED_S = 60.0
-# Retention may take the oldest record before it is read.
+# Retention may delete the oldest record before it is read.
 _FROM_THE_OLDEST: dict[str, str | int | bool] = {"auto.offset.reset": "earliest", "log_level": 0}
 
 
@@ -28,11 +28,11 @@ def committed(
     partitions: Container[int] | None = None,
     newest: int | None = None,
 ) -> Iterator[Message]:
-    """Yield the records of a topic, which must exist, up to its end at the call, each partition in its order.
+    """Yield the records of an existing topic up to its end at the call, in offset order per partition.
 
-    group: a name, which is required; nothing is joined and nothing committed. partitions: which; None is all.
-    newest: start so many offsets before the end of each; None starts with the oldest.
-    Raises CommandError if it cannot be read.
+    group: a group id, which the client requires; no group is joined and no offset committed.
+    partitions: the partitions to read; None reads all. newest: the number of offsets to read before the end of each
+    partition; None reads from the oldest. Raises CommandError if the topic cannot be read.
     """
     with closing(reader(client_config, group, **_FROM_THE_OLDEST)) as consumer:
         try:
@@ -46,7 +46,7 @@ def committed(
 def _between(
     consumer: Consumer, topic: str, spans: Mapping[int, tuple[int, int]], on_progress: OnProgress
 ) -> Iterator[Message]:
-    """Yield what is between two offsets of each partition."""
+    """Yield the records between two offsets of each partition."""
     total = sum(end - start for start, end in spans.values())
     reached = {number: start for number, (start, _) in spans.items()}
     ranges = {(topic, number): span for number, span in spans.items()}
@@ -60,7 +60,7 @@ def _between(
 def _spans(
     consumer: Consumer, topic: str, partitions: Container[int] | None, newest: int | None
 ) -> dict[int, tuple[int, int]]:
-    """Return the first offset to read and the stable end of each partition that holds any."""
+    """Return the first offset to read and the stable end of each non-empty partition."""
     found = consumer.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
     spans = {}
     for number in found.partitions:

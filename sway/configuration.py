@@ -1,4 +1,4 @@
-"""Reads the settings for a command, and words what is wrong with them for the person who set them."""
+"""Loading of the settings for a command, with readable errors."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,13 @@ from sway.errors import CommandError
 def load_settings() -> Settings:
     """Return the settings from the environment.
 
-    Raises CommandError naming every variable that is wrong, never its value: it may be a secret.
+    Raises CommandError with the name of every invalid variable, but never its value, which may be a secret.
     """
     try:
         return Settings()
     except ValidationError as exc:
         problems = [f"{_variable(error['loc'])}: {error['msg']}" for error in exc.errors(include_input=False)]
-        raise CommandError("the settings are wrong: " + "; ".join(problems)) from exc
+        raise CommandError("invalid settings: " + "; ".join(problems)) from exc
     except SettingsError as exc:
         raise CommandError(f"the settings cannot be read: {exc}") from exc
 

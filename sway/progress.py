@@ -1,4 +1,4 @@
-"""A training's progress in the terminal: bars, one a stage; in a file or a pipe, lines."""
+"""Training progress: one bar per stage on a terminal, lines otherwise."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ _TICK_S = 1.0
 
 
 def show_progress(console: Console) -> "AbstractContextManager[OnProgress]":
-    """Show a training's progress while the block runs; gives what a training calls with it.
+    """Show training progress while the block runs. Yields the callback for the training.
 
-    Bars in a terminal. Elsewhere a line at the beginning and the end of each stage, and one at least every 30 s.
+    A terminal shows bars. Otherwise each stage prints a line at its start and end, and at least one every 30 s.
     """
     return _bars(console) if console.is_terminal else _lines(console)
 
@@ -58,7 +58,7 @@ def _lines(console: Console) -> "Iterator[OnProgress]":
 
 @contextmanager
 def _ticking(tick: Callable[[], None]) -> Iterator[None]:
-    """Call it every second on a thread of its own while the block runs."""
+    """Call `tick` every second on a background thread while the block runs."""
     ended = threading.Event()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Which record stands on which topic, and under which subject a Schema Registry holds it. Pure."""
+"""The record type of each topic, and its subject in a Schema Registry."""
 
 from schemas.records import (
     BehaviorEvent,
@@ -29,8 +29,8 @@ _RECORDS: dict[str, type[Record]] = {
 
 
 def subjects(topics: TopicSettings) -> dict[str, type[Record]]:
-    """Return the record of each subject, `<topic>-value`.
+    """Return the record type of each subject, `<topic>-value`.
 
-    The changelogs have none: their values are for nobody else. Source: Confluent's TopicNameStrategy.
+    Changelogs have no subject, because their values are private to Sway. Source: Confluent's TopicNameStrategy.
     """
     return {f"{topic}-value": _RECORDS[field] for field, topic in topics.names().items()}

@@ -12,32 +12,32 @@ means that there is none.
 """
 
 MEANINGS = {
-    "state_dir": "this worker's own folder: its lock, its slot, and one RocksDB per partition",
-    "kafka.bootstrap_servers": "the cluster's addresses, comma-separated",
-    "kafka.security_protocol": "how to talk to the brokers",
+    "state_dir": "the folder of this worker only: its lock, its slot, and a RocksDB per partition",
+    "kafka.bootstrap_servers": "comma-separated host:port of the brokers",
+    "kafka.security_protocol": "protocol for connections to the brokers",
     "kafka.sasl_mechanism": "for SASL protocols",
     "kafka.sasl_username": "for SASL protocols",
-    "kafka.sasl_password": "for SASL protocols; never shown",
-    "kafka.ssl_ca_location": "a file of certificate authorities, in PEM",
-    "kafka.session_timeout_s": "a worker silent for this long loses its partitions",
-    "kafka.rebalance_timeout_s": "how long a rebalance waits for a worker; half of it is left for its last commits",
+    "kafka.sasl_password": "for SASL protocols; never printed",
+    "kafka.ssl_ca_location": "PEM file of certificate authorities",
+    "kafka.session_timeout_s": "a worker without heartbeats for this time loses its partitions",
+    "kafka.rebalance_timeout_s": "how long a rebalance waits for a worker, half of it for last commits",
     "kafka.heartbeat_interval_s": "at most a third of session_timeout_s",
     "topics.prefix": "prefix of every topic name that is not set in full",
-    "wire.format": "the format written; both are always read",
-    "wire.registry_url": "a Schema Registry, needed for the confluent format",
-    "window.max_behaviours": "how many of a user's behaviours are kept",
+    "wire.format": "format to write; both formats can always be read",
+    "wire.registry_url": "URL of a Schema Registry, required for the confluent format",
+    "window.max_behaviours": "number of behaviours kept per user",
     "model.device": "auto uses a GPU if there is one",
-    "model.dtype": "auto is bf16 on a GPU and fp32 on a CPU; `sway doctor` measures the others",
+    "model.dtype": "auto is bf16 on a GPU and fp32 on a CPU; `sway doctor` measures the alternatives",
     "units.max_records": "a unit closes at this many records",
     "units.max_bytes": "a unit closes at this many bytes of input",
-    "units.max_in_flight_records": "records read and not committed; above it intake pauses",
-    "units.max_in_flight_bytes": "as above, in bytes",
-    "units.transaction_timeout_s": "after it the broker aborts the open transaction of a killed worker",
+    "units.max_in_flight_records": "limit of records read but not committed; intake pauses above it",
+    "units.max_in_flight_bytes": "the same limit in bytes",
+    "units.transaction_timeout_s": "the broker aborts the open transaction of a killed worker after this time",
     "web.enabled": "whether /livez, /readyz and /metrics are served",
-    "web.host": "where they listen; 0.0.0.0 for all interfaces",
-    "web.port": "each worker on a machine needs its own port",
+    "web.host": "address to listen on; 0.0.0.0 for all interfaces",
+    "web.port": "port to listen on; each worker of a machine needs its own",
 }
-"""What a setting means where the tree itself does not say it."""
+"""The meaning of settings that have no description in the settings tree."""
 
 
 def page() -> str:
@@ -55,9 +55,9 @@ def page() -> str:
 
 
 def meaning(variable: Variable) -> str:
-    """Return what a setting means: the tree's own words, or ours; empty if nobody says it."""
+    """Return the meaning of a setting, from the settings tree or MEANINGS; empty if it has none."""
     if not variable.description and variable.section == "topics" and variable.default == "":
-        return "the topic's full name, in place of the prefix and its own"
+        return "full topic name, instead of the prefix and the default name"
     return variable.description or MEANINGS.get(variable.path, "")
 
 

@@ -1,4 +1,4 @@
-"""The settings as a list of environment variables: for the page in docs/, and for finding misspelt names. Pure."""
+"""The settings as a list of environment variables, for docs/settings.md and for the detection of misspelt names."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _TYPES = {bool: "true, false", int: "whole number", float: "number", str: "text"
 class Variable:
     """One setting.
 
-    path: dotted, as error messages name it. allowed: in words. default: None where it has none of its own.
+    path: the dotted name of error messages. allowed: a description of valid values. default: None if it has none.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Variable:
 
 
 def variables() -> list[Variable]:
-    """Return every setting, in the order of the tree: the top level first, then section by section."""
+    """Return every setting in the order of the tree: the top level, then each section."""
     top = [
         _variable(name, "", field) for name, field in Settings.model_fields.items() if _section(field) is None
     ]
@@ -46,7 +46,7 @@ def variables() -> list[Variable]:
 
 
 def sections() -> dict[str, str]:
-    """Return the sections' names, and what each is about."""
+    """Return the description of each section, by name."""
     found = {}
     for name, field in Settings.model_fields.items():
         model = _section(field)
@@ -56,7 +56,7 @@ def sections() -> dict[str, str]:
 
 
 def unknown_variables(names: Collection[str]) -> dict[str, str | None]:
-    """Return the names that look like settings and are none, each with the setting that may have been meant."""
+    """Return the names with our prefix that are not settings, each with the closest setting or None."""
     known = {variable.name for variable in variables()} | {PREFIX + name.upper() for name in sections()}
     ours = sorted(name for name in names if name.upper().startswith(PREFIX))
     return {

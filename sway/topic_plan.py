@@ -1,4 +1,4 @@
-"""Which topics Sway needs, and what is wrong with those that are there. Pure: no broker."""
+"""The topics that Sway needs, and the conflicts with existing ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,49 +6,49 @@ from dataclasses import dataclass, field, replace
 from stream.settings import TopicSettings
 from stream.worker.input_limits import AFTER_MAX_MS
 
-KEEP_FOR_EVER = {"retention.ms": "-1"}
+UNLIMITED_RETENTION = {"retention.ms": "-1"}
 
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """A topic as it should be."""
+    """The required partitions and configuration of a topic."""
 
     name: str
     partitions: int
     config: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def kept_for_ever(self) -> bool:
-        """Whether its records are never deleted by their time."""
-        return KEEP_FOR_EVER.items() <= self.config.items()
+    def has_unlimited_retention(self) -> bool:
+        """Whether records are never deleted by age."""
+        return UNLIMITED_RETENTION.items() <= self.config.items()
 
     def without(self, name: str) -> "TopicPlan":
-        """Return the plan without one of its settings."""
+        """Return the plan without this configuration entry."""
         return replace(self, config={key: value for key, value in self.config.items() if key != name})
 
 
 def plan_topics(topics: TopicSettings, partitions: int, *, history: bool) -> list[TopicPlan]:
-    """Return every topic of Sway.
+    """Return the plans of all topics.
 
-    What has a user as its key has the same partition count everywhere, so that one user lives in one
-    partition. history: keep records for ever, whatever their time says.
+    All topics keyed by user have the same partition count, so that each user has one partition number.
+    history: give the topics unlimited retention.
     """
-    config = KEEP_FOR_EVER if history else {}
+    config = UNLIMITED_RETENTION if history else {}
     limit = {AFTER_MAX_MS: str(round(topics.max_ahead_s * 1000))}
     return [
-        # The trainer takes requests one at a time and may be away for longer than any retention.
-        TopicPlan(name, 1, KEEP_FOR_EVER)
+        # The trainer takes requests one at a time, and may be down for longer than any retention.
+        TopicPlan(name, 1, UNLIMITED_RETENTION)
         if name in {topics.training, topics.models}
-        # One wrong clock should not get in: by its records' times labels come due.
+        # A record with a wrong clock must be rejected, because record times determine when labels are due.
         else TopicPlan(name, partitions, config | (limit if name in {topics.events, topics.outcomes} else {}))
         for name in topics.names().values()
     ]
 
 
 def find_problems(planned: Sequence[TopicPlan], partition_counts: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each planned topic that exists with another partition count."""
+    """Return a message for each planned topic that exists with another partition count."""
     return [
-        f"{plan.name} has {partition_counts[plan.name]} partitions, planned are {plan.partitions}"
+        f"{plan.name} has {partition_counts[plan.name]} partitions instead of {plan.partitions}"
         for plan in planned
         if partition_counts.get(plan.name, plan.partitions) != plan.partitions
     ]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from schemas.records import BehaviorEvent
 from schemas.wire import Codec
 from sway.errors import CommandError
-from sway.importing.files import Place, find_files, parse_place
+from sway.importing.files import RowPosition, find_files, parse_position
 from sway.importing.importer import Importer, check_files
 from sway.importing.mapping import parse
 from sway.loading.load import EVENTS, OUTCOMES, Target
@@ -26,7 +26,7 @@ class Memory:
 
     def __init__(self, max_bytes: int = 1_000_000) -> None:
         self.sent: list[tuple[bytes, bytes, int]] = []
-        self.marks: list[Place] = []
+        self.marks: list[RowPosition] = []
         self._max_bytes = max_bytes
 
     def send_all(
@@ -67,14 +67,14 @@ class Run:
         files = find_files(source)
         self.checked = check_files(files, parse(record_type, maps, sets, attributes))
         self.importer = Importer(target, Codec(record_type), clock=lambda: NOW_S, **settings)
-        place = parse_place(start, files) if start else None
+        place = parse_position(start, files) if start else None
         try:
             self.importer.load(self.checked, self.memory, self._tell, lambda _: None, place)
         except CommandError as exc:
             self.error = str(exc)
         self.records = self.memory.records(record_type)
 
-    def _tell(self, place: Place, problem: str) -> None:
+    def _tell(self, place: RowPosition, problem: str) -> None:
         if self._stop:
             raise CommandError(f"{place}: {problem}")
         self.told.append(f"{place}: {problem}")

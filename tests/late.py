@@ -15,7 +15,7 @@ from model.features.snapshot import Snapshot
 from model.features.state import ItemState, UserTotals
 from model.jobs import LateText
 from model.late import LateNetwork, LateSettings
-from model.late_checkpoint import LateParts
+from model.late_checkpoint import LateComponents
 from model.late_model import LateModel
 from model.manifest import Manifest
 from model.network import NetworkSettings
@@ -56,16 +56,16 @@ def item_map(seed: int = 0) -> ItemMap:
     return ItemMap(*(random.normal(size=shape).astype(np.float32) * 0.1 for shape in shapes))
 
 
-def late_parts(base: Path, items: Sequence[str] = ("a", "b", "c"), seed: int = 0) -> LateParts:
+def late_parts(base: Path, items: Sequence[str] = ("a", "b", "c"), seed: int = 0) -> LateComponents:
     """All parts of a checkpoint on the tiny base."""
     encoder = checkpoint.from_base(base, NetworkSettings(lam=0.25))
-    return LateParts(encoder, late_network(seed), item_table(items, seed), item_map(seed))
+    return LateComponents(encoder, late_network(seed), item_table(items, seed), item_map(seed))
 
 
 def late_model(
     base: Path,
     tokenizer: BehaviourTokenizer,
-    parts: LateParts | None = None,
+    parts: LateComponents | None = None,
     *,
     version: str = "late",
     cached_vectors: int = 1_000,

@@ -21,7 +21,7 @@ from stream.behaviours import WindowCodec, entry_of
 from stream.exactly_once.kafka.store import PartitionStore, StateFolder, StoreMemory
 from stream.exactly_once.units.layers import Layers
 from stream.labels.state import item_sums_key, snapshot_key, user_sums_key
-from stream.labels.sums import UserState, item_sums, user_sums
+from stream.labels.sums import UserState, item_record, user_record
 from stream.settings import MEBIBYTE, MemorySettings, Settings, TextSettings
 from stream.windows import Window, WindowLimits, columns_of, history, insert_new
 from stream.worker.app import Components, SwayApp, build_app
@@ -71,7 +71,7 @@ class Users:
 
     def window(self, codec: WindowCodec) -> bytes:
         """Return a full window, encoded."""
-        window = Window(words=codec.tokenizer)
+        window = Window(tokenizer=codec.tokenizer)
         for behaviour in [self.behaviour() for _ in range(45)]:
             window = insert_new(window, entry_of(behaviour, codec.tokenizer.target(behaviour)), LIMITS)
         return codec.dumps(window)
@@ -131,12 +131,12 @@ def write(app: SwayApp, stores: dict[int, PartitionStore], users: Users, codec: 
                 item = ItemState(
                     number + 300, 0.5, 0.25, number / 7, number / 9, 10**12 + number, (0.5,) * 10
                 )
-                layers["items"][where[0], item_sums_key(f"{behaviour.item_id}-{small}")] = item_sums(item)
+                layers["items"][where[0], item_sums_key(f"{behaviour.item_id}-{small}")] = item_record(item)
             totals = UserTotals(
                 number, number + 300, 0.5, number / 7, number / 9, 0.25, 0.125, 10**12, 10**12
             )
             user = UserState(totals, bytes(12 * len(window)))
-            layers["items"][where[0], user_sums_key(where[1])] = user_sums(user)
+            layers["items"][where[0], user_sums_key(where[1])] = user_record(user)
         for name, layer in layers.items():
             for (partition, key), value in layer.items():
                 stores[partition].write([(name, key, tables[name].dumps(value))], {})

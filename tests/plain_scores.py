@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.records import InfluenceScore, Source
-from sway.comparing.scores import Scores, fitted
+from sway.comparing.scores import Scores, cast_to_schema
 
 Row = dict[str, Any]
 
@@ -61,7 +61,7 @@ def row(offset: int, influence: float = 0.5, *, partition: int = 0, **changes: A
 
 def run(name: str, rows: Sequence[Mapping[str, Any]]) -> Scores:
     """The rows as a run, in their order."""
-    return Scores.from_table(name, fitted(name, pa.Table.from_pylist(list(rows), REPLAY_SCHEMA)))
+    return Scores.from_table(name, cast_to_schema(name, pa.Table.from_pylist(list(rows), REPLAY_SCHEMA)))
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema = REPLAY_SCHEMA) -> Path:

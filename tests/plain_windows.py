@@ -51,7 +51,7 @@ class PlainWindows:
             return
         one, item_id = joined
         if item_id:
-            self.items[item_id] = self.items.get(item_id, NO_OUTCOMES).and_one(one.y)
+            self.items[item_id] = self.items.get(item_id, NO_OUTCOMES).with_outcome(one.y)
         window = self.windows[one.user_id]
         for index, behaviour in enumerate(window):
             if behaviour.event_id == one.event_id and behaviour.y is None:

@@ -1,9 +1,9 @@
-"""Draws docs/images/demo.svg from a recording of `make demo`'s terminal, 100 columns wide.
+"""Renders docs/images/demo.svg from a terminal recording of `make demo`, 100 columns wide.
 
 script -q -c "stty cols 100; make demo" demo.typescript
 python -m tools.demo_picture demo.typescript docs/images/demo.svg
 
-It shows the recorded characters: the steps, one frame of the live view, the first text and the last table.
+The picture shows recorded output: the steps, one frame of the live view, the first text and the last table.
 """
 
 import io
@@ -17,14 +17,14 @@ from rich.text import Text
 
 _WIDTH = 100
 _TEXTS = 1
-_MOMENT = 0.9  # of the live view's frames
-_MOVES = re.compile(r"\x1b\[[0-9;?]*[A-Zac-ln-z]|\r")  # all but colours
+_MOMENT = 0.9  # position of the chosen frame among those of the live view
+_MOVES = re.compile(r"\x1b\[[0-9;?]*[A-Zac-ln-z]|\r")  # all escape sequences except colours
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _FONT_FACES = re.compile(r"@font-face \{\{.*?\}\}", re.DOTALL)
 
 
 def excerpt(recording: str) -> list[str]:
-    """Return the lines to show, colours included. Raises ValueError if the demo did not come to its end."""
+    """Return the lines to show, with colours. Raises ValueError if the recording is incomplete."""
     lines = _MOVES.sub("", recording).split("\n")
     plain = [_COLOURS.sub("", line) for line in lines]
     frames = _where(plain, "sway demo: ")
@@ -51,7 +51,7 @@ def excerpt(recording: str) -> list[str]:
 
 
 def picture(lines: list[str]) -> str:
-    """Return a terminal with these lines as SVG; it refers to nothing outside."""
+    """Return a self-contained SVG of a terminal with these lines."""
     console = Console(record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True)
     for line in lines:
         console.print(Text.from_ansi(line), no_wrap=True, crop=True)

@@ -1,9 +1,9 @@
-"""Asks for known vulnerabilities of what is locked: `python -m tools.dependency_audit`, part of `make audit`.
+"""Audit of the locked dependencies for known vulnerabilities: `python -m tools.dependency_audit`, in `make audit`.
 
-pip-audit does the work, with OSV's database. It is only asked once the source has named a vulnerability that is known
-to be there: a mirror or a proxy that answers "not found" to everything would pass for good news. Without a source
-nothing is audited, which is said, and the exit status is 0, so that a machine without a network can run CI. With one,
-a finding, or a source that breaks off, is 1.
+Runs pip-audit with the OSV database. The source is first checked with a known vulnerability, because a mirror or proxy
+that reports "not found" for everything would hide all findings. Without a usable source, nothing is audited, a message
+says so, and the exit status is 0, so that a machine without a network can run CI. With a source, a finding or a
+failure of the source sets the exit status to 1.
 """
 
 import argparse
@@ -14,32 +14,30 @@ import urllib.error
 import urllib.request
 
 OSV_URL = "https://api.osv.dev/v1/query"
-_KNOWN = {
-    "package": {"name": "jinja2", "ecosystem": "PyPI"},
-    "version": "2.4.1",
-}  # CVE-2014-1402, among others
+# Has CVE-2014-1402, among others.
+_KNOWN = {"package": {"name": "jinja2", "ecosystem": "PyPI"}, "version": "2.4.1"}
 
 
 def why_no_source(url: str, timeout_s: float) -> str | None:
-    """Why this is no source of advisories, or None if it is one."""
+    """Return why the URL is not a usable source of advisories, or None if it is."""
     request = urllib.request.Request(url, json.dumps(_KNOWN).encode(), {"Content-Type": "application/json"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310 - the caller's own choice
-            found = json.load(answer)
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310 - the caller's choice
+            found = json.load(response)
     except urllib.error.HTTPError as exc:
         with exc:
-            return f"it answers {exc.code}"
+            return f"HTTP status {exc.code}"
     except OSError as exc:
         return str(getattr(exc, "reason", exc))
     except ValueError:
-        return "its answer is not JSON"
+        return "the response is not JSON"
     if not isinstance(found, dict) or not found.get("vulns"):
-        return "it does not know a vulnerability that is known"
+        return "it does not report a known vulnerability"
     return None
 
 
 def main(arguments: list[str]) -> int:
-    """Audit, or say why not; return the exit status."""
+    """Audit the lock files, or print why they are not audited; return the exit status."""
     parser = argparse.ArgumentParser()
     parser.add_argument("locks", nargs="+", help="lock files with hashes")
     parser.add_argument("--osv-url", default=OSV_URL)

@@ -1,4 +1,4 @@
-"""What docs/metrics.md says of a metric beyond its help text, by the name that Prometheus shows."""
+"""Texts of docs/metrics.md beyond a metric's help text, by Prometheus name."""
 
 MEANINGS = {
     "sway_events_total": "Events committed, dead letters included",
@@ -55,7 +55,7 @@ MEANINGS = {
     "sway_trainer_retries_total": "Failed tries of a request, outages included",
     "sway_trainer_owner": "1 for the trainer that takes requests, 0 for a standby",
 }
-"""In place of the help text, where it says too little for an operator."""
+"""Meanings that replace the help text where it is too short for an operator."""
 
 WATCH = {
     "sway_scores_total": "events = scores + dead letters of `sway.events`",
@@ -101,4 +101,4 @@ WATCH = {
     "sway_trainer_owner": "a sum over all trainers other than 1 for minutes",
     "sway_trainer_ready": "0 for minutes",
 }
-"""What an operator looks for."""
+"""The values that an operator watches for."""

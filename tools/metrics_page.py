@@ -1,4 +1,4 @@
-"""Renders docs/metrics.md from the metrics that a worker and a trainer define; see tools/pages.py."""
+"""Rendering of docs/metrics.md from the metric definitions of worker and trainer; see tools/pages.py."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _HEADER = "| metric | type | meaning | watch for |\n|---|---|---|---|\n"
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One metric. name: as Prometheus shows it. labels: in the order of their definition."""
+    """A metric. name: its Prometheus name. labels: in order of definition."""
 
     name: str
     labels: tuple[str, ...]
@@ -31,24 +31,24 @@ class MetricRow:
 
 
 def worker_rows() -> list[MetricRow]:
-    """Return the worker's metrics in the order of their definition."""
+    """Return the worker's metrics in order of definition."""
     return list(_rows(WorkerMetrics().registry))
 
 
 def trainer_rows() -> list[MetricRow]:
-    """Return the trainer's metrics in the order of their definition."""
+    """Return the trainer's metrics in order of definition."""
     return list(_rows(TrainerMetrics().registry))
 
 
 def page() -> str:
-    """Return the whole page, in Markdown."""
+    """Return the page in Markdown."""
     sections = {"The worker": worker_rows(), "The trainer": trainer_rows()}
     tables = (f"\n## {title}\n\n{_HEADER}{''.join(map(_line, rows))}" for title, rows in sections.items())
     return _INTRODUCTION.lstrip() + "".join(tables)
 
 
 def _rows(registry: CollectorRegistry) -> Iterator[MetricRow]:
-    # The registry names families without samples, but not their labels: only its collectors know those.
+    # Only collectors have the labels of a family without samples.
     for collector in list(registry._collector_to_names):
         if isinstance(collector, MetricWrapperBase):
             family = next(iter(collector.describe()))

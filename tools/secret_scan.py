@@ -1,8 +1,8 @@
-"""Looks for secrets in the files that git tracks: `python -m tools.secret_scan`, part of `make audit`.
+"""Scan of the tracked files for secrets with `python -m tools.secret_scan`, part of `make audit`.
 
-What detect-secrets finds and .secrets.baseline does not hold is printed, and the exit status is 1. A finding that is
-no secret (a checksum, a test's password) is accepted with --accept: the baseline keeps its file, its kind and its
-hash. It keeps no line numbers, so code may move.
+Prints the findings of detect-secrets that are not in .secrets.baseline; the exit status is then 1. Use --accept for
+findings that are not secrets, such as checksums or test passwords. The baseline stores file, type and hash of a
+finding, but no line number, so that code can move.
 """
 
 import json
@@ -21,14 +21,14 @@ _HASHES_THROUGHOUT = re.compile(r"requirements.*\.lock|tests/golden/.*\.json")
 
 
 def tracked() -> list[str]:
-    """The files that git tracks and that are there, by path from here. Raises CalledProcessError where git does."""
+    """Return the relative paths of existing tracked files. Raises CalledProcessError if git fails."""
     listed = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, text=True)  # noqa: S607
     files = [path for path in listed.stdout.split("\0") if path and Path(path).is_file()]
     return [path for path in files if path != BASELINE and not _HASHES_THROUGHOUT.fullmatch(path)]
 
 
 def scan(paths: Iterable[str]) -> list[PotentialSecret]:
-    """What looks like a secret, in the order of the paths and lines."""
+    """Return possible secrets, sorted by path and line."""
     found = SecretsCollection()
     with default_settings():
         for path in paths:
@@ -37,7 +37,7 @@ def scan(paths: Iterable[str]) -> list[PotentialSecret]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print what is new, or accept all that is found; return the exit status."""
+    """Print new findings, or accept all findings with --accept; return the exit status."""
     paths = tracked()
     found = scan(paths)
     baseline = Path(BASELINE)
@@ -51,8 +51,8 @@ def main(arguments: list[str]) -> int:
         print(f"{one.filename}:{one.line_number}: {one.type}")
     if new:
         print(
-            "Take these out, and change them where they are in use: git keeps them. If none is a secret: "
-            "python -m tools.secret_scan --accept, and commit .secrets.baseline."
+            "Remove these and rotate the secrets, because git keeps the history. If none is a secret, run "
+            "python -m tools.secret_scan --accept and commit .secrets.baseline."
         )
         return 1
     print(f"no secrets in {len(paths)} tracked files")

@@ -1,8 +1,8 @@
-"""Gathers the pages of the documentation site in one folder: `python -m tools.site build/docs/pages`; see mkdocs.yml.
+"""Collection of the documentation site's pages: `python -m tools.site build/docs/pages`; see mkdocs.yml.
 
-docs/ is the site's root, README.md its front page, and the other pages of the root lie beside it. So a link
-loses a step: `../ARCHITECTURE.md` becomes `ARCHITECTURE.md`, and `docs/labels.md` becomes `labels.md`. A link to a file
-that is not a page, or to a folder, becomes plain text.
+docs/ is the site's root, README.md its front page, and the other root pages are placed beside it. Links are adjusted:
+`../ARCHITECTURE.md` becomes `ARCHITECTURE.md`, and `docs/labels.md` becomes `labels.md`. A link to a folder, or to a
+file that is not a page, becomes plain text.
 """
 
 import re
@@ -18,15 +18,15 @@ ROOT_PAGES = {
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
 }
-"""Pages outside docs/, and what they are called on the site."""
+"""Pages outside docs/ and their names on the site."""
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 
 
 def on_site(path: str) -> str | None:
-    """Return where a file of the repository stands on the site, or None if it does not.
+    """Return the site path of a repository file, or None if it is not on the site.
 
-    path: relative to the repository's root, with slashes.
+    path: relative to the repository's root, with forward slashes.
 
     >>> on_site("README.md"), on_site("docs/labels.md"), on_site("sway/cli.py")
     ('index.md', 'labels.md', None)
@@ -38,9 +38,9 @@ def on_site(path: str) -> str | None:
 
 
 def moved(text: str, path: str) -> str:
-    """Return a page's Markdown with its relative links as they are on the site.
+    """Return a page's Markdown with its relative links adjusted to the site.
 
-    text: of the page at path, relative to the repository's root.
+    text: the Markdown of the page. path: its path, relative to the repository's root.
 
     >>> moved("see [labels](docs/labels.md#time) and [code](sway/cli.py)", "README.md")
     'see [labels](labels.md#time) and code'
@@ -58,7 +58,7 @@ def moved(text: str, path: str) -> str:
 
 
 def gather(folder: Path) -> None:
-    """Write all pages and pictures of the site into a folder, which is emptied first."""
+    """Write all pages and images of the site to a folder, which is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "docs", folder)
     for page in (ROOT / "docs").rglob("*.md"):

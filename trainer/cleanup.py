@@ -10,7 +10,7 @@ from pathlib import Path
 from model.errors import ModelMissing
 from model.registry import ModelRegistry
 from model.removal import Removal
-from model.scratch import remove_left_scratch
+from model.scratch import remove_stale_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +28,12 @@ def clean_up(work: Path, registry: ModelRegistry) -> None:
         except (ModelMissing, ValueError):  # ValueError: not the name of a version
             return False
 
-    remove_left_scratch()
+    remove_stale_scratch()
     try:
         remove_old_work(work, is_settled)
         # In an object store this takes a request per version, which would delay the start.
         if registry.storage.is_local:
-            Removal(registry).remove_remains()
+            Removal(registry).remove_incomplete()
     except Exception as exc:  # storages raise errors of their own libraries
         logger.warning("Files of earlier trainings are not removed this time: %s", exc)
 

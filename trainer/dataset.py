@@ -136,4 +136,4 @@ def label_in_order(
         behaviour.y, behaviour.z = outcome.y, outcome.z
         window.append(behaviour)
         if event.item_id:
-            items[where] = items[where].and_one(outcome.y)
+            items[where] = items[where].with_outcome(outcome.y)

@@ -126,7 +126,7 @@ class SnapshotStream:
         kept = user.past[max(0, len(user.past) + 1 - self._settings.max_behaviours) :]
         user.dropped += len(user.past) - len(kept)
         user.past = np.concatenate((kept, behaviour))
-        user.totals = user.totals.seen(event.occurred_at)
+        user.totals = user.totals.with_behaviour(event.occurred_at)
 
     def _learn(self, pending: _Pending) -> None:
         event, outcome = pending.event, pending.outcome

@@ -1,1 +1,1 @@
-"""How often the gate errs: false promotions and power on simulated requests."""
+"""Error rates of the gate on simulated requests: false promotions and power."""

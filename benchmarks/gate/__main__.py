@@ -1,13 +1,14 @@
-"""How often the gate errs, and how often it sees what is better: `python -m benchmarks.gate`.
+"""False promotions and power of the gate: `python -m benchmarks.gate`.
 
-Prints the tables that docs/evaluation.md quotes, and takes some ten minutes of one core. Every request is drawn and
-judged by trainer.gate.judge; the seeds are fixed.
+Prints the tables quoted in docs/evaluation.md. Takes about ten minutes on one core. Every request is simulated with a
+fixed seed and judged by trainer.gate.judge.
 """
 
 from benchmarks.gate.slices import ROWS_OF_USERS, Population, fallen_champions, loss_gain, promotions
 from trainer.gate import GateSettings
 
-GATE = GateSettings(samples=1, min_examples=1)  # the samples give the AUC's interval, which decides nothing
+# The samples only determine the AUC's interval, which does not affect the decision.
+GATE = GateSettings(samples=1, min_examples=1)
 FEW = GateSettings(samples=1, min_examples=1, min_users=2)
 REQUESTS = 400
 USERS = (50, 100, 300, 1000)
@@ -15,7 +16,7 @@ CHAMPIONS, IN_A_ROW = 2000, 20
 
 
 def main() -> None:
-    """Print the tables, each row as it is there."""
+    """Print the tables, each row as soon as it is computed."""
     _false_promotions()
     _in_a_row()
     _power()
@@ -23,7 +24,7 @@ def main() -> None:
 
 def _false_promotions() -> None:
     print(
-        f"Promoted of {REQUESTS} challengers that are no better, each the first against its champion, in percent:"
+        f"Promotions among {REQUESTS} equally good challengers, each the first of its champion, in percent:"
     )
     print("| users | " + " | ".join(ROWS_OF_USERS) + " | log-normal, uneven |")
     print("|---|" + "---|" * (len(ROWS_OF_USERS) + 1))
@@ -35,21 +36,19 @@ def _false_promotions() -> None:
 
 def _in_a_row() -> None:
     print(
-        f"\nOf {CHAMPIONS:,} champions fall within {IN_A_ROW} requests though no challenger is better, in percent:"
+        f"\nReplaced of {CHAMPIONS:,} champions within {IN_A_ROW} requests with equally good challengers, in percent:"
     )
     for users in (50, 100):
         for uneven in (False, True):
             population = Population(users, uneven=uneven)
             fallen = fallen_champions(population, GATE, champions=CHAMPIONS, requests=IN_A_ROW, seed=1)
-            told = ", uneven" if uneven else ""
-            print(f"{users} users{told}: {_percent(fallen, CHAMPIONS)}", flush=True)
+            kind = ", uneven" if uneven else ""
+            print(f"{users} users{kind}: {_percent(fallen, CHAMPIONS)}", flush=True)
 
 
 def _power() -> None:
     challengers = (1, 5, IN_A_ROW)
-    print(
-        "\nPromoted of 200 challengers that are better, in percent, as the champion's first, fifth and 20th:"
-    )
+    print("\nPromotions among 200 better challengers, as the champion's first, fifth and 20th, in percent:")
     shares = (0.1, 0.2, 0.4, 0.7)
     gains = [f"{100 * loss_gain(Population(1, better=better)):.1f} % less loss" for better in shares]
     print("| users | " + " | ".join(gains) + " |")

@@ -1,7 +1,8 @@
-"""Simulated gate slices: what champion and challenger say of users whose rows resemble each other. Pure.
+"""Simulated gate slices: predictions of champion and challenger for users with correlated rows.
 
-A user has a taste, so the outcomes of one user's rows are alike. A version errs in two ways: by user, all rows of one
-user in the same direction, and by row. Under the null both versions err equally much, independently of each other.
+Each user has a taste, so the outcomes of a user's rows are correlated. A version's errors have two parts: one common to
+all rows of a user and one per row. Under the null hypothesis, the errors of both versions are independent and equally
+large.
 """
 
 from collections.abc import Callable
@@ -24,16 +25,17 @@ ROWS_OF_USERS: dict[str, Callable[[np.random.Generator, int], IntArray]] = {
     "log-normal": lambda random, users: np.ceil(random.lognormal(0.5, 1.2, users)).astype(np.int64),
     "Pareto": lambda random, users: np.minimum(np.ceil(random.pareto(1.3, users) + 1), 1000).astype(np.int64),
 }
-"""How many rows each user has. The log-normal is close to MovieLens-100K's newest tenth; the Pareto has no variance
-but for its cap."""
+"""Distributions of the rows per user. The log-normal is close to the newest tenth of MovieLens-100K; the Pareto has a
+finite variance only because of its cap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Where slices are drawn from.
+    """The distribution of slices.
 
-    users: in a slice. rows: a key of ROWS_OF_USERS. better: the share of its squared error that the challenger is rid
-    of; 0 is the null. uneven: the challenger errs less on most users and more on every fifth, equally much in all.
+    users: number of users in a slice. rows: a key of ROWS_OF_USERS. better: the share by which the challenger's squared
+    error is lower; 0 is the null hypothesis. uneven: the challenger's error is lower for most users and higher for
+    every fifth, with the same total.
     """
 
     users: int
@@ -44,7 +46,7 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What the gate is given. y, z, user_ids: (N,)."""
+    """The input of the gate. y, z, user_ids: (N,)."""
 
     champion: Predictions
     challenger: Predictions
@@ -53,7 +55,7 @@ class Slice:
     user_ids: NDArray[np.str_]
 
     def judged(self, settings: GateSettings, earlier: int = 0) -> Verdict:
-        """Ask the gate."""
+        """Return the gate's verdict."""
         return judge(
             self.champion,
             self.challenger,
@@ -67,7 +69,7 @@ class Slice:
 
 
 def draw(population: Population, random: np.random.Generator) -> Slice:
-    """Draw a slice: y is 0 or 1, z is known for four rows in five."""
+    """Draw a slice. y is 0 or 1; z is known for four rows in five."""
     rows = ROWS_OF_USERS[population.rows](random, population.users)
     of_row = np.repeat(np.arange(population.users), rows)  # (N,)
     taste = random.normal(0.6, 0.2, population.users)
@@ -88,7 +90,7 @@ def draw(population: Population, random: np.random.Generator) -> Slice:
 def promotions(
     population: Population, settings: GateSettings, *, requests: int, seed: int, earlier: int = 0
 ) -> int:
-    """Return how many of so many requests, each drawn anew, are promoted."""
+    """Return the number of promotions among independently drawn requests."""
     random = np.random.default_rng(seed)
     return sum(draw(population, random).judged(settings, earlier).promote for _ in range(requests))
 
@@ -96,7 +98,7 @@ def promotions(
 def fallen_champions(
     population: Population, settings: GateSettings, *, champions: int, requests: int, seed: int
 ) -> int:
-    """Return how many of so many champions fall within so many requests in a row."""
+    """Return how many champions are replaced within a number of successive requests."""
     random = np.random.default_rng(seed)
     return sum(
         any(draw(population, random).judged(settings, earlier).promote for earlier in range(requests))
@@ -105,7 +107,7 @@ def fallen_champions(
 
 
 def loss_gain(population: Population, *, users: int = 20_000, seed: int = 0) -> float:
-    """Return the challenger's true gain as a share of the champion's loss, measured on many users."""
+    """Return the challenger's true gain as a share of the champion's loss, estimated with many users."""
     found = draw(replace(population, users=users), np.random.default_rng(seed)).judged(
         GateSettings(samples=1, min_examples=1)
     )

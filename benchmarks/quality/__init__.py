@@ -1,1 +1,1 @@
-"""How good scores are on real data, beside baselines: `python -m benchmarks.quality`, or `make quality`."""
+"""Quality of scores on real data, against baselines: `python -m benchmarks.quality` or `make quality`."""

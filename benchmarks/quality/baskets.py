@@ -1,6 +1,6 @@
-"""Baskets as questions: would this household buy this product on this visit? Pure.
+"""Prediction tasks from baskets: will this household buy this product on this visit?
 
-For each basket the products bought, and as many others, drawn by how often anybody had bought them before.
+Each basket offers the products bought and the same number of others, sampled by how often they were bought before.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from trainer.snapshots import Labelled
 Ints = NDArray[np.int64]
 
 ACTION = "consider"
-_TRIES = 50  # draws for each product wanted, at most: nearly all are bought by few
+_TRIES = 50  # maximum samples per product, since most products are rare
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """L lines of baskets, oldest first, those of a basket together. at_ms, households, baskets, products: (L,)."""
+    """L lines of baskets, oldest first, grouped by basket. at_ms, households, baskets, products: (L,)."""
 
     at_ms: Ints
     households: Ints
@@ -35,7 +35,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """A visit. offered: products in an order that says nothing, each with whether it was bought."""
+    """A visit. offered: products in random order, each with whether it was bought."""
 
     at_ms: int
     household: int
@@ -44,9 +44,9 @@ class Basket:
 
 
 def questions(lines: Lines, households: set[int], newest: int, seed: int = 0) -> list[Basket]:
-    """Return the newest baskets of some households, as many as hold at most `newest` products offered.
+    """Return the newest baskets of some households, with at most `newest` products offered in total.
 
-    Others' purchases count for what is popular, and so do these households' own, all before the basket's time.
+    The popularity of products is that of all households' purchases before the basket.
     """
     chosen, total = [], 0
     for first, last in reversed(_spans(lines)):
@@ -61,11 +61,11 @@ def questions(lines: Lines, households: set[int], newest: int, seed: int = 0) ->
 
 
 def drawn(before: Ints, bought: set[int], count: int, random: np.random.Generator) -> list[int]:
-    """Draw so many different products that were not bought, each as likely as it is frequent in `before`.
+    """Sample distinct products that were not bought, with probabilities by their frequency in `before`.
 
-    before: the product of every earlier line. Fewer are returned where there are hardly any others.
+    before: the product of every earlier line. count: how many to sample; fewer are returned if there are too few.
     """
-    found: dict[int, None] = {}  # in the order of drawing
+    found: dict[int, None] = {}  # in sampling order
     for _ in range(_TRIES * count if len(before) else 0):
         if len(found) == count:
             break
@@ -76,7 +76,7 @@ def drawn(before: Ints, bought: set[int], count: int, random: np.random.Generato
 
 
 def pairs_of(baskets: Sequence[Basket], texts: Mapping[int, str]) -> list[Pair]:
-    """Return an event for each product offered, and whether it was bought. texts: of products."""
+    """Return an event and an outcome for each product offered. texts: the texts of products."""
     return [
         _pair(basket, product, texts.get(product, ""), bought=bought)
         for basket in baskets
@@ -85,7 +85,7 @@ def pairs_of(baskets: Sequence[Basket], texts: Mapping[int, str]) -> list[Pair]:
 
 
 def cut_after(pairs: Sequence[Pair], share: float) -> int:
-    """Return how many of the oldest pairs are about this share of them, no basket divided."""
+    """Return the number of oldest pairs that are about this share of all, without splitting a basket."""
     place = round(len(pairs) * share)
     while 0 < place < len(pairs) and pairs[place][0].occurred_at == pairs[place - 1][0].occurred_at:
         place += 1
@@ -93,16 +93,17 @@ def cut_after(pairs: Sequence[Pair], share: float) -> int:
 
 
 def before_the_basket(labelled: Labelled) -> Labelled:
-    """Take what is offered beside it out of a behaviour's past: half of that is bought, and goes well together."""
+    """Remove the other products of the same basket from a behaviour's past, because they reveal the outcome."""
     snapshot = labelled.snapshot
     earlier = snapshot.past["at_ms"] < snapshot.at_ms
     return labelled._replace(snapshot=replace(snapshot, past=snapshot.past[earlier]))
 
 
 def own_counts(pairs: Sequence[Pair]) -> NDArray[np.float32]:
-    """Return what a household did with the very product before the basket, float32 (N, 3).
+    """Return a household's history with the same product before the basket, float32 (N, 3).
 
-    How often it was bought and offered, and log(1 + days since it was bought); NaN if it never was.
+    The columns are how often it was bought, how often it was offered, and log(1 + days since it was bought), NaN if
+    never.
     """
     known: dict[tuple[str, str], tuple[int, int, int | None]] = {}
     rows: list[tuple[float, float, float]] = []
@@ -128,7 +129,7 @@ def _count(
 
 
 def _spans(lines: Lines) -> list[tuple[int, int]]:
-    """Return the first line of each basket, and the one after its last."""
+    """Return the range of lines of each basket, end excluded."""
     changes = np.flatnonzero(np.diff(lines.baskets)) + 1
     return list(pairwise([0, *changes.tolist(), len(lines)])) if len(lines) else []
 

@@ -1,4 +1,4 @@
-"""MiniLM over the distinct behaviour texts of the data: its vectors as it is, and its top layers to be tuned."""
+"""MiniLM on the distinct behaviour texts of the data: vectors of the frozen model, and top layers to fine-tune."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from trainer.text_vectors import BehaviourText
 
 
 def text_of() -> Callable[[BehaviorEvent], str]:
-    """Return what puts a behaviour into words as it is scored."""
+    """Return a function from an event to its text as scored."""
     tokenizer = _tokenizer()
 
     def words(event: BehaviorEvent) -> str:
@@ -32,14 +32,14 @@ def text_of() -> Callable[[BehaviorEvent], str]:
 
 
 def said(events: Iterable[BehaviorEvent]) -> list[BehaviourText]:
-    """Return the keys and the text of each behaviour."""
+    """Return the keys and the text of each event."""
     words = text_of()
     texts = [(event.item_id, words(event)) for event in events]
     return [BehaviourText(item_key(item_id), text_key(text), text) for item_id, text in texts]
 
 
 def frozen_vectors(texts: Sequence[str], kept: Path) -> NDArray[np.float32]:
-    """Return the vectors of N texts by MiniLM as it is, float32 (N, 384), from a file where it holds so many."""
+    """Return the vectors of N texts by frozen MiniLM, float32 (N, 384). kept: the cache file, used if it has N rows."""
     if kept.is_file():
         vectors: NDArray[np.float32] = np.load(kept)
         if len(vectors) == len(texts):
@@ -51,7 +51,7 @@ def frozen_vectors(texts: Sequence[str], kept: Path) -> NDArray[np.float32]:
 
 
 def top_layers(texts: Sequence[str], trained_layers: int) -> TopLayers:
-    """Return MiniLM's top layers over N texts, to be tuned."""
+    """Return MiniLM's top layers over N texts, for fine-tuning."""
     return TopLayers(_network(), _encoded(texts), trained_layers, pad_id=0)
 
 
@@ -64,6 +64,6 @@ def _tokenizer() -> BehaviourTokenizer:
 
 
 def _encoded(texts: Sequence[str]) -> list[EncodedText]:
-    """Encode behaviours alone, without a history, as the late reading reads each."""
+    """Encode behaviours without a history, as in the late reading."""
     tokenizer = _tokenizer()
     return [tokenizer.encode((), piece) for piece in tokenizer.words(texts)]

@@ -1,7 +1,8 @@
-"""Groceries: would this household buy this product on its next visit? Baskets of Complete Journey, split by time.
+"""Groceries: will this household buy this product on its next visit? Baskets of Complete Journey, split by time.
 
-Candidates are drawn by popularity, so being popular tells little. Baselines: LightGBM on counts, on the same with what
-the household did with the very product, and on the identical numbers. Writes groceries.md, and rows into summary.json.
+Candidates are sampled by popularity, so popularity alone predicts little. The baselines are LightGBM on counts, on
+counts with the household's history of the product, and on the same features as Sway. Writes groceries.md and rows of
+summary.json.
 """
 
 import zlib
@@ -28,10 +29,10 @@ OFFERED = 120_000
 QUICK_OFFERED = 4_000
 LEAST_GAIN = 0.02
 
-_TRAIN, _VALID = 0.8, 0.9  # up to these shares of the events
-_ALL_BEHAVIOURS = 1_000  # more than nearly any household has in two months
+_TRAIN, _VALID = 0.8, 0.9  # ends of the parts, as shares of the events
+_ALL_BEHAVIOURS = 1_000  # more than almost any household has in two months
 _READ_BY_ATTENTION = 30
-_OWN_COLUMNS = range(len(FEATURES), len(FEATURES) + 3)  # of own_counts(), behind all numbers
+_OWN_COLUMNS = range(len(FEATURES), len(FEATURES) + 3)  # own_counts(), appended to the features
 
 _TREES_COUNTS = "LightGBM, counts"
 _TREES_OWN = "LightGBM, counts and the household's own of the product"
@@ -49,7 +50,7 @@ _OURS = ("tower", "wide tower", "late, BERT frozen")
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The rows of all runs. kept: their file."""
+    """The rows of all runs. kept: their cache file."""
 
     kept: Path
     pairs: Sequence[Pair]
@@ -57,7 +58,7 @@ class _Rows:
     train: int
 
     def rows(self, name: str) -> FeatureRows:
-        """Return the rows, with the household's own counts of the product behind the numbers if they are named."""
+        """Return the rows; unless name is "baskets", with own_counts() appended to the features."""
         rows = kept_rows(self.kept, self._made)
         if name == "baskets":
             return rows
@@ -65,7 +66,7 @@ class _Rows:
         return replace(rows, numbers=np.concatenate((rows.numbers, own), axis=1))
 
     def _made(self) -> FeatureRows:
-        """Make the rows: what is offered together does not see each other, and a basket is known right after it."""
+        """Compute the rows. Products of a basket do not see each other; outcomes are known right after the basket."""
         stream = StreamSettings(delay_ms=1, max_behaviours=_ALL_BEHAVIOURS)
         labelled = snapshots(self.pairs, bert.text_of(), stream)
         return feature_rows(
@@ -77,7 +78,7 @@ class _Rows:
 
 
 def run(folder: Path, *, quick: bool) -> None:
-    """Make what is missing of all runs, then write groceries.md and rows of summary.json."""
+    """Compute the missing runs, then write groceries.md and rows of summary.json."""
     torch.set_num_threads(1)
     kept = folder / "groceries"
     (kept / "runs").mkdir(parents=True, exist_ok=True)
@@ -94,12 +95,13 @@ def run(folder: Path, *, quick: bool) -> None:
     scored: dict[str, Scored] = {}
     for each in _RUNS:
         scored[each.name] = study.scored(each)
-        _write(scored, folder)  # so that a run that is cut short tells what it had
+        # Written after each run, so that an interrupted study has results.
+        _write(scored, folder)
     print((folder / "groceries.md").read_text(encoding="utf-8"))
 
 
 def quarter_of(households: Sequence[int]) -> set[int]:
-    """Return a quarter of the households, always the same: in two months each of them comes some ten times."""
+    """Return a fixed quarter of the households. Each makes about ten visits in two months."""
     return {one for one in households if zlib.crc32(str(one).encode()) % 4 == 0}
 
 
@@ -111,18 +113,21 @@ def _pairs(offered: int) -> list[Pair]:
 
 
 def _nothing_tuned() -> TopLayers:
-    raise NotImplementedError("no run of this part tunes BERT")
+    raise NotImplementedError("no run of this study fine-tunes BERT")
 
 
 def _write(scored: Mapping[str, Scored], folder: Path) -> None:
     rows = figures(scored)
-    told = f"{summary.verdicts(rows)}\n{summary.table(scored)}"
-    (folder / "groceries.md").write_text(told, encoding="utf-8")
+    page = f"{summary.verdicts(rows)}\n{summary.table(scored)}"
+    (folder / "groceries.md").write_text(page, encoding="utf-8")
     summary.keep(folder / "summary.json", "groceries", rows)
 
 
 def figures(scored: Mapping[str, Scored], samples: int = 1_000) -> list[SummaryRow]:
-    """Return what is held against aims; ours is the run whose validation loss is lowest. samples: of a bootstrap."""
+    """Return the figures and their aims. "Ours" is the run with the lowest validation loss.
+
+    samples: the number of bootstrap samples.
+    """
     made = [name for name in _OURS if name in scored]
     ours = min(made, key=lambda name: scored[name].valid_loss, default=_OURS[0])
     found = summary.Figures(scored, samples)

@@ -1,7 +1,7 @@
-"""Implicit labels: MovieLens with likes alone told, negatives by expiry, beside the same events with both told.
+"""Implicit labels: MovieLens with only likes observed and negatives by expiry, against explicit labels.
 
-The examples are the product's: its label join over real topics, read back as `sway train --from-topic` does; then its
-trainer, with the late reading on MiniLM as it is. Writes implicit.md, and rows into summary.json.
+The examples come from Sway's label join over real topics, read like `sway train --from-topic`. The model is trained by
+Sway's trainer, with the late reading on frozen MiniLM. Writes implicit.md and rows of summary.json.
 """
 
 import os
@@ -31,7 +31,7 @@ from trainer.progress import Progress
 SIDES = (
     *(Side(negatives, 4) for negatives in Negatives),
     Side(Negatives.EXPIRED, 1),
-    Side(Negatives.TOLD, 1),
+    Side(Negatives.OBSERVED, 1),
 )
 QUICK_SIDES = SIDES[:2]
 LEAST_DIFFERENCE = -0.01
@@ -41,7 +41,7 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """All events, and how many of the oldest are to train on, and to choose by after them."""
+    """All events, split by time. train, valid: the number of oldest events for training, then for validation."""
 
     pairs: Sequence[Pair]
     train: int
@@ -66,21 +66,21 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A side: rates of its parts, and y_hat of its test examples."""
+class SideResult:
+    """The result of a side: label rates of its parts, and y_hat of its test examples."""
 
     rates: Mapping[str, PartRates]
     y_hat: Mapping[Key, float]
 
 
 def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool) -> None:
-    """Make what is missing of examples, models and scores; write what there is after each side."""
+    """Compute the missing examples, models and scores; write the results after each side."""
     parts, kept = Parts(pairs, train, valid), folder / "implicit"
     config = _config(quick=quick)
     sides = QUICK_SIDES if quick else SIDES
     maker = ExampleMaker(kept, pairs)
     maker.make(sides)
-    judged: dict[Side, Judged] = {}
+    judged: dict[Side, SideResult] = {}
     for side in sides:
         judged[side] = _judge(side, maker.examples(side), parts, kept, config)
         _write(judged, parts, folder)
@@ -89,18 +89,20 @@ def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool)
 
 def _config(*, quick: bool) -> TrainingConfig:
     late = LateTraining(epochs=1, numbers_epochs=1) if quick else LateTraining()
-    threads = os.cpu_count()  # for BERT over the distinct texts; the network itself takes one
+    threads = os.cpu_count()  # for BERT on the distinct texts; the network itself uses one
     return TrainingConfig(reading=Reading.LATE, late=late, seed=_SEED, tensorboard=False, threads=threads)
 
 
-def _judge(side: Side, examples: list[Example], parts: Parts, kept: Path, config: TrainingConfig) -> Judged:
+def _judge(
+    side: Side, examples: list[Example], parts: Parts, kept: Path, config: TrainingConfig
+) -> SideResult:
     by_key = {(example.user_id, example.item_id): example for example in examples}
     labels = {key: example.y for key, example in by_key.items()}
     rates = {name: PartRates.of(pairs, labels) for name, pairs in parts.by_name.items()}
     of_parts = parts.of(by_key)
     y_hat = _scores(side, of_parts, examples, kept, config)
     keys = [(example.user_id, example.item_id) for example in of_parts["test"]]
-    return Judged(rates, dict(zip(keys, y_hat.tolist(), strict=True)))
+    return SideResult(rates, dict(zip(keys, y_hat.tolist(), strict=True)))
 
 
 def _scores(
@@ -110,7 +112,7 @@ def _scores(
     kept: Path,
     config: TrainingConfig,
 ) -> NDArray[np.float32]:
-    """Return y_hat of the test part, by a model of the side's own older examples."""
+    """Return y_hat of the test part by a model trained on the side's own examples."""
     path = kept / f"{side.name}-seed{config.seed}.npy"
     if not path.is_file():
         trained = job.train(
@@ -134,7 +136,7 @@ def _scores(
 
 
 class _Shown:
-    """Tells each tenth of a stage."""
+    """Prints the progress of a stage in tenths."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -146,24 +148,26 @@ class _Shown:
 # --- figures --------------------------------------------------------------------------------------------
 
 
-def _write(judged: Mapping[Side, Judged], parts: Parts, folder: Path) -> None:
+def _write(judged: Mapping[Side, SideResult], parts: Parts, folder: Path) -> None:
     rows = figures(judged, parts.by_name["test"])
-    told = f"{summary.verdicts(rows)}\n{rates_table(judged)}"
-    (folder / "implicit.md").write_text(told, encoding="utf-8")
+    page = f"{summary.verdicts(rows)}\n{rates_table(judged)}"
+    (folder / "implicit.md").write_text(page, encoding="utf-8")
     summary.keep(folder / "summary.json", "implicit", rows)
 
 
-def figures(judged: Mapping[Side, Judged], test: Sequence[Pair], samples: int = 1_000) -> list[SummaryRow]:
-    """Return the figures of all sides, empty ones where a side is not judged yet. samples: of each bootstrap."""
+def figures(
+    judged: Mapping[Side, SideResult], test: Sequence[Pair], samples: int = 1_000
+) -> list[SummaryRow]:
+    """Return the figures of all sides; those of unfinished sides are empty. samples: number of bootstrap samples."""
     found = []
     for implicit in (side for side in SIDES if side.negatives is Negatives.EXPIRED):
         peers = [side for side in SIDES if side.partitions == implicit.partitions and side in judged]
-        said = scored_by_all(test, {side.name: judged[side].y_hat for side in peers})
-        made = summary.Figures(said, samples)
+        scored = scored_by_all(test, {side.name: judged[side].y_hat for side in peers})
+        made = summary.Figures(scored, samples)
         for side in (one for one in SIDES if one.partitions == implicit.partitions):
             found.append(made.auc(f"{side.name}: AUC", side.name))
             if side is not implicit:
-                least = LEAST_DIFFERENCE if side.negatives is Negatives.TOLD else None
+                least = LEAST_DIFFERENCE if side.negatives is Negatives.OBSERVED else None
                 name = f"{implicit.name} - {side.name}"
                 found.append(made.difference(name, implicit.name, side.name, value=least))
         if implicit in judged:
@@ -172,7 +176,7 @@ def figures(judged: Mapping[Side, Judged], test: Sequence[Pair], samples: int = 
 
 
 def _rates(side: Side, rates: Mapping[str, PartRates]) -> list[SummaryRow]:
-    """Return how far the base rate of each part is from the truth, and what is missing or wrong."""
+    """Return the error of each part's base rate, and the numbers of missing and wrong labels."""
     found = []
     for part, one in rates.items():
         off, name = one.rate - one.true_rate, f"{side.name}: base rate of {part} - true"
@@ -186,15 +190,15 @@ def _rates(side: Side, rates: Mapping[str, PartRates]) -> list[SummaryRow]:
     ]
 
 
-def scored_by_all(test: Sequence[Pair], said: Mapping[str, Mapping[Key, float]]) -> dict[str, Scored]:
-    """Return what each side says of the events that all of them have an example of, against the truth."""
-    pairs = [pair for pair in test if all(key_of(pair[0]) in one for one in said.values())]
+def scored_by_all(test: Sequence[Pair], y_hats: Mapping[str, Mapping[Key, float]]) -> dict[str, Scored]:
+    """Return the scores of each side and the true labels, for the events of which all sides have an example."""
+    pairs = [pair for pair in test if all(key_of(pair[0]) in one for one in y_hats.values())]
     keys = [key_of(event) for event, _ in pairs]
-    return {name: Scored.of(pairs, [np.array([one[key] for key in keys])]) for name, one in said.items()}
+    return {name: Scored.of(pairs, [np.array([one[key] for key in keys])]) for name, one in y_hats.items()}
 
 
-def rates_table(judged: Mapping[Side, Judged]) -> str:
-    """Return base rates and what is missing as Markdown."""
+def rates_table(judged: Mapping[Side, SideResult]) -> str:
+    """Return base rates and numbers of missing and wrong labels as a Markdown table."""
     lines = [
         "| labels, partitions | part | events | without an example | wrong labels | base rate | true |",
         "|---|---|---|---|---|---|---|",

@@ -1,6 +1,6 @@
-"""Examples out of the product's label join: a real broker, topics that keep for ever, the join in its own process.
+"""Examples from Sway's label join, with a real broker, topics of unlimited retention and a separate join process.
 
-Kept in a Parquet file when they are made; no broker starts where all of them are there.
+The examples are cached in Parquet files; no broker starts if all files exist.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from benchmarks.late_model import publish_late_model
-from benchmarks.quality.implicit_labels import GRACE_S, HORIZON_S, Negatives, Told, delays_ms, records
+from benchmarks.quality.implicit_labels import GRACE_S, HORIZON_S, Negatives, TimedRecord, delays_ms, records
 from benchmarks.quality.progress import show
 from benchmarks.stand import Program
 from schemas.records import BehaviorEvent, LabeledExample, Outcome
@@ -27,30 +27,33 @@ from sway.topic_plan import plan_topics
 from trainer.dataset import Example
 from trainer.ranges import ExampleRanges
 
-_QUEUED = 300_000  # records that a producer may hold
+_QUEUED = 300_000  # maximum records in the producer's queue
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How labels come about. partitions: of all topics."""
+    """A way to obtain labels. partitions: number of partitions of each topic."""
 
     negatives: Negatives
     partitions: int
 
     @property
     def name(self) -> str:
-        """Name topics, files and rows."""
+        """The name in topics, files and rows."""
         return f"{self.negatives}-{self.partitions}"
 
 
 class ExampleMaker:
-    """folder: of the files, and of the join's log and state. pairs: all events, in the order of time."""
+    """Maker of examples.
+
+    folder: for the files and for the join's log and state. pairs: all events, in time order.
+    """
 
     def __init__(self, folder: Path, pairs: Sequence[Pair]) -> None:
         self._folder, self._pairs = folder, pairs
 
     def make(self, sides: Sequence[Side]) -> None:
-        """Make the examples of those sides whose file is not there, on one broker."""
+        """Make the examples of the sides without a file, with one broker."""
         missing = [side for side in sides if not self._file(side).is_file()]
         if not missing:
             return
@@ -64,7 +67,7 @@ class ExampleMaker:
                 print(f"{side.name}: {len(found):,} examples of {len(self._pairs):,} events", flush=True)
 
     def examples(self, side: Side) -> list[Example]:
-        """Return the examples of a side, as they were read from its topic."""
+        """Return the examples of a side, as read from its topic."""
         return read_examples(self._file(side))
 
     def _file(self, side: Side) -> Path:
@@ -88,7 +91,8 @@ class ExampleMaker:
         finally:
             program.stop()
         source = ExampleRanges(settings.kafka.client_config(), Codec(LabeledExample))
-        return source.read(source.all_of(f"{labelled}.examples"), 0)[0]  # as `sway train --from-topic` does
+        # As in `sway train --from-topic`.
+        return source.read(source.all_of(f"{labelled}.examples"), 0)[0]
 
     def _environment(self, side: Side, servers: str, state: Path) -> dict[str, str]:
         ours = {
@@ -108,33 +112,33 @@ class ExampleMaker:
         return others | {f"SWAY_{name}": value for name, value in ours.items()}
 
     def _produce(self, side: Side, servers: str, topics: TopicSettings) -> None:
-        told = records(self._pairs, delays_ms(len(self._pairs)), side.negatives)
+        timed = records(self._pairs, delays_ms(len(self._pairs)), side.negatives)
         producer = Producer(
             {
                 "bootstrap.servers": servers,
                 "partitioner": PARTITIONER,
-                "enable.idempotence": True,  # a record that is sent again keeps its place
+                "enable.idempotence": True,  # retries keep the order of records
                 "linger.ms": 20,
                 "compression.type": "lz4",
                 "queue.buffering.max.messages": _QUEUED,
             }
         )
         send = _Sender(producer, topics)
-        for done, one in enumerate(told, 1):
+        for done, one in enumerate(timed, 1):
             send(one)
-            show(f"{side.name}, records produced", done, len(told))
+            show(f"{side.name}, records produced", done, len(timed))
         if producer.flush(120.0):
-            raise TimeoutError(f"{side.name}: records are not acknowledged")
+            raise TimeoutError(f"{side.name}: records were not acknowledged within 120 s")
 
 
 class _Sender:
-    """Produces records under their own times, so that these are Kafka's."""
+    """Produces records with their own times as Kafka timestamps."""
 
     def __init__(self, producer: Producer, topics: TopicSettings) -> None:
         self._producer, self._topics = producer, topics
         self._event, self._outcome = Codec(BehaviorEvent), Codec(Outcome)
 
-    def __call__(self, one: Told) -> None:
+    def __call__(self, one: TimedRecord) -> None:
         record = one.record
         if isinstance(record, Outcome):
             topic, value = self._topics.outcomes, self._outcome.encode(record)

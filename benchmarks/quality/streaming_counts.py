@@ -1,7 +1,7 @@
-"""LightGBM on what a stream can count: a strong baseline that reads no text.
+"""LightGBM on streaming counts: a strong baseline that reads no text.
 
-Every feature of an event is made of earlier events and their outcomes alone. Trees learn from the training part, the
-validation part says when to stop; the counts go on through the test, as a worker's would.
+The features of an event depend only on earlier events and their outcomes. Trees are trained on the training part with
+early stopping on the validation part; the counts are updated through the test part, as in a worker.
 """
 
 from collections import defaultdict, deque
@@ -42,7 +42,7 @@ SETTINGS = {
 
 @dataclass(slots=True)
 class _Counts:
-    """What is known of one user, item, or user and genre."""
+    """Counts of one user, item, or user and genre."""
 
     rows: int = 0
     likes: float = 0.0
@@ -67,18 +67,20 @@ class _Counts:
 
 
 class StreamingFeatures:
-    """Gives each event its features, then learns its outcome."""
+    """Features of an event from counts that are updated with each outcome."""
 
     def __init__(self) -> None:
         self._users: defaultdict[str, _Counts] = defaultdict(_Counts)
         self._items: defaultdict[str, _Counts] = defaultdict(_Counts)
         self._tastes: defaultdict[tuple[str, str], _Counts] = defaultdict(_Counts)
         self._all = _Counts()
-        self._bias: defaultdict[str, float] = defaultdict(float)  # of an item: how far above its users' means
-        self._strictness: defaultdict[str, float] = defaultdict(float)  # of a user: against its items' means
+        # Of an item: sum of differences to its users' means.
+        self._bias: defaultdict[str, float] = defaultdict(float)
+        # Of a user: sum of differences to the items' means.
+        self._strictness: defaultdict[str, float] = defaultdict(float)
 
     def of(self, event: BehaviorEvent) -> list[float]:
-        """Return one event's features, of the past alone."""
+        """Return an event's features, which depend only on the past."""
         user, item = self._users[event.user_id], self._items[event.item_id]
         total = max(self._all.rows, 1)
         like, affinity = self._all.likes / total, self._all.affinity / total
@@ -112,7 +114,7 @@ class StreamingFeatures:
         ]
 
     def learn(self, event: BehaviorEvent, outcome: Outcome) -> None:
-        """Take in an event's outcome."""
+        """Update the counts with an event's outcome."""
         user, item = self._users[event.user_id], self._items[event.item_id]
         affinity = self._all.affinity / max(self._all.rows, 1)
         z = outcome.z or 0.0
@@ -125,7 +127,7 @@ class StreamingFeatures:
 
 
 def streaming_rows(pairs: Sequence[Pair]) -> Iterator[list[float]]:
-    """Yield each event's features, all outcomes before it known."""
+    """Yield each event's features, with all earlier outcomes known."""
     features = StreamingFeatures()
     for event, outcome in pairs:
         yield features.of(event)
@@ -133,7 +135,7 @@ def streaming_rows(pairs: Sequence[Pair]) -> Iterator[list[float]]:
 
 
 def predict(pairs: Sequence[Pair], train: int, valid: int) -> FloatArray:
-    """Return y_hat for what follows the oldest train + valid pairs, in their order."""
+    """Return y_hat of the pairs after the oldest train + valid ones, in order."""
     x = np.array(list(streaming_rows(pairs)))
     y = np.array([outcome.y for _, outcome in pairs])
     fitted = lightgbm.Dataset(x[:train], y[:train])
@@ -145,7 +147,7 @@ def predict(pairs: Sequence[Pair], train: int, valid: int) -> FloatArray:
 
 
 def _genres_and_year(item_text: str) -> tuple[list[str], float]:
-    """Take the genres at the end of an item's text, and the year before them."""
+    """Return the genres at the end of an item's text and the year before them, NaN if there is none."""
     words = item_text.split()
     genres: list[str] = []
     while words and words[-1] in _GENRES:

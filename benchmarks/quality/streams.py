@@ -1,4 +1,4 @@
-"""The feature rows of MovieLens-100K under different conditions, made once and kept in build/quality/streams/."""
+"""Feature rows of MovieLens-100K under different conditions, computed once and cached in build/quality/streams/."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,24 +16,24 @@ from trainer.snapshots import Pair, StreamSettings, snapshots
 from trainer.text_vectors import TextVectors
 
 _READ_BY_ATTENTION = 30
-_ALL = 1_000  # behaviours: more than anybody has
+_ALL = 1_000  # behaviours; more than any user has
 
 
 def unseen(item_id: str) -> bool:
-    """Say whether an item is in the fifth that no training sees."""
+    """Return whether an item is in the fifth that is excluded from training."""
     return zlib.crc32(item_id.encode()) % 5 == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a worker knows, and what rows are made of it."""
+    """Settings of the simulated worker's state and of the feature rows."""
 
     stream: StreamSettings = field(default_factory=StreamSettings)
     rows: RowSettings = field(default_factory=RowSettings)
 
 
 def condition_of(name: str, train: int) -> Condition:
-    """Return a condition by name. train: how many events are for training; item vectors are of those alone."""
+    """Return a condition by name. train: the number of training events, from which item vectors are computed."""
     read = RowSettings(refit_until=train, kept=_READ_BY_ATTENTION)
     alone = replace(read, kept=0)
     if name == "window":
@@ -55,9 +55,10 @@ def condition_of(name: str, train: int) -> Condition:
 
 
 class Streams:
-    """folder: where rows are kept. pairs: all events, in order. train: how many of them are for training.
+    """Feature rows by condition.
 
-    text_of: a behaviour in words.
+    folder: where rows are cached. pairs: all events, in order. train: the number of training events.
+    text_of: returns the text of an event.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Streams:
         self._last: tuple[str, FeatureRows] | None = None
 
     def rows(self, name: str) -> FeatureRows:
-        """Return the rows of a condition; the last asked for stays in memory."""
+        """Return the rows of a condition; those of the last call stay in memory."""
         if self._last is None or self._last[0] != name:
             self._last = name, self._load_or_make(name)
         return self._last[1]
@@ -93,7 +94,7 @@ class Streams:
 
 
 def kept_rows(path: Path, make: Callable[[], FeatureRows]) -> FeatureRows:
-    """Return rows from their file, made and written if it is not there."""
+    """Return the rows from a file; compute and write them if it does not exist."""
     if path.is_file():
         with np.load(path) as kept:
             parts = {field.name: kept[field.name] for field in fields(FeatureRows)}

@@ -1,4 +1,4 @@
-"""Figures of runs with their seeds, differences with intervals by users, and the aims they are held against."""
+"""Figures of runs over seeds, differences with user-level intervals, and aims."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from trainer.evaluation.resampling import WeightedAuc, draws, interval, units
 Floats = NDArray[np.float64]
 
 FIRST_PART = "late"
-"""Whose rows are those that do not say: a summary of before there were others."""
+"""The part of rows without a part, from summaries written before other parts existed."""
 
 _SAMPLES = 1_000
 _WITH_HISTORY = {
@@ -24,12 +24,12 @@ _WITH_HISTORY = {
     "tower, whole history": "LightGBM, whole history",
     "wide tower, whole history": "LightGBM, whole history",
 }
-"""Networks on numbers, and LightGBM on the same ones."""
+"""Networks on numeric features, and LightGBM on the same features."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """The test rows of a run and what each of its seeds said: users, y: (N,); y_hat: (S, N)."""
+    """The test rows of a run and their scores by seed. users, y: (N,). y_hat: (S, N)."""
 
     users: NDArray[np.str_]
     y: Floats
@@ -39,32 +39,32 @@ class Scored:
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], y_hat: Sequence[Floats]) -> Self:
-        """Take rows from events and outcomes."""
+        """Build from events and outcomes. y_hat: (N,) for each seed."""
         users = np.array([event.user_id for event, _ in pairs])
         return cls(users, np.array([outcome.y for _, outcome in pairs]), np.stack(y_hat))
 
     @property
     def aucs(self) -> Floats:
-        """Each seed's AUC, (S,)."""
+        """The AUC of each seed, (S,)."""
         once = np.ones((1, len(self.y)))
-        return np.array([WeightedAuc(said, self.y >= 0.5)(once)[0] for said in self.y_hat])
+        return np.array([WeightedAuc(y_hat, self.y >= 0.5)(once)[0] for y_hat in self.y_hat])
 
     @property
     def log_loss(self) -> float:
-        """The mean over seeds."""
-        return float(np.mean([log_loss(said, self.y) for said in self.y_hat]))
+        """The mean log-loss over seeds."""
+        return float(np.mean([log_loss(y_hat, self.y) for y_hat in self.y_hat]))
 
     @property
     def calibration_error(self) -> float:
-        """The mean over seeds."""
-        return float(np.mean([calibration_error(said, self.y) for said in self.y_hat]))
+        """The mean calibration error over seeds."""
+        return float(np.mean([calibration_error(y_hat, self.y) for y_hat in self.y_hat]))
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryRow:
-    """A figure, its interval where it is a difference, and its aim; None where it only informs.
+    """A figure, its interval if it is a difference, and its aim, None in an informative row.
 
-    value: None where a run that it needs is not made yet; then nothing is met either. An int is a count.
+    value: None if a required run is missing; met is then None too. An int is a count.
     """
 
     name: str
@@ -75,21 +75,21 @@ class SummaryRow:
     met: bool | None = None
 
     def to_plain(self) -> dict[str, object]:
-        """Return what JSON can hold, figures to four places."""
+        """Return the row for JSON, with figures rounded to four places."""
         plain = {name: getattr(self, name) for name in self.__slots__}
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in plain.items()}
 
 
 def difference(one: Scored, other: Scored, samples: int = _SAMPLES) -> tuple[float, float, float]:
-    """Return the difference of mean AUCs over seeds, and its 95 % interval by drawing users, the same for both.
+    """Return the difference of the mean AUCs over seeds, and its 95 % interval by a paired bootstrap over users.
 
-    Raises ValueError if the two are not of the same rows.
+    Raises ValueError if the two have different rows.
     """
     if not (np.array_equal(one.users, other.users) and np.array_equal(one.y, other.y)):
         raise ValueError("runs of different rows cannot be compared")
     drawn = units(one.users, len(one.y))
     positive = one.y >= 0.5
-    mine, theirs = ([WeightedAuc(said, positive) for said in each.y_hat] for each in (one, other))
+    mine, theirs = ([WeightedAuc(y_hat, positive) for y_hat in each.y_hat] for each in (one, other))
     found = []
     for counts in draws(drawn, samples, seed=0):
         weights = counts[:, drawn.of_row]  # (C, N)
@@ -99,14 +99,14 @@ def difference(one: Scored, other: Scored, samples: int = _SAMPLES) -> tuple[flo
     return float(one.aucs.mean() - other.aucs.mean()), low, high
 
 
-def rows(said: Mapping[str, Scored], counts: str, samples: int = _SAMPLES) -> list[SummaryRow]:
-    """Return all figures that have an aim, missed ones too, and those whose runs are not made yet.
+def rows(scored: Mapping[str, Scored], counts: str, samples: int = _SAMPLES) -> list[SummaryRow]:
+    """Return all figures of the summary, including missed aims and figures of missing runs.
 
-    counts: the name of the run on streaming counts. samples: of each bootstrap.
+    counts: the name of the run on streaming counts. samples: the number of bootstrap samples.
     """
-    made = Figures(said, samples)
-    known = [name for name in _WITH_HISTORY if name in said]
-    best = min(known, key=lambda name: said[name].valid_loss, default=next(iter(_WITH_HISTORY)))
+    made = Figures(scored, samples)
+    known = [name for name in _WITH_HISTORY if name in scored]
+    best = min(known, key=lambda name: scored[name].valid_loss, default=next(iter(_WITH_HISTORY)))
     return [
         made.auc("window state only: AUC", "tower, window only", 0.8),
         made.auc("running totals or whole history, by validation: AUC", best, 0.806),
@@ -140,45 +140,45 @@ def rows(said: Mapping[str, Scored], counts: str, samples: int = _SAMPLES) -> li
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Makes rows of runs by name; said: those that are made."""
+    """Maker of summary rows. scored: finished runs by name. samples: the number of bootstrap samples."""
 
-    said: Mapping[str, Scored]
+    scored: Mapping[str, Scored]
     samples: int
 
     def auc(self, name: str, run: str, aim: float | None = None) -> SummaryRow:
-        """Return a mean AUC that should be at least so much; without an aim it only informs."""
-        told = None if aim is None else f">= {aim:g}"
-        if run not in self.said:
-            return SummaryRow(name, aim=told)
-        value = float(self.said[run].aucs.mean())
-        return SummaryRow(name, value, aim=told, met=None if aim is None else value >= aim)
+        """Return a mean AUC. aim: the required minimum; None for an informative row."""
+        aim_text = None if aim is None else f">= {aim:g}"
+        if run not in self.scored:
+            return SummaryRow(name, aim=aim_text)
+        value = float(self.scored[run].aucs.mean())
+        return SummaryRow(name, value, aim=aim_text, met=None if aim is None else value >= aim)
 
     def at_most(self, name: str, run: str, figure: str, aim: float) -> SummaryRow:
-        """Return a figure that should be at most so much."""
-        if run not in self.said:
+        """Return a figure that must be at most aim. figure: an attribute of Scored."""
+        if run not in self.scored:
             return SummaryRow(name, aim=f"<= {aim:g}")
-        value: float = getattr(self.said[run], figure)
+        value: float = getattr(self.scored[run], figure)
         return SummaryRow(name, value, aim=f"<= {aim:g}", met=value <= aim)
 
     def difference(
         self, name: str, one: str, other: str, *, value: float | None = None, low: float | None = None
     ) -> SummaryRow:
-        """Return a difference of AUCs. value: the least it should be; low: what its lower bound should lie above."""
+        """Return a difference of AUCs. value: its required minimum. low: the limit that its lower bound must exceed."""
         aim = f">= {value:g}" if value is not None else f"lower bound > {low:g}" if low is not None else None
-        if one not in self.said or other not in self.said:
+        if one not in self.scored or other not in self.scored:
             return SummaryRow(name, aim=aim)
-        found = difference(self.said[one], self.said[other], self.samples)
+        found = difference(self.scored[one], self.scored[other], self.samples)
         met = found[0] >= value if value is not None else found[1] > low if low is not None else None
         return SummaryRow(name, *found, aim=aim, met=met)
 
 
-def table(said: Mapping[str, Scored]) -> str:
-    """Return all runs as Markdown."""
+def table(scored: Mapping[str, Scored]) -> str:
+    """Return all runs as a Markdown table."""
     lines = [
         "| | AUC, each seed | AUC | log-loss | calibration error | log-loss, validation | CPU s a seed |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, each in said.items():
+    for name, each in scored.items():
         seeds = " ".join(_short(value) for value in each.aucs)
         figures = (each.aucs.mean(), each.log_loss, each.calibration_error, each.valid_loss)
         cells = " | ".join("" if np.isnan(value) else _short(value) for value in figures)
@@ -188,7 +188,7 @@ def table(said: Mapping[str, Scored]) -> str:
 
 
 def verdicts(found: Sequence[SummaryRow]) -> str:
-    """Return the summary as Markdown."""
+    """Return the summary as a Markdown table."""
     lines = ["| | value | 95 % interval | aim | met |", "|---|---|---|---|---|"]
     for row in found:
         between = "" if row.low is None or row.high is None else f"{row.low:+.4f} to {row.high:+.4f}"
@@ -198,7 +198,7 @@ def verdicts(found: Sequence[SummaryRow]) -> str:
 
 
 def keep(path: Path, part: str, found: Sequence[SummaryRow]) -> None:
-    """Put a part's rows into the summary in place of its older ones; other parts keep theirs."""
+    """Replace the rows of a part in the summary file; the rows of other parts are kept."""
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     rows = [row for row in kept if row.get("part", FIRST_PART) != part]
     rows += [{"part": part, **row.to_plain()} for row in found]

@@ -1,8 +1,8 @@
-"""TF-IDF and logistic regression: what the words alone give, without a neural network.
+"""TF-IDF and logistic regression: a baseline on words without a neural network.
 
-Two bags of words an event: its own text (words and pairs), and the user's last ten items, each word told apart by
-whether the item was liked. Vocabulary and weights are of the training part; the strength of the penalty is chosen on
-the validation part.
+An event has two bags of words: its own text (unigrams and bigrams), and the texts of the user's last ten items, with
+separate words for liked and disliked items. Vocabulary and weights are fitted on the training part; the regularisation
+strength is chosen on the validation part.
 """
 
 from collections import defaultdict, deque
@@ -25,7 +25,7 @@ _LAST = 10
 
 
 def texts(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
-    """Yield each event's own text, and the words of the user's last items before it, liked and not."""
+    """Yield each event's own text, and the marked words of the user's last items before it."""
     last: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_LAST))
     for event, outcome in pairs:
         words = event.item_text.lower().replace("-", " ").split()
@@ -35,7 +35,7 @@ def texts(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
 
 
 def predict(pairs: Sequence[Pair], train: int, valid: int) -> FloatArray:
-    """Return y_hat for what follows the oldest train + valid pairs, in their order."""
+    """Return y_hat of the pairs after the oldest train + valid ones, in order."""
     targets, histories = zip(*texts(pairs), strict=True)
     own = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     past = TfidfVectorizer(min_df=5, token_pattern=r"\S+")  # noqa: S106 -- no password
@@ -45,8 +45,8 @@ def predict(pairs: Sequence[Pair], train: int, valid: int) -> FloatArray:
     tried = []
     for strength in STRENGTHS:
         fitted = LogisticRegression(C=strength, max_iter=500).fit(x[:train], y[:train])
-        said = fitted.predict_proba(x[train : train + valid])[:, 1]
-        tried.append((log_loss(said, y[train : train + valid]), strength, fitted))
+        y_hat = fitted.predict_proba(x[train : train + valid])[:, 1]
+        tried.append((log_loss(y_hat, y[train : train + valid]), strength, fitted))
     _, _, best = min(tried, key=lambda one: one[:2])
     predicted: FloatArray = best.predict_proba(x[train + valid :])[:, 1]
     return predicted

@@ -1,7 +1,7 @@
-"""The numbers of many behaviours at once: the same bits as numbers() gives each alone, for less.
+"""Features of many behaviours at once, bit-identical to numbers() for each, but faster.
 
-What goes element by element is done for all behaviours of all windows in a line. What adds up is done row by row on
-slices of that line, by the same calls as numbers() makes, since the order of a sum decides its last bits.
+Element-wise operations run once over the concatenated windows. Sums run per row on slices of them, with the same calls
+as in numbers(), because the order of a floating-point sum determines its last bits.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,10 @@ _FOLDED = NAMES.index("like_folded")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pasts:
-    """The windows of N snapshots in a line of S behaviours, each oldest first.
+    """The windows of N snapshots, each oldest first, concatenated to S behaviours.
 
-    lengths: int64 (N,), sum S. history: of all. rows: int64 (S,), of the item table.
+    lengths: int64 (N,), the length of each window; their sum is S. history: the S behaviours.
+    rows: int64 (S,), their rows in the item table.
     """
 
     lengths: NDArray[np.int64]
@@ -49,22 +50,23 @@ def numbers_of_all(
     facts: Sequence[ItemFacts],
     table: ItemTable,
 ) -> NDArray[np.float32]:
-    """Return the numbers of FEATURES, float32 (N, F), row by row what numbers_of() returns.
+    """Return the values of FEATURES, float32 (N, F); each row equals the result of numbers_of().
 
-    cosines: (S,), of each text of a past with the text that is scored. facts: of each row's item.
-    Raises ValueError if there is not one cosine a behaviour.
+    cosines: (S,), of each past behaviour's text with the text of the behaviour being scored.
+    facts: one per row, of the row's item. table: the checkpoint's items.
+    Raises ValueError if the number of cosines differs from the number of behaviours.
     """
     history = pasts.history
     if len(cosines) != len(history):
-        raise ValueError(f"{len(cosines)} cosines for {len(history)} behaviours: one each is needed")
-    places = history.known.nonzero()[0]  # (K,), all of the line whose outcome is known
+        raise ValueError(f"{len(cosines)} cosines for {len(history)} behaviours: the numbers must be equal")
+    places = history.known.nonzero()[0]  # (K,), behaviours with a known outcome
     y, z, residual = history.y[places], history.z[places], history.residual[places]
     weights = text_weights(np.asarray(cosines, np.float64)[places])
     vectors = table.vectors[pasts.rows[places]].astype(np.float64)  # (K, 32)
     outcomes = table.log_outcomes[pasts.rows]  # (S,)
     ends = np.cumsum(pasts.lengths)
     known_ends = np.searchsorted(places, ends)
-    made: list[tuple[float, ...]] = []
+    rows: list[tuple[float, ...]] = []
     regressions = _Regressions([], [], [], [])
     start = known_start = 0
     for snapshot, fact, end, known_end in zip(
@@ -81,9 +83,9 @@ def numbers_of_all(
             target = fact.vector.astype(np.float64)
             if target.any():
                 like = item_sums(target, vectors[known], net)
-                regressions.add(len(made), target, *ridge_terms(vectors[known], net))
+                regressions.add(len(rows), target, *ridge_terms(vectors[known], net))
         popularity = float(_add(outcomes[start:end])) / behaviours if behaviours else 0.0
-        made.append(
+        rows.append(
             (
                 *item_part,
                 *window_numbers(y[known], z[known], residual[known], behaviours, snapshot.mu, bias),
@@ -96,14 +98,18 @@ def numbers_of_all(
             )
         )
         start, known_start = end, known_end
-    numbers = np.array(made, np.float32).reshape(-1, len(NAMES))
+    numbers = np.array(rows, np.float32).reshape(-1, len(NAMES))
     regressions.put(numbers)
     return numbers
 
 
 @dataclass(slots=True)
 class _Regressions:
-    """Ridge regressions that are solved together. rows: of the numbers; the others as ridge_terms() gives them."""
+    """Ridge regressions that are solved in one call.
+
+    rows: rows of the feature matrix. targets: the item vectors at which the regressions are evaluated.
+    grams, moments: the results of ridge_terms().
+    """
 
     rows: list[int]
     targets: list[FloatArray]
@@ -111,14 +117,14 @@ class _Regressions:
     moments: list[FloatArray]
 
     def add(self, row: int, target: FloatArray, gram: FloatArray, moments: FloatArray) -> None:
-        """Take in a row's."""
+        """Add the regression of a row."""
         self.rows.append(row)
         self.targets.append(target)
         self.grams.append(gram)
         self.moments.append(moments)
 
     def put(self, numbers: NDArray[np.float32]) -> None:
-        """Solve all, and put each one's value at its target into its row."""
+        """Solve all regressions; write each one's value at its target into its row of the feature matrix."""
         if self.rows:
             solved = np.linalg.solve(np.stack(self.grams), np.stack(self.moments)[:, :, None])[:, :, 0]
             numbers[self.rows, _FOLDED] = [x @ target for x, target in zip(solved, self.targets, strict=True)]

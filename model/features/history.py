@@ -1,4 +1,4 @@
-"""A user's window before the behaviour being scored, as columns."""
+"""A user's window before the behaviour being scored, as arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from model.features.keys import NO_KEY, item_key
 
 UNKNOWN = float("nan")
-PAST_COLUMNS = 4  # of what a network reads of a behaviour beside its vectors: known, grade, residual, log gap
+# The values that a network reads of a behaviour in addition to its vectors: known, grade, residual, log gap.
+PAST_COLUMNS = 4
 
 PAST = np.dtype(
     [
@@ -24,14 +25,14 @@ PAST = np.dtype(
 )
 """One behaviour of a window: event time, keys of item and text (model.features.keys), outcome, grade and residual.
 
-y, z and residual are NaN while the outcome is not known; one whose residual is not known counts as pending.
+y, z and residual are NaN while the outcome is unknown. A behaviour without a residual counts as pending.
 """
 
 NO_PAST: NDArray[np.void] = np.zeros(0, PAST)
 
 
 class Past(NamedTuple):
-    """One behaviour of a window. y, z, residual: float32, NaN while the outcome is not known."""
+    """One behaviour of a window. y, z, residual: float32, NaN while the outcome is unknown."""
 
     at_ms: int
     item_id: str
@@ -41,12 +42,13 @@ class Past(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether its outcome is known."""
-        return self.residual == self.residual  # only NaN differs from itself
+        """Whether the outcome is known."""
+        # Only NaN differs from itself.
+        return self.residual == self.residual
 
 
 def past_array(pasts: Sequence[Past], texts: Sequence[int] | None = None) -> NDArray[np.void]:
-    """Return behaviours as records of PAST, (H,). texts: their keys; without them all are NO_KEY."""
+    """Return behaviours as an array of PAST, (H,). texts: the text keys; NO_KEY for all by default."""
     texts = texts if texts is not None else [NO_KEY] * len(pasts)
     rows = [
         (past.at_ms, item_key(past.item_id), text, past.y, past.z, past.residual)
@@ -59,8 +61,8 @@ def past_array(pasts: Sequence[Past], texts: Sequence[int] | None = None) -> NDA
 class History:
     """H behaviours, oldest first.
 
-    items, texts: uint64 (H,), keys. at_s: float64 (H,). known: bool (H,). y, z, residual: float64 (H,), 0 where the
-    outcome is not known.
+    items, texts: uint64 (H,), keys. at_s: float64 (H,), event times in seconds. known: bool (H,), whether the outcome
+    is known. y, z, residual: float64 (H,), 0 where the outcome is unknown.
     """
 
     items: NDArray[np.uint64]
@@ -73,9 +75,10 @@ class History:
 
     @classmethod
     def of(cls, past: NDArray[np.void]) -> Self:
-        """Make columns of records of PAST, (H,), oldest first."""
+        """Build the columns from an array of PAST, (H,), oldest first."""
         residual = past["residual"].astype(np.float64)
-        known = residual == residual  # only NaN differs from itself
+        # Only NaN differs from itself.
+        known = residual == residual
         return cls(
             past["item"],
             past["text"],

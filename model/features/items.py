@@ -1,4 +1,4 @@
-"""What a checkpoint knows of items, made by the trainer: one row an item, and a map for those that it never saw."""
+"""A checkpoint's knowledge of items: a table of the items seen in training and a linear map for all others."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,9 +14,10 @@ FloatArray = NDArray[np.float32]
 
 
 class ItemFacts(NamedTuple):
-    """One item's row.
+    """The table's data of one item.
 
-    vector: float32 (32,). bias: its mean grade less the mean of all, shrunk. log_outcomes: log(1 + how many).
+    vector: float32 (32,). bias: the item's mean grade minus the mean of all grades, shrunk.
+    log_outcomes: log(1 + number of outcomes).
     """
 
     vector: FloatArray
@@ -26,10 +27,10 @@ class ItemFacts(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemTable:
-    """M items, and the row of the unknown, which is the last: a vector of zeros, no bias, no outcomes.
+    """M items and a last row for unknown items, with a zero vector, no bias and no outcomes.
 
-    keys: uint64 (M,), ascending (model.features.keys.item_key). vectors: float32 (M + 1, 32); the product of two is
-    how alike the items' residuals are. bias, log_outcomes: float32 (M + 1,).
+    keys: uint64 (M,), ascending (model.features.keys.item_key). vectors: float32 (M + 1, 32); the dot product of two
+    vectors estimates the correlation of the items' residuals. bias, log_outcomes: float32 (M + 1,).
     """
 
     keys: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -38,7 +39,7 @@ class ItemTable:
     log_outcomes: FloatArray = field(default_factory=lambda: np.zeros(1, np.float32))
 
     def rows_of(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Return rows, int64 (N,), for keys (N,); -1, the last, for items that are not in the table."""
+        """Return the rows of keys (N,), int64 (N,); -1, the last row, for items that are not in the table."""
         if not len(self.keys):
             return np.full(len(keys), -1, np.int64)
         places = np.searchsorted(self.keys, keys)
@@ -46,23 +47,23 @@ class ItemTable:
         return np.where(self.keys[places] == keys, places, -1)
 
     def row_of(self, key: int) -> int:
-        """Return one item's row; -1 if it is not in the table."""
+        """Return the row of an item, or -1 if it is not in the table."""
         return int(self.rows_of(np.array([key], np.uint64))[0])
 
     def facts_of_row(self, row: int) -> ItemFacts:
-        """Return what a row says; -1 is the unknown."""
+        """Return the data of a row; -1 is the row of unknown items."""
         return ItemFacts(self.vectors[row], float(self.bias[row]), float(self.log_outcomes[row]))
 
     def facts(self, item_id: str) -> ItemFacts:
-        """Return one item's facts; the unknown's if it is not in the table."""
+        """Return the data of an item, or of the unknown item if it is not in the table."""
         return self.facts_of_row(self.row_of(item_key(item_id)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemMap:
-    """Says of an item that the table lacks what its text says: vector and bias, linear in the text's vector.
+    """A linear map from an item's text vector to its item vector and bias, for items that are not in the table.
 
-    weights: float32 (d, 33), x_mean: (d,), t_mean: (33,); the last column is the bias.
+    weights: float32 (d, 33). x_mean: (d,). t_mean: (33,). The last column is the bias.
     """
 
     weights: FloatArray
@@ -70,11 +71,11 @@ class ItemMap:
     t_mean: FloatArray
 
     def __call__(self, texts: FloatArray) -> FloatArray:
-        """Return vectors and, last, biases, float32 (N, 33), of items with these text vectors, (N, d)."""
+        """Return item vectors and biases (last column), float32 (N, 33), for text vectors (N, d)."""
         return ((texts - self.x_mean) @ self.weights + self.t_mean).astype(np.float32)
 
     def facts(self, text: FloatArray) -> ItemFacts:
-        """Return what one text vector, (d,), says of its item."""
+        """Return the estimated data of an item from its text vector, (d,)."""
         row = self(text[None])[0]
         return ItemFacts(row[:-1], float(row[-1]), 0.0)
 

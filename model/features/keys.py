@@ -1,22 +1,23 @@
-"""Short names of texts and items: what state, examples and checkpoints hold in place of the words."""
+"""64-bit keys of texts and items, stored in state, examples and checkpoints instead of the strings."""
 
 from functools import lru_cache
 from hashlib import blake2b
 
 NO_KEY = 0
-"""The key of the empty string, and of nothing else."""
+"""The key of the empty string; no other string has it."""
 
 _BYTES = 8
-_KEPT = 16_384  # texts and items come again and again, and a look-up costs a tenth of a hash
+# Texts and items repeat, and a cache look-up costs a tenth of a hash.
+_KEPT = 16_384
 
 
 def text_key(text: str) -> int:
-    """Return the key of a behaviour's text without its outcome: 64 bits of BLAKE2b, unsigned."""
+    """Return the key of a behaviour's text without its outcome: an unsigned 64-bit BLAKE2b hash."""
     return _key(text)
 
 
 def item_key(item_id: str) -> int:
-    """Return the key of an item: 64 bits of BLAKE2b, unsigned."""
+    """Return the key of an item: an unsigned 64-bit BLAKE2b hash."""
     return _key(item_id)
 
 

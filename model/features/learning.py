@@ -1,4 +1,4 @@
-"""What an outcome that becomes known changes: the item, the user's totals, the partition's mean, the window's entry."""
+"""State updates by an observed outcome: of the item, the user's totals, the partition's mean and the window."""
 
 import math
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from model.features.history import Past
 from model.features.state import ItemState, Mean, UserTotals, as_float32
 
 ITEM_WEIGHT = 8.0
-"""How many outcomes at the mean of all an item's bias starts with."""
+"""Prior weight of an item's bias: the number of prior outcomes with the mean grade of all."""
 
 USER_WEIGHT = 5.0
-"""How many outcomes at the mean of all a user's mean starts with."""
+"""Prior weight of a user's mean: the number of prior outcomes with the mean grade of all."""
 
 
 class Learned(NamedTuple):
-    """The state after an outcome. past: the behaviour with its outcome and residual."""
+    """The state after an outcome. past: the behaviour, with its outcome and residual."""
 
     past: Past
     item: ItemState
@@ -24,12 +24,12 @@ class Learned(NamedTuple):
 
 
 def grade_of(y: float, z: float | None) -> float:
-    """Return the grade of an outcome: z where it is known, else y."""
+    """Return the grade of an outcome: z if known, else y."""
     return y if z is None else z
 
 
 def user_mean(z_sum: float, known: int, mu: float) -> float:
-    """Return a user's mean grade in the window, shrunk to the mean of all."""
+    """Return a user's mean grade in the window, shrunk towards mu, the mean of all grades."""
     return (z_sum + USER_WEIGHT * mu) / (known + USER_WEIGHT)
 
 
@@ -43,26 +43,27 @@ def learn(
     mean: Mean,
     own_mean: float,
 ) -> Learned:
-    """Take in the outcome of a behaviour, in the order in which outcomes become known.
+    """Return the state updated with the outcome of a behaviour. Call it in the order in which outcomes become known.
 
-    item, totals, mean: as they stand before it. own_mean: the user's mean in the window before it, by user_mean().
-    A behaviour without an item changes no item. Raises ValueError if y or z is not in [0, 1].
+    item, totals, mean: the state before the outcome. own_mean: the user's mean in the window before it, from
+    user_mean(). A behaviour without an item leaves item unchanged.
+    Raises ValueError if y or z is not in [0, 1].
     """
     grade = grade_of(y, z)
     for name, value in (("y", y), ("z", grade)):
         if not 0 <= value <= 1:
-            raise ValueError(f"{name}={value} of an outcome is not in [0, 1]")
+            raise ValueError(f"outcome with {name}={value}, which is not in [0, 1]")
     mu = mean.value
     residual = as_float32(grade - mu - item.above_mean / (item.outcomes + ITEM_WEIGHT))
     return Learned(
         past._replace(y=as_float32(y), z=as_float32(grade), residual=residual),
-        item.and_one(y, grade, mu, own_mean, past.at_ms) if past.item_id else item,
-        totals.and_one(y, grade, residual),
-        mean.and_one(grade),
+        item.with_outcome(y, grade, mu, own_mean, past.at_ms) if past.item_id else item,
+        totals.with_outcome(y, grade, residual),
+        mean.with_outcome(grade),
     )
 
 
 def known_mean(pasts: Iterable[Past], mu: float) -> float:
-    """Return user_mean() of a window's known outcomes."""
+    """Return user_mean() over the known outcomes of a window."""
     grades = [past.z for past in pasts if past.known]
     return user_mean(math.fsum(grades), len(grades), mu)

@@ -1,14 +1,14 @@
-"""What the numbers are, in their order. A change of any number, its order or its scale is a new version."""
+"""The features in order. A change of a feature, its order or its scale requires a new version."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 FEATURES_VERSION = 1
-"""Travels with a model and with each example: numbers of another version are not comparable."""
+"""The version of the features, stored with models and examples. Values of different versions are not comparable."""
 
 
 class Group(StrEnum):
-    """Where a number comes from, so that a model can be trained and judged without one of the sources."""
+    """The data source of a feature, so that a model can be trained and evaluated without a source."""
 
     ITEM = "item"
     WINDOW = "window"
@@ -19,7 +19,7 @@ class Group(StrEnum):
 
 
 class Feature(NamedTuple):
-    """One number: its name, its group, and what it says."""
+    """A feature: its name, group and meaning."""
 
     name: str
     group: Group
@@ -77,5 +77,5 @@ NAMES = tuple(feature.name for feature in FEATURES)
 
 
 def columns(*groups: Group) -> list[int]:
-    """Return the places of the numbers of some groups, ascending."""
+    """Return the indices of the features of some groups, ascending."""
     return [place for place, feature in enumerate(FEATURES) if feature.group in groups]

@@ -1,4 +1,4 @@
-"""The feature function: what the model is given beside texts and vectors, for one behaviour."""
+"""The feature function: the numeric features of one behaviour."""
 
 import math
 
@@ -15,7 +15,7 @@ _HIGH, _LOW = 0.9, 0.3
 _RATE_WEIGHT = 5.0
 _NET_WEIGHT = 10.0
 _RECENT_WEIGHT = 3.0
-_DECAYS = 0.9 ** np.arange(100)[::-1]  # of the newest 100; those before weigh under .00003
+_DECAYS = 0.9 ** np.arange(100)[::-1]  # of the newest 100; older ones weigh less than .00003
 _DAY_S = 86_400.0
 
 FloatArray = NDArray[np.float64]
@@ -31,16 +31,16 @@ def numbers(
     facts: ItemFacts = UNKNOWN_ITEM,
     table: ItemTable = NO_ITEMS,
 ) -> NDArray[np.float32]:
-    """Return the numbers of FEATURES, float32 (F,), all finite.
+    """Return the values of FEATURES, float32 (F,), all finite.
 
-    at_ms: event time of the behaviour being scored. item: its item's state; mu: the partition's mean grade; totals: the
-    user's. history: the user's window before it. All hold only outcomes that are known by now.
-    cosines: (H,), of each behaviour's text vector with that of the behaviour being scored.
-    facts: what the checkpoint knows of the item; table: and of the history's items.
-    Raises ValueError if there is not one cosine a behaviour.
+    at_ms: event time of the behaviour being scored. item: the state of its item. mu: the partition's mean grade.
+    history: the user's window before the behaviour. totals: the user's totals. All contain only outcomes known now.
+    cosines: (H,), of each past behaviour's text vector with that of the behaviour being scored.
+    facts: the checkpoint's data of the item. table: the checkpoint's items, for the items of the history.
+    Raises ValueError if the number of cosines differs from the number of behaviours.
     """
     if len(cosines) != len(history):
-        raise ValueError(f"{len(cosines)} cosines for {len(history)} behaviours: one each is needed")
+        raise ValueError(f"{len(cosines)} cosines for {len(history)} behaviours: the numbers must be equal")
     item_part, item_mean = item_numbers(at_ms / 1000, item, mu, facts)
     known = history.known.nonzero()[0]  # (K,)
     z, residual = history.z[known], history.residual[known]
@@ -50,7 +50,7 @@ def numbers(
     text = text_signals(np.asarray(cosines, np.float64)[known], net)
     like = item_signals(facts.vector.astype(np.float64), table.vectors[rows[known]].astype(np.float64), net)
     popularity = float(table.log_outcomes[rows].sum()) / len(rows) if len(rows) else 0.0
-    made = (
+    values = (
         *item_part,
         *window_numbers(history.y[known], z, residual, len(history), mu, bias),
         item_mean + bias,
@@ -60,13 +60,13 @@ def numbers(
         popularity,
         *total_numbers(at_ms, totals, mu, item_mean),
     )
-    return np.array(made, np.float32)
+    return np.array(values, np.float32)
 
 
 def item_numbers(
     at_s: float, item: ItemState, mu: float, facts: ItemFacts
 ) -> tuple[tuple[float, ...], float]:
-    """Return the item's numbers, and mu + the item's bias."""
+    """Return the features of group ITEM, and mu + the item's bias."""
     prior = float(facts.bias)
     mean = mu + (item.above_mean + ITEM_WEIGHT * prior) / (item.outcomes + ITEM_WEIGHT)
     numbers = (
@@ -85,12 +85,13 @@ def item_numbers(
 def window_numbers(
     y: FloatArray, z: FloatArray, residual: FloatArray, behaviours: int, mu: float, bias: float
 ) -> tuple[float, ...]:
-    """y, z, residual: (K,), of the behaviours with known outcomes."""
+    """Return the features of group WINDOW. y, z, residual: (K,), of the behaviours with a known outcome."""
     known = len(z)
     counts = (math.log1p(known), math.log1p(behaviours - known))
     if not known:
         return (*counts, mu, mu, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, mu, mu)
-    grades, residuals = z.tolist(), residual.tolist()  # sums of a few dozen floats are fastest without numpy
+    # Sums of a few dozen floats are faster without NumPy.
+    grades, residuals = z.tolist(), residual.tolist()
     total = sum(grades)
     mean = user_mean(total, known, mu)
     decays = _DECAYS[-known:]
@@ -112,7 +113,7 @@ def window_numbers(
 
 
 def time_numbers(at_s: float, past_s: FloatArray) -> tuple[float, ...]:
-    """past_s: (H,), of the window, oldest first."""
+    """Return the features of group TIME. past_s: (H,), event times of the window in seconds, oldest first."""
     if not len(past_s):
         return (0.0, 0.0, 0.0, 0.0)
     return (
@@ -124,7 +125,7 @@ def time_numbers(at_s: float, past_s: FloatArray) -> tuple[float, ...]:
 
 
 def total_numbers(at_ms: int, totals: UserTotals, mu: float, item_mean: float) -> tuple[float, ...]:
-    """item_mean: mu + the item's bias."""
+    """Return the features of group TOTALS. item_mean: mu + the item's bias."""
     known = totals.outcomes
     bias = totals.residual_sum / (known + USER_WEIGHT)
     first_s = totals.first_at_ms / 1000
@@ -144,5 +145,5 @@ def _shrunk(residuals: list[float]) -> float:
 
 
 def _log_gap(seconds: float, unit_s: float) -> float:
-    """Return log(1 + gap in units); a gap that is negative, as of a late event, counts as 0."""
+    """Return log(1 + gap in units); a negative gap, as of a late event, counts as 0."""
     return math.log1p(max(seconds, 0.0) / unit_s)

@@ -1,4 +1,4 @@
-"""Outcomes of the history, weighted by how alike each behaviour is to the one being scored."""
+"""Outcomes of the history, weighted by the similarity of each behaviour to the one being scored."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ _SAME = 1e-3
 
 
 class TextSignals(NamedTuple):
-    """Residuals by similarity of texts; all 0 without a known outcome."""
+    """Residuals weighted by text similarity; all 0 without a known outcome."""
 
     near: float = 0.0
     wide: float = 0.0
@@ -25,7 +25,7 @@ class TextSignals(NamedTuple):
 
 
 class ItemSignals(NamedTuple):
-    """Residuals by likeness of items; all 0 without a known outcome."""
+    """Residuals weighted by item similarity; all 0 without a known outcome."""
 
     total: float = 0.0
     weight: float = 0.0
@@ -34,7 +34,7 @@ class ItemSignals(NamedTuple):
 
 
 class TextWeights(NamedTuple):
-    """Cosines from -1 to 1, and what each weighs; all float64, of one shape."""
+    """Cosines in [-1, 1] and their weights at both values of tau; float64 arrays of equal shape."""
 
     cosines: FloatArray
     near: FloatArray
@@ -46,10 +46,10 @@ NO_ITEM_SIGNALS = ItemSignals()
 
 
 def text_signals(cosines: FloatArray, residuals: FloatArray) -> TextSignals:
-    """Weight residuals by exp((cosine - 1) / tau).
+    """Return residuals weighted by exp((cosine - 1) / tau).
 
-    cosines: (K,), of each known behaviour's text vector with that of the behaviour being scored; NaN counts as -1.
-    residuals: (K,), net of the user's bias.
+    cosines: (K,), of the text vector of each behaviour with a known outcome with that of the behaviour being scored;
+    NaN counts as -1. residuals: (K,), net of the user's bias.
     """
     if not len(residuals):
         return NO_TEXT_SIGNALS
@@ -57,19 +57,19 @@ def text_signals(cosines: FloatArray, residuals: FloatArray) -> TextSignals:
 
 
 def text_weights(cosines: FloatArray) -> TextWeights:
-    """Return the weights of cosines, whosesoever they are; NaN counts as -1."""
-    cosines = np.fmin(np.fmax(cosines, -1.0), 1.0)  # NaN becomes -1
+    """Return the weights of cosines, element-wise; NaN counts as -1."""
+    # fmax returns -1 for NaN.
+    cosines = np.fmin(np.fmax(cosines, -1.0), 1.0)
     return TextWeights(cosines, np.exp((cosines - 1) / NEAR_TAU), np.exp((cosines - 1) / WIDE_TAU))
 
 
 def text_signals_of(
     cosines: FloatArray, near: FloatArray, wide: FloatArray, residuals: FloatArray
 ) -> TextSignals:
-    """Do as text_signals() with the weights of text_weights(), of at least one behaviour."""
+    """Return the result of text_signals() from the weights of text_weights(), for at least one behaviour."""
     closest = cosines.max()
-    at_closest = residuals[
-        cosines >= closest - _SAME
-    ]  # equal texts tie but for rounding, which must not choose
+    # The cosines of equal texts may differ by rounding, which must not decide between them.
+    at_closest = residuals[cosines >= closest - _SAME]
     return TextSignals(
         float(near @ residuals) / (float(near.sum()) + _NEAR_WEIGHT),
         float(wide @ residuals) / (float(wide.sum()) + _WIDE_WEIGHT),
@@ -79,11 +79,12 @@ def text_signals_of(
 
 
 def item_signals(target: FloatArray, vectors: FloatArray, residuals: FloatArray) -> ItemSignals:
-    """Weight residuals by the products of item vectors, and regress them on the vectors.
+    """Return residuals weighted by dot products of item vectors, and their ridge regression on the vectors.
 
-    target: (32,). vectors: (K, 32), of the known behaviours' items. residuals: (K,), net of the user's bias.
-    A product of two vectors estimates the correlation of two items' residuals, whose variance is 1 then: so the ridge
-    penalty is 1, and the regression at the target is the best linear estimate from all K.
+    target: (32,), the vector of the item being scored. vectors: (K, 32), of the items of behaviours with a known
+    outcome. residuals: (K,), net of the user's bias.
+    The dot product of two vectors estimates the correlation of the items' residuals, scaled to variance 1. The ridge
+    penalty is therefore 1, and the regression's value at the target is the best linear estimate from all K residuals.
     """
     if not len(residuals) or not target.any():
         return NO_ITEM_SIGNALS
@@ -93,14 +94,14 @@ def item_signals(target: FloatArray, vectors: FloatArray, residuals: FloatArray)
 
 
 def item_sums(target: FloatArray, vectors: FloatArray, residuals: FloatArray) -> ItemSignals:
-    """Return all of item_signals() but the regression, for a target that is not zero and at least one behaviour."""
+    """Return item_signals() without the regression, for a non-zero target and at least one behaviour."""
     weights = vectors @ target  # (K,)
     total, weight = float(weights @ residuals), float(np.abs(weights).sum())
     return ItemSignals(total, weight, total / (weight + _LIKE_WEIGHT))
 
 
 def ridge_terms(vectors: FloatArray, residuals: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return A, (32, 32), and b, (32,), of the regression's A x = b."""
+    """Return A, (32, 32), and b, (32,), of the ridge regression's normal equations A x = b."""
     gram = vectors.T @ vectors
     gram.flat[:: len(gram) + 1] += 1.0
     return gram, vectors.T @ residuals

@@ -1,10 +1,10 @@
-"""Running sums of a partition, an item and a user. Values: what learns returns a new one.
+"""Running sums of a partition, an item and a user. Immutable: an update returns a new object.
 
-A grade is z where an outcome has it, else y; in [0, 1]. A residual is a grade less what the partition's mean and the
-item's bias made of it when the outcome became known.
+A grade is z if the outcome has it, else y; it is in [0, 1]. A residual is a grade minus its prediction from the
+partition's mean and the item's bias at the time when the outcome became known.
 
-What a value holds is what its bytes hold, bit for bit: state that was read from disk gives the numbers that memory
-gave. Sums are float64; single grades are float32.
+Encoding is lossless, so state read from disk gives bit-identical features. Sums are float64; single grades are
+float32.
 """
 
 import struct
@@ -26,35 +26,36 @@ MEAN_BYTES = _MEAN.size
 
 
 class Mean(NamedTuple):
-    """A partition's outcomes: how many, and the sum of their grades."""
+    """The number of a partition's outcomes and the sum of their grades."""
 
     outcomes: int = 0
     z_sum: float = 0.0
 
     @property
     def value(self) -> float:
-        """mu: the mean grade, drawn to .5 by one outcome."""
+        """mu: the mean grade, shrunk towards .5 with the weight of one outcome."""
         return (self.z_sum + _PRIOR_MEAN) / (self.outcomes + 1)
 
-    def and_one(self, z: float) -> Self:
+    def with_outcome(self, z: float) -> Self:
         """Return the mean with one more outcome of grade z."""
         return self._replace(outcomes=self.outcomes + 1, z_sum=self.z_sum + z)
 
     def encode(self) -> bytes:
-        """Return MEAN_BYTES bytes."""
+        """Return the encoding, MEAN_BYTES bytes."""
         return _MEAN.pack(*self)
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
-        """Read what encode() wrote. Raises struct.error if it has another length."""
+        """Decode the result of encode(). Raises struct.error if the length is wrong."""
         return cls(*_MEAN.unpack(raw))
 
 
 class ItemState(NamedTuple):
     """An item's outcomes in one partition.
 
-    above_mean: sum of (grade - mu), above_user: sum of (grade - the user's mean in the window), each as of its outcome.
-    recent: the last ten grades, oldest first. last_at_ms: event time of the newest; 0 without one.
+    above_mean: sum of (grade - mu). above_user: sum of (grade - the user's mean in the window). Both means are taken
+    when the outcome becomes known. recent: the last ten grades, oldest first. last_at_ms: event time of the newest
+    behaviour with an outcome; 0 without one.
     """
 
     outcomes: int = 0
@@ -65,7 +66,7 @@ class ItemState(NamedTuple):
     last_at_ms: int = 0
     recent: tuple[float, ...] = ()
 
-    def and_one(self, y: float, z: float, mu: float, user_mean: float, at_ms: int) -> Self:
+    def with_outcome(self, y: float, z: float, mu: float, user_mean: float, at_ms: int) -> Self:
         """Return the state with one more outcome."""
         return type(self)(
             min(self.outcomes + 1, _MAX_COUNT),
@@ -78,23 +79,23 @@ class ItemState(NamedTuple):
         )
 
     def encode(self) -> bytes:
-        """Return at most ITEM_MAX_BYTES bytes."""
+        """Return the encoding, at most ITEM_MAX_BYTES bytes."""
         head = _ITEM.pack(*self[:6], len(self.recent))
         return head + struct.pack(f"<{len(self.recent)}f", *self.recent)
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
-        """Read what encode() wrote. Raises struct.error if it has another length."""
+        """Decode the result of encode(). Raises struct.error if the length is wrong."""
         outcomes, y_sum, z_sum, above_mean, above_user, last_at_ms, grades = _ITEM.unpack_from(raw)
         recent = struct.unpack(f"<{grades}f", raw[_ITEM.size :])
         return cls(outcomes, y_sum, z_sum, above_mean, above_user, last_at_ms, recent)
 
 
 class UserTotals(NamedTuple):
-    """All outcomes of a user so far, beyond the window.
+    """All outcomes of a user so far, including those that have left the window.
 
-    behaviours: how many were scored. slow: residuals decayed by .98 an outcome, an average that begins at 0.
-    first_at_ms, last_at_ms: event times of the oldest and newest behaviour; 0 without one.
+    behaviours: the number of scored behaviours. slow: an exponential moving average of the residuals that starts at 0
+    and keeps .98 per outcome. first_at_ms, last_at_ms: event times of the oldest and newest behaviour; 0 without one.
     """
 
     behaviours: int = 0
@@ -107,15 +108,15 @@ class UserTotals(NamedTuple):
     first_at_ms: int = 0
     last_at_ms: int = 0
 
-    def seen(self, at_ms: int) -> Self:
-        """Return the totals with one more behaviour, whose outcome is not known yet."""
+    def with_behaviour(self, at_ms: int) -> Self:
+        """Return the totals with one more behaviour, whose outcome is still unknown."""
         return self._replace(
             behaviours=min(self.behaviours + 1, _MAX_COUNT),
             first_at_ms=min(self.first_at_ms, at_ms) if self.behaviours else at_ms,
             last_at_ms=max(self.last_at_ms, at_ms) if self.behaviours else at_ms,
         )
 
-    def and_one(self, y: float, z: float, residual: float) -> Self:
+    def with_outcome(self, y: float, z: float, residual: float) -> Self:
         """Return the totals with one more outcome."""
         return self._replace(
             outcomes=min(self.outcomes + 1, _MAX_COUNT),
@@ -126,11 +127,11 @@ class UserTotals(NamedTuple):
             slow=_SLOW * self.slow + (1 - _SLOW) * residual,
         )
 
-    def without_one(self, y: float, z: float, residual: float, newer: Sequence[float]) -> Self:
-        """Return the totals as if an outcome had never become known.
+    def without_outcome(self, y: float, z: float, residual: float, newer: Sequence[float]) -> Self:
+        """Return the totals without one of the outcomes.
 
-        newer: residuals of the outcomes that became known after it, in their order. The residuals of others stay,
-        although theirs were taken from means that this outcome is part of.
+        newer: residuals of the outcomes that became known after it, in order. They are not recomputed, although the
+        means behind them include the removed outcome.
         """
         known = self.outcomes - 1
         if known <= 0:
@@ -151,12 +152,12 @@ class UserTotals(NamedTuple):
         )
 
     def encode(self) -> bytes:
-        """Return USER_BYTES bytes."""
+        """Return the encoding, USER_BYTES bytes."""
         return _USER.pack(*self)
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
-        """Read what encode() wrote. Raises struct.error if it has another length."""
+        """Decode the result of encode(). Raises struct.error if the length is wrong."""
         return cls(*_USER.unpack(raw))
 
 
@@ -166,5 +167,5 @@ NO_TOTALS = UserTotals()
 
 
 def as_float32(value: float) -> float:
-    """Return the float32 nearest to a value, as a Python float: what its four bytes will give back."""
+    """Return a value rounded to float32, as a Python float: the value that its encoding decodes to."""
     return float(_GRADE.unpack(_GRADE.pack(value))[0])

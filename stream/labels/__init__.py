@@ -1,1 +1,1 @@
-"""The label join: which event gets which label, each exactly once. Pure; state comes and goes by two callables."""
+"""The label join: assigns each event its label, exactly once. Does no I/O; reads and writes state by callables."""

@@ -1,6 +1,6 @@
-"""The due lists of a partition: what falls due, in the order of reading. Pure.
+"""The due lists of a partition: entries in the order in which they were read and become due.
 
-A batch writes one list, and few long ones if it is large. Places are a list's number and an index in it.
+A batch appends one list, or a few if it is large. A cursor is the number of a list and an index in it.
 """
 
 from collections.abc import Callable
@@ -8,16 +8,17 @@ from collections.abc import Callable
 from schemas.records import DueEntry, DueList
 from stream.labels.state import PendingState, list_key
 
-_MAX_DUE = 512  # entries of a due list: with ids as long as allowed, half of what a record may have
+# Entries of one due list. With ids of maximum length, a list takes half of the maximum record size.
+_MAX_DUE = 512
 
 Get = Callable[[str], PendingState | None]
 Put = Callable[[str, PendingState | None], None]
 
 
 class DueLists:
-    """The written lists, read where a cursor stands, and behind them what this batch adds.
+    """The lists in the state, read when a cursor reaches them, followed by the entries added by this batch.
 
-    next_list: the number of the next list to be written.
+    next_list: number of the next list to write.
     """
 
     def __init__(self, next_list: int, get: Get, put: Put) -> None:
@@ -28,11 +29,11 @@ class DueLists:
         self._read: dict[int, list[DueEntry]] = {}
 
     def add(self, due_at: int, key: str) -> None:
-        """Put an entry at the end."""
+        """Append an entry."""
         self._new.append(DueEntry(due_at, key))
 
     def at(self, number: int, index: int) -> tuple[int, int, DueEntry | None]:
-        """Return where a cursor really stands, past the ends of lists, and the entry there; None at the very end."""
+        """Return a cursor moved past the ends of lists, and the entry there; None after the last entry."""
         while True:
             entries = self._list(number)
             if index < len(entries):
@@ -42,13 +43,13 @@ class DueLists:
             number, index = number + 1, index - len(entries)
 
     def drop(self, first: int, end: int) -> None:
-        """Delete the lists from first to before end."""
+        """Delete the lists with numbers from first up to but not including end."""
         for number in range(first, end):
             self._read.pop(number, None)
             self._put(list_key(number), None)
 
     def write(self) -> int:
-        """Write what was added; return the number of the next list. A cursor inside is carried over by `at`."""
+        """Write the added entries; return the next list number. `at` corrects cursors that point into them."""
         for start in range(0, len(self._new), _MAX_DUE):
             self._put(list_key(self._next_list), DueList(self._new[start : start + _MAX_DUE]))
             self._next_list += 1

@@ -1,7 +1,7 @@
-"""Between the processor and the label join: the tables, and the two stages.
+"""Connects the processor with the label join: tables and the two stages `read` and `finish`.
 
-Read: the join decides, items are counted. Finish: what was published is kept until its label comes, and the example
-is emitted with it.
+In `read` the join decides labels and items are counted. `finish` stores the published estimates of events that wait for
+a label, and emits an example for each label.
 """
 
 from collections import Counter
@@ -40,9 +40,9 @@ from stream.labels.tables import Table
 
 @dataclass(slots=True)
 class Labels:
-    """What labelling works with. topic, codec: of the examples. The tables are set once they exist.
+    """Configuration and tables of the label join. topic, codec: of the examples. The tables are set later.
 
-    examples: whether they are wanted; without them labels still become part of later texts.
+    examples: whether to write examples; without them, labels are still added to later texts.
     """
 
     settings: JoinSettings
@@ -59,7 +59,7 @@ class Labels:
         return clock.stream_at if isinstance(clock, JoinClock) else 0
 
     def next_due_at(self, partition: int) -> int | None:
-        """Return the stream time at which something of a partition falls due next; None if nothing waits."""
+        """Return the stream time at which an entry of a partition is next due; None if there is none."""
         return next_due_at(self.settings, lambda key: self.pending.get_in(partition, key.encode()))
 
     def begin(self, partition: int, unit: Unit, batch: "BatchLabels", counts: Counter[str]) -> "Labelling":
@@ -69,7 +69,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Labeled:
-    """A joined example's figures, for the metrics."""
+    """The label and estimate of an example, for the metrics."""
 
     model_version: str
     y: float
@@ -78,29 +78,32 @@ class Labeled:
 
 @dataclass(slots=True)
 class BatchLabels:
-    """What one batch leaves for `finish`: closings to write in order, events given up; and what it came to."""
+    """What one batch passes from `read` to `finish`, and its results.
+
+    closings: in order. unlabeled: keys of events without a label. labeled: one entry per emitted example.
+    """
 
     closings: list[Closing] = field(default_factory=list)
-    given_up: list[bytes] = field(default_factory=list)
+    unlabeled: list[bytes] = field(default_factory=list)
     labeled: list[Labeled] = field(default_factory=list)
 
     def scored(
         self, unit: Unit, partition: int, key: bytes, estimate: Estimate, snapshot: Snapshot | None
     ) -> None:
-        """Keep what was published for an event, and what was known of it, until its label comes."""
+        """Store an event's published estimates and snapshot until its label is known."""
         unit.put(ESTIMATES, partition, key, estimate)
         if snapshot is not None:
             unit.put(ESTIMATES, partition, snapshot_key(key), ScoredSnapshot(snapshot.encode()))
 
     def finish(self, labels: Labels, partition: int, unit: Unit, counts: Counter[str]) -> None:
-        """Emit an example for each closing whose event was scored, and forget the estimates that nobody needs."""
+        """Emit an example for each closing with a scored event, and delete estimates that are no longer needed."""
         keys: list[bytes | None] = []
         examples: list[LabeledExample] = []
         self.labeled.clear()
         for closing in self.closings:
             key = closing.key.encode()
             estimate = labels.estimates.get_in(partition, key)
-            if not isinstance(estimate, Estimate):  # its text was a dead letter
+            if not isinstance(estimate, Estimate):  # its text became a dead letter
                 counts[LABEL_WITHOUT_SCORE] += 1
                 continue
             snapshot = labels.estimates.get_in(partition, snapshot_key(key))
@@ -109,8 +112,9 @@ class BatchLabels:
             self.labeled.append(Labeled(estimate.model_version, closing.y, estimate.y_hat))
             keys.append(closing.user_id.encode())
             examples.append(_example(closing, estimate, snapshot))
-        for given_up in self.given_up:
-            _forget(unit, partition, given_up)  # one whose text was a dead letter has none; that is rare
+        for unlabeled in self.unlabeled:
+            # Has no effect in the rare case that the event's text became a dead letter.
+            _forget(unit, partition, unlabeled)
         if examples:
             unit.emit_all(labels.topic, keys, labels.codec.encode_batch(examples))
 
@@ -140,9 +144,9 @@ def _example(closing: Closing, estimate: Estimate, snapshot: EstimatesState | No
 
 
 class Labelling:
-    """The labelling of one batch while it is read; every method returns the closings that it caused.
+    """The labelling of one batch during `read`; the methods return the closings that they cause.
 
-    examples: whether they are wanted. sums: of the partition; whoever holds the windows teaches them the closings.
+    examples: whether to write examples. sums: of the partition; the caller updates them with the closings.
     """
 
     def __init__(
@@ -166,68 +170,68 @@ class Labelling:
     def _count(self, what: str, key: str) -> None:
         self._counts[what] += 1
         if what == "unlabeled":
-            self._batch.given_up.append(key.encode())
+            self._batch.unlabeled.append(key.encode())
 
     def advance(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> Sequence[Closing]:
-        """Take in a record's time and whose it is; return what falls due by it."""
+        """Advance stream time by a record of a user; return the closings of events that are now due."""
         closings = self._join.advance(user_id, own_time_ms, kafka_time_ms)
-        return self._note(closings) if closings else closings
+        return self._count_items(closings) if closings else closings
 
     def tick(self, own_time_ms: int, kafka_time_ms: int) -> Sequence[Closing]:
-        """Take in a tick's time; return what falls due by it."""
-        return self._note(self._join.tick(own_time_ms, kafka_time_ms))
+        """Advance stream time by a tick; return the closings of events that are now due."""
+        return self._count_items(self._join.tick(own_time_ms, kafka_time_ms))
 
     def event(
         self, user_id: str, event: Behaviour, history: str, target: str
     ) -> tuple[bytes | None, Sequence[Closing]]:
-        """Let an event wait for its label; event: as the state keeps it, its words cut to their limits.
+        """Add an event to the join. event: as stored in the state, with truncated strings.
 
-        Returns the key under which its estimate waits, None if no example will need it; and its
-        closing, if its outcome came first.
+        Returns the key of its estimate, or None if no example will need it; and its closing, if its outcome arrived
+        first.
         """
-        self.sums.seen(user_id.encode(), event.occurred_at)
+        self.sums.count_behaviour(user_id.encode(), event.occurred_at)
         new = NewEvent(user_id, event.event_id, event.item_id, event.action, event.occurred_at)
         key, closing = self._join.event(new, history, target)
-        waits = None if key is None or not self.examples else key.encode()
-        return waits, () if closing is None else self._note([closing])
+        estimate_key = None if key is None or not self.examples else key.encode()
+        return estimate_key, () if closing is None else self._count_items([closing])
 
     def outcome(self, outcome: Outcome) -> Sequence[Closing]:
-        """Take in an outcome."""
+        """Process an outcome."""
         closing = self._join.outcome(
             outcome.user_id, outcome.event_id, outcome.observed_at, outcome.y, outcome.z
         )
-        return () if closing is None else self._note([closing])
+        return () if closing is None else self._count_items([closing])
 
     def item(self, item_id: str) -> ItemCounts:
-        """Return what came of an item so far, in this partition."""
+        """Return the outcome counts of an item in this partition so far."""
         if not item_id:
             return NO_OUTCOMES
         rate = self._labels.items.get_in(self._partition, item_id.encode())
         return ItemCounts(rate.outcomes, rate.positive) if isinstance(rate, ItemRate) else NO_OUTCOMES
 
     def end(self) -> None:
-        """Write what the batch came to."""
+        """Write the state of the join and the sums."""
         self._join.end()
         self.sums.end(self._unit)
 
-    def _note(self, closings: Sequence[Closing]) -> Sequence[Closing]:
+    def _count_items(self, closings: Sequence[Closing]) -> Sequence[Closing]:
         for closing in closings:
             if closing.item_id:
-                self._learn_item(closing)
+                self._count_item(closing)
         return closings
 
-    def _learn_item(self, closing: Closing) -> None:
+    def _count_item(self, closing: Closing) -> None:
         key = closing.item_id.encode()
         found = self._labels.items.get_in(self._partition, key)
         rate = found if isinstance(found, ItemRate) else ItemRate(0, 0, 0.0)
-        learnt = ItemRate(
+        updated = ItemRate(
             rate.outcomes + 1, rate.positive + (closing.y >= 0.5), rate.z_sum + (closing.z or 0.0)
         )
-        self._unit.put(ITEMS, self._partition, key, learnt)
+        self._unit.put(ITEMS, self._partition, key, updated)
 
 
 class NoLabelling:
-    """The labelling of a batch where no label can come: nothing waits, and nothing is learnt."""
+    """The labelling if labels are disabled: does nothing."""
 
     examples = False
 

@@ -1,4 +1,4 @@
-"""Attribution: what later actions of the same user on the same item say of an event. Pure.
+"""Attribution: labels an event by the same user's later actions on the same item.
 
 Source: docs/labels.md.
 """
@@ -13,7 +13,7 @@ from stream.labels.stream_time import step_ms
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`by` within so long after `action` gives y."""
+    """An event with `action` gets label y if `by` follows within `within_ms`."""
 
     action: str
     by: str
@@ -23,11 +23,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class JoinSettings:
-    """How labels come about.
+    """Settings of the label join.
 
-    rules: the first that fits gives y. weights: by action; z is the strongest of those within the horizon.
-    negative: y of an event that no rule labels; None gives it no label.
-    horizon_ms: how long after its event an outcome counts. grace_ms: how late or out of order records may come.
+    rules: y comes from the first rule that matches. weights: by action; z is the largest weight within the horizon.
+    negative: y of an event without a matching rule; None leaves it unlabeled.
+    horizon_ms: maximum time between event and outcome. grace_ms: maximum lateness of records.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -36,13 +36,13 @@ class JoinSettings:
     horizon_ms: int = 86_400_000
     grace_ms: int = 3_600_000
     wait_ms: int = field(init=False)
-    """Stream time from reading an event until it is settled: by then all that counts has come."""
+    """Stream time between reading an event and settling it; covers the horizon and late records."""
     labels_fall_due: bool = field(init=False)
-    """Whether events get labels when they fall due; else every label is an outcome's."""
+    """Whether events can be labeled when they are due; otherwise all labels come from outcomes."""
     step_ms: int = field(init=False)
-    """How far one record may move stream time without other witnesses."""
+    """Maximum step of stream time by one record without further witnesses."""
     signal_actions: frozenset[str] = field(init=False)
-    """The actions that are remembered for the events before them."""
+    """Actions to remember because they can label earlier events."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "wait_ms", self.horizon_ms + self.grace_ms)
@@ -54,7 +54,7 @@ class JoinSettings:
 
 
 class Label(NamedTuple):
-    """attributed: by a rule; else it is the configured negative."""
+    """A label. attributed: whether it comes from a rule; otherwise it is the configured negative."""
 
     y: float
     z: float | None
@@ -64,9 +64,9 @@ class Label(NamedTuple):
 def label_by_signals(
     action: str, occurred_at: int, signals: Sequence[Signal], settings: JoinSettings
 ) -> Label | None:
-    """Return the label of an event that is due, or None if nothing gives it one.
+    """Return the label of a due event, or None if it stays unlabeled.
 
-    signals: the same user's actions on the same item, of any time; only later ones count, by event time.
+    signals: the same user's actions on the same item, at any time; only later ones are used, by event time.
     """
     later = [
         signal for signal in signals if occurred_at < signal.occurred_at <= occurred_at + settings.horizon_ms

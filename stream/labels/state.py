@@ -1,21 +1,21 @@
-"""The tables of the label join: keys, and values that say themselves what they are.
+"""Keys and values of the label join's tables.
 
     pending    e<n>:user event    PendingLabel: an event that is open, parked, joined or expired
                s<n>:user item     Signals: actions that may label earlier events
-               d<number>          DueList: what falls due, in order
-               c                  JoinClock: stream time, and how far the lists are worked off
-               w                  Witnesses: whose records bear stream time out
-    estimates  as e in pending    Estimate: what was published for an event that waits
-               FF, as e           ScoredSnapshot: what was known when it was scored
+               d<number>          DueList: entries in the order in which they become due
+               c                  JoinClock: stream time and the cursors of the due lists
+               w                  Witnesses: the users whose records support stream time
+    estimates  as e in pending    Estimate: the published estimates of an event that waits for its label
+               FF, as e           ScoredSnapshot: the features' inputs when it was scored
     items      item_id            ItemRate
                FF i item_id       ItemSums
                FF u user_id       UserSums
                FF m               PartitionSums
 
-(n is the length of the user id, so that no two keys can be the same and a key can be taken apart again. FF is a byte
-that is in no UTF-8 text: workers of versions without these records never ask for such a key.)
+n is the length of the user id. It makes keys unique and lets them be parsed. FF is a byte that does not occur in UTF-8,
+so versions without these records never read such a key. Each value starts with its schema's fingerprint.
 
-`pending` and `items` are written when records are read, `estimates` when they are finished.
+`pending` and `items` are written by `read`, `estimates` by `finish`.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ ITEMS = "items"
 
 CLOCK_KEY = "c"
 WITNESSES_KEY = "w"
-"""A key of its own: workers of a version without witnesses never ask for it."""
+"""A separate key, so that versions without witnesses never read it."""
 
 PARTITION_SUMS_KEY = b"\xffm"
 
@@ -63,13 +63,13 @@ def signals_key(user_id: str, item_id: str) -> str:
 
 
 def user_and_id(key: str) -> tuple[str, str]:
-    """Take an event's or signals' key apart: the user id, and the event's or item's."""
+    """Parse the key of an event or of signals; return the user id and the event or item id."""
     length, _, rest = key[1:].partition(":")
     return rest[: int(length)], rest[int(length) :]
 
 
 def snapshot_key(estimate_key: bytes) -> bytes:
-    """Return the key of what an event was scored with, beside its estimate."""
+    """Return the key of the snapshot that belongs to an estimate."""
     return b"\xff" + estimate_key
 
 
@@ -79,7 +79,7 @@ def item_sums_key(item_id: str) -> bytes:
 
 
 def user_sums_key(user_id: bytes) -> bytes:
-    """Return the key of a user's sums; user_id in UTF-8."""
+    """Return the key of a user's sums. user_id: in UTF-8."""
     return b"\xffu" + user_id
 
 
@@ -89,7 +89,7 @@ def list_key(number: int) -> str:
 
 
 class StateCodec(Generic[R]):
-    """Values of a table that holds one or several kinds of records, told apart by their schemas' fingerprints."""
+    """Codec of a table with several record types, identified by the fingerprints of their schemas."""
 
     def __init__(self, *kinds: type[R]) -> None:
         self._codecs = {kind: Codec(kind) for kind in kinds}
@@ -98,13 +98,13 @@ class StateCodec(Generic[R]):
         }
 
     def dumps(self, value: R) -> bytes:
-        """Encode."""
+        """Encode a value."""
         return self._codecs[type(value)].encode(value)
 
     def loads(self, raw: bytes) -> R:
-        """Decode, whatever published version wrote it.
+        """Decode a value written by this or any older published version.
 
-        Raises StateFormatError if a newer version wrote it, a DecodeError if the store is broken.
+        Raises StateFormatError if a newer version wrote it, or a DecodeError if the store is corrupt.
         """
         decode = self._by_header.get(raw[:SINGLE_OBJECT_HEADER_BYTES])
         if decode is None:

@@ -1,7 +1,7 @@
-"""A partition's running sums while a batch is read: of its items, its users, and all outcomes.
+"""A partition's running sums during one batch: of its items, its users and all outcomes.
 
-Each is looked up once and put once, however many events and labels there are. The values are those of
-model.features.state; here are also the records in which the items table keeps them.
+Each value is read once and written once per batch. The values are types of model.features.state; this module also
+converts them from and to the records of the items table.
 """
 
 import struct
@@ -27,7 +27,7 @@ _GRADES = tuple(struct.Struct(f"<{count}f") for count in range(11))
 
 
 class UserState(NamedTuple):
-    """A user's sums. residuals: of behaviours in the window, as stream.window_columns packs them."""
+    """A user's sums. residuals: of the behaviours in the window, packed by stream.window_columns."""
 
     totals: UserTotals = NO_TOTALS
     residuals: bytes = b""
@@ -37,9 +37,9 @@ NO_USER = UserState()
 
 
 class BatchSums:
-    """One batch's view of a partition's sums; `end` puts what has changed.
+    """The sums read and changed by one batch; `end` writes the changes.
 
-    table: None where no label can come, and nothing is kept.
+    table: None if labels are disabled; nothing is stored then.
     """
 
     def __init__(self, table: Table[ItemsState] | None, partition: int) -> None:
@@ -54,37 +54,37 @@ class BatchSums:
 
     @property
     def mean(self) -> Mean:
-        """The partition's outcomes."""
+        """The sums over all outcomes of the partition."""
         if self._mean is None:
             self._mean = mean_of(self._get(PARTITION_SUMS_KEY))
         return self._mean
 
     def item(self, item_id: str) -> ItemState:
-        """Return an item's state; an event without an item has none."""
+        """Return an item's state; the empty state for an event without an item."""
         if not item_id:
             return NO_ITEM
-        found = self._items.get(item_id)
-        if found is None:
-            found = self._items[item_id] = item_of(self._get(item_sums_key(item_id)))
-        return found
+        state = self._items.get(item_id)
+        if state is None:
+            state = self._items[item_id] = item_of(self._get(item_sums_key(item_id)))
+        return state
 
     def user(self, user_id: bytes) -> UserState:
-        """Return a user's state; user_id in UTF-8."""
-        found = self._users.get(user_id)
-        if found is None:
-            found = self._users[user_id] = user_of(self._get(user_sums_key(user_id)))
-        return found
+        """Return a user's state. user_id: in UTF-8."""
+        state = self._users.get(user_id)
+        if state is None:
+            state = self._users[user_id] = user_of(self._get(user_sums_key(user_id)))
+        return state
 
-    def seen(self, user_id: bytes, at_ms: int) -> None:
-        """Count a behaviour of a user, at its event time."""
+    def count_behaviour(self, user_id: bytes, at_ms: int) -> None:
+        """Count a behaviour of a user at its event time."""
         user = self.user(user_id)
-        self._users[user_id] = UserState(user.totals.seen(at_ms), user.residuals)
+        self._users[user_id] = UserState(user.totals.with_behaviour(at_ms), user.residuals)
         self._changed_users.add(user_id)
 
     def learn(self, user_id: bytes, closing: Closing, own_mean: float) -> Past:
-        """Take in a label; return its behaviour with outcome and residual.
+        """Learn a label; return its behaviour with outcome and residual.
 
-        own_mean: the user's mean in the window before it.
+        own_mean: mean of the known outcomes in the user's window, before this one.
         """
         user, item_id = self.user(user_id), closing.item_id
         learned = learn(
@@ -104,18 +104,18 @@ class BatchSums:
             self._changed_items.add(item_id)
         return learned.past
 
-    def keep(self, user_id: bytes, residuals: bytes) -> None:
+    def set_residuals(self, user_id: bytes, residuals: bytes) -> None:
         """Set the residuals of a user's window."""
         self._users[user_id] = UserState(self.user(user_id).totals, residuals)
         self._changed_users.add(user_id)
 
     def end(self, unit: Unit) -> None:
-        """Put what the batch has changed."""
+        """Write the changes to the unit."""
         partition = self._partition
         for item_id in self._changed_items:
-            unit.put(ITEMS, partition, item_sums_key(item_id), item_sums(self._items[item_id]))
+            unit.put(ITEMS, partition, item_sums_key(item_id), item_record(self._items[item_id]))
         for user_id in self._changed_users:
-            unit.put(ITEMS, partition, user_sums_key(user_id), user_sums(self._users[user_id]))
+            unit.put(ITEMS, partition, user_sums_key(user_id), user_record(self._users[user_id]))
         if self._changed_mean:
             unit.put(ITEMS, partition, PARTITION_SUMS_KEY, PartitionSums(*self.mean))
 
@@ -124,12 +124,12 @@ class BatchSums:
 
 
 def mean_of(state: ItemsState | None) -> Mean:
-    """Read a partition's record."""
+    """Convert the partition's record; the empty state if there is none."""
     return Mean(state.outcomes, state.z_sum) if isinstance(state, PartitionSums) else NO_MEAN
 
 
 def item_of(state: ItemsState | None) -> ItemState:
-    """Read an item's record."""
+    """Convert an item's record; the empty state if there is none."""
     if not isinstance(state, ItemSums):
         return NO_ITEM
     recent = _GRADES[len(state.recent) // _GRADE_BYTES].unpack(state.recent)
@@ -144,13 +144,13 @@ def item_of(state: ItemsState | None) -> ItemState:
     )
 
 
-def item_sums(item: ItemState) -> ItemSums:
-    """Return an item's record."""
+def item_record(item: ItemState) -> ItemSums:
+    """Convert an item's state to its record."""
     return ItemSums(*item[:6], _GRADES[len(item.recent)].pack(*item.recent))
 
 
 def user_of(state: ItemsState | None) -> UserState:
-    """Read a user's record."""
+    """Convert a user's record; the empty state if there is none."""
     if not isinstance(state, UserSums):
         return NO_USER
     totals = UserTotals(
@@ -167,6 +167,6 @@ def user_of(state: ItemsState | None) -> UserState:
     return UserState(totals, state.residuals)
 
 
-def user_sums(user: UserState) -> UserSums:
-    """Return a user's record."""
+def user_record(user: UserState) -> UserSums:
+    """Convert a user's state to its record."""
     return UserSums(*user.totals, user.residuals)

@@ -40,11 +40,11 @@ class Ticker:
         if self._producer is not None:
             self._producer.poll(0)
         idle = set(partitions)
-        self._times.keep_only(idle)
+        self._times.retain(idle)
         for partition in idle:
             stream_at = self._labels.stream_at(partition)
             now_ms = time.monotonic_ns() // 1_000_000
-            if stream_at and self._times.stands(partition, stream_at, now_ms):
+            if stream_at and self._times.is_idle(partition, stream_at, now_ms):
                 next_due_at = partial(self._labels.next_due_at, partition)
                 at_ms = self._times.due(partition, next_due_at, now_ms, int(time.time() * 1000))
                 if at_ms is not None:

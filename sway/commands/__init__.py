@@ -1,5 +1,5 @@
-"""The commands of `sway`, one module each; sway.cli lists them.
+"""The commands of `sway`, one module each; sway.cli registers them.
 
-A command's docstring is its help: what it does, then an example. What it does in detail stands in the rest
-of the packages; a command reads the settings, calls, and shows.
+A command's docstring is its help text: what it does, then an example. A command reads the settings, calls the
+package that does the work, and prints the result.
 """

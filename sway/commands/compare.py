@@ -4,44 +4,46 @@ from typing import Annotated
 
 import typer
 
-_RUN = "A topic of scores, by its full name or Sway's short one; a replay's folder; or a .parquet file."
+_RUN = "A scores topic (full or short name), a replay folder, or a .parquet file."
 
 
 def compare(
     run_a: Annotated[str, typer.Argument(help=_RUN)],
-    run_b: Annotated[str, typer.Argument(help="The other run, alike.")],
+    run_b: Annotated[str, typer.Argument(help="The run to compare it with.")],
     labels: Annotated[
         str | None,
         typer.Option(
-            help="What came of the events: a topic of examples, or a folder or .parquet file with y, event_id and "
-            "user_id [default: the examples of either run's folder, else the examples topic]."
+            help="Labels: an examples topic, or a folder or .parquet file with y, event_id and user_id "
+            "[default: the examples in either run's folder, else the examples topic]."
         ),
     ] = None,
     no_labels: Annotated[
-        bool, typer.Option("--no-labels", help="Look for no labels, and show no AUC.")
+        bool, typer.Option("--no-labels", help="Compare without labels and without AUC.")
     ] = False,
     tolerance: Annotated[
         float,
-        typer.Option(min=0, help="What y_hat, z_hat and influence may differ by and still count as equal."),
+        typer.Option(min=0, help="Largest difference in y_hat, z_hat and influence that counts as equal."),
     ] = 1e-5,
-    movers: Annotated[int, typer.Option(min=0, help="How many of those that moved furthest to show.")] = 10,
+    movers: Annotated[int, typer.Option(min=0, help="Number of largest changes to show.")] = 10,
     fail_over: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="End with status 1 if an influence moved by more, or a score has no counterpart: for CI.",
+            help="Exit with status 1 if an influence differs by more, or a score has no counterpart.",
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object in place of the tables.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Compare two runs of scores, joined by source offset: what is identical, what moved, and which is better.
+    """Compare two runs of scores.
 
-    A run is what a topic holds when the command comes, or what a replay wrote. Joins no group and commits nothing.
-    Where a run scored a source record twice, the last score counts.
+    Joins the runs by source offset. Shows which scores are identical, how far the others differ and, with labels, the
+    AUC of both runs. A run is the content of a topic at the start of the command, or the output of a replay. If a run
+    scored a source record twice, the last score counts. The command joins no consumer group and commits nothing.
 
     Example: `sway compare scores build/replay`, or `sway compare before after --fail-over 0.001 --json`
     """
-    from rich.console import Console  # Arrow takes a while to import
+    # Imported here because Arrow is slow to import.
+    from rich.console import Console
 
     from sway.comparing import comparison
     from sway.comparing.runs import find_labels, read_labels, read_run

@@ -5,29 +5,31 @@ from typing import Annotated
 
 import typer
 
-_ALL = 90_000  # what MovieLens-100K holds after the oldest 10,000
+# The ratings of MovieLens-100K after the oldest 10,000.
+_ALL = 90_000
 
 
 def demo(
-    events: Annotated[int, typer.Option(min=100, max=_ALL, help="How many ratings to stream.")] = 12_000,
-    all_events: Annotated[bool, typer.Option("--all", help="Stream all 90,000.")] = False,
+    events: Annotated[int, typer.Option(min=100, max=_ALL, help="Number of ratings to stream.")] = 12_000,
+    all_events: Annotated[bool, typer.Option("--all", help="Stream all 90,000 ratings.")] = False,
     in_flight: Annotated[
-        int, typer.Option(min=1, max=64, help="Events produced whose score is not visible yet, at most.")
+        int, typer.Option(min=1, max=64, help="Maximum number of events awaiting their score.")
     ] = 32,
-    out: Annotated[Path, typer.Option(help="Where summary.json and the worker's log go.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for summary.json and the worker's log.")] = Path(
         "build/demo"
     ),
 ) -> None:
-    """Run the main job on real data: MovieLens-100K, a real Kafka, a worker process, a live view.
+    """Score MovieLens-100K with a live view.
 
-    A model is fitted on the oldest 10,000 ratings (once; it is kept in your cache folder). The following events
-    are produced as Avro and scored by a separate worker; each rating becomes an Outcome once the score of its
-    event is visible to a read_committed reader. Five bad records are mixed in. Ends with exit code 1 if any event
-    was lost or scored twice.
+    Runs a local Kafka and a worker process. The first run fits a model on the oldest 10,000 ratings and keeps it in the
+    user's cache folder. The command produces the following ratings as Avro events, which the worker scores. The outcome
+    of a rating is sent once the score of its event is committed. Five invalid records are mixed in. Exits with status 1
+    if an event was lost or scored twice.
 
     Example: `sway demo --events 1000`
     """
-    from rich.console import Console  # torch and Kafka's client take seconds to import
+    # Imported here because torch and the Kafka client take seconds to import.
+    from rich.console import Console
 
     from sway.demo.run import DemoOptions, run_demo
 

@@ -12,16 +12,16 @@ from sway.errors import CommandError
 
 
 def doctor(
-    json: Annotated[bool, typer.Option("--json", help="One JSON object in place of the table.")] = False,
-    timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds after which a check is given up and is a FAIL.")
-    ] = 120.0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Timeout of each check, in seconds.")] = 120.0,
 ) -> None:
-    """Check settings, broker, topics, keys, state folder, model and speed: what is wrong and what to do.
+    """Check settings, cluster, model and speed.
 
-    Reads a few hundred of the newest events and outcomes, loads the model and measures it for some seconds;
-    changes nothing, joins no group and may run beside workers. A warn is worth reading; after a FAIL the
-    command ends with status 1. Calls of the broker wait SWAY_KAFKA__CONNECT_TIMEOUT_S.
+    Checks the settings, the broker, topics, keys, the state folder, the web port, the device, the model and its speed.
+    Each problem comes with advice. The command reads a few hundred of the newest events and outcomes, loads the model
+    and measures it for a few seconds. It changes nothing, joins no consumer group and may run beside workers. It exits
+    with status 1 if a check is a FAIL, also after its timeout; a warn does not change the status. Calls to the broker
+    time out after SWAY_KAFKA__CONNECT_TIMEOUT_S.
 
     Example: `sway doctor`, or `sway doctor --json | jq '.findings[] | select(.status != "ok")'`
     """
@@ -42,8 +42,9 @@ def _examine(limit_s: float) -> list[Finding]:
     except CommandError as exc:
         return [fail("settings", str(exc), "see docs/settings.md")]
     errors = Console(stderr=True)
-    with errors.status("loading", spinner="dots") as status:  # shown on a terminal only
-        from sway.doctor.checks import EXPECTED, Doctor  # Faust and torch take seconds to import
+    with errors.status("loading", spinner="dots") as status:
+        # Imported here because Faust and torch take seconds to import.
+        from sway.doctor.checks import EXPECTED, Doctor
         from sway.doctor.run import run_checks
 
         checks = Doctor(settings, os.environ).checks()

@@ -30,7 +30,9 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="The folder of the report.")] = Path("build/evaluation"),
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap samples for the intervals.")] = 500,
 ) -> None:
-    """Evaluate a version against baselines, with confidence intervals, and write a report.
+    """Evaluate a version against baselines.
+
+    The command prints metrics with confidence intervals, and writes a report.
 
     Columns of the files: target, y, occurred_at, and optionally history or behaviours, z, user_id, item_id.
     The report consists of a page with plots (report.html), the plots as PNG files, and metrics.json. It is also stored

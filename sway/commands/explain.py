@@ -11,52 +11,57 @@ if TYPE_CHECKING:
 
 
 def explain(
-    event_id: Annotated[str | None, typer.Argument(help="The event's id.")] = None,
+    event_id: Annotated[str | None, typer.Argument(help="Id of the event.")] = None,
     user: Annotated[
         str | None,
-        typer.Option(help="Whose event it is; without an event id, the user's newest that was scored."),
+        typer.Option(help="The event's user. Without an event id: the user's newest scored event."),
     ] = None,
     examples: Annotated[
-        int, typer.Option(min=1, help="How far back in each partition of the examples to look, in offsets.")
+        int,
+        typer.Option(
+            min=1, help="Number of newest offsets to search in each partition of the examples topic."
+        ),
     ] = 20_000,
-    image: Annotated[Path | None, typer.Option(help="Draw the effects into this PNG file too.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Also draw the effects as a PNG file.")] = None,
     registry: Annotated[
-        str | None, typer.Option(help="The registry's address [default: the settings'].")
+        str | None, typer.Option(help="Model registry [default: SWAY_MODEL__REGISTRY].")
     ] = None,
 ) -> None:
-    """Say what swayed a score: how it would differ without each behaviour of the user's past.
+    """Explain a score by past behaviours.
 
-    Scores the event again as it was known then, with the version that scored it, and once more without each behaviour.
-    Needs labels (examples) to be on: what an event was scored with is kept for its example. Reads Kafka alone, joins no
-    group and commits nothing, so running workers are not disturbed.
+    Shows the effect of each past behaviour of the user. Scores the event again from its stored input, with the version
+    that scored it, then once without each behaviour. Labels must be enabled, because the input of a score is stored
+    for its labelled example. The command only reads Kafka: it joins no consumer group and commits nothing, so running
+    workers are not affected.
 
     Example: `sway explain 8c1f`, or `sway explain --user u17 --image why.png`
     """
-    from rich.console import Console  # torch takes seconds to import
+    # Imported here because torch takes seconds to import.
+    from rich.console import Console
 
     from schemas.records import LabeledExample
     from stream.wire import codec_for
     from sway.configuration import load_settings
     from sway.errors import CommandError
     from sway.explaining import show
-    from sway.explaining.explained import explain_event
-    from sway.explaining.find import Wanted, find_event
-    from sway.explaining.topics import CommittedTopics, Names
-    from sway.explaining.words import words_by_key
+    from sway.explaining.effects import explain_event
+    from sway.explaining.find import EventQuery, find_event
+    from sway.explaining.texts import texts_by_key
+    from sway.explaining.topics import CommittedTopics, TopicNames
 
     if event_id is None and user is None:
-        raise CommandError("name an event, or a user with --user")
+        raise CommandError("give an event id, or a user with --user")
     settings = load_settings()
-    names, codec = Names.of(settings), codec_for(LabeledExample, settings.topics.examples, settings.wire)
+    names, codec = TopicNames.of(settings), codec_for(LabeledExample, settings.topics.examples, settings.wire)
     console = Console()
-    with Console(stderr=True).status("looking for the cluster") as status:
+    with Console(stderr=True).status("connecting to the cluster") as status:
         topics = CommittedTopics(settings, lambda topic: status.update(f"reading {topic}"))
-        event = find_event(topics, names, Wanted(event_id, user), codec, examples)
+        event = find_event(topics, names, EventQuery(event_id, user), codec, examples)
         status.update("loading the model")
         model = _load(settings, registry, event.model_version)
-        words = words_by_key(topics, names, event, model.tokenizer, codec, examples)
+        texts = texts_by_key(topics, names, event, model.tokenizer, codec, examples)
         status.update("scoring")
-        found = explain_event(event, words, model)
+        found = explain_event(event, texts, model)
     console.print(show.heading(found), markup=False, highlight=False)
     console.print(show.scores(found))
     if found.behaviours:
@@ -71,7 +76,7 @@ def explain(
 
 
 def _load(settings: "Settings", registry: str | None, version: str) -> "Model":
-    """Load the version that scored the event, or the champion if that is gone."""
+    """Load the version that scored the event, or the champion if that version was removed."""
     from model.device import choose_device
     from model.registry import ModelRegistry
     from stream.assembly import load_version
@@ -82,7 +87,7 @@ def _load(settings: "Settings", registry: str | None, version: str) -> "Model":
         champion = store.champion()
         if champion is None:
             raise CommandError(
-                f"{store.storage.root} has neither {version}, which scored the event, nor a champion: name the "
+                f"{store.storage.root} has neither {version}, which scored the event, nor a champion: give the "
                 "registry with --registry"
             )
         version = champion

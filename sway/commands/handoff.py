@@ -6,10 +6,11 @@ from sway.configuration import load_settings
 
 
 def handoff() -> None:
-    """Hand over the labelled examples that wait, now, however few they are.
+    """Hand waiting examples over to training.
 
-    Writes training requests, at most SWAY_HANDOVER__MIN_EXAMPLES examples each, and prints them. May be run at any
-    time: every example is in exactly one request.
+    Hands over all waiting labelled examples now, however few. Writes training requests of at most
+    SWAY_HANDOVER__MIN_EXAMPLES examples each, and prints them. It is safe to run at any time: every example is in
+    exactly one request.
 
     Example: `sway handoff`
     """
@@ -33,4 +34,4 @@ def handoff() -> None:
             if not full:
                 break
     if not handed_over:
-        typer.echo("nothing new")
+        typer.echo("no new examples")

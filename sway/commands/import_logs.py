@@ -15,21 +15,22 @@ from rich.table import Table
 from stream.settings import Settings
 from stream.wire import codec_for
 from sway.cluster import Cluster
-from sway.commands.produce import OnError, What
+from sway.commands.produce import OnError, RecordKind
 from sway.configuration import load_settings
 from sway.errors import CommandError
 from sway.loading.load import EVENTS, OUTCOMES, Target
+from sway.loading.reporting import BadRows, progress_bar
 from sway.loading.sender import Sender
-from sway.loading.telling import BadRows, progress_bar
-from sway.topic_plan import KEEP_FOR_EVER, TopicPlan
+from sway.topic_plan import UNLIMITED_RETENTION, TopicPlan
 
-if TYPE_CHECKING:  # Arrow takes a quarter of a second to import
-    from sway.importing.files import Place
-    from sway.importing.importer import Checked, Importer
+# Arrow takes a quarter of a second to import.
+if TYPE_CHECKING:
+    from sway.importing.files import RowPosition
+    from sway.importing.importer import CheckedFile, Importer
 
 
 class TimeUnit(StrEnum):
-    """What a time that is a number counts since 1970."""
+    """The unit of numeric times, counted since 1970."""
 
     S = "s"
     MS = "ms"
@@ -38,58 +39,60 @@ class TimeUnit(StrEnum):
 
 
 def import_logs(
-    source: Annotated[Path, typer.Argument(help="A folder of logs, or one: Parquet, CSV or JSONL.")],
-    to: Annotated[What, typer.Option(help="What the rows become.")] = What.EVENTS,
+    source: Annotated[Path, typer.Argument(help="A Parquet, CSV or JSONL file, or a folder of them.")],
+    to: Annotated[RecordKind, typer.Option(help="Record type of the rows.")] = RecordKind.EVENTS,
     topic: Annotated[
-        str | None, typer.Option(help="Another topic than the settings' events or outcomes.")
+        str | None, typer.Option(help="Target topic [default: the configured events or outcomes topic].")
     ] = None,
     columns: Annotated[
-        list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="Read a field from a column.")
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=COLUMN", help="Read a field from this column. Repeatable."),
     ] = None,
     constants: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Give a field one value.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Set a field to a constant. Repeatable."),
     ] = None,
     attributes: Annotated[
-        str | None, typer.Option(metavar="COLUMN,COLUMN", help="Put columns together into attributes.")
+        str | None, typer.Option(metavar="COLUMN,COLUMN", help="Columns to collect in the field attributes.")
     ] = None,
-    time_unit: Annotated[TimeUnit, typer.Option(help="What times that are numbers count.")] = TimeUnit.MS,
+    time_unit: Annotated[TimeUnit, typer.Option(help="Unit of numeric times.")] = TimeUnit.MS,
     pattern: Annotated[
-        str | None, typer.Option(metavar="GLOB", help="Which files below the folder [default: all].")
+        str | None, typer.Option(metavar="GLOB", help="Import only matching files of the folder.")
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="FILE:ROW", help="Go on where an import ended.")
+        str | None, typer.Option("--from", metavar="FILE:ROW", help="Resume an import at this row.")
     ] = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="At a row that does not fit: stop, or skip it.")
-    ] = OnError.STOP,
+    on_error: Annotated[OnError, typer.Option(help="What to do at an invalid row.")] = OnError.STOP,
     now: Annotated[
-        bool, typer.Option("--now", help="Give Kafka's records the present time, not the row's own.")
+        bool, typer.Option("--now", help="Use the current time as the Kafka timestamp, not the row's time.")
     ] = False,
     create: Annotated[
         bool,
-        typer.Option("--create", help="Create the topic if it is missing, to keep its records for ever."),
+        typer.Option("--create", help="Create a missing topic, with unlimited retention."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show, and send nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the files and show the mapping, but send nothing.")
+    ] = False,
 ) -> None:
-    """Import a folder of event logs at full speed, whatever their columns are called.
+    """Import event logs with any column names.
 
-    A field is read from the column that `--map` names, else from the one of its own name; other columns are
-    ignored. Without a column for event_id, ids are made of the file's name and the line: importing again gives
-    the same. Times are numbers (`--time-unit`), ISO 8601, or Parquet's own. More: docs/import.md.
+    A field is read from the column given by `--map`, else from the column of the same name. Other columns are ignored.
+    Without a column for event_id, ids are derived from the file name and line number, so a repeated import produces
+    the same ids. Times are numbers (`--time-unit`), ISO 8601, or Parquet timestamps. See docs/import.md.
 
-    Before anything is sent, the columns of all files are checked, and the mapping and the first row are shown.
+    The command checks the columns of all files and shows the mapping and the first row before it sends anything.
 
     Example: `sway import ratings/ --map item_id=movieId --set action=rate --time-unit s --create --dry-run`
     """
-    from sway.importing.files import find_files, parse_place
+    from sway.importing.files import find_files, parse_position
     from sway.importing.importer import Importer, check_files
     from sway.importing.mapping import parse
 
     settings = load_settings()
-    target = EVENTS if to is What.EVENTS else OUTCOMES
-    name = topic or (settings.topics.events if to is What.EVENTS else settings.topics.outcomes)
+    target = EVENTS if to is RecordKind.EVENTS else OUTCOMES
+    name = topic or (settings.topics.events if to is RecordKind.EVENTS else settings.topics.outcomes)
     files = find_files(source, pattern)
-    place = parse_place(start, files) if start is not None else None
+    place = parse_position(start, files) if start is not None else None
     checked = check_files(files, parse(target.record_type, columns or [], constants or [], attributes))
     codec = codec_for(target.record_type, name, settings.wire)
     _show(Importer(target, codec, time_unit=time_unit), checked, target, on_error)
@@ -113,53 +116,51 @@ def import_logs(
     )
 
 
-def _show(importer: "Importer", files: "list[Checked]", target: Target, on_error: OnError) -> None:
-    """Show what the fields are read from and the first row; a row that does not fit ends it, unless it may."""
+def _show(importer: "Importer", files: "list[CheckedFile]", target: Target, on_error: OnError) -> None:
+    """Show the mapping and the first row. Raises CommandError if that row is invalid and on_error is STOP."""
     shown = files[0]
     first = importer.first_record(shown)
     record: dict[str, Any] = {} if first is None or isinstance(first, str) else asdict(first)
-    described = shown.sources.described(shown.log.columns)
+    describe = shown.sources.describe(shown.log.columns)
     table = Table(
         "field", "read from", "first row", title=escape(f"{shown.file.name}, 1 of {len(files)} files")
     )
     for field in target.record_type.__slots__:
         value = repr(record[field]) if field in record else ""
-        table.add_row(field, escape(described.get(field, "")), escape(value))
+        table.add_row(field, escape(describe.get(field, "")), escape(value))
     Console().print(table)
-    different = [file.file.name for file in files if file.sources.described(file.log.columns) != described]
+    different = [file.file.name for file in files if file.sources.describe(file.log.columns) != describe]
     if different:
-        told = (
-            f"{len(different)} files have other columns and are read accordingly, the first is {different[0]}"
+        typer.echo(
+            f"{len(different)} files have other columns and a mapping of their own, starting with {different[0]}",
+            err=True,
         )
-        typer.echo(told, err=True)
     if isinstance(first, str):
-        told = f"{shown.file.name}, {first}"
+        message = f"{shown.file.name}, {first}"
         if on_error is OnError.STOP:
-            raise CommandError(f"{told}. Nothing was sent; `--on-error skip` leaves such rows out")
-        typer.echo(told, err=True)
+            raise CommandError(f"{message}. Nothing was sent; `--on-error skip` skips invalid rows")
+        typer.echo(message, err=True)
 
 
 def _retention_ms(settings: Settings, topic: str, *, create: bool) -> int | None:
     cluster = Cluster(settings.kafka)
     if topic not in cluster.view().partition_counts:
         if not create:
-            raise CommandError(
-                f"there is no topic {topic}: `--create` makes it, to keep its records for ever"
-            )
-        plan = TopicPlan(topic, settings.topics.partitions, KEEP_FOR_EVER)
+            raise CommandError(f"there is no topic {topic}: `--create` creates it, with unlimited retention")
+        plan = TopicPlan(topic, settings.topics.partitions, UNLIMITED_RETENTION)
         cluster.create([plan], settings.topics.replication)
     return cluster.retention_ms(topic)
 
 
 def _load(
     importer: "Importer",
-    files: "list[Checked]",
+    files: "list[CheckedFile]",
     sender: Sender,
     topic: str,
     bad_rows: BadRows,
-    start: "Place | None",
+    start: "RowPosition | None",
 ) -> None:
-    """Import with a progress bar; also after an error or Ctrl-C, wait for what was sent and say how far it came."""
+    """Import with a progress bar, then flush and report progress, also after an error or Ctrl-C."""
     started = time.monotonic()
     size = sum(checked.file.path.stat().st_size for checked in files)
     try:
@@ -173,7 +174,7 @@ def _load(
             importer.load(
                 files,
                 sender,
-                lambda at, problem: bad_rows.tell(f"{at.name}, line {at.line}", problem),
+                lambda at, problem: bad_rows.report(f"{at.name}, line {at.line}", problem),
                 show,
                 start,
             )
@@ -186,11 +187,11 @@ def _finish(importer: "Importer", sender: Sender, topic: str, started: float) ->
         sender.flush()
     finally:
         took_s = max(time.monotonic() - started, 0.001)
-        told = (
+        summary = (
             f"{sender.acknowledged} records to {topic} in {took_s:.1f} s "
             f"({sender.acknowledged / took_s:,.0f}/s), {importer.skipped} rows skipped"
         )
-        place = sender.first_failed or importer.next_place
+        place = sender.first_failed or importer.next_position
         if place is not None:
-            told += f"\neverything before {place} is there: go on with --from {place}"
-        typer.echo(told, err=True)
+            summary += f"\nall rows before {place} were imported; resume with --from {place}"
+        typer.echo(summary, err=True)

@@ -9,31 +9,30 @@ import typer
 if TYPE_CHECKING:
     from model.registry import ModelRegistry
 
-app = typer.Typer(
-    no_args_is_help=True, help="Versions in the model registry: what there is, and who is champion."
-)
+app = typer.Typer(no_args_is_help=True, help="Manage the model versions of a registry.")
 
-_Registry = Annotated[str | None, typer.Option(help="The registry's address [default: the settings'].")]
-_Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
-_Announce = Annotated[bool, typer.Option(help="Tell it on sway.models too.")]
+_Version = Annotated[str, typer.Argument(help="Id of the version.")]
+_Registry = Annotated[str | None, typer.Option(help="Model registry [default: SWAY_MODEL__REGISTRY].")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+_Announce = Annotated[bool, typer.Option(help="Also publish an announcement to the models topic.")]
 
 
 @app.command("list")
 def list_versions(registry: _Registry = None, as_json: _Json = False) -> None:
-    """List all versions, the newest last: where each stands, and why.
+    """List all versions, oldest first.
 
     Example: `sway models list`
     """
     store = _open(registry)
     rows = sorted(
-        (_about(store, version) for version in _all(store)), key=lambda row: row["created_at_ms"] or 0
+        (_describe(store, version) for version in _all(store)), key=lambda row: row["created_at_ms"] or 0
     )
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
     from rich.table import Table
 
-    table = Table("version", "made", "from", "status", "why")
+    table = Table("version", "created", "parent", "status", "reason")
     for row in rows:
         table.add_row(
             row["version"], _date(row["created_at_ms"]), row["parent"] or "", row["status"], row["reason"]
@@ -42,52 +41,60 @@ def list_versions(registry: _Registry = None, as_json: _Json = False) -> None:
 
 
 @app.command()
-def show(version: str, registry: _Registry = None) -> None:
-    """Show all that is known of a version, as JSON: manifest, standing, reports.
+def show(version: _Version, registry: _Registry = None) -> None:
+    """Show a version as JSON.
+
+    Prints its manifest, status and reports.
 
     Example: `sway models show v-3f2a90d1c7e4`
     """
     store = _open(registry)
-    typer.echo(json.dumps(_about(store, version, whole=True), indent=2))
+    typer.echo(json.dumps(_describe(store, version, full=True), indent=2))
 
 
 @app.command()
 def promote(
-    version: str,
-    reason: Annotated[str, typer.Option(help="Why, for those who come later.")] = "by hand",
+    version: _Version,
+    reason: Annotated[str, typer.Option(help="Reason, kept in the registry.")] = "by hand",
     registry: _Registry = None,
     announce: _Announce = False,
 ) -> None:
-    """Make a version the champion; workers take it within seconds. The gate is not asked.
+    """Make a version the champion.
+
+    Does not apply the promotion gate. Workers load the new champion within seconds.
 
     Example: `sway models promote v-3f2a90d1c7e4 --reason "new texts"`
     """
     store = _open(registry)
     number = store.promote(version, reason=reason)
-    _tell(announce, version, "promoted", reason)
+    _announce(announce, version, "promoted", reason)
     typer.echo(f"promotion {number}: {version}")
 
 
 @app.command()
 def rollback(
-    reason: Annotated[str, typer.Option(help="Why, for those who come later.")],
+    reason: Annotated[str, typer.Option(help="Reason, kept in the registry.")],
     registry: _Registry = None,
     announce: _Announce = False,
 ) -> None:
-    """Go back to the champion before this one; a second time, one further.
+    """Restore the previous champion.
+
+    Repeat the command to go further back.
 
     Example: `sway models rollback --reason "AUC fell"`
     """
     store = _open(registry)
     before = store.champion() or ""
     version = store.rollback(reason=reason)
-    _tell(announce, before, "rolled_back", f"{reason}; back to {version}")
+    _announce(announce, before, "rolled_back", f"{reason}; back to {version}")
     typer.echo(f"{version} is the champion again")
 
 
 @app.command()
-def compare(first: str, second: str, registry: _Registry = None, as_json: _Json = False) -> None:
-    """Compare what was measured of two versions, side by side. To measure both anew: `sway evaluate`.
+def compare(first: _Version, second: _Version, registry: _Registry = None, as_json: _Json = False) -> None:
+    """Compare the metrics of two versions.
+
+    Shows the stored metrics; `sway evaluate` measures them again.
 
     Example: `sway models compare v-3f2a90d1c7e4 v-90b1`
     """
@@ -109,11 +116,11 @@ def compare(first: str, second: str, registry: _Registry = None, as_json: _Json 
 
 @app.command()
 def pin(
-    version: str,
-    reason: Annotated[str, typer.Option(help="Why, for those who come later.")] = "by hand",
+    version: _Version,
+    reason: Annotated[str, typer.Option(help="Reason, kept in the registry.")] = "by hand",
     registry: _Registry = None,
 ) -> None:
-    """Keep a version whatever is pruned.
+    """Protect a version from pruning.
 
     Example: `sway models pin v-3f2a90d1c7e4 --reason "audited"`
     """
@@ -122,8 +129,8 @@ def pin(
 
 
 @app.command()
-def unpin(version: str, registry: _Registry = None) -> None:
-    """Let a pinned version be pruned again.
+def unpin(version: _Version, registry: _Registry = None) -> None:
+    """Allow a pinned version to be pruned.
 
     Example: `sway models unpin v-3f2a90d1c7e4`
     """
@@ -133,18 +140,19 @@ def unpin(version: str, registry: _Registry = None) -> None:
 
 @app.command()
 def prune(
-    keep: Annotated[int, typer.Option(min=1, help="So many of the newest versions stay.")],
+    keep: Annotated[int, typer.Option(min=1, help="Number of newest versions to keep.")],
     grace_hours: Annotated[
         float,
-        typer.Option(min=1, help="What was made, promoted or champion since may be in use, and stays."),
+        typer.Option(min=1, help="Keep versions created, promoted or champion within these hours."),
     ] = 24.0,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="List what would be removed, but remove nothing.")] = False,
     registry: _Registry = None,
 ) -> None:
-    """Remove old versions and their reports; say which, and how many bytes.
+    """Remove old versions and their reports.
 
-    These stay: the champion, its parent, what a rollback goes back to, what is pinned (`sway models pin`, or
-    SWAY_MODEL__VERSION), the newest, and what may be in use. Promotions and rejections stay as well.
+    Keeps the champion, its parent, the target of a rollback, pinned versions (`sway models pin` or
+    SWAY_MODEL__VERSION), the newest versions, and versions that may be in use. Promotion and rejection records are
+    kept as well. Prints the removed versions and their sizes.
 
     Example: `sway models prune --keep 5 --dry-run`
     """
@@ -152,9 +160,9 @@ def prune(
     from sway.configuration import load_settings
 
     store = _open(registry)
-    here = load_settings().model.version
+    in_settings = load_settings().model.version
     removal = Removal(store)
-    gone, kept = removal.prunable(keep, 3600 * grace_hours, () if here is None else (here,))
+    gone, kept = removal.prunable(keep, 3600 * grace_hours, () if in_settings is None else (in_settings,))
     total_bytes = 0
     for version in gone:
         size_bytes = removal.size_bytes(version)
@@ -162,35 +170,36 @@ def prune(
         if not dry_run:
             removal.remove(version)
         typer.echo(f"{version}  {size_bytes / 1e6:,.1f} MB")
-    remains_bytes = 0 if dry_run else removal.remove_remains()
-    if remains_bytes:
-        typer.echo(f"remains of interrupted copies  {remains_bytes / 1e6:,.1f} MB")
+    incomplete_bytes = 0 if dry_run else removal.remove_incomplete()
+    if incomplete_bytes:
+        typer.echo(f"incomplete copies  {incomplete_bytes / 1e6:,.1f} MB")
     for version, reason in kept.items():
-        typer.echo(f"{version}  stays: {reason}")
+        typer.echo(f"{version}  kept: {reason}")
     done = "would be removed" if dry_run else "removed"
     typer.echo(
-        f"{len(gone)} versions {done}, {(total_bytes + remains_bytes) / 1e6:,.1f} MB; {len(kept)} stay"
+        f"{len(gone)} versions {done}, {(total_bytes + incomplete_bytes) / 1e6:,.1f} MB; {len(kept)} kept"
     )
 
 
 def _open(registry: str | None) -> "ModelRegistry":
-    from model.registry import ModelRegistry  # torch takes seconds to import
+    # Imported here because torch takes seconds to import.
+    from model.registry import ModelRegistry
     from sway.configuration import load_settings
 
     return ModelRegistry(registry or load_settings().model.registry)
 
 
 def _all(store: "ModelRegistry") -> list[str]:
-    """Complete versions, and those whose training failed and left a rejection only."""
+    """Return complete versions, and versions whose failed training left only a rejection."""
     return sorted({*store.versions(), *store.rejections()})
 
 
-def _about(store: "ModelRegistry", version: str, *, whole: bool = False) -> dict[str, Any]:
+def _describe(store: "ModelRegistry", version: str, *, full: bool = False) -> dict[str, Any]:
     from dataclasses import asdict
 
     standing = store.verdict(version)
     manifest = store.manifest(version) if store.exists(version) else None
-    if whole:
+    if full:
         return {
             **asdict(standing),
             "manifest": None if manifest is None else asdict(manifest),
@@ -205,7 +214,7 @@ def _about(store: "ModelRegistry", version: str, *, whole: bool = False) -> dict
     }
 
 
-def _tell(announce: bool, version: str, event: str, reason: str) -> None:
+def _announce(announce: bool, version: str, event: str, reason: str) -> None:
     if not announce:
         return
     from schemas.records import ModelAnnouncement

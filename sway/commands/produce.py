@@ -15,22 +15,23 @@ from sway.errors import CommandError
 from sway.loading.files import RowFile, open_rows
 from sway.loading.load import EVENTS, OUTCOMES, Loader
 from sway.loading.pace import Pace, parse_rate
+from sway.loading.reporting import BadRows, progress_bar
 from sway.loading.rows import RowReader
 from sway.loading.sender import Sender
-from sway.loading.telling import BadRows, progress_bar
 
-_PROGRESS_EVERY = 500  # rows; drawing costs more than sending
+# In rows. Drawing the progress bar costs more than sending a record.
+_PROGRESS_EVERY = 500
 
 
-class What(StrEnum):
-    """What the file holds."""
+class RecordKind(StrEnum):
+    """The record type of the rows."""
 
     EVENTS = "events"
     OUTCOMES = "outcomes"
 
 
 class OnError(StrEnum):
-    """What happens at a row that does not fit."""
+    """What to do at an invalid row."""
 
     STOP = "stop"
     SKIP = "skip"
@@ -38,33 +39,32 @@ class OnError(StrEnum):
 
 def produce(
     file: Annotated[Path, typer.Argument(help="A .parquet, .csv or .jsonl file.")],
-    to: Annotated[What, typer.Option(help="What the file holds.")] = What.EVENTS,
+    to: Annotated[RecordKind, typer.Option(help="Record type of the rows.")] = RecordKind.EVENTS,
     topic: Annotated[
-        str | None, typer.Option(help="Another topic than the settings' events or outcomes.")
+        str | None, typer.Option(help="Target topic [default: the configured events or outcomes topic].")
     ] = None,
     rate: Annotated[
-        str | None, typer.Option(help="Records a second, like 500/s [default: as fast as possible].")
+        str | None, typer.Option(help="Records per second, such as 500/s [default: unlimited].")
     ] = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="At a row that does not fit: stop, or skip it.")
-    ] = OnError.STOP,
+    on_error: Annotated[OnError, typer.Option(help="What to do at an invalid row.")] = OnError.STOP,
     now: Annotated[
-        bool, typer.Option("--now", help="Give Kafka's records the present time, not the row's own.")
+        bool, typer.Option("--now", help="Use the current time as the Kafka timestamp, not the row's time.")
     ] = False,
 ) -> None:
-    """Send the rows of a file as events or outcomes.
+    """Send the rows of a file to a topic.
 
-    Columns are called like the fields: event_id, user_id, action, occurred_at (milliseconds, or ISO 8601),
-    and if you have them item_id, item_text, value, domain, attributes (JSON); for outcomes event_id, user_id,
-    y, observed_at and z. A row that does not fit is told with its line number.
+    Each row becomes an event or, with `--to outcomes`, an outcome. The columns have the names of the fields. Events:
+    event_id, user_id, action, occurred_at (milliseconds or ISO 8601), and optionally item_id, item_text, value,
+    domain, attributes (JSON). Outcomes: event_id, user_id, y, observed_at, and optionally z. An invalid row is
+    reported with its line number.
 
-    Records of one user go to one partition, in the file's order. A record's time in Kafka is the row's.
+    Records of one user go to one partition, in the order of the file. The Kafka timestamp is the row's time.
 
     Example: `sway produce events.parquet --rate 500/s`, then `sway produce outcomes.csv --to outcomes`
     """
     settings = load_settings()
-    target = EVENTS if to is What.EVENTS else OUTCOMES
-    name = topic or (settings.topics.events if to is What.EVENTS else settings.topics.outcomes)
+    target = EVENTS if to is RecordKind.EVENTS else OUTCOMES
+    name = topic or (settings.topics.events if to is RecordKind.EVENTS else settings.topics.outcomes)
     pace = Pace(parse_rate(rate) if rate is not None else None)
     rows = open_rows(file)
     if rows.columns:
@@ -78,7 +78,7 @@ def produce(
         target,
         codec.encode,
         sender.send,
-        on_bad_row=lambda line, problem: bad_rows.tell(f"{file}, line {line}", problem),
+        on_bad_row=lambda line, problem: bad_rows.report(f"{file}, line {line}", problem),
         pace=pace,
         use_own_time=not now,
         oldest_ms=None if now or keeps_ms is None else int(time.time() * 1000) - keeps_ms,
@@ -94,7 +94,7 @@ def _retention_ms(settings: Settings, topic: str) -> int | None:
 
 
 def _load(loader: Loader, rows: RowFile, sender: Sender, topic: str) -> None:
-    """Load with a progress bar; also after an error or Ctrl-C, wait for what was sent and say how much."""
+    """Load with a progress bar, then flush and report the counts, also after an error or Ctrl-C."""
     started = time.monotonic()
     try:
         with progress_bar() as progress:

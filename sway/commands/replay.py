@@ -30,38 +30,42 @@ def replay(
         str,
         typer.Option(
             "--from",
-            help="Where to begin: a time, how long ago (7d), `oldest`, or offsets of partitions to do (0:120,1:98).",
+            help="Start: a time, an age such as 7d, `oldest`, or PARTITION:OFFSET,… for some partitions only.",
         ),
     ] = "oldest",
     to: Annotated[
-        str, typer.Option(help="Where to end, in the same words; `newest` is the end as of now.")
+        str, typer.Option(help="End, in the same form; `newest` is the current end of the topic.")
     ] = "newest",
     to_topic: Annotated[
-        str | None, typer.Option(help="Write scores into this topic, dead letters and examples beside it.")
+        str | None,
+        typer.Option(help="Write scores to this topic; dead letters and examples get their own topics."),
     ] = None,
-    to_parquet: Annotated[Path | None, typer.Option(help="Write Parquet files into this folder.")] = None,
+    to_parquet: Annotated[Path | None, typer.Option(help="Write Parquet files to this folder.")] = None,
     with_labels: Annotated[
-        bool, typer.Option("--with-labels", help="Rebuild the labelled examples too.")
+        bool, typer.Option("--with-labels", help="Also rebuild the labelled examples.")
     ] = False,
-    model: Annotated[str | None, typer.Option(help="The model's version [default: the champion].")] = None,
+    model: Annotated[str | None, typer.Option(help="Model version [default: the champion].")] = None,
     id_: Annotated[
         str | None,
         typer.Option(
-            "--id", help="The replay's name: the same on every machine [default: from the output's name]."
+            "--id", help="Id of the replay, the same on every machine [default: the name of the output]."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes on this machine.")] = 1,
     warm_up: Annotated[
         str,
-        typer.Option(help="How much before the range is read for the users' windows: `all`, `none`, or 30d."),
+        typer.Option(
+            help="Input before the range to rebuild user windows from: `all`, `none`, or a duration such as 30d."
+        ),
     ] = "all",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, but score nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Score a historical range again, with the live path's own code; nothing live is touched.
+    """Score a historical range again.
 
-    Shows a plan first. Interrupted, it goes on at the last completed batch when the same command is given again; on
-    several machines, give all of them the same command. `sway compare` compares what came out with other scores.
+    Uses the code of the live path, and shows a plan first. Live topics, offsets and state are not changed. To resume
+    an interrupted replay at its last completed batch, repeat the command; to use several machines, run the same
+    command on each. `sway compare` compares the result with other scores.
 
     Example: `sway replay --from 7d --to-parquet scores-again`, or
     `sway replay --model v7 --to-topic sway.scores.v7 --with-labels --workers 2`
@@ -69,13 +73,13 @@ def replay(
     settings = load_settings()
     if model is not None:
         settings.model.version = model
-    asked = _Asked(from_, to, warm_up, to_topic, to_parquet, with_labels, id_)
+    arguments = _Arguments(from_, to, warm_up, to_topic, to_parquet, with_labels, id_)
     console = Console(stderr=True)
     cluster = Cluster(settings.kafka)
     partitions = cluster.view().partition_counts.get(settings.topics.events)
     if partitions is None:
-        raise CommandError(f"there is no topic {settings.topics.events}: nothing was ever scored here")
-    session = _session(settings, asked)
+        raise CommandError(f"there is no topic {settings.topics.events}: this cluster has no events to score")
+    session = _session(settings, arguments)
 
     from stream.assembly import load_champion
     from stream.worker.run import set_up_log
@@ -85,29 +89,31 @@ def replay(
     standing = session.standing(partitions)
     if standing is not None:
         session.check_output(*standing)
-        console.print("begun before: the range that was planned then stands")
+        console.print("resuming: the range of the existing plan applies")
     if standing is not None and not dry_run and all(one.done for one in standing[1].values()):
         show.show_plan(console, standing[0], None, resumed=standing[1])
-        _tell(console, show.summary(*standing, 0.0, standing[0].records), standing[0], json=json)
+        _print_summary(console, show.summary(*standing, 0.0, standing[0].records), standing[0], json=json)
         return
     if standing is not None:
         settings.model.version = standing[0].model_version
     loaded = load_champion(settings)
     plan, progress = standing or (session.plan(loaded.version), {})
-    # On the way, its past may be gone by now: what is left is not measured again.
+    # A resumed replay is not measured: retention may have deleted the records before its range.
     speed = _speed(session, plan, loaded) if standing is None else None
     show.show_plan(console, plan, speed, resumed=progress)
     if dry_run:
         return
     plan = _begin(cluster, session, plan, partitions, resumes=standing is not None)
-    if plan.model_version != loaded.version:  # another machine was first, and planned with another champion
+    # Another machine began first and planned with another champion.
+    if plan.model_version != loaded.version:
         settings.model.version = plan.model_version
         loaded = load_champion(settings)
     before = show.scored_offsets(plan, progress)
     model_here = loaded if workers == 1 else None
-    del loaded  # several processes have one each, and this one none
+    # Each of several processes loads its own model; this process needs none.
+    del loaded
     found = _run(console, session, plan, partitions, model_here, workers, before)
-    _tell(console, found, plan, json=json)
+    _print_summary(console, found, plan, json=json)
     if not found["complete"]:
         raise typer.Exit(1)
 
@@ -121,9 +127,9 @@ def _run(
     workers: int,
     before: int,
 ) -> dict[str, object]:
-    """Work until it is done or stopped, here with a model, else in processes; return the summary.
+    """Score until done or stopped, and return the summary; in this process with a model, else in child processes.
 
-    before: records that were done already.
+    before: number of records scored by earlier runs.
     """
     from sway.replaying import show
     from sway.replaying.processes import Job, run_here, run_in_processes
@@ -135,17 +141,17 @@ def _run(
     return show.summary(plan, done, time.monotonic() - began, before)
 
 
-def _tell(console: Console, found: dict[str, object], plan: "ReplayPlan", *, json: bool) -> None:
-    from sway.replaying.show import in_a_sentence
+def _print_summary(console: Console, found: dict[str, object], plan: "ReplayPlan", *, json: bool) -> None:
+    from sway.replaying.show import as_text
 
-    console.print(in_a_sentence(found, plan))
+    console.print(as_text(found, plan))
     if json:
         typer.echo(json_module.dumps(found))
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What was written on the command line."""
+class _Arguments:
+    """The arguments of the command line."""
 
     from_: str
     to: str
@@ -157,40 +163,41 @@ class _Asked:
 
     @property
     def replay_id(self) -> str:
-        """The id that was given, or else the output's name."""
+        """The given id, else the name of the output. Raises CommandError if it is invalid."""
         found = self.id_ or self.topic or ("" if self.parquet is None else self.parquet.resolve().name)
         if not _ID.fullmatch(found):
             raise CommandError(
-                f"{found!r} is no id for a replay: give one of letters, digits, . _ and - with --id"
+                f"{found!r} is not a valid replay id: give one of letters, digits, . _ and - with --id"
             )
         return found
 
 
-def _session(settings: Settings, asked: _Asked) -> "ReplaySession":
-    """Return the session of what was asked for. Raises CommandError if that cannot be."""
-    if asked.topic is None and asked.parquet is None:
-        raise CommandError("say where the scores go: --to-topic, --to-parquet, or both")
-    if asked.with_labels and not settings.labels.wanted:
+def _session(settings: Settings, arguments: _Arguments) -> "ReplaySession":
+    """Return the session for the arguments. Raises CommandError if they are invalid."""
+    if arguments.topic is None and arguments.parquet is None:
+        raise CommandError("no output given: use --to-topic, --to-parquet, or both")
+    if arguments.with_labels and not settings.labels.wanted:
         raise CommandError(
-            "with these settings (SWAY_LABELS__...) no label can come: there is nothing to rebuild"
+            "labels are disabled by the settings (SWAY_LABELS__...): there are no examples to rebuild"
         )
-    from stream.replay.session import ReplaySession, Request  # Faust and torch take seconds to import
+    # Imported here because Faust and torch take seconds to import.
+    from stream.replay.session import ReplaySession, Request
+    from sway.replaying.bounds import parse_bound, parse_duration_ms
     from sway.replaying.topics import check_name
-    from sway.replaying.when import parse_bound, parse_duration_ms
 
-    if asked.topic is not None:
-        check_name(asked.topic, settings)
+    if arguments.topic is not None:
+        check_name(arguments.topic, settings)
     now_ms = int(time.time() * 1000)
     words = {"all": None, "none": 0}
     request = Request(
-        asked.replay_id,
-        parse_bound(asked.from_, now_ms),
-        parse_bound(asked.to, now_ms),
-        asked.topic,
-        None if asked.parquet is None else asked.parquet.resolve(),
+        arguments.replay_id,
+        parse_bound(arguments.from_, now_ms),
+        parse_bound(arguments.to, now_ms),
+        arguments.topic,
+        None if arguments.parquet is None else arguments.parquet.resolve(),
         settings.model.version,
-        asked.with_labels,
-        words[asked.warm_up] if asked.warm_up in words else parse_duration_ms(asked.warm_up),
+        arguments.with_labels,
+        words[arguments.warm_up] if arguments.warm_up in words else parse_duration_ms(arguments.warm_up),
     )
     return ReplaySession(settings, request)
 
@@ -206,19 +213,20 @@ def _speed(session: "ReplaySession", plan: "ReplayPlan", model: "Model") -> "Spe
 def _begin(
     cluster: Cluster, session: "ReplaySession", plan: "ReplayPlan", partitions: int, *, resumes: bool
 ) -> "ReplayPlan":
-    """Return the plan that stands: this one, or that of another machine that was first."""
+    """Return the plan that applies: this one, or that of another machine that began first."""
     try:
         _check_outputs(cluster, session, resumes=resumes)
     except CommandError:
         standing = None if resumes else session.standing(partitions)
         if standing is None:
             raise
-        return standing[0]  # what lies there is the work of a machine that has just begun
+        # The existing output belongs to a machine that has just begun this replay.
+        return standing[0]
     return plan if resumes else session.begin(plan, partitions)
 
 
 def _check_outputs(cluster: Cluster, session: "ReplaySession", *, resumes: bool) -> None:
-    """Make the topics, and refuse outputs that hold anything but this replay's."""
+    """Create the topics. Raises CommandError if an output holds records of another replay."""
     from sway.replaying.topics import make_topics
 
     request, outputs = session.request, session.outputs()
@@ -228,5 +236,5 @@ def _check_outputs(cluster: Cluster, session: "ReplaySession", *, resumes: bool)
         )
     if outputs.parquet is not None and not resumes and outputs.parquet.holds_anything():
         raise CommandError(
-            f"{request.parquet} holds the files of another replay: give another folder, or that replay's id (--id)"
+            f"{request.parquet} holds the files of another replay: give another folder, or that replay's id with --id"
         )

@@ -8,56 +8,60 @@ from urllib.parse import urlsplit
 import typer
 
 if TYPE_CHECKING:
-    from schemas.registration import Standing
+    from schemas.registration import SubjectStatus
     from stream.settings import Settings
 
 _RETRY_S = 0.5
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Our schemas in a Schema Registry, for Confluent's wire format: bring and check them.",
+    help="Manage schemas in a Schema Registry.",
 )
 
 
 @app.command()
 def register(
     wait_s: Annotated[
-        float, typer.Option(min=0, help="While the registry does not answer, try again for so many seconds.")
+        float, typer.Option(min=0, help="Seconds to retry while the registry is unreachable.")
     ] = 0.0,
 ) -> None:
-    """Register the current schema of every topic under `<topic>-value`, with compatibility BACKWARD; may be repeated.
+    """Register the current schemas.
 
-    Do it before the first worker that writes Confluent's format starts, and before each upgrade. A subject whose
-    compatibility is stricter keeps it. Ends with status 1 if the registry refuses one; the others are registered.
+    Registers the schema of every topic under `<topic>-value`. Run it before the first worker that writes the Confluent
+    format, and before each upgrade; it is safe to repeat. Subjects get compatibility BACKWARD, unless theirs is
+    stricter. Exits with status 1 if the registry rejects a schema; the others are registered.
 
     Example: `SWAY_WIRE__REGISTRY_URL=http://registry:8081 sway schemas register`
     """
     from schemas.registration import register as register_one
 
-    _end("registered", _each(register_one, wait_s))
+    _report("registered", _for_every_subject(register_one, wait_s))
 
 
 @app.command()
 def check() -> None:
-    """Ask the registry whether every current schema is registered and may be; changes nothing.
+    """Check the registered schemas.
 
-    Ends with status 1, and a line for each subject that is not in order, which says what to do.
+    Checks that every current schema is registered and compatible, and changes nothing. If not, prints for each such
+    subject the problem and what to do, and exits with status 1.
 
     Example: `SWAY_WIRE__REGISTRY_URL=http://registry:8081 sway schemas check`
     """
     from schemas.registration import check as check_one
 
-    _end("in order", _each(check_one))
+    _report("in order", _for_every_subject(check_one))
 
 
-def register_all(settings: "Settings", url: str) -> "list[Standing]":
+def register_all(settings: "Settings", url: str) -> "list[SubjectStatus]":
     """Register the current schemas of all topics. Raises RegistryUnavailable, ContractError."""
     from schemas.registration import register as register_one
 
     return _ask_all(settings, url, register_one)
 
 
-def _each(ask: "Callable[[Any, str, type[Any]], Standing]", wait_s: float = 0.0) -> "list[Standing]":
+def _for_every_subject(
+    ask: "Callable[[Any, str, type[Any]], SubjectStatus]", wait_s: float = 0.0
+) -> "list[SubjectStatus]":
     from sway.configuration import load_settings
     from sway.errors import CommandError
 
@@ -76,24 +80,25 @@ def _each(ask: "Callable[[Any, str, type[Any]], Standing]", wait_s: float = 0.0)
         except RegistryUnavailable as exc:
             if time.monotonic() >= deadline:
                 exc.add_note(
-                    f"Asked was {_without_user(url)}: check SWAY_WIRE__REGISTRY_URL (wire.registry_url)."
+                    f"The registry is {_without_user(url)}: check SWAY_WIRE__REGISTRY_URL (wire.registry_url)."
                 )
                 raise
             time.sleep(_RETRY_S)
 
 
 def _ask_all(
-    settings: "Settings", url: str, ask: "Callable[[Any, str, type[Any]], Standing]"
-) -> "list[Standing]":
-    from schemas.registry import connect  # takes half a second to import
+    settings: "Settings", url: str, ask: "Callable[[Any, str, type[Any]], SubjectStatus]"
+) -> "list[SubjectStatus]":
+    # Imported here because it takes half a second to import.
+    from schemas.registry import connect
     from sway.schema_subjects import subjects
 
     with connect(url) as client:
         return [ask(client, subject, record) for subject, record in subjects(settings.topics).items()]
 
 
-def _end(what: str, standings: "Sequence[Standing]") -> None:
-    """Show the table; say what is wrong and end with status 1 if something is."""
+def _report(what: str, standings: "Sequence[SubjectStatus]") -> None:
+    """Print the table and the problems; exit with status 1 if there are any."""
     rows: list[tuple[str, ...]] = [("", "subject", "record", "id", "version", "compatibility")]
     for standing in standings:
         numbers = (

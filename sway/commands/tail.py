@@ -20,20 +20,17 @@ from sway.tailing.show import as_json, as_line
 
 
 def tail(
-    topic: Annotated[
-        str, typer.Argument(help="A topic's full name, or one of Sway's by its short one, such as `scores`.")
-    ],
+    topic: Annotated[str, typer.Argument(help="Full topic name, or a short name such as `scores`.")],
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="Start with the oldest record, not with the next.")
+        bool, typer.Option("--from-beginning", help="Start at the oldest record instead of the end.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="End after so many records.")] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line, with topic, partition, offset and key.")
-    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Exit after this number of records.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Show the records of a topic as they are committed, decoded, until Ctrl-C.
+    """Print the committed records of a topic.
 
-    Joins no group and commits nothing, so it disturbs nobody. What cannot be decoded is shown as such.
+    Decodes and prints records until Ctrl-C. Joins no consumer group and commits nothing. A record that cannot be
+    decoded is shown with the reason.
 
     Example: `sway tail scores --from-beginning --limit 10`, or `sway tail dead-letters --json | jq .record.reason`
     """
@@ -48,20 +45,20 @@ def tail(
         name,
         partitions,
         from_beginning=from_beginning,
-        on_ready=lambda: typer.echo(f"following {name}; Ctrl-C ends it", err=True),
+        on_ready=lambda: typer.echo(f"reading {name}; press Ctrl-C to stop", err=True),
     )
     try:
         for message in islice(messages, limit):
             typer.echo(_shown(message, _decoded(decoder, message), as_object=json))
     except BrokenPipeError:
-        # `sway tail … | head` has seen enough; what Python would still flush at exit goes nowhere.
+        # The reader of the pipe has exited, as in `sway tail … | head`. Discard what Python would flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         messages.close()
 
 
 def full_name(topic: str, topics: TopicSettings) -> str:
-    """Return a topic's full name, given that or one of Sway's short names: dead-letters or dead_letters."""
+    """Return the full name of a topic, given its full or short name, such as dead-letters or dead_letters."""
     return topics.names().get(topic.replace("-", "_").replace(".", "_"), topic)
 
 

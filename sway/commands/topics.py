@@ -9,39 +9,43 @@ from sway.configuration import load_settings
 from sway.errors import CommandError
 from sway.topic_plan import find_problems, missing, plan_topics
 
-app = typer.Typer(no_args_is_help=True, help="Create the topics that Sway needs.")
+app = typer.Typer(no_args_is_help=True, help="Create Sway's topics.")
 
 
 @app.callback()
 def _group() -> None:
-    """Keep `topics` a group while it has one command."""
+    """Make `topics` a group although it has only one command."""
 
 
 @app.command()
 def create(
     partitions: Annotated[
-        int | None, typer.Option(min=1, help="Partitions of each topic that has a user as its key.")
+        int | None,
+        typer.Option(
+            min=1, help="Partitions of each topic keyed by user [default: SWAY_TOPICS__PARTITIONS]."
+        ),
     ] = None,
     replication: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Replicas of each partition [default: SWAY_TOPICS__REPLICATION, or one a broker, at most 3].",
+            help="Replicas of each partition [default: SWAY_TOPICS__REPLICATION, else one per broker, at most 3].",
         ),
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Keep records for ever, also those that are old already.")
+        bool, typer.Option("--history", help="Set unlimited retention, also on existing topics.")
     ] = False,
 ) -> None:
-    """Create the topics that are missing; may be run again.
+    """Create missing topics.
 
-    A topic that exists with another partition count is an error, and then nothing is created: users live in
-    partitions by their count, and adding partitions later moves them away from their state.
+    The command is safe to repeat. If a topic exists with another partition count, the command fails and creates
+    nothing. The partition count determines the partition of each user, so adding partitions later would separate users
+    from their state.
 
-    Use `--history` before old records are replayed: Kafka deletes at once what is older than a topic's
-    retention, a week by default. It also changes topics that are there.
+    Use `--history` before you load old records: Kafka deletes records older than the topic's retention, by default
+    one week, as soon as they arrive.
 
-    Events and outcomes that are more than SWAY_TOPICS__MAX_AHEAD_S ahead of the broker's clock are refused.
+    The brokers reject events and outcomes more than SWAY_TOPICS__MAX_AHEAD_S ahead of their clock.
 
     Example: `sway topics create --partitions 12 --history`
     """
@@ -52,21 +56,21 @@ def create(
     problems = find_problems(planned, existing)
     if problems:
         raise CommandError(
-            f"nothing was created: {'; '.join(problems)}. Give `--partitions` as they are, or another prefix "
-            "with SWAY_TOPICS__PREFIX"
+            f"nothing was created: {'; '.join(problems)}. Give the existing count with `--partitions`, or another "
+            "prefix with SWAY_TOPICS__PREFIX"
         )
     new = missing(planned, existing)
     unlimited = cluster.create(new, replication or settings.topics.replication)
     for plan in planned:
         state = "created" if plan in new else "exists "
-        if plan not in new and plan.kept_for_ever and cluster.retention_ms(plan.name) is not None:
-            cluster.keep_for_ever(plan.name)
+        if plan not in new and plan.has_unlimited_retention and cluster.retention_ms(plan.name) is not None:
+            cluster.remove_retention(plan.name)
             state = "changed"
-        kept = ", kept for ever" if plan.kept_for_ever else ""
+        kept = ", unlimited retention" if plan.has_unlimited_retention else ""
         typer.echo(f"{state}  {plan.name}: partitions {plan.partitions}{kept}")
     if unlimited:
         typer.echo(
-            f"{' and '.join(unlimited)} take records of any time: these brokers cannot refuse those from the future "
-            "(Kafka can since 3.6)",
+            f"{' and '.join(unlimited)} accept records with any timestamp: these brokers cannot reject timestamps in "
+            "the future (Kafka 3.6 and later can)",
             err=True,
         )

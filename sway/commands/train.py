@@ -82,7 +82,9 @@ def train(
         Path, typer.Option(help="The work folder; an interrupted training resumes from it.")
     ] = Path("build/train"),
 ) -> None:
-    """Train a version from examples and publish it; `sway models promote` makes it the champion.
+    """Train a version and publish it.
+
+    `sway models promote` makes it the champion.
 
     Columns of the files: target, y, occurred_at, and optionally history or behaviours, z, user_id, item_id, snapshot
     (docs/training.md). The late reading requires snapshots. The command prints the version, and writes the test

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 def trainer(
     loglevel: Annotated[str, typer.Option(help="One of debug, info, warning, error.")] = "info",
 ) -> None:
-    """Handle training requests: fine-tune, compare with the champion, promote or reject.
+    """Run a trainer: fine-tune, judge, promote.
 
-    It reads requests from sway.training until SIGTERM or Ctrl-C, and then stops within 30 seconds. An interrupted
+    For each request from sway.training it fine-tunes a challenger, compares it with the champion, and promotes or
+    rejects it. It runs until SIGTERM or Ctrl-C, and then stops within 30 seconds. An interrupted
     training resumes after a restart. Any number of trainers may run, each with its own work folder: one is active, the
     others are on standby. Workers load a new champion by themselves. The pages /livez, /readyz and /metrics are served
     at SWAY_TRAINER__WEB_HOST and SWAY_TRAINER__WEB_PORT.

@@ -1,1 +1,1 @@
-"""Compares two runs of scores, joined by source offset: the core on numpy and Arrow, and what reads runs for it."""
+"""Comparison of two runs of scores, joined by source offset, with the readers of runs and labels."""

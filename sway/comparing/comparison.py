@@ -1,4 +1,4 @@
-"""Two runs of scores, compared. Pure: columns in, figures out; the same whatever order the rows come in."""
+"""The comparison of two runs of scores. The result does not depend on the order of the rows."""
 
 import math
 from collections.abc import Sequence
@@ -8,21 +8,22 @@ import numpy as np
 
 from sway.comparing.differences import Bin, Moved, difference, histogram, moved, same_bits
 from sway.comparing.labels import Labelled, Labels, judge
+from sway.comparing.overlap import check_overlap
 from sway.comparing.pairs import Pairs, pair
 from sway.comparing.ranks import spearman, spearman_by_group
 from sway.comparing.scores import Coordinates, Rows, Scores
-from sway.comparing.strangers import refuse_strangers
 
 MIN_SCORES_OF_A_USER = 5
-"""Fewer say little about how a user's behaviours are ordered."""
+"""Users with fewer scores are left out of the correlation within users."""
 _EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One of the two. scores: distinct source records; repeated: scores that a later one has replaced.
+    """The totals of one run.
 
-    model_versions, dtypes: how many of the scores each has.
+    scores: distinct source records. repeated: scores replaced by a later score of the same record.
+    model_versions, dtypes: number of scores of each.
     """
 
     run: str
@@ -33,8 +34,8 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Lacking:
-    """Source records that only one of the runs has a score for: how many, and the first few."""
+class Unmatched:
+    """Source records without a counterpart in the other run: their count and the first few."""
 
     count: int
     examples: list[Coordinates]
@@ -42,7 +43,11 @@ class Lacking:
 
 @dataclass(frozen=True, slots=True)
 class Spearman:
-    """Rank correlation of influence. within_users: the mean over `users`, those with enough scores that differ."""
+    """Rank correlation of influence.
+
+    all: over all pairs. within_users: the mean over users with enough distinct scores, whose number is `users`.
+    not_comparable: pairs left out because a value is NaN.
+    """
 
     all: float
     within_users: float
@@ -52,7 +57,7 @@ class Spearman:
 
 @dataclass(frozen=True, slots=True)
 class Mover:
-    """A pair whose influence moved; a, b: the influence."""
+    """A pair with a large change of influence; a, b: the influence in each run."""
 
     event_id: str
     user_id: str
@@ -64,7 +69,7 @@ class Mover:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """In how many pairs each of these differs: other texts were scored, not only by another model."""
+    """Number of pairs that differ in each flag: their scored input differs, not only the model."""
 
     behaviours: int
     truncated: int
@@ -73,18 +78,19 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `compare` found; all figures but a, b, only_a, only_b and other_event are of the pairs in both.
+    """The result of `compare`. All figures except a, b, only_a, only_b and other_event are over the pairs in both runs.
 
-    identical: y_hat, z_hat and influence have the same bits. within_tolerance: none of them moved by more.
-    influence_over: pairs whose influence moved by more than influence_limit, or to or from NaN; None without a limit.
+    both: number of pairs. identical: pairs with bitwise equal y_hat, z_hat and influence. within_tolerance: pairs in
+    which none of the three differs by more than tolerance. influence_over: pairs whose influence differs by more than
+    influence_limit, or is NaN in only one run; None without a limit.
     """
 
     a: Run
     b: Run
     both: int
-    only_a: Lacking
-    only_b: Lacking
-    other_event: Lacking
+    only_a: Unmatched
+    only_b: Unmatched
+    other_event: Unmatched
     identical: int
     tolerance: float
     within_tolerance: int
@@ -101,7 +107,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether no influence is over the limit, and every source record is in both runs as the same event."""
+        """Whether all source records are in both runs with the same event, and no influence exceeds the limit."""
         return not (self.influence_over or self.only_a.count or self.only_b.count or self.other_event.count)
 
 
@@ -114,13 +120,13 @@ def compare(
     movers: int = 10,
     influence_limit: float | None = None,
 ) -> Comparison:
-    """Join two runs by source offset and say how B differs from A.
+    """Join two runs by source offset and measure how B differs from A.
 
-    tolerance, influence_limit: in units of y_hat, z_hat and influence, 0 or more. movers: at most so many.
-    Raises CommandError, saying why, if no event is in both.
+    tolerance, influence_limit: in units of y_hat, z_hat and influence, 0 or more. movers: maximum number of movers.
+    Raises CommandError with the reason if the runs have no event in common.
     """
     pairs = pair(a, b)
-    refuse_strangers(a, b, pairs)
+    check_overlap(a, b, pairs)
     by_name = {
         name: (getattr(a, name)[pairs.a], getattr(b, name)[pairs.b])
         for name in ("influence", "y_hat", "z_hat")
@@ -133,9 +139,9 @@ def compare(
         a=_run(a, pairs.repeated_a, np.concatenate((pairs.a, pairs.only_a, pairs.other_a))),
         b=_run(b, pairs.repeated_b, np.concatenate((pairs.b, pairs.only_b, pairs.other_b))),
         both=len(pairs.a),
-        only_a=_lacking(a, pairs.only_a),
-        only_b=_lacking(b, pairs.only_b),
-        other_event=_lacking(a, pairs.other_a),
+        only_a=_unmatched(a, pairs.only_a),
+        only_b=_unmatched(b, pairs.only_b),
+        other_event=_unmatched(a, pairs.other_a),
         identical=int(identical.sum()),
         tolerance=tolerance,
         within_tolerance=int(within.sum()),
@@ -144,7 +150,7 @@ def compare(
         spearman=_spearman(a, pairs, *by_name["influence"]),
         flags=_flags(a, b, pairs),
         labelled=judge(labels, a, b, pairs.a, pairs.b) if labels else None,
-        movers=[_mover(a, b, pairs, place) for place in _largest(shift, movers)],
+        movers=[_mover(a, b, pairs, index) for index in _largest(shift, movers)],
         influence_limit=influence_limit,
         influence_over=None if influence_limit is None else int((~(np.abs(shift) <= influence_limit)).sum()),
     )
@@ -154,8 +160,8 @@ def _run(scores: Scores, repeated: int, rows: Rows) -> Run:
     return Run(scores.run, len(rows), repeated, scores.model_version.counts(rows), scores.dtype.counts(rows))
 
 
-def _lacking(scores: Scores, rows: Rows) -> Lacking:
-    return Lacking(len(rows), [scores.coordinates(int(row)) for row in rows[:_EXAMPLES]])
+def _unmatched(scores: Scores, rows: Rows) -> Unmatched:
+    return Unmatched(len(rows), [scores.coordinates(int(row)) for row in rows[:_EXAMPLES]])
 
 
 def _spearman(a: Scores, pairs: Pairs, ours: np.ndarray, theirs: np.ndarray) -> Spearman:
@@ -167,7 +173,7 @@ def _spearman(a: Scores, pairs: Pairs, ours: np.ndarray, theirs: np.ndarray) -> 
     own = own[np.isfinite(own)]
     return Spearman(
         all=spearman(ours, theirs),
-        # fsum, since users come in the order of the rows and a sum of floats depends on it
+        # fsum makes the sum independent of the row order.
         within_users=math.fsum(own) / len(own) if len(own) else float("nan"),
         users=len(own),
         not_comparable=int((~known).sum()),
@@ -182,14 +188,14 @@ def _flags(a: Scores, b: Scores, pairs: Pairs) -> Flags:
 
 
 def _largest(shift: np.ndarray, count: int) -> Sequence[int]:
-    """Return the places of those that moved furthest, to or from NaN first, equal ones in the pairs' order."""
+    """Return the indexes of the largest changes; NaN in only one run comes first, ties keep the order of the pairs."""
     size = np.where(np.isnan(shift), np.inf, np.abs(shift))
-    places: list[int] = np.argsort(-size, kind="stable")[:count].tolist()
-    return [place for place in places if size[place]]
+    indexes: list[int] = np.argsort(-size, kind="stable")[:count].tolist()
+    return [index for index in indexes if size[index]]
 
 
-def _mover(a: Scores, b: Scores, pairs: Pairs, place: int) -> Mover:
-    row_a, row_b = int(pairs.a[place]), int(pairs.b[place])
+def _mover(a: Scores, b: Scores, pairs: Pairs, index: int) -> Mover:
+    row_a, row_b = int(pairs.a[index]), int(pairs.b[index])
     return Mover(
         event_id=a.event_id[row_a].as_py(),
         user_id=a.user_id.at(row_a),

@@ -1,4 +1,4 @@
-"""How far one column of numbers has moved from A to B. Pure; a NaN is never lost in a mean."""
+"""Differences of one numeric column between runs A and B. NaN values are counted, never averaged away."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from model.metrics import FloatArray
 
 EDGES = (1e-5, 1e-3, 0.01, 0.03, 0.1, 0.3)
-"""Where a histogram's bins end, on either side of no movement: fixed, so that two comparisons can be compared."""
+"""The edges of the histogram bins on either side of zero; fixed, so that histograms are comparable."""
 
 _NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """How a column differs. mean: of B - A; mean_abs to max: of |B - A|. NaN if nothing is comparable.
+    """Statistics of the differences of a column. All are NaN if no pair is comparable.
 
-    not_comparable: pairs left out of all figures, since a value or the difference is no finite number.
-    mean_a, mean_b: over the pairs that are left.
+    not_comparable: pairs left out of all figures, because a value or the difference is not finite.
+    mean_a, mean_b: means of the comparable values. mean: of B - A. mean_abs to max: of |B - A|.
     """
 
     not_comparable: int
@@ -35,7 +35,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """So many pairs moved by more than `low` and up to `high`; below zero the other way round. Infinite at the ends."""
+    """The number of differences in (low, high], or in [low, high) below zero. The outer bins are unbounded."""
 
     low: float
     high: float
@@ -43,21 +43,22 @@ class Bin:
 
 
 def same_bits(a: FloatArray, b: FloatArray) -> NDArray[np.bool_]:
-    """Return where two columns hold the same eight bytes; -0.0 is not 0.0, and a NaN is itself."""
+    """Return where two float64 columns are bitwise equal, bool (N,): -0.0 differs from 0.0, a NaN equals itself."""
     same: NDArray[np.bool_] = a.view(np.int64) == b.view(np.int64)
     return same
 
 
 def difference(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return B - A, float64 (N,): 0 where both are the same, infinite or NaN too; NaN where only one is NaN."""
-    with np.errstate(invalid="ignore"):  # infinite less infinite
+    """Return B - A, float64 (N,): 0 where both are equal, both infinite or both NaN; NaN where only one is NaN."""
+    # Infinity minus infinity is NaN.
+    with np.errstate(invalid="ignore"):
         found: FloatArray = b - a
     found[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0
     return found
 
 
 def moved(a: FloatArray, b: FloatArray) -> Moved:
-    """Summarise how B differs from A, pair by pair, (N,) each."""
+    """Return statistics of the differences of two columns, (N,) each, pair by pair."""
     found = difference(a, b)
     finite = np.isfinite(found) & np.isfinite(a)
     found = found[finite]
@@ -79,12 +80,13 @@ def moved(a: FloatArray, b: FloatArray) -> Moved:
 
 
 def histogram(differences: FloatArray) -> list[Bin]:
-    """Count differences by sign and size, from the deepest fall to the highest rise; NaN are left out.
+    """Count differences by sign and size, in ascending order; NaN is left out.
 
-    Bins mirror each other: what A and B count as falls, B and A count as rises.
+    The bins are symmetric: swapping A and B mirrors the histogram.
     """
     known = differences[~np.isnan(differences)]
-    size = np.searchsorted(EDGES, np.abs(known))  # 0: within the first edge
+    # Bin 0 is within the first edge.
+    size = np.searchsorted(EDGES, np.abs(known))
     numbers = np.where(known < 0, -size, size) + len(EDGES)
     counts = np.bincount(numbers, minlength=2 * len(EDGES) + 1)
     ends = [-np.inf, *(-edge for edge in reversed(EDGES)), *EDGES, np.inf]

@@ -1,4 +1,4 @@
-"""Labels joined to scores, and the AUC of both runs on the same events. Pure."""
+"""The join of labels to scores, and the AUC of both runs on the same events."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from model.metrics import THRESHOLD, FloatArray, auc
-from sway.comparing.scores import Rows, Scores, Words
+from sway.comparing.scores import DictionaryColumn, Rows, Scores
 
 _LABEL_TYPES: dict[str, pa.DataType] = {
     "event_id": pa.large_string(),
@@ -16,14 +16,14 @@ _LABEL_TYPES: dict[str, pa.DataType] = {
     "y": pa.float64(),
 }
 LABEL_SCHEMA = pa.schema(_LABEL_TYPES)
-"""What is read of a LabeledExample; a file may lack user_id."""
+"""The columns read from a LabeledExample; user_id is optional in files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What came of events, N rows; `source` says for a person where the labels are from.
+    """The labels of events, N rows.
 
-    user_id: None if events are known by their event_id alone.
+    source: where the labels come from, for display. user_id: None if the label's key is event_id alone.
     """
 
     source: str
@@ -33,7 +33,7 @@ class Labels:
 
     @classmethod
     def from_table(cls, source: str, table: pa.Table) -> Self:
-        """Take a table with the columns of LABEL_SCHEMA, user_id or not, in its types."""
+        """Create from a table with the columns and types of LABEL_SCHEMA; user_id is optional."""
         columns: dict[str, Any] = {name: table[name].combine_chunks() for name in table.column_names}
         return cls(
             source, columns["event_id"], columns.get("user_id"), columns["y"].to_numpy(zero_copy_only=False)
@@ -42,7 +42,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Auc:
-    """The area under the ROC curve of each run; NaN unless both classes are there."""
+    """The area under the ROC curve of each run; NaN unless both classes are present."""
 
     a: float
     b: float
@@ -50,7 +50,7 @@ class Auc:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """The AUC of both runs on the pairs that have a label and no NaN. A y from THRESHOLD on is positive."""
+    """The AUC of both runs on the pairs with a label and without NaN. A label is positive if y >= THRESHOLD."""
 
     source: str
     pairs: int
@@ -60,26 +60,27 @@ class Labelled:
 
 
 def labels_of(labels: Labels, scores: Scores, rows: Rows) -> FloatArray:
-    """Return the label of each row, float64 (N,), NaN where there is none; of an event's labels the last counts."""
+    """Return the label of each row, float64 (N,), NaN if it has none; the last label of an event wins."""
     events = labels.event_id.dictionary_encode()
     keys = _codes(events.indices)
-    asked = _codes(pc.index_in(scores.event_id.take(rows), value_set=events.dictionary))
+    wanted = _codes(pc.index_in(scores.event_id.take(rows), value_set=events.dictionary))
     if labels.user_id is not None:
         users = labels.user_id.dictionary_encode()
-        keys = _both(_codes(users.indices), keys, len(events.dictionary))
-        asked = _both(_users(scores.user_id, users.dictionary)[rows], asked, len(events.dictionary))
+        keys = _combined(_codes(users.indices), keys, len(events.dictionary))
+        wanted = _combined(_users(scores.user_id, users.dictionary)[rows], wanted, len(events.dictionary))
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    place = np.searchsorted(keys, asked, side="right") - 1
-    known = place >= 0  # what is asked for and unknown is -1, before all keys
-    known[known] = keys[place[known]] == asked[known]
+    index = np.searchsorted(keys, wanted, side="right") - 1
+    # Rows without a key have -1, which sorts before all keys.
+    known = index >= 0
+    known[known] = keys[index[known]] == wanted[known]
     found = np.full(len(rows), np.nan)
-    found[known] = labels.y[order[place[known]]]
+    found[known] = labels.y[order[index[known]]]
     return found
 
 
 def judge(labels: Labels, a: Scores, b: Scores, rows_a: Rows, rows_b: Rows) -> Labelled:
-    """Measure both runs on the same labelled events. rows_a, rows_b: (P,), pair by pair the same event."""
+    """Measure both runs on the same labelled events. rows_a, rows_b: (P,), rows of the same event at each index."""
     y = labels_of(labels, a, rows_a)
     columns = [a.y_hat[rows_a], b.y_hat[rows_b], a.influence[rows_a], b.influence[rows_b]]
     known = ~np.isnan([y, *columns]).any(axis=0)
@@ -95,11 +96,11 @@ def _codes(found: Any) -> Rows:
     return codes
 
 
-def _users(users: Words, known: Any) -> Rows:
-    """Return for each score the number of its user among those who are known, -1 if it is none of them."""
+def _users(users: DictionaryColumn, known: Any) -> Rows:
+    """Return the index of each score's user among the known users, -1 if absent."""
     number = _codes(pc.index_in(pa.array(users.values, pa.large_string()), value_set=known))
     return number[users.codes]
 
 
-def _both(users: Rows, events: Rows, size: int) -> Rows:
+def _combined(users: Rows, events: Rows, size: int) -> Rows:
     return np.where((users >= 0) & (events >= 0), users * size + events, -1)

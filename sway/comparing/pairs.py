@@ -1,4 +1,4 @@
-"""Which rows of two runs are of the same source record. Pure, and blind to the order of the rows."""
+"""The join of two runs by source record. The result does not depend on the order of the rows."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from sway.comparing.scores import Rows, Scores
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Rows of A and B, each list in the order of (source topic, partition, offset).
+    """Row indexes of A and B, each array ordered by (source topic, partition, offset).
 
-    a, b: (P,) each, pair by pair the same source record. only_a, only_b: what the other run lacks.
-    other_a, other_b: (Q,) each: the same coordinates, but another event.
-    repeated_a, repeated_b: how many rows a later row of the same run and source record has replaced.
+    a, b: (P,) each, rows of the same source record at each index. only_a, only_b: rows without a counterpart.
+    other_a, other_b: (Q,) each, rows with the same coordinates but different events.
+    repeated_a, repeated_b: number of rows replaced by a later row of the same run and source record.
     """
 
     a: Rows
@@ -28,19 +28,17 @@ class Pairs:
 
 
 def pair(a: Scores, b: Scores) -> Pairs:
-    """Join two runs by source topic, partition and offset; of a run's rows for one of them the last counts."""
+    """Join two runs by source topic, partition and offset; the last row of a run for a source record wins."""
     split = len(a)
     groups = np.concatenate(_groups(a, b))
     offsets = np.concatenate((a.source_offset, b.source_offset))
-    order = np.lexsort(
-        (offsets, groups)
-    )  # stable: A's rows of a record come before B's, each in reading order
+    # The sort is stable: A's rows of a record come before B's, each in reading order.
+    order = np.lexsort((offsets, groups))
     groups, offsets, in_b = groups[order], offsets[order], order >= split
     last = ~(_equal_next(groups, offsets) & _equal_next(in_b))
     order, groups, offsets = order[last], groups[last], offsets[last]
-    first = np.flatnonzero(
-        _equal_next(groups, offsets)
-    )  # a row of A, and the next is B's row of the same record
+    # Each is a row of A that is followed by B's row of the same record.
+    first = np.flatnonzero(_equal_next(groups, offsets))
     alone = np.ones(len(order), np.bool_)
     alone[first] = alone[first + 1] = False
     only = order[alone]
@@ -60,7 +58,7 @@ def pair(a: Scores, b: Scores) -> Pairs:
 
 
 def _groups(a: Scores, b: Scores) -> tuple[Rows, Rows]:
-    """Return a number for each row's source topic and partition, in their order, and the same in both runs."""
+    """Return a number for the source topic and partition of each row, in their order and equal in both runs."""
     topics = sorted({*a.source_topic.values, *b.source_topic.values})
     numbers = {topic: number for number, topic in enumerate(topics)}
 
@@ -72,7 +70,7 @@ def _groups(a: Scores, b: Scores) -> tuple[Rows, Rows]:
 
 
 def _equal_next(*columns: np.ndarray) -> np.ndarray:
-    """Return for each row whether the next one has the same values, bool (N,); False for the last."""
+    """Return whether each row equals the next one, bool (N,); False for the last row."""
     equal = np.zeros(len(columns[0]), np.bool_)
     equal[:-1] = True
     for column in columns:
@@ -81,7 +79,7 @@ def _equal_next(*columns: np.ndarray) -> np.ndarray:
 
 
 def _same_event(a: Scores, b: Scores, rows_a: Rows, rows_b: Rows) -> np.ndarray:
-    """A topic that was made again has other events at its offsets."""
+    """Return whether paired rows are of one event, bool (P,): a recreated topic has other events at its offsets."""
     equal = pc.equal(a.event_id.take(rows_a), b.event_id.take(rows_b))
     found: np.ndarray = equal.to_numpy(zero_copy_only=False).astype(np.bool_)
     return found

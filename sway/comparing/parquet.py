@@ -1,4 +1,4 @@
-"""Scores and labels out of Parquet files, as a replay writes them."""
+"""Reading of scores and labels from the Parquet files of a replay."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sway.comparing.labels import LABEL_SCHEMA, Labels
-from sway.comparing.scores import SCORE_SCHEMA, Scores, fitted, missing_columns
+from sway.comparing.scores import SCORE_SCHEMA, Scores, cast_to_schema, missing_columns
 from sway.errors import CommandError
 
 _UNFINISHED = ("_", ".")
-"""How the names begin of what another program is still writing, or writes beside the data."""
+"""Name prefixes of incomplete files and of metadata that other programs write beside the data."""
 
 
 def read_scores(path: Path) -> Scores:
-    """Read a replay's folder (FOLDER/scores, or files right in it) or one file, files in the order of their paths.
+    """Read one file, or a folder (FOLDER/scores or the files in FOLDER itself) in path order.
 
     Raises CommandError if there are no scores, or a file cannot be read.
     """
@@ -22,9 +22,9 @@ def read_scores(path: Path) -> Scores:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read y, event_id and, if all files have it, user_id from FOLDER/examples, FOLDER or a file; perhaps no rows.
+    """Read y, event_id and, if all files have it, user_id from FOLDER/examples, FOLDER or a file; may return no rows.
 
-    Raises CommandError if nothing there holds labels, or a file cannot be read.
+    Raises CommandError if no file has these columns, or a file cannot be read.
     """
     nameless = LABEL_SCHEMA.remove(LABEL_SCHEMA.get_field_index("user_id"))
     files = _files(path, "examples", nameless)
@@ -33,7 +33,7 @@ def read_labels(path: Path) -> Labels:
 
 
 def has_examples(path: Path) -> bool:
-    """Whether this is a folder with a replay's examples."""
+    """Return whether this is a folder with the examples of a replay."""
     return bool(_below(path / "examples"))
 
 
@@ -42,7 +42,7 @@ def _read(path: Path, kind: str, schema: pa.Schema) -> pa.Table:
 
 
 def _files(path: Path, kind: str, schema: pa.Schema) -> list[Path]:
-    """Return the files to read; of those that lie right in a folder, the ones that have the columns."""
+    """Return the files to read; among the files of the folder itself, those with the columns of the schema."""
     if path.is_file():
         return [path]
     if found := _below(path / kind):
@@ -52,9 +52,9 @@ def _files(path: Path, kind: str, schema: pa.Schema) -> list[Path]:
         return found
     if direct:
         absent = ", ".join(missing_columns(_columns(direct[0]), schema))
-        raise CommandError(f"no file of {path} holds {kind}: {direct[0].name} lacks the columns {absent}")
+        raise CommandError(f"no file in {path} contains {kind}: {direct[0].name} lacks the columns {absent}")
     raise CommandError(
-        f"{path} holds no {kind}: neither {kind}/*.parquet, as `sway replay` writes them, nor *.parquet"
+        f"{path} contains no {kind}: neither {kind}/*.parquet, as written by `sway replay`, nor *.parquet"
     )
 
 
@@ -70,13 +70,14 @@ def _table(files: list[Path], schema: pa.Schema) -> pa.Table:
     repeating = {field.name for field in schema if pa.types.is_dictionary(field.type)}
     tables = []
     for path in files:
-        known = repeating.intersection(_columns(path))  # Arrow has no word for one that is not there
+        # Arrow raises an error without a column name if one of these is absent.
+        known = repeating.intersection(_columns(path))
         try:
             with pq.ParquetFile(path, read_dictionary=list(known)) as file:
                 table = file.read(columns=schema.names)
         except (OSError, pa.ArrowException) as exc:
             raise CommandError(f"cannot read {path} as Parquet: {exc}") from exc
-        tables.append(fitted(str(path), table, schema))
+        tables.append(cast_to_schema(str(path), table, schema))
     return pa.concat_tables(tables)
 
 

@@ -1,4 +1,4 @@
-"""Rank correlation, over all rows or within groups of them, without a loop over the groups. Pure."""
+"""Rank correlation over all rows or within groups, vectorised over the groups."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,9 @@ Groups = NDArray[np.int64]
 
 
 def spearman(x: FloatArray, y: FloatArray) -> float:
-    """Return Spearman's correlation of two columns, equal values with their mean rank.
+    """Return Spearman's correlation of two columns; equal values get their mean rank.
 
-    x, y: (N,), without NaN. NaN if either has fewer than two distinct values.
+    x, y: (N,), without NaN. Returns NaN if either has fewer than two distinct values.
     """
     if not len(x):
         return float("nan")
@@ -19,9 +19,9 @@ def spearman(x: FloatArray, y: FloatArray) -> float:
 
 
 def spearman_by_group(x: FloatArray, y: FloatArray, groups: Groups) -> FloatArray:
-    """Return each group's own correlation, float64 (G,); NaN where a column has fewer than two distinct values.
+    """Return the correlation in each group, float64 (G,); NaN where a column has fewer than two distinct values.
 
-    groups: (N,), each row's group, 0 to G - 1.
+    groups: (N,), the group of each row, 0 to G - 1.
     Source: C. Spearman, 1904, "The Proof and Measurement of Association between Two Things": Pearson's
     correlation of ranks.
     """
@@ -29,12 +29,13 @@ def spearman_by_group(x: FloatArray, y: FloatArray, groups: Groups) -> FloatArra
     rank_x, rank_y = _centred_ranks(x, groups, sizes), _centred_ranks(y, groups, sizes)
     spread_x = np.bincount(groups, rank_x**2)
     spread_y = np.bincount(groups, rank_y**2)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that says "all alike"
+    # 0 / 0 gives NaN for a column of equal values.
+    with np.errstate(invalid="ignore"):
         found: FloatArray = np.bincount(groups, rank_x * rank_y) / np.sqrt(spread_x * spread_y)
     return found
 
 
 def _centred_ranks(values: FloatArray, groups: Groups, sizes: Groups) -> FloatArray:
-    """Return each row's place among its group's values less the middle place."""
+    """Return the rank of each row in its group minus the mean rank, float64 (N,)."""
     centred: FloatArray = ranks_by_group(values, groups) - ((sizes + 1) / 2)[groups]
     return centred

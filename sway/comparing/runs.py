@@ -1,4 +1,4 @@
-"""Which topic, folder or file a person names, and which labels there are."""
+"""Resolution of run and label arguments to topics, folders and files."""
 
 import os
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from sway.comparing.scores import Scores
 from sway.errors import CommandError
 
 _OPTIONAL_CONNECT_S = 2.0
-"""Nobody asked for these labels, so nobody waits long for a cluster that is not there."""
+"""Connection timeout for labels that were not asked for: a missing cluster should not delay the command."""
 
 
 def read_run(settings: Settings, run: str, console: Console) -> Scores:
-    """Read a topic, a folder or a .parquet file: Sway's short names are topics, and then what exists is a file.
+    """Read a topic, a folder or a .parquet file. Short topic names take precedence over existing paths.
 
-    Raises CommandError if it is none of them, or holds no scores.
+    Raises CommandError if there is no such run, or it contains no scores.
     """
     if path := _path(settings, run):
         return parquet.read_scores(path)
@@ -34,16 +34,16 @@ def read_run(settings: Settings, run: str, console: Console) -> Scores:
 
 
 def read_labels(settings: Settings, given: str, console: Console) -> Labels:
-    """Read the labels that a person names, from a folder, a .parquet file or a topic.
+    """Read the given labels from a folder, a .parquet file or a topic.
 
-    Raises CommandError if it is none of them, or holds no labels.
+    Raises CommandError if there is no such source, or it contains no labels.
     """
     if path := _path(settings, given):
         labels = parquet.read_labels(path)
     else:
         labels = _labels_of_topic(settings, _topic(settings, given), console)
     if not len(labels.y):
-        raise CommandError(f"{given} holds no labels; --no-labels compares without any")
+        raise CommandError(f"{given} contains no labels; use --no-labels to compare without them")
     return labels
 
 
@@ -72,11 +72,13 @@ def _labels_of_topic(settings: Settings, name: str, console: Console) -> Labels:
 
 def _path(settings: Settings, given: str) -> Path | None:
     if full_name(given, settings.topics) != given:
-        return None  # or a folder such as examples/ would hide the topic; ./examples is the folder
+        # Otherwise a folder examples/ would hide the topic; ./examples names the folder.
+        return None
     path = Path(given)
     if path.exists():
         return path
-    if os.sep in given or path.suffix == ".parquet":  # a topic's name has no slash
+    # Topic names contain no slash.
+    if os.sep in given or path.suffix == ".parquet":
         raise CommandError(f"there is no folder or file {given}")
     return None
 

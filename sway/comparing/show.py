@@ -1,4 +1,4 @@
-"""A comparison as one JSON object, or as tables for a terminal. Pure but for the console."""
+"""Rendering of a comparison as JSON or as tables."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.metrics import THRESHOLD
-from sway.comparing.comparison import Comparison, Lacking, Run
+from sway.comparing.comparison import Comparison, Run, Unmatched
 from sway.comparing.differences import Bin
 from sway.comparing.labels import Labelled
 from sway.comparing.scores import Coordinates
@@ -20,18 +20,18 @@ from sway.tailing.show import printable
 
 _BAR = 40
 _HOW_TO_LABEL = (
-    "no labels, so no AUC: give some with --labels, a topic of examples or Parquet with y, event_id, user_id"
+    "no labels, so no AUC: use --labels with an examples topic, or Parquet files with y, event_id and user_id"
 )
 
 
 def as_json(found: Comparison) -> str:
-    """Return the fields of Comparison as one object, and "agrees" if there is a limit; NaN and infinite are null."""
+    """Return the fields of Comparison and "agrees" (null without a limit) as JSON; NaN and infinity become null."""
     agrees = None if found.influence_limit is None else found.agrees
     return json.dumps(_finite(asdict(found) | {"agrees": agrees}), indent=2, allow_nan=False)
 
 
 def as_tables(found: Comparison) -> Iterator[RenderableType]:
-    """Yield what a terminal shows, from the verdict to the largest movers."""
+    """Yield the parts of the terminal output, from the verdict to the largest changes."""
     yield Text(_verdict(found), style="bold")
     yield _runs(found)
     yield Text("\n".join(_counts(found)))
@@ -48,12 +48,12 @@ def as_tables(found: Comparison) -> Iterator[RenderableType]:
 def _verdict(found: Comparison) -> str:
     alone = found.only_a.count + found.only_b.count + found.other_event.count
     if found.identical == found.both:
-        verdict = f"identical: all {found.both:,} scores in both have the same bits"
+        verdict = f"identical: all {found.both:,} scores in both runs are bitwise equal"
     elif found.within_tolerance == found.both:
-        verdict = f"equal within {found.tolerance:g}: all {found.both:,} scores in both"
+        verdict = f"equal within {found.tolerance:g}: all {found.both:,} scores in both runs"
     else:
         moved = found.both - found.within_tolerance
-        verdict = f"different: {moved:,} of {found.both:,} moved by more than {found.tolerance:g}"
+        verdict = f"different: {moved:,} of {found.both:,} scores differ by more than {found.tolerance:g}"
     return f"{verdict}; {alone:,} without a counterpart" if alone else verdict
 
 
@@ -68,7 +68,9 @@ def _runs(found: Comparison) -> Table:
 
 
 def _scores(run: Run) -> str:
-    return f"{run.scores:,}" + (f", and {run.repeated:,} replaced by later ones" if run.repeated else "")
+    return f"{run.scores:,}" + (
+        f" ({run.repeated:,} more were replaced by later ones)" if run.repeated else ""
+    )
 
 
 def _frequent(counts: dict[str, int]) -> str:
@@ -79,20 +81,20 @@ def _frequent(counts: dict[str, int]) -> str:
 
 def _counts(found: Comparison) -> Iterator[str]:
     yield f"in both: {found.both:,}"
-    for name, lacking in (("only in A", found.only_a), ("only in B", found.only_b)):
-        yield f"{name}: {_lacking(lacking)}"
+    for name, unmatched in (("only in A", found.only_a), ("only in B", found.only_b)):
+        yield f"{name}: {_unmatched(unmatched)}"
     if found.other_event.count:
-        yield f"same offset, another event: {_lacking(found.other_event)}"
+        yield f"same offset, different event: {_unmatched(found.other_event)}"
     yield f"identical: {_share(found.identical, found.both)}"
     yield f"within {found.tolerance:g}: {_share(found.within_tolerance, found.both)}"
     flags = asdict(found.flags)
     yield "flags that differ: " + ", ".join(f"{name} {count:,}" for name, count in flags.items())
 
 
-def _lacking(lacking: Lacking) -> str:
-    shown = ", ".join(_where(one) for one in lacking.examples)
-    more = ", …" if lacking.count > len(lacking.examples) else ""
-    return f"{lacking.count:,}" + (f" ({shown}{more})" if shown else "")
+def _unmatched(unmatched: Unmatched) -> str:
+    shown = ", ".join(_where(one) for one in unmatched.examples)
+    more = ", …" if unmatched.count > len(unmatched.examples) else ""
+    return f"{unmatched.count:,}" + (f" ({shown}{more})" if shown else "")
 
 
 def _moved(found: Comparison) -> Table:
@@ -111,7 +113,7 @@ def _moved(found: Comparison) -> Table:
 
 
 def _histogram(bins: list[Bin]) -> Table:
-    table = _table("influence moved by", "scores", "")
+    table = _table("influence B-A", "scores", "")
     table.columns[2].justify = "left"
     most = max(one.count for one in bins) or 1
     for one in bins:
@@ -135,7 +137,7 @@ def _ranks(found: Comparison) -> Iterator[str]:
     if ranks.users:
         yield f"  within users, mean of {ranks.users:,}: {_number(ranks.within_users)}"
     else:
-        yield "  within users: none has enough scores that differ"
+        yield "  within users: no user has enough distinct scores"
 
 
 def _auc(labelled: Labelled | None) -> Iterator[RenderableType]:
@@ -144,19 +146,19 @@ def _auc(labelled: Labelled | None) -> Iterator[RenderableType]:
         return
     source = printable(labelled.source)
     if not labelled.pairs:
-        yield Text(f"none of the labels of {source} is of an event in both, so no AUC")
+        yield Text(f"no label of {source} is for an event in both runs, so no AUC")
         return
     table = _table("AUC", "A", "B", "B-A")
     for name, one in (("y_hat", labelled.y_hat), ("influence", labelled.influence)):
         moved = one.b - one.a
         table.add_row(name, _number(one.a), _number(one.b), f"{moved:+.4f}" if math.isfinite(moved) else "")
     yield table
-    positive = f"{labelled.positive:,} of them positive (y from {THRESHOLD:g} on)"
-    yield Text(f"labelled: {labelled.pairs:,} scores, {positive}, by {source}")
+    positive = f"{labelled.positive:,} of them positive (y >= {THRESHOLD:g})"
+    yield Text(f"labels: {labelled.pairs:,} scores, {positive}, from {source}")
 
 
 def _movers(found: Comparison) -> Table:
-    table = _table("largest movers", "user", "item", "source", "A", "B", "B-A")
+    table = _table("largest changes", "user", "item", "source", "A", "B", "B-A")
     for column in table.columns[:4]:
         column.justify, column.overflow = "left", "fold"
     for one in found.movers:
@@ -173,7 +175,7 @@ def _limit(found: Comparison) -> str:
     alone = found.only_a.count + found.only_b.count + found.other_event.count
     return (
         f"{'within' if found.agrees else 'NOT within'} --fail-over {found.influence_limit:g}: {found.influence_over:,} "
-        f"moved by more, {alone:,} without a counterpart"
+        f"over the limit, {alone:,} without a counterpart"
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores and labels out of a topic: what a read_committed reader sees, from the oldest to the end as of now."""
+"""Reading of scores and labels from a topic: its committed records, from the oldest to the current end."""
 
 from operator import attrgetter
 from typing import TypeVar
@@ -17,20 +17,20 @@ from sway.errors import CommandError
 R = TypeVar("R", bound=Record)
 
 _CHUNK = 20_000
-"""Records that are Python objects at once."""
+"""Number of records held as Python objects at a time."""
 _GROUP = "sway-compare"
 
 
 def read_scores(settings: Settings, topic: str, on_progress: OnProgress) -> Scores:
-    """Read a topic of InfluenceScore records, which must exist.
+    """Read an existing topic of InfluenceScore records.
 
-    Raises CommandError if it holds none, holds anything else, or cannot be read.
+    Raises CommandError if it is empty, contains other records, or cannot be read.
     """
     return Scores.from_table(topic, _table(settings, topic, InfluenceScore, SCORE_SCHEMA, on_progress))
 
 
 def read_labels(settings: Settings, topic: str, on_progress: OnProgress) -> Labels:
-    """Read a topic of LabeledExample records, which must exist and may be empty. Raises as read_scores does."""
+    """Read an existing topic of LabeledExample records, which may be empty. Raises CommandError as read_scores."""
     return Labels.from_table(topic, _table(settings, topic, LabeledExample, LABEL_SCHEMA, on_progress))
 
 
@@ -45,7 +45,7 @@ def _table(
             rows.append(columns_of(codec.decode(message.value())))
         except DecodeError as exc:
             where = f"{topic}[{message.partition()}]@{message.offset()}"
-            raise CommandError(f"{where} is no {record_type.__name__}: {exc}") from exc
+            raise CommandError(f"{where} is not of type {record_type.__name__}: {exc}") from exc
         if len(rows) == _CHUNK:
             batches.append(_batch(rows, schema))
             rows = []

@@ -13,7 +13,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from sway.demo.feeder import DemoFailedError
-from sway.embedded.process import LeashedProcess
+from sway.embedded.process import SupervisedProcess
 
 _STOP_TIMEOUT_S = 30.0
 _PAGE_TIMEOUT_S = 1.0
@@ -35,10 +35,10 @@ class ChildProcess:
         self._command = command
         self._settings = settings
         self._log = log.absolute()
-        self._process: LeashedProcess | None = None
+        self._process: SupervisedProcess | None = None
 
     def __enter__(self) -> Self:
-        self._process = LeashedProcess(
+        self._process = SupervisedProcess(
             [sys.executable, "-m", "sway", self._command],
             self._log.parent,
             self._log.name,

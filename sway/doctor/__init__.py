@@ -1,4 +1,4 @@
-"""`sway doctor`: what is wrong with a configuration and a cluster, and what to do about it.
+"""`sway doctor`: diagnosis of a configuration and a cluster, with advice.
 
-Pure: findings, topics, keys, conflicts, dtypes, cpu. Shell: sample, state_folder, ports, speed, checks.
+Without I/O: findings, topics, keys, conflicts, dtypes, cpu. With I/O: sample, state_folder, ports, speed, checks.
 """

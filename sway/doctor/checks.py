@@ -1,4 +1,4 @@
-"""All checks of `sway doctor`, in the order in which they are shown. The thin shell."""
+"""The checks of `sway doctor`, in display order."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -29,18 +29,18 @@ from sway.doctor.sample import newest_records
 from sway.errors import CommandError, SwayError
 
 EXPECTED = (SwayError, SchemaError, ModelError, StreamError, ExactlyOnceError, OSError)
-"""Errors whose message is a finding."""
+"""Errors whose message becomes a finding."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 _SAMPLED_RECORDS = 400
-_NO_BROKER = "no broker, see above"
-_NO_MODEL = "no model, see above"
+_NO_BROKER = "no broker (see above)"
+_NO_MODEL = "no model (see above)"
 
 
 class Doctor:
-    """The checks of one configuration; what several of them need is made once.
+    """The checks of one configuration, which share one cluster connection and one model.
 
-    variables: the names in the environment. measure_s: how long each type of the model is measured.
+    variables: the names of all environment variables. measure_s: seconds to measure each dtype of the model.
     """
 
     def __init__(self, settings: Settings, variables: Collection[str], *, measure_s: float = 1.0) -> None:
@@ -51,22 +51,22 @@ class Doctor:
         self._model = Once(self._load_model, missing=_NO_MODEL)
 
     def checks(self) -> list[Check]:
-        """Return all checks, those that others depend on first."""
+        """Return all checks; a check comes after those it depends on."""
         names = self._settings.topics
         return [
-            Check(conflicts.CHECK, self._look_at_settings),
-            Check("broker", self._look_at_broker),
-            Check(topics.CHECK, self._look_at_topics),
-            Check(f"records of {names.events}", lambda: self._look_at_records(names.events, BehaviorEvent)),
-            Check(f"records of {names.outcomes}", lambda: self._look_at_records(names.outcomes, Outcome)),
-            Check(state_folder.CHECK, self._look_at_state_folder),
-            Check(ports.CHECK, self._look_at_web_port),
-            Check("device", self._look_at_device),
-            Check("model", self._look_at_model),
-            Check(dtypes.CHECK, self._look_at_dtypes),
+            Check(conflicts.CHECK, self._check_settings),
+            Check("broker", self._check_broker),
+            Check(topics.CHECK, self._check_topics),
+            Check(f"records of {names.events}", lambda: self._check_records(names.events, BehaviorEvent)),
+            Check(f"records of {names.outcomes}", lambda: self._check_records(names.outcomes, Outcome)),
+            Check(state_folder.CHECK, self._check_state_folder),
+            Check(ports.CHECK, self._check_web_port),
+            Check("device", self._check_device),
+            Check("model", self._check_model),
+            Check(dtypes.CHECK, self._check_dtypes),
         ]
 
-    def _look_at_settings(self) -> list[Finding]:
+    def _check_settings(self) -> list[Finding]:
         findings = conflicts.find_conflicts(self._settings, self._variables)
         try:
             check(self._settings)
@@ -74,12 +74,12 @@ class Doctor:
             return [fail(conflicts.CHECK, str(exc)), *(f for f in findings if f.status != "ok")]
         return findings
 
-    def _look_at_broker(self) -> list[Finding]:
+    def _check_broker(self) -> list[Finding]:
         view = self._cluster.first().view()
         address = self._settings.kafka.bootstrap_servers
-        return [ok("broker", f"{address} answers; {view.brokers} in the cluster")]
+        return [ok("broker", f"{address} is reachable; the cluster has {view.brokers} brokers")]
 
-    def _look_at_topics(self) -> list[Finding]:
+    def _check_topics(self) -> list[Finding]:
         view = self._cluster.get().view()
         tables = [WINDOWS, PENDING, ESTIMATES, ITEMS] if self._settings.labels.wanted else [WINDOWS]
         needed = topics.needed_topics(self._settings.topics, self._settings.app_id, tables)
@@ -107,9 +107,9 @@ class Doctor:
             admin = AdminClient({**kafka.client_config(), **QUIET})
             return read_topic_configs(admin, names, kafka.connect_timeout_s)
         except KafkaException as exc:
-            raise CommandError(f"cannot read the settings of {', '.join(names)}: {reason(exc)}") from exc
+            raise CommandError(f"cannot read the configuration of {', '.join(names)}: {reason(exc)}") from exc
 
-    def _look_at_records(self, topic: str, record_type: type[BehaviorEvent] | type[Outcome]) -> list[Finding]:
+    def _check_records(self, topic: str, record_type: type[BehaviorEvent] | type[Outcome]) -> list[Finding]:
         kafka = self._settings.kafka
         partitions = self._cluster.get().view().partition_counts.get(topic)
         if partitions is None:
@@ -129,16 +129,16 @@ class Doctor:
         placed = keys.check_partitioner(topic, records, partitions)
         return [placed, *keys.check_keys(topic, records, user_ids)]
 
-    def _look_at_state_folder(self) -> list[Finding]:
+    def _check_state_folder(self) -> list[Finding]:
         return [state_folder.check_state_folder(self._settings.state_dir, self._settings.slot)]
 
-    def _look_at_web_port(self) -> list[Finding]:
+    def _check_web_port(self) -> list[Finding]:
         web = self._settings.web
         if not web.enabled:
-            return [ok(ports.CHECK, "the pages are off (SWAY_WEB__ENABLED)")]
+            return [ok(ports.CHECK, "the web server is disabled (SWAY_WEB__ENABLED)")]
         return [ports.check_web_port(web.host, web.port)]
 
-    def _look_at_device(self) -> list[Finding]:
+    def _check_device(self) -> list[Finding]:
         wanted = self._settings.model.device
         try:
             device = choose_device(wanted)
@@ -148,29 +148,29 @@ class Doctor:
             gpu = torch.cuda.get_device_properties(device)
             found = f"{gpu.name}, {gpu.total_memory / 1024**3:.0f} GiB"
         else:
-            found = f"CPU, {torch.get_num_threads()} threads; torch sees no GPU"
+            found = f"CPU, {torch.get_num_threads()} threads; no GPU found"
         return [ok("device", f"{found} (SWAY_MODEL__DEVICE={wanted})")]
 
     def _load_model(self) -> Model:
-        """Load the model as a worker would, but in fp32, and on the CPU where the device is not there."""
+        """Load the model as a worker would, but in fp32, and on the CPU if the configured device is missing."""
         wanted = self._settings.model
         device = wanted.device if torch.cuda.is_available() else "cpu"
         model = wanted.model_copy(update={"dtype": "fp32", "device": device})
         return load_champion(self._settings.model_copy(update={"model": model}))
 
-    def _look_at_model(self) -> list[Finding]:
+    def _check_model(self) -> list[Finding]:
         wanted = self._settings.model
         try:
             model = self._model.first()
         except (ModelError, ConfigurationError) as exc:
-            told = " ".join([str(exc), *getattr(exc, "__notes__", ())])
-            return [fail("model", told, "set SWAY_MODEL__REGISTRY to where your champion is")]
+            message = " ".join([str(exc), *getattr(exc, "__notes__", ())])
+            return [fail("model", message, "set SWAY_MODEL__REGISTRY to the registry with your champion")]
         which = "pinned by SWAY_MODEL__VERSION" if wanted.version else "the champion"
         findings = [
             ok(
                 "model",
-                f"{model.version}, {which} of {wanted.registry}: hashes verified, a known-good text scores; "
-                f"{model.text.max_tokens} tokens a text",
+                f"{model.version}, {which} of {wanted.registry}: hashes verified, a test text was scored; "
+                f"{model.text.max_tokens} tokens per text",
             )
         ]
         max_batch_tokens = packing_for(wanted, model.device.type).max_batch_tokens
@@ -178,13 +178,13 @@ class Doctor:
             findings.append(
                 warn(
                     "model",
-                    f"its longest text is above model.max_batch_tokens={max_batch_tokens} and runs alone",
+                    f"its longest text exceeds model.max_batch_tokens={max_batch_tokens} and is scored alone",
                     "raise SWAY_MODEL__MAX_BATCH_TOKENS",
                 )
             )
         return findings
 
-    def _look_at_dtypes(self) -> list[Finding]:
+    def _check_dtypes(self) -> list[Finding]:
         model = self._model.get()
         wanted = self._settings.model
         packing = packing_for(wanted, model.device.type)
@@ -193,6 +193,6 @@ class Doctor:
         )
         flags = cpu.flags_in(_CPUINFO.read_text()) if _CPUINFO.is_file() else frozenset[str]()
         where = f"at {model.text.max_tokens} tokens on {model.device.type}; {cpu.describe(flags)}"
-        where += dtypes.busy_words(os.getloadavg()[0], os.cpu_count() or 1)
+        where += dtypes.busy_note(os.getloadavg()[0], os.cpu_count() or 1)
         in_use = dtype_name(choose_dtype(wanted.dtype, model.device))
         return [dtypes.judge(measured, configured=wanted.dtype, in_use=in_use, where=where)]

@@ -1,6 +1,6 @@
-"""Settings that are each allowed and do not go together. Pure.
+"""Conflicts between settings that are valid on their own.
 
-What can never work is refused by stream.settings itself, and by stream.assembly.check.
+Settings that can never work are rejected by stream.settings and stream.assembly.check.
 """
 
 from collections import Counter
@@ -11,13 +11,14 @@ from sway.doctor.findings import Finding, fail, ok, warn
 from sway.settings_tree import unknown_variables
 
 CHECK = "settings"
-_BROKER_MIN_SESSION_S = 6.0  # Kafka's default group.min.session.timeout.ms
+# Kafka's default of group.min.session.timeout.ms.
+_BROKER_MIN_SESSION_S = 6.0
 
 
 def find_conflicts(settings: Settings, variables: Collection[str]) -> list[Finding]:
-    """Return what does not go together; one ok if all does.
+    """Return the conflicts, or one ok finding if there are none.
 
-    variables: the names in the environment, of which those with our prefix are looked at.
+    variables: the names of all environment variables; those with our prefix are checked.
     """
     findings = [
         *_misspelt(variables),
@@ -26,13 +27,13 @@ def find_conflicts(settings: Settings, variables: Collection[str]) -> list[Findi
         *_times(settings),
         *_sizes(settings),
     ]
-    return findings or [ok(CHECK, "nothing contradicts")]
+    return findings or [ok(CHECK, "no conflicts")]
 
 
 def _misspelt(variables: Collection[str]) -> Iterator[Finding]:
     for name, meant in unknown_variables(variables).items():
-        advice = f"{meant} is one" if meant else "see docs/settings.md"
-        yield warn(CHECK, f"{name} is no setting and is ignored", advice)
+        advice = f"did you mean {meant}?" if meant else "see docs/settings.md"
+        yield warn(CHECK, f"{name} is not a setting and is ignored", advice)
 
 
 def _same_topic(settings: Settings) -> Iterator[Finding]:
@@ -43,7 +44,7 @@ def _same_topic(settings: Settings) -> Iterator[Finding]:
             yield fail(
                 CHECK,
                 f"{' and '.join(f'topics.{name}' for name in fields)} are both {topic}",
-                "give each a topic of its own",
+                "give each its own topic",
             )
 
 
@@ -53,13 +54,13 @@ def _security(kafka: KafkaSettings) -> Iterator[Finding]:
         yield warn(
             CHECK,
             f"kafka.sasl_username is set, but kafka.security_protocol={protocol} does not use it",
-            "set SWAY_KAFKA__SECURITY_PROTOCOL=SASL_SSL, or take the user away",
+            "set SWAY_KAFKA__SECURITY_PROTOCOL=SASL_SSL, or remove the user name",
         )
     if protocol == "SASL_PLAINTEXT":
         yield warn(
             CHECK,
-            "kafka.security_protocol=SASL_PLAINTEXT sends everything unencrypted",
-            "SASL_SSL encrypts",
+            "kafka.security_protocol=SASL_PLAINTEXT sends all data unencrypted",
+            "use SASL_SSL",
         )
     ca = kafka.ssl_ca_location
     if ca is None:
@@ -79,20 +80,20 @@ def _times(settings: Settings) -> Iterator[Finding]:
         yield warn(
             CHECK,
             f"time.stuck_after_s={stuck_s:g} is not above kafka.session_timeout_s={kafka.session_timeout_s:g}: a "
-            "worker would end while it waits for another one that was killed",
+            "worker would exit while it waits for the session of a killed worker to expire",
             "raise SWAY_TIME__STUCK_AFTER_S",
         )
     if timeout_s > kafka.rebalance_timeout_s / 2:
         yield warn(
             CHECK,
             f"units.transaction_timeout_s={timeout_s:g} is above half of "
-            f"kafka.rebalance_timeout_s={kafka.rebalance_timeout_s:g}: a worker that commits can miss a rebalance",
+            f"kafka.rebalance_timeout_s={kafka.rebalance_timeout_s:g}: a worker can miss a rebalance while it commits",
             "lower SWAY_UNITS__TRANSACTION_TIMEOUT_S",
         )
     if kafka.session_timeout_s < _BROKER_MIN_SESSION_S:
         yield warn(
             CHECK,
-            f"kafka.session_timeout_s={kafka.session_timeout_s:g} is below what a broker allows by default, "
+            f"kafka.session_timeout_s={kafka.session_timeout_s:g} is below the default minimum of a broker, "
             f"{_BROKER_MIN_SESSION_S:g}",
             "raise SWAY_KAFKA__SESSION_TIMEOUT_S, or the broker's group.min.session.timeout.ms",
         )
@@ -103,7 +104,7 @@ def _sizes(settings: Settings) -> Iterator[Finding]:
     if units.max_bytes > units.max_in_flight_bytes:
         yield warn(
             CHECK,
-            f"units.max_bytes={units.max_bytes} is above units.max_in_flight_bytes={units.max_in_flight_bytes}: units "
-            "never fill up",
+            f"units.max_bytes={units.max_bytes} is above units.max_in_flight_bytes={units.max_in_flight_bytes}: a "
+            "unit never reaches its size limit",
             "raise SWAY_UNITS__MAX_IN_FLIGHT_BYTES",
         )

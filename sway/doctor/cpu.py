@@ -1,6 +1,6 @@
-"""What the CPU can do that matters for the model's type. Pure.
+"""The CPU features that matter for the dtype of the model.
 
-On a CPU bf16 is twice as fast as fp32 with AVX512-BF16, and many times slower without.
+On a CPU, bf16 is twice as fast as fp32 with AVX512-BF16, and many times slower without it.
 """
 
 _WANTED = {
@@ -12,7 +12,7 @@ _WANTED = {
 
 
 def flags_in(cpuinfo: str) -> frozenset[str]:
-    """Return the flags of the first CPU in /proc/cpuinfo; none where it has no such line."""
+    """Return the flags of the first CPU in the text of /proc/cpuinfo; empty if it lists none."""
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
         if name.strip() in {"flags", "Features"}:
@@ -23,9 +23,9 @@ def flags_in(cpuinfo: str) -> frozenset[str]:
 def describe(flags: frozenset[str]) -> str:
     """Return a phrase such as `CPU with avx2, without avx512, avx512_bf16, amx`."""
     if not flags:
-        return "CPU flags not known here"
-    there = [name for name, any_of in _WANTED.items() if flags & any_of]
-    absent = [name for name in _WANTED if name not in there]
-    return f"CPU with {', '.join(there) or 'none of these'}" + (
+        return "CPU flags unknown"
+    present = [name for name, any_of in _WANTED.items() if flags & any_of]
+    absent = [name for name in _WANTED if name not in present]
+    return f"CPU with {', '.join(present) or 'none of these'}" + (
         f", without {', '.join(absent)}" if absent else ""
     )

@@ -1,4 +1,4 @@
-"""What a check found, and how all of it is shown. Pure but for the console."""
+"""The findings of checks, and their rendering as a table or JSON."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from rich.text import Text
 
 
 class Status(StrEnum):
-    """How bad it is: a FAIL keeps a worker from working, or makes its scores wrong."""
+    """The severity of a finding. FAIL: a worker cannot run, or its scores would be wrong."""
 
     OK = "ok"
     WARN = "warn"
@@ -24,7 +24,7 @@ _STYLES = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One row: what was looked at, what is the case, and what to do about it."""
+    """A check, its result, and advice on what to do."""
 
     check: str
     status: Status
@@ -33,40 +33,40 @@ class Finding:
 
 
 def ok(check: str, found: str) -> Finding:
-    """Return the finding that all is well."""
+    """Return a finding without a problem."""
     return Finding(check, Status.OK, found)
 
 
 def warn(check: str, found: str, advice: str = "") -> Finding:
-    """Return the finding that a worker would run, but not as well as it could."""
+    """Return a finding for a problem with which a worker can still run."""
     return Finding(check, Status.WARN, found, advice)
 
 
 def fail(check: str, found: str, advice: str = "") -> Finding:
-    """Return the finding that a worker cannot run, or that what it makes would be wrong."""
+    """Return a finding for a problem with which a worker cannot run, or would write wrong results."""
     return Finding(check, Status.FAIL, found, advice)
 
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """Return the worst of them; ok if there are none."""
+    """Return the highest severity; ok if there are no findings."""
     return max(statuses, key=_SEVERITY.__getitem__, default=Status.OK)
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    """Return {"status": the worst, "findings": [...]}, in the order of the checks."""
+    """Return {"status": the highest severity, "findings": [...]} as JSON, in the order of the checks."""
     status = worst(finding.status for finding in findings)
     return json.dumps({"status": status, "findings": [asdict(finding) for finding in findings]}, indent=2)
 
 
 def as_table(findings: Sequence[Finding]) -> Table:
-    """Return a table with a row for each finding."""
+    """Return a table with one row per finding."""
     table = Table(box=box.SIMPLE_HEAD, expand=True, show_lines=False, pad_edge=False)
     table.add_column("check", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.add_column("what is the case", ratio=3, overflow="fold")
-    table.add_column("what to do", ratio=2, overflow="fold")
+    table.add_column("result", ratio=3, overflow="fold")
+    table.add_column("advice", ratio=2, overflow="fold")
     for finding in findings:
-        # Text, not markup: what was found may hold square brackets.
+        # Text instead of markup, because results may contain square brackets.
         table.add_row(
             Text(finding.check),
             Text(finding.status, style=_STYLES[finding.status]),
@@ -77,6 +77,6 @@ def as_table(findings: Sequence[Finding]) -> Table:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """Return the last line: how many of each."""
+    """Return the number of findings of each status, as text."""
     counts = {status: sum(finding.status is status for finding in findings) for status in Status}
     return ", ".join(f"{count} {status}" for status, count in counts.items())

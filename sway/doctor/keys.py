@@ -1,4 +1,4 @@
-"""Whether records are where Sway looks for them: key = user_id, partition = murmur2 of the key. Pure."""
+"""Checks of record keys and partitions: key = user_id, partition = murmur2 of the key."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -10,12 +10,13 @@ from schemas.errors import DecodeError
 from stream.settings import PARTITIONER
 from sway.doctor.findings import Finding, fail, ok, warn
 
-_POSITIVE = 0x7FFFFFFF  # Java takes the sign away by a mask
+# Java clears the sign bit of the hash.
+_POSITIVE = 0x7FFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class SampledRecord:
-    """A record as it lies in the topic."""
+    """The key, value and partition of a record."""
 
     partition: int
     key: bytes | None
@@ -23,46 +24,46 @@ class SampledRecord:
 
 
 def murmur2_partition(key: bytes, partitions: int) -> int:
-    """Return where Java's, Faust's and librdkafka's murmur2 partitioners put a key."""
+    """Return the partition of a key under the murmur2 partitioners of Java, Faust and librdkafka."""
     return int(murmur2(key) & _POSITIVE) % partitions
 
 
 def crc32_partition(key: bytes, partitions: int) -> int:
-    """Return where librdkafka's default partitioner (consistent_random) puts a key."""
+    """Return the partition of a key under librdkafka's default partitioner (consistent_random)."""
     return zlib.crc32(key) % partitions
 
 
 def check_partitioner(topic: str, records: Sequence[SampledRecord], partitions: int) -> Finding:
-    """Say whether the keyed records of a sample are in the partition of their key's murmur2."""
+    """Check that the sampled records with a key are in the partition of the murmur2 partitioner."""
     check = f"partitioner of {topic}"
     keyed = [(record.key, record.partition) for record in records if record.key is not None]
     if not keyed:
-        return warn(check, "no record with a key to look at yet", "produce some and run this again")
+        return warn(check, "no records with a key yet", "produce some and run this again")
     if partitions == 1:
-        return ok(check, "one partition: there is nothing to get wrong")
+        return ok(check, "the topic has one partition, so any partitioner works")
     wrong = _misplaced(keyed, partitions, murmur2_partition)
     if not wrong:
-        return ok(check, f"murmur2 puts all {len(keyed)} sampled keys where they are")
-    theirs = (
-        "; librdkafka's default, CRC32, explains all of them"
+        return ok(check, f"all {len(keyed)} sampled keys are in the partition of murmur2")
+    explanation = (
+        "; they match librdkafka's default, CRC32"
         if not _misplaced(keyed, partitions, crc32_partition)
         else ""
     )
     return fail(
         check,
-        f"{wrong} of {len(keyed)} sampled records are not in the partition of their key's murmur2{theirs}. One user's "
-        "records would be in several partitions, each with a part of the window",
-        f"set partitioner={PARTITIONER} in the producers that use librdkafka (confluent-kafka and others); Java's "
-        "default is right. If partitions were added later, use a new prefix",
+        f"{wrong} of {len(keyed)} sampled records are not in the partition of murmur2{explanation}. The records of one "
+        "user would be spread over partitions, each with a part of the window",
+        f"set partitioner={PARTITIONER} in producers based on librdkafka (such as confluent-kafka); Java's default is "
+        "correct. If partitions were added later, use a new prefix",
     )
 
 
 def check_keys(
     topic: str, records: Sequence[SampledRecord], user_ids: Sequence[str | DecodeError]
 ) -> list[Finding]:
-    """Say whether each record's key is its user_id, and how many cannot be decoded.
+    """Check that the key of each record is its user_id, and that the records can be decoded.
 
-    user_ids: of each record, or why it has none.
+    user_ids: the user_id of each record, or the error of its decoding.
     """
     check = f"keys of {topic}"
     findings = []
@@ -72,7 +73,7 @@ def check_keys(
         findings.append(
             warn(
                 check,
-                f"{len(bad)} of {len(records)} sampled records cannot be decoded ({reasons}): dead letters",
+                f"{len(bad)} of {len(records)} sampled records cannot be decoded ({reasons}) and become dead letters",
                 "see docs/operations.md, dead letters",
             )
         )
@@ -87,7 +88,7 @@ def check_keys(
         findings.append(
             make(
                 check,
-                f"{wrong} of {len(read)} sampled records have a key that is not their user_id: dead letters "
+                f"{wrong} of {len(read)} sampled records have a key that is not their user_id, and become dead letters "
                 "(key_mismatch)",
                 "produce with key = user_id in UTF-8, without a key schema",
             )

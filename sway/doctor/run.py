@@ -1,4 +1,4 @@
-"""Runs checks one after the other, none of which can stop or hold up the others."""
+"""Sequential execution of checks, each with a timeout; a failing check does not stop the others."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,41 +11,42 @@ from sway.doctor.findings import Finding, fail, warn
 T = TypeVar("T")
 
 
-class NotChecked(Exception):  # noqa: N818 - not an error: another check says what is wrong
-    """A check has nothing to look at; the message says why."""
+class NotChecked(Exception):  # noqa: N818 - not an error: another check reports it
+    """A check cannot run, for the reason in the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A name for the table and what to look at; raises NotChecked, or an error whose message is the finding."""
+    """A named check. `look` returns findings; it may raise NotChecked, or an error whose message becomes a finding."""
 
     name: str
     look: Callable[[], Sequence[Finding]]
 
 
 class Once(Generic[T]):
-    """A value that several checks need, made when the first one asks; its error stands too."""
+    """A lazy value that several checks share; an error from its creation is cached too."""
 
     def __init__(self, make: Callable[[], T], *, missing: str) -> None:
-        """missing: what a check says that cannot work without the value."""
+        """missing: the message of checks that depend on the value, if it cannot be created."""
         self._make = make
         self._missing = missing
         self._lock = threading.Lock()
         self._made: Future[T] | None = None
 
     def first(self) -> T:
-        """Return the value, or raise why there is none: for the check whose subject it is."""
+        """Return the value, or raise the error of its creation; for the check that reports it."""
         with self._lock:
             if self._made is None:
                 self._made = Future()
                 try:
                     self._made.set_result(self._make())
-                except Exception as exc:  # told by every later call
+                except Exception as exc:
+                    # Every later call raises it again.
                     self._made.set_exception(exc)
         return self._made.result()
 
     def get(self) -> T:
-        """Return the value. Raises NotChecked if there is none: the other check says why."""
+        """Return the value. Raises NotChecked if it cannot be created; another check reports the reason."""
         try:
             return self.first()
         except Exception as exc:
@@ -59,11 +60,11 @@ def run_checks(
     expected: tuple[type[Exception], ...],
     on_check: Callable[[str], None] = lambda _name: None,
 ) -> Iterator[Finding]:
-    """Yield what each check finds, in their order.
+    """Yield the findings of each check, in order.
 
-    limit_s: a check that takes longer is left alone and is a FAIL. expected: errors whose messages are meant
-    for people; any other is shown with its type, since it is a bug of ours.
-    on_check: told the name before each check.
+    limit_s: the timeout of a check in seconds; a check that exceeds it is abandoned and is a FAIL.
+    expected: errors whose message becomes a finding; any other error is a bug and is shown with its type.
+    on_check: called with the name of each check before it runs.
     """
     for check in checks:
         on_check(check.name)
@@ -80,9 +81,7 @@ def _guarded(check: Check, limit_s: float, expected: tuple[type[Exception], ...]
     thread.start()
     thread.join(limit_s)
     if not outcome:
-        return [
-            fail(check.name, f"no answer within {limit_s:g} s", "give it longer with --timeout, or see why")
-        ]
+        return [fail(check.name, f"no answer within {limit_s:g} s", "raise --timeout, or find the cause")]
     return outcome[0]
 
 
@@ -95,5 +94,9 @@ def _look(check: Check, expected: tuple[type[Exception], ...]) -> Sequence[Findi
         return [fail(check.name, " ".join([str(exc), *getattr(exc, "__notes__", ())]))]
     except Exception as exc:
         return [
-            fail(check.name, f"the check itself failed: {type(exc).__name__}: {exc}", "please report this")
+            fail(
+                check.name,
+                f"the check failed unexpectedly: {type(exc).__name__}: {exc}",
+                "please report this",
+            )
         ]

@@ -1,4 +1,4 @@
-"""Reads the newest committed records of a topic, without a group and without a trace in the cluster."""
+"""A sample of the newest committed records of a topic, read without a consumer group."""
 
 import time
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ from sway.doctor.keys import SampledRecord
 from sway.errors import CommandError
 
 
-class _OutOfTimeError(Exception):
-    """The time for a sample is over."""
+class _DeadlineError(Exception):
+    """The timeout of a sample has expired."""
 
 
 def newest_records(
     client_config: Mapping[str, str], topic: str, partitions: int, *, wanted: int, timeout_s: float
 ) -> list[SampledRecord]:
-    """Return up to about `wanted` records, as evenly out of the partitions as they have them.
+    """Return up to about `wanted` records, spread evenly over the partitions.
 
-    What has not come after timeout_s is left out. Raises CommandError if the topic cannot be read.
+    Records not received within timeout_s are left out. Raises CommandError if the topic cannot be read.
     """
     deadline = time.monotonic() + timeout_s
 
     def check() -> None:
         if time.monotonic() > deadline:
-            raise _OutOfTimeError
+            raise _DeadlineError
 
     records: list[SampledRecord] = []
     with closing(reader(client_config, "sway-doctor", **QUIET)) as consumer:
@@ -36,7 +36,7 @@ def newest_records(
             ranges = _ranges(consumer, topic, partitions, max(1, wanted // partitions), deadline)
             for polled in read_ranges(consumer, ranges, check=check):
                 records += map(_sampled, polled.records)
-        except _OutOfTimeError:
+        except _DeadlineError:
             return records
         except KafkaException as exc:
             raise CommandError(f"cannot read {topic}: {reason(exc)}") from exc

@@ -1,4 +1,4 @@
-"""Measures how many texts a second a model scores in each type, in about a second each."""
+"""Measurement of a model's speed in texts per second, for each dtype."""
 
 import copy
 import time
@@ -16,7 +16,7 @@ from sway.doctor.dtypes import Measured
 
 INT8 = "int8"
 SLOW_PRODUCT = 5.0
-"""A type whose small matrix product takes so many times fp32's is not worth waiting for."""
+"""A dtype whose matrix product is this many times slower than in fp32 is not measured further."""
 
 _PRODUCT_ROWS = 96
 _PRODUCT_WIDTH = 384
@@ -24,14 +24,14 @@ _PRODUCT_TRIES = 5
 
 
 def dtypes_for(device: torch.device) -> tuple[str, ...]:
-    """Return the types to measure: int8 exists on the CPU only, fp16 is for GPUs."""
+    """Return the dtypes to measure: int8 on the CPU only, fp16 on GPUs only."""
     return ("fp32", "bf16", "fp16") if device.type == "cuda" else ("fp32", "bf16", INT8)
 
 
 def measure(model: Model, *, max_batch_tokens: int, seconds: float) -> Iterator[Measured]:
-    """Measure each type at the model's own max_tokens, in batches of max_batch_tokens; the model stays as it is.
+    """Measure each dtype with texts of max_tokens and batches of max_batch_tokens; the model is not changed.
 
-    seconds: for each type, beside one pass to warm up.
+    seconds: the duration for each dtype, plus one pass to warm up.
     """
     batch = full_batch(model, max_batch_tokens)
     exact_s = product_s(model.device, torch.float32)
@@ -40,17 +40,18 @@ def measure(model: Model, *, max_batch_tokens: int, seconds: float) -> Iterator[
             ratio = product_s(model.device, choose_dtype(dtype, model.device)) / exact_s
             if dtype != "fp32" and ratio > SLOW_PRODUCT:
                 yield Measured(
-                    dtype, None, f"one small matrix product takes {ratio:.0f} times as long as in fp32"
+                    dtype, None, f"a small matrix product takes {ratio:.0f} times as long as in fp32"
                 )
                 continue
         try:
             yield Measured(dtype, _texts_per_s(_in_dtype(model, dtype), batch, seconds))
-        except (RuntimeError, ImportError) as exc:  # this torch, or this machine, has no such kernels
+        # This torch or this machine has no kernels for the dtype.
+        except (RuntimeError, ImportError) as exc:
             yield Measured(dtype, None, str(exc).partition("\n")[0])
 
 
 def full_batch(model: Model, max_batch_tokens: int) -> TextBatch:
-    """Return a batch of the longest texts that the model takes, as many as the budget allows, of any words."""
+    """Return a batch of texts of maximum length, as many as max_batch_tokens allows, with arbitrary tokens."""
     tokens = model.text.max_tokens
     rows = max(1, max_batch_tokens // tokens)
     vocabulary = model.tokenizer.vocabulary_size
@@ -59,7 +60,7 @@ def full_batch(model: Model, max_batch_tokens: int) -> TextBatch:
 
 
 def product_s(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the seconds of one small matrix product, the best of a few."""
+    """Return the seconds of a small matrix product, the best of a few runs."""
     left = torch.ones(_PRODUCT_ROWS, _PRODUCT_WIDTH, device=device, dtype=dtype)
     right = torch.ones(_PRODUCT_WIDTH, _PRODUCT_WIDTH, device=device, dtype=dtype)
     best = float("inf")
@@ -83,16 +84,17 @@ def _texts_per_s(network: nn.Module, batch: TextBatch, seconds: float) -> float:
 
 
 def _wait_for(output: Tensor) -> None:
-    """Wait for a GPU to have computed it; on a CPU it is there."""
+    """Synchronise with a GPU; a no-op on the CPU."""
     output[:1].float().cpu()
 
 
 def _in_dtype(model: Model, dtype: str) -> nn.Module:
-    """Return a copy of the model's network in a type."""
+    """Return a copy of the model's network in a dtype."""
     network: TwoHeadedNetwork = copy.deepcopy(model.network)
     if dtype != INT8:
         return network.place(model.device, choose_dtype(dtype, model.device))
-    with warnings.catch_warnings():  # torch announces that its own quantisation will move to a package
+    # torch warns that its quantisation will move to another package.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from torch.ao.quantization import quantize_dynamic
 

@@ -1,4 +1,4 @@
-"""The worker's state folder: can it be written, is there room, does somebody hold it."""
+"""The check of the worker's state folder: writable, enough free space, not in use."""
 
 import shutil
 import tempfile
@@ -16,16 +16,16 @@ _GIB = 1024**3
 
 
 def check_state_folder(path: Path, slot: str | None) -> Finding:
-    """Look at the folder, or at where it would be made; nothing is left behind.
+    """Check the folder, or the parent in which it would be created, without changing anything.
 
-    slot: the setting, if it names one.
+    slot: the configured slot, None if not set.
     """
     if path.exists() and not path.is_dir():
         return fail(CHECK, f"{path} is not a folder", f"set {_SETTING} to a folder")
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
     problem = _why_not_writable(existing)
     if problem:
-        return fail(CHECK, f"{existing} cannot be written: {problem}", f"set {_SETTING} to a folder that can")
+        return fail(CHECK, f"{existing} is not writable: {problem}", f"set {_SETTING} to a writable folder")
     free = shutil.disk_usage(existing).free
     status, room = judge_free(free)
     found = f"{path} {_contents(path, slot)}, {free / _GIB:.1f} GiB free"
@@ -34,18 +34,18 @@ def check_state_folder(path: Path, slot: str | None) -> Finding:
     if _in_use(path):
         return warn(
             CHECK,
-            f"{found}; in use by a worker that runs now",
-            f"right if it is meant to run; another worker needs another {_SETTING}",
+            f"{found}; in use by a running worker",
+            f"expected if that is this worker; another worker needs another {_SETTING}",
         )
     return ok(CHECK, found)
 
 
 def judge_free(free_bytes: int) -> tuple[Status, str]:
-    """Return how bad that is and what to do; ("ok", "") if there is room."""
+    """Return the severity and the advice for this free space; (OK, "") if it is enough."""
     if free_bytes < TOO_LOW_BYTES:
-        return Status.FAIL, f"make room, or set {_SETTING} to another disk"
+        return Status.FAIL, f"free some space, or set {_SETTING} to another disk"
     if free_bytes < LOW_BYTES:
-        return Status.WARN, "less than 1 GiB: a window takes up to SWAY_WINDOW__MAX_BYTES a user"
+        return Status.WARN, "less than 1 GiB: a window needs up to SWAY_WINDOW__MAX_BYTES per user"
     return Status.OK, ""
 
 
@@ -59,11 +59,11 @@ def _why_not_writable(folder: Path) -> str | None:
 
 def _contents(path: Path, slot: str | None) -> str:
     if not path.is_dir():
-        return "is made at the first start"
+        return "is created at the first start"
     stores = len(list(path.glob("partition-*")))
     file = path / "slot"
-    named = slot or (file.read_text().strip() if file.is_file() else "not named yet")
-    source = " (SWAY_SLOT: no other worker may have it)" if slot else ""
+    named = slot or (file.read_text().strip() if file.is_file() else "not assigned yet")
+    source = " (SWAY_SLOT: no other worker may use it)" if slot else ""
     return f"has {stores} partitions, slot {named}{source}"
 
 

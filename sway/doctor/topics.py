@@ -1,4 +1,4 @@
-"""Whether the topics are there and fit each other. Pure."""
+"""Checks of the topics: existence, partition counts, cleanup policies and replication."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ _CREATE = "create them with `sway topics create`"
 
 @dataclass(frozen=True, slots=True)
 class NeededTopics:
-    """The topics by what a worker does with them.
+    """The topics by their role for a worker.
 
-    inputs: read; one user must be in one partition of all of them. outputs: written. changelogs: the state.
-    later: part of Sway, not needed by a worker yet.
+    inputs: topics it reads; a user must have the same partition in all of them. outputs: topics it writes.
+    changelogs: the changelogs of its tables. later: topics of Sway that a worker does not need yet.
     """
 
     inputs: tuple[str, ...]
@@ -28,7 +28,7 @@ class NeededTopics:
 
 
 def needed_topics(topics: TopicSettings, app_id: str, tables: Sequence[str]) -> NeededTopics:
-    """Return what the worker `app_id` with these tables needs, by Faust's rule for changelog names."""
+    """Return the topics of an application with these tables; changelogs are named as by Faust."""
     inputs = (topics.events, topics.outcomes)
     outputs = (topics.scores, topics.dead_letters)
     later = tuple(name for name in topics.names().values() if name not in {*inputs, *outputs})
@@ -37,17 +37,17 @@ def needed_topics(topics: TopicSettings, app_id: str, tables: Sequence[str]) -> 
 
 
 def check_topics(needed: NeededTopics, partition_counts: Mapping[str, int]) -> list[Finding]:
-    """Say what is missing and which partition counts differ."""
+    """Check that the topics exist and that their partition counts match."""
     findings = [*_missing(needed, partition_counts), *_counts(needed, partition_counts)]
     return findings or [ok(CHECK, _all_well(needed, partition_counts))]
 
 
 def check_cleanup_policies(policies: Mapping[str, str]) -> list[Finding]:
-    """Say which changelogs would lose state: only compaction keeps the last value of every key."""
+    """Check that changelogs are compacted: any other policy would lose the last value of a key."""
     return [
         fail(
             CHECK,
-            f"{topic} has cleanup.policy={policy}: old state would be deleted and a lost folder not rebuilt whole",
+            f"{topic} has cleanup.policy={policy}: old state would be deleted, so a lost folder could not be restored",
             f"set cleanup.policy=compact on {topic}",
         )
         for topic, policy in policies.items()
@@ -57,14 +57,14 @@ def check_cleanup_policies(policies: Mapping[str, str]) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """How a topic is kept: its replicas, and how many must have a record before it is acknowledged."""
+    """The replicas of a topic and its min.insync.replicas."""
 
     replicas: int
     min_isr: int
 
 
 def check_replication(needed: NeededTopics, found: Mapping[str, Replication], brokers: int) -> list[Finding]:
-    """Say which topics a lost broker would take, or stop. found: by topic, of those that exist."""
+    """Check that topics stay available without one broker. found: the replication of existing topics, by name."""
     inputs = [found[topic].replicas for topic in needed.inputs if topic in found]
     wanted = replicas_for(brokers)
     for_outputs = max([wanted, *inputs])
@@ -80,21 +80,21 @@ def check_replication(needed: NeededTopics, found: Mapping[str, Replication], br
                 )
             )
         elif one.replicas < due:
-            than = f"{brokers} brokers are there" if due == wanted else f"the inputs have {due}"
+            than = f"the cluster has {brokers} brokers" if due == wanted else f"the inputs have {due}"
             findings.append(
                 warn(
                     CHECK,
-                    f"{topic} has {_replicas(one)}, and {than}: a lost broker can take what it holds",
-                    f"give {topic} {due} replicas (kafka-reassign-partitions.sh); SWAY_TOPICS__REPLICATION is for new "
-                    "topics",
+                    f"{topic} has {_replicas(one)}, but {than}: the loss of a broker can lose data",
+                    f"give {topic} {due} replicas with kafka-reassign-partitions.sh; SWAY_TOPICS__REPLICATION applies "
+                    "to new topics only",
                 )
             )
         elif one.replicas >= MAX_REPLICAS and one.min_isr < _MIN_ISR:
             findings.append(
                 warn(
                     CHECK,
-                    f"{topic} has {_replicas(one)} and min.insync.replicas={one.min_isr}: what one broker alone has "
-                    "acknowledged can be lost",
+                    f"{topic} has {_replicas(one)} and min.insync.replicas={one.min_isr}: a record that only one "
+                    "broker has acknowledged can be lost",
                     f"set min.insync.replicas={_MIN_ISR} on {topic}",
                 )
             )
@@ -102,12 +102,12 @@ def check_replication(needed: NeededTopics, found: Mapping[str, Replication], br
 
 
 def check_times(unlimited: Sequence[str], max_ahead_s: float) -> list[Finding]:
-    """Say which inputs take records from the far future."""
+    """Warn of inputs that accept timestamps in the far future. unlimited: their names."""
     return [
         warn(
             CHECK,
-            f"{topic} takes records from the far future: producers with wrong clocks are not refused. Labels bear it "
-            "as long as most users' clocks are right",
+            f"{topic} accepts timestamps in the far future, so producers with wrong clocks are not rejected. Labels "
+            "tolerate it as long as the clocks of most users are right",
             f"set {AFTER_MAX_MS}={round(max_ahead_s * 1000)} on {topic} (Kafka 3.6 or newer)",
         )
         for topic in unlimited
@@ -127,7 +127,7 @@ def _missing(needed: NeededTopics, counts: Mapping[str, int]) -> list[Finding]:
             fail(CHECK, f"missing: {', '.join(missing)}", f"{_CREATE}, or set SWAY_TOPICS__PREFIX")
         )
     if later:
-        findings.append(warn(CHECK, f"missing, not needed by a worker yet: {', '.join(later)}", _CREATE))
+        findings.append(warn(CHECK, f"missing, but not needed by a worker yet: {', '.join(later)}", _CREATE))
     return findings
 
 
@@ -139,8 +139,8 @@ def _counts(needed: NeededTopics, counts: Mapping[str, int]) -> list[Finding]:
             fail(
                 CHECK,
                 f"the partition counts differ, so a user's records are not in one partition: {listing}",
-                "make the topics again with one count, under another SWAY_TOPICS__PREFIX: adding partitions moves "
-                "users away from their state",
+                "recreate the topics with one count, under another SWAY_TOPICS__PREFIX: adding partitions separates "
+                "users from their state",
             )
         ]
     if not inputs:
@@ -149,8 +149,8 @@ def _counts(needed: NeededTopics, counts: Mapping[str, int]) -> list[Finding]:
     return [
         fail(
             CHECK,
-            f"the changelog {topic} has {counts[topic]} partitions, the inputs have {wanted}: they were extended, so "
-            "users have moved away from their state",
+            f"the changelog {topic} has {counts[topic]} partitions, but the inputs have {wanted}: partitions were "
+            "added, so users are separated from their state",
             "set a new SWAY_APP_ID and read the events again",
         )
         for topic in needed.changelogs
@@ -159,7 +159,7 @@ def _counts(needed: NeededTopics, counts: Mapping[str, int]) -> list[Finding]:
 
 
 def _all_well(needed: NeededTopics, counts: Mapping[str, int]) -> str:
-    made = all(topic in counts for topic in needed.changelogs)
-    changelog = ", ".join(needed.changelogs)
-    told = f"{changelog} too" if made else f"{changelog} is made by the first worker"
-    return f"all there; {' and '.join(needed.inputs)} have {counts[needed.inputs[0]]} partitions, {told}"
+    created = all(topic in counts for topic in needed.changelogs)
+    changelogs = ", ".join(needed.changelogs)
+    note = f"{changelogs} too" if created else f"the first worker creates {changelogs}"
+    return f"all exist; {' and '.join(needed.inputs)} have {counts[needed.inputs[0]]} partitions, {note}"

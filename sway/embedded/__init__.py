@@ -1,7 +1,6 @@
-"""The embedded stack: a real Apache Kafka and a real Schema Registry without Docker and without an installed Java.
+"""The embedded stack: Apache Kafka and a Schema Registry as child processes, without Docker or an installed Java.
 
-For the demo, the tests and a first look; production code never imports it. It needs the extra
-`sway[embedded]`.
+It is for the demo, the tests and `sway up`; production code never imports it. It needs the extra `sway[embedded]`.
 """
 
 from sway.embedded.cluster import EmbeddedCluster

@@ -1,11 +1,11 @@
-"""Files from Maven Central: named by a lock file, verified, cached per user.
+"""Files from Maven Central: pinned by a lock file, verified, and cached per user.
 
-A lock file has one artefact a line, Maven's coordinates and the sha256 of the file:
+A lock file has one artifact per line, with its Maven coordinates and sha256:
 
     group:name:type:version sha256
     group:name:type:classifier:version sha256
 
-Maven resolved the versions once (docs/embedded.md says how); nothing is resolved when Sway runs.
+The versions were resolved with Maven (see docs/embedded.md); nothing is resolved at run time.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ KAFKA_INSTEAD = "use a Kafka cluster of your own (set SWAY_KAFKA__BOOTSTRAP_SERV
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file of Maven Central, down to its bytes."""
+    """One file of Maven Central, pinned by its hash."""
 
     group: str
     name: str
@@ -44,40 +44,40 @@ class Artifact:
 
     @property
     def coordinates(self) -> str:
-        """The artefact as Maven writes it."""
+        """The Maven coordinates of the artifact."""
         parts = (self.group, self.name, self.packaging, self.classifier, self.version)
         return ":".join(part for part in parts if part)
 
     @property
     def file_name(self) -> str:
-        """The name that the file has in every Maven repository."""
+        """The file name in a Maven repository."""
         classifier = f"-{self.classifier}" if self.classifier else ""
         return f"{self.name}-{self.version}{classifier}.{self.packaging}"
 
 
 class Fetcher(Protocol):
-    """Brings one artefact into a folder; the seam where tests put a Maven Central of their own."""
+    """A download of one artifact; tests inject their own."""
 
     def __call__(self, artifact: Artifact, folder: Path) -> Path:
-        """Return the fetched file, somewhere below `folder`.
+        """Download to a path below `folder`, and return it.
 
-        Raises ArtifactUnreachableError if it could not be brought.
+        Raises ArtifactUnreachableError if the download fails.
         """
 
 
 Progress = Callable[[int, int, Artifact], None]
-"""Called before each fetch with (fetched so far, to fetch in all, the artefact)."""
+"""Called before each download with (downloads done, downloads in total, artifact)."""
 
 
 def default_cache_dir() -> Path:
-    """Return the folder for artefacts of this user, whether it exists or not."""
+    """Return the artifact folder of this user, which may not exist yet."""
     return Path(platformdirs.user_cache_dir("sway")) / "artifacts"
 
 
 def parse_lock(text: str) -> tuple[Artifact, ...]:
-    """Parse a lock file; empty lines and lines that begin with # say nothing.
+    """Parse a lock file; empty lines and lines that start with # are ignored.
 
-    Raises ArtifactLockError naming the line that does not fit.
+    Raises ArtifactLockError with the first invalid line.
     """
     return tuple(
         _parse_lock_line(number, line)
@@ -101,9 +101,9 @@ def _parse_lock_line(number: int, line: str) -> Artifact:
 
 
 def fetch_from_maven_central(artifact: Artifact, folder: Path) -> Path:
-    """Fetch one artefact with jgo, trying again when the connection breaks.
+    """Download one artifact with jgo, with retries.
 
-    Raises ArtifactUnreachableError, MissingExtraError if jgo is not installed.
+    Raises ArtifactUnreachableError if all attempts fail, MissingExtraError if jgo is not installed.
     """
     try:
         from jgo.maven import MavenContext
@@ -111,21 +111,22 @@ def fetch_from_maven_central(artifact: Artifact, folder: Path) -> Path:
         raise MissingExtraError("jgo") from exc
     reason: Exception | None = None
     for attempt in range(FETCH_ATTEMPTS):
-        # jgo writes straight to the final name and trusts what it finds there, so each try is a new folder.
+        # jgo writes to the final name and trusts existing files, so each attempt gets a new folder.
         context = MavenContext(repo_cache=folder / str(attempt), timeout=FETCH_TIMEOUT_S)
         component = context.project(artifact.group, artifact.name).at_version(artifact.version)
         try:
             return Path(component.artifact(artifact.classifier, artifact.packaging).resolve())
-        except (OSError, RuntimeError) as exc:  # requests' errors are OSErrors, a 404 is a RuntimeError
+        # Errors of requests are OSErrors; a 404 is a RuntimeError.
+        except (OSError, RuntimeError) as exc:
             reason = exc
     raise ArtifactUnreachableError(f"{type(reason).__name__}: {reason}") from reason
 
 
 class ArtifactCache:
-    """A folder of verified artefacts, shared by all processes of one user.
+    """A folder of verified artifacts, shared by all processes of one user.
 
-    A file is in the folder under its own name only when its sha256 is right, so a process that is killed
-    while fetching leaves nothing that another would trust. One process fetches at a time.
+    A file gets its final name only after its sha256 was verified, so a process that is killed during a download leaves
+    no invalid file. One process downloads at a time.
     """
 
     def __init__(self, folder: Path | None = None, fetch: Fetcher = fetch_from_maven_central) -> None:
@@ -139,51 +140,51 @@ class ArtifactCache:
         *,
         instead: str = KAFKA_INSTEAD,
     ) -> tuple[Path, ...]:
-        """Return the file of each artefact, in order, fetching what is missing or damaged.
+        """Return the file of each artifact, in order; download missing and damaged ones.
 
-        Every file is read and hashed each time: 45 MB cost a tenth of a second. instead: what a person can do
-        who cannot reach Maven Central, in the words of an error.
-        Raises ArtifactUnreachableError or ArtifactHashError; what was fetched before stays cached.
+        Every call hashes all files: 45 MB take a tenth of a second. instead: the alternative that an error suggests if
+        Maven Central is unreachable. Raises ArtifactUnreachableError or ArtifactHashError; earlier downloads are kept.
         """
         if self._missing(artifacts):
             with self._lock():
-                # Another process may have fetched them while this one waited for the lock.
+                # Another process may have downloaded them while this one waited for the lock.
                 missing = self._missing(artifacts)
                 for done, artifact in enumerate(missing):
                     if on_fetch is not None:
                         on_fetch(done, len(missing), artifact)
-                    self._bring(artifact, instead)
+                    self._download(artifact, instead)
         return tuple(self.folder / artifact.file_name for artifact in artifacts)
 
     def _missing(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
         return [a for a in artifacts if _sha256(self.folder / a.file_name) != a.sha256]
 
-    def _bring(self, artifact: Artifact, instead: str) -> None:
+    def _download(self, artifact: Artifact, instead: str) -> None:
         partial = self.folder / ".partial"
-        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+        # It may be left by a killed process.
+        shutil.rmtree(partial, ignore_errors=True)
         try:
             fetched = self._fetch(artifact, partial)
             got = _sha256(fetched)
             if got != artifact.sha256:
                 raise ArtifactHashError(
-                    f"{artifact.coordinates} does not match its lock file: sha256 {got} came, "
-                    f"{artifact.sha256} is allowed. Nothing of it was kept. Something between here and Maven "
-                    f"Central changed it: {self._ways_out(instead)}"
+                    f"{artifact.coordinates} does not match its lock file: expected sha256 {artifact.sha256}, got "
+                    f"{got}. The download was discarded; a proxy or mirror may have changed it. "
+                    f"{self._alternatives(instead)}"
                 )
             fetched.replace(self.folder / artifact.file_name)
         except ArtifactUnreachableError as exc:
             raise ArtifactUnreachableError(
-                f"cannot fetch {artifact.coordinates} from Maven Central ({exc}). {self._ways_out(instead)}"
+                f"cannot download {artifact.coordinates} from Maven Central ({exc}). {self._alternatives(instead)}"
             ) from exc
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _ways_out(self, instead: str) -> str:
-        return f"There are two ways out: {instead}, or copy the folder {self.folder} from a machine where it works."
+    def _alternatives(self, instead: str) -> str:
+        return f"Either {instead}, or copy the folder {self.folder} from a machine that has it."
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Keep other processes from fetching; the system releases the lock of a killed one."""
+        """Hold the lock for downloads; the operating system releases the lock of a killed process."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -191,7 +192,7 @@ class ArtifactCache:
 
 
 def _sha256(path: Path) -> str:
-    """Return the file's sha256, or "" if there is none."""
+    """Return the sha256 of a file, or "" if it does not exist."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

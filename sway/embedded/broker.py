@@ -1,12 +1,12 @@
-"""One broker process and its folder."""
+"""A broker process and its folder."""
 
 import re
 import subprocess
 from pathlib import Path
 
-from sway.embedded.claim import claim
 from sway.embedded.errors import FolderInUseError, KafkaStartError
-from sway.embedded.process import LeashedProcess
+from sway.embedded.folder_lock import lock_folder
+from sway.embedded.process import SupervisedProcess
 from sway.embedded.properties import (
     DATA_FOLDER,
     LOG4J_CONFIGURATION,
@@ -22,14 +22,14 @@ _CONSOLE_FILE = "console.log"
 _DUMP_FILE = "classes.jsa"
 _LOG_OPTIONS = (f"-Dlog4j2.configurationFile={_LOG4J_FILE}",)
 _FORMAT_TIMEOUT_S = 60.0
-_TROUBLE = re.compile(r" (WARN|ERROR|FATAL) |^Caused by: ")
-_TROUBLE_LINES = 12
+_PROBLEM = re.compile(r" (WARN|ERROR|FATAL) |^Caused by: ")
+_SHOWN_LINES = 12
 
 
 class Broker:
-    """A node of the cluster as a process that works in a folder of its own.
+    """A broker process with its own working folder.
 
-    temporary: the folder's contents are worth nothing once this process is gone; it is then removed.
+    temporary: remove the folder if this process dies without stopping the broker.
     """
 
     def __init__(self, runtime: KafkaRuntime, folder: Path, heap_mb: int, *, temporary: bool) -> None:
@@ -37,33 +37,34 @@ class Broker:
         self._runtime = runtime
         self._heap_mb = heap_mb
         self._temporary = temporary
-        self._process: LeashedProcess | None = None
+        self._process: SupervisedProcess | None = None
         self._log_start = 0
 
     @property
     def log_path(self) -> Path:
-        """The broker's log file, which the next start continues."""
+        """The log file of the broker; a restart appends to it."""
         return self.folder / LOG_FILE
 
     @property
     def pid(self) -> int | None:
-        """The process id of the JVM, None if none was started or it was stopped."""
+        """The process id of the JVM, None if it was not started or was stopped."""
         return self._process.pid if self._process is not None else None
 
     @property
     def exit_status(self) -> int | None:
-        """How the JVM ended (128 + N after signal N), None while it runs or if there is none."""
+        """The exit status of the JVM (128 + N after signal N); None while it runs or if it was not started."""
         return self._process.exit_status() if self._process is not None else None
 
     def start(self, node: Node, cluster: tuple[Node, ...], new_cluster_id: str) -> str:
-        """Start the process, format its storage before if it is new, and return the cluster's id.
+        """Format new storage, start the process, and return the cluster id.
 
-        Returns at once: whether the broker answers is the caller's question.
-        Raises FolderInUseError, and KafkaStartError if the storage cannot be formatted.
+        Does not wait until the broker is ready. Raises FolderInUseError, or KafkaStartError if the storage cannot be
+        formatted.
         """
-        self.stop()  # a process that died by itself still holds its pipe
+        # A process that died still has an open pipe.
+        self.stop()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with claim(self.folder, "Kafka", FolderInUseError) as lock:
+        with lock_folder(self.folder, "Kafka", FolderInUseError) as lock:
             (self.folder / _PROPERTIES_FILE).write_text(server_properties(node, cluster), "utf-8")
             (self.folder / _LOG4J_FILE).write_text(LOG4J_CONFIGURATION, "utf-8")
             self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
@@ -73,11 +74,11 @@ class Broker:
         return self._cluster_id() or new_cluster_id
 
     def wait(self) -> int | None:
-        """Return how the JVM ended, once it has; None at once if there is none."""
+        """Wait for the JVM and return its exit status; None if it was not started."""
         return self._process.wait() if self._process is not None else None
 
     def stop(self) -> None:
-        """Stop the process and wait until it is gone."""
+        """Stop the process and wait for its exit."""
         if self._process is None:
             return
         self._process.stop()
@@ -87,27 +88,29 @@ class Broker:
         dump.unlink(missing_ok=True)
 
     def kill(self) -> None:
-        """End the process by SIGKILL and wait until it is gone."""
+        """Kill the process (SIGKILL) and wait for its exit."""
         if self._process is not None:
             self._process.kill()
 
     def log_of_this_start(self) -> str:
-        """Return what the broker has logged since its last start."""
+        """Return the log since the last start."""
         return _read_from(self.log_path, self._log_start)
 
-    def trouble(self) -> str:
-        """Return the last warnings and errors of this start, else the last lines that were written."""
+    def log_tail(self) -> str:
+        """Return the last warnings and errors since the last start, else the last lines of output."""
         logged = self.log_of_this_start().splitlines()
         printed = _read_from(self.folder / _CONSOLE_FILE, 0).splitlines()
-        told = [line for line in logged if _TROUBLE.search(line)] or logged or printed
-        return "\n".join(told[-_TROUBLE_LINES:]) or "(nothing was logged)"
+        lines = [line for line in logged if _PROBLEM.search(line)] or logged or printed
+        return "\n".join(lines[-_SHOWN_LINES:]) or "(the log is empty)"
 
-    def _launch(self, lock: int) -> LeashedProcess:
+    def _launch(self, lock: int) -> SupervisedProcess:
         archive = self._runtime.archive
         options = archive.use() if archive.exists else archive.make(self.folder / _DUMP_FILE)
         main = ["kafka.Kafka", _PROPERTIES_FILE]
         command = self._runtime.command(self._heap_mb, [*options, *_LOG_OPTIONS], main)
-        return LeashedProcess(command, self.folder, _CONSOLE_FILE, remove_folder=self._temporary, held=[lock])
+        return SupervisedProcess(
+            command, self.folder, _CONSOLE_FILE, remove_folder=self._temporary, pass_fds=[lock]
+        )
 
     def _cluster_id(self) -> str | None:
         meta = self.folder / DATA_FOLDER / "meta.properties"
@@ -120,7 +123,7 @@ class Broker:
         main = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", _PROPERTIES_FILE]
         options = [*self._runtime.archive.use(), *_LOG_OPTIONS]
         try:
-            done = subprocess.run(  # noqa: S603 - the command is ours
+            done = subprocess.run(  # noqa: S603 - a fixed command
                 self._runtime.command(self._heap_mb, options, main),
                 cwd=self.folder,
                 capture_output=True,
@@ -141,6 +144,6 @@ def _read_from(path: Path, start: int) -> str:
     if not path.exists():
         return ""
     with path.open("rb") as file:
-        # A file that is shorter now was rolled over: all of it is new.
+        # A file that is shorter than before was rolled over, so all of it is new.
         file.seek(start if path.stat().st_size >= start else 0)
         return file.read().decode("utf-8", "replace")

@@ -1,7 +1,7 @@
-"""The JVM's class data archive (AppCDS): classes parsed once, mapped into memory at every later start.
+"""The class data archive of the JVM (AppCDS): classes are parsed once, and memory-mapped at later starts.
 
-Measured on two shared cores with JDK 25: Kafka answers after 1.1 s with it, 2.0 s without; its stop takes
-1.6 s longer the one time that the archive is written.
+Measured on two shared cores with JDK 25: Kafka is ready after 1.1 s with it and 2.0 s without. Its stop takes 1.6 s
+longer once, when the archive is written.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from sway.embedded.java import Java
 
 
 class ClassArchive:
-    """The archive of one Java runtime and one class path.
+    """The archive of a Java runtime and a class path.
 
-    The JVM rejects an archive whose jars have another path, size or time, without a word and without
-    making another, so all of these are in the archive's name.
+    The JVM silently ignores an archive whose jars have another path, size or modification time, so the archive's name
+    depends on all of these.
     """
 
     def __init__(self, folder: Path, java: Java, jars: Sequence[Path]) -> None:
@@ -25,24 +25,24 @@ class ClassArchive:
 
     @property
     def exists(self) -> bool:
-        """Whether an earlier process has left the archive."""
+        """Whether the archive exists."""
         return self._path.exists()
 
     def use(self) -> list[str]:
-        """Return the JVM options that read the archive, none if there is no archive."""
+        """Return the JVM options that read the archive; empty if it does not exist."""
         return [f"-XX:SharedArchiveFile={self._path}"] if self.exists else []
 
     def make(self, dump: Path) -> list[str]:
-        """Return the JVM options that write an archive to `dump` when the JVM ends well."""
+        """Return the JVM options that write an archive to `dump` at a normal exit."""
         return [f"-XX:ArchiveClassesAtExit={dump}"]
 
     def keep(self, dump: Path) -> None:
-        """Take what a JVM wrote to `dump`, if it did, for later starts."""
+        """Store the archive that a JVM wrote to `dump`, if any, for later starts."""
         if not dump.exists() or self.exists:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._path.parent) as folder:
-            # Whole under its name or not there at all; `dump` may lie on another disk.
+            # The rename is atomic; `dump` may be on another disk, so it is copied first.
             shutil.copyfile(dump, Path(folder) / "dump").replace(self._path)
 
 

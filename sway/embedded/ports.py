@@ -7,8 +7,7 @@ from sway.embedded.errors import KafkaStartError
 
 HOST = "127.0.0.1"
 
-# Below the range that Linux and macOS take for outgoing connections, so that a broker finds its port
-# still free when it comes back.
+# Below the ephemeral port range of Linux and macOS, so that the port of a restarting broker is likely to be free.
 FIRST, LAST = 20_000, 32_000
 _TRIES = 200
 
@@ -16,7 +15,7 @@ _TRIES = 200
 def is_free(port: int) -> bool:
     """Return whether a server can listen on this port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As Java does: a port whose last connections are in TIME_WAIT counts as free.
+        # As in Java, a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -26,9 +25,9 @@ def is_free(port: int) -> bool:
 
 
 def free_port(taken: frozenset[int] = frozenset()) -> int:
-    """Return a port that nobody listens on, not one of `taken`.
+    """Return a free port that is not in `taken`.
 
-    Another process may take it before it is used: the caller must be ready to try again.
+    Another process may take it before it is used, so the caller must be able to retry.
     Raises KafkaStartError if none was found.
     """
     for _ in range(_TRIES):

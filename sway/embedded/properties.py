@@ -1,4 +1,4 @@
-"""What the embedded broker is told: server.properties and its logging."""
+"""The configuration of the embedded broker: server.properties and logging."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,13 @@ from sway.embedded.ports import HOST
 
 DATA_FOLDER = "data"
 INTERNAL_PARTITIONS = 8
-"""Of the topics of groups' offsets and of transactions; Kafka's own 50 are made while the first of each waits."""
+"""Partitions of the internal offsets and transaction topics; Kafka's default of 50 delays their first use."""
 LOG_FILE = "kafka.log"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One KRaft node that is broker and controller, and its two ports."""
+    """A KRaft node that is both broker and controller, with its two ports."""
 
     node_id: int
     broker_port: int
@@ -20,15 +20,16 @@ class Node:
 
     @property
     def address(self) -> str:
-        """Where clients find it."""
+        """The host:port for clients."""
         return f"{HOST}:{self.broker_port}"
 
 
 def server_properties(node: Node, cluster: tuple[Node, ...]) -> str:
-    """Return server.properties of one node of a cluster, in which every node is broker and controller.
+    """Return server.properties for one node of a cluster in which every node is both broker and controller.
 
-    Loopback only and without a password. Replication is as wide as the cluster, at most 3. Paths are
-    relative to the broker's working directory: Kafka reads this file as Latin-1 and splits paths at commas.
+    The node listens on loopback only, without authentication. The replication factor is the number of nodes, at most 3.
+    Paths are relative to the broker's working directory, because Kafka reads this file as Latin-1 and splits paths at
+    commas.
     """
     replicas = min(len(cluster), 3)
     min_isr = max(1, replicas - 1)
@@ -43,7 +44,7 @@ def server_properties(node: Node, cluster: tuple[Node, ...]) -> str:
         "inter.broker.listener.name": "BROKER",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": DATA_FOLDER,
-        # A topic that nobody made is a mistake in a name: it must fail, not appear with one partition.
+        # A missing topic is usually a typo, and must fail instead of being created with one partition.
         "auto.create.topics.enable": "false",
         "default.replication.factor": replicas,
         "min.insync.replicas": min_isr,
@@ -57,15 +58,15 @@ def server_properties(node: Node, cluster: tuple[Node, ...]) -> str:
         "transaction.state.log.num.partitions": INTERNAL_PARTITIONS,
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
-        # Kafka's own is 6 s: whoever wants a killed worker noticed sooner on one machine, may.
+        # Kafka's default of 6 s would prevent a faster detection of killed workers.
         "group.min.session.timeout.ms": 1000,
-        # A broker that was killed cannot come back before its old session is over (9 s by default).
+        # A killed broker can only restart after its old session has expired (by default after 9 s).
         "broker.session.timeout.ms": 3000,
         "broker.heartbeat.interval.ms": 500,
-        # A text of 1 MiB with its envelope; Kafka's own limit is 1 MiB for the whole record.
+        # Records may contain a text of 1 MiB; Kafka's default limit is 1 MiB for the whole record.
         "message.max.bytes": 8 * 1024 * 1024,
         "replica.fetch.max.bytes": 8 * 1024 * 1024,
-        # How soon the transaction of a killed worker is noticed after its timeout.
+        # How often the broker aborts transactions after their timeout.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
     }
     return "".join(f"{key}={value}\n" for key, value in settings.items())
@@ -80,10 +81,10 @@ LOG4J_CONFIGURATION = f"""<Configuration status="WARN" shutdownHook="disable">
     </RollingFile>
   </Appenders>
   <Loggers>
-    <!-- One line for each partition that changes: most of the log, and said elsewhere too. -->
+    <!-- It logs one line per changed partition, which would be most of the log. -->
     <Logger name="state.change.logger" level="WARN"/>
     <Root level="INFO"><AppenderRef ref="file"/></Root>
   </Loggers>
 </Configuration>
 """
-"""log4j2.xml: one file, 16 MB long, and the two before it; the broker's last words are written too."""
+"""log4j2.xml: a log file of up to 16 MB and two older ones. No shutdown hook, so that shutdown is logged too."""

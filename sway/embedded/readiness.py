@@ -1,17 +1,18 @@
-"""Waits until a broker answers on Kafka's own protocol."""
+"""Waiting for a broker to become ready."""
 
 import time
 from collections.abc import Callable, Collection
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not exported by its stubs
     AdminClient,
     ClusterMetadata,
     OffsetSpec,
 )
 
-_POLL_S = 0.5  # the longest that one question waits, so that a dead broker is noticed
+# The timeout of one request, so that the exit of a broker is noticed.
+_POLL_S = 0.5
 
 
 def await_broker(
@@ -25,15 +26,17 @@ def await_broker(
 ) -> bool:
     """Return True once the broker at this address is ready, False after timeout_s.
 
-    Ready: it knows all the brokers that run, and each of their partitions has a leader that answers, and every
-    replica on them in sync. running: their node ids. on_wait runs before each question; what it raises ends the
-    waiting. The cluster's id tells our broker from another program's that took the port.
+    A broker is ready if its metadata contains all running brokers, each partition on them has a responsive leader, and
+    all replicas on them are in sync. running: the node ids of the running brokers. on_wait is called before each
+    request; an exception from it ends the wait. The cluster id distinguishes our broker from another one that took the
+    port.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": address,
         "reconnect.backoff.ms": 20,
         "reconnect.backoff.max.ms": 50,
-        "log_level": 0,  # a refused connection is no news here
+        # Refused connections are expected here.
+        "log_level": 0,
         "error_cb": _ignore,
     }
     client = AdminClient(config)
@@ -41,33 +44,33 @@ def await_broker(
     while now() < deadline:
         on_wait()
         try:
-            told = client.list_topics(timeout=_POLL_S)
+            metadata = client.list_topics(timeout=_POLL_S)
         except KafkaException:
             continue
-        known = told.cluster_id == cluster_id and told.brokers.keys() >= set(running)
-        if known and _all_answer(client, told, set(running)):
+        known = metadata.cluster_id == cluster_id and metadata.brokers.keys() >= set(running)
+        if known and _all_responsive(client, metadata, set(running)):
             return True
     return False
 
 
-def _all_answer(client: AdminClient, told: ClusterMetadata, running: set[int]) -> bool:
-    """Whether every partition of an earlier run has its leader, and the leader knows that it is.
+def _all_responsive(client: AdminClient, metadata: ClusterMetadata, running: set[int]) -> bool:
+    """Return whether the leader of every existing partition responds, and its running replicas are in sync.
 
-    A partition with no replica on a running broker is nobody's to answer for.
+    Partitions without a replica on a running broker are ignored.
     """
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    asked = {}
-    for name, topic in told.topics.items():
+    requests = {}
+    for name, topic in metadata.topics.items():
         for number, partition in topic.partitions.items():
             replicas = running.intersection(partition.replicas)
             if not replicas <= set(partition.isrs):
                 return False
             if replicas:
-                asked[TopicPartition(name, number)] = latest
-    if not asked:
+                requests[TopicPartition(name, number)] = latest
+    if not requests:
         return True
     try:
-        for answer in client.list_offsets(asked, request_timeout=_POLL_S).values():
+        for answer in client.list_offsets(requests, request_timeout=_POLL_S).values():
             answer.result()
     except KafkaException:
         return False

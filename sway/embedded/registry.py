@@ -1,4 +1,4 @@
-"""A real Schema Registry with Confluent's API, for one machine and for as long as a program runs."""
+"""The embedded Schema Registry, with the Confluent API, as a child process."""
 
 import json
 import re
@@ -12,41 +12,43 @@ from typing import Self
 
 from sway.embedded import ports
 from sway.embedded.artifacts import ArtifactCache, Progress
-from sway.embedded.claim import claim
 from sway.embedded.errors import (
     EmbeddedError,
     RegistryFolderInUseError,
     RegistryPortTakenError,
     RegistryStartError,
 )
+from sway.embedded.folder_lock import lock_folder
 from sway.embedded.lifecycle import Embedded
-from sway.embedded.process import LeashedProcess
+from sway.embedded.process import SupervisedProcess
 from sway.embedded.registry_runtime import API_PATH, TEMPORARY, RegistryRuntime
 
 _LOG_FILE = "registry.log"
-_LISTENS = "Listening on: "  # Quarkus logs it once its ports are bound
+# Quarkus logs it once its ports are bound.
+_LISTENS = "Listening on: "
 _PORT_TAKEN = ("seems to be in use by another process", "Address already in use")
 _DAMAGED = ("jarfile", "ClassNotFoundException", "NoClassDefFoundError", "NoSuchFileException")
 _PORT_ATTEMPTS = 5
 _POLL_S = 0.05
 _ANSWER_TIMEOUT_S = 5.0
-_TROUBLE = re.compile(r" ERROR |^Caused by: |^Error: |^Exception in ")
-_TROUBLE_LINES = 12
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no way to our loopback
+_PROBLEM = re.compile(r" ERROR |^Caused by: |^Error: |^Exception in ")
+_SHOWN_LINES = 12
+# A proxy cannot reach the loopback interface of this machine.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class EmbeddedRegistry(Embedded):
-    """One Apicurio Registry on loopback, which ends with this process, even by SIGKILL.
+    """An Apicurio Registry on loopback. It ends with this process, even if this process is killed (SIGKILL).
 
         with EmbeddedRegistry() as registry:
             SchemaRegistryClient({"url": registry.url})
 
-    data_dir: where schemas are kept between runs, with their ids; None takes a temporary folder that goes at stop.
-    port: the port to listen on; None, or one that is taken, takes another. A restart keeps its port.
-    cache: where the program is; None takes the user's cache, shared by all programs.
-    on_fetch: told before the program must come from Maven Central, the first time.
+    data_dir: a folder that keeps schemas and their ids between runs; None uses a temporary folder, removed at stop.
+    port: the port to listen on; a free port if None or taken. A restart keeps the port.
+    cache: the artifact cache; None uses the user's cache.
+    on_fetch: called before the program is downloaded from Maven Central.
 
-    Not for several threads at once.
+    Not thread-safe.
     """
 
     def __init__(
@@ -68,11 +70,11 @@ class EmbeddedRegistry(Embedded):
         self._runtime: RegistryRuntime | None = None
         self._folder: Path | None = None
         self._port: int | None = None
-        self._process: LeashedProcess | None = None
+        self._process: SupervisedProcess | None = None
 
     @property
     def url(self) -> str:
-        """Where clients find it: SWAY_WIRE__REGISTRY_URL. `kill` and `restart` keep it.
+        """The URL for clients (SWAY_WIRE__REGISTRY_URL); `kill` and `restart` keep it.
 
         Raises EmbeddedError before the start.
         """
@@ -82,26 +84,26 @@ class EmbeddedRegistry(Embedded):
 
     @property
     def pid(self) -> int:
-        """The process id of the registry's JVM. Raises EmbeddedError if there is none."""
+        """The process id of the registry's JVM. Raises EmbeddedError if it was not started."""
         return self._started().pid
 
     @property
     def log_path(self) -> Path:
-        """What the registry has printed since its last start. Raises EmbeddedError if it was not started."""
+        """The file with the output since the last start. Raises EmbeddedError if it was not started."""
         if self._folder is None:
             raise EmbeddedError("the embedded Schema Registry has no log: call start() first")
         return self._folder / _LOG_FILE
 
     @property
     def running(self) -> bool:
-        """Whether the registry's process is there."""
+        """Whether the registry's process is running."""
         return self._process is not None and self._process.exit_status() is None
 
     def start(self) -> Self:
-        """Fetch what is missing, start the registry and return once its API answers.
+        """Download missing files, start the registry, and wait until its API is ready.
 
-        Does nothing if it runs already. Raises ArtifactError, JavaNotFoundError, or RegistryStartError with
-        what the log says; nothing is left running then.
+        Does nothing if it is running. Raises ArtifactError, JavaNotFoundError, or RegistryStartError with the end of
+        the log; no process is left running then.
         """
         if self.running:
             return self
@@ -113,37 +115,37 @@ class EmbeddedRegistry(Embedded):
         return self
 
     def wait(self) -> int:
-        """Return how the registry ended (128 + N after signal N), once it has: by itself, or by `kill`."""
+        """Wait for the registry's process and return its exit status (128 + N after signal N)."""
         return self._started().wait()
 
-    def trouble(self) -> str:
-        """Return the last errors that the registry has logged since its start, else the last lines."""
+    def log_tail(self) -> str:
+        """Return the last errors in the log since the last start, else its last lines."""
         logged = self._log().splitlines()
-        told = [line for line in logged if _TROUBLE.search(line)] or logged
-        return "\n".join(told[-_TROUBLE_LINES:]) or "(nothing was logged)"
+        lines = [line for line in logged if _PROBLEM.search(line)] or logged
+        return "\n".join(lines[-_SHOWN_LINES:]) or "(the log is empty)"
 
     def stop(self) -> None:
-        """Stop the registry and wait until it is gone; a temporary folder is removed. May be called again."""
+        """Stop the registry, wait for its exit, and remove a temporary folder. Idempotent."""
         self._end_process()
         if self._folder is not None and self._data_dir is None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = self._port = None
 
     def kill(self) -> None:
-        """End the registry as a crash would (SIGKILL) and wait until it is gone; schemas and address stay."""
+        """Kill the registry (SIGKILL) and wait for its exit; schemas and address are kept."""
         self._started().kill()
 
     def restart(self) -> Self:
-        """Stop the registry if it runs, and start it with the same schemas on the same port.
+        """Restart the registry with the same schemas and port.
 
-        Raises RegistryPortTakenError if another process has taken the port meanwhile.
+        Raises RegistryPortTakenError if another process has taken the port.
         """
         self._started().stop()
         return self.start()
 
-    def _started(self) -> LeashedProcess:
+    def _started(self) -> SupervisedProcess:
         if self._process is None:
-            raise EmbeddedError("the embedded Schema Registry does not run: call start() first")
+            raise EmbeddedError("the embedded Schema Registry is not running: call start() first")
         return self._process
 
     def _end_process(self) -> None:
@@ -152,7 +154,7 @@ class EmbeddedRegistry(Embedded):
             process.stop()
 
     def _start_on_a_free_port(self) -> None:
-        """Start again with another port if somebody took ours between the look and the start."""
+        """Start; retry with another port if another process took the port between check and start."""
         if self._runtime is None:
             self._runtime = RegistryRuntime.prepare(self._cache, self._on_fetch)
         if self._folder is None:
@@ -171,25 +173,28 @@ class EmbeddedRegistry(Embedded):
         return self._data_dir.absolute()
 
     def _start_once(self, runtime: RegistryRuntime, folder: Path) -> None:
-        self._end_process()  # one that died by itself still holds its pipe
+        # A process that died still has an open pipe.
+        self._end_process()
         port = self._choose_port()
         management_port = ports.free_port(taken=frozenset({port}))
         command = runtime.command(self._heap_mb, port, management_port)
         temporary = self._data_dir is None
-        with claim(folder, "Schema Registry", RegistryFolderInUseError) as lock:
-            shutil.rmtree(folder / TEMPORARY, ignore_errors=True)  # left by one that was killed
+        with lock_folder(folder, "Schema Registry", RegistryFolderInUseError) as lock:
+            # It may be left by a killed registry.
+            shutil.rmtree(folder / TEMPORARY, ignore_errors=True)
             (folder / TEMPORARY).mkdir()
-            self._process = LeashedProcess(
-                command, folder, _LOG_FILE, remove_folder=temporary, held=[lock.fileno()]
+            self._process = SupervisedProcess(
+                command, folder, _LOG_FILE, remove_folder=temporary, pass_fds=[lock.fileno()]
             )
         self._wait_until_it_answers(self._process, f"http://{ports.HOST}:{port}{API_PATH}/subjects")
         self._port = port
 
     def _choose_port(self) -> int:
-        if self._port is not None:  # clients know this address
+        # Clients know this address.
+        if self._port is not None:
             if not ports.is_free(self._port):
                 raise RegistryPortTakenError(
-                    f"the embedded Schema Registry cannot come back: another process listens on its port {self._port}"
+                    f"cannot restart the embedded Schema Registry: another process listens on its port {self._port}"
                 )
             return self._port
         if self._wanted_port is not None and ports.is_free(self._wanted_port):
@@ -197,17 +202,17 @@ class EmbeddedRegistry(Embedded):
         return ports.free_port()
 
     def _wait_until_it_answers(
-        self, process: LeashedProcess, question: str, now: Callable[[], float] = time.monotonic
+        self, process: SupervisedProcess, question: str, now: Callable[[], float] = time.monotonic
     ) -> None:
         deadline = now() + self._start_timeout_s
-        # The log first: what answers on the port before that is another program.
+        # The log is checked first: before that line, another program may answer on the port.
         while not (_LISTENS in self._log() and _answers(question)):
             status = process.exit_status()
             if status is not None:
                 raise self._death(status)
             if now() > deadline:
                 raise RegistryStartError(
-                    f"the embedded Schema Registry did not answer within {self._start_timeout_s:g} s:\n{self.trouble()}"
+                    f"the embedded Schema Registry was not ready within {self._start_timeout_s:g} s:\n{self.log_tail()}"
                 )
             time.sleep(_POLL_S)
 
@@ -215,11 +220,11 @@ class EmbeddedRegistry(Embedded):
         log = self._log()
         taken = any(words in log for words in _PORT_TAKEN)
         kind = RegistryPortTakenError if taken else RegistryStartError
-        way_out = ""
+        advice = ""
         if self._runtime is not None and any(words in log for words in _DAMAGED):
-            way_out = f"\nRemove {self._runtime.folder}, and it is fetched again."
+            advice = f"\nRemove {self._runtime.folder} to download it again."
         return kind(
-            f"the embedded Schema Registry ended with status {status} while starting:\n{self.trouble()}{way_out}"
+            f"the embedded Schema Registry exited with status {status} during its start:\n{self.log_tail()}{advice}"
         )
 
     def _log(self) -> str:
@@ -227,9 +232,10 @@ class EmbeddedRegistry(Embedded):
 
 
 def _answers(question: str) -> bool:
-    """Whether a GET answers with a JSON list."""
+    """Return whether a GET returns a JSON list."""
     try:
         with _DIRECT.open(question, timeout=_ANSWER_TIMEOUT_S) as answer:
             return isinstance(json.load(answer), list)
-    except (OSError, ValueError):  # refused, an error's page, or not JSON
+    # Refused, an error status, or not JSON.
+    except (OSError, ValueError):
         return False

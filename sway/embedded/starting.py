@@ -1,4 +1,4 @@
-"""What the start of one broker and of three have in common: folders, ports and the wait for an answer."""
+"""The start of one or more brokers: folders, ports, and the wait for readiness."""
 
 import base64
 import tempfile
@@ -14,22 +14,21 @@ from sway.embedded.readiness import await_broker
 from sway.embedded.runtime import KafkaRuntime
 
 _PORT_ATTEMPTS = 5
-_PORT_TAKEN = "Address already in use"  # how Java words it in the log
+# The message of Java in the log.
+_PORT_TAKEN = "Address already in use"
 
 
 def broker_in(folder: Path | None, runtime: KafkaRuntime, heap_mb: int) -> Broker:
-    """Return a broker that works in this folder, or in a temporary one that goes with it."""
+    """Return a broker for this folder, or for a new temporary folder that is removed with it."""
     if folder is not None:
         return Broker(runtime, folder.absolute(), heap_mb, temporary=False)
     return Broker(runtime, Path(tempfile.mkdtemp(prefix="sway-kafka-")), heap_mb, temporary=True)
 
 
 def check_port(node: Node) -> None:
-    """Raise PortTakenError if a node that clients know cannot come back to its address."""
+    """Raise PortTakenError if the port of a node that restarts is taken."""
     if not ports.is_free(node.broker_port):
-        raise PortTakenError(
-            f"the embedded Kafka cannot come back: another process listens on {node.address}"
-        )
+        raise PortTakenError(f"cannot restart the embedded Kafka: another process listens on {node.address}")
 
 
 def start_on_free_ports(
@@ -38,11 +37,11 @@ def start_on_free_ports(
     timeout_s: float,
     running: Collection[int] = (),
 ) -> tuple[Node, ...]:
-    """Start the brokers, by node id, and return the cluster's nodes once they answer.
+    """Start the brokers, wait until they are ready, and return the nodes of the cluster.
 
-    choose: gives the nodes of the whole cluster; asked again if somebody took a port between the look and the start.
-    running: the ids of the nodes that are up already.
-    Raises KafkaStartError with what the log says; none of these brokers is left running then.
+    brokers: by node id. choose: returns the nodes of the whole cluster; called again if another process took a port
+    between check and start. running: the ids of the running nodes.
+    Raises KafkaStartError with the end of the log; none of these brokers is left running then.
     """
     for _ in range(_PORT_ATTEMPTS - 1):
         try:
@@ -61,7 +60,8 @@ def _start_once(
 ) -> tuple[Node, ...]:
     cluster_id = _new_cluster_id()
     nodes = {node.node_id: node for node in cluster}
-    for node_id, broker in brokers.items():  # a folder that is in use names the id that a new one takes over
+    # An existing folder has a cluster id, which new folders take over.
+    for node_id, broker in brokers.items():
         cluster_id = broker.start(nodes[node_id], cluster, cluster_id)
     up = {*running, *brokers}
 
@@ -74,7 +74,7 @@ def _start_once(
         address = nodes[node_id].address
         if not await_broker(address, cluster_id, up, timeout_s=timeout_s, on_wait=check_alive):
             raise KafkaStartError(
-                f"the embedded Kafka at {address} did not answer within {timeout_s:g} s:\n{broker.trouble()}"
+                f"the embedded Kafka at {address} was not ready within {timeout_s:g} s:\n{broker.log_tail()}"
             )
     return cluster
 
@@ -86,11 +86,11 @@ def _stop(brokers: Iterable[Broker]) -> None:
 
 def _death(broker: Broker, status: int) -> KafkaStartError:
     kind = PortTakenError if _PORT_TAKEN in broker.log_of_this_start() else KafkaStartError
-    return kind(f"the embedded Kafka ended with status {status} while starting:\n{broker.trouble()}")
+    return kind(f"the embedded Kafka exited with status {status} during its start:\n{broker.log_tail()}")
 
 
 def _new_cluster_id() -> str:
-    """Return 16 random bytes as Kafka writes them; never with a leading dash, which reads as an option."""
+    """Return a random cluster id in Kafka's format, without a leading dash, which would be parsed as an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):

@@ -1,4 +1,4 @@
-"""Archives from Maven Central, unpacked once into the user's cache."""
+"""Unpacking of archives from Maven Central into the user's cache."""
 
 import fcntl
 import shutil
@@ -12,11 +12,11 @@ from sway.embedded.errors import ArtifactUnpackError
 
 
 def unpacked(cache: ArtifactCache, artifact: Artifact, on_fetch: Progress | None, *, instead: str) -> Path:
-    """Return the folder that holds the contents of an archive (tar.gz), fetching and unpacking it the first time.
+    """Return the folder with the contents of an archive (tar.gz); download and unpack it the first time.
 
-    The folder's name holds the start of the archive's sha256, and the folder is there whole or not at all, so a later
-    start trusts it without reading it. The archive itself is not kept. One process unpacks at a time.
-    instead: see ArtifactCache.paths. Raises ArtifactError; nothing half unpacked is left then.
+    The folder's name contains the start of the archive's sha256, and the folder is created atomically, so later starts
+    use it without verification. The archive itself is not kept. One process unpacks at a time.
+    instead: see ArtifactCache.paths. Raises ArtifactError; a partially unpacked folder is removed then.
     """
     folder = cache.folder / f"{artifact.file_name.removesuffix('.tar.gz')}-{artifact.sha256[:12]}"
     if not folder.exists():
@@ -31,10 +31,12 @@ def unpacked(cache: ArtifactCache, artifact: Artifact, on_fetch: Progress | None
 
 def _unpack(archive: Path, folder: Path) -> None:
     partial = folder.with_name(".unpacking")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+    # It may be left by a killed process.
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(partial, filter="data")  # refuses what would lie outside the folder
+            # The filter rejects paths outside the folder.
+            tar.extractall(partial, filter="data")
         partial.rename(folder)
     except (tarfile.TarError, EOFError, OSError) as exc:
         raise ArtifactUnpackError(
@@ -46,7 +48,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Not the lock for fetching, which is taken inside; the system releases the lock of a killed process."""
+    """Hold the lock for unpacking, which differs from the one for downloads; a killed process releases it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".unpack-lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

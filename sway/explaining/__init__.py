@@ -1,4 +1,4 @@
-"""What `sway explain` is made of: a scored event, the words of its past, what each behaviour did, how it is shown.
+"""`sway explain`: find a scored event and its behaviour texts, measure the effect of each behaviour, and show it.
 
-Read from Kafka alone, so that running workers are not touched.
+Everything is read from Kafka, so that running workers are not affected.
 """

@@ -1,4 +1,4 @@
-"""Finds what an event was scored with: beside its estimate while it waits for its label, else in its example."""
+"""Lookup of a scored event and its input: with its estimate while the label is pending, else in its example."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from schemas.records import Estimate, LabeledExample, PendingLabel, ScoredSnapsh
 from schemas.wire import Codec
 from stream.labels.state import estimates_codec, pending_codec, snapshot_key, user_and_id
 from sway.errors import CommandError
-from sway.explaining.topics import Names, Topics, records_of
+from sway.explaining.topics import TopicNames, Topics, records_of
 from sway.tailing.show import printable
 
 _SNAPSHOT_START = b"\xff"
@@ -17,10 +17,9 @@ _SNAPSHOT_START = b"\xff"
 
 @dataclass(frozen=True, slots=True)
 class ScoredEvent:
-    """An event, the score that was published for it, and what was known then.
+    """An event, its published score, and the input of that score.
 
-    history, target: its words as the model read them; empty where they are not known. y: its label, None while it has
-    none.
+    history, target: the texts as the model read them; empty if not stored. y: the label, None while pending.
     """
 
     event_id: str
@@ -35,8 +34,8 @@ class ScoredEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which event: of this id, or the newest that was scored of this user, or both."""
+class EventQuery:
+    """A query for an event by its id, its user, or both; the newest match is the result."""
 
     event_id: str | None
     user_id: str | None
@@ -45,58 +44,55 @@ class Wanted:
         event = "scored event" if self.event_id is None else f"event {printable(self.event_id)}"
         return event if self.user_id is None else f"{event} of user {printable(self.user_id)}"
 
-    def is_of(self, user_id: str, event_id: str) -> bool:
-        """Say whether it is one of those."""
+    def matches(self, user_id: str, event_id: str) -> bool:
+        """Return whether an event matches."""
         return self.event_id in (None, event_id) and self.user_id in (None, user_id)
 
 
 def find_event(
-    topics: Topics, names: Names, wanted: Wanted, examples: Codec[LabeledExample], newest: int
+    topics: Topics, names: TopicNames, query: EventQuery, examples: Codec[LabeledExample], newest: int
 ) -> ScoredEvent:
-    """Return the event that is wanted; of several, the newest.
+    """Return the newest event that matches.
 
-    newest: how many of the newest offsets of each partition of examples are looked through.
-    Raises CommandError if it is not there, or was kept without what it was scored with, or two users have it.
+    newest: number of newest offsets to search in each partition of the examples topic.
+    Raises CommandError if there is none, its input is not stored, or several users have an event with this id.
     """
-    waiting = _waiting(topics, names, wanted)
-    found = list(waiting)
-    if wanted.event_id is None or not found:
-        found += _labelled(topics, names, wanted, examples, newest)
+    found = list(_pending(topics, names, query))
+    if query.event_id is None or not found:
+        found += _labelled(topics, names, query, examples, newest)
     if not found and not topics.partitions(names.estimates):
         raise CommandError(
-            f"there is no topic {names.estimates}: no worker of this application (SWAY_APP_ID) has kept what it scored "
-            "with, because none has run or no label can come"
+            f"there is no topic {names.estimates}: no worker of this application (SWAY_APP_ID) has stored the input of "
+            "scores, because none has run yet or labels are disabled"
         )
     if not found:
         raise CommandError(
-            f"there is no {wanted}: neither among those that wait for their labels nor among the newest {newest:,} "
-            f"offsets of a partition of {names.examples} (--examples looks further back)"
+            f"there is no {query}: neither among the events with pending labels nor in the newest {newest:,} offsets "
+            f"of any partition of {names.examples} (--examples searches further back)"
         )
     complete = [one for one in found if isinstance(one, ScoredEvent)]
     if not complete:
         raise CommandError(
-            f"{wanted} was scored by a worker that did not keep what it knew: an older version than this one"
+            f"{query} was scored by an older version of the worker, which did not store the input of scores"
         )
     users = sorted({one.user_id for one in complete})
     if len(users) > 1:
-        raise CommandError(
-            f"{wanted} is there of {len(users)} users: name one with --user, such as {users[0]}"
-        )
+        raise CommandError(f"{query} exists for {len(users)} users: give one with --user, such as {users[0]}")
     one = max(complete, key=lambda one: one.snapshot.at_ms)
-    return one if one.target else _with_words(topics, names, one)
+    return one if one.target else _with_texts(topics, names, one)
 
 
 @dataclass(frozen=True, slots=True)
 class _Incomplete:
-    """An event whose score is there without what was known."""
+    """A scored event whose input is not stored."""
 
     event_id: str
 
 
-def _waiting(topics: Topics, names: Names, wanted: Wanted) -> Iterator[ScoredEvent | _Incomplete]:
+def _pending(topics: Topics, names: TopicNames, query: EventQuery) -> Iterator[ScoredEvent | _Incomplete]:
     newest: dict[bytes, bytes] = {}
-    for key, value in records_of(topics, names.estimates, wanted.user_id):
-        if not wanted.is_of(*user_and_id(key.removeprefix(_SNAPSHOT_START).decode())):
+    for key, value in records_of(topics, names.estimates, query.user_id):
+        if not query.matches(*user_and_id(key.removeprefix(_SNAPSHOT_START).decode())):
             continue
         if value is None:
             newest.pop(key, None)
@@ -116,8 +112,8 @@ def _waiting(topics: Topics, names: Names, wanted: Wanted) -> Iterator[ScoredEve
             yield _Incomplete(event_id)
 
 
-def _with_words(topics: Topics, names: Names, event: ScoredEvent) -> ScoredEvent:
-    """Return an event that waits for its label with the words that wait with it."""
+def _with_texts(topics: Topics, names: TopicNames, event: ScoredEvent) -> ScoredEvent:
+    """Return an event with a pending label together with its stored texts."""
     key = f"e{len(event.user_id)}:{event.user_id}{event.event_id}".encode()
     newest = None
     for found, value in records_of(topics, names.pending, event.user_id):
@@ -130,9 +126,9 @@ def _with_words(topics: Topics, names: Names, event: ScoredEvent) -> ScoredEvent
 
 
 def _labelled(
-    topics: Topics, names: Names, wanted: Wanted, codec: Codec[LabeledExample], newest: int
+    topics: Topics, names: TopicNames, query: EventQuery, codec: Codec[LabeledExample], newest: int
 ) -> Iterator[ScoredEvent | _Incomplete]:
-    for example in wanted_examples(topics, names, wanted, codec, newest):
+    for example in matching_examples(topics, names, query, codec, newest):
         if example.snapshot is None:
             yield _Incomplete(example.event_id)
             continue
@@ -149,22 +145,23 @@ def _labelled(
         )
 
 
-def wanted_examples(
-    topics: Topics, names: Names, wanted: Wanted, codec: Codec[LabeledExample], newest: int
+def matching_examples(
+    topics: Topics, names: TopicNames, query: EventQuery, codec: Codec[LabeledExample], newest: int
 ) -> Iterator[LabeledExample]:
-    """Yield the examples that are wanted, of the newest so many offsets of each partition."""
-    for key, value in records_of(topics, names.examples, wanted.user_id, newest):
-        if value is None or (wanted.user_id is not None and key != wanted.user_id.encode()):
+    """Yield the matching examples among the newest offsets of each partition."""
+    for key, value in records_of(topics, names.examples, query.user_id, newest):
+        if value is None or (query.user_id is not None and key != query.user_id.encode()):
             continue
-        if (
-            wanted.event_id is not None and wanted.event_id.encode() not in value
-        ):  # a scan in C: nearly all are others
+        # A byte search is much faster than decoding, and rules out almost all records.
+        if query.event_id is not None and query.event_id.encode() not in value:
             continue
         try:
             example = codec.decode(value)
         except DecodeError as exc:
-            raise CommandError(f"{names.examples} holds what is no LabeledExample: {exc}") from exc
-        if wanted.is_of(example.user_id, example.event_id):
+            raise CommandError(
+                f"{names.examples} contains a record that is not a LabeledExample: {exc}"
+            ) from exc
+        if query.matches(example.user_id, example.event_id):
             yield example
 
 
@@ -173,6 +170,6 @@ def _decoded(raw: bytes, event_id: str) -> Snapshot:
         return Snapshot.decode(raw)
     except SnapshotError as exc:
         raise CommandError(
-            f"what event {printable(event_id)} was scored with cannot be read: {exc}; use the version of Sway that "
+            f"the stored input of event {printable(event_id)} cannot be read: {exc}; use the version of Sway that "
             "wrote it, or a newer one"
         ) from exc

@@ -1,4 +1,4 @@
-"""An explanation as tables, 80 columns wide at most. Pure."""
+"""Rendering of an explanation as tables, at most 80 columns wide."""
 
 from datetime import UTC, datetime
 
@@ -8,29 +8,29 @@ from rich.table import Table
 from rich.text import Text
 
 from model.influence import influence_of
-from sway.explaining.explained import Explained, Swayed
+from sway.explaining.effects import BehaviourEffect, ScoreExplanation
 from sway.tailing.show import printable
 
-GONE = "(left the window)"
+NO_TEXT = "(left the window)"
 
 
-def strongest_first(found: Explained) -> list[Swayed]:
-    """Return the behaviours by how far they moved the score, the newest first among equals."""
+def strongest_first(found: ScoreExplanation) -> list[BehaviourEffect]:
+    """Return the behaviours by absolute effect, descending; the newest first among equals."""
     return sorted(found.behaviours, key=lambda one: (abs(one.effect), one.at_ms), reverse=True)
 
 
-def heading(found: Explained) -> str:
-    """Say which event it is, and what was known of it."""
+def heading(found: ScoreExplanation) -> str:
+    """Return the event, its model version and its label, as text."""
     event = found.event
-    label = "its label is not known yet" if event.y is None else f"its label: {event.y:g}"
+    label = "label not known yet" if event.y is None else f"label: {event.y:g}"
     return (
-        f"{printable(event.event_id)} of {printable(event.user_id)}, {time_words(event.snapshot.at_ms)}: "
+        f"{printable(event.event_id)} of {printable(event.user_id)}, {format_time(event.snapshot.at_ms)}: "
         f"{event.target}\nscored by {event.model_version}; {label}"
     )
 
 
-def scores(found: Explained) -> Table:
-    """Return what was published beside what comes out now."""
+def scores(found: ScoreExplanation) -> Table:
+    """Return a table of published and recomputed scores."""
     table = _table("", "published", "recomputed")
     event, now = found.event, found.now
     published = influence_of(event.y_hat, event.z_hat, found.lam)
@@ -43,49 +43,52 @@ def scores(found: Explained) -> Table:
     return table
 
 
-def behaviours(found: Explained) -> Table:
-    """Return a row for each behaviour of the past, the strongest first."""
+def behaviours(found: ScoreExplanation) -> Table:
+    """Return a table of the past behaviours, the strongest effect first."""
     has_attention = found.now.attention is not None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("when", no_wrap=True)
-    table.add_column("behaviour")  # the one that gives way, by its cells
+    # Only this column is truncated to fit.
+    table.add_column("behaviour")
     for name in ("outcome", "effect", *(["attention"] if has_attention else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for one in strongest_first(found):
         outcome = "" if one.grade is None else f"{one.grade:.2f}"
         weight = [] if one.attention is None else [f"{one.attention:.3f}"]
-        words = Text(GONE if one.words is None else one.words, no_wrap=True, overflow="ellipsis")
-        table.add_row(time_words(one.at_ms), words, outcome, f"{one.effect:+.4f}", *weight)
+        text = Text(NO_TEXT if one.text is None else one.text, no_wrap=True, overflow="ellipsis")
+        table.add_row(format_time(one.at_ms), text, outcome, f"{one.effect:+.4f}", *weight)
     return table
 
 
-def notes(found: Explained) -> list[str]:
-    """Return what a reader should know of the figures."""
-    event, told = found.event, []
+def notes(found: ScoreExplanation) -> list[str]:
+    """Return remarks on the figures, one per line."""
+    event, lines = found.event, []
     if found.version != event.model_version:
-        told.append(
-            f"{event.model_version} is not in the registry any more: recomputed by the champion, {found.version}."
+        lines.append(
+            f"{event.model_version} is no longer in the registry: recomputed with the champion, {found.version}."
         )
     if not found.behaviours:
-        told.append("Nothing was known of the user before it.")
-        return told
-    if found.gone:
-        told.append(
-            f"The words of {found.gone} behaviours are gone. "
-            + ("A text like no other stands for each." if found.now.attention is not None else "")
+        lines.append("The user had no earlier behaviours.")
+        return lines
+    if found.missing_texts:
+        lines.append(
+            f"The texts of {found.missing_texts} behaviours are no longer stored. "
+            + ("A zero vector replaces each." if found.now.attention is not None else "")
         )
-    told.append(
-        "effect: the influence less what it would be without the behaviour. Sums of items and of the partition stay: "
-        "they are other people's too."
+    lines.append(
+        "effect: the influence minus the influence without the behaviour. Item and partition counts are unchanged, "
+        "because they include other users."
     )
     if found.now.attention is not None:
         none = 1 - sum(found.now.attention)
-        told.append(f"attention: the share of each, the mean over heads; {none:.3f} went to no behaviour.")
-    return told
+        lines.append(
+            f"attention: the weight of each behaviour, averaged over heads; {none:.3f} went to no behaviour."
+        )
+    return lines
 
 
-def time_words(at_ms: int) -> str:
-    """Return a time to the minute, in UTC, or the number if it is beyond the year 9999 or none."""
+def format_time(at_ms: int) -> str:
+    """Format a time in ms to the minute, in UTC; return the number if it is not a valid time."""
     try:
         return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
     except (OverflowError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Which topics an explanation is read from, and their records as of now."""
+"""The topics of an explanation and their current records."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from sway.doctor.keys import murmur2_partition
 _GROUP = "sway-explain"
 
 Record = tuple[bytes, bytes | None]
-"""Key and value; None says that the key is gone."""
+"""Key and value; a value of None is a tombstone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
-    """Full names: the changelogs of three tables, and the topic of examples."""
+class TopicNames:
+    """The full names of the changelogs of three tables, and of the examples topic."""
 
     estimates: str
     pending: str
@@ -27,32 +27,32 @@ class Names:
     examples: str
 
     @classmethod
-    def of(cls, settings: Settings) -> "Names":
-        """Return an application's."""
+    def of(cls, settings: Settings) -> "TopicNames":
+        """Return the names for an application's settings."""
         tables = (ESTIMATES, PENDING, WINDOWS)
         estimates, pending, windows = (f"{settings.app_id}-{table}-changelog" for table in tables)
         return cls(estimates, pending, windows, settings.topics.examples)
 
 
 class Topics(Protocol):
-    """Where records are read; CommittedTopics is one."""
+    """A source of records, such as CommittedTopics."""
 
     def partitions(self, topic: str) -> int:
-        """Return how many partitions a topic has; 0 if there is no such topic."""
+        """Return the number of partitions of a topic; 0 if it does not exist."""
         ...
 
     def records(self, topic: str, partition: int | None, newest: int | None) -> Iterator[Record]:
-        """Yield the records of one partition, or of all, each in its order.
+        """Yield the records of one partition, or of all partitions, in offset order per partition.
 
-        newest: of no more than so many of each partition's last offsets.
+        newest: limit to the last offsets of each partition; None reads all.
         """
         ...
 
 
 class CommittedTopics:
-    """What a read_committed reader sees of a cluster. Raises CommandError if no broker answers in time.
+    """The committed records of a cluster. Raises CommandError if no broker is reachable in time.
 
-    on_topic: told which topic is being read.
+    on_topic: called with the name of each topic before it is read.
     """
 
     def __init__(self, settings: Settings, on_topic: Callable[[str], None] = lambda _topic: None) -> None:
@@ -61,11 +61,11 @@ class CommittedTopics:
         self._on_topic = on_topic
 
     def partitions(self, topic: str) -> int:
-        """As Topics has it."""
+        """See Topics."""
         return self._counts.get(topic, 0)
 
     def records(self, topic: str, partition: int | None, newest: int | None) -> Iterator[Record]:
-        """As Topics has it."""
+        """See Topics."""
         self._on_topic(topic)
         partitions = None if partition is None else (partition,)
         for message in committed(self._config, topic, group=_GROUP, partitions=partitions, newest=newest):
@@ -76,7 +76,7 @@ class CommittedTopics:
 def records_of(
     topics: Topics, topic: str, user_id: str | None, newest: int | None = None
 ) -> Iterator[Record]:
-    """Yield the records of the partition that a user's are in, or of all partitions; none if there is no such topic."""
+    """Yield the records of the user's partition, or of all partitions; none if the topic does not exist."""
     count = topics.partitions(topic)
     if count:
         partition = None if user_id is None else murmur2_partition(user_id.encode(), count)

@@ -1,9 +1,9 @@
-"""Event logs of any columns into a topic at full speed: whole columns are converted, checked and encoded at once.
+"""Bulk import of event logs with any columns; whole columns are converted, validated and encoded at once.
 
-files     which files, in which order, and where in them to start
-mapping   which column or value each field of a record is read from
-batches   rows of a file as batches of columns
-convert   a batch as Arrow columns of the record's types, if everything in it fits
-slowly    a batch row by row: what is said of a row that does not fit, and what fits nevertheless
-importer  the loop over it all
+files        the files to import, their order, and the position to start at
+mapping      the column or constant that each field of a record is read from
+batches      the rows of a file, as batches of columns
+convert      the fast path: a batch as Arrow columns of the record's types, if every row is valid
+row_by_row   the slow path: the records of a batch and the error of each invalid row
+importer     the loop from files to the topic
 """

@@ -1,4 +1,4 @@
-"""Rows of a log as batches of columns, of bounded size for a file of any size."""
+"""Readers of log files as column batches of bounded size."""
 
 import csv
 import gzip
@@ -19,31 +19,33 @@ from sway.importing.files import LogFile
 
 ROWS_AT_ONCE = 10_000
 _BYTES_AT_ONCE = 8 * 1_048_576
-_LOOKED_AT = 100  # rows of a JSONL file, for its columns
-_LOOK_EVERY = 256  # rows between two looks at the bytes
+# Rows of a JSONL file that are read to find its columns.
+_SAMPLED_ROWS = 100
+# Rows between two checks of the batch size in bytes.
+_CHECK_EVERY = 256
 
 Values: TypeAlias = Any
-"""N values of one column: an Arrow array, or a list as the file's own reader gives them."""
+"""The N values of a column: an Arrow array, or a list of Python values."""
 
-BadRow: TypeAlias = tuple[int, str]
-"""A line, and what is wrong with it."""
+InvalidRow: TypeAlias = tuple[int, str]
+"""A line number and the problem of its row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows that follow each other in a file.
+    """Consecutive rows of a file.
 
-    columns: by the column's name. lines: where each row ends, rising; in a Parquet file its number.
-    broken: rows that cannot be read, which are in no column. position: bytes of the file, for progress.
+    columns: the values by column name. lines: the last line of each row, ascending; row numbers in a Parquet file.
+    broken: rows that cannot be parsed and are not in columns. position: bytes read so far, for progress.
     """
 
     columns: Mapping[str, Values]
     lines: Sequence[int]
     position: int
-    broken: list[BadRow] = field(default_factory=list)
+    broken: list[InvalidRow] = field(default_factory=list)
 
     def from_line(self, line: int) -> "Batch":
-        """Return the batch without the rows before a line."""
+        """Return the batch without the rows before this line."""
         first = bisect_left(self.lines, line)
         columns = {name: values[first:] for name, values in self.columns.items()}
         broken = [bad for bad in self.broken if bad[0] >= line]
@@ -51,25 +53,25 @@ class Batch:
 
 
 class Log(Protocol):
-    """An opened log. columns: what it has; complete: whether that is known of all rows."""
+    """An opened log file. columns: its column names; complete: whether no row can have other columns."""
 
     columns: tuple[str, ...]
     complete: bool
 
     def batches(self, wanted: Sequence[str], from_line: int = 0) -> Iterator[Batch]:
-        """Yield the rows with these columns, from a line. Raises CommandError if it cannot be read further."""
+        """Yield these columns of the rows from a line on. Raises CommandError if reading fails."""
         ...
 
 
 def open_log(file: LogFile) -> Log:
-    """Open a log by its format. Raises CommandError if it cannot be read, or two columns have one name."""
+    """Open a log file by its extension. Raises CommandError if it cannot be read or has duplicate columns."""
     try:
         log: Log = _LOGS[file.format](file)
     except (OSError, EOFError, ValueError, csv.Error, pa.ArrowException) as exc:
         raise CommandError(f"cannot read {file.name}: {exc}") from exc
-    twice = sorted({name for name in log.columns if log.columns.count(name) > 1})
-    if twice:
-        raise CommandError(f"{file.name} has more than one column {', '.join(twice)}: rename one")
+    duplicates = sorted({name for name in log.columns if log.columns.count(name) > 1})
+    if duplicates:
+        raise CommandError(f"{file.name} has more than one column {', '.join(duplicates)}: rename one")
     return log
 
 
@@ -101,7 +103,7 @@ class ParquetLog:
 
 
 class CsvLog:
-    """A CSV file in UTF-8 with a header, also compressed with gzip. All its values are texts."""
+    """A UTF-8 CSV file with a header, plain or gzip-compressed. All values are strings."""
 
     complete = True
 
@@ -117,48 +119,50 @@ class CsvLog:
         indexes = {name: self.columns.index(name) for name in wanted}
         with self._file.path.open("rb") as raw, _text(raw, self._file.path) as text:
             reader = csv.reader(text)
-            next(reader)  # the header
-            gathered = _Gathered(raw)
+            # Skip the header.
+            next(reader)
+            builder = _BatchBuilder(raw)
             failure: Exception | None = None
-            while failure is None and not gathered.at_end:
+            while failure is None and not builder.at_end:
                 try:
-                    self._fill(gathered, reader, from_line)
+                    self._fill(builder, reader, from_line)
                 except (OSError, EOFError, UnicodeDecodeError, csv.Error) as exc:
                     failure = exc
-                rows = gathered.rows
-                yield gathered.batch({name: [row[at] for row in rows] for name, at in indexes.items()})
+                rows = builder.rows
+                yield builder.batch({name: [row[at] for row in rows] for name, at in indexes.items()})
             if failure is not None:
                 raise CommandError(
                     f"cannot read {self._file.name} after line {reader.line_num}: {failure}"
                 ) from failure
 
-    def _fill(self, gathered: "_Gathered", reader: Any, from_line: int) -> None:
+    def _fill(self, builder: "_BatchBuilder", reader: Any, from_line: int) -> None:
         width = len(self.columns)
-        gathered.clear()
-        add, add_line = gathered.rows.append, gathered.lines.append
+        builder.clear()
+        add, add_line = builder.rows.append, builder.lines.append
         for row, cells in enumerate(reader, start=1):
-            line = reader.line_num  # a text in quotes may span lines: the row's is its last
+            # A quoted cell may span lines; a row is numbered by its last line.
+            line = reader.line_num
             if line < from_line:
                 continue
             if len(cells) == width:
                 add(cells)
                 add_line(line)
             elif cells:
-                gathered.broken.append((line, f"{len(cells)} cells, the header has {width}"))
-            if not row % _LOOK_EVERY and gathered.is_full():
+                builder.broken.append((line, f"{len(cells)} cells, but the header has {width}"))
+            if not row % _CHECK_EVERY and builder.is_full():
                 return
-        gathered.at_end = True
+        builder.at_end = True
 
 
 class JsonLog:
-    """A file with a JSON object a line, also compressed with gzip."""
+    """A file with one JSON object per line, plain or gzip-compressed."""
 
     complete = False
 
     def __init__(self, file: LogFile) -> None:
         self._file = file
         with file.path.open("rb") as raw:
-            parsed = (_parse(line) for line in islice(_bytes(raw, file.path), _LOOKED_AT))
+            parsed = (_parse(line) for line in islice(_bytes(raw, file.path), _SAMPLED_ROWS))
             self.columns = tuple(
                 dict.fromkeys(name for row in parsed if isinstance(row, dict) for name in row)
             )
@@ -167,21 +171,21 @@ class JsonLog:
         """See Log."""
         with self._file.path.open("rb") as raw:
             lines = enumerate(_bytes(raw, self._file.path), start=1)
-            gathered = _Gathered(raw)
+            builder = _BatchBuilder(raw)
             failure: Exception | None = None
-            while failure is None and not gathered.at_end:
+            while failure is None and not builder.at_end:
                 try:
-                    _fill_from_json(gathered, lines, from_line)
+                    _fill_from_json(builder, lines, from_line)
                 except (OSError, EOFError) as exc:
                     failure = exc
-                rows = gathered.rows
-                yield gathered.batch({name: [row.get(name) for row in rows] for name in wanted})
+                rows = builder.rows
+                yield builder.batch({name: [row.get(name) for row in rows] for name in wanted})
             if failure is not None:
-                raise CommandError(f"cannot read {self._file.name} any further: {failure}") from failure
+                raise CommandError(f"cannot read the rest of {self._file.name}: {failure}") from failure
 
 
-class _Gathered:
-    """Rows on their way into a batch."""
+class _BatchBuilder:
+    """The rows of the next batch, collected until it is full."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
@@ -193,38 +197,38 @@ class _Gathered:
         self._start = self._raw.tell()
         self.rows: list[Any] = []
         self.lines: list[int] = []
-        self.broken: list[BadRow] = []
+        self.broken: list[InvalidRow] = []
 
     def is_full(self) -> bool:
-        gathered = len(self.rows) + len(self.broken)
-        return gathered >= ROWS_AT_ONCE or self._raw.tell() - self._start >= _BYTES_AT_ONCE
+        count = len(self.rows) + len(self.broken)
+        return count >= ROWS_AT_ONCE or self._raw.tell() - self._start >= _BYTES_AT_ONCE
 
     def batch(self, columns: Mapping[str, Values]) -> Batch:
         return Batch(columns, self.lines, self._raw.tell(), self.broken)
 
 
-def _fill_from_json(gathered: _Gathered, lines: Iterator[tuple[int, bytes]], from_line: int) -> None:
-    gathered.clear()
+def _fill_from_json(builder: _BatchBuilder, lines: Iterator[tuple[int, bytes]], from_line: int) -> None:
+    builder.clear()
     for line, text in lines:
         if line >= from_line and not text.isspace():
             row = _parse(text)
             if isinstance(row, dict):
-                gathered.rows.append(row)
-                gathered.lines.append(line)
+                builder.rows.append(row)
+                builder.lines.append(line)
             else:
-                gathered.broken.append((line, row))
-        if not line % _LOOK_EVERY and gathered.is_full():
+                builder.broken.append((line, row))
+        if not line % _CHECK_EVERY and builder.is_full():
             return
-    gathered.at_end = True
+    builder.at_end = True
 
 
 def _parse(text: bytes) -> dict[str, Any] | str:
-    """Return the object, or what is wrong with the line."""
+    """Return the JSON object, or the problem of the line."""
     try:
         row = json.loads(text)
     except (ValueError, RecursionError):
-        return "no JSON"
-    return row if isinstance(row, dict) else "no JSON object"
+        return "not valid JSON"
+    return row if isinstance(row, dict) else "not a JSON object"
 
 
 def _bytes(raw: IO[bytes], path: Path) -> IO[bytes]:
@@ -236,7 +240,7 @@ def _text(raw: IO[bytes], path: Path) -> io.TextIOWrapper:
 
 
 def _groups_from(metadata: Any, from_line: int) -> tuple[list[int], int]:
-    """Return the row groups that hold rows from a line on, and how many rows stand before them."""
+    """Return the row groups from the one that contains a line on, and the number of rows before them."""
     before = 0
     for index in range(metadata.num_row_groups):
         rows = metadata.row_group(index).num_rows
@@ -247,7 +251,7 @@ def _groups_from(metadata: Any, from_line: int) -> tuple[list[int], int]:
 
 
 def _rows_at_once(metadata: Any) -> int:
-    """Return how many rows stay below the bytes at once, by the widest row group."""
+    """Return the batch size in rows that keeps batches of the widest row group below the limit in bytes."""
     groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
     widest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
     return max(1, min(ROWS_AT_ONCE, int(_BYTES_AT_ONCE / max(widest, 1.0))))

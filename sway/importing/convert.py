@@ -1,7 +1,7 @@
-"""A batch as columns of the record's own types, if everything in it fits: whole columns, in Arrow.
+"""The fast path of an import: convert a batch in Arrow, if every row is valid.
 
-It takes only what row by row gives the same record (sway.importing.slowly): anything that is doubtful does not
-fit here. Pure.
+It accepts only input for which sway.importing.row_by_row returns the same records. Any ambiguous value raises
+DoesNotFitError.
 """
 
 from dataclasses import fields
@@ -14,22 +14,23 @@ from pyarrow import compute
 from schemas.columns import Column
 from schemas.records import BehaviorEvent
 from schemas.validate import DEFAULT_LIMITS
-from sway.importing.arrow_types import decoded, is_decimal, is_moment, is_text, takes
+from sway.importing.arrow_types import accepts, decoded, is_datetime, is_decimal, is_text
 from sway.importing.batches import Batch, Values
 from sway.importing.mapping import Sources
 from sway.loading.rows import TIME_UNITS, RowError, RowReader
 
-pc: Any = compute  # its stubs refuse plain values, which it takes
+# The stubs of pyarrow.compute reject Python scalars, which the functions accept.
+pc: Any = compute
 
 
 class DoesNotFitError(Exception):
-    """Something in the batch does not fit, or only row by row can tell."""
+    """The batch contains an invalid row, or a value that must be checked row by row."""
 
 
 class Converter:
-    """Makes columns of one file's batches.
+    """Converts the batches of one file.
 
-    name: the file's, for ids. time_unit: what a time that is a number counts.
+    name: the file's name, for derived ids. time_unit: the unit of numeric times, a key of TIME_UNITS.
     """
 
     def __init__(self, record_type: type[Any], sources: Sources, name: str, time_unit: str) -> None:
@@ -44,7 +45,7 @@ class Converter:
         }
 
     def convert(self, batch: Batch, now_ms: int) -> dict[str, Column]:
-        """Return a column for each field, in their order (schemas.columns), of records that a worker would take.
+        """Return one column per field, in field order (schemas.columns), for records that a worker would accept.
 
         Raises DoesNotFitError.
         """
@@ -66,55 +67,55 @@ class Converter:
             lines = pa.array(batch.lines, pa.int64()).cast(pa.string())
             return pc.binary_join_element_wise(self._id_prefix, lines, "")
         if name not in self._sources.columns:
-            return _NOTHING[kind]
+            return _DEFAULTS[kind]
         values = _arrow(batch.columns[self._sources.columns[name]])
-        _need(takes(kind, values))
+        _require(accepts(kind, values))
         if kind is str:
             return values.cast(pa.string()).fill_null("")
         column = _times(values, self._time_unit) if kind is int else _numbers(values)
-        _need(not (name in self._required and column.null_count))
+        _require(not (name in self._required and column.null_count))
         return column
 
     def _attributes(self, batch: Batch) -> Column:
         if self._sources.attributes:
             named = {name: batch.columns[name] for name in self._sources.attributes}
-            return together(named)
+            return merge_columns(named)
         if "attributes" not in self._sources.columns:
             return {}
         values = decoded(batch.columns[self._sources.columns["attributes"]])
-        _need(takes(dict[str, str], values))
+        _require(accepts(dict[str, str], values))
         if isinstance(values, pa.Array):
             values = values.to_pylist(maps_as_pydicts="strict")
         read = RowReader(BehaviorEvent)
         return [read.convert({"attributes": value}).get("attributes", {}) for value in values]
 
     def _check(self, columns: dict[str, Column], now_ms: int) -> None:
-        """What schemas.validate checks, and that nothing that is required is empty."""
+        """Apply the checks of schemas.validate, and check that required fields are not empty."""
         for name, column in columns.items():
             if name in {"event_id", "user_id"}:
-                _need(_all(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(column)), 0)))
+                _require(_all(pc.greater(pc.binary_length(pc.utf8_trim_whitespace(column)), 0)))
             elif name == "action":
-                _need(_all(pc.greater(pc.binary_length(column), 0)))
+                _require(_all(pc.greater(pc.binary_length(column), 0)))
             if name in {"event_id", "user_id", "item_id"}:
-                _need(_all(pc.less_equal(pc.binary_length(column), DEFAULT_LIMITS.max_id_bytes)))
+                _require(_all(pc.less_equal(pc.binary_length(column), DEFAULT_LIMITS.max_id_bytes)))
             elif name in {"y", "z"}:
-                _need(_all(pc.and_(pc.greater_equal(column, 0.0), pc.less_equal(column, 1.0))))
+                _require(_all(pc.and_(pc.greater_equal(column, 0.0), pc.less_equal(column, 1.0))))
             elif name == "value":
-                _need(_all(pc.is_finite(column)))
+                _require(_all(pc.is_finite(column)))
             elif name in {"occurred_at", "observed_at"}:
                 newest = now_ms + DEFAULT_LIMITS.max_ahead_ms
-                _need(_all(pc.and_(pc.greater_equal(column, 0), pc.less_equal(column, newest))))
+                _require(_all(pc.and_(pc.greater_equal(column, 0), pc.less_equal(column, newest))))
 
 
 def id_prefix(name: str) -> str:
-    """Return what an id that is made starts with; the line follows."""
+    """Return the prefix of derived event ids; the line number follows it."""
     return f"{blake2b(name.encode(errors='surrogatepass'), digest_size=8).hexdigest()}-"
 
 
-def together(columns: dict[str, Values]) -> list[dict[str, str]]:
-    """Return for each row the values of these columns by their names, as texts; without those that are missing.
+def merge_columns(columns: dict[str, Values]) -> list[dict[str, str]]:
+    """Return for each row a mapping from column name to value, as strings, without missing values.
 
-    Raises ValueError if a value is neither a text, a number nor a truth value.
+    Raises ValueError if a value is not a string, number or boolean.
     """
     texts = [_as_texts(values) for values in columns.values()]
     names = list(columns)
@@ -124,56 +125,61 @@ def together(columns: dict[str, Values]) -> list[dict[str, str]]:
     ]
 
 
-def milliseconds(moments: Values) -> Any:
-    """Return Arrow's own times as int64, milliseconds since 1970; what is finer is cut."""
-    if pa.types.is_timestamp(moments.type):
-        naive = moments.cast(pa.timestamp(moments.type.unit))  # the instant stays: only the zone goes
-        moments = pc.floor_temporal(naive, unit="millisecond")  # a cast alone would round up below 1970
-    return moments.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+def milliseconds(times: Values) -> Any:
+    """Convert Arrow timestamps or dates to milliseconds since 1970, int64; fractions are truncated."""
+    if pa.types.is_timestamp(times.type):
+        # Removing the time zone keeps the instant.
+        naive = times.cast(pa.timestamp(times.type.unit))
+        # A cast alone would round up before 1970.
+        times = pc.floor_temporal(naive, unit="millisecond")
+    return times.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
 
 
 def _arrow(values: Values) -> Any:
     if isinstance(values, pa.Array):
         return decoded(values)
     array: Any = pa.array(values)
-    # among floats Arrow makes 1.0 of a truth value
-    _need(not pa.types.is_floating(array.type) or bool not in set(map(type, values)))
+    # Arrow converts a boolean among floats to 1.0.
+    _require(not pa.types.is_floating(array.type) or bool not in set(map(type, values)))
     return array
 
 
 def _numbers(values: Any) -> Any:
     if is_decimal(values):
-        values = values.cast(pa.string())  # from a text the nearest float is found; a cast misses it
+        # Through a string, because a direct cast does not always give the nearest float.
+        values = values.cast(pa.string())
     elif is_text(values):
         values = _missing_to_null(values)
     return values.cast(pa.float64())
 
 
 def _times(values: Any, unit: str) -> Any:
-    if is_moment(values):
+    if is_datetime(values):
         return milliseconds(values)
     if is_text(values):
         values = _missing_to_null(values)
-        if not _all(pc.ascii_is_decimal(values)):  # Arrow would read 0x10 as a number
+        # Arrow would parse 0x10 as a number.
+        if not _all(pc.ascii_is_decimal(values)):
             return _iso_times(values)
     counted = values.cast(pa.int64())
-    _need(_all(pc.greater_equal(counted, 0)))  # below 0, Arrow's division rounds up
+    # Arrow's division rounds negative numbers up.
+    _require(_all(pc.greater_equal(counted, 0)))
     up, down = TIME_UNITS[unit]
     return pc.divide(pc.multiply_checked(counted, up), down)
 
 
 def _iso_times(texts: Any) -> Any:
     try:
-        moments = texts.cast(pa.timestamp("us"))
+        times = texts.cast(pa.timestamp("us"))
     except pa.ArrowInvalid:
-        moments = texts.cast(pa.timestamp("us", "UTC"))
-    return _times(moments, "ms")
+        times = texts.cast(pa.timestamp("us", "UTC"))
+    return _times(times, "ms")
 
 
 def _as_texts(values: Values) -> list[str | None]:
     if isinstance(values, pa.Array):
         array = decoded(values)
-        values = (array.cast(pa.string()) if is_moment(array) else array).to_pylist()
+        values = (array.cast(pa.string()) if is_datetime(array) else array).to_pylist()
     return [value if type(value) is str else _as_text(value) for value in values]
 
 
@@ -184,7 +190,7 @@ def _as_text(value: object) -> str | None:
         return "true" if value else "false"
     if isinstance(value, str | int | float):
         return str(value)
-    raise ValueError("no text, number or truth value")
+    raise ValueError("not a string, number or boolean")
 
 
 def _missing_to_null(texts: Any) -> Any:
@@ -192,15 +198,15 @@ def _missing_to_null(texts: Any) -> Any:
 
 
 def _all(truths: Any) -> bool:
-    """Whether none is false; a null is none."""
+    """Return whether no value is false; a null is not false."""
     found = truths if isinstance(truths, pa.Scalar) else pc.all(truths, min_count=0)
     return found.as_py() is not False
 
 
-def _need(truth: bool) -> None:
+def _require(truth: bool) -> None:
     if not truth:
         raise ValueError
 
 
-_NOTHING: dict[Any, Column] = {str: pa.scalar(""), float | None: pa.scalar(None, pa.float64())}
-"""By the type of a field that may be missing: the column when it is."""
+_DEFAULTS: dict[Any, Column] = {str: pa.scalar(""), float | None: pa.scalar(None, pa.float64())}
+"""By type of an optional field: its column when there is no source."""

@@ -1,4 +1,4 @@
-"""Batches as what Kafka takes: keys, values and times."""
+"""Encoding of batches to Kafka keys, values and timestamps."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.columns import Column, ColumnWriter, cut
-from sway.importing.batches import BadRow
+from sway.importing.batches import InvalidRow
 
 
 @dataclass(slots=True)
 class Encoded:
-    """Records of a batch in the order of their rows, and the rows that have none. Times in ms."""
+    """The encoded records of a batch in row order, and its invalid rows."""
 
     keys: list[bytes]
     values: list[bytes]
     times_ms: list[int]
     lines: Any
-    bad: list[BadRow] = field(default_factory=list)
+    bad: list[InvalidRow] = field(default_factory=list)
 
     def add(self, line: int, key: bytes, value: bytes, time_ms: int) -> None:
-        """Put a record behind the others."""
+        """Append a record."""
         self.lines.append(line)
         self.keys.append(key)
         self.values.append(value)
@@ -28,12 +28,13 @@ class Encoded:
 
 
 def encode(
-    writer: ColumnWriter, columns: dict[str, Column], lines: Any, time_field: str, bad: list[BadRow]
+    writer: ColumnWriter, columns: dict[str, Column], lines: Any, time_field: str, bad: list[InvalidRow]
 ) -> Encoded:
-    """Return the records of whole columns by field, all of which fit."""
+    """Encode converted columns; bad: the invalid rows of the batch, passed through."""
     count = len(lines)
     if not any(isinstance(column, pa.Array) for column in columns.values()):
-        columns["user_id"] = pa.repeat(columns["user_id"], count)  # of constants alone
+        # All columns are constants: repeat one, so that the row count is known.
+        columns["user_id"] = pa.repeat(columns["user_id"], count)
     keys, times = columns["user_id"], columns[time_field]
     return Encoded(
         cut(keys) if isinstance(keys, pa.Array) else [keys.as_py().encode()] * count,

@@ -1,4 +1,4 @@
-"""Which files are imported, in which order, and where to start."""
+"""The files of an import, their order, and the position to start at."""
 
 import re
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ FORMATS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".nd
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A file to import. name: relative to the folder, with slashes; it names rows, in errors and in ids."""
+    """A file to import. name: its POSIX path relative to the folder, used in messages and derived ids."""
 
     path: Path
     name: str
 
     @property
     def format(self) -> str:
-        """Its extension, without .gz."""
+        """The extension, without .gz."""
         return Path(self.name.lower().removesuffix(".gz")).suffix
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A row of a file, by its line as errors give it (in a Parquet file the row's number from 1)."""
+class RowPosition:
+    """A row of a file. line: its line number as in messages; in a Parquet file the row number from 1."""
 
     name: str
     line: int
@@ -34,10 +34,10 @@ class Place:
 
 
 def find_files(source: Path, pattern: str | None = None) -> list[LogFile]:
-    """Return all files of the formats below a folder, or the one file, by path; part 2 comes before part 10.
+    """Return the one file, or all supported files below a folder in natural order (part 2 before part 10).
 
-    pattern: a glob below the folder, such as `2024-*/**/*.csv`, in place of everything.
-    Raises CommandError if there is none, or the pattern finds a file of another format.
+    pattern: a glob below the folder, such as `2024-*/**/*.csv`; None matches every supported file.
+    Raises CommandError if no file is found, or the pattern matches a file of another format.
     """
     if source.is_file():
         files = [LogFile(source, source.name)]
@@ -45,23 +45,23 @@ def find_files(source: Path, pattern: str | None = None) -> list[LogFile]:
         files = _below(source, pattern)
     else:
         raise CommandError(f"there is no file or folder {source}")
-    strange = [file.name for file in files if not file.name.lower().endswith(FORMATS)]
-    if strange:
-        raise CommandError(f"{strange[0]} is none of {', '.join(FORMATS)}: rename or convert it")
+    unsupported = [file.name for file in files if not file.name.lower().endswith(FORMATS)]
+    if unsupported:
+        raise CommandError(f"{unsupported[0]} is not one of {', '.join(FORMATS)}: rename or convert it")
     if not files:
-        raise CommandError(f"{source} holds no file that ends in {', '.join(FORMATS)}")
+        raise CommandError(f"{source} contains no file with the extension {', '.join(FORMATS)}")
     return files
 
 
-def parse_place(text: str, files: list[LogFile]) -> Place:
-    """Return the place that a text like part-2.csv:1000 names. Raises CommandError if it is no row of these files."""
+def parse_position(text: str, files: list[LogFile]) -> RowPosition:
+    """Parse a position such as part-2.csv:1000. Raises CommandError if it is malformed or names none of these files."""
     name, _, line = text.rpartition(":")
     if not line.isdecimal() or name not in {file.name for file in files}:
         raise CommandError(
-            f"--from is {text!r}; it is FILE:ROW, as the end of an import says it, with one of the files "
+            f"invalid --from {text!r}: give FILE:ROW, as an import prints it at its end, with one of the files "
             f"{', '.join(file.name for file in files[:3])}{', …' if len(files) > 3 else ''}"
         )
-    return Place(name, int(line))
+    return RowPosition(name, int(line))
 
 
 def _below(folder: Path, pattern: str | None) -> list[LogFile]:
@@ -72,7 +72,7 @@ def _below(folder: Path, pattern: str | None) -> list[LogFile]:
             found = list(folder.glob(pattern))
         except (ValueError, NotImplementedError) as exc:
             raise CommandError(
-                f"--pattern is {pattern!r}: {exc}; a glob below the folder is allowed"
+                f"invalid --pattern {pattern!r}: {exc}; give a glob relative to the folder"
             ) from exc
     files = [LogFile(path, path.relative_to(folder).as_posix()) for path in found if path.is_file()]
     return sorted(files, key=lambda file: _natural(file.name))

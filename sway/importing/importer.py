@@ -1,4 +1,4 @@
-"""The loop from files to records in a topic, and how far it came."""
+"""The import loop from files to a topic, with its progress."""
 
 import time
 from bisect import bisect_left
@@ -12,49 +12,49 @@ from sway.errors import CommandError
 from sway.importing.batches import Batch, Log, open_log
 from sway.importing.convert import Converter, DoesNotFitError
 from sway.importing.encode import Encoded, encode
-from sway.importing.files import LogFile, Place
-from sway.importing.mapping import Sources, Wanted, resolve
-from sway.importing.slowly import RowByRow
+from sway.importing.files import LogFile, RowPosition
+from sway.importing.mapping import FieldMapping, Sources, resolve
+from sway.importing.row_by_row import RowByRow
 from sway.loading.load import EVENTS, Target
 
-OnBadRow = Callable[[Place, str], None]
-"""Called with where a row stands and what is wrong with it; what it raises ends the import."""
+OnBadRow = Callable[[RowPosition, str], None]
+"""Called with (position, problem) for an invalid row; an exception from it ends the import."""
 
 
 class Sink(Protocol):
-    """Takes records: sway.loading.sender.Sender."""
+    """A destination of records, such as sway.loading.sender.Sender."""
 
     def send_all(
         self, keys: Sequence[bytes], values: Sequence[bytes], times_ms: Sequence[int], mark: Any, /
     ) -> int:
-        """Take records in their order; returns how many, fewer if the next one is too large."""
+        """Queue records in order and return how many; fewer if the next one is too large."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A file whose columns fit, and what its rows are read from."""
+class CheckedFile:
+    """A log file whose columns match the mapping, with the sources of its fields."""
 
     file: LogFile
     log: Log
     sources: Sources
 
 
-def check_files(files: Sequence[LogFile], wanted: Wanted) -> list[Checked]:
-    """Open every file and look whether its columns fit; nothing is sent before. Raises CommandError."""
+def check_files(files: Sequence[LogFile], wanted: FieldMapping) -> list[CheckedFile]:
+    """Open all files and resolve the mapping of each. Raises CommandError if a file is unreadable or lacks a column."""
     checked = []
     for file in files:
         log = open_log(file)
-        checked.append(Checked(file, log, resolve(wanted, file.name, log.columns, complete=log.complete)))
+        checked.append(CheckedFile(file, log, resolve(wanted, file.name, log.columns, complete=log.complete)))
     return checked
 
 
 class Importer:
-    """Reads, converts, encodes and sends, batch by batch; records of one user stay in the order of the rows.
+    """Reads, converts, encodes and sends batches; the records of a user stay in row order.
 
-    use_own_time: a record's time in Kafka is its own, else the present.
-    oldest_ms: a row with an older time ends the import: Kafka would take it and delete it.
-    next_place: the first row that was not given to the sender yet, None at the end.
+    time_unit: the unit of numeric times. use_own_time: use the record's time as the Kafka timestamp, else the current
+    time. oldest_ms: a row with an older timestamp ends the import, because Kafka would accept and then delete it.
+    next_position: the first row not yet passed to the sender; None at the end. skipped: number of invalid rows.
     """
 
     def __init__(
@@ -76,53 +76,53 @@ class Importer:
         self._oldest_ms = oldest_ms
         self._clock = clock
         self.skipped = 0
-        self.next_place: Place | None = None
+        self.next_position: RowPosition | None = None
 
-    def first_record(self, checked: Checked) -> Any | str | None:
-        """Return the first row as a record, or what is wrong with it; None if the file holds no rows."""
-        slowly = self._row_by_row(checked)
-        for batch in checked.log.batches(checked.sources.wanted()):
-            for line, record in slowly.records(batch, self._now_ms()):
+    def first_record(self, checked: CheckedFile) -> Any | str | None:
+        """Return the record of the first row, or the problem of that row; None if the file has no rows."""
+        row_by_row = self._row_by_row(checked)
+        for batch in checked.log.batches(checked.sources.columns_to_read()):
+            for line, record in row_by_row.records(batch, self._now_ms()):
                 return f"line {line}: {record}" if isinstance(record, str) else record
         return None
 
     def load(
         self,
-        files: Sequence[Checked],
+        files: Sequence[CheckedFile],
         sender: Sink,
         on_bad_row: OnBadRow,
         on_progress: Callable[[int], None],
-        start: Place | None = None,
+        start: RowPosition | None = None,
     ) -> None:
-        """Send every row from a place on. on_progress: called with the bytes done.
+        """Send every row from a position on. on_progress: called with the bytes done.
 
-        Raises CommandError if a file cannot be read on, Kafka does not take something, or a row is too old; and
-        what on_bad_row raises, when the rows before are given to the sender.
+        Raises CommandError if a file cannot be read, a record is not delivered, or a row is older than oldest_ms.
+        Propagates exceptions from on_bad_row, after passing the rows before to the sender.
         """
         done = 0
-        going = start is None
+        reached_start = start is None
         for checked in files:
             name = checked.file.name
-            going = going or (start is not None and name == start.name)
-            if going:
+            reached_start = reached_start or (start is not None and name == start.name)
+            if reached_start:
                 first = start.line if start is not None and name == start.name else 1
-                self.next_place = Place(name, first)
+                self.next_position = RowPosition(name, first)
                 for batch, encoded in self._encoded(checked, first):
                     self._send(name, encoded, sender, on_bad_row)
                     on_progress(done + batch.position)
             done += checked.file.path.stat().st_size
             on_progress(done)
-        self.next_place = None
+        self.next_position = None
 
-    def _encoded(self, checked: Checked, first: int) -> Iterator[tuple[Batch, Encoded]]:
+    def _encoded(self, checked: CheckedFile, first: int) -> Iterator[tuple[Batch, Encoded]]:
         converter = Converter(self._target.record_type, checked.sources, checked.file.name, self._time_unit)
-        slowly = self._row_by_row(checked)
-        for batch in checked.log.batches(checked.sources.wanted(), first):
+        row_by_row = self._row_by_row(checked)
+        for batch in checked.log.batches(checked.sources.columns_to_read(), first):
             now_ms = self._now_ms()
             try:
                 columns = converter.convert(batch, now_ms)
             except DoesNotFitError:
-                encoded = slowly.encode(batch, now_ms)
+                encoded = row_by_row.encode(batch, now_ms)
             else:
                 encoded = encode(self._writer, columns, batch.lines, self._time_field, batch.broken)
             if not self._use_own_time:
@@ -137,45 +137,44 @@ class Importer:
             if too_old is not None and too_old < end:
                 break
             at = self._send_part(name, encoded, at, end, sender, on_bad_row)
-            self._tell(name, line, problem, on_bad_row)
+            self._skip(name, line, problem, on_bad_row)
         end = len(encoded.lines) if too_old is None else too_old
         self._send_part(name, encoded, at, end, sender, on_bad_row)
         if too_old is not None:
             raise CommandError(
-                f"{self.next_place} is older than what the topic keeps: Kafka would take it and delete it. Let "
-                "`--create` make a new topic that keeps everything, take this one's retention away, or give all "
-                "records the present time with --now"
+                f"{self.next_position} is older than the topic's retention: Kafka would delete it. Create a new topic "
+                "with `--create`, remove this topic's retention, or use the current time with --now"
             )
 
     def _send_part(
         self, name: str, encoded: Encoded, at: int, end: int, sender: Sink, on_bad_row: OnBadRow
     ) -> int:
-        """Send the records from one index to another; a row that is too large for Kafka is told and left out."""
+        """Send the records of an index range; report and skip those that are too large for Kafka."""
         while at < end:
-            self.next_place = Place(name, encoded.lines[at])
+            self.next_position = RowPosition(name, encoded.lines[at])
             at += sender.send_all(
-                encoded.keys[at:end], encoded.values[at:end], encoded.times_ms[at:end], self.next_place
+                encoded.keys[at:end], encoded.values[at:end], encoded.times_ms[at:end], self.next_position
             )
             if at < end:
-                problem = f"{len(encoded.values[at])} bytes are more than Kafka takes"
-                self._tell(name, encoded.lines[at], problem, on_bad_row)
+                problem = f"{len(encoded.values[at])} bytes exceed Kafka's maximum message size"
+                self._skip(name, encoded.lines[at], problem, on_bad_row)
                 at += 1
             else:
-                self.next_place = Place(name, encoded.lines[end - 1] + 1)
+                self.next_position = RowPosition(name, encoded.lines[end - 1] + 1)
         return end
 
-    def _tell(self, name: str, line: int, problem: str, on_bad_row: OnBadRow) -> None:
-        self.next_place = place = Place(name, line)
+    def _skip(self, name: str, line: int, problem: str, on_bad_row: OnBadRow) -> None:
+        self.next_position = place = RowPosition(name, line)
         on_bad_row(place, problem)
         self.skipped += 1
-        self.next_place = Place(name, line + 1)
+        self.next_position = RowPosition(name, line + 1)
 
     def _first_too_old(self, encoded: Encoded) -> int | None:
         if self._oldest_ms is None or min(encoded.times_ms, default=self._oldest_ms) >= self._oldest_ms:
             return None
         return next(index for index, time_ms in enumerate(encoded.times_ms) if time_ms < self._oldest_ms)
 
-    def _row_by_row(self, checked: Checked) -> RowByRow:
+    def _row_by_row(self, checked: CheckedFile) -> RowByRow:
         return RowByRow(self._target, self._codec, checked.sources, checked.file.name, self._time_unit)
 
     def _now_ms(self) -> int:

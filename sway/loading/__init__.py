@@ -1,1 +1,1 @@
-"""Loads files of events or outcomes into Kafka: read rows, make records, send them."""
+"""Load files of events or outcomes into Kafka: read rows, convert them to records, send the records."""

@@ -1,4 +1,4 @@
-"""Rows of a Parquet, CSV or JSONL file, one after the other; a file of any size fits."""
+"""Streaming readers of Parquet, CSV and JSONL rows, for files of any size."""
 
 import csv
 import io
@@ -13,10 +13,10 @@ from sway.errors import CommandError
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file, or what is wrong with it.
+    """A row of a file, or the reason why it cannot be read.
 
-    line: from 1, a header is a line too; the row's number in a Parquet file. position: in the unit of
-    RowFile.size, for progress.
+    line: line number from 1, counting the header; in a Parquet file the row number. position: progress in the file,
+    in the unit of RowFile.size.
     """
 
     line: int
@@ -26,25 +26,26 @@ class Row:
 
 
 class RowFile(Protocol):
-    """A file of rows. columns is empty if each row may have its own."""
+    """A file of rows. columns: the column names; empty if each row may have its own."""
 
     columns: tuple[str, ...]
     size: int
 
     def rows(self) -> Iterator[Row]:
-        """Yield all rows. Raises CommandError if the file cannot be read any further."""
+        """Yield all rows. Raises CommandError if reading fails."""
         ...
 
 
 def open_rows(path: Path) -> RowFile:
     """Open a file by its extension: .parquet, .csv, .jsonl or .ndjson.
 
-    Raises CommandError if there is no such file, or it is none of these.
+    Raises CommandError if the file cannot be opened or has another extension.
     """
     extension = path.suffix.lower()
     try:
         if extension == ".parquet":
-            from sway.loading.parquet import ParquetRows  # Arrow takes a quarter of a second to import
+            # Imported here because Arrow takes a quarter of a second to import.
+            from sway.loading.parquet import ParquetRows
 
             return ParquetRows(path)
         if extension == ".csv":
@@ -53,11 +54,11 @@ def open_rows(path: Path) -> RowFile:
             return JsonLines(path)
     except (OSError, ValueError, csv.Error) as exc:
         raise CommandError(f"cannot read {path}: {exc}") from exc
-    raise CommandError(f"{path} is no .parquet, .csv or .jsonl file: rename or convert it")
+    raise CommandError(f"{path} is not a .parquet, .csv or .jsonl file: rename or convert it")
 
 
 class CsvRows:
-    """A CSV file in UTF-8 with a header, as Excel and pandas write it."""
+    """A UTF-8 CSV file with a header, as written by Excel and pandas."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -74,9 +75,10 @@ class CsvRows:
             with self._path.open("rb") as raw:
                 text = io.TextIOWrapper(raw, "utf-8-sig", newline="")
                 lines = csv.reader(text)
-                next(lines)  # the header
+                # Skip the header.
+                next(lines)
                 for cells in lines:
-                    # A text in quotes may span lines: the row's is its last.
+                    # A quoted cell may span lines; a row is numbered by its last line.
                     line = lines.line_num
                     if cells:
                         yield self._row(line, raw.tell(), cells)
@@ -85,13 +87,13 @@ class CsvRows:
 
     def _row(self, line: int, position: int, cells: list[str]) -> Row:
         if len(cells) != len(self.columns):
-            problem = f"{len(cells)} cells, the header has {len(self.columns)}"
+            problem = f"{len(cells)} cells, but the header has {len(self.columns)}"
             return Row(line, position, problem=problem)
         return Row(line, position, dict(zip(self.columns, cells, strict=True)))
 
 
 class JsonLines:
-    """A file with a JSON object a line."""
+    """A file with one JSON object per line."""
 
     columns: tuple[str, ...] = ()
 
@@ -114,7 +116,7 @@ def _json_row(line: int, position: int, text: bytes) -> Row:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
-        return Row(line, position, problem="no JSON")
+        return Row(line, position, problem="not valid JSON")
     if not isinstance(values, dict):
-        return Row(line, position, problem="no JSON object")
+        return Row(line, position, problem="not a JSON object")
     return Row(line, position, values)

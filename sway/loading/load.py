@@ -1,4 +1,4 @@
-"""The loop from rows to records in a topic."""
+"""The loop that converts rows to records and sends them."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -15,12 +15,12 @@ from sway.loading.pace import Pace
 from sway.loading.rows import RowError, RowReader
 
 OnBadRow = Callable[[int, str], None]
-"""Called with (line, what is wrong with the row); what it raises ends the load."""
+"""Called with (line, problem) for an invalid row; an exception from it ends the load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is loaded: its record, its check, and which of its fields is its time."""
+    """The record type to load, its validation, and the field that holds its time in ms."""
 
     record_type: type[Any]
     check: Callable[[Any, int], str | None]
@@ -32,16 +32,17 @@ OUTCOMES = Target(Outcome, check_outcome, attrgetter("observed_at"))
 
 
 class Send(Protocol):
-    """Takes one record: (key, value, timestamp in ms). Raises RowError if it cannot be sent at all."""
+    """Send one record (key, value, timestamp in ms). Raises RowError if the record can never be sent."""
 
     def __call__(self, key: bytes, value: bytes, timestamp_ms: int, /) -> None: ...
 
 
 class Loader:
-    """Makes records of rows and sends them, keyed by user.
+    """Converts rows to records and sends them, keyed by user.
 
-    now_ms: None gives a record its own time; else the time that every record gets.
-    oldest_ms: records with an older time end the load: Kafka would take them and delete them.
+    use_own_time: use the record's time as the Kafka timestamp, else the current time.
+    oldest_ms: a record with an older timestamp ends the load, because Kafka would accept and then delete it.
+    sent, skipped: numbers of rows so far.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Loader:
         self.skipped = 0
 
     def load(self, rows: Iterable[Row], on_progress: Callable[[int], None]) -> None:
-        """Load all rows. Raises CommandError, and what on_bad_row raises."""
+        """Load all rows. Raises CommandError, and any exception from on_bad_row."""
         for row in rows:
             try:
                 self._load(row)
@@ -84,20 +85,20 @@ class Loader:
             raise RowError(row.problem)
         record = self._reader.read(row.values)
         now_ms = int(self._clock() * 1000)
-        # Kafka refuses a time more than an hour ahead of its own, and so does the worker.
+        # Kafka rejects a timestamp more than an hour ahead of its clock, and so does the worker.
         problem = self._target.check(record, now_ms)
         if problem:
             raise RowError(f"{problem}: {DETAILS[problem]}")
         timestamp_ms = self._target.time_ms(record) if self._use_own_time else now_ms
         if self._oldest_ms is not None and timestamp_ms < self._oldest_ms:
             raise CommandError(
-                f"line {row.line} is older than what the topic keeps: Kafka would take it and delete it. Create "
-                "the topic with `sway topics create --history`, or give all records the present time with --now"
+                f"line {row.line} is older than the topic's retention: Kafka would delete it. Create the topic with "
+                "`sway topics create --history`, or use the current time with --now"
             )
         try:
             key, value = record.user_id.encode(), self._encode(record)
         except (EncodeError, UnicodeEncodeError):
-            # not chained: the error holds the text
-            raise RowError("a text holds half of a surrogate pair, which UTF-8 cannot hold") from None
+            # Not chained: the error contains the text.
+            raise RowError("a text contains an unpaired surrogate, which UTF-8 cannot encode") from None
         self._pace.wait()
         self._send(key, value, timestamp_ms)

@@ -1,4 +1,4 @@
-"""Holds a loop to a rate."""
+"""Rate limiting of a loop."""
 
 import re
 import time
@@ -6,24 +6,25 @@ from collections.abc import Callable
 
 from sway.errors import CommandError
 
-_FINEST_S = 0.005  # a sleep takes about that long however short it was meant
+# Shorter sleeps take about this long anyway.
+_MIN_SLEEP_S = 0.005
 
 
 def parse_rate(text: str) -> float:
-    """Return records a second from a text like 500 or 500/s. Raises CommandError if it is none."""
+    """Parse a rate such as 500 or 500/s into records per second. Raises CommandError if it is invalid."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/s)?", text.strip())
     rate = float(match[1]) if match else 0.0
     if rate <= 0:
         raise CommandError(
-            f"the rate is {text!r}; a number of records a second above 0 is allowed, like 500/s"
+            f"invalid rate {text!r}: give a number of records per second above 0, such as 500/s"
         )
     return rate
 
 
 class Pace:
-    """Lets one record pass at a time, at a rate that holds on average: what was late catches up.
+    """A rate limiter that holds the rate on average: after a delay, records catch up.
 
-    per_s: records a second, None lets all pass. now and sleep are a clock's, in seconds.
+    per_s: records per second; None is unlimited. now, sleep: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -40,10 +41,10 @@ class Pace:
         self._passed = 0
 
     def wait(self) -> None:
-        """Return when the next record may pass."""
+        """Block until the next record may be sent."""
         if self._per_s is None:
             return
         ahead_s = self._start + self._passed / self._per_s - self._now()
         self._passed += 1
-        if ahead_s >= _FINEST_S:
+        if ahead_s >= _MIN_SLEEP_S:
             self._sleep(ahead_s)

@@ -14,7 +14,7 @@ _ROWS_AT_ONCE = 10_000
 
 
 class ParquetRows:
-    """A Parquet file (a RowFile); timestamp columns become milliseconds."""
+    """A Parquet file, as a RowFile. Timestamp columns are converted to milliseconds."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -23,7 +23,7 @@ class ParquetRows:
             self.size = file.metadata.num_rows
 
     def rows(self) -> Iterator[Row]:
-        """Yield all rows. Raises CommandError if the file cannot be read any further."""
+        """Yield all rows. Raises CommandError if reading fails."""
         number = 0
         try:
             with pq.ParquetFile(self._path) as file:

@@ -1,9 +1,12 @@
-"""One row of a file as a record: names are the record's fields, values are converted, never guessed.
+"""Conversion of a file's row to a record: column names are field names, and values are never guessed.
 
-Strings: text, or a whole number (an id in a table). Times: milliseconds since 1970-01-01T00:00:00Z (or what
-else is counted), or ISO 8601, UTC where it names no offset; what is finer than a millisecond is cut. Numbers:
-numbers, or text that is one. attributes: a mapping of strings, or text that is such a mapping in JSON. A value
-that is missing (None, or an empty text) takes the field's default. Pure.
+- String fields accept text, or an integer (an id in a table).
+- Time fields accept milliseconds (or another unit) since 1970-01-01T00:00:00Z, or ISO 8601, which is UTC without an
+  offset. Fractions of a millisecond are truncated.
+- Number fields accept numbers, or text that is a number.
+- attributes accepts a mapping of strings, or such a mapping as JSON text.
+
+A missing value (None or an empty text) takes the field's default.
 """
 
 import json
@@ -20,19 +23,19 @@ from sway.errors import CommandError, SwayError
 R = TypeVar("R", bound=BehaviorEvent | Outcome)
 
 TIME_UNITS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
-"""By unit: what a number is multiplied with, then divided by, to be milliseconds."""
+"""By unit: the factor, then the divisor, that convert a number to milliseconds."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RowError(SwayError):
-    """A row that does not fit; the message names the field, never its value: it may be a user's text."""
+    """An invalid row. The message names the field, but never its value, which may be a user's text."""
 
 
 class RowReader(Generic[R]):
-    """Makes records of one type from rows.
+    """Converts rows to records of one type.
 
-    time_unit: what a time that is a number counts: s, ms, us or ns. required: fields without a default.
+    time_unit: the unit of numeric times: s, ms, us or ns. required: the fields without a default.
     """
 
     def __init__(self, record_type: type[R], *, time_unit: str = "ms") -> None:
@@ -42,19 +45,19 @@ class RowReader(Generic[R]):
         self.required = {field.name for field in fields(record_type) if _is_required(field)}
 
     def check_columns(self, columns: tuple[str, ...]) -> None:
-        """Raise CommandError if a file with these columns cannot hold such records."""
+        """Raise CommandError if these columns have an unknown name or lack a required field."""
         unknown = [column for column in columns if column not in self._convert]
         missing = sorted(self.required - set(columns))
         if unknown or missing:
-            told = [f"no field is called {', '.join(unknown)}"] if unknown else []
-            told += [f"the columns {', '.join(missing)} are missing"] if missing else []
+            problems = [f"no field is named {', '.join(unknown)}"] if unknown else []
+            problems += [f"the columns {', '.join(missing)} are missing"] if missing else []
             raise CommandError(
-                f"the columns do not fit {self._type.__name__}: {'; '.join(told)}. Its fields are "
+                f"the columns do not match {self._type.__name__}: {'; '.join(problems)}. Its fields are "
                 f"{', '.join(self._convert)}; rename or drop the columns in the file"
             )
 
     def read(self, row: Mapping[str, Any]) -> R:
-        """Return the record of a row. Raises RowError naming the first field that does not fit."""
+        """Return the record of a row. Raises RowError with the first invalid field."""
         values = self.convert(row)
         missing = self.required - values.keys()
         if missing:
@@ -62,18 +65,18 @@ class RowReader(Generic[R]):
         return self._type(**values)
 
     def convert(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values that are there, converted. Raises RowError as read does, but of nothing missing."""
+        """Return the converted values that are present. Raises RowError for an unknown or invalid field."""
         values: dict[str, Any] = {}
         for name, value in row.items():
             if value is None or value == "":
                 continue
             if name not in self._convert:
-                raise RowError(f"no field of {self._type.__name__} is called {name}")
+                raise RowError(f"no field of {self._type.__name__} is named {name}")
             convert, wanted = self._convert[name]
             try:
                 values[name] = convert(value)
             except (ValueError, TypeError, OverflowError):
-                # not chained: the error holds the value
+                # Not chained: the error contains the value.
                 raise RowError(f"{name} is not {wanted}") from None
         return values
 
@@ -113,7 +116,7 @@ def _time_ms(value: object) -> int:
 
 
 def _time_converter(unit: str) -> tuple[Callable[[object], int], str]:
-    """Return how a time becomes milliseconds where numbers count another unit, and what is wanted."""
+    """Return a converter of times to milliseconds for numbers in this unit, and a description of the input."""
     if unit == "ms":
         return _time_ms, "a time: milliseconds since 1970, or ISO 8601"
     up, down = TIME_UNITS[unit]
@@ -121,7 +124,8 @@ def _time_converter(unit: str) -> tuple[Callable[[object], int], str]:
     def convert(value: object) -> int:
         number = _as_number(value) if isinstance(value, str) else value
         if isinstance(number, float) and not number.is_integer():
-            return math.floor(round(number * up / down, 3))  # the third digit: 0.29 * 1000 is below 290
+            # Rounded first, because 0.29 * 1000 is below 290 in floating point.
+            return math.floor(round(number * up / down, 3))
         return _time_ms(number) if isinstance(number, str) else _time_ms(number) * up // down
 
     return convert, f"a time: a number of {unit} since 1970, or ISO 8601"
@@ -140,7 +144,7 @@ def _attributes(value: object) -> dict[str, str]:
     mapping = json.loads(value) if isinstance(value, str) else value
     if not isinstance(mapping, Mapping):
         raise TypeError
-    # A struct column of a Parquet file has every key in every row, with nulls where a row has none.
+    # A Parquet struct column has every key in every row, with null for absent keys.
     present = {key: text for key, text in mapping.items() if text is not None}
     if not all(isinstance(part, str) for pair in present.items() for part in pair):
         raise TypeError
@@ -148,11 +152,11 @@ def _attributes(value: object) -> dict[str, str]:
 
 
 _CONVERTERS: dict[Any, tuple[Callable[[object], Any], str]] = {
-    str: (_text, "text or a whole number"),
-    # The only whole numbers of these records are times.
+    str: (_text, "text or an integer"),
+    # All integer fields of these records are times.
     int: _time_converter("ms"),
     float: (_number, "a number"),
     float | None: (_number, "a number"),
     dict[str, str]: (_attributes, "a mapping of strings, or one in JSON"),
 }
-"""By the type of a record's field: how a value is converted, and what is wanted if it cannot be."""
+"""By field type: the converter, and a description of accepted values for error messages."""

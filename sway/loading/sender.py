@@ -1,4 +1,4 @@
-"""Sends encoded records to one topic and keeps account of what the broker took."""
+"""A producer of encoded records to one topic that counts acknowledged records."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,15 +11,15 @@ from sway.cluster import QUIET, reason
 from sway.errors import CommandError
 from sway.loading.rows import RowError
 
-_GIVE_UP_MS = 60_000
+_DELIVERY_TIMEOUT_MS = 60_000
 _WAIT_S = 0.1
-_FLUSH_S = _GIVE_UP_MS / 1000 + 10
+_FLUSH_S = _DELIVERY_TIMEOUT_MS / 1000 + 10
 
 
 class Sender:
-    """An idempotent producer that puts one user into the partition where Sway expects it.
+    """An idempotent producer that uses Sway's partitioner, so that each user goes to the expected partition.
 
-    first_failed: the mark of the first records sent together of which the broker did not take all, else None.
+    first_failed: the mark of the first send_all call with an undelivered record, else None.
     """
 
     def __init__(self, client_config: Mapping[str, str], topic: str) -> None:
@@ -38,32 +38,32 @@ class Sender:
                 "enable.idempotence": True,
                 "compression.type": "lz4",
                 "linger.ms": 20,
-                "message.timeout.ms": _GIVE_UP_MS,
-                # a call into Python for every record would take a fifth of all time
+                "message.timeout.ms": _DELIVERY_TIMEOUT_MS,
+                # A Python callback for every record would take a fifth of the total time.
                 "delivery.report.only.error": True,
             }
         )
 
     @property
     def acknowledged(self) -> int:
-        """How many records the broker has taken."""
+        """Number of acknowledged records."""
         return self._queued - self._lost - len(self._producer)
 
     def send(self, key: bytes, value: bytes, timestamp_ms: int) -> None:
-        """Queue a record; waits while the queue is full.
+        """Queue a record; block while the queue is full.
 
-        Raises RowError if the record is too large, CommandError if the broker refused an earlier one.
+        Raises RowError if the record is too large, CommandError if an earlier record was not delivered.
         """
         if not self.send_all([key], [value], [timestamp_ms]):
-            raise RowError(f"{len(value)} bytes are more than Kafka takes")
+            raise RowError(f"{len(value)} bytes exceed Kafka's maximum message size")
 
     def send_all(
         self, keys: Sequence[bytes], values: Sequence[bytes], times_ms: Sequence[int], mark: Any = None
     ) -> int:
-        """Queue records in their order; waits while the queue is full.
+        """Queue records in their order; block while the queue is full.
 
-        mark: see first_failed. Returns how many were queued: fewer if the next one is too large.
-        Raises CommandError if the broker refused an earlier one.
+        mark: an identifier of this call, see first_failed. Returns the number of queued records, which is smaller than
+        given if the next record is too large. Raises CommandError if an earlier record was not delivered.
         """
         self._calls += 1
         failed = partial(self._failed, self._calls, mark)
@@ -87,10 +87,11 @@ class Sender:
         return len(keys)
 
     def flush(self) -> None:
-        """Wait until the broker has taken everything. Raises CommandError if it did not."""
+        """Wait until all records are acknowledged. Raises CommandError if one was not delivered."""
         waiting = self._producer.flush(_FLUSH_S)
         if waiting:
-            self._producer.purge()  # so that what is given up is counted as lost
+            # A purge counts the remaining records as lost.
+            self._producer.purge()
             self._producer.flush(_FLUSH_S)
         self._check()
 
@@ -105,6 +106,6 @@ class Sender:
     def _check(self) -> None:
         if self._lost:
             raise CommandError(
-                f"{self._topic} did not take {self._lost} records ({self._first_error}); it took "
-                f"{self.acknowledged}. Sending the file again makes duplicates of these, which Sway flags"
+                f"{self._lost} records were not delivered to {self._topic} ({self._first_error}); "
+                f"{self.acknowledged} were. Sending the file again duplicates these, which Sway flags"
             )

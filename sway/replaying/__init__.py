@@ -1,1 +1,1 @@
-"""What `sway replay` adds to stream.replay: what a person wrote, plan and progress shown, processes, topics."""
+"""The command-line part of `sway replay`: parsing of bounds, output topics, processes, and display of progress."""

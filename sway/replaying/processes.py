@@ -1,4 +1,4 @@
-"""One worker in this process, or several in processes of their own that report through pipes."""
+"""Replay workers: one in this process, or several child processes that report through pipes."""
 
 import logging
 import multiprocessing
@@ -31,7 +31,7 @@ _END_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker needs to know. partitions: of the events. threads: of the CPU, None for all."""
+    """The input of a replay worker. partitions: of the events topic. threads: CPU threads, None for all."""
 
     settings: Settings
     request: Request
@@ -41,15 +41,15 @@ class Job:
 
 
 def run_here(job: Job, model: Model, on_report: OnReport) -> dict[int, Progress]:
-    """Run one worker in this process; returns everyone's progress, also after SIGTERM or Ctrl-C."""
+    """Run one worker in this process and return the progress of all partitions, also after SIGTERM or Ctrl-C."""
     tune_garbage_collection()
     return _work(job, 0, model, lambda report: on_report(0, report))
 
 
 def run_in_processes(job: Job, workers: int, on_report: OnReport) -> dict[int, Progress]:
-    """Run several workers; returns everyone's progress. One that dies leaves its partitions to the others.
+    """Run several workers and return the progress of all partitions. The others take over from a worker that dies.
 
-    Raises CommandError if all of them failed, or the work is not complete and was not stopped.
+    Raises CommandError if a worker failed and the replay is neither complete nor stopped.
     """
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
@@ -58,11 +58,11 @@ def run_in_processes(job: Job, workers: int, on_report: OnReport) -> dict[int, P
     children: list[SpawnProcess] = []
     newest: dict[int, Progress] = {}
     for worker in range(workers):
-        ours, theirs = context.Pipe(duplex=False)
-        child = context.Process(target=_child, args=(job, worker, theirs), name=f"replay-{worker}")
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_child, args=(job, worker, sender), name=f"replay-{worker}")
         child.start()
-        theirs.close()
-        pipes[ours] = worker
+        sender.close()
+        pipes[receiver] = worker
         children.append(child)
 
     def stop() -> None:
@@ -76,7 +76,8 @@ def run_in_processes(job: Job, workers: int, on_report: OnReport) -> dict[int, P
                     continue
                 try:
                     report: Report = pipe.recv()
-                except (EOFError, OSError):  # it has ended, perhaps in the middle of a report
+                # The worker has ended, possibly in the middle of a report.
+                except (EOFError, OSError):
                     del pipes[pipe]
                     continue
                 newest |= report.partitions
@@ -86,16 +87,16 @@ def run_in_processes(job: Job, workers: int, on_report: OnReport) -> dict[int, P
     failed = {child.name: child.exitcode for child in children if child.exitcode != 0}
     complete = bool(newest) and all(one.done for one in newest.values())
     if failed and not complete and not stopped.is_set():
-        told = ", ".join(f"{name} with status {status}" for name, status in failed.items())
+        exits = ", ".join(f"{name} exited with status {status}" for name, status in failed.items())
         raise CommandError(
-            f"the replay is not complete: {told}. What is done is kept; the same command goes on"
+            f"the replay is not complete: {exits}. Completed work is kept; repeat the command to resume"
         )
     return newest
 
 
 def _child(job: Job, worker: int, pipe: Connection) -> None:
     set_up_log(logging.WARNING)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     job.settings.model.version = job.plan.model_version
     try:
         model = load_champion(job.settings)
@@ -105,8 +106,8 @@ def _child(job: Job, worker: int, pipe: Connection) -> None:
         sys.exit(f"sway: worker {worker}: {exc}")
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone; what is not committed is done again."""
+def _exit_with_parent(parent: int) -> None:
+    """Exit when the parent process is gone. Uncommitted work is repeated by a later run."""
     pause = threading.Event()
     while os.getppid() == parent:
         pause.wait(1.0)
@@ -136,7 +137,7 @@ def _work(job: Job, worker: int, model: Model, on_report: Callable[[Report], Non
 
 @contextmanager
 def _signals_to(stop: Callable[[], object]) -> Iterator[threading.Event]:
-    """Have SIGTERM and Ctrl-C call stop; gives an event that is set by then."""
+    """Call stop on SIGTERM and Ctrl-C while the block runs. Yields an event that is set before the call."""
     stopped = threading.Event()
 
     def handle(_number: int, _frame: object) -> None:

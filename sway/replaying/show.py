@@ -1,4 +1,4 @@
-"""The plan, the progress bar and the summary in the terminal."""
+"""Terminal output of a replay: plan, progress bar and summary."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -13,21 +13,21 @@ from stream.replay.plan import COUNTS, ReplayPlan
 from stream.replay.plan import Progress as PartitionProgress
 from stream.replay.runner import Report
 from stream.replay.sampling import Speed
-from sway.replaying.when import in_words
+from sway.replaying.bounds import format_duration
 
 
 class OnReport(Protocol):
-    """Called with how far a worker is."""
+    """A callback for the progress of a worker."""
 
     def __call__(self, worker: int, report: Report) -> None:
-        """Take it in."""
+        """Handle the report of a worker."""
         ...
 
 
 def show_plan(
     console: Console, plan: ReplayPlan, speed: Speed | None, *, resumed: Mapping[int, PartitionProgress]
 ) -> None:
-    """Show what will be read and scored, in which order, and how long that takes."""
+    """Print the ranges to read and score, the order of outcomes, and the estimated time."""
     table = Table(title=f"replay {plan.replay_id}", title_justify="left")
     for name in ("partition", "read before", "scored", "records", "read after", "outcomes", "done"):
         table.add_column(name, justify="right")
@@ -45,44 +45,44 @@ def show_plan(
         )
     console.print(table)
     console.print(f"model {plan.model_version}; {plan.records:,} records to score, into {plan.outputs}")
-    console.print(_order_in_words(plan))
+    console.print(_outcome_order(plan))
     if any(part.may_lack_a_past for part in plan.partitions.values()):
         console.print(
-            "What is before the oldest offset read is not there: users whose window may reach that far are counted, "
-            "and counts of items begin there"
+            "Records before the oldest offset read are no longer stored: users whose window may reach further back are "
+            "counted, and item counts start there"
         )
     if not resumed:
-        console.print(_time_in_words(plan, speed))
+        console.print(_estimated_time(plan, speed))
 
 
-def _order_in_words(plan: ReplayPlan) -> str:
+def _outcome_order(plan: ReplayPlan) -> str:
     read = sum(part.warm_up.size + part.scored.size for part in plan.partitions.values())
     known = sum(part.known_events for part in plan.partitions.values())
     if not any(part.outcomes.size for part in plan.partitions.values()):
         return "no outcomes"
     if not known:
-        return "outcomes enter by time: no old scores tell when they were read"
+        return "outcomes are ordered by time: no stored scores show when they were read"
     if known >= read:
-        return "outcomes enter where they did live: the old scores tell (outcomes_next)"
+        return "outcomes are ordered as in the live run, as recorded in its scores (outcomes_next)"
     return (
-        f"outcomes enter where they did live for {known / read:.0%} of the events, whose old scores tell; by time for "
-        "the others"
+        f"outcomes are ordered as in the live run for the {known / read:.0%} of events whose scores are stored, and by "
+        "time for the others"
     )
 
 
-def _time_in_words(plan: ReplayPlan, speed: Speed | None) -> str:
+def _estimated_time(plan: ReplayPlan, speed: Speed | None) -> str:
     seconds = None if speed is None else speed.seconds_for(plan)
     if speed is None or seconds is None:
         return "estimated time: too few records to measure"
     return (
-        f"estimated time: {in_words(seconds)} with one process (measured here, on events of the range: "
-        f"{speed.scored_per_s:,.0f} scored a second, {speed.read_per_s:,.0f} read a second)"
+        f"estimated time: {format_duration(seconds)} with one process (measured on events of the range: "
+        f"{speed.scored_per_s:,.0f} scored/s, {speed.read_per_s:,.0f} read/s)"
     )
 
 
 @contextmanager
 def progress_bar(console: Console, plan: ReplayPlan) -> Iterator[OnReport]:
-    """Show a bar over all partitions and machines while the block runs; gives what is called with reports."""
+    """Show one progress bar for all partitions and machines. Yields the callback for reports."""
     began, at_first = time.monotonic(), None
     with Progress(
         TextColumn("{task.description}"),
@@ -104,14 +104,14 @@ def progress_bar(console: Console, plan: ReplayPlan) -> Iterator[OnReport]:
             at_first = done if at_first is None else at_first
             rate = (done - at_first) / max(time.monotonic() - began, 0.001)
             learnt = sum(one.learnt for one in newest.values())
-            what = f"reading the past: {learnt:,}" if learnt and not done else "scoring"
+            what = f"warming up: {learnt:,}" if learnt and not done else "scoring"
             bars.update(task, completed=min(done, plan.records), description=what, rate=f"{rate:,.0f}/s")
 
         yield show
 
 
 def scored_offsets(plan: ReplayPlan, partitions: Mapping[int, PartitionProgress]) -> int:
-    """Return how many offsets of the ranges are done."""
+    """Return the number of completed offsets in the scored ranges."""
     return sum(
         max(
             0,
@@ -125,7 +125,7 @@ def scored_offsets(plan: ReplayPlan, partitions: Mapping[int, PartitionProgress]
 def summary(
     plan: ReplayPlan, partitions: Mapping[int, PartitionProgress], seconds: float, before: int
 ) -> dict[str, object]:
-    """Return what a replay came to. before: records that were done when this run began."""
+    """Return the summary of a replay. before: number of records completed by earlier runs."""
     counts = {name: sum(one.counts.get(name, 0) for one in partitions.values()) for name in COUNTS}
     done = scored_offsets(plan, partitions)
     return {
@@ -140,15 +140,15 @@ def summary(
     }
 
 
-def in_a_sentence(found: Mapping[str, object], plan: ReplayPlan) -> str:
-    """Return the summary in words."""
+def as_text(found: Mapping[str, object], plan: ReplayPlan) -> str:
+    """Return the summary as text."""
     words = [
         f"replay {found['replay_id']}: {found['scores']:,} scores and {found['dead_letters']:,} dead letters",
         f"{found['examples']:,} examples" if plan.with_labels else "",
         f"{found['users_past_retention']:,} users whose window may reach past retention"
         if any(part.may_lack_a_past for part in plan.partitions.values())
         else "",
-        f"{found['records_per_s']:,.0f} records/s in {in_words(float(str(found['seconds'])))}",
+        f"{found['records_per_s']:,.0f} records/s in {format_duration(float(str(found['seconds'])))}",
     ]
-    state = "" if found["complete"] else "; not complete: the same command goes on from here"
+    state = "" if found["complete"] else "; not complete: repeat the command to resume"
     return "; ".join(word for word in words if word) + state

@@ -1,1 +1,1 @@
-"""Follows a topic and shows its records."""
+"""`sway tail`: follow a topic and print its records."""

@@ -1,4 +1,4 @@
-"""Decodes values of which only the header tells what they are."""
+"""Decoding of values whose record type is known only from their header."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _TYPES = {record_type.__name__: record_type for record_type in RECORD_TYPES}
 
 
 class AnyRecordDecoder:
-    """Decodes values of any of our records, told by the schema that the value's header names."""
+    """Decodes any of Sway's records, by the schema id or fingerprint in the value's header."""
 
     def __init__(self, wire: WireSettings) -> None:
         self._wire = wire
@@ -27,12 +27,14 @@ class AnyRecordDecoder:
         self._codecs: dict[str, Codec[Any]] = {}
 
     def decode(self, value: bytes | None) -> Record:
-        """Return the record. Raises a subclass of DecodeError, RegistryUnavailable."""
+        """Return the record. Raises a subclass of DecodeError, or RegistryUnavailable."""
         if not value:
             raise EmptyValueError("The value is null or empty.")
         name = name_of(self._writer_schema(value))
         if name not in _TYPES:
-            raise WrongRecordError(f"The value is a {name or 'nameless value'}, which is no record of Sway.")
+            raise WrongRecordError(
+                f"The value is a {name or 'nameless value'}, which is not a record of Sway."
+            )
         if name not in self._codecs:
             self._codecs[name] = Codec(
                 _TYPES[name], resolver=self._resolver, max_record_bytes=self._wire.max_record_bytes
@@ -45,4 +47,4 @@ class AnyRecordDecoder:
             return self._resolver.by_fingerprint(value[2:SINGLE_OBJECT_HEADER_BYTES])
         if value[:1] == CONFLUENT_MAGIC:
             return self._resolver.by_id(int.from_bytes(value[1:CONFLUENT_HEADER_BYTES], "big"))
-        raise BadMagicError("The value starts like neither wire format of Sway.")
+        raise BadMagicError("The value has the header of neither wire format.")

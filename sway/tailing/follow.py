@@ -1,4 +1,4 @@
-"""The committed records of a topic, without a group and without a trace in the cluster."""
+"""A stream of the committed records of a topic, without a consumer group."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from sway.errors import CommandError
 _POLL_S = 0.5
 _RETRY_S = 0.1
 _END_TIMEOUT_S = 10.0
-_LASTING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
+_FATAL = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
 
 def follow(
@@ -24,18 +24,19 @@ def follow(
     from_beginning: bool,
     on_ready: Callable[[], None] = lambda: None,
 ) -> "Generator[Message, None, None]":
-    """Yield records as they are committed, for ever; each partition in its order.
+    """Yield records as they are committed, without end, in offset order per partition.
 
-    on_ready: called once the end of every partition is known, so that what is produced after it is yielded.
-    Raises CommandError if the broker says that it cannot be read.
+    on_ready: called once the end of every partition is known; records produced after it are yielded.
+    Raises CommandError if the topic does not exist or may not be read.
     """
     config: dict[str, Any] = {
         **client_config,
-        "group.id": "sway-tail",  # required, but nothing is joined and nothing committed
+        # Required by the client, although no group is joined and no offset committed.
+        "group.id": "sway-tail",
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
         "log_level": 0,
-        "error_cb": _say,
+        "error_cb": _report,
     }
     consumer = Consumer(config)
     try:
@@ -48,7 +49,7 @@ def follow(
             error = message.error()
             if error is None:
                 yield message
-            elif error.code() in _LASTING:
+            elif error.code() in _FATAL:
                 raise CommandError(f"cannot read {topic}: {error.str()}")
     finally:
         consumer.close()
@@ -57,7 +58,7 @@ def follow(
 def _start(consumer: Consumer, topic: str, partitions: int, *, from_beginning: bool) -> list[TopicPartition]:
     if from_beginning:
         return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)]
-    # Asked for now: OFFSET_END is looked up only when fetching starts, after records that came meanwhile.
+    # Resolved now: OFFSET_END is resolved when fetching starts, which would skip records produced until then.
     start = []
     for number in range(partitions):
         partition = TopicPartition(topic, number)
@@ -71,11 +72,11 @@ def _end(consumer: Consumer, partition: TopicPartition) -> int:
         try:
             return int(consumer.get_watermark_offsets(partition, timeout=_END_TIMEOUT_S)[1])
         except KafkaException as exc:
-            # Just after a broker's start, a partition may still be without its leader.
+            # Just after a broker starts, a partition may not have a leader yet.
             if time.monotonic() > deadline:
                 raise CommandError(f"cannot find the end of {partition.topic}: {reason(exc)}") from exc
             time.sleep(_RETRY_S)
 
 
-def _say(error: KafkaError) -> None:
-    sys.stderr.write(f"sway: {error.str()}; waiting\n")
+def _report(error: KafkaError) -> None:
+    sys.stderr.write(f"sway: {error.str()}; retrying\n")

@@ -1,4 +1,4 @@
-"""A record as a line for a person, or as JSON for a program. Pure."""
+"""Rendering of a record as a line of text or as JSON."""
 
 import base64
 import json
@@ -16,9 +16,9 @@ _TIMES = ("_at", "timestamp")
 
 
 def as_line(where: str, timestamp_ms: int, record: Record | DecodeError) -> str:
-    """Return one line: Kafka's time, where the record is, its fields that say something.
+    """Return one line: the Kafka timestamp, the position, and the non-empty fields of the record.
 
-    Long texts are cut; what a terminal would obey is escaped, for it comes from strangers.
+    Long texts are truncated, and control characters are escaped, because the texts are untrusted.
     """
     head = f"{time_text(timestamp_ms)} {where}"
     if isinstance(record, DecodeError):
@@ -34,7 +34,7 @@ def as_json(
     key: bytes | None,
     record: Record | DecodeError,
 ) -> str:
-    """Return a JSON object without line breaks; bytes are base64, times milliseconds."""
+    """Return a JSON object on one line; bytes are base64, times are milliseconds."""
     shown: dict[str, Any] = {
         "topic": topic,
         "partition": partition,
@@ -50,7 +50,7 @@ def as_json(
 
 
 def time_text(time_ms: int) -> str:
-    """Return a time as 2026-01-31T12:00:00.000Z, or the number if it is beyond the year 9999 or none."""
+    """Format a time in ms as 2026-01-31T12:00:00.000Z; return the number if it is negative or after the year 9999."""
     try:
         moment = _EPOCH + timedelta(milliseconds=time_ms)
     except OverflowError:
@@ -61,7 +61,7 @@ def time_text(time_ms: int) -> str:
 
 
 def printable(value: str) -> str:
-    """Return a stranger's text fit for a terminal: cut, what it would obey escaped, in quotes if it has spaces."""
+    """Make untrusted text safe for a terminal: truncate, escape control characters, and quote it if it has spaces."""
     cut = value if len(value) <= _MAX_TEXT else value[: _MAX_TEXT - 1] + "…"
     plain = cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
     return f'"{plain}"' if not plain or " " in plain else plain
@@ -94,4 +94,4 @@ def _value(name: str, value: object) -> str:
 def _bytes_in_json(value: object) -> str:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")

@@ -58,7 +58,7 @@ def test_topics_are_created_once_and_wrong_counts_are_refused(topics: Topics) ->
     assert again.stdout.count("exists   ") == 10
     other = sway("topics", "create", "--partitions", 4)
     assert other.exit_code == 1
-    assert f"{topics.prefix}.events has 3 partitions, planned are 4" in other.stderr
+    assert f"{topics.prefix}.events has 3 partitions instead of 4" in other.stderr
     assert other.stderr.count("\n") == 1
 
 
@@ -67,10 +67,10 @@ def test_history_also_changes_topics_that_are_there(topics: Topics, tmp_path: Pa
     sway("topics", "create", "--partitions", 1)
     refused = sway("produce", old)
     assert refused.exit_code == 1
-    assert "line 2 is older than what the topic keeps" in refused.stderr
+    assert "line 2 is older than the topic's retention" in refused.stderr
     assert "--history" in refused.stderr
     changed = sway("topics", "create", "--partitions", 1, "--history")
-    assert f"changed  {topics.prefix}.events: partitions 1, kept for ever\n" in changed.stdout
+    assert f"changed  {topics.prefix}.events: partitions 1, unlimited retention\n" in changed.stdout
     assert sway("produce", old).exit_code == 0
     (record,) = tail("events", "--limit", "1")
     assert record["timestamp"] == 981_173_106_000
@@ -190,7 +190,7 @@ def test_tail_starts_at_the_end_and_stops_on_ctrl_c(topics: Topics, tmp_path: Pa
     sway("topics", "create", "--partitions", 2)
     sway("produce", write_events(tmp_path / "old.csv", [f"old,u1,view,{NOW_MS}"]))
     with running("tail", "events", "--json") as process:
-        assert read_line(process.stderr).startswith("following ")
+        assert read_line(process.stderr).startswith("reading ")
         sway("produce", write_events(tmp_path / "new.csv", [f"new,u1,view,{NOW_MS}"]))
         assert json.loads(read_line(process.stdout))["record"]["event_id"] == "new"
         process.send_signal(signal.SIGINT)
@@ -217,7 +217,7 @@ def test_up_creates_the_topics_keeps_the_data_and_ends_on_sigterm(tmp_path: Path
         assert producer.flush(30) == 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-        assert read_all(process.stderr).endswith("Kafka has ended.\n")
+        assert read_all(process.stderr).endswith("Kafka has stopped.\n")
     with EmbeddedKafka(tmp_path / "kafka") as kafka:
         metadata = Topics(kafka.bootstrap_servers, topics.prefix).admin.list_topics(timeout=10)
         assert topics.name("recommendations") in metadata.topics
@@ -238,7 +238,7 @@ def test_up_with_a_registry_has_the_schemas_in_it_and_says_so_when_it_ends_by_it
         assert process.wait(60) == 1
         said = read_all(process.stderr)
         assert "export SWAY_WIRE__FORMAT=confluent" in said
-        assert "sway: the Schema Registry ended by itself with status 137" in said
+        assert "sway: the Schema Registry exited with status 137" in said
 
 
 def test_up_says_so_when_kafka_ends_by_itself() -> None:
@@ -247,7 +247,7 @@ def test_up_says_so_when_kafka_ends_by_itself() -> None:
         children = psutil.Process(process.pid).children(recursive=True)
         next(child for child in children if child.name() == "java").kill()
         assert process.wait(60) == 1
-        assert "sway: Kafka ended by itself with status 137" in read_all(process.stderr)
+        assert "sway: Kafka exited with status 137" in read_all(process.stderr)
 
 
 @contextmanager

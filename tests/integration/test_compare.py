@@ -73,7 +73,7 @@ def test_a_topic_agrees_with_what_a_replay_wrote_of_the_same_events(topics: Topi
     replayed = write(tmp_path / "replay" / "scores" / "part-0.parquet", ROWS[::-1]).parents[1]
     result = compare("scores", replayed, "--fail-over", 0)
     assert result.exit_code == 0, result.output
-    assert "identical: all 20 scores in both have the same bits" in result.stdout
+    assert "identical: all 20 scores in both runs are bitwise equal" in result.stdout
     assert topic in result.stderr  # its progress
     itself = found(topic, "scores")
     assert itself["both"] == itself["identical"] == itself["a"]["scores"] == 20
@@ -132,11 +132,11 @@ def test_a_topic_of_other_records_or_of_none_is_refused(topics: Topics, tmp_path
     topic = topics.create("events")
     empty = compare(file, "events")
     assert empty.exit_code == 1
-    assert f"sway: {topic} holds no scores, so there is nothing to compare\n" in empty.stderr
+    assert f"sway: {topic} contains no scores to compare\n" in empty.stderr
     producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "log_level": 0})
     producer.produce(topic, Codec(BehaviorEvent).encode(BehaviorEvent("e", "secret-user", "view", 0)))
     producer.flush(30)
     wrong = compare(file, "events")
     assert wrong.exit_code == 1
-    assert f"sway: {topic}[0]@0 is no InfluenceScore: " in wrong.stderr
+    assert f"sway: {topic}[0]@0 is not of type InfluenceScore: " in wrong.stderr
     assert "secret-user" not in wrong.output

@@ -137,7 +137,7 @@ def told_to_a_topic(admin: AdminClient, topic: str) -> dict[str, str]:
 
 
 def test_what_the_cluster_does_not_have_is_said(cluster: EmbeddedCluster) -> None:
-    with pytest.raises(EmbeddedError, match="no broker 4; there are: 1, 2, 3"):
+    with pytest.raises(EmbeddedError, match="no broker 4; its brokers are: 1, 2, 3"):
         cluster.kill_broker(4)
     with pytest.raises(EmbeddedError, match="no topic typo"):
         cluster.leader_of("typo", 0)

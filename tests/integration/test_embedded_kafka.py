@@ -161,16 +161,16 @@ def test_the_broker_dies_with_its_leash(tmp_path: Path) -> None:
         pytest.skip("only Linux tells a process that its parent died")
     with EmbeddedKafka() as kafka:
         broker = psutil.Process(kafka.pid)
-        leash = broker.parent()
-        assert leash is not None
-        leash.kill()
-        wait_for(lambda: not kafka.running, "notice of the leash's end")
-        wait_for(lambda: not broker.is_running(), "end of the broker after its leash's")
+        supervisor = broker.parent()
+        assert supervisor is not None
+        supervisor.kill()
+        wait_for(lambda: not kafka.running, "notice of the supervisor's end")
+        wait_for(lambda: not broker.is_running(), "end of the broker after its supervisor's")
 
 
 def test_a_second_broker_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     with EmbeddedKafka(tmp_path) as first:
-        with pytest.raises(FolderInUseError, match="another embedded Kafka works in"):
+        with pytest.raises(FolderInUseError, match="another embedded Kafka uses"):
             EmbeddedKafka(tmp_path).start()
         assert first.running
         produce(first.bootstrap_servers, Topics(first.bootstrap_servers, "still").create("alive"), [b"1"])

@@ -1,4 +1,4 @@
-"""The leash: a command ends with its owner, and its owner learns how it ended."""
+"""The supervisor: a command ends with its owner, and its owner learns how it ended."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from sway.embedded.errors import EmbeddedError
-from sway.embedded.process import LeashedProcess
+from sway.embedded.process import SupervisedProcess
 from tests.integration.conftest import wait_for
 
 STUBBORN = """
@@ -23,23 +23,23 @@ def python(code: str) -> list[str]:
 
 
 def test_the_exit_status_and_the_output_are_kept(tmp_path: Path) -> None:
-    process = LeashedProcess(python("import sys; print('said'); sys.exit(3)"), tmp_path, "out.log")
+    process = SupervisedProcess(python("import sys; print('said'); sys.exit(3)"), tmp_path, "out.log")
     wait_for(lambda: process.exit_status() == 3, "exit status")
     process.stop()
     assert (tmp_path / "out.log").read_text() == "said\n"
 
 
 def test_stop_asks_and_kill_does_not(tmp_path: Path) -> None:
-    asked = LeashedProcess(["sleep", "600"], tmp_path, "out.log")
+    asked = SupervisedProcess(["sleep", "600"], tmp_path, "out.log")
     asked.stop()
     assert asked.exit_status() == 128 + 15
-    killed = LeashedProcess(["sleep", "600"], tmp_path, "out.log")
+    killed = SupervisedProcess(["sleep", "600"], tmp_path, "out.log")
     killed.kill()
     assert killed.exit_status() == 128 + 9
 
 
 def test_a_command_that_does_not_listen_is_killed_after_the_grace(tmp_path: Path) -> None:
-    process = LeashedProcess(python(STUBBORN), tmp_path, "out.log", grace_s=0.1)
+    process = SupervisedProcess(python(STUBBORN), tmp_path, "out.log", grace_s=0.1)
     wait_for((tmp_path / "ready").exists, "start of the command")
     process.stop()
     assert process.exit_status() == 128 + 9
@@ -47,11 +47,11 @@ def test_a_command_that_does_not_listen_is_killed_after_the_grace(tmp_path: Path
 
 
 def test_a_folder_is_kept_when_the_owner_stops_the_command(tmp_path: Path) -> None:
-    LeashedProcess(["sleep", "600"], tmp_path, "out.log", remove_folder=True).stop()
+    SupervisedProcess(["sleep", "600"], tmp_path, "out.log", remove_folder=True).stop()
     assert (tmp_path / "out.log").exists()
 
 
 def test_a_command_that_cannot_be_executed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match="cannot execute no-such-command"):
-        LeashedProcess(["no-such-command"], tmp_path, "out.log")
+        SupervisedProcess(["no-such-command"], tmp_path, "out.log")
     assert "No such file" in (tmp_path / "out.log").read_text()

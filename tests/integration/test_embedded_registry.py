@@ -39,9 +39,7 @@ def test_a_killed_one_keeps_its_address_and_a_given_folder_stays(
     registry = EmbeddedRegistry(tmp_path, port=port_of(schema_registry)).start()  # taken, so another
     assert registry.url != schema_registry.url
     assert registry.log_path.parent == tmp_path
-    with pytest.raises(
-        RegistryFolderInUseError, match=f"another embedded Schema Registry works in {tmp_path}"
-    ):
+    with pytest.raises(RegistryFolderInUseError, match=f"another embedded Schema Registry uses {tmp_path}"):
         EmbeddedRegistry(tmp_path).start()
     assert registry.running
     assert any((tmp_path / "tmp").iterdir())  # what the other one needs is still there
@@ -50,7 +48,13 @@ def test_a_killed_one_keeps_its_address_and_a_given_folder_stays(
     assert not registry.running
     assert not psutil.pid_exists(pid)
     taken = socket.create_server(("127.0.0.1", port_of(registry)))
-    with taken, pytest.raises(RegistryPortTakenError, match="cannot come back: another process listens"):
+    with (
+        taken,
+        pytest.raises(
+            RegistryPortTakenError,
+            match="cannot restart the embedded Schema Registry: another process listens",
+        ),
+    ):
         registry.start()
     registry.stop()
     assert (tmp_path / "schemas.mv.db").exists()
@@ -69,5 +73,5 @@ def test_a_registry_that_cannot_start_says_why() -> None:
 
 def test_a_damaged_program_says_what_to_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sway.embedded.registry_runtime.unpacked", lambda *_, **__: tmp_path)
-    with pytest.raises(RegistryStartError, match=f"Remove {tmp_path}, and it is fetched again"):
+    with pytest.raises(RegistryStartError, match=f"Remove {tmp_path} to download it again"):
         EmbeddedRegistry().start()

@@ -71,6 +71,6 @@ def test_handoff_prints_what_it_hands_over_and_then_that_there_is_nothing_new(
     monkeypatch.setenv("SWAY_HANDOVER__MIN_EXAMPLES", "2")
     first, again = (CliRunner().invoke(app, ["handoff"]) for _ in range(2))
     assert (first.exit_code, again.exit_code) == (0, 0), first.output + again.output
-    assert again.output == "nothing new\n"
+    assert again.output == "no new examples\n"
     assert [request.examples for request in requests(topics)] == [2, 1]
     assert all(request.request_id in first.output for request in requests(topics))

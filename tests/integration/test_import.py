@@ -62,7 +62,7 @@ def test_a_folder_of_all_formats_arrives_complete_and_where_users_live(
         write_log(tmp_path / "logs" / name, rows(1000 * number, 1000))
     refused = sway_import(tmp_path / "logs", *MAPPING)
     assert refused.exit_code == 1
-    assert f"there is no topic {topics.name('events')}: `--create` makes it" in refused.stderr
+    assert f"there is no topic {topics.name('events')}: `--create` creates it" in refused.stderr
     done = sway_import(tmp_path / "logs", *MAPPING, "--create")
     assert done.exit_code == 0, done.output
     assert f"3000 records to {topics.name('events')}" in done.stderr
@@ -83,7 +83,7 @@ def test_a_dry_run_shows_the_mapping_and_sends_nothing(topics: Topics, tmp_path:
     shown = sway_import(path, *MAPPING, "--create", "--dry-run")
     assert shown.exit_code == 0, shown.output
     assert "column who" in shown.stdout
-    assert "always 'rate'" in shown.stdout
+    assert "constant 'rate'" in shown.stdout
     assert str(ANCIENT_S * 1000) in shown.stdout
     assert topics.name("events") not in topics.admin.list_topics(timeout=10).topics
 
@@ -97,7 +97,7 @@ def test_an_import_that_stopped_goes_on_where_it_says(topics: Topics, tmp_path: 
     assert stopped.exit_code == 1
     assert "sway: b.jsonl, line 2: user_id missing" in stopped.stderr
     assert "3 records to" in stopped.stderr
-    assert "everything before b.jsonl:2 is there: go on with --from b.jsonl:2" in stopped.stderr
+    assert "all rows before b.jsonl:2 were imported; resume with --from b.jsonl:2" in stopped.stderr
     broken.write_text(broken.read_text().replace('""', json.dumps("21")))
     done = sway_import(tmp_path, *MAPPING, "--from", "b.jsonl:2")
     assert done.exit_code == 0, done.output
@@ -114,7 +114,7 @@ def test_rows_that_do_not_fit_are_skipped_and_those_too_old_are_not_sent(
     result = sway_import(path, *MAPPING, "--on-error", "skip")
     assert result.exit_code == 1
     assert "a.csv, line 3: occurred_at is not a time: a number of s" in result.stderr
-    assert "a.csv:5 is older than what the topic keeps" in result.stderr
+    assert "a.csv:5 is older than the topic's retention" in result.stderr
     assert [int(event.item_id) for *_, event in in_topic(topics, 1)] == [0, 2]
 
 
@@ -127,6 +127,6 @@ def test_what_the_broker_refuses_is_where_to_go_on(topics: Topics, tmp_path: Pat
     assert sway_import(tmp_path / "a.csv", *MAPPING).exit_code == 0
     failed = sway_import(tmp_path, "--pattern", "b.csv", *MAPPING, "--map", "item_text=title")
     assert failed.exit_code == 1
-    assert "did not take 1 records" in failed.stderr
-    assert "everything before b.csv:2 is there" in failed.stderr
+    assert "1 records were not delivered to" in failed.stderr
+    assert "all rows before b.csv:2 were imported" in failed.stderr
     assert len(in_topic(topics, 1)) == 1

@@ -122,14 +122,14 @@ def test_promotions_rollbacks_and_rejections_are_seen_by_everybody(address: str,
     assert registry.promote("v1", expected=None) == 1
     assert other.champion() == "v1"
     assert other.promote("v2", reason="better", expected="v1") == 2
-    with pytest.raises(PromotionConflict, match="the champion is v2, not v1"):
+    with pytest.raises(PromotionConflict, match="the champion is now v2, not v1"):
         registry.promote("v3", expected="v1")
     registry.reject("v3", "worse", {"auc": 0.4})
     other.reject("v3", "too late to be the reason")
     assert other.verdict("v3").reason == "worse"
     assert other.rollback(reason="v2 is bad") == "v1"
     assert [promotion.version for _, promotion in registry.history()] == ["v1", "v2", "v1"]
-    with pytest.raises(ModelMissing, match="last known: v1, v2, v3"):
+    with pytest.raises(ModelMissing, match="last versions are: v1, v2, v3"):
         registry.manifest("v4")
 
 
@@ -193,8 +193,8 @@ def test_a_pruned_version_is_gone_for_everybody_and_the_others_stay(address: str
     assert other.versions() == ["v2", "v3"]
     assert (removal.size_bytes("v1"), other.reports("v1")) == (0, [])
     Storage(address).put(tmp_path / "v1" / "config.json", "versions/half/0a1b/config.json")
-    assert Removal(other).remove_remains() == 0  # just written: somebody publishes
-    assert removal.remove_remains() == 2
+    assert Removal(other).remove_incomplete() == 0  # just written: somebody publishes
+    assert removal.remove_incomplete() == 2
     assert Storage(address).names("versions") == ["v2", "v3"]
     other.fetch("v2", tmp_path / "copy")
 
@@ -207,7 +207,7 @@ def test_reports_stand_beside_a_version(address: str, tmp_path: Path) -> None:
     assert ModelRegistry(address).reports("v1") == ["report"]
     copy = registry.fetch_report("v1", tmp_path / "copy")
     assert (copy / "deep" / "file.txt").read_text() == "second" * 1_000
-    with pytest.raises(ModelMissing, match="there are: report"):
+    with pytest.raises(ModelMissing, match="its reports are: report"):
         registry.fetch_report("v1", tmp_path / "none", "gate")
 
 

@@ -111,7 +111,7 @@ def test_an_id_leads_to_no_other_folder(filled: Sway, command: Commands) -> None
     store = PartitionStore(filled.folder / "partition-00000")
     store.write([("windows", b"ann", b"x")], {"windows": Position("topic", 5, 0)})
     store.close()
-    assert "is no id for a replay" in command("--to-parquet", "x", "--id", "..").stderr
+    assert "is not a valid replay id" in command("--to-parquet", "x", "--id", "..").stderr
     store = PartitionStore(filled.folder / "partition-00000")
     assert store.get("windows", b"ann") == b"x"
     store.close()
@@ -135,7 +135,7 @@ def test_output_that_is_gone_is_told(filled: Sway, command: Commands, registry: 
     wait_for(lambda: topic not in cluster.view().partition_counts, "end of the topic")
     said = command("--to-topic", topic, "--id", "deleted")
     assert said.exit_code == 1
-    assert f"{topic} is gone" in said.stderr
+    assert f"{topic} was deleted" in said.stderr
 
 
 def test_what_is_after_the_range_makes_its_last_events_due(filled: Sway, registry: Path) -> None:

@@ -42,9 +42,9 @@ def snapshot_of(shown: Sequence[tuple[int, Shown]], kept: int, at_ms: int) -> Sn
     """What is known of a user after these behaviours, by time; the window holds the newest."""
     totals: UserTotals = NO_TOTALS
     for time_ms, one in shown:
-        totals = totals.seen(time_ms)
+        totals = totals.with_behaviour(time_ms)
         if one.y is not None:
-            totals = totals.and_one(one.y, one.z, one.residual)
+            totals = totals.with_outcome(one.y, one.z, one.residual)
     unknown = (float("nan"),) * 3
     records = [
         (time_ms, one.item, one.text, *(unknown if one.y is None else (one.y, one.z, one.residual)))
@@ -90,10 +90,10 @@ def test_totals_without_an_outcome_are_those_of_the_others(
     def totals(of: Sequence[tuple[float, float, float]]) -> UserTotals:
         made: UserTotals = NO_TOTALS
         for one in of:
-            made = made.and_one(*one)
+            made = made.with_outcome(*one)
         return made
 
     newer = [residual for _, _, residual in rounded[place + 1 :]]
-    found = totals(rounded).without_one(*rounded[place], newer)
+    found = totals(rounded).without_outcome(*rounded[place], newer)
     assert list(found) == pytest.approx(list(totals([*rounded[:place], *rounded[place + 1 :]])), abs=1e-9)
     assert found.residual_squares >= 0

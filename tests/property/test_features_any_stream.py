@@ -143,7 +143,7 @@ def test_rows_do_not_depend_on_where_the_stream_is_cut(
 def test_state_comes_back_from_its_bytes_bit_for_bit(outcomes: list[tuple[float, float | None, int]]) -> None:
     item, totals, mean = NO_ITEM, NO_TOTALS, NO_MEAN
     for y, z, at_ms in outcomes:
-        totals = totals.seen(at_ms)
+        totals = totals.with_behaviour(at_ms)
         _, item, totals, mean = learn(
             Past(at_ms, "a"), y, z, item=item, totals=totals, mean=mean, own_mean=0.3
         )

@@ -16,7 +16,7 @@ from sway.importing.batches import Batch
 from sway.importing.convert import Converter, DoesNotFitError
 from sway.importing.encode import Encoded, encode
 from sway.importing.mapping import parse, resolve
-from sway.importing.slowly import RowByRow
+from sway.importing.row_by_row import RowByRow
 from sway.loading.load import EVENTS, OUTCOMES, Target
 from tests.importing import NOW_MS, Run, write_log
 

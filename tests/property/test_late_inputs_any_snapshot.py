@@ -19,7 +19,7 @@ from model.features.snapshot import Snapshot
 from model.features.state import NO_ITEM, NO_TOTALS
 from model.jobs import Job, LateText
 from model.late import LateInputs
-from model.late_checkpoint import LateParts
+from model.late_checkpoint import LateComponents
 from model.late_model import LateModel
 from model.network import TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer, Piece
@@ -149,7 +149,7 @@ def test_a_training_the_gate_and_a_worker_give_the_same_inputs(
         for row, one in zip(rows, taken, strict=True)
     ]
     trained = of_training(examples, tiny_network, tokenizer)
-    parts = LateParts(tiny_network, late_network(behaviours=LATE.behaviours), TABLE, None)
+    parts = LateComponents(tiny_network, late_network(behaviours=LATE.behaviours), TABLE, None)
 
     def model() -> Watched:
         return Watched("v", parts, tokenizer, device=torch.device("cpu"), dtype="fp32", cached_vectors=50)

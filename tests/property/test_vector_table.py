@@ -88,7 +88,7 @@ def test_a_text_that_is_put_twice_is_kept_once() -> None:
 
 
 def test_a_table_holds_something() -> None:
-    with pytest.raises(ValueError, match="most=0"):
+    with pytest.raises(ValueError, match="capacity=0"):
         VectorTable(2, 0, torch.device("cpu"))
 
 
@@ -103,7 +103,7 @@ def test_a_table_for_which_there_is_no_more_memory_stays_as_large_as_it_is(
 
     monkeypatch.setattr(table, "_grow", full)
     put(table, list(range(4_001, 9_001)))
-    assert (table.most, len(table)) == (4_096, 4_096)
+    assert (table.capacity, len(table)) == (4_096, 4_096)
     assert held(table) == set(range(9_001 - 4_096, 9_001))
     found = table.find(np.array([9_000], np.uint64))
     assert torch.equal(found.vectors, vectors_of([9_000]))

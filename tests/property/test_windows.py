@@ -72,7 +72,7 @@ LIMITS = st.builds(WindowLimits, st.integers(1, 30), st.integers(200, 1_500))
 
 
 def filled(entries: list[Entry], limits: WindowLimits) -> Window:
-    window = Window(words=Words())
+    window = Window(tokenizer=Words())
     for one in entries:
         window = insert(window, one, limits)
     return window
@@ -149,7 +149,7 @@ def test_an_outcome_changes_its_own_entry_only(
 def test_a_window_that_was_read_from_the_state_goes_on_as_one_in_memory(
     entries: list[Entry], limits: WindowLimits
 ) -> None:
-    in_memory = Window(words=Words())
+    in_memory = Window(tokenizer=Words())
     for one in entries:
         read = Window.of([e.block for e in in_memory.entries], in_memory.floor, Words())
         assert said(history(in_memory, one.position)) == said(history(read, one.position))
@@ -163,7 +163,7 @@ def test_columns_that_are_kept_up_are_those_made_anew(
     entries: list[Entry], limits: WindowLimits, data: st.DataObject
 ) -> None:
     """Events in any order, and outcomes of some of them; some of these without a residual, as older versions left."""
-    window, residuals, asked = Window(words=Words()), b"", False
+    window, residuals, asked = Window(tokenizer=Words()), b"", False
     for one in entries:
         asked = asked or data.draw(st.booleans())
         if asked:
@@ -201,7 +201,7 @@ def test_columns_of_no_behaviours_know_nothing() -> None:
 
 def test_an_id_that_stands_in_another_events_texts_is_not_found_there() -> None:
     told = entry(1, 10, "as e77 said")
-    window = insert(insert(Window(words=Words()), told, WindowLimits()), entry(777, 20), WindowLimits())
+    window = insert(insert(Window(tokenizer=Words()), told, WindowLimits()), entry(777, 20), WindowLimits())
     assert find(window, "e77") is None
     assert find(insert(window, entry(77, 30), WindowLimits()), "e77") == 2
 

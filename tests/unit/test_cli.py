@@ -33,7 +33,7 @@ def test_wrong_settings_are_named_as_variables_without_their_values(monkeypatch:
     monkeypatch.setenv("SWAY_TOPICS__PARTITIONS", "secret")
     result = CliRunner().invoke(app, ["topics", "create"])
     assert result.exit_code == 1
-    assert result.stderr.startswith("sway: the settings are wrong: SWAY_TOPICS__PARTITIONS: ")
+    assert result.stderr.startswith("sway: invalid settings: SWAY_TOPICS__PARTITIONS: ")
     assert "secret" not in result.stderr
     assert result.stderr.count("\n") == 1
 
@@ -56,7 +56,7 @@ def test_settings_that_the_client_refuses_are_one_line(monkeypatch: pytest.Monke
     monkeypatch.setenv("SWAY_KAFKA__SSL_CA_LOCATION", "no-such-file.pem")
     result = CliRunner().invoke(app, ["topics", "create"])
     assert result.exit_code == 1
-    assert result.stderr.startswith("sway: the Kafka client refuses its settings: ")
+    assert result.stderr.startswith("sway: the Kafka client rejects its settings: ")
     assert result.stderr.count("\n") == 1
 
 

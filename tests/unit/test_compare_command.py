@@ -57,17 +57,17 @@ def test_a_replay_compared_with_itself_is_identical(folder: Path) -> None:
     path = replay(folder, "a", ROWS)
     result = compare(path, path, "--fail-over", 0)
     assert result.exit_code == 0, result.output
-    assert "identical: all 12 scores in both have the same bits" in result.stdout
-    assert "no labels, so no AUC: give some with --labels" in result.stdout
-    assert "within --fail-over 0: 0 moved by more, 0 without a counterpart" in result.stdout
-    assert "largest movers" not in result.stdout
+    assert "identical: all 12 scores in both runs are bitwise equal" in result.stdout
+    assert "no labels, so no AUC: use --labels" in result.stdout
+    assert "within --fail-over 0: 0 over the limit, 0 without a counterpart" in result.stdout
+    assert "largest changes" not in result.stdout
     assert "not comparable" not in result.stdout
 
 
 def test_what_moved_is_shown_and_is_the_same_in_json(folder: Path) -> None:
     a, b = replay(folder, "a", ROWS), replay(folder, "b", [*MOVED, row(6, partition=1, model_version="v-2")])
     shown = compare(a, b).stdout
-    assert "different: 2 of 12 moved by more than 1e-05; 1 without a counterpart" in shown
+    assert "different: 2 of 12 scores differ by more than 1e-05; 1 without a counterpart" in shown
     assert "only in B: 1 (sway.events[1]@6)" in shown
     assert "identical: 10 (83.33%)" in shown
     assert "+0.03 to +0.1" in shown
@@ -119,7 +119,7 @@ def test_what_a_replay_writes_is_read(folder: Path) -> None:
     told = found("replay", write(folder / "a.parquet", ROWS))
     assert (told["identical"], told["a"]["repeated"], told["labelled"]) == (12, 0, None)
     result = compare("replay", "replay", "--labels", "replay")
-    assert result.stderr == "sway: replay holds no labels; --no-labels compares without any\n"
+    assert result.stderr == "sway: replay contains no labels; use --no-labels to compare without them\n"
 
 
 def test_files_may_lie_right_in_the_folder_beside_others(folder: Path) -> None:
@@ -148,7 +148,7 @@ def test_the_examples_of_a_replay_are_its_labels(folder: Path) -> None:
     told = found(a, b)["labelled"]
     assert (told["pairs"], told["positive"], told["y_hat"]) == (6, 3, {"a": 1.0, "b": 1.0})
     assert found(a, b, "--no-labels")["labelled"] is None
-    assert "labelled: 6 scores, 3 of them positive (y from 0.5 on), by " in compare(a, b).stdout
+    assert "labels: 6 scores, 3 of them positive (y >= 0.5), from " in compare(a, b).stdout
 
 
 def test_labels_may_be_given_without_users(folder: Path) -> None:
@@ -159,10 +159,10 @@ def test_labels_may_be_given_without_users(folder: Path) -> None:
     assert (told["source"], told["pairs"], told["influence"]["b"]) == ("labels.parquet", 2, 1.0)
     write(folder / "labels.parquet", [{"event_id": "x", "y": 0.0}], schema)
     shown = compare(a, a, "--labels", "labels.parquet").stdout
-    assert "none of the labels of labels.parquet is of an event in both, so no AUC" in shown
+    assert "no label of labels.parquet is for an event in both runs, so no AUC" in shown
 
 
-def test_a_strangers_text_cannot_steer_the_terminal(folder: Path) -> None:
+def test_untrusted_text_cannot_control_the_terminal(folder: Path) -> None:
     write(folder / "a.parquet", [row(0, 0.1, user_id="\x1b[31mred", item_id="[bold]i[/bold]")])
     write(folder / "b.parquet", [row(0, 0.9)])
     shown = compare("a.parquet", "b.parquet").stdout
@@ -183,13 +183,13 @@ def test_what_is_no_run_is_told_in_one_line(folder: Path) -> None:
         "no/such": "there is no folder or file no/such",
         "no.parquet": "there is no folder or file no.parquet",
         "scores": "no Kafka broker answers at 127.0.0.1:1",
-        "empty": "empty holds no scores: neither scores/*.parquet, as `sway replay` writes them, nor *.parquet",
+        "empty": "empty contains no scores: neither scores/*.parquet, as written by `sway replay`, nor *.parquet",
         "bad.parquet": "cannot read bad.parquet as Parquet",
-        "labels": "no file of labels holds scores: labels.parquet lacks the columns item_id, y_hat,",
-        "labels/labels.parquet": "labels/labels.parquet holds no such records: it lacks the columns item_id, y_hat,",
-        "none.parquet": "none.parquet holds no scores",
-        "null.parquet": "null.parquet has 1 nulls in source_offset, which is always set",
-        "text.parquet": "text.parquet has y_hat as list<element: string>, which cannot be read as double",
+        "labels": "no file in labels contains scores: labels.parquet lacks the columns item_id, y_hat,",
+        "labels/labels.parquet": "labels/labels.parquet has other records: it lacks the columns item_id, y_hat,",
+        "none.parquet": "none.parquet contains no scores",
+        "null.parquet": "null.parquet has 1 nulls in the required column source_offset",
+        "text.parquet": "text.parquet has y_hat as list<element: string>, which cannot be converted to double",
     }
     for name, message in told.items():
         result = compare(good, name)

@@ -228,7 +228,10 @@ def test_a_share_is_not_rounded_to_all_or_none() -> None:
     [
         (row(1, source_topic="shop.events"), "A and B score different topics: sway.events, and shop.events."),
         (row(7), r"the first scores sway.events\[0\]@1 to 3, the second sway.events\[0\]@7 to 7."),
-        (row(1, event_id="x"), r"other events stand there, as at sway.events\[0\]@1: the source topic was"),
+        (
+            row(1, event_id="x"),
+            r"but different events, for example at sway.events\[0\]@1: the source topic was",
+        ),
     ],
 )
 def test_runs_with_nothing_in_common_are_told_why(other: Row, told: str) -> None:
@@ -237,5 +240,5 @@ def test_runs_with_nothing_in_common_are_told_why(other: Row, told: str) -> None
 
 
 def test_a_run_without_scores_is_refused() -> None:
-    with pytest.raises(CommandError, match="A holds no scores"):
+    with pytest.raises(CommandError, match="A contains no scores"):
         run("A", [])

@@ -124,4 +124,4 @@ def test_the_image_is_what_it_says() -> None:
     assert "\nUSER sway\n" in final
     assert re.search(r"HEALTHCHECK .*/livez", final)
     copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE))
-    assert copied == {"schemas", "model", "stream", "trainer", "sway"}
+    assert copied == {"schemas", "clients", "model", "stream", "trainer", "sway"}

@@ -11,7 +11,7 @@ import pytest
 from stream.settings import KafkaSettings, Settings, TimeSettings, TopicSettings, UnitSettings
 from sway.doctor.conflicts import find_conflicts
 from sway.doctor.cpu import describe, flags_in
-from sway.doctor.dtypes import Measured, busy_words, judge, recommend
+from sway.doctor.dtypes import Measured, busy_note, judge, recommend
 from sway.doctor.findings import Status
 from sway.doctor.ports import check_web_port
 from sway.doctor.state_folder import LOW_BYTES, TOO_LOW_BYTES, check_state_folder, judge_free
@@ -69,7 +69,7 @@ def test_settings_that_do_not_go_together_are_told(
 def test_a_misspelt_variable_is_told() -> None:
     (finding,) = find_conflicts(Settings(), ["SWAY_STATEDIR"])
     assert finding.status is Status.WARN
-    assert finding.advice == "SWAY_STATE_DIR is one"
+    assert finding.advice == "did you mean SWAY_STATE_DIR?"
 
 
 # --- state folder ---------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_a_misspelt_variable_is_told() -> None:
 def test_a_folder_that_is_not_there_yet_is_ok_and_is_not_made(tmp_path: Path) -> None:
     finding = check_state_folder(tmp_path / "deep" / "state", None)
     assert finding.status is not Status.FAIL
-    assert "is made at the first start" in finding.found
+    assert "is created at the first start" in finding.found
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,7 +92,7 @@ def test_a_used_folder_tells_its_partitions_and_its_slot(tmp_path: Path) -> None
     folder.close()
     free = check_state_folder(tmp_path, None)
     assert in_use.status is Status.WARN
-    assert "in use by a worker that runs now" in in_use.found
+    assert "in use by a running worker" in in_use.found
     assert "in use" not in free.found
     assert f"has 1 partitions, slot {slot}" in free.found
     assert "slot a (SWAY_SLOT" in check_state_folder(tmp_path, "a").found
@@ -153,7 +153,7 @@ def test_the_cpus_flags_are_read() -> None:
     )
     assert describe(flags) == "CPU with avx2, avx512, avx512_bf16, without amx"
     assert describe(flags_in("flags : amx_bf16")) == "CPU with amx, without avx2, avx512, avx512_bf16"
-    assert describe(flags_in("")) == "CPU flags not known here"
+    assert describe(flags_in("")) == "CPU flags unknown"
 
 
 def test_another_type_is_recommended_only_if_it_is_clearly_faster() -> None:
@@ -164,15 +164,15 @@ def test_another_type_is_recommended_only_if_it_is_clearly_faster() -> None:
 
 
 def test_figures_of_a_busy_machine_are_told_to_be_so() -> None:
-    assert busy_words(1.5, 2) == ""
-    assert "load 5.2 on 2 cores" in busy_words(5.2, 2)
+    assert busy_note(1.5, 2) == ""
+    assert "load 5.2 on 2 cores" in busy_note(5.2, 2)
 
 
 def test_a_slow_type_that_is_set_is_told_with_the_setting() -> None:
     measured = [Measured("fp32", 90), Measured("bf16", None, "75 times as long"), Measured("int8", 180)]
     right = judge(measured, configured="auto", in_use="fp32", where="on a CPU")
     assert right.status is Status.OK
-    assert "int8 180 texts/s (cannot be set)" in right.found
+    assert "int8 180 texts/s (not configurable)" in right.found
     wrong = judge(measured, configured="bf16", in_use="bf16", where="on a CPU")
     assert wrong.status is Status.WARN
     assert wrong.advice == "set SWAY_MODEL__DTYPE=fp32 for 90 texts/s"

@@ -90,11 +90,11 @@ def test_what_does_not_match_the_lock_is_refused_and_not_kept(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_an_unreachable_maven_central_names_both_ways_out(tmp_path: Path) -> None:
+def test_an_unreachable_maven_central_names_both_alternatives(tmp_path: Path) -> None:
     with pytest.raises(ArtifactUnreachableError) as raised:
         ArtifactCache(tmp_path, UnreachableMavenCentral()).paths([A])
     message = str(raised.value)
-    assert "cannot fetch org.example:a:jar:1.0 from Maven Central" in message
+    assert "cannot download org.example:a:jar:1.0 from Maven Central" in message
     assert "name resolution failed" in message
     assert "SWAY_KAFKA__BOOTSTRAP_SERVERS" in message
     assert f"copy the folder {tmp_path}" in message

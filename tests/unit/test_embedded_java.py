@@ -44,7 +44,7 @@ def test_an_old_java_home_is_told(tmp_path: Path) -> None:
 
 
 def test_a_java_home_without_java_is_told(tmp_path: Path) -> None:
-    with pytest.raises(JavaNotFoundError, match="has no Java that runs"):
+    with pytest.raises(JavaNotFoundError, match="has no working Java"):
         find_java(environ={"JAVA_HOME": str(tmp_path)}, bundled=no_java)
 
 

@@ -64,7 +64,7 @@ class Worker(Processing):
     def kept(self) -> Kept:
         """What has come to the topics, each user's in a partition of its own."""
         settings = Settings()
-        names = topics.Names.of(settings)
+        names = topics.TopicNames.of(settings)
         tables: dict[str, MemoryTable[object]] = {
             names.estimates: self.estimates,  # type: ignore[dict-item]
             names.pending: self.pending,  # type: ignore[dict-item]
@@ -153,7 +153,7 @@ def test_an_event_is_scored_again_as_it_was_and_without_each_behaviour(
     assert f"ann-{number} of ann, " in shown
     assert f"watch {FILMS[number]}" in shown
     assert f"scored by {reading.value}; " in shown
-    assert ("its label: 0" in shown) == (number == 2)
+    assert ("label: 0" in shown) == (number == 2)
     score = worker.published.score(f"ann-{number}")
     published = influence_of(score.y_hat, score.z_hat, worker.model.lam)
     for name, value in (("y_hat", score.y_hat), ("z_hat", score.z_hat), ("influence", published)):
@@ -203,7 +203,7 @@ def test_words_that_left_the_window_are_looked_for_in_examples(
         (True, False),
         (False, True),
     ]
-    assert "The words of 1 behaviours are gone." in shown
+    assert "The texts of 1 behaviours are no longer stored." in shown
 
 
 def test_a_user_without_a_past_has_nothing_that_sways(store: ModelRegistry, explain: Explain) -> None:
@@ -212,7 +212,7 @@ def test_a_user_without_a_past_has_nothing_that_sways(store: ModelRegistry, expl
     code, shown = explain(worker.kept(), "ann-0")
     assert code == 0, shown
     assert rows(shown) == []
-    assert "Nothing was known of the user before it." in shown
+    assert "The user had no earlier behaviours." in shown
 
 
 @pytest.mark.parametrize("reading", Reading)
@@ -239,12 +239,12 @@ def test_where_its_version_is_gone_the_champion_explains_it_and_says_so(
     other.promote(publish_late(other, "next", tiny_base, tmp_path / "next", seed=3))
     code, shown = explain(kept, "ann-3", "--registry", tmp_path / "other", columns=200)
     assert code == 0, shown
-    assert "late is not in the registry any more: recomputed by the champion, next." in shown
+    assert "late is no longer in the registry: recomputed with the champion, next." in shown
     other.promote(publish_tiny(other, "whole", tiny_base, tmp_path / "whole", seed=3))
     code, told = explain(kept, "ann-3", "--registry", tmp_path / "other")
     assert (code, told) == (
         1,
-        "sway: whole reads whole texts, and no text was kept of event ann-3, which late scored\n",
+        "sway: whole needs the full text, but none is stored for event ann-3, which late scored\n",
     )
 
 
@@ -252,12 +252,12 @@ def test_what_cannot_be_explained_is_one_line(store: ModelRegistry, explain: Exp
     worker = Worker(store.load("late"))
     worker.watch("ann", 3, 1)
     kept = worker.kept()
-    names = topics.Names.of(Settings())
-    assert explain(kept) == (1, "sway: name an event, or a user with --user\n")
+    names = topics.TopicNames.of(Settings())
+    assert explain(kept) == (1, "sway: give an event id, or a user with --user\n")
     assert explain(kept, "nothing") == (
         1,
-        "sway: there is no event nothing: neither among those that wait for their labels nor among the newest 20,000 "
-        "offsets of a partition of sway.examples (--examples looks further back)\n",
+        "sway: there is no event nothing: neither among the events with pending labels nor in the newest 20,000 "
+        "offsets of any partition of sway.examples (--examples searches further back)\n",
     )
     assert explain(kept, "--user", "cat")[1].startswith("sway: there is no scored event of user cat: ")
     assert explain({}, "ann-1")[1].startswith("sway: there is no topic sway-estimates-changelog: no worker ")
@@ -267,7 +267,7 @@ def test_what_cannot_be_explained_is_one_line(store: ModelRegistry, explain: Exp
     }
     assert explain(kept, "ann-2") == (
         1,
-        "sway: event ann-2 was scored by a worker that did not keep what it knew: an older version than this one\n",
+        "sway: event ann-2 was scored by an older version of the worker, which did not store the input of scores\n",
     )
 
 
@@ -277,6 +277,6 @@ def test_an_id_that_two_users_have_needs_the_user(store: ModelRegistry, explain:
     worker.deliver(event("same", "bob", item_text="heat"))
     assert explain(worker.kept(), "same") == (
         1,
-        "sway: event same is there of 2 users: name one with --user, such as ann\n",
+        "sway: event same exists for 2 users: give one with --user, such as ann\n",
     )
     assert "same of bob" in explain(worker.kept(), "same", "--user", "bob")[1]

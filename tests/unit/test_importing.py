@@ -12,7 +12,7 @@ import pytest
 from schemas.records import BehaviorEvent, Outcome
 from sway.errors import CommandError
 from sway.importing.batches import ROWS_AT_ONCE, open_log
-from sway.importing.files import LogFile, Place, find_files, parse_place
+from sway.importing.files import LogFile, RowPosition, find_files, parse_position
 from tests.importing import NOW_MS, OUTCOMES, Memory, Run, write_log
 
 RATING = ("user_id=userId", "item_id=movieId", "value=rating", "occurred_at=timestamp")
@@ -37,12 +37,12 @@ def test_files_come_in_the_order_of_their_paths_and_numbers_count(tmp_path: Path
         (tmp_path / name).touch()
     assert [file.name for file in find_files(tmp_path)] == ["a.jsonl.gz", "b/part-2.csv", "b/part-10.csv"]
     assert [file.name for file in find_files(tmp_path, "b/*2.csv")] == ["b/part-2.csv"]
-    with pytest.raises(CommandError, match=r"b/notes\.txt is none of \.parquet"):
+    with pytest.raises(CommandError, match=r"b/notes\.txt is not one of \.parquet"):
         find_files(tmp_path, "b/*")
-    with pytest.raises(CommandError, match="holds no file"):
+    with pytest.raises(CommandError, match="contains no file"):
         find_files(tmp_path, "*.csv")
-    with pytest.raises(CommandError, match=r"--from is 'x\.csv:1'"):
-        parse_place("x.csv:1", find_files(tmp_path))
+    with pytest.raises(CommandError, match=r"invalid --from 'x\.csv:1'"):
+        parse_position("x.csv:1", find_files(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.parquet"])
@@ -122,18 +122,18 @@ def test_a_row_that_does_not_fit_is_told_by_file_line_and_field(name: str, tmp_p
         f"{name}:{4 + header}: user_id missing",
     ]
     assert [event.event_id for event in skipping.records] == ["e0", "e2"]
-    assert (skipping.importer.skipped, skipping.importer.next_place) == (2, None)
+    assert (skipping.importer.skipped, skipping.importer.next_position) == (2, None)
     stopping = Run(tmp_path, stop=True)
     assert stopping.error == f"{name}:{2 + header}: value is not a number"
     assert [event.event_id for event in stopping.records] == ["e0"]
-    assert stopping.importer.next_place == Place(name, 2 + header)
+    assert stopping.importer.next_position == RowPosition(name, 2 + header)
 
 
 def test_lines_are_the_files_own_also_behind_texts_of_many_lines(tmp_path: Path) -> None:
     text = 'user_id,action,occurred_at,item_text\nu,a,5,"two\nlines"\n\nu,a\nu,a,x,\n'
     (tmp_path / "a.csv").write_text(text)
     run = Run(tmp_path)
-    assert run.told[0] == "a.csv:5: 2 cells, the header has 4"
+    assert run.told[0] == "a.csv:5: 2 cells, but the header has 4"
     assert run.told[1].startswith("a.csv:6: occurred_at is not a time")
     assert [event.item_text for event in run.records] == ["two\nlines"]
 
@@ -152,8 +152,8 @@ def test_broken_json_and_half_a_character_are_told(tmp_path: Path) -> None:
     line = '{"user_id": "u", "action": "a", "occurred_at": 5, "item_text": "%s"}\n'
     (tmp_path / "a.jsonl").write_text(line % "x" + "[1]\n{\n\n" + line % "\\ud800")
     run = Run(tmp_path)
-    assert run.told[:2] == ["a.jsonl:2: no JSON object", "a.jsonl:3: no JSON"]
-    assert run.told[2].startswith("a.jsonl:5: a text holds half of a surrogate pair")
+    assert run.told[:2] == ["a.jsonl:2: not a JSON object", "a.jsonl:3: not valid JSON"]
+    assert run.told[2].startswith("a.jsonl:5: a text contains an unpaired surrogate")
     assert len(run.records) == 1
 
 
@@ -193,7 +193,7 @@ def test_what_is_too_large_for_kafka_is_a_bad_row(tmp_path: Path) -> None:
     run = Run(tmp_path, memory=Memory(max_bytes=400))
     assert [event.event_id for event in run.records] == ["e0", "e2"]
     assert run.told[0].startswith("a.csv:3: ")
-    assert run.told[0].endswith(" bytes are more than Kafka takes")
+    assert run.told[0].endswith(" bytes exceed Kafka's maximum message size")
 
 
 def test_a_row_older_than_the_topic_keeps_ends_it_behind_the_rows_before(tmp_path: Path) -> None:
@@ -201,9 +201,9 @@ def test_a_row_older_than_the_topic_keeps_ends_it_behind_the_rows_before(tmp_pat
     rows[2]["occurred_at"] = 5
     write_log(tmp_path / "a.csv", rows)
     run = Run(tmp_path, oldest_ms=1000)
-    assert run.error.startswith("a.csv:4 is older than what the topic keeps")
+    assert run.error.startswith("a.csv:4 is older than the topic's retention")
     assert len(run.records) == 2
-    assert run.importer.next_place == Place("a.csv", 4)
+    assert run.importer.next_position == RowPosition("a.csv", 4)
 
 
 def test_the_present_time_is_kafkas_and_the_record_keeps_its_own(tmp_path: Path) -> None:
@@ -215,14 +215,14 @@ def test_the_present_time_is_kafkas_and_the_record_keeps_its_own(tmp_path: Path)
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"maps": ["user=x"]}, "no field of BehaviorEvent is called user; its fields are event_id, user_id"),
-        ({"maps": ["user_id"]}, "--map is 'user_id'; it is FIELD=COLUMN"),
+        ({"maps": ["user=x"]}, "no field of BehaviorEvent is named user; its fields are event_id, user_id"),
+        ({"maps": ["user_id"]}, "invalid --map 'user_id': give FIELD=COLUMN"),
         ({"maps": ["user_id=a", "user_id=b"]}, "user_id is given twice"),
         ({"maps": ["action=a"], "sets": ["action=b"]}, "action is given twice"),
-        ({"sets": ["value=much"]}, "--set does not fit: value is not a number"),
+        ({"sets": ["value=much"]}, "invalid --set: value is not a number"),
         ({"maps": ["user_id=nobody"]}, "a.csv: there is no column nobody. Its columns are action"),
         ({"attributes": "colour"}, "a.csv: there is no column colour"),
-        ({"target": OUTCOMES}, "a.csv: nothing says what observed_at, y is read from"),
+        ({"target": OUTCOMES}, "a.csv: there is no source for observed_at, y"),
         ({"target": OUTCOMES, "attributes": "x"}, "Outcome has no attributes"),
     ],
 )

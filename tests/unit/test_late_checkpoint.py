@@ -53,8 +53,8 @@ def test_a_checkpoint_scores_as_what_was_saved(
     model = load_model("v1", saved, device=CPU, dtype="fp32", cached_vectors=7)
     assert isinstance(model, LateModel)
     assert torch.equal(model.score_texts(rows), before.score_texts(rows))
-    assert (model.version, model.lam, model.vectors.most) == ("v1", 0.25, 7)
-    assert model.tokenizer.reads_like(tiny_base, model.text)
+    assert (model.version, model.lam, model.vectors.capacity) == ("v1", 0.25, 7)
+    assert model.tokenizer.matches(tiny_base, model.text)
 
 
 def test_the_settings_that_are_saved_are_those_given(tiny_base: Path, tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_a_loaded_checkpoint_stands_by_itself(saved: Path) -> None:
 
 def test_each_reading_refuses_the_others_checkpoints(saved: Path, tiny_base: Path) -> None:
     assert (checkpoint.reading_of(saved), checkpoint.reading_of(tiny_base)) == (Reading.LATE, Reading.JOINT)
-    with pytest.raises(ModelIncompatible, match="of the late reading"):
+    with pytest.raises(ModelIncompatible, match="has the late reading"):
         checkpoint.load(saved)
-    with pytest.raises(ModelIncompatible, match="of the joint reading"):
+    with pytest.raises(ModelIncompatible, match="has the joint reading"):
         late_checkpoint.load(tiny_base)
 
 
@@ -102,7 +102,7 @@ def test_a_worker_of_before_finds_a_format_that_it_does_not_read(saved: Path) ->
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"format": 3}, "formats 1 and 2, found another, 3"),
+        ({"format": 3}, "the format is 3; this version reads formats 1 and 2"),
         ({"format": [2]}, "not the settings"),
         ({"reading": "joint"}, "found another"),
         ({"pooling": "sum"}, "not the settings"),
@@ -120,8 +120,8 @@ def test_settings_that_are_not_known_are_refused(saved: Path, changed: dict[str,
     ("change", "said"),
     [
         (lambda folder: (folder / late.WEIGHTS_FILE).unlink(), "not a checkpoint of a late network"),
-        (lambda folder: (folder / late_checkpoint.ITEMS_FILE).write_bytes(b"?"), "not the items"),
-        (lambda folder: (folder / late_checkpoint.ITEMS_FILE).unlink(), "not the items"),
+        (lambda folder: (folder / late_checkpoint.ITEMS_FILE).write_bytes(b"?"), "not the item file"),
+        (lambda folder: (folder / late_checkpoint.ITEMS_FILE).unlink(), "not the item file"),
         (lambda folder: change_items(folder, keys=np.array([3, 2, 1], np.uint64)), "ascending"),
         (lambda folder: change_items(folder, keys=np.array([1, 1, 2], np.uint64)), "ascending"),
         (
@@ -146,7 +146,7 @@ def test_parts_that_do_not_fit_are_refused(saved: Path, change: Callable[[Path],
 def test_a_late_network_of_another_width_is_refused(saved: Path) -> None:
     other = late.LateNetwork(late.LateSettings(text_width=16, width=8, heads=2, tower=16))
     late.save(other, saved)
-    with pytest.raises(ModelIncompatible, match="vectors of 16 numbers, the encoder makes 32"):
+    with pytest.raises(ModelIncompatible, match="vectors of dimension 16, but the encoder's have 32"):
         late_checkpoint.load(saved)
 
 
@@ -168,5 +168,5 @@ def test_the_registry_loads_either_reading(tiny_base: Path, tmp_path: Path) -> N
     assert isinstance(second, LateModel)
     assert second.tokenizer is first.tokenizer
     assert joint(first) is first
-    with pytest.raises(ModelIncompatible, match="model two is of the late reading"):
+    with pytest.raises(ModelIncompatible, match="model two has the late reading"):
         joint(second)

@@ -24,7 +24,7 @@ def test_csv_rows_are_told_by_their_last_line(tmp_path: Path) -> None:
     assert file.columns == ("user_id", "item_text")
     assert [row.line for row in rows] == [3, 5, 6]
     assert rows[0].values == {"user_id": "u1", "item_text": "two\nlines"}
-    assert rows[2].problem == "1 cells, the header has 2"
+    assert rows[2].problem == "1 cells, but the header has 2"
     assert rows[-1].position == file.size
 
 
@@ -35,8 +35,8 @@ def test_json_lines_that_are_none_are_told(tmp_path: Path) -> None:
     rows = list(file.rows())
     assert [(row.line, row.problem) for row in rows] == [
         (1, ""),
-        (3, "no JSON object"),
-        (4, "no JSON"),
+        (3, "not a JSON object"),
+        (4, "not valid JSON"),
         (5, ""),
     ]
     assert rows[3].values == {"attributes": {"a": "b"}}
@@ -69,7 +69,7 @@ def test_parquet_times_are_milliseconds_and_maps_are_mappings(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "contents", "told"),
     [
-        ("a.xlsx", "", "is no .parquet, .csv or .jsonl file"),
+        ("a.xlsx", "", "is not a .parquet, .csv or .jsonl file"),
         ("a.csv", "", "has no header"),
         ("a.parquet", "no Parquet", "cannot read"),
     ],

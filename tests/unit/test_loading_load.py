@@ -170,5 +170,5 @@ def test_a_rate_is_records_a_second(text: str, per_s: float) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "fast", "5/m", ""])
 def test_another_rate_is_an_error(text: str) -> None:
-    with pytest.raises(CommandError, match="records a second above 0"):
+    with pytest.raises(CommandError, match="records per second above 0"):
         parse_rate(text)

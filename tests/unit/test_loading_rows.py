@@ -71,7 +71,7 @@ def test_a_value_that_does_not_fit_is_named_by_its_field(field: str, value: obje
 def test_required_fields_and_unknown_ones_are_named() -> None:
     with pytest.raises(RowError, match=r"^action, user_id missing$"):
         read_event(action="", user_id=None)
-    with pytest.raises(RowError, match="no field of BehaviorEvent is called colour"):
+    with pytest.raises(RowError, match="no field of BehaviorEvent is named colour"):
         read_event(colour="red")
 
 
@@ -86,7 +86,7 @@ def test_columns_that_cannot_fit_end_it_before_the_first_row() -> None:
     with pytest.raises(CommandError) as raised:
         reader.check_columns(("event_id", "user_id", "label"))
     for part in (
-        "no field is called label",
+        "no field is named label",
         "observed_at, y are missing",
         "event_id, user_id, y, observed_at, z",
     ):

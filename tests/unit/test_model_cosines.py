@@ -6,7 +6,7 @@ import torch
 
 from model import cosines as cosines_module
 from model.cosines import cosines
-from model.vector_table import Found
+from model.vector_table import Lookup
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_cosines_are_those_of_the_vectors(
     own, past = random.integers(0, texts, 7), random.integers(0, texts, (7, behaviours))
     past[:3, -1:] = own[:3, None]
     unit = vectors.astype(np.float64) / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    found = Found(torch.from_numpy(vectors), torch.from_numpy(vectors).norm(dim=1), np.zeros(0, np.int64))
+    found = Lookup(torch.from_numpy(vectors), torch.from_numpy(vectors).norm(dim=1), np.zeros(0, np.int64))
     near = cosines(found, torch.from_numpy(own), torch.from_numpy(past)).numpy()
     assert near.shape == (7, behaviours)
     assert near.dtype == np.float32
@@ -30,7 +30,7 @@ def test_cosines_are_those_of_the_vectors(
 
 
 def test_places_without_a_behaviour_do_no_harm() -> None:
-    found = Found(torch.eye(3), torch.ones(3), np.zeros(0, np.int64))
+    found = Lookup(torch.eye(3), torch.ones(3), np.zeros(0, np.int64))
     near = cosines(found, torch.tensor([1, 2]), torch.tensor([[1, -1], [0, 2]]))
     assert torch.isfinite(near).all()
     assert near[0, 0] == near[1, 1] == 1

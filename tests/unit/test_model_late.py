@@ -137,10 +137,10 @@ def test_an_input_that_is_off_changes_nothing() -> None:
 
 def test_training_leaves_out_whole_inputs_and_never_two_of_a_row() -> None:
     made = network(LateSettings(text_width=8, width=8, heads=2, tower=16, input_dropout=0.5)).train()
-    kept = made._kept(1000, torch.device("cpu"))[:, :, 0]
+    kept = made._input_mask(1000, torch.device("cpu"))[:, :, 0]
     assert set(kept.sum(0).tolist()) == {2.0, 3.0}
     assert (kept.mean(1) < 1).all()
-    assert made.eval()._kept(1000, torch.device("cpu")).min() == 1
+    assert made.eval()._input_mask(1000, torch.device("cpu")).min() == 1
 
 
 def test_the_columns_that_are_not_read_change_nothing() -> None:

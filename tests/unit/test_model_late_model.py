@@ -21,7 +21,7 @@ from model.features.snapshot import Snapshot
 from model.forward import ForwardPass
 from model.jobs import LATE_TOKENS, LateText
 from model.late_batch import LateBatch
-from model.late_checkpoint import LateParts
+from model.late_checkpoint import LateComponents
 from model.late_model import LateModel
 from model.network import TwoHeadedNetwork
 from model.packing import PackingSettings
@@ -237,7 +237,7 @@ def test_scores_are_those_of_the_trainers_path(
     places = np.arange(150, 240)  # from the fit on; those before had no items yet
     expected = score_late(network, rows, places, rows.texts)
 
-    parts = LateParts(tiny_network, network, items.table, items.map)
+    parts = LateComponents(tiny_network, network, items.table, items.map)
     model = LateModel("late", parts, tokenizer, device=torch.device("cpu"), dtype="fp32")
     by_key = {one.text_key: piece for one, piece in zip(said, pieces, strict=True)}
 

@@ -15,7 +15,7 @@ from model.promotions import Promotion
 from model.pruning import VersionAge, reasons_to_keep, removable
 from model.registry import ModelRegistry
 from model.removal import Removal
-from model.scratch import model_scratch, remove_left_scratch
+from model.scratch import model_scratch, remove_stale_scratch
 
 DAY_MS = 86_400_000
 NOW_MS = 100 * DAY_MS
@@ -54,7 +54,7 @@ def test_the_champion_its_parent_and_what_a_rollback_goes_back_to_stay() -> None
         "v11": "newest",
         "v6": "champion",
         "v5": "parent of the champion",
-        "v3": "a rollback goes back to it",
+        "v3": "rollback target",
     }
 
 
@@ -62,7 +62,7 @@ def test_after_a_rollback_its_target_is_the_champion_and_the_one_before_can_stil
     promotions = [*promoted("v1", "v3", "v6"), (4, Promotion("v3", 20 * DAY_MS, back_to=2))]
     reasons = kept(ELEVEN, promotions)
     assert reasons["v3"] == "champion"
-    assert reasons["v1"] == "a rollback goes back to it"
+    assert reasons["v1"] == "rollback target"
     assert "v6" not in reasons
 
 
@@ -79,7 +79,7 @@ def test_who_was_champion_within_the_grace_may_still_be_fetched_or_trained_from(
     reasons = kept(
         versions, [(1, Promotion("v1", 0)), (2, Promotion("v2", DAY_MS)), (3, Promotion("new", NOW_MS))]
     )
-    assert reasons["v2"] == "a rollback goes back to it"
+    assert reasons["v2"] == "rollback target"
     assert "v1" not in reasons
     late = [(1, Promotion("v1", 0)), (2, Promotion("v2", NOW_MS - 1)), (3, Promotion("new", NOW_MS))]
     assert kept(versions, late)["v1"] == "recent"
@@ -143,7 +143,7 @@ def test_who_promotes_a_version_while_it_is_removed_is_told(
         return promotions()
 
     monkeypatch.setattr(registry, "promotions", removed_meanwhile)
-    with pytest.raises(ModelMissing, match="promotion 3 names v1, which was removed meanwhile"):
+    with pytest.raises(ModelMissing, match="promotion 3 names v1, which was removed concurrently"):
         registry.promote("v1")
 
 
@@ -168,9 +168,9 @@ def test_the_remains_of_an_interrupted_publish_go_after_the_grace(tmp_path: Path
     half = tmp_path / "registry" / "versions" / "half"
     half.mkdir()
     (half / "weights").write_text("w" * 250)
-    assert Removal(registry).remove_remains() == 0  # a publish may be under way
+    assert Removal(registry).remove_incomplete() == 0  # a publish may be under way
     later = Removal(registry, now_s=lambda: time.time() + 90_000)
-    assert later.remove_remains() == 1_000
+    assert later.remove_incomplete() == 1_000
     assert not staged.exists()
     assert not half.exists()
     assert len(registry.versions()) == 6
@@ -185,11 +185,11 @@ def test_prune_says_what_it_removes_and_a_dry_run_removes_nothing(
     dry = models("prune", "--keep", "1", "--dry-run")
     assert registry.versions() == ["v1", "v2", "v3", "v4", "v5", "v6"]
     assert "v1  0.0 MB" in dry
-    assert dry[-1] == "2 versions would be removed, 0.0 MB; 4 stay"
+    assert dry[-1] == "2 versions would be removed, 0.0 MB; 4 kept"
     told = models("prune", "--keep", "1")
     assert registry.versions() == ["v2", "v3", "v4", "v6"]
-    assert told[-1] == "2 versions removed, 0.0 MB; 4 stay"
-    assert {"v2  stays: pinned", "v3  stays: a rollback goes back to it", "v4  stays: champion"} <= set(told)
+    assert told[-1] == "2 versions removed, 0.0 MB; 4 kept"
+    assert {"v2  kept: pinned", "v3  kept: rollback target", "v4  kept: champion"} <= set(told)
     assert models("prune", "--keep", "1")[-1].startswith("0 versions removed")
 
 
@@ -222,16 +222,16 @@ def test_what_a_killed_process_was_reading_is_removed_and_what_is_in_use_stays(
     process.start()
     try:
         assert held.wait(60)
-        assert remove_left_scratch() == 0
+        assert remove_stale_scratch() == 0
         assert len(list(tmp_path.glob("sway-model-*/weights"))) == 1
     finally:
         process.kill()
         process.join()
     with model_scratch() as mine:
-        assert remove_left_scratch() == 0  # so young that its lock may be about to be taken
+        assert remove_stale_scratch() == 0  # so young that its lock may be about to be taken
         for folder in tmp_path.iterdir():
             os.utime(folder, (time.time() - 120, time.time() - 120))
-        assert remove_left_scratch() == 1
+        assert remove_stale_scratch() == 1
         assert mine.exists()
     assert list(tmp_path.iterdir()) == []
 
@@ -240,7 +240,7 @@ def test_a_folder_without_a_lock_is_left_for_an_hour(tmp_path: Path, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = tmp_path / "sway-model-just-made"
     folder.mkdir()
-    assert remove_left_scratch() == 0
+    assert remove_stale_scratch() == 0
     hours_ago = time.time() - 2 * 3_600
     os.utime(folder, (hours_ago, hours_ago))
-    assert remove_left_scratch() == 1
+    assert remove_stale_scratch() == 1

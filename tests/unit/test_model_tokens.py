@@ -154,7 +154,7 @@ def test_reprs_never_show_a_users_text(tokenizer: BehaviourTokenizer) -> None:
 
 
 def test_limits_that_contradict_each_other_are_refused(minilm_dir: Path) -> None:
-    with pytest.raises(ValueError, match="max_tokens=40 is below 60"):
+    with pytest.raises(ValueError, match="max_tokens=40 must be at least 60"):
         BehaviourTokenizer.from_folder(minilm_dir, TextSettings(max_tokens=40))
     with pytest.raises(ValueError, match="max_behaviour_tokens=3"):
         BehaviourTokenizer.from_folder(minilm_dir, TextSettings(max_behaviour_tokens=3))

@@ -11,7 +11,7 @@ from model.errors import ModelCorrupt, ModelMissing, PromotionConflict
 from model.manifest import Manifest
 from model.promotions import Promotion, in_force
 from model.registry import ModelRegistry
-from model.verdicts import CHAMPION_PROMOTION, Challenged
+from model.verdicts import CHAMPION_PROMOTION, ChallengeCount
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -53,7 +53,7 @@ def test_rolling_back_twice_goes_further_back_and_then_there_is_nothing(registry
     for version in ("v1", "v2", "v3"):
         registry.promote(version)
     assert [registry.rollback(reason="bad") for _ in range(2)] == ["v2", "v1"]
-    with pytest.raises(ModelMissing, match="no champion before"):
+    with pytest.raises(ModelMissing, match="there is no previous champion"):
         registry.rollback(reason="bad")
     assert registry.champion() == "v1"
 
@@ -73,7 +73,7 @@ def test_promoting_the_champion_again_gives_no_step_to_go_back_to(registry: Mode
 
 
 def test_nothing_promoted_is_nothing_to_roll_back(registry: ModelRegistry) -> None:
-    with pytest.raises(ModelMissing, match="nothing was promoted"):
+    with pytest.raises(ModelMissing, match="no version was promoted"):
         registry.rollback(reason="bad")
 
 
@@ -115,10 +115,10 @@ def test_in_force_is_a_stack() -> None:
 
 def test_a_promotion_against_another_champion_is_refused(registry: ModelRegistry) -> None:
     registry.promote("v1", expected=None)
-    with pytest.raises(PromotionConflict, match="the champion is v1, not None"):
+    with pytest.raises(PromotionConflict, match="the champion is now v1, not None"):
         registry.promote("v2", expected=None)
     registry.promote("v2", expected="v1")
-    with pytest.raises(PromotionConflict, match="the champion is v2, not v1"):
+    with pytest.raises(PromotionConflict, match="the champion is now v2, not v1"):
         registry.promote("v3", expected="v1")
     assert registry.promotions() == [1, 2]
 
@@ -261,14 +261,16 @@ def test_challengers_are_counted_for_each_champion_also_after_it_was_away(regist
     lose("a")
     lose("b")
     registry.reject("c", "too few users to compare", {"users": 3.0})
-    assert registry.challenged("v1") == Challenged(first, 2)
+    assert registry.challenged("v1") == ChallengeCount(first, 2)
     second = registry.promote("v2")
-    assert registry.challenged("v2") == Challenged(second, 0)
+    assert registry.challenged("v2") == ChallengeCount(second, 0)
     lose("d")
     registry.rollback(reason="v1 comes back with what it has spent")
     lose("e")
-    assert registry.challenged("v1") == Challenged(second + 1, 4)  # v2 has beaten it, and that was taken back
-    assert registry.challenged("v2") == Challenged(second, 1)
+    assert registry.challenged("v1") == ChallengeCount(
+        second + 1, 4
+    )  # v2 has beaten it, and that was taken back
+    assert registry.challenged("v2") == ChallengeCount(second, 1)
     with pytest.raises(ModelMissing, match="v9 was never promoted"):
         registry.challenged("v9")
 
@@ -279,9 +281,9 @@ def test_a_rejection_that_cannot_be_read_counts_as_a_challenger(tmp_path: Path) 
     number = registry.promote("v1")
     registry.reject("v2", "worse", {CHAMPION_PROMOTION: float(number)})
     (tmp_path / "registry" / "rejections" / "v3.json").write_text("{")
-    assert registry.challenged("v1") == Challenged(number, 2)
+    assert registry.challenged("v1") == ChallengeCount(number, 2)
     (tmp_path / "registry" / "promotions" / "000002.json").write_text("{")  # perhaps of a challenger
-    assert registry.challenged("v1") == Challenged(number, 3)
+    assert registry.challenged("v1") == ChallengeCount(number, 3)
 
 
 def test_an_old_promotion_that_cannot_be_read_hides_no_verdict(tmp_path: Path) -> None:
@@ -309,7 +311,7 @@ def test_a_report_is_kept_beside_a_version_and_can_be_replaced(
     report = registry.fetch_report("v1", tmp_path / "copy")
     assert (report / "config.json").read_text() == "second"
     registry.fetch("v1", tmp_path / "version")  # its own files are as the manifest says
-    with pytest.raises(ModelMissing, match="there are: gate, report"):
+    with pytest.raises(ModelMissing, match="its reports are: gate, report"):
         registry.fetch_report("v1", tmp_path / "none", "other")
     with pytest.raises(ModelMissing):
         registry.attach("v9", tmp_path / "first")

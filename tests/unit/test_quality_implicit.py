@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality import summary
-from benchmarks.quality.implicit import SIDES, Judged, Parts, figures, rates_table, scored_by_all
+from benchmarks.quality.implicit import SIDES, Parts, SideResult, figures, rates_table, scored_by_all
 from benchmarks.quality.implicit_examples import Side
 from benchmarks.quality.implicit_labels import (
     HORIZON_S,
@@ -118,7 +118,7 @@ def test_every_figure_has_its_row_also_before_its_side_is_judged() -> None:
     y_hat = {key_of(event): told.y * 0.1 + number * 0.001 for number, (event, told) in enumerate(pairs)}
     worse = {key: value * (number % 7) for number, (key, value) in enumerate(y_hat.items())}
     rates = {"test": PartRates(40, 38, 0.5, 0.52, 1)}
-    judged = {SIDES[0]: Judged(rates, worse), SIDES[1]: Judged(rates, y_hat)}
+    judged = {SIDES[0]: SideResult(rates, worse), SIDES[1]: SideResult(rates, y_hat)}
     found = {row.name: row for row in figures(judged, pairs, samples=50)}
     assert found["implicit-4 - explicit-4"].met is False
     assert found["implicit-4 - explicit-at-horizon-4"].value is None
@@ -130,7 +130,7 @@ def test_every_figure_has_its_row_also_before_its_side_is_judged() -> None:
 
 
 def test_the_table_names_sides_and_parts() -> None:
-    judged = {Side(Negatives.EXPIRED, 4): Judged({"test": PartRates(1_200, 1_190, 0.5, 0.51, 0)}, {})}
+    judged = {Side(Negatives.EXPIRED, 4): SideResult({"test": PartRates(1_200, 1_190, 0.5, 0.51, 0)}, {})}
     assert "| implicit-4 | test | 1,200 | 10 | 0 | 0.5000 | 0.5100 |" in rates_table(judged)
 
 

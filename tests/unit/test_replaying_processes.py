@@ -18,7 +18,7 @@ ERRORS = [RegistryUnavailable("away"), ContractError("s-value is not registered"
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No log, no parent, no model."""
-    for name in ("set_up_log", "_end_with", "load_champion", "tune_garbage_collection"):
+    for name in ("set_up_log", "_exit_with_parent", "load_champion", "tune_garbage_collection"):
         monkeypatch.setattr(processes, name, lambda *_: None)
 
 

@@ -15,8 +15,8 @@ from stream.replay.sampling import Speed
 from stream.settings import Settings
 from sway.errors import CommandError
 from sway.replaying import show
+from sway.replaying.bounds import format_duration, parse_bound, parse_duration_ms
 from sway.replaying.topics import check_name
-from sway.replaying.when import in_words, parse_bound, parse_duration_ms
 
 NOW_MS = 1_793_500_000_000
 DAY_MS = 86_400_000
@@ -52,7 +52,8 @@ def test_a_moment_is_a_time_in_utc_how_long_ago_an_end_or_offsets(text: str, exp
 )
 def test_none_of_these_says_what_may_be_written(text: str) -> None:
     with pytest.raises(
-        CommandError, match=re.escape(repr(text)) + r" is none of: a time \(2026-11-01, .*`oldest`"
+        CommandError,
+        match="invalid bound " + re.escape(repr(text)) + r": give a time \(2026-11-01, .*`oldest`",
     ):
         parse_bound(text, NOW_MS)
 
@@ -71,7 +72,9 @@ def test_a_duration_is_a_number_and_a_unit(text: str, ms: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "all", "30", "d", "1h30m", "-1d", "2026-11-01"])
 def test_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(CommandError, match=re.escape(repr(text)) + " is no duration: write 90s"):
+    with pytest.raises(
+        CommandError, match="invalid duration " + re.escape(repr(text)) + ": give one such as 90s"
+    ):
         parse_duration_ms(text)
 
 
@@ -91,7 +94,7 @@ def test_no_duration_is_refused(text: str) -> None:
     ],
 )
 def test_a_time_is_told_in_its_two_largest_units(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words
 
 
 # --- the plan in words --------------------------------------------------------------------------------------
@@ -117,18 +120,18 @@ def shown(plan: ReplayPlan, speed: Speed | None = None, resumed: Mapping[int, Pr
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        (PLAN, "outcomes enter where they did live: the old scores tell (outcomes_next)"),
-        (planned(known=Span(0, 9000)), "outcomes enter where they did live: the old scores tell"),
+        (PLAN, "outcomes are ordered as in the live run, as recorded in its scores (outcomes_next)"),
+        (planned(known=Span(0, 9000)), "outcomes are ordered as in the live run, as recorded in its scores"),
         (
             planned(known=Span(1000, 4000)),
-            "where they did live for 75% of the events, whose old scores tell; by time for the others",
+            "as in the live run for the 75% of events whose scores are stored, and by time for the others",
         ),
-        (planned(known=Span(3000, 9000)), "where they did live for 25% of the events"),
+        (planned(known=Span(3000, 9000)), "as in the live run for the 25% of events"),
         (
             planned(known=NOTHING, old_scores=NOTHING),
-            "outcomes enter by time: no old scores tell when they were read",
+            "outcomes are ordered by time: no stored scores show when they were read",
         ),
-        (planned(known=Span(5000, 9000)), "outcomes enter by time: no old scores"),
+        (planned(known=Span(5000, 9000)), "outcomes are ordered by time: no stored scores"),
         (planned(outcomes=NOTHING), "no outcomes"),
     ],
 )
@@ -151,7 +154,7 @@ def test_the_plan_says_what_is_read_scored_and_done_of_each_partition() -> None:
 @pytest.mark.parametrize(("begin", "told"), [(0, False), (1, True)])
 def test_the_plan_says_so_where_a_past_may_be_missing(begin: int, told: bool) -> None:
     said = shown(planned(warm_up=Span(begin, 1000)))
-    assert ("What is before the oldest offset read is not there" in said) is told
+    assert ("Records before the oldest offset read are no longer stored" in said) is told
 
 
 @pytest.mark.parametrize(
@@ -161,8 +164,8 @@ def test_the_plan_says_so_where_a_past_may_be_missing(begin: int, told: bool) ->
         (Speed(0.0, 50.0), "estimated time: too few records to measure"),
         (
             Speed(1000.0, 30.0),
-            "estimated time: 1 min 41 s with one process (measured here, on events of the range: 30 scored a second, "
-            "1,000 read a second)",
+            "estimated time: 1 min 41 s with one process (measured on events of the range: 30 scored/s, "
+            "1,000 read/s)",
         ),
     ],
 )
@@ -204,9 +207,9 @@ def test_the_summary_adds_up_partitions_and_gives_the_rate_of_this_run() -> None
         "seconds": 20.0,
         "records_per_s": 200.0,
     }
-    assert show.in_a_sentence(found, plan) == (
-        "replay again: 4,890 scores and 110 dead letters; 200 records/s in 20 s; not complete: the same command goes "
-        "on from here"
+    assert show.as_text(found, plan) == (
+        "replay again: 4,890 scores and 110 dead letters; 200 records/s in 20 s; not complete: repeat the "
+        "command to resume"
     )
 
 
@@ -214,7 +217,7 @@ def test_the_sentence_names_examples_and_users_where_there_can_be_any() -> None:
     plan = replace(planned(warm_up=Span(5, 1000)), with_labels=True)
     found = show.summary(plan, {0: Progress(4400, 0, counts(2900, 100, 5, 2), done=True)}, 20.0, before=0)
     assert found["complete"] is True
-    assert show.in_a_sentence(found, plan) == (
+    assert show.as_text(found, plan) == (
         "replay again: 2,900 scores and 100 dead letters; 5 examples; 2 users whose window may reach past retention; "
         "150 records/s in 20 s"
     )
@@ -237,7 +240,7 @@ def test_nothing_known_is_not_complete() -> None:
 def test_a_past_that_may_be_missing_is_told_where_anything_is_scored(
     changes: dict[str, Span], lacks: bool
 ) -> None:
-    assert ("may reach that far are counted" in shown(planned(**changes))) == lacks
+    assert ("may reach further back are counted" in shown(planned(**changes))) == lacks
 
 
 def test_the_bar_adds_up_the_workers_and_never_passes_its_end() -> None:
@@ -270,7 +273,7 @@ def test_a_topic_of_the_live_application_is_refused_with_a_name_that_is_free(
     with pytest.raises(CommandError) as caught:
         check_name(topic, settings)
     assert str(caught.value) == (
-        f"{belongs} belongs to the live application: give the replay a topic of its own, such as sway.scores.replay-1"
+        f"{belongs} belongs to the live application: give the replay another topic, such as sway.scores.replay-1"
     )
 
 

@@ -123,7 +123,7 @@ def test_physical_takes_the_logical_types_and_leaves_the_defaults() -> None:
                 {"name": "partition", "type": "float"},
                 {"name": "offset", "type": "long"},
             ],
-            "plans do not know",
+            "unsupported type float",
         ),
         (
             [
@@ -131,7 +131,7 @@ def test_physical_takes_the_logical_types_and_leaves_the_defaults() -> None:
                 {"name": "partition", "type": "int"},
                 {"name": "offset", "type": "long"},
             ],
-            "null first",
+            "only null followed by one type",
         ),
     ],
 )

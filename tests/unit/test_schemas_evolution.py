@@ -93,7 +93,7 @@ def test_a_renamed_record_is_found_by_our_alias_and_otherwise_is_another_record(
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, parsed(writer), to_mapping(OUTCOME))
     assert prepare_evolved_reader(plan(ours), ours, writer, 0)(stream.getvalue()) == OUTCOME
-    with pytest.raises(WrongRecordError, match="is a Result; here belongs a Outcome"):
+    with pytest.raises(WrongRecordError, match="is a Result; expected Outcome"):
         prepare_evolved_reader(plan(ours), current(Outcome), writer, 0)
 
 

@@ -16,7 +16,7 @@ from schemas.records import BehaviorEvent
 from schemas.registration import KEEPS_BACKWARD, check, register
 from stream.settings import TopicSettings
 from sway.cli import app
-from sway.commands.up import _tell_schemas
+from sway.commands.up import _print_schemas
 from sway.schema_subjects import subjects
 
 SUBJECT = "sway.events-value"
@@ -118,7 +118,7 @@ def test_a_level_that_protects_nobody_is_a_problem() -> None:
     standing = check(registry, SUBJECT, BehaviorEvent)
     assert (standing.version, standing.level) == (1, "NONE")
     assert standing.problem is not None
-    assert "run `sway schemas register` for BACKWARD" in standing.problem
+    assert "run `sway schemas register` to set BACKWARD" in standing.problem
 
 
 @pytest.mark.parametrize("ask", [register, check])
@@ -148,7 +148,7 @@ def test_an_address_where_nobody_answers_is_told_without_its_password() -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("sway: The Schema Registry did not answer")
     assert (
-        "Asked was http://127.0.0.1:9/api: check SWAY_WIRE__REGISTRY_URL (wire.registry_url)."
+        "The registry is http://127.0.0.1:9/api: check SWAY_WIRE__REGISTRY_URL (wire.registry_url)."
         in result.stderr
     )
     assert "word" not in result.stderr
@@ -192,7 +192,7 @@ def test_registering_can_wait_for_a_registry_that_is_starting() -> None:
 
 def test_up_names_what_the_registry_of_an_older_folder_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     fine = register(FakeRegistry(), SUBJECT, BehaviorEvent)
-    _tell_schemas([fine, register(FakeRegistry(refuses="no"), SUBJECT, BehaviorEvent)])
+    _print_schemas([fine, register(FakeRegistry(refuses="no"), SUBJECT, BehaviorEvent)])
     said = capsys.readouterr().err
-    assert said.startswith(f"not every schema is registered:\n{SUBJECT}: the registry refuses it: no.")
+    assert said.startswith(f"some schemas are not registered:\n{SUBJECT}: the registry refuses it: no.")
     assert "SWAY_WIRE__FORMAT" not in said

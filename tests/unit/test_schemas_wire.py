@@ -125,34 +125,36 @@ def test_a_schema_is_looked_up_once() -> None:
 
     codec = Codec(BehaviorEvent, resolver=Counting(7, current(BehaviorEvent)))
     values = [confluent(BehaviorEvent).encode(EVENT)] * 10
-    assert asks_registry(codec.unmet(values))
+    assert asks_registry(codec.unresolved(values))
     assert codec.decode_batch(values) == [EVENT] * 10
     assert Counting.asked == 1
-    assert not asks_registry(codec.unmet([*values, VALUE, None, b"junk"]))
+    assert not asks_registry(codec.unresolved([*values, VALUE, None, b"junk"]))
 
 
 def test_what_is_not_met_yet_is_told_by_its_headers() -> None:
     codec = Codec(BehaviorEvent, max_record_bytes=500)
     foreign = b"\xc3\x01" + bytes(8)
     too_large = b"\xc3\x01" + b"\x01" * 500
-    assert codec.unmet([VALUE, None, b"", b"junk", b"\x00\x01", foreign[:9], too_large, foreign + b"x"]) == {
+    assert codec.unresolved(
+        [VALUE, None, b"", b"junk", b"\x00\x01", foreign[:9], too_large, foreign + b"x"]
+    ) == {
         VALUE[:10],
         foreign,
     }
-    assert list(codec.meet({VALUE[:10], foreign})) == [foreign]
-    assert codec.unmet([VALUE]) == set()
+    assert list(codec.resolve({VALUE[:10], foreign})) == [foreign]
+    assert codec.unresolved([VALUE]) == set()
 
 
 def test_without_asking_an_id_is_what_was_found_when_it_was_met() -> None:
     resolver = OneSchemaResolver(8, current(BehaviorEvent))
     codec = Codec(BehaviorEvent, resolver=resolver)
     known, unknown = (confluent(BehaviorEvent, schema_id).encode(EVENT) for schema_id in (8, 7))
-    (refused,) = codec.meet(codec.unmet([known, unknown])).values()
+    (refused,) = codec.resolve(codec.unresolved([known, unknown])).values()
     resolver._schema_id = 7  # registered meanwhile: it is found when it is met again
     first, second = codec.decode_batch([known, unknown], ask=False)
     assert first == EVENT
     assert (type(second), str(second)) == (UnknownSchemaError, str(refused))
-    assert codec.meet(codec.unmet([known, unknown])) == {}
+    assert codec.resolve(codec.unresolved([known, unknown])) == {}
     assert codec.decode_batch([known, unknown], ask=False) == [EVENT, EVENT]
 
 

@@ -89,7 +89,7 @@ def test_a_worker_starts_with_a_late_champion(bench: Bench) -> None:
     settings = Settings(model=ModelSettings(registry=str(bench.path), device="cpu", cached_vectors=9))
     model = load_champion(settings)
     assert isinstance(model, LateModel)
-    assert model.vectors.most == 9
+    assert model.vectors.capacity == 9
     assert len(model.vectors) > 0  # it is warm
 
 

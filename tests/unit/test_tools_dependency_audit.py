@@ -93,9 +93,9 @@ def test_a_source_that_is_reachable_decides(
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (lambda _query: (404, b"{}"), "it answers 404"),
-        (lambda _query: (200, b"<html>"), "its answer is not JSON"),
-        (knows(), "it does not know a vulnerability that is known"),
+        (lambda _query: (404, b"{}"), "HTTP status 404"),
+        (lambda _query: (200, b"<html>"), "the response is not JSON"),
+        (knows(), "it does not report a known vulnerability"),
     ],
     ids=["not found", "a page", "an empty database"],
 )

@@ -2,7 +2,7 @@
 
 from stream.settings import TopicSettings
 from stream.worker.input_limits import AFTER_MAX_MS
-from sway.topic_plan import KEEP_FOR_EVER, find_problems, missing, plan_topics
+from sway.topic_plan import UNLIMITED_RETENTION, find_problems, missing, plan_topics
 
 TOPICS = TopicSettings()
 
@@ -30,8 +30,8 @@ def test_only_what_has_no_user_as_its_key_has_one_partition() -> None:
 
 
 def test_history_keeps_everything_and_otherwise_only_requests_and_announcements_are_kept() -> None:
-    assert all(plan.kept_for_ever for plan in plan_topics(TOPICS, 6, history=True))
-    kept = [plan.name for plan in plan_topics(TOPICS, 6, history=False) if plan.kept_for_ever]
+    assert all(plan.has_unlimited_retention for plan in plan_topics(TOPICS, 6, history=True))
+    kept = [plan.name for plan in plan_topics(TOPICS, 6, history=False) if plan.has_unlimited_retention]
     assert kept == ["sway.training", "sway.models"]
 
 
@@ -40,12 +40,12 @@ def test_the_broker_refuses_events_and_outcomes_from_the_future() -> None:
     limits = {plan.name: plan.config.get(AFTER_MAX_MS) for plan in planned}
     assert {name for name, limit in limits.items() if limit == "60000"} == {"sway.events", "sway.outcomes"}
     assert set(limits.values()) == {"60000", None}
-    assert all(plan.without(AFTER_MAX_MS).config == KEEP_FOR_EVER for plan in planned)
+    assert all(plan.without(AFTER_MAX_MS).config == UNLIMITED_RETENTION for plan in planned)
 
 
 def test_a_wrong_partition_count_is_a_problem_and_a_missing_topic_is_none() -> None:
     planned = plan_topics(TOPICS, 6, history=False)
     existing = {"sway.events": 3, "sway.outcomes": 6, "other": 1}
-    assert find_problems(planned, existing) == ["sway.events has 3 partitions, planned are 6"]
+    assert find_problems(planned, existing) == ["sway.events has 3 partitions instead of 6"]
     assert "sway.outcomes" not in {plan.name for plan in missing(planned, existing)}
     assert len(missing(planned, existing)) == len(planned) - 2

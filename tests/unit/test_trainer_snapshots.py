@@ -37,7 +37,8 @@ def test_a_snapshot_holds_what_was_known_by_its_time() -> None:
     first, other = PAIRS[0], PAIRS[1]
     one = learn(
         Past(first[0].occurred_at, "a"), 1.0, 0.75,
-        item=NO_ITEM, totals=NO_TOTALS.seen(first[0].occurred_at), mean=NO_MEAN, own_mean=user_mean(0, 0, 0.5),
+        item=NO_ITEM, totals=NO_TOTALS.with_behaviour(first[0].occurred_at), mean=NO_MEAN,
+        own_mean=user_mean(0, 0, 0.5),
     )  # fmt: skip
     two = learn(
         Past(other[0].occurred_at, "a"), 0.0, None,

@@ -1,4 +1,4 @@
-"""From a scored event to what each behaviour of its past did to the score."""
+"""The effect of each past behaviour on the score of an event."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,60 +23,64 @@ from sway.tailing.show import printable
 
 
 @dataclass(frozen=True, slots=True)
-class Swayed:
-    """One behaviour of the past. words: None where they are gone; grade: None while its outcome was not known.
+class BehaviourEffect:
+    """A past behaviour and its effect on the influence.
 
-    attention: None where the model has none.
+    text: None if it is no longer stored. grade: None if its outcome was not known yet. attention: its attention weight,
+    None if the model has no attention over behaviours.
     """
 
     at_ms: int
-    words: str | None
+    text: str | None
     grade: float | None
     effect: float
     attention: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """An event and what swayed its score. behaviours: oldest first. lam: the weight of z_hat in the influence."""
+class ScoreExplanation:
+    """An event and the effects on its score. behaviours: oldest first. lam: the weight of z_hat in the influence."""
 
     event: ScoredEvent
     version: str
     lam: float
     now: Explanation
-    behaviours: list[Swayed]
+    behaviours: list[BehaviourEffect]
 
     @property
-    def gone(self) -> int:
-        """How many behaviours there are without words."""
-        return sum(one.words is None for one in self.behaviours)
+    def missing_texts(self) -> int:
+        """Number of behaviours whose text is no longer stored."""
+        return sum(one.text is None for one in self.behaviours)
 
 
-def explain_event(event: ScoredEvent, words: Mapping[int, str], model: Model) -> Explained:
-    """Score the event again, with its past and without each behaviour of it.
+def explain_event(event: ScoredEvent, texts: Mapping[int, str], model: Model) -> ScoreExplanation:
+    """Score the event again with its past behaviours, and without each of them.
 
-    words: texts without outcomes, by key. Raises CommandError if the model cannot read what was kept of the event.
+    texts: behaviour texts without outcomes, by text key. Raises CommandError if the stored input of the event is not
+    sufficient for the model.
     """
     past = event.snapshot.past
-    found = _late(event, words, model) if isinstance(model, LateModel) else _joint(event, model)
+    found = _late(event, texts, model) if isinstance(model, LateModel) else _joint(event, model)
     attention: Sequence[float | None] = found.attention or [None] * len(past)
     behaviours = [
-        Swayed(int(one["at_ms"]), words.get(int(one["text"])), _known(float(one["z"])), effect, weight)
+        BehaviourEffect(
+            int(one["at_ms"]), texts.get(int(one["text"])), _known(float(one["z"])), effect, weight
+        )
         for one, effect, weight in zip(past, found.effects, attention, strict=True)
     ]
-    return Explained(event, model.version, model.lam, found, behaviours)
+    return ScoreExplanation(event, model.version, model.lam, found, behaviours)
 
 
-def _late(event: ScoredEvent, words: Mapping[int, str], model: LateModel) -> Explanation:
+def _late(event: ScoredEvent, texts: Mapping[int, str], model: LateModel) -> Explanation:
     snapshot = event.snapshot
-    own = words.get(snapshot.text_key)
+    own = texts.get(snapshot.text_key)
     if own is None:
         raise CommandError(
-            f"the words of event {printable(event.event_id)} are gone: nothing is left to score"
+            f"the text of event {printable(event.event_id)} is no longer stored, so it cannot be scored"
         )
-    texts = [words.get(key, "") for key in snapshot.past["text"].tolist()]
-    piece, *pieces = model.tokenizer.words([own, *texts])
-    _take_as_unlike_any(model, [key for key in snapshot.past["text"].tolist() if key not in words])
+    past_texts = [texts.get(key, "") for key in snapshot.past["text"].tolist()]
+    piece, *pieces = model.tokenizer.words([own, *past_texts])
+    _zero_vectors(model, [key for key in snapshot.past["text"].tolist() if key not in texts])
 
     def attend(text: LateText) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return model.attention(model.pack([text]))[0].cpu().numpy()
@@ -89,12 +93,12 @@ def _late(event: ScoredEvent, words: Mapping[int, str], model: LateModel) -> Exp
     )
 
 
-def _take_as_unlike_any(model: LateModel, keys: Sequence[int]) -> None:
-    """Give texts without words a vector of zeros: no cosine with any other, and nothing to agree on."""
-    gone = np.array(sorted(set(keys) - {NO_KEY}), np.uint64)
+def _zero_vectors(model: LateModel, keys: Sequence[int]) -> None:
+    """Give missing texts a zero vector, which has no similarity with any other."""
+    missing = np.array(sorted(set(keys) - {NO_KEY}), np.uint64)
     with torch.inference_mode():
-        zeros = torch.zeros(len(gone), hidden_size(model.network.encoder), device=model.device)
-        model.vectors.put(gone, [b""] * len(gone), zeros, zeros.sum(1))
+        zeros = torch.zeros(len(missing), hidden_size(model.network.encoder), device=model.device)
+        model.vectors.put(missing, [b""] * len(missing), zeros, zeros.sum(1))
 
 
 def _joint(event: ScoredEvent, model: LoadedModel) -> Explanation:
@@ -102,7 +106,7 @@ def _joint(event: ScoredEvent, model: LoadedModel) -> Explanation:
     past = event.snapshot.past
     if not event.target or (len(past) and not event.history):
         raise CommandError(
-            f"{model.version} reads whole texts, and no text was kept of event {printable(event.event_id)}, which "
+            f"{model.version} needs the full text, but none is stored for event {printable(event.event_id)}, which "
             f"{event.model_version} scored"
         )
     item = [part for part in split_behaviours(rates) if part.startswith(ITEM_START)]

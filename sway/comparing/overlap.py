@@ -1,4 +1,4 @@
-"""Why two runs have nothing in common, in a sentence. Pure."""
+"""The check that two runs have events in common."""
 
 import numpy as np
 
@@ -9,15 +9,15 @@ from sway.errors import CommandError
 _SHOWN = 3
 
 
-def refuse_strangers(a: Scores, b: Scores, pairs: Pairs) -> None:
-    """Raise CommandError, saying why, if no event is in both runs."""
+def check_overlap(a: Scores, b: Scores, pairs: Pairs) -> None:
+    """Raise CommandError with the reason if the runs have no event in common."""
     if len(pairs.a):
         return
     if len(pairs.other_a):
         raise CommandError(
-            f"{a.run} and {b.run} have {len(pairs.other_a):,} source offsets in common, but other events stand "
-            f"there, as at {_where(a, int(pairs.other_a[0]))}: the source topic was deleted and made again between "
-            "the runs, or they are of two clusters. Compare runs over the same records"
+            f"{a.run} and {b.run} have {len(pairs.other_a):,} source offsets in common, but different events, for "
+            f"example at {_where(a, int(pairs.other_a[0]))}: the source topic was recreated between the runs, or the "
+            "runs are of different clusters. Compare runs over the same records"
         )
     ours, theirs = _topics(a), _topics(b)
     if not ours & theirs:
@@ -41,7 +41,7 @@ def _listed(topics: set[str]) -> str:
 
 
 def _span(scores: Scores) -> str:
-    """Return from where to where a run reaches in its first few partitions."""
+    """Return the offset ranges of a run in its first few partitions, as text."""
     keys = np.stack((scores.source_topic.codes, scores.source_partition), axis=1)
     found = np.unique(keys, axis=0)
     spans = []

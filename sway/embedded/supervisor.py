@@ -1,19 +1,19 @@
-"""Runs a command that ends when the process that asked for it, its owner, ends, however that ends.
+"""A supervisor: runs a command and stops it when the process that started the supervisor, its owner, exits.
 
-Run as a script, by path and with `python -I -S`, so that it imports the standard library alone and is
-up in a few milliseconds:
+It runs as a script, by path and with `python -I -S`, so that it imports only the standard library and starts in a few
+milliseconds:
 
-    leash.py OWNER_PID GRACE_S [--remove FOLDER] -- COMMAND ...
+    supervisor.py OWNER_PID GRACE_S [--remove FOLDER] -- COMMAND ...
 
-It prints the command's process id on a line, then waits for the first of these:
+It prints the process id of the command on one line, then waits for the first of these events:
 
-- the command ends: the leash ends with its exit status, 128 + N after signal N;
-- a byte on standard input, SIGTERM or SIGINT: the command gets SIGTERM and, after GRACE_S seconds, SIGKILL;
-- the end of standard input, or another parent process: the owner is gone (both are watched, since a
-  forked child of the owner may hold the pipe open after the owner's death). The command is stopped in the
-  same way; if there is a FOLDER, its work is worth nothing, so it gets SIGKILL at once and FOLDER goes too.
+- The command exits. The supervisor exits with the same status, 128 + N after signal N.
+- A byte on standard input, SIGTERM or SIGINT. The command gets SIGTERM and, after GRACE_S seconds, SIGKILL.
+- The end of standard input, or a change of the parent process: the owner has exited. Both are watched, because a forked
+  child of the owner may keep the pipe open. The command is stopped in the same way. With FOLDER, its data is no longer
+  needed, so the command gets SIGKILL at once and FOLDER is removed.
 
-If the leash itself is killed, Linux kills the command with it (PR_SET_PDEATHSIG).
+If the supervisor itself is killed, Linux kills the command (PR_SET_PDEATHSIG).
 """
 
 import ctypes
@@ -24,23 +24,25 @@ import signal
 import subprocess
 import sys
 
-OWNER_CHECK_S = 1.0  # only matters when a forked child of a dead owner holds the pipe open
+# Only relevant if a forked child of a dead owner keeps the pipe open.
+OWNER_CHECK_S = 1.0
 PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
-    """Run the command on its leash and return the exit status."""
+    """Run the command until it exits or must stop, and return its exit status."""
     split = argv.index("--")
     owner, grace_s, folder = int(argv[0]), float(argv[1]), _folder_to_remove(argv[2:split])
     woken = _wake_on(signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal is the owner's matter
-    # Standard output goes back to the owner and carries one line; the command writes to standard error.
+    # The owner decides what to do when its terminal closes.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Standard output is for the owner and carries one line, so the command writes to standard error.
     command = subprocess.Popen(  # noqa: S603 - the owner's command
-        argv[split + 1 :], stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=_die_with_the_leash
+        argv[split + 1 :], stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=_die_with_supervisor
     )
     sys.stdout.write(f"{command.pid}\n")
     sys.stdout.flush()
-    owner_is_gone = _wait_for_a_reason_to_stop(command, owner, woken)
+    owner_is_gone = _wait(command, owner, woken)
     if owner_is_gone and folder is not None:
         command.kill()
     _stop(command, grace_s)
@@ -54,7 +56,7 @@ def _folder_to_remove(options: list[str]) -> str | None:
 
 
 def _wake_on(*signals: int) -> int:
-    """Make the signals readable, a byte each holding its number, from the descriptor returned."""
+    """Return a file descriptor that becomes readable on these signals, with one byte per signal: its number."""
     readable, writable = os.pipe()
     os.set_blocking(writable, False)
     signal.set_wakeup_fd(writable)
@@ -63,14 +65,14 @@ def _wake_on(*signals: int) -> int:
     return readable
 
 
-def _die_with_the_leash() -> None:
-    """Between fork and exec: on Linux, ask for SIGKILL when the leash dies."""
+def _die_with_supervisor() -> None:
+    """On Linux, request SIGKILL when the supervisor dies; runs between fork and exec."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _wait_for_a_reason_to_stop(command: "subprocess.Popen[bytes]", owner: int, woken: int) -> bool:
-    """Return whether the reason is that the owner is gone."""
+def _wait(command: "subprocess.Popen[bytes]", owner: int, woken: int) -> bool:
+    """Wait until the command exits or must stop; return whether the owner has exited."""
     stdin = sys.stdin.fileno()
     while command.poll() is None:
         if os.getppid() != owner:

@@ -47,20 +47,20 @@ def test_it_is_refused(field: str, value: object, unit: str, told: str, tmp_path
         (
             "occurred_at",
             pa.array([5], pa.time64("ns")),
-            "time64[ns]: it has to be timestamps, dates, numbers or",
+            "time64[ns]: it must be timestamps, dates, numbers or",
         ),
         (
             "occurred_at",
             pa.array([5], pa.duration("ns")),
-            "duration[ns]: it has to be timestamps, dates, numbers",
+            "duration[ns]: it must be timestamps, dates, numbers",
         ),
         (
             "value",
             pa.array([5], pa.timestamp("ns")),
-            "timestamp[ns]: it has to be numbers, or texts that are one",
+            "timestamp[ns]: it must be numbers, or strings that are numbers",
         ),
-        ("value", pa.array([True]), "bool: it has to be numbers, or texts that are one"),
-        ("user_id", pa.array([1.5]), "double: it has to be texts or whole numbers"),
+        ("value", pa.array([True]), "bool: it must be numbers, or strings that are numbers"),
+        ("user_id", pa.array([1.5]), "double: it must be strings or integers"),
     ],
     ids=str,
 )
@@ -75,7 +75,7 @@ def test_a_column_that_a_field_cannot_be_read_from_is_told_by_its_type(
 
 
 @pytest.mark.parametrize(
-    ("name", "field", "doubtful", "good"),
+    ("name", "field", "ambiguous", "good"),
     [
         ("a.csv", "occurred_at", "0x18BCFE56800", NOW_MS),
         ("a.jsonl", "value", True, 1.5),
@@ -83,10 +83,10 @@ def test_a_column_that_a_field_cannot_be_read_from_is_told_by_its_type(
         ("a.parquet", "occurred_at", Decimal("5.5"), Decimal(NOW_MS)),
     ],
 )
-def test_one_doubtful_value_is_refused_and_those_beside_it_are_not(
-    name: str, field: str, doubtful: object, good: object, tmp_path: Path
+def test_one_ambiguous_value_is_refused_and_those_beside_it_are_not(
+    name: str, field: str, ambiguous: object, good: object, tmp_path: Path
 ) -> None:
-    run = Run(write_log(tmp_path / name, [EVENT | {field: value} for value in (good, doubtful, good)]))
+    run = Run(write_log(tmp_path / name, [EVENT | {field: value} for value in (good, ambiguous, good)]))
     assert [getattr(event, field) for event in run.records] == [good, good]
     assert [f": {field} is not a " in told for told in run.told] == [True]
 

@@ -1,4 +1,4 @@
-"""The words of a scored event's past, looked up by text key where they still stand."""
+"""Lookup of the behaviour texts of a scored event's past, by text key."""
 
 from collections.abc import Iterable
 
@@ -7,33 +7,36 @@ from model.tokens import BehaviourTokenizer
 from schemas.records import LabeledExample
 from schemas.wire import Codec
 from stream.behaviours import WindowCodec
-from sway.explaining.find import ScoredEvent, Wanted, wanted_examples
-from sway.explaining.topics import Names, Topics, records_of
+from sway.explaining.find import EventQuery, ScoredEvent, matching_examples
+from sway.explaining.topics import TopicNames, Topics, records_of
 
 
-def words_by_key(
+def texts_by_key(
     topics: Topics,
-    names: Names,
+    names: TopicNames,
     event: ScoredEvent,
     tokenizer: BehaviourTokenizer,
     examples: Codec[LabeledExample],
     newest: int,
 ) -> dict[int, str]:
-    """Return texts without outcomes by their keys: those of the user's window, then those of the user's examples.
+    """Return behaviour texts without outcomes by text key, from the user's window, then from the user's examples.
 
-    newest: if the window lacks some, so many of the newest offsets of the user's partition of examples are read.
+    newest: if the window lacks some texts, the number of newest offsets to read from the user's partition of the
+    examples topic.
     """
     texts = _by_key(_window_texts(topics, names, event.user_id, tokenizer))
     if event.target:
         texts[event.snapshot.text_key] = event.target
     if not set(event.snapshot.past["text"].tolist()) <= texts.keys():
-        mine = Wanted(None, event.user_id)
-        found = wanted_examples(topics, names, mine, examples, newest)
+        mine = EventQuery(None, event.user_id)
+        found = matching_examples(topics, names, mine, examples, newest)
         texts |= _by_key(example.target for example in found)
     return texts
 
 
-def _window_texts(topics: Topics, names: Names, user_id: str, tokenizer: BehaviourTokenizer) -> list[str]:
+def _window_texts(
+    topics: Topics, names: TopicNames, user_id: str, tokenizer: BehaviourTokenizer
+) -> list[str]:
     newest = None
     for key, value in records_of(topics, names.windows, user_id):
         if key == user_id.encode():

@@ -1,4 +1,4 @@
-"""What a person writes for a moment: a date, how long ago, an end of the topic, or offsets. Pure."""
+"""Parsing of replay bounds (a time, an age, an end of the topic, or offsets) and of durations."""
 
 import re
 from datetime import UTC, datetime
@@ -10,13 +10,13 @@ _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
 _OFFSETS = re.compile(r"\d+:\d+(,\s*\d+:\d+)*")
 _ALLOWED = (
-    "a time (2026-11-01, 2026-11-01T12:30+01:00, in UTC if it says nothing else), how long ago (7d, 12h, 30m), "
-    "`oldest`, `newest`, or an offset for each partition (0:1200,1:980)"
+    "a time (2026-11-01, 2026-11-01T12:30+01:00; UTC without an offset), an age (7d, 12h, 30m), `oldest`, `newest`, or "
+    "an offset per partition (0:1200,1:980)"
 )
 
 
 def parse_bound(text: str, now_ms: int) -> Bound:
-    """Return the bound that a text means. Raises CommandError for none of the forms."""
+    """Parse a bound. Raises CommandError if the text has none of the allowed forms."""
     text = text.strip()
     if text in {"oldest", "newest"}:
         return Oldest() if text == "oldest" else Newest()
@@ -24,27 +24,27 @@ def parse_bound(text: str, now_ms: int) -> Bound:
         pairs = [pair.split(":") for pair in text.split(",")]
         offsets = {int(partition): int(offset) for partition, offset in pairs}
         if len(offsets) < len(pairs):
-            raise CommandError(f"{text!r} names a partition twice: give each one offset")
+            raise CommandError(f"{text!r} names a partition twice: give one offset per partition")
         return AtOffsets(offsets)
     if _DURATION.fullmatch(text):
         return AtTime(now_ms - parse_duration_ms(text))
     try:
-        moment = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
-        raise CommandError(f"{text!r} is none of: {_ALLOWED}") from None
-    return AtTime(round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
+        raise CommandError(f"invalid bound {text!r}: give {_ALLOWED}") from None
+    return AtTime(round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000))
 
 
 def parse_duration_ms(text: str) -> int:
-    """Return milliseconds, given a number with s, m, h, d or w. Raises CommandError."""
+    """Parse a number with the unit s, m, h, d or w into milliseconds. Raises CommandError if it is invalid."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise CommandError(f"{text!r} is no duration: write 90s, 30m, 12h, 7d or 2w")
+        raise CommandError(f"invalid duration {text!r}: give one such as 90s, 30m, 12h, 7d or 2w")
     return round(float(match[1]) * _UNITS_MS[match[2]])
 
 
-def in_words(seconds: float) -> str:
-    """Return a duration in the two largest units that it has: 2 h 10 min."""
+def format_duration(seconds: float) -> str:
+    """Format a duration in its two largest units, such as 2 h 10 min."""
     whole = round(seconds)
     if whole < 1:
         return "less than a second"
