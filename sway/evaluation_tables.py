@@ -1,4 +1,4 @@
-"""`sway evaluate`'s tables, 80 columns wide at most: a version's figures with intervals, and what it must beat."""
+"""The tables of `sway evaluate`, at most 80 columns wide: metrics with intervals, and baselines."""
 
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _COMPARED = ("auc", "mse", "log_loss", "calibration_error")
 
 
-def figures(version: str, compared: "Compared") -> Table:
-    """Return a row for each metric of the version, with its interval."""
+def metrics_table(version: str, compared: "Compared") -> Table:
+    """Return a table of the version's metrics with their intervals."""
     ours = next(iter(compared.evaluations.values()))
     table = _table(escape(version), "value", f"{ours.confidence:.0%} interval")
     for name in shown_metrics(compared.evaluations):
@@ -26,21 +26,21 @@ def figures(version: str, compared: "Compared") -> Table:
     return table
 
 
-def beside_baselines(version: str, compared: "Compared") -> Table:
-    """Return a row for the version and one for each baseline."""
+def baselines_table(version: str, compared: "Compared") -> Table:
+    """Return a table with a row for the version and one for each baseline."""
     table = _table("", *(NAMES[name] for name in _COMPARED))
     for place, (who, found) in enumerate(compared.evaluations.items()):
         metrics = [found.metrics.get(name) for name in _COMPARED]
-        told = [figure_text(metric.value) if metric else "" for metric in metrics]
-        table.add_row(who if place else escape(version), *told)
+        cells = [figure_text(metric.value) if metric else "" for metric in metrics]
+        table.add_row(who if place else escape(version), *cells)
     return table
 
 
 def time_text(times: "Times") -> str:
-    """Say what a text takes, in one line."""
+    """Return the time per text, as one line."""
     if times.cold != times.cold:  # NaN: a joint model keeps no vectors
-        return f"{times.warm:.2f} ms a text"
-    return f"{times.warm:.2f} ms a text, {times.cold:.2f} where no text's vector is kept yet"
+        return f"{times.warm:.2f} ms per text"
+    return f"{times.warm:.2f} ms per text, {times.cold:.2f} with an empty vector cache"
 
 
 def _table(first: str, *figures: str) -> Table:

@@ -1,10 +1,13 @@
-"""Examples out of files and into them, for `sway train` and `sway evaluate`.
+"""Reading and writing of example files, for `sway train` and `sway evaluate`.
 
-Columns: target, y and occurred_at (milliseconds since 1970, or ISO-8601); and if you have them z, user_id, item_id and
-the past: history, as an example on sway.examples has it, or behaviours, a list of objects with action, item_text,
-value, y and z, oldest first (in a .csv file as JSON), which are put into words here. For the late reading: snapshot, as
-an example on sway.examples has it, bytes (in .csv and .jsonl files in base64), and labeled_at, from when on the label
-is known, as occurred_at has it; left out, from then on.
+Required columns: target, y and occurred_at (milliseconds since 1970, or ISO-8601).
+
+Optional columns: z, user_id, item_id and the past. The past is either history, in the format of sway.examples, or
+behaviours: a list of objects with action, item_text, value, y and z, oldest first (as JSON in a .csv file), from which
+the history is generated.
+
+For the late reading: snapshot, in the format of sway.examples, as bytes (base64 in .csv and .jsonl files); and
+labeled_at, the time when the label became known, in the format of occurred_at, which is its default.
 """
 
 import base64
@@ -28,7 +31,7 @@ _NEEDED = ("target", "y", "occurred_at")
 
 @dataclass(slots=True)
 class _Past:
-    """A past behaviour of a file."""
+    """A past behaviour in the `behaviours` column."""
 
     action: str
     item_text: str = ""
@@ -38,19 +41,19 @@ class _Past:
 
 
 def read_examples(path: Path, tokenizer: Callable[[], BehaviourTokenizer] | None = None) -> list[Example]:
-    """Read all examples of a .parquet, .csv or .jsonl file, in its order.
+    """Read all examples of a .parquet, .csv or .jsonl file, in file order.
 
-    tokenizer: gives what puts behaviours into words; asked only for files that have that column.
-    Raises CommandError with the line of the first row that does not fit, or if there is none.
+    tokenizer: returns the tokenizer that generates histories; called only for files with a behaviours column.
+    Raises CommandError with the line of the first invalid row, or if the file has no rows.
     """
     examples = [_example(path, row, tokenizer) for row in open_rows(path).rows()]
     if not examples:
-        raise CommandError(f"{path} holds no examples")
+        raise CommandError(f"{path} contains no examples")
     return examples
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> Path:
-    """Write a .parquet file that read_examples reads back as the same examples; returns its path."""
+    """Write a .parquet file that read_examples reads as the same examples; return its path."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -71,10 +74,10 @@ def _example(path: Path, row: Row, tokenizer: Callable[[], BehaviourTokenizer] |
     missing = [name for name in _NEEDED if values.get(name) in (None, "")]
     if missing:
         raise CommandError(
-            f"{path}, line {row.line}: no {', '.join(missing)}; needed are {', '.join(_NEEDED)}"
+            f"{path}, line {row.line}: no {', '.join(missing)}; required are {', '.join(_NEEDED)}"
         )
     try:
-        history = str(values.get("history") or "") or _in_words(values.get("behaviours"), tokenizer)
+        history = str(values.get("history") or "") or _history(values.get("behaviours"), tokenizer)
         return Example(
             history=history,
             target=str(values["target"]),
@@ -89,13 +92,13 @@ def _example(path: Path, row: Row, tokenizer: Callable[[], BehaviourTokenizer] |
     except (ValueError, TypeError, AttributeError):
         raise CommandError(
             f"{path}, line {row.line}: y and z must be numbers from 0 to 1, occurred_at and labeled_at whole "
-            "milliseconds or ISO-8601, behaviours a list of objects with action, item_text, value, y and z, snapshot "
-            "bytes or base64 as sway.examples has it"
+            "milliseconds or ISO-8601, behaviours a list of objects with action, item_text, value, y and z, and "
+            "snapshot bytes or base64 in the format of sway.examples"
         ) from None
 
 
 def _snapshot(value: Any) -> bytes | None:
-    """Return an encoded snapshot that can be read. Raises ValueError."""
+    """Return a valid encoded snapshot, or None for an empty value. Raises ValueError."""
     if value in (None, "", b""):
         return None
     raw = value if isinstance(value, bytes) else base64.b64decode(str(value), validate=True)
@@ -103,12 +106,12 @@ def _snapshot(value: Any) -> bytes | None:
     return raw
 
 
-def _in_words(behaviours: Any, tokenizer: Callable[[], BehaviourTokenizer] | None) -> str:
-    """Put past behaviours into words, with the user's rate; more than the text holds is cut, the oldest first."""
+def _history(behaviours: Any, tokenizer: Callable[[], BehaviourTokenizer] | None) -> str:
+    """Return the history of past behaviours, with the user's rate, truncated from the oldest."""
     if behaviours in (None, "", []):
         return ""
     if tokenizer is None:
-        raise CommandError("behaviours need a model's way of reading: give histories, or name a version")
+        raise CommandError("behaviours need a model's tokenizer: give histories, or name a version")
     listed = json.loads(behaviours) if isinstance(behaviours, str) else behaviours
     past = [_Past(**{name: value for name, value in one.items() if value is not None}) for one in listed]
     reader = tokenizer()

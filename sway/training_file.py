@@ -1,4 +1,4 @@
-"""A TOML file of training knobs, for `sway train` and `sway trainer`."""
+"""Reading of a TOML file of training knobs, for `sway train` and `sway trainer`."""
 
 import tomllib
 from pathlib import Path
@@ -10,17 +10,17 @@ from trainer.knob_readings import refuse_other_knobs
 
 
 class Knobs(NamedTuple):
-    """config: what a file says. given: the names of the knobs that it sets, a table's name for all in it."""
+    """The knobs of a file. given: the names of the knobs that it sets; for a table, the table's name."""
 
     config: TrainingConfig
     given: frozenset[str] = frozenset()
 
 
 def read_knobs(path: Path) -> Knobs:
-    """Read a file; what it leaves out has the defaults of TrainingConfig.
+    """Read a file; missing knobs take the defaults of TrainingConfig.
 
-    Raises CommandError if it cannot be read or is no TOML, TrainingRefused for a knob that is unknown or out of bounds,
-    or of another reading than the file names.
+    Raises CommandError if the file is unreadable or not valid TOML, TrainingRefused for a knob that is unknown, out of
+    bounds, or of the other reading than the one that the file sets.
     """
     try:
         plain = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -29,6 +29,6 @@ def read_knobs(path: Path) -> Knobs:
             refuse_other_knobs(given, config.reading)
         return Knobs(config, given)
     except (OSError, UnicodeDecodeError) as exc:
-        raise CommandError(f"the file of training knobs {path} cannot be read: {exc}") from exc
+        raise CommandError(f"cannot read the file of training knobs {path}: {exc}") from exc
     except tomllib.TOMLDecodeError as exc:
-        raise CommandError(f"the file of training knobs {path} is no TOML: {exc}") from exc
+        raise CommandError(f"the file of training knobs {path} is not valid TOML: {exc}") from exc

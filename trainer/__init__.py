@@ -1,4 +1,4 @@
-"""The trainer: datasets of labelled texts, heads in closed form, fine-tuning, the first model.
+"""Training: datasets of labelled examples, both readings, the gate and the trainer service.
 
-Imports model and schemas, and nothing else of ours.
+Of this project's packages it imports model, schemas and clients.
 """

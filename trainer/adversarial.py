@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 
 class FastGradient:
-    """The two passes of a step: one whose gradient is kept, one on embeddings moved along it.
+    """The two passes of a training step: one that records the gradient, one on perturbed embeddings.
 
-    embedding: the encoder's word embedding. epsilon: the length of each text's step, over all its tokens.
+    embedding: the encoder's word embedding. epsilon: the L2 norm of each text's perturbation, over all its tokens.
     """
 
     def __init__(self, embedding: nn.Module, epsilon: float) -> None:
@@ -25,7 +25,7 @@ class FastGradient:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
-        """Within, keep what the embedding gives, so that backward() leaves its gradient there."""
+        """Retain the gradient of the embedding's output for the duration of the block."""
 
         def record(_: nn.Module, __: object, output: Tensor) -> Tensor:
             kept = output if output.requires_grad else output.detach().requires_grad_()
@@ -39,7 +39,10 @@ class FastGradient:
 
     @contextlib.contextmanager
     def perturbing(self) -> Iterator[None]:
-        """Within, add r to what the embedding gives; after a recorded pass and its backward()."""
+        """Add r to the embedding's output for the duration of the block.
+
+        Raises RuntimeError unless a recorded pass and its backward() came first.
+        """
         steps = iter([self._step(recorded) for recorded in self._recorded])
         self._recorded.clear()
 

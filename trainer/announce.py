@@ -1,4 +1,4 @@
-"""What happened to a version, told on sway.models."""
+"""Announcements of versions on sway.models."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,10 +12,11 @@ _FLUSH_S = 10.0
 
 
 class Announcer:
-    """Produces ModelAnnouncements; each call waits until it is in the log.
+    """Produces ModelAnnouncements; each call returns once the broker has acknowledged the record.
 
-    client_config: connection settings under librdkafka's names. An announcement may come twice, when its teller was
-    killed right after it: the registry is what counts.
+    client_config: connection settings under librdkafka's names.
+    A trainer that is killed right after an announcement repeats it at its next start, so consumers may see duplicates.
+    The registry is authoritative.
     """
 
     def __init__(
@@ -34,7 +35,11 @@ class Announcer:
         )
 
     def __call__(self, version: str, event: str, reason: str, metrics: Mapping[str, float]) -> None:
-        """Announce; event: published, promoted, rejected or rolled_back. Raises KafkaException or TimeoutError."""
+        """Announce a version.
+
+        event: published, promoted, rejected or rolled_back. Raises KafkaException, or TimeoutError without an
+        acknowledgement within 10 s.
+        """
         failed: list[KafkaException] = []
         record = ModelAnnouncement(version, event, self._now_ms(), reason, dict(metrics))
         self._producer.produce(
@@ -44,6 +49,6 @@ class Announcer:
             on_delivery=lambda error, _: failed.append(KafkaException(error)) if error is not None else None,
         )
         if self._producer.flush(_FLUSH_S):
-            raise TimeoutError(f"{self._topic} did not take an announcement within {_FLUSH_S:g} s")
+            raise TimeoutError(f"an announcement to {self._topic} was not acknowledged within {_FLUSH_S:g} s")
         if failed:
             raise failed[0]

@@ -1,6 +1,6 @@
-"""Augmentation of behaviour texts: the same label from less, or from another order. Pure.
+"""Augmentation of behaviour texts: drop, crop and reorder past behaviours. The label stays. No I/O.
 
-What may change is the past: the behaviour being scored and the rates in words stay as they are.
+Only the past changes. The behaviour being scored and the rates in words stay as they are.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,13 @@ from trainer.dataset import Example
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How often what is done to a text's past behaviours; all are chances, 0 to 1, and 0 is never.
+    """Probabilities, 0 to 1, of each change to a text's past behaviours. They apply in this order.
 
-    histories_dropped: for a text, to lose its past altogether. cropped: for a text, to keep only the newest
-    crop_to behaviours. behaviours_dropped: for each behaviour, to be left out. reordered: for each pair of
-    neighbours, to change places; a behaviour moves by one place at most.
-    They are done in this order. crop_to: at least 1.
+    histories_dropped: per text, of dropping the whole past. cropped: per text, of keeping only the newest crop_to
+    behaviours. behaviours_dropped: per behaviour, of dropping it. reordered: per adjacent pair, of swapping it; a
+    behaviour moves by one place at most.
+    crop_to: at least 1.
+    Raises ValueError for a value out of bounds.
     """
 
     histories_dropped: float = 0.0
@@ -36,13 +37,13 @@ class Augmentation:
             raise ValueError(f"crop_to={self.crop_to} must be at least 1")
 
     @property
-    def acts(self) -> bool:
-        """Whether it ever changes a text."""
+    def is_active(self) -> bool:
+        """Whether any probability is above zero."""
         return bool(self.histories_dropped or self.cropped or self.behaviours_dropped or self.reordered)
 
 
 def augment(example: Example, augmentation: Augmentation, random: np.random.Generator) -> Example:
-    """Return an example with the same label and target, and a past that was thinned or mixed."""
+    """Return an example with the same label and target, and an augmented history."""
     rates, behaviours = split_history(example.history)
     if random.random() < augmentation.histories_dropped:
         behaviours = []
@@ -57,12 +58,12 @@ def augment(example: Example, augmentation: Augmentation, random: np.random.Gene
 def augment_rows(
     examples: Sequence[Example], rows: Sequence[int], augmentation: Augmentation, *, seed: int, epoch: int = 0
 ) -> list[Example]:
-    """Augment some rows of the examples.
+    """Return the augmented examples at the given rows.
 
-    What a row becomes depends on seed, epoch and row alone, so a training that is resumed in the middle of an
-    epoch sees what it would have seen.
+    The result depends on seed, epoch and row alone, so a training that resumes in the middle of an epoch sees the
+    same texts.
     """
-    if not augmentation.acts:
+    if not augmentation.is_active:
         return [examples[row] for row in rows]
     return [augment(examples[row], augmentation, np.random.default_rng((seed, epoch, row))) for row in rows]
 
@@ -72,5 +73,5 @@ def _swap_neighbours(behaviours: list[str], share: float, random: np.random.Gene
     while place + 1 < len(behaviours):
         if random.random() < share:
             behaviours[place], behaviours[place + 1] = behaviours[place + 1], behaviours[place]
-            place += 1  # it has moved: it does not move again
+            place += 1  # a swapped behaviour is not swapped again
         place += 1

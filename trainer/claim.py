@@ -1,4 +1,4 @@
-"""The trainer's work folder belongs to one process."""
+"""A lock that gives the trainer's work folder to one process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +11,10 @@ from trainer.errors import WorkFolderError
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[Path]:
-    """Hold the folder for this process while the block runs; the system releases it when the process ends.
+    """Lock the folder for the duration of the block.
 
-    Raises WorkFolderError if another process has it, or if it cannot be made or written.
+    The operating system releases the lock when the process ends.
+    Raises WorkFolderError if another process holds the lock, or if the folder cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

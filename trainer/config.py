@@ -1,7 +1,6 @@
-"""Every knob of a training, in one frozen value with its bounds checked.
+"""Every knob of a training, in one frozen dataclass that checks its bounds.
 
-Zero turns a part off where the part is a number of times (epochs, rank, epsilon, patience), so that a TOML
-file, which knows no null, can say so too.
+For counts and magnitudes (epochs, rank, epsilon, patience) zero turns the feature off, because TOML has no null.
 """
 
 import json
@@ -18,8 +17,8 @@ from model.text import TextSettings
 from trainer.augment import Augmentation
 from trainer.errors import TrainingRefused
 
-LEAST_LEARNING_RATE = 1e-5
-"""Below it fine-tuning a sentence encoder hardly moves in the few epochs that are usual."""
+MIN_LEARNING_RATE = 1e-5
+"""With a lower rate a sentence encoder hardly changes within a few epochs of fine-tuning."""
 
 _NOT_IN_THE_RESULT = ("tensorboard", "wandb", "wandb_project", "threads")
 _LATER_KNOBS = ("reading", "late")
@@ -29,10 +28,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TargetStage:
-    """The first stage, on the distinct behaviours being scored alone (trainer.targets).
+    """The first stage: learn from the distinct target texts, without their histories (trainer.targets).
 
-    epochs: 0 leaves it out. on_champion: whether it is also done when a Sway checkpoint is the start, which
-    has learned its items already. trained_layers: None for all.
+    epochs: 0 skips the stage. on_champion: whether to run it from a Sway checkpoint too, which has learned its items
+    already. trained_layers: the number of top layers; None for all.
     """
 
     epochs: float = 5.0
@@ -44,7 +43,7 @@ class TargetStage:
     def __post_init__(self) -> None:
         _within("targets.epochs", self.epochs, 0, 1000)
         _within("targets.batch_rows", self.batch_rows, 1, 65536)
-        _within("targets.learning_rate", self.learning_rate, LEAST_LEARNING_RATE, 1)
+        _within("targets.learning_rate", self.learning_rate, MIN_LEARNING_RATE, 1)
         if self.trained_layers is not None:
             _within("targets.trained_layers", self.trained_layers, 1, 1000)
 
@@ -53,8 +52,8 @@ class TargetStage:
 class Lora:
     """Low-rank adapters on the trained layers' matrices, merged into the weights afterwards.
 
-    rank: 0 trains the weights themselves. Source: E. Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large
-    Language Models".
+    rank: 0 trains the weights themselves.
+    Source: E. Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
     """
 
     rank: int = 0
@@ -69,9 +68,9 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """Further pre-training by masked language modelling on behaviour text, labelled or not.
+    """Further pre-training by masked language modelling on behaviour texts, labelled or not.
 
-    epochs: 0 leaves it out. mask_share: of the tokens that are to be guessed.
+    epochs: 0 skips the stage. mask_share: the share of tokens to predict.
     """
 
     epochs: float = 0.0
@@ -82,30 +81,31 @@ class Pretraining:
     def __post_init__(self) -> None:
         _within("pretraining.epochs", self.epochs, 0, 1000)
         _above("pretraining.mask_share", self.mask_share, 0, 0.9)
-        _within("pretraining.learning_rate", self.learning_rate, LEAST_LEARNING_RATE, 1)
+        _within("pretraining.learning_rate", self.learning_rate, MIN_LEARNING_RATE, 1)
         _within("pretraining.batch_rows", self.batch_rows, 1, 65536)
 
 
 @dataclass(frozen=True, slots=True)
 class LateTraining:
-    """How a late network is trained (trainer.late_job); the joint reading has no use for it.
+    """How a late network is trained (trainer.late_job). The joint reading ignores it.
 
-    most_rows: learn from so many examples at most, the newest. held_out: the newest share of them, which chooses the
-    epoch and calibrates where there are no validation examples.
-    behaviours: of a window, the newest, that attention reads; a late checkpoint that is the start keeps its own.
-    item_fits: how often item vectors are fitted anew along the examples; no row reads one that was fitted on its own
-    label. most_items: of the checkpoint's table, those with most outcomes.
-    unseen_share: of the examples, learned from a second time with their item as if nobody had met it.
-    numbers_epochs, epochs: of the first stage, numbers alone, and of the second, what vectors add.
-    learning_rate: at its peak; champion_learning_rate: where a late checkpoint is the start.
-    champion_share: of such a start's weights, in the mean with those fitted that is kept; 0 keeps those fitted. Where
-    BERT is tuned there is no such mean.
-    least_judges: with fewer users among the validation examples, a late start is neither stopped early nor calibrated
-    by them, and they are learned from.
-    width, heads, tower: see model.late; a late checkpoint that is the start keeps its own.
+    most_rows: the maximum number of training examples; the newest are used. held_out: the newest share of them, for
+    choosing the epoch and for calibration when there are no validation examples.
+    behaviours: the number of newest behaviours of a window that attention reads. A late start keeps its own.
+    item_fits: the number of times that item vectors are refitted along the examples. No row reads a vector that was
+    fitted on its own label. most_items: the maximum size of the checkpoint's item table; items with the most outcomes
+    are kept.
+    unseen_share: the share of examples that are used a second time with their item treated as unseen.
+    numbers_epochs, epochs: of the first stage, on numbers alone, and of the second stage, which adds vectors.
+    learning_rate: the peak; champion_learning_rate: the peak when the start is a late checkpoint.
+    champion_share: the weight of such a start's parameters in the average with the fitted ones; 0 keeps the fitted
+    ones. There is no averaging when BERT is tuned.
+    least_judges: the minimum number of validation users. With fewer, a training from a late start uses the validation
+    examples as training examples, without early stopping or calibration.
+    width, heads, tower: see model.late. A late start keeps its own.
     dropout, input_dropout, loss: see model.late.
-    trained_layers: the top so many of BERT are tuned through the attention; 0 leaves BERT as it is.
-    text_learning_rate: of these layers; group_rows: rows to each of its passes.
+    trained_layers: the number of BERT's top layers that are tuned through the attention; 0 freezes BERT.
+    text_learning_rate: of these layers. group_rows: rows per pass of BERT when it is tuned.
     """
 
     most_rows: int = 100_000
@@ -143,7 +143,7 @@ class LateTraining:
         for name in ("batch_rows", "group_rows"):
             _within(f"late.{name}", getattr(self, name), 1, 1_000_000)
         for name in ("learning_rate", "champion_learning_rate", "text_learning_rate"):
-            _within(f"late.{name}", getattr(self, name), LEAST_LEARNING_RATE, 1)
+            _within(f"late.{name}", getattr(self, name), MIN_LEARNING_RATE, 1)
         _within("late.weight_decay", self.weight_decay, 0, 1)
         _within("late.champion_share", self.champion_share, 0, 1)
         _within("late.least_judges", self.least_judges, 0, 1_000_000)
@@ -160,26 +160,27 @@ class LateTraining:
 class TrainingConfig:
     """How a model is trained.
 
-    reading: None keeps that of the start; on a plain checkpoint it is late if the examples carry snapshots, else joint.
-    late: of the late reading. All below but lam, pooling, text, kept_layers, seed and what follows it is of the joint
-    reading.
+    reading: None keeps the start's reading. For a plain checkpoint it is late if the examples carry snapshots, else
+    joint.
+    late: knobs of the late reading. All knobs below are of the joint reading, except lam, pooling, text, kept_layers,
+    and seed and those after it.
 
-    Of the model. lam: the weight of the affinity; None keeps the start's own, or 0.5 on a plain checkpoint.
-    pooling, text, kept_layers (of the encoder, the lowest): only where the start is a plain Hugging Face
-    checkpoint; a Sway checkpoint has its own.
+    Model. lam: the weight of the affinity; None keeps the start's value, or 0.5 for a plain checkpoint. pooling, text,
+    kept_layers (the number of lowest encoder layers to keep): only for a plain Hugging Face checkpoint; a Sway
+    checkpoint has its own.
 
-    Of the stages. pretraining; targets; then whole texts. heads_first: whether the heads are fitted in closed
-    form before the first of them is fine-tuned; None does so where they are untrained.
-    newest_texts: how many whole texts, the newest, are learned from; None for all.
+    Stages, in order: pretraining, targets, whole texts. heads_first: whether to fit the heads in closed form before the
+    first fine-tuning; None does so if they are untrained. newest_texts: the number of newest whole texts to learn from;
+    None for all.
 
-    Of fine-tuning on whole texts. learning_rate: of the encoder, at its peak. warmup: share of the steps.
-    batch_rows: texts a step and process. trained_layers: the top k, on cached activations of the frozen ones
-    below; None for all. patience: how many evaluations in a row without a lower loss on the validation examples
-    end the training, and the best is kept; 0 never ends early. evaluations_per_epoch: also how often a
-    checkpoint is written. adversarial_epsilon: length of FGM's step on a text's word embeddings, 0 for none.
-    bf16: forward passes in bfloat16.
+    Fine-tuning on whole texts. learning_rate: of the encoder, at its peak. warmup: share of the steps. batch_rows:
+    texts per step and process. trained_layers: the number of top layers to train, on cached activations of the frozen
+    layers below; None for all. patience: stop after this many consecutive evaluations without a lower validation loss
+    and keep the best weights; 0 never stops early. evaluations_per_epoch: also the number of checkpoints per epoch.
+    adversarial_epsilon: the norm of the FGM perturbation of a text's word embeddings; 0 for none. bf16: run forward
+    passes in bfloat16.
 
-    threads: of the CPU; None leaves torch's own number.
+    threads: of the CPU; None keeps torch's default.
     Raises TrainingRefused for a knob out of bounds, and for knobs that exclude each other.
     """
 
@@ -226,8 +227,8 @@ class TrainingConfig:
                 _within(name, getattr(self, name), 1, 1_000_000_000)
         _above("epochs", self.epochs, 0, 1000)
         _within("batch_rows", self.batch_rows, 1, 65536)
-        _within("learning_rate", self.learning_rate, LEAST_LEARNING_RATE, 1)
-        _within("heads_learning_rate", self.heads_learning_rate, LEAST_LEARNING_RATE, 1)
+        _within("learning_rate", self.learning_rate, MIN_LEARNING_RATE, 1)
+        _within("heads_learning_rate", self.heads_learning_rate, MIN_LEARNING_RATE, 1)
         _below("warmup", self.warmup, 0, 1)
         _within("weight_decay", self.weight_decay, 0, 1)
         _below("dropout", self.dropout, 0, 1)
@@ -243,26 +244,26 @@ class TrainingConfig:
             )
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the configuration as JSON has it."""
+        """Return the configuration as JSON-compatible values."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Read what to_plain() gave, or a TOML table; what is left out has its default.
+        """Return the configuration from to_plain() output or a TOML table. Missing knobs take their defaults.
 
-        Raises TrainingRefused for a knob that is unknown, of another type, or out of bounds.
+        Raises TrainingRefused for a knob that is unknown, of the wrong type, or out of bounds.
         """
         return _read(cls, plain, "")
 
     def identity(self) -> dict[str, Any]:
-        """Return what the result depends on: everything but tracking and threads.
+        """Return the knobs that determine the result: all but tracking and threads.
 
-        Knobs that came later are left out while they have their defaults, so that versions keep their names.
+        Knobs of later releases are omitted while they have their default values, so that version ids stay the same.
         """
-        plain, usual = self.to_plain(), type(self)().to_plain()
-        unsaid = {name for name in _LATER_KNOBS if plain[name] == usual[name]}
-        return {name: value for name, value in plain.items() if name not in {*_NOT_IN_THE_RESULT, *unsaid}}
+        plain, defaults = self.to_plain(), type(self)().to_plain()
+        omitted = {name for name in _LATER_KNOBS if plain[name] == defaults[name]}
+        return {name: value for name, value in plain.items() if name not in {*_NOT_IN_THE_RESULT, *omitted}}
 
 
 def _read(kind: type[T], plain: Mapping[str, Any], path: str) -> T:

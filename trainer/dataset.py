@@ -1,4 +1,4 @@
-"""Examples: behaviour texts with their labels, and splits of them by time. Pure."""
+"""Examples (behaviour texts with their labels) and splits of them by time. No I/O."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +18,12 @@ from trainer.snapshots import SnapshotStream, StreamSettings
 class Example:
     """One scored text and its label.
 
-    history, target: the two segments, as BehaviourTokenizer.behaviour_text gives them.
-    y, z: in [0, 1]; z is None where it is not known. occurred_at: milliseconds since 1970.
-    user_id, item_id: for baselines, for drawing users, and for item vectors; no text has them.
-    snapshot: what the late reading's numbers are made of (model.features.snapshot), encoded; None where the worker that
-    scored it kept none.
-    labeled_at: from when on a trainer could know y and z, milliseconds since 1970; None takes occurred_at.
+    history, target: the two segments, as returned by BehaviourTokenizer.behaviour_text.
+    y, z: in [0, 1]; z is None if unknown. occurred_at: milliseconds since 1970.
+    user_id, item_id: for baselines, for the bootstrap over users, and for item vectors. They are not part of the text.
+    snapshot: the encoded model.features.snapshot that the late reading's numbers are computed from; None if the worker
+    that scored the event kept none.
+    labeled_at: when y and z became known to a trainer, milliseconds since 1970; None means occurred_at.
     """
 
     history: str
@@ -38,12 +38,12 @@ class Example:
 
     @property
     def known_at(self) -> int:
-        """From when on the label is known, milliseconds since 1970; never before the event."""
+        """When the label became known, milliseconds since 1970; never before the event."""
         return max(self.occurred_at, self.occurred_at if self.labeled_at is None else self.labeled_at)
 
     @classmethod
     def from_record(cls, record: LabeledExample) -> "Example":
-        """Take what training needs from a record of sway.examples."""
+        """Return the example for a record of sway.examples."""
         return cls(
             record.history,
             record.target,
@@ -58,10 +58,11 @@ class Example:
 
 
 def split_by_time(examples: Sequence[Example], held_out: float) -> tuple[list[Example], list[Example]]:
-    """Split into an older part to train on and the newest part to judge by.
+    """Split into an older part for training and the newest part for evaluation.
 
-    held_out: the newest part's share, 0 <= held_out < 1. Examples of one moment stay together, on the
-    older side, so the parts do not overlap in time.
+    held_out: the newest part's share, 0 <= held_out < 1. Examples with equal timestamps stay together in the older
+    part, so the parts do not overlap in time.
+    Raises ValueError for held_out out of bounds.
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out={held_out} must be at least 0 and below 1")
@@ -73,17 +74,17 @@ def split_by_time(examples: Sequence[Example], held_out: float) -> tuple[list[Ex
 
 
 TO_MS = "to_ms"
-"""Where a manifest's data says by when all labels were known that the version, or one before it, was made from."""
+"""Key in a manifest's data: the time by which all labels of the version and its ancestors were known."""
 
 
-def newest_of(*parts: Sequence[Example], known: int | None = None) -> int | None:
-    """Return when the newest label became known, or a later time that is given; None without any."""
+def latest_known_at(*parts: Sequence[Example], known: int | None = None) -> int | None:
+    """Return the latest known_at of all examples, or `known` if that is later; None if there is neither."""
     times = [example.known_at for part in parts for example in part]
     return max([*times, *([] if known is None else [known])], default=None)
 
 
 def labels(examples: Sequence[Example]) -> NDArray[np.float32]:
-    """Return y and z, float32 (N, 2); z is NaN where it is not known."""
+    """Return y and z, float32 (N, 2); z is NaN if unknown."""
     rows = [(example.y, np.nan if example.z is None else example.z) for example in examples]
     return np.array(rows, dtype=np.float32).reshape(-1, 2)
 
@@ -95,11 +96,11 @@ def label_in_order(
     max_behaviours: int = 50,
     partition_of: Callable[[str], int] = lambda _user_id: 0,
 ) -> Iterator[Example]:
-    """Make the examples that a worker would have made, had each outcome come right after its event.
+    """Yield the examples that a worker would have produced if each outcome had followed its event at once.
 
-    pairs: events in the order of their times, each with its outcome. An event's text holds the outcomes of
-    the same user's earlier events, and never its own.
-    partition_of: the partition of a user; a worker counts items in each partition for itself.
+    pairs: events ordered by time, each with its outcome. An event's text contains the outcomes of the same user's
+    earlier events, never its own.
+    partition_of: the partition of a user; a worker counts item outcomes per partition.
     """
     items: dict[tuple[int, str], ItemCounts] = defaultdict(lambda: NO_OUTCOMES)
     windows: dict[str, deque[Behaviour]] = defaultdict(lambda: deque(maxlen=max_behaviours))

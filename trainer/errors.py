@@ -1,40 +1,43 @@
 """Errors of the trainer package, in one tree.
 
 TrainerError
-├── TrainingRefused   these examples, this start and this configuration do not go together
-├── WorkFolderError   the work folder holds another training, or cannot be used
-├── TrackingError     TensorBoard or Weights & Biases cannot be used as asked
-├── RangeError        a range of sway.examples cannot be read, now or later
-├── RangeUnavailable  a range of sway.examples cannot be read for now
-└── ServiceError      the trainer service cannot work as configured
+├── TrainingRefused   the examples, the start and the configuration do not fit together
+├── WorkFolderError   the work folder belongs to another training, or is not usable
+├── TrackingError     TensorBoard or Weights & Biases is not usable as configured
+├── RangeError        a range of sway.examples is permanently unreadable
+├── RangeUnavailable  a range of sway.examples is temporarily unreadable
+└── ServiceError      the trainer service cannot run as configured
 """
 
-# ruff: noqa: N818 -- the tree says that they are errors
+# ruff: noqa: N818 -- the base class shows that they are errors
 
 
 class TrainerError(Exception):
-    """Root of all errors of the trainer package."""
+    """Base class of all errors of the trainer package."""
 
 
 class TrainingRefused(TrainerError):
-    """These examples, this start and this configuration do not go together."""
+    """The examples, the start and the configuration do not fit together."""
 
 
 class WorkFolderError(TrainerError):
-    """The work folder holds another training, or cannot be used."""
+    """The work folder belongs to another training or process, or is not usable."""
 
 
 class TrackingError(TrainerError):
-    """TensorBoard or Weights & Biases cannot be used as asked."""
+    """TensorBoard or Weights & Biases is not usable as configured."""
 
 
 class RangeError(TrainerError):
-    """A range of sway.examples cannot be read, now or later: retention has passed it, or it holds something else."""
+    """A range of sway.examples is permanently unreadable.
+
+    Retention has deleted it, or a record is no example.
+    """
 
 
 class RangeUnavailable(TrainerError):
-    """A range of sway.examples cannot be read for now: no record came. Try again later."""
+    """A range of sway.examples is temporarily unreadable: no record arrived. A retry may succeed."""
 
 
 class ServiceError(TrainerError):
-    """The trainer service cannot work as configured."""
+    """The trainer service cannot run as configured."""

@@ -1,6 +1,6 @@
-"""Rows to learn from, out of labelled snapshots: the numbers, and each window as its newest behaviours. Pure.
+"""Training rows from labelled snapshots: numbers, and the newest behaviours of each window. No I/O.
 
-Item vectors are fitted on the outcomes known so far and used from there on only, so no row's own label is in them.
+Item vectors are fitted on the outcomes known so far and apply to later rows only, so no row reads its own label.
 
 Source: docs/model.md.
 """
@@ -18,7 +18,7 @@ from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemTable
 from model.features.learning import ITEM_WEIGHT, grade_of
 from model.features.snapshot import Snapshot, numbers_of
 from model.features.state import NO_ITEM, as_float32
-from trainer.item_vectors import Fitted, ItemVectors, with_older
+from trainer.item_vectors import Fitted, ItemVectors, merge_older
 from trainer.snapshots import Labelled
 from trainer.text_vectors import TextVectors
 
@@ -27,13 +27,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class RowSettings:
-    """How rows are made of snapshots.
+    """How snapshots become rows.
 
-    kept: how many behaviours of a window a row has, the newest.
-    refit_rows: item vectors are fitted anew after so many rows; 0 never. refit_until: and not after that row.
+    kept: the number of newest behaviours of a window in a row.
+    refit_rows: refit item vectors after this many rows; 0 never. refit_until: the last row at which to refit.
     counted: whether outcomes of an item enter the item vectors.
-    mapped: whether what an item's text says of it stands in for what is not known of it.
-    unseen_share: of rows that are made a second time, with their item as if nobody had met it.
+    mapped: whether a map from an item's text estimates what its outcomes do not determine.
+    unseen_share: the share of rows that are duplicated with their item treated as unseen.
     """
 
     kept: int = 50
@@ -46,14 +46,15 @@ class RowSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureRows:
-    """N rows in the order of events, then the rows that are made a second time, with their item unseen.
+    """N rows: one per event in order, then the duplicates with their item unseen.
 
-    A row's H newest behaviours before it are the newest first. of: int64 (N,), each row's event; events: how many.
+    H is the number of past behaviours per row, newest first. of: int64 (N,), the event index of each row. events: the
+    number of events.
 
-    numbers: float32 (N, F). y, z: float32 (N,), the grade for z where it is not known. users, items: str (N,).
-    text, item: int32 (N,), rows of the text vectors and of item_vectors. past_text, past_item: int32 (N, H), the same
-    of the past; -1 and 0 where there is no behaviour. past: float32 (N, H, 4): known,
-    grade, residual, log gap. item_vectors: float32 (V, 32), of all fits; row 0 is the unknown's, zeros.
+    numbers: float32 (N, F). y, z: float32 (N,); an unknown z is the grade. users, items: str (N,).
+    text, item: int32 (N,), row indices into the text vectors and item_vectors. past_text, past_item: int32 (N, H), the
+    same for the past; padded with -1 and 0. past: float32 (N, H, 4): known, grade, residual, log gap.
+    item_vectors: float32 (V, 32), of all fits; row 0 is the unknown item, zeros.
     """
 
     numbers: Floats
@@ -71,7 +72,7 @@ class FeatureRows:
     events: int
 
     def places(self, first: int, last: int, *, unseen: bool = False) -> NDArray[np.int64]:
-        """Return the rows of events first to last - 1; unseen: those that were made a second time as well."""
+        """Return the row indices of events first to last - 1; unseen: include the duplicates."""
         chosen = (self.of >= first) & (self.of < last)
         if not unseen:
             chosen[self.events :] = False
@@ -79,7 +80,7 @@ class FeatureRows:
 
 
 class _Known(NamedTuple):
-    """An outcome on its way into the item vectors. place: of its row, so that no two are equal."""
+    """An outcome that is not in the item vectors yet. place: a unique tie-breaker for the heap."""
 
     known_at_ms: int
     place: int
@@ -90,7 +91,7 @@ class _Known(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A row as FeatureRows has it; of: its event."""
+    """One row of FeatureRows; of: its event index."""
 
     of: int
     numbers: Floats
@@ -108,10 +109,10 @@ def feature_rows(
     *,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> FeatureRows:
-    """Make rows of labelled snapshots in the order of their times.
+    """Return the rows of labelled snapshots, ordered by time.
 
-    texts: a vector for each behaviour's own text; of the past, for as many as are known, the others count as empty.
-    progress: called with how many snapshots are done.
+    texts: a vector for the text of each scored behaviour. Past texts without a vector count as empty.
+    progress: called with the number of snapshots processed.
     """
     maker = RowMaker(texts, settings)
     for done, one in enumerate(labelled, 1):
@@ -121,7 +122,7 @@ def feature_rows(
 
 
 class _Placed(NamedTuple):
-    """Tables that rows are made by, and the places of their first rows among all item vectors."""
+    """The current item tables, and the index of each table's first row among all item vectors."""
 
     table: ItemTable = NO_ITEMS
     first: int = 0
@@ -130,10 +131,10 @@ class _Placed(NamedTuple):
 
 
 class RowMaker:
-    """Makes rows one after the other, and item vectors beside them.
+    """Builds rows one at a time and refits item vectors along the way.
 
-    start: the item table of an earlier checkpoint, onto which vectors are rotated. start_until_ms: by when all
-    outcomes in it were known, so that rows of later ones read it as well; None for none.
+    start: the item table of an earlier checkpoint; each fit is rotated onto it. start_until_ms: the time by which all
+    outcomes in it were known. Later rows also read that table. None: no row reads it.
     """
 
     def __init__(
@@ -146,9 +147,8 @@ class RowMaker:
     ) -> None:
         self._settings = settings or RowSettings()
         self._texts = texts
-        self._waiting: list[
-            _Known
-        ] = []  # a heap: outcomes need not become known in the order of their events
+        # A heap, because outcomes need not become known in the order of their events.
+        self._pending: list[_Known] = []
         self._fitting = ItemVectors(texts.by_item() if self._settings.mapped else {}, start=start)
         self._start, self._start_until_ms = start, start_until_ms
         self._tables = [np.zeros((1, ITEM_DIMENSIONS), np.float32)]
@@ -161,26 +161,26 @@ class RowMaker:
         self._random = np.random.default_rng(0)
 
     def take(self, labelled: Labelled) -> None:
-        """Make a row of a snapshot by the item vectors of what is known by its time."""
+        """Append the row of a snapshot, computed with the outcomes known at its time."""
         snapshot = labelled.snapshot
-        while self._waiting and self._waiting[0].known_at_ms <= snapshot.at_ms:
-            self._learn(heappop(self._waiting))
+        while self._pending and self._pending[0].known_at_ms <= snapshot.at_ms:
+            self._learn(heappop(self._pending))
         self._refit(len(self._rows))
         self._make(snapshot)
         self._names.append((labelled.user_id, labelled.item_id))
         grade = grade_of(labelled.y, labelled.z)
         self._labels.append((labelled.y, grade))
         if self._settings.counted(labelled.item_id):
-            heappush(self._waiting, _known(labelled, grade, len(self._labels)))
+            heappush(self._pending, _known(labelled, grade, len(self._labels)))
 
     def fit_all(self) -> Fitted:
-        """Fit item vectors on all outcomes, for a checkpoint; no row may come after it."""
-        while self._waiting:
-            self._learn(heappop(self._waiting))
+        """Fit item vectors on all outcomes, for a checkpoint. Call it after the last take()."""
+        while self._pending:
+            self._learn(heappop(self._pending))
         return self._fitting.fit()
 
     def rows(self) -> FeatureRows:
-        """Return all rows made."""
+        """Return all rows so far."""
         made = [*self._rows, *self._unseen]
         of = np.array([row.of for row in made], np.int64)
         y, z = np.array(self._labels, np.float32).T
@@ -214,14 +214,14 @@ class RowMaker:
         if self._random.random() >= self._settings.unseen_share:
             return
         row = placed.unseen.row_of(snapshot.item_key)
-        unmet = replace(snapshot, item=NO_ITEM)
-        made = numbers_of(unmet, cosines, placed.unseen.facts_of_row(row), placed.table)
+        unseen = replace(snapshot, item=NO_ITEM)
+        made = numbers_of(unseen, cosines, placed.unseen.facts_of_row(row), placed.table)
         self._unseen.append(_Row(place, made, own, 0 if row < 0 else row + placed.first_unseen, *windowed))
 
     def _window(
         self, snapshot: Snapshot, past_rows: NDArray[np.int64], placed: _Placed
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], Floats]:
-        """Return a row's past_text, past_item and past."""
+        """Return past_text, past_item and past of one row."""
         size = self._settings.kept
         newest = slice(max(0, len(past_rows) - size), None)
         history = History.of(snapshot.past[newest])
@@ -249,21 +249,21 @@ class RowMaker:
         )
         self._later = self._placed
         if self._start_until_ms is not None:
-            table = with_older(fitted.table, self._start)
+            table = merge_older(fitted.table, self._start)
             self._later = self._placed._replace(table=table, first=self._place(table))
 
     def _place(self, table: ItemTable) -> int:
-        """Put a table's vectors behind all others; return the place of its first row."""
+        """Append a table's vectors; return the index of its first row."""
         first = sum(map(len, self._tables))
         self._tables.append(table.vectors)
         return first
 
 
 def _known(labelled: Labelled, grade: float, place: int) -> _Known:
-    """Return what an outcome adds to the item vectors, by what was known when its behaviour was scored."""
+    """Return an outcome's contribution to the item vectors, from what was known at scoring time."""
     snapshot = labelled.snapshot
     bias = snapshot.item.above_mean / (snapshot.item.outcomes + ITEM_WEIGHT)
-    residual = as_float32(grade - snapshot.mu - bias)  # rounded as a window has it
+    residual = as_float32(grade - snapshot.mu - bias)  # rounded as in a window
     above_mean = as_float32(grade) - snapshot.mu
     return _Known(labelled.known_at_ms, place, labelled.user_id, snapshot.item_key, residual, above_mean)
 

@@ -1,6 +1,6 @@
 """Fine-tuning with the two-head loss.
 
-Either all layers, from token ids, or the top k, from cached activations of the frozen ones below.
+It trains either all layers, from token ids, or the top k, from cached activations of the frozen layers below.
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,10 @@ class FinetuneConfig:
     """Knobs of fine-tuning.
 
     learning_rate: of the encoder's layers, at its peak; heads_learning_rate: of the heads.
-    warmup: share of the steps. dropout: in the trained layers. seed: of order and dropout.
-    patience: how many evaluations without a lower loss end it; 0 for never. adversarial_epsilon: FGM's, 0 for none.
+    warmup: share of the steps. dropout: in the trained layers. seed: of the row order and dropout.
+    patience: stop after this many evaluations without a lower loss; 0 never stops early. adversarial_epsilon: the norm
+    of the FGM perturbation; 0 for none.
+    Raises ValueError for a knob that must be above 0 and is not.
     """
 
     epochs: float = 2.0
@@ -49,14 +51,14 @@ class FinetuneConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")
 
     def loop(self) -> LoopConfig:
-        """Return what the loop itself needs of this."""
+        """Return the knobs of the training loop."""
         plain = asdict(self)
         del plain["adversarial_epsilon"]
         return LoopConfig(**plain)
 
 
 class TwoHeads:
-    """The two-head loss as the loop's objective; judged by it and by the AUC of y_hat."""
+    """The two-head loss as the loop's objective; evaluated by the loss and by the AUC of y_hat."""
 
     def __init__(self, lam: float) -> None:
         self._lam = lam
@@ -68,7 +70,7 @@ class TwoHeads:
         return two_head_loss(model(**given), wanted[:, 0], wanted[:, 1], self._lam, weights)
 
     def judge(self, model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-        """Return valid_loss, and valid_auc where some outcomes are positive (0.5 and up) and some are not."""
+        """Return valid_loss, and valid_auc if there are positive (0.5 and above) and negative outcomes."""
         outputs, wanted = [], []
         for inputs in batches:
             wanted.append(inputs.pop("labels").cpu())
@@ -89,9 +91,10 @@ def finetune(
     valid: Rows | None = None,
     run: Run | None = None,
 ) -> FinetuneResult:
-    """Train a network in place: the top layers and the heads on activations, or all of it on texts.
+    """Train a network in place.
 
-    rows, valid: ActivationRows made for so many trained layers; or rows of texts where that is None.
+    trained_layers: train this many top layers and the heads, on ActivationRows made for that number. None trains the
+    whole network on rows of texts. rows, valid: of the matching kind.
     """
     trained = network if trained_layers is None else TopNetwork(network, trained_layers)
     adversary = None

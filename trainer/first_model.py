@@ -1,7 +1,6 @@
 """The first model: from a pre-trained checkpoint and labelled examples to a version in the registry.
 
-By the same path as every other version (trainer.job): for the late reading where examples carry snapshots, else in the
-two stages of the joint one.
+Training is that of every other version (trainer.job).
 """
 
 import hashlib
@@ -18,20 +17,20 @@ from model.registry import ModelRegistry
 from model.text import TextSettings
 from trainer.augment import Augmentation
 from trainer.config import TargetStage, TrainingConfig
-from trainer.dataset import TO_MS, Example, newest_of
+from trainer.dataset import TO_MS, Example, latest_known_at
 from trainer.job import digest_of, train
 from trainer.progress import OnProgress, Progress, ignore_progress
 
-RECIPE = 4  # part of a version's id: raise it when the same data and configuration give another model
+RECIPE = 4  # part of the version id: increment it when the same inputs yield a different model
 
 
 def late_config(text: TextSettings) -> TrainingConfig:
-    """Return the knobs of a first model for the late reading, for two cores without a GPU. text: of behaviours."""
+    """Return the knobs of a first model for the late reading, sized for two cores without a GPU."""
     return TrainingConfig(reading=Reading.LATE, text=text, tensorboard=False)
 
 
 def joint_config(text: TextSettings, newest_texts: int | None = 6_000) -> TrainingConfig:
-    """Return the knobs of a first model for the joint reading, for two cores without a GPU."""
+    """Return the knobs of a first model for the joint reading, sized for two cores without a GPU."""
     return TrainingConfig(
         reading=Reading.JOINT,
         text=text,
@@ -53,13 +52,13 @@ def fit_first_model(
     base_name: str = "all-MiniLM-L6-v2",
     progress: OnProgress = ignore_progress,
 ) -> str:
-    """Fit the first model and publish it; return its version. It is not promoted.
+    """Fit the first model, publish it without promoting it, and return its version.
 
-    examples: at least two, in any order. base_dir: a Hugging Face checkpoint in safetensors; base_name: for the
-    manifest.
-    The version's id is a hash of data, base and configuration: a repeated call finds its own work in the registry and
-    returns at once.
-    Raises TrainingRefused if there are too few examples; ModelIncompatible if the base is no such checkpoint.
+    examples: at least two, in any order. base_dir: a Hugging Face checkpoint in safetensors format. base_name: recorded
+    in the manifest.
+    The version id is a hash of data, base and configuration. If the registry has that version, the call returns at
+    once.
+    Raises TrainingRefused for too few examples, ModelIncompatible if base_dir is no such checkpoint.
     """
     version = version_of(examples, base_dir, config)
     if registry.exists(version):
@@ -72,7 +71,7 @@ def fit_first_model(
             version=version,
             base=base_name,
             created_at_ms=int(time.time() * 1000),
-            data={"examples": len(examples), "from_ms": first, TO_MS: newest_of(examples)},
+            data={"examples": len(examples), "from_ms": first, TO_MS: latest_known_at(examples)},
             metrics=trained.metrics,
             config=config.to_plain(),
         )
@@ -83,7 +82,7 @@ def fit_first_model(
 
 
 def version_of(examples: Sequence[Example], base_dir: Path, config: TrainingConfig) -> str:
-    """Return the id of the version that these inputs make: `first-` and 12 hexadecimal digits."""
+    """Return the version id for these inputs: `first-` and 12 hexadecimal digits."""
     base = sha256_of(base_dir / "model.safetensors")
-    told = json.dumps([RECIPE, config.identity(), base, digest_of(examples)], sort_keys=True)
-    return f"first-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    identity = json.dumps([RECIPE, config.identity(), base, digest_of(examples)], sort_keys=True)
+    return f"first-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"

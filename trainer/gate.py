@@ -1,12 +1,12 @@
-"""The gate: whether a challenger may take the champion's place. Pure.
+"""The gate: the decision whether a challenger replaces the champion. No I/O.
 
-Both are judged on the same rows, the newest that neither was trained on, so what makes a row hard for both cancels
-out. The challenger's gain must be more than chance by a t-test over users (trainer.evaluation.gain), its log-loss on y
-must not be worse, and it must not be too slow.
+Both are evaluated on the same rows, the newest that neither was trained on, so the difficulty of a row cancels out. The
+challenger's lower loss must be significant in a t-test over users (trainer.evaluation.gain), its log-loss of y must not
+be higher, and it must not be too slow.
 
-A champion is challenged again and again, and each request has its chance of a false promotion. So the error is
-spent: request k against the same champion may err with probability alpha / (k (k + 1)), and over all requests these
-sum to alpha (alpha spending, a Bonferroni bound: it holds however the requests depend on each other).
+Every challenger of a champion is another chance of a false promotion. Alpha spending bounds the total: request k
+against the same champion is tested at level alpha / (k (k + 1)), and these levels sum to alpha. This is a Bonferroni
+bound, so it holds for dependent requests.
 
 Source: D. Foster and R. Stine, 2008, "Alpha-Investing", Journal of the Royal Statistical Society B 70; J. Tian and
 A. Ramdas, 2021, "Online Control of the Familywise Error Rate", Statistical Methods in Medical Research 30.
@@ -28,13 +28,14 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """What a challenger must show.
+    """The conditions for a promotion.
 
-    confidence: 1 minus the chance that a champion falls to challengers that are no better, over all requests against
-    it. min_improvement: by how much loss a challenger must be better. min_examples, min_users: with fewer nothing is
-    promoted. samples, seed: of the bootstrap behind the interval of the AUC's gain.
-    max_ms_per_text: it may take so long at most; None: no limit. max_slowdown: and at most so many times as long
-    as the champion; None: no limit.
+    confidence: 1 minus the probability that a champion is replaced by a challenger that is no better, over all requests
+    against it. min_improvement: the minimum decrease of the loss. min_examples, min_users: with fewer, the challenger
+    is rejected. samples, seed: of the bootstrap for the interval of the AUC gain.
+    max_ms_per_text: the maximum time per text; None for no limit. max_slowdown: the maximum ratio of that time to the
+    champion's; None for no limit.
+    Raises ValueError for a value out of bounds.
     """
 
     confidence: float = 0.95
@@ -61,10 +62,10 @@ class GateSettings:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a version says of the slice. y_hat, z_hat: (N,).
+    """A version's predictions for the gate's examples. y_hat, z_hat: (N,).
 
-    ms_per_text: NaN if not measured. cold_ms_per_text: where a late version keeps no vectors yet; it is told, and
-    decides nothing.
+    ms_per_text: NaN if not measured. cold_ms_per_text: of a late version with an empty vector cache; it is reported
+    only and does not affect the decision.
     """
 
     y_hat: Floats
@@ -75,7 +76,7 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """promote: or not. reason: one sentence with figures. metrics: what was compared, finite figures only."""
+    """The gate's decision. reason: a sentence with figures. metrics: the compared figures, if finite."""
 
     promote: bool
     reason: str
@@ -95,10 +96,10 @@ def judge(
 ) -> Verdict:
     """Compare two versions on the same N rows, the newest that neither was trained on.
 
-    y, z: (N,); z is NaN where it is not known: such a row counts in the loss's first term only.
-    lam: the weight of the second term, the same for both. user_ids: (N,), whose rows count together; without them each
-    row counts as a user. earlier: how many challengers were compared with this champion before, and rejected.
-    The verdict's metrics have a p_value exactly if the two were compared.
+    y, z: (N,); a row whose z is unknown (NaN) counts in the loss's first term only.
+    lam: the weight of the second term, the same for both. user_ids: (N,), the units of the test; without them each row
+    is its own unit. earlier: the number of challengers already compared with this champion and rejected.
+    The verdict's metrics contain p_value if and only if the two were compared.
     Raises ValueError if the arrays differ in length, or earlier is below 0.
     """
     settings = settings or GateSettings()
@@ -118,19 +119,19 @@ def judge(
     compared = _Comparison.of(champion, challenger, y, z, lam, drawn, settings)
     too_slow = _too_slow(champion.ms_per_text, challenger.ms_per_text, settings)
     better = compared.gain.p_value <= allowed
-    swallowed = "" if compared.is_lower or not better else "no lower loss on the rows themselves; "
+    not_lower = "" if compared.is_lower or not better else "no lower loss on the rows themselves; "
     worse = "a higher log-loss of y; " if compared.log_losses[1] > compared.log_losses[0] else ""
-    promote = better and not (swallowed or worse or too_slow)
-    figures = compared.sentence(settings, allowed, earlier) + _told_times(champion, challenger)
-    reason = f"{'promoted' if promote else 'rejected'}: {too_slow}{swallowed}{worse}{figures}"
+    promote = better and not (not_lower or worse or too_slow)
+    figures = compared.sentence(settings, allowed, earlier) + _times_text(champion, challenger)
+    reason = f"{'promoted' if promote else 'rejected'}: {too_slow}{not_lower}{worse}{figures}"
     metrics = {**counts, **compared.metrics(), "p_allowed": allowed, "earlier_challengers": float(earlier)}
     return Verdict(promote, reason, {k: v for k, v in metrics.items() if np.isfinite(v)})
 
 
 def allowed_p_value(confidence: float, earlier: int) -> float:
-    """Return the p-value that suffices after so many earlier challengers of the same champion.
+    """Return the maximum p-value for a promotion after `earlier` challengers of the same champion.
 
-    It is alpha / (k (k + 1)) with alpha = 1 - confidence and k = earlier + 1; over all k these sum to alpha.
+    It is alpha / (k (k + 1)) with alpha = 1 - confidence and k = earlier + 1. The sum over all k is alpha.
     Raises ValueError if earlier is below 0.
     """
     if earlier < 0:
@@ -139,7 +140,10 @@ def allowed_p_value(confidence: float, earlier: int) -> float:
 
 
 def losses(predictions: Predictions, y: Floats, z: Floats, lam: float) -> FloatArray:
-    """Return each row's L = (y_hat - y)^2 + lam (z_hat - z)^2, float64 (N,), without the second term where z is NaN."""
+    """Return each row's L = (y_hat - y)^2 + lam (z_hat - z)^2, float64 (N,).
+
+    The second term is omitted if z is NaN.
+    """
     first = (predictions.y_hat.astype(np.float64) - y) ** 2
     second = (predictions.z_hat.astype(np.float64) - z) ** 2
     total: FloatArray = first + lam * np.where(np.isnan(z), 0.0, second)
@@ -148,13 +152,13 @@ def losses(predictions: Predictions, y: Floats, z: Floats, lam: float) -> FloatA
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """losses, log_losses (of y), aucs: of champion and challenger. gain: of the loss."""
+    """losses, log_losses (of y), aucs: of champion and challenger. gain: the decrease of the loss."""
 
     losses: tuple[float, float]
     log_losses: tuple[float, float]
     aucs: tuple[float, float]
     gain: Gain
-    auc_gain: tuple[float, float]  # 95 % of the samples' gains lie between
+    auc_gain: tuple[float, float]  # the 95 % bootstrap interval
     drawn: Units
 
     @classmethod
@@ -186,7 +190,7 @@ class _Comparison:
 
     @property
     def is_lower(self) -> bool:
-        """Whether the loss on the rows themselves is lower: a gain that rounding swallows is none."""
+        """Whether the challenger's loss on the rows is lower after rounding to floats."""
         return self.losses[1] < self.losses[0]
 
     def metrics(self) -> dict[str, float]:
@@ -207,47 +211,47 @@ class _Comparison:
     def sentence(self, settings: GateSettings, allowed: float, earlier: int) -> str:
         drawn = "users" if self.drawn.are_users else "rows"
         by = f" by more than {settings.min_improvement:g}" if settings.min_improvement else ""
-        told = (
+        text = (
             f"loss {self.losses[1]:.4f} against {self.losses[0]:.4f}, better{by} with p {self.gain.p_value:.2g} "
             f"over {self.drawn.size:,} {drawn} (at most {allowed:.2g} for challenger {earlier + 1:,} of this champion)"
             f"; log-loss of y {self.log_losses[1]:.4f} against {self.log_losses[0]:.4f}"
         )
         if np.isfinite(self.aucs).all():
-            told += f"; AUC {_auc_text(self.aucs[1])} against {_auc_text(self.aucs[0])}"
-        return told
+            text += f"; AUC {_auc_text(self.aucs[1])} against {_auc_text(self.aucs[0])}"
+        return text
 
 
 def _not_comparable(
     champion: Predictions, challenger: Predictions, counts: Mapping[str, float], settings: GateSettings
 ) -> str | None:
-    """Say why there is nothing to compare, if so. counts: examples, and users where they are known."""
+    """Return why the two cannot be compared, or None. counts: of examples, and of users if known."""
     rows, users = int(counts["examples"]), counts.get("users")
     if rows < settings.min_examples:
-        return f"{rows:,} examples are too few to judge by (at least {settings.min_examples:,})"
+        return f"{rows:,} examples are too few for a comparison (at least {settings.min_examples:,})"
     if users is not None and users < settings.min_users:
         whose = "1 user is" if users == 1 else f"{int(users):,} users are"
         return (
-            f"{whose} too few to judge by (at least {settings.min_users:,}), with {rows:,} examples: hand over more "
-            "at once, or judge by a larger share"
+            f"{whose} too few for a comparison (at least {settings.min_users:,}), with {rows:,} examples: hand over "
+            "more examples at once, or increase the gate's share"
         )
     for name, predictions in (("challenger", challenger), ("champion", champion)):
         finite = np.isfinite(predictions.y_hat) & np.isfinite(predictions.z_hat)
         if not finite.all():
-            told = f"{int((~finite).sum()):,} of the {name}'s {rows:,} predictions are NaN or infinite"
+            text = f"{int((~finite).sum()):,} of the {name}'s {rows:,} predictions are NaN or infinite"
             by_hand = ", so there is nothing to beat: promote by hand if you trust the challenger"
-            return told + (by_hand if predictions is champion else "")
+            return text + (by_hand if predictions is champion else "")
     return None
 
 
 def _too_slow(champion_ms: float, challenger_ms: float, settings: GateSettings) -> str:
-    """Say what is too slow, with what follows it in the sentence; "" if nothing is."""
+    """Return the reason's clause about a slow challenger, ending in "; ", or "" if it is fast enough."""
     if settings.max_ms_per_text is not None and np.isnan(challenger_ms):
-        return f"its time was not measured, at most {settings.max_ms_per_text:g} ms a text are allowed; "
+        return f"time not measured, at most {settings.max_ms_per_text:g} ms per text are allowed; "
     if settings.max_ms_per_text is not None and challenger_ms > settings.max_ms_per_text:
-        return f"too slow, at most {settings.max_ms_per_text:g} ms a text are allowed; "
+        return f"too slow, at most {settings.max_ms_per_text:g} ms per text are allowed; "
     slowdown = challenger_ms / champion_ms
     if settings.max_slowdown is not None and slowdown > settings.max_slowdown:
-        return f"too slow, {slowdown:.2f} times as long a text as the champion (at most {settings.max_slowdown:g}); "
+        return f"too slow, {slowdown:.2f} times the champion's time per text (at most {settings.max_slowdown:g}); "
     return ""
 
 
@@ -261,13 +265,14 @@ def _times(champion: Predictions, challenger: Predictions) -> dict[str, float]:
     return {name: value for name, value in times.items() if np.isfinite(value)}
 
 
-def _told_times(champion: Predictions, challenger: Predictions) -> str:
+def _times_text(champion: Predictions, challenger: Predictions) -> str:
     if not np.isfinite([champion.ms_per_text, challenger.ms_per_text]).all():
         return ""
-    told = f"; {challenger.ms_per_text:.2f} ms a text against {champion.ms_per_text:.2f}"
+    text = f"; {challenger.ms_per_text:.2f} ms per text against {champion.ms_per_text:.2f}"
     if np.isfinite([champion.cold_ms_per_text, challenger.cold_ms_per_text]).all():
-        told += f" ({challenger.cold_ms_per_text:.2f} against {champion.cold_ms_per_text:.2f} with no vectors kept)"
-    return told
+        cold = f"{challenger.cold_ms_per_text:.2f} against {champion.cold_ms_per_text:.2f}"
+        text += f" ({cold} with an empty vector cache)"
+    return text
 
 
 def _auc_text(value: float) -> str:

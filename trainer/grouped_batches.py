@@ -1,4 +1,4 @@
-"""Batches of texts of similar length, so that little is padded."""
+"""Batches of texts of similar length, to minimise padding."""
 
 from collections.abc import Iterator
 
@@ -8,15 +8,16 @@ from torch.utils.data import Sampler
 
 
 class LengthGroupedBatches(Sampler[list[int]]):
-    """Shuffled batches of texts of similar length; another order every epoch, the same for the same seed.
+    """Shuffled batches of texts of similar length. The order is determined by seed and epoch.
 
-    epoch: the next one to be given out; set it to resume.
+    tokens: int64 (N,), the length of each text. epoch: the number of the next epoch; set it to resume.
     """
 
-    _WINDOW_BATCHES = 50  # sorted by length within so many batches' worth of shuffled texts
+    # Shuffled texts are sorted by length within windows of this many batches.
+    _WINDOW_BATCHES = 50
 
     def __init__(self, tokens: NDArray[np.int64], batch_rows: int, seed: int) -> None:
-        # These two are what accelerate asks for, to share batches among processes.
+        # accelerate reads these two to shard batches among processes.
         self.batch_size = batch_rows
         self.drop_last = False
         self.epoch = 0

@@ -1,10 +1,11 @@
 """The heads in closed form: ridge regression on frozen features.
 
-    minimise  sum_i w_i (x_i w + b - t_i)^2 + penalty |w|^2
+    minimise  sum_i (x_i w + b - t_i)^2 + penalty |w|^2
 
-for each head on its own; the loss is a sum over both, so lambda does not change where each has its minimum.
-Fine-tuning that starts from fitted heads distorts the features less (A. Kumar et al., 2022,
-"Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR: LP-FT).
+Each head is fitted separately. The loss is a sum over both heads, so lambda does not change either minimum.
+Fine-tuning from fitted heads distorts the features less than from random ones (LP-FT).
+
+Source: A. Kumar et al., 2022, "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ FloatMatrix = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Two linear heads: weight (2, d), bias (2,); row 0 is y_hat's, row 1 z_hat's."""
+    """Two linear heads: weight (2, d), bias (2,); row 0 is for y_hat, row 1 for z_hat."""
 
     weight: FloatMatrix
     bias: NDArray[np.float64]
@@ -36,9 +37,9 @@ class Heads:
 def fit_heads(features: NDArray[np.floating], labels: NDArray[np.floating], penalty: float) -> Heads:
     """Fit both heads by ridge regression.
 
-    features: (N, d); labels: (N, 2), NaN where z is not known: such a row counts for y alone.
+    features: (N, d). labels: (N, 2); a row whose z is unknown (NaN) counts for y only.
     penalty: > 0, in units of the features' mean variance, so it does not depend on their scale.
-    A head without any known label is zero.
+    A head without any known label is zero. Raises ValueError for a penalty of 0 or less.
     """
     if penalty <= 0:
         raise ValueError(f"penalty={penalty} must be above 0")
@@ -53,9 +54,9 @@ def choose_penalty(
     held_out: float = 0.2,
     penalties: Sequence[float] = PENALTIES,
 ) -> tuple[float, float]:
-    """Return the penalty with the least squared error of y on the newest share of the rows, and its AUC there.
+    """Return the penalty with the lowest squared error of y on the newest rows, and its AUC there.
 
-    features, labels: in the order of time.
+    features, labels: ordered by time. held_out: the share of newest rows to validate on.
     """
     cut = len(features) - max(1, round(len(features) * held_out))
     found = []

@@ -1,13 +1,13 @@
-"""Item vectors from the co-occurrence of residuals, and a map from text vectors for items without outcomes.
+"""Item vectors from co-occurring residuals, and a map from text vectors for items without outcomes.
 
     w_ij = S_ij / sqrt(V_i V_j) * C_ij / (C_ij + 30)      W ~ V V'    V of (M, 32)
 
-S_ij: sum of products of the residuals that the same users have at items i and j. V_i: the item's sum of squares.
-C_ij: how many users have both. The vectors are the leading eigenvectors of W times the roots of their eigenvalues, so a
-product of two vectors approximates w.
+S_ij: the sum over users of the product of their residuals for items i and j. V_i: the item's sum of squared residuals.
+C_ij: the number of users with both items. The vectors are the leading eigenvectors of W, scaled by the square roots of
+their eigenvalues, so the product of two vectors approximates w_ij.
 
-What is fitted on outcomes known by some time is used for later behaviours only (trainer.feature_rows): no row's own
-label is in its vectors. Successive fits are rotated onto each other, so that a network can read them.
+A fit on the outcomes known at some time is used for later behaviours only (trainer.feature_rows), so no row reads its
+own label. Each fit is rotated onto the previous one, so that one network can read vectors of all fits.
 
 Source: B. Sarwar et al., 2001, "Item-based Collaborative Filtering Recommendation Algorithms", WWW (similarity by
 residuals); P. Schönemann, 1966, "A generalized solution of the orthogonal Procrustes problem" (the rotation).
@@ -29,16 +29,17 @@ from trainer.mapped_ridge import Ridge
 
 FloatArray = NDArray[np.float64]
 
-_LEAST_TO_MAP = 50
+_MIN_TO_MAP = 50
 
 
 @dataclass(frozen=True, slots=True)
 class ItemVectorSettings:
-    """count_weight: users in common at which a similarity counts half.
+    """Shrinkage and limits of a fit.
 
-    mapped_weight: outcomes at which what an item's text says of its vector counts half. least_outcomes: of an item that
-    gets a vector of its own. most_of_a_user: outcomes of one user that similarities are made of, the newest: their
-    pairs are what a fit costs.
+    count_weight: the number of common users at which a similarity is halved.
+    mapped_weight: the number of outcomes at which the estimate from an item's text is halved. least_outcomes: the
+    minimum number of outcomes for a vector from outcomes. most_of_a_user: the maximum number of outcomes of one user
+    in the similarities, the newest; the cost of a fit grows with their pairs.
     """
 
     count_weight: float = 30.0
@@ -48,9 +49,10 @@ class ItemVectorSettings:
 
 
 class Fitted(NamedTuple):
-    """table: of all items as they are known. unseen: of the same as if each had no outcomes: what its text says.
+    """The result of a fit.
 
-    map: what any text says of an item; None where too few items with texts are known.
+    table: all items, from outcomes and texts. unseen: the same items estimated from their texts alone, as if they had
+    no outcomes. map: estimates an item from any text; None if too few items have both a text and outcomes.
     """
 
     table: ItemTable
@@ -59,10 +61,10 @@ class Fitted(NamedTuple):
 
 
 class ItemVectors:
-    """Takes in outcomes in the order in which they become known, and fits a table of what is known so far.
+    """Accumulates outcomes in the order in which they become known, and fits item tables on them.
 
-    texts: text vectors by item key, all of one width; items without one are not mapped.
-    start: the table of an earlier checkpoint, onto which each fit is rotated.
+    texts: text vectors by item key, all of the same width; items without one are not mapped.
+    start: the table of an earlier checkpoint; each fit is rotated onto it.
     """
 
     def __init__(
@@ -81,12 +83,16 @@ class ItemVectors:
         self._last: FloatArray | None = None
 
     def add(self, user: Hashable, item: int, residual: float, above_mean: float) -> None:
-        """Take in an outcome. item: its key; residual: net of its bias; above_mean: its grade less the mean of all."""
+        """Add an outcome.
+
+        item: its key; key 0 is ignored. residual: the grade minus mean and item bias. above_mean: the grade minus the
+        overall mean.
+        """
         if item:
             self._seen.append((self._users[user], self._items[item], residual, above_mean))
 
     def fit(self) -> Fitted:
-        """Return tables of all items that have outcomes so far, and of those that have a text only."""
+        """Fit tables of all items that have outcomes so far or a text."""
         if not self._seen:
             return Fitted(NO_ITEMS, NO_ITEMS)
         users, items = np.array([row[:2] for row in self._seen], np.int64).T
@@ -98,23 +104,24 @@ class ItemVectors:
         w = _similarity(users[newest], items[newest], residuals[newest], len(counts), self._settings)
         self._last = self._rotated(_factors(w, counts, self._settings))
         keys = [*self._items, *(key for key in self._texts if key not in self._items)]
-        said = self._mapped(keys, self._last, sums, counts)
+        mapped = self._mapped(keys, self._last, sums, counts)
         new = len(keys) - len(counts)
         counts, sums = np.append(counts, np.zeros(new)), np.append(sums, np.zeros(new))
         vectors = np.concatenate([self._last, np.zeros((new, ITEM_DIMENSIONS))])
         share = self._settings.mapped_weight / (counts + self._settings.mapped_weight)  # (M',)
-        vectors += share[:, None] * said.rows[:, :-1]
-        biases = (sums + ITEM_WEIGHT * said.rows[:, -1]) / (counts + ITEM_WEIGHT)
+        vectors += share[:, None] * mapped.rows[:, :-1]
+        biases = (sums + ITEM_WEIGHT * mapped.rows[:, -1]) / (counts + ITEM_WEIGHT)
         return Fitted(
             _table(keys, vectors, biases, counts),
-            _table(keys, said.rows[:, :-1], said.rows[:, -1], np.zeros(len(keys))),
-            said.map,
+            _table(keys, mapped.rows[:, :-1], mapped.rows[:, -1], np.zeros(len(keys))),
+            mapped.map,
         )
 
     def _rotated(self, vectors: FloatArray) -> FloatArray:
-        """Rotate onto the fit before and onto the start's table, over the items that each shares with this fit.
+        """Rotate onto the previous fit and the start's table, over the items that each shares with this fit.
 
-        Onto the fit before alone, many fits would drift from the start, and that table's rows are kept beside them.
+        The start's table is included because its rows are used beside later fits, which would otherwise drift away
+        from it.
         """
         rows = self._start.rows_of(np.array(list(self._items), np.uint64))
         onto, turned = self._start.vectors[rows[rows >= 0]].astype(np.float64), vectors[rows >= 0]
@@ -129,26 +136,26 @@ class ItemVectors:
 
     def _mapped(
         self, keys: Sequence[int], vectors: FloatArray, sums: FloatArray, counts: FloatArray
-    ) -> "_Said":
-        """Return what the texts of all items say of vectors and biases; of a known item, the others' texts.
+    ) -> "_Mapped":
+        """Return the estimates of vectors and biases from texts; for a known item, the leave-one-out estimate.
 
         keys: the known items first. vectors: (M, 32). sums, counts: (M,).
         """
-        said = _Said(np.zeros((len(keys), ITEM_DIMENSIONS + 1)), None)
+        mapped = _Mapped(np.zeros((len(keys), ITEM_DIMENSIONS + 1)), None)
         places = np.array([place for place, key in enumerate(keys) if key in self._texts], np.int64)
         known = places[places < len(counts)]
-        if len(known) < _LEAST_TO_MAP:
-            return said
+        if len(known) < _MIN_TO_MAP:
+            return mapped
         x = np.stack([self._texts[keys[place]] for place in places]).astype(np.float64)
         weights = counts[known] / (counts[known] + ITEM_WEIGHT)
         biases = (sums[known] / counts[known])[:, None]
         ridges, fitting = [], Ridge(x[: len(known)], weights)
         for part, target in ((slice(0, -1), vectors[known]), (slice(-1, None), biases)):
             ridge = fitting.fit(target)
-            said.rows[places, part] = ridge.predict(x)
-            said.rows[known, part] = ridge.left_out
+            mapped.rows[places, part] = ridge.predict(x)
+            mapped.rows[known, part] = ridge.left_out
             ridges.append(ridge)
-        return said._replace(
+        return mapped._replace(
             map=ItemMap(
                 np.concatenate([ridge.weights for ridge in ridges], axis=1).astype(np.float32),
                 ridges[0].x_mean.astype(np.float32),
@@ -157,21 +164,21 @@ class ItemVectors:
         )
 
 
-class _Said(NamedTuple):
-    """What texts say: rows, (M', 33), vectors with biases last; and the map that says it of any text."""
+class _Mapped(NamedTuple):
+    """Estimates from texts: rows, (M', 33), vectors with the bias last; and the map that computes them."""
 
     rows: FloatArray
     map: ItemMap | None
 
 
-def with_older(table: ItemTable, older: ItemTable, most: int | None = None) -> ItemTable:
-    """Return a table with the rows of an older one where those know more: more outcomes of the item, or it at all.
+def merge_older(table: ItemTable, older: ItemTable, most: int | None = None) -> ItemTable:
+    """Merge two tables; for each item, take the older row if only it exists or it counts more outcomes.
 
-    older: that onto which the table was rotated. most: items, those with most outcomes stay; None for all.
+    older: the table that the new one was rotated onto. most: the maximum number of items, those with the most outcomes;
+    None for all.
     """
-    rows = table.rows_of(
-        older.keys
-    )  # the older outcomes are unknown to the new table, or counted in it already
+    # Counts are compared, not added: an older outcome may be counted in the new table already.
+    rows = table.rows_of(older.keys)
     better = (rows < 0) | (older.log_outcomes[:-1] > table.log_outcomes[rows])
     kept = ~np.isin(table.keys, older.keys[better])
     keys = np.concatenate([table.keys[kept], older.keys[better]])
@@ -187,8 +194,8 @@ def with_older(table: ItemTable, older: ItemTable, most: int | None = None) -> I
     return ItemTable(keys[order], vectors, bias, log_outcomes)
 
 
-def only(table: ItemTable, keys: NDArray[np.uint64]) -> ItemTable:
-    """Return the rows of some items."""
+def restrict(table: ItemTable, keys: NDArray[np.uint64]) -> ItemTable:
+    """Return the table restricted to some items."""
     rows = np.flatnonzero(np.isin(table.keys, keys))
     with_unknown = np.append(rows, len(table.keys))
     return ItemTable(table.keys[rows], *(column[with_unknown] for column in _columns(table)))
@@ -199,7 +206,7 @@ def _columns(table: ItemTable) -> tuple[NDArray[np.float32], NDArray[np.float32]
 
 
 def _newest(users: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the places of at most so many outcomes of each user, the newest, ascending."""
+    """Return the indices of the newest outcomes of each user, at most `most` per user, ascending."""
     order = np.argsort(users, kind="stable")
     counts = np.bincount(users)
     ends = np.repeat(np.cumsum(counts), counts)  # in the order by user
@@ -208,12 +215,12 @@ def _newest(users: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 
 def _summed(places: NDArray[np.int64], values: FloatArray, size: int) -> FloatArray:
-    """Return the sum of the values at each place, (size,)."""
+    """Return the sum of the values per place, (size,)."""
     return np.bincount(places, values, size).astype(np.float64)
 
 
 def _table(keys: Sequence[int], vectors: FloatArray, biases: FloatArray, counts: FloatArray) -> ItemTable:
-    """Put columns into a table, with the row of the unknown at the end."""
+    """Return the table of some columns, with the row of the unknown item at the end."""
     ascending = np.array(keys, np.uint64)
     order = np.argsort(ascending)
     return ItemTable(
@@ -231,9 +238,9 @@ def _similarity(
     count: int,
     settings: ItemVectorSettings,
 ) -> csr_matrix:
-    """Return w, sparse (M, M) for M = count items, its diagonal 0."""
+    """Return w, sparse (M, M) for M = count items, with a zero diagonal."""
     shape = int(users.max()) + 1, count
-    r = csr_matrix((residuals, (users, items)), shape)  # several outcomes of one pair add up
+    r = csr_matrix((residuals, (users, items)), shape)  # sums several outcomes of one pair
     seen = csr_matrix((np.ones(len(users)), (users, items)), shape)
     seen.data[:] = 1.0
     products, common = (r.T @ r).tocsr(), (seen.T @ seen).tocsr()
@@ -247,16 +254,16 @@ def _similarity(
 
 
 def _factors(w: csr_matrix, counts: FloatArray, settings: ItemVectorSettings) -> FloatArray:
-    """Return vectors (M, 32) whose products approximate w; items with too few outcomes get zeros."""
+    """Return vectors (M, 32) whose products approximate w; zeros for items with too few outcomes."""
     vectors = np.zeros((len(counts), ITEM_DIMENSIONS))
     rows = np.flatnonzero(counts >= settings.least_outcomes)
     rank = min(ITEM_DIMENSIONS, len(rows) - 1)
     if rank < 1:
         return vectors
     among = w[rows][:, rows]
-    if not among.nnz:  # no two have a user in common, which ARPACK takes for an error
+    if not among.nnz:  # no two items share a user; ARPACK fails on a zero matrix
         return vectors
-    random = np.random.default_rng(0)  # for where ARPACK has to start anew; without one it takes the system's
+    random = np.random.default_rng(0)  # makes ARPACK's restarts deterministic
     values, found = eigsh(among, k=rank, which="LA", v0=np.ones(len(rows)), rng=random)
     kept = values[::-1] > 0
     vectors[np.ix_(rows, np.flatnonzero(kept))] = (found * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, kept]

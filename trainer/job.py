@@ -1,15 +1,15 @@
-"""A training, from examples and a start to a checkpoint, in a folder that survives interruption.
+"""A resumable training: from examples and a start checkpoint to a trained checkpoint in a work folder.
 
-    work/training.json        what is trained here: another training is refused
-    work/STAGE/checkpoints/   the library's own, to resume from
-    work/STAGE/done/          the network as the stage left it
-    work/late/                what the late reading keeps (trainer.late_job), in place of the stages
+    work/training.json        the identity of the training; the folder refuses any other
+    work/STAGE/checkpoints/   transformers' checkpoints, to resume from
+    work/STAGE/done/          the network after the stage
+    work/late/                files of the late reading (trainer.late_job), which has no stages
     work/tensorboard/STAGE/   event files
     work/model/               the result, a Sway checkpoint
     work/result.json          metrics and curves; written last
 
-Under the library's launcher (`torchrun`, `accelerate launch`) every process calls train() with the same
-arguments; the first writes, and all return the same.
+Under a launcher (`torchrun`, `accelerate launch`) every process calls train() with the same arguments. The first
+process writes, and all return the same result.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ from trainer.work_folder import RESULT_FILE, Trained, claim, result_in, write_js
 
 __all__ = ["Trained", "digest_of", "train", "version_of"]
 
-RECIPE = 2  # part of a version's id: raise it when the same data and configuration give another model
+RECIPE = 2  # part of the version id: increment it when the same inputs yield a different model
 
 
 def train(
@@ -58,17 +58,17 @@ def train(
     start_until_ms: int | None = None,
     progress: OnProgress = ignore_progress,
 ) -> Trained:
-    """Train a model on examples, or go on with a training that was interrupted.
+    """Train a model on examples, or resume an interrupted training.
 
-    train: at least two, in any order. valid: judged at intervals; may be empty, unless config.patience asks
-    for them. unlabelled: more texts for pre-training, whose labels are not read.
-    start: a Sway checkpoint (it has a sway.json), which goes on with its own reading, texts, pooling and lambda, or a
-    plain Hugging Face checkpoint. Across readings its encoder alone goes on.
-    start_until_ms: by when all labels that the start has learned from were known, if that is known: later examples
-    are read late with what it knows of items.
-    work: called again with the same arguments and folder, resumes from the last checkpoint in it; a training
-    that had ended is found at once.
-    Raises TrainingRefused if the arguments do not go together, WorkFolderError if the folder holds another
+    train: at least two, in any order. valid: for the evaluations during training; may be empty unless config.patience
+    is above 0. unlabelled: more texts for pre-training; their labels are not read.
+    start: a Sway checkpoint (with a sway.json) or a plain Hugging Face checkpoint. A Sway checkpoint keeps its own
+    reading, text settings, pooling and lambda; if the reading changes, only its encoder is used.
+    start_until_ms: the time by which all labels that the start was trained on were known; None if unknown. The late
+    reading also uses the start's item table for later examples.
+    work: the work folder. A call with the same arguments and folder resumes from the last checkpoint, or returns the
+    result of a finished training at once.
+    Raises TrainingRefused if the arguments do not fit together, WorkFolderError if the folder belongs to another
     training, ModelIncompatible if the start is no checkpoint.
     """
     _check(train, valid, start, config)
@@ -85,7 +85,7 @@ def train(
     before = torch.get_num_threads()
     torch.set_num_threads(config.threads or before)
     try:
-        with tracking(replace(config, **_QUIET) if not processes.is_first else config, work) as tracker:
+        with tracking(replace(config, **_NO_TRACKING) if not processes.is_first else config, work) as tracker:
             if reading is Reading.LATE:
                 job = LateJob(
                     start, config, work, processes, tracker, progress, start_until_ms=start_until_ms
@@ -97,20 +97,20 @@ def train(
 
 
 def version_of(parent: str | None, base: str, data: Mapping[str, Any], config: TrainingConfig) -> str:
-    """Return the id of the version that a training makes: `v-` and 12 hexadecimal digits.
+    """Return the version id of a training: `v-` and 12 hexadecimal digits.
 
-    parent: the version that it starts from, None for a plain checkpoint. base: that checkpoint's name.
-    data: what names the examples beyond doubt: offset ranges, or the sha256 of files.
+    parent: the version that it starts from, None for a plain checkpoint. base: the base checkpoint's name.
+    data: a unique identification of the examples: offset ranges, or the sha256 of files.
     """
-    told = [RECIPE, parent, base, data, config.identity()]
-    return f"v-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]}"
+    identity = [RECIPE, parent, base, data, config.identity()]
+    return f"v-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
 
 
-_QUIET: dict[str, Any] = {"tensorboard": False, "wandb": False}
+_NO_TRACKING: dict[str, Any] = {"tensorboard": False, "wandb": False}
 
 
 class _Job:
-    """One training under way."""
+    """One training for the joint reading."""
 
     def __init__(
         self,
@@ -178,13 +178,14 @@ class _Job:
         return Trained(self._work / "model", metrics, last.curves)
 
     def _stage(self, name: str, learn: Callable[[Stages, Run], StageResult]) -> StageResult:
-        """Run a stage and keep what it made, or take up what it had made."""
+        """Run a stage and save its result, or load the result of an earlier run."""
         done = self._work / name / "done"
         if (done / RESULT_FILE).is_file():
             self._network = checkpoint.load(done)
             plain = json.loads((done / RESULT_FILE).read_text(encoding="utf-8"))
             return StageResult(plain["metrics"], plain["curves"])
-        torch.manual_seed(self._config.seed)  # the same start, whether the stage before ran now or earlier
+        # The random state must not depend on whether the previous stage ran now or in an earlier call.
+        torch.manual_seed(self._config.seed)
         self._network.place(self._processes.device, torch.float32)
         stages = Stages(self._network, self._tokenizer, seed=self._config.seed, progress=self._progress)
         result = learn(stages, Run(name, self._work / name / "checkpoints", self._tracker))
@@ -196,7 +197,7 @@ class _Job:
         return result
 
     def _pretrain(self, stages: Stages, examples: Sequence[Example], run: Run) -> StageResult:
-        def told(step: int, steps: int, loss: float | None) -> None:
+        def report(step: int, steps: int, loss: float | None) -> None:
             self._progress(Progress("pretraining", step, steps, loss))
 
         result = pretrain(
@@ -205,10 +206,10 @@ class _Job:
             Vocabulary.from_folder(self._start),
             self._config.pretraining,
             seed=self._config.seed,
-            run=replace(run, progress=told),
+            run=replace(run, progress=report),
         )
         return StageResult(
-            {"pretraining_loss": result.loss, "pretraining_valid_loss": result.judged["valid_loss"]},
+            {"pretraining_loss": result.loss, "pretraining_valid_loss": result.validation["valid_loss"]},
             result.curves,
         )
 
@@ -231,7 +232,7 @@ class _Job:
         )
 
     def _save(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted save left
+        shutil.rmtree(folder, ignore_errors=True)  # remains of an interrupted save
         checkpoint.save(self._network, folder, tokenizer_from=self._start)
 
 
@@ -256,7 +257,7 @@ def _identity(
     start: Path,
     config: TrainingConfig,
 ) -> dict[str, Any]:
-    """Return what the training is, in hashes: nobody's text is written out."""
+    """Return the identity of the training, as hashes: it must not contain users' texts."""
     weights = [path for path in sorted(start.glob("*.safetensors")) if path.is_file()]
     return {
         "recipe": RECIPE,
@@ -269,7 +270,7 @@ def _identity(
 
 
 def digest_of(examples: Sequence[Example]) -> str:
-    """Return a sha256 of all that examples hold."""
+    """Return the sha256 of all fields of the examples, hexadecimal."""
     digest = hashlib.sha256()
     for example in examples:
         plain = asdict(example)

@@ -1,7 +1,7 @@
-"""The examples of a request that is under way, kept in its work folder until the request has come to its end.
+"""The examples of a request in progress, saved in its work folder until the request is completed.
 
-A training that resumes must learn from what it began with. Read again, the same ranges may give other examples:
-retention takes the older ones, and a setting may have changed how they are split.
+A resumed training must use the same examples. A second read of the same ranges may return others: retention may have
+deleted the oldest, and changed settings may split them differently.
 """
 
 import contextlib
@@ -20,43 +20,42 @@ _PART = "part"
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """Examples by what they are for."""
+class Split:
+    """The examples for training, for validation and for the gate."""
 
     train: Sequence[Example]
     valid: Sequence[Example]
     gate: Sequence[Example]
 
 
-def keep(folder: Path, parts: Parts) -> None:
-    """Write the parts into the folder, whole or not at all; only their owner can read them. Raises OSError."""
+def save(folder: Path, split: Split) -> None:
+    """Write the split into the folder, atomically and readable by the owner only. Raises OSError."""
     rows = [
         {_PART: part.name, **asdict(example)}
-        for part in fields(parts)
-        for example in getattr(parts, part.name)
+        for part in fields(split)
+        for example in getattr(split, part.name)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    half = folder / f"{_FILE}.part"
-    half.unlink(missing_ok=True)
-    with open(half, "xb", opener=_private) as file:
-        pq.write_table(
-            pa.Table.from_pylist(rows), file, compression="zstd"
-        )  # snapshots hold much of each other
+    partial = folder / f"{_FILE}.part"
+    partial.unlink(missing_ok=True)
+    with open(partial, "xb", opener=_open_private) as file:
+        # Consecutive snapshots share much of their content, so they compress well.
+        pq.write_table(pa.Table.from_pylist(rows), file, compression="zstd")
         file.flush()
         os.fsync(file.fileno())
-    half.replace(folder / _FILE)
+    partial.replace(folder / _FILE)
 
 
-def load(folder: Path) -> Parts | None:
-    """Return the parts that were kept, order kept; None if there are none, or if they cannot be read any more."""
+def load(folder: Path) -> Split | None:
+    """Return the saved split, in the saved order; None if the file is missing or unreadable."""
     with contextlib.suppress(OSError, pa.ArrowException, KeyError, TypeError):
         rows = pq.read_table(folder / _FILE).to_pylist()
-        found: dict[str, list[Example]] = {part.name: [] for part in fields(Parts)}
+        found: dict[str, list[Example]] = {part.name: [] for part in fields(Split)}
         for row in rows:
             found[row.pop(_PART)].append(Example(**row))
-        return Parts(**found)
+        return Split(**found)
     return None
 
 
-def _private(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, mode=0o600)

@@ -1,4 +1,4 @@
-"""Which knobs are of which reading: one that would do nothing is refused, and never passed over in silence. Pure."""
+"""The reading that each knob belongs to. A knob that would have no effect is an error. No I/O."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -22,16 +22,16 @@ OF_BOTH = frozenset(
         "wandb_project",
     }
 )
-"""Knobs that count whichever reading is trained; `late` is of the late one, all others of the joint one."""
+"""Knobs of both readings. `late` belongs to the late reading, all others to the joint one."""
 
 _LATE = frozenset({"late"})
 
 
 def refuse_other_knobs(given: Collection[str], reading: Reading) -> None:
-    """Raise TrainingRefused if a file sets knobs of another reading than the one that is trained.
+    """Raise TrainingRefused if a file sets knobs of the other reading.
 
-    given: names of TrainingConfig's fields that the file sets. One that names no reading, and sets knobs of both,
-    serves either.
+    given: the names of TrainingConfig's fields that the file sets. reading: the one that is trained.
+    A file that sets knobs of both readings and does not set `reading` is valid for either.
     """
     late = _LATE & set(given)
     joint = set(given) - OF_BOTH - _LATE
@@ -40,8 +40,8 @@ def refuse_other_knobs(given: Collection[str], reading: Reading) -> None:
         return
     other = Reading.JOINT if reading is Reading.LATE else Reading.LATE
     raise TrainingRefused(
-        f"this training is of the {reading} reading, and the file of knobs sets what is of the {other} one: "
-        f"{', '.join(sorted(others))}; knobs of the late reading stand under [late]"
+        f"this training is for the {reading} reading, but the file of knobs sets knobs of the {other} one: "
+        f"{', '.join(sorted(others))}; knobs of the late reading belong under [late]"
     )
 
 
@@ -54,10 +54,11 @@ def with_flags(
     trained_layers: int | None = None,
     newest_texts: int | None = None,
 ) -> TrainingConfig:
-    """Return the knobs with those that flags of a command set, for the reading that is trained; None sets none.
+    """Return the configuration with the flags of a command applied, for the given reading.
 
-    learning_rate: of BERT. trained_layers: its top so many, newest_texts: to learn from; 0 for all.
-    Raises TrainingRefused for a flag that the reading has no use for.
+    A flag of None leaves its knob unchanged. learning_rate: of BERT. trained_layers: the number of BERT's top layers to
+    train. newest_texts: the number of newest texts to learn from. For the joint reading 0 means all, for the last two.
+    Raises TrainingRefused for a flag that has no effect on the reading.
     """
     given = {
         "epochs": epochs,
@@ -77,17 +78,17 @@ def with_flags(
 def _with_late_flags(config: TrainingConfig, changes: dict[str, float]) -> TrainingConfig:
     if "newest_texts" in changes:
         raise TrainingRefused(
-            "--newest-texts is of the joint reading, and this training is late: set most_rows under [late] of --config"
+            "--newest-texts is for the joint reading, and this training is late: set most_rows under [late] of --config"
         )
     if changes.get("trained_layers") == 0:
         raise TrainingRefused(
-            "--trained-layers 0, for all, is of the joint reading, and this training is late: give a number, or leave "
+            "--trained-layers 0, for all, is for the joint reading, and this training is late: give a number, or leave "
             "it out to keep BERT as it is"
         )
     if "epochs" in changes:
         if changes["epochs"] != int(changes["epochs"]):
             raise TrainingRefused(
-                f"--epochs {changes['epochs']:g}: a late training has whole epochs; parts are of the joint reading"
+                f"--epochs {changes['epochs']:g}: a late training has whole epochs; fractions are for the joint one"
             )
         changes["epochs"] = int(changes["epochs"])
     if "learning_rate" in changes:
@@ -95,7 +96,7 @@ def _with_late_flags(config: TrainingConfig, changes: dict[str, float]) -> Train
     late = replace(config.late, **changes)  # type: ignore[arg-type]
     if "text_learning_rate" in changes and not late.trained_layers:
         raise TrainingRefused(
-            "--learning-rate is of BERT, which this late training keeps as it is: give --trained-layers as well, or, "
-            "for the network, set learning_rate under [late] of --config"
+            "--learning-rate is that of BERT, which this late training keeps as it is: give --trained-layers as well, "
+            "or set the network's learning_rate under [late] of --config"
         )
     return replace(config, late=late)

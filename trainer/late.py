@@ -1,14 +1,12 @@
-"""Fit a late network in two stages: what reads numbers, then what vectors add to it. The best epoch is kept.
+"""Fit a late network in two stages: the part that reads numbers, then the part that reads vectors.
 
-The second stage leaves the first as it is, and its output starts at zero. So it can only add, and where no epoch of it
-is better on the validation rows, the numbers stand alone.
+The second stage freezes the first, and its output starts at zero. The best epoch is kept, so if no epoch of the second
+stage has a lower validation loss, the result uses numbers only. A fit from an earlier network keeps that network if no
+epoch is better. A fit with a state file resumes after its last complete epoch.
 
-A fit that starts from an earlier network keeps that one where no epoch is better. One with a file to keep itself in
-resumes behind its last whole epoch.
-
-Text vectors are fixed, or BERT is tuned through the attention: then its passes are few and large. For each group of
-rows their distinct texts are encoded once, the network learns from them in small batches while the gradient of each
-vector adds up, and the sum goes back through BERT, which is run again in parts for it.
+Text vectors are either fixed, or BERT is tuned through the attention, with few large passes. For each group of rows,
+BERT encodes the distinct texts once, the network learns from them in small batches while the gradients of the vectors
+accumulate, and BERT runs again in parts to backpropagate the sum.
 
 Source: L. Gao et al., 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (the gradient
 cache).
@@ -36,7 +34,8 @@ class LateConfig:
     """How a late network is fitted, by AdamW with one cycle of the learning rate in each stage.
 
     epochs: of the second stage; numbers_epochs: of the first.
-    group_rows: rows to each pass of BERT where it is tuned. behaviours: of a history, in training; None for all.
+    group_rows: rows per pass of BERT when it is tuned. behaviours: the number of newest behaviours of a history to
+    train on; None for all.
     """
 
     network: LateSettings = field(default_factory=LateSettings)
@@ -53,26 +52,26 @@ class LateConfig:
 
 
 class TextEncoder(Protocol):
-    """BERT over the distinct texts of a data set."""
+    """An encoder of the distinct texts of a data set, which texts are referred to by index."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Yield what is tuned."""
+        """Yield the parameters that are tuned."""
         ...
 
     def encode(self, texts: NDArray[np.int64]) -> Tensor:
-        """Return the vectors of some texts, float32 (n, d), with their graph where gradients are on."""
+        """Return the vectors of some texts, float32 (n, d), with their graph if gradients are enabled."""
         ...
 
     def parts(self, texts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Cut texts, in any order, into parts that fit in memory with their graphs."""
+        """Split texts, in any order, into parts that fit in memory with their graphs."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LateFit:
-    """The best network on the validation rows; its text vectors, (U, d); its log-loss there.
+    """The best network on the validation rows, its text vectors, (U, d), and its log-loss there.
 
-    epochs: the loss of each, before them that of the start, if there was one.
+    epochs: the loss after each epoch, preceded by that of the start, if there was one.
     """
 
     network: LateNetwork
@@ -89,18 +88,18 @@ def fit_late(
     *,
     encoder: TextEncoder | None = None,
     start: LateNetwork | None = None,
-    kept: Path | None = None,
+    state_file: Path | None = None,
     progress: Callable[[int, int, float], None] = lambda _epoch, _of, _loss: None,
     on_step: Callable[[], None] = lambda: None,
 ) -> LateFit:
-    """Fit on some rows, and keep the epoch whose log-loss of y is lowest on others.
+    """Fit on the training rows and keep the epoch with the lowest log-loss of y on the validation rows.
 
-    train, valid: int64, places of rows. Where valid is None the last epoch is kept, and losses are NaN.
-    encoder: BERT, tuned in place and left as it was in the best epoch; None keeps rows.texts as they are.
-    start: what to go on from; its settings are config.network but for lam, loss and dropout.
-    kept: a file; written after each epoch, and resumed from where it is there.
-    progress: called after each epoch with its number, how many, and the validation loss. on_step: called after each
-    step; what it raises ends the fit.
+    train, valid: int64, row indices. With valid None the last epoch is kept, and losses are NaN.
+    encoder: BERT, tuned in place and left in the state of the best epoch; None keeps rows.texts fixed.
+    start: the network to continue from; its settings equal config.network except for lam, loss and dropout.
+    state_file: written after each epoch. If it exists, the fit resumes from it.
+    progress: called after each epoch with its number, the number of epochs and the validation loss. on_step: called
+    after each step; an exception from it ends the fit.
     """
     torch.manual_seed(config.seed)
     network = LateNetwork(config.network)
@@ -110,19 +109,19 @@ def fit_late(
     else:
         network.load_state_dict(start.state_dict())
         fit.best.judge(rows.texts)
-    if kept is not None and kept.is_file():
-        fit.resume(kept)
+    if state_file is not None and state_file.is_file():
+        fit.resume(state_file)
     while fit.done < fit.epochs:
         loss = fit.epoch(on_step)
-        if kept is not None:
-            fit.keep(kept)
+        if state_file is not None:
+            fit.save(state_file)
         progress(fit.done, fit.epochs, loss)
     fit.best.restore()
     return LateFit(network.eval(), fit.best.texts, fit.best.loss, tuple(fit.best.losses))
 
 
 class _Fit:
-    """A fit under way: what is done, the stage that it is in, and the best so far."""
+    """The state of a fit: the completed epochs, the current stage and the best network so far."""
 
     def __init__(
         self,
@@ -133,25 +132,25 @@ class _Fit:
         config: LateConfig,
         encoder: TextEncoder | None,
     ) -> None:
-        self._parts = network, rows, train, config
+        self._stage_arguments = network, rows, train, config
         self._network, self._config, self._encoder = network, config, encoder
         self.best = _Best(network, rows, valid, encoder)
         self.epochs = config.numbers_epochs + (config.epochs if network.reads_vectors else 0)
         self.done = 0
-        self._stage = _Stage(*self._parts, None, numbers_only=True)
+        self._stage = _Stage(*self._stage_arguments, None, numbers_only=True)
 
     def epoch(self, on_step: Callable[[], None]) -> float:
-        """Learn from every row once; return the validation loss."""
+        """Train for one epoch; return the validation loss."""
         if self.done == self._config.numbers_epochs:
             self.best.restore()
-            self._stage = _Stage(*self._parts, self._encoder, numbers_only=False)
+            self._stage = _Stage(*self._stage_arguments, self._encoder, numbers_only=False)
         self._stage.epoch(on_step)
         self.done += 1
         return self.best.judge(self._stage.texts())
 
-    def keep(self, path: Path) -> None:
-        """Write all that the next epoch depends on, whole or not at all."""
-        half = path.with_suffix(".part")
+    def save(self, path: Path) -> None:
+        """Write the state that the next epoch depends on, atomically."""
+        partial = path.with_suffix(".part")
         torch.save(
             {
                 "done": self.done,
@@ -161,16 +160,16 @@ class _Fit:
                 "best": self.best.state(),
                 "random": torch.get_rng_state(),
             },
-            half,
+            partial,
         )
-        half.replace(path)
+        partial.replace(path)
 
     def resume(self, path: Path) -> None:
-        """Take up what keep() wrote."""
-        kept = torch.load(path, map_location="cpu", weights_only=True)  # a GPU may be gone since
+        """Restore the state that save() wrote."""
+        kept = torch.load(path, map_location="cpu", weights_only=True)  # the GPU may no longer be available
         self.done = kept["done"]
         if self.done > self._config.numbers_epochs:
-            self._stage = _Stage(*self._parts, self._encoder, numbers_only=False)
+            self._stage = _Stage(*self._stage_arguments, self._encoder, numbers_only=False)
         self._network.load_state_dict(kept["network"])
         _set_weights(self._encoder, kept["text"])
         self._stage.take(kept["stage"])
@@ -179,7 +178,7 @@ class _Fit:
 
 
 class _Best:
-    """The weights whose log-loss of y on the validation rows is lowest so far; without such rows, the last."""
+    """The weights with the lowest validation log-loss of y so far; without validation rows, the latest."""
 
     def __init__(
         self,
@@ -196,7 +195,7 @@ class _Best:
         self.losses: list[float] = []
 
     def judge(self, texts: Tensor) -> float:
-        """Keep the network as it is if it is the best; return its loss."""
+        """Evaluate the network, save its weights if it is the best so far, and return its loss."""
         self.losses.append(self._loss(texts))
         if not self._weights or self._valid is None or self.losses[-1] < self.loss:
             self.loss, self.texts = self.losses[-1], texts
@@ -211,13 +210,13 @@ class _Best:
         return log_loss(y_hat, self._rows.y[self._valid].numpy())
 
     def restore(self) -> None:
-        """Give network and encoder their best weights."""
+        """Load the best weights into network and encoder."""
         if self._weights:
             self._network.load_state_dict(self._weights)
             _set_weights(self._encoder, self._of_text)
 
     def state(self) -> dict[str, Any]:
-        """Return what take() reads."""
+        """Return the state for take()."""
         texts = None if self._encoder is None else self.texts
         return {
             "weights": self._weights,
@@ -228,18 +227,18 @@ class _Best:
         }
 
     def take(self, state: dict[str, Any]) -> None:
-        """Go on from what state() gave."""
+        """Restore the state from state()."""
         self._weights, self._of_text = state["weights"], state["text"]
         self.loss, self.losses = state["loss"], state["losses"]
         if state["texts"] is not None:
             self.texts = state["texts"]
 
 
-def draw_back(network: LateNetwork, start: LateNetwork, share: float) -> None:
-    """Move a network towards the one that it was fitted from, in place: the mean of the two, weighted by the share.
+def interpolate_weights(network: LateNetwork, start: LateNetwork, share: float) -> None:
+    """Interpolate a network's weights towards those of the network that it was fitted from, in place.
 
-    share: of the start's weights, 0 to 1. What a fit gains is linear in the first steps and what chance adds to it is
-    squared, so half the way has more than half of the gain.
+    share: the weight of the start's parameters, 0 to 1. The gain of a fit is linear in the step from the start and its
+    loss from noise is quadratic, so half of the step keeps more than half of the gain.
     Source: M. Wortsman et al., 2022, "Robust Fine-Tuning of Zero-Shot Models", CVPR.
     """
     with torch.no_grad():
@@ -269,7 +268,7 @@ def score_late(
 
 
 class _Stage:
-    """The optimisers of one stage and the order of its rows."""
+    """The optimisers and schedules of one stage, and the order of its rows."""
 
     def __init__(
         self,
@@ -300,14 +299,14 @@ class _Stage:
             )
 
     def state(self) -> dict[str, Any]:
-        """Return what take() reads."""
+        """Return the state for take()."""
         return {
             "order": self._generator.get_state(),
             "steps": [part.state_dict() for part in self._steps()],
         }
 
     def take(self, state: dict[str, Any]) -> None:
-        """Go on from what state() gave."""
+        """Restore the state from state()."""
         self._generator.set_state(state["order"])
         for part, kept in zip(self._steps(), state["steps"], strict=True):
             part.load_state_dict(kept)
@@ -317,10 +316,10 @@ class _Stage:
         return steps if self._encoder is None else [*steps, self._text_optimiser, self._text_schedule]
 
     def epoch(self, on_step: Callable[[], None]) -> None:
-        """Learn from every row once."""
+        """Train for one epoch."""
         self._network.train()
         if not self._numbers_only:
-            self._network.tower.eval()  # it is not trained any more, so its dropout would only be noise
+            self._network.tower.eval()  # it is frozen, so its dropout would only add noise
         order = self._train[torch.randperm(len(self._train), generator=self._generator)]
         for group in torch.split(order, self._config.group_rows):
             if self._encoder is None:
@@ -329,7 +328,7 @@ class _Stage:
                 self._learn_with_text(group, self._encoder, on_step)
 
     def texts(self) -> Tensor:
-        """Return all text vectors as they are now."""
+        """Return the current vectors of all texts."""
         if self._encoder is None:
             return self._rows.texts
         return _encoded(self._encoder, np.arange(len(self._rows.texts)))
@@ -337,7 +336,7 @@ class _Stage:
     def _learn(
         self, group: Tensor, texts: Tensor, on_step: Callable[[], None], places: Tensor | None = None
     ) -> None:
-        """Take small steps over a group. places: of each text in texts, where they are some only."""
+        """Train on a group in batches. places: the row of each text in `texts`, if that holds a subset."""
         config = self._config
         for rows in torch.split(group, config.batch_rows):
             batch = self._rows.batch(rows, config.behaviours)
@@ -356,7 +355,7 @@ class _Stage:
             on_step()
 
     def _learn_with_text(self, group: Tensor, encoder: TextEncoder, on_step: Callable[[], None]) -> None:
-        """Encode a group's distinct texts, learn from the vectors, and take one step of BERT by their gradients."""
+        """Encode a group's distinct texts, train on the vectors, and take one BERT step with their gradients."""
         inputs = self._rows.inputs
         past = inputs.past_text[group, : self._config.behaviours]
         distinct = np.unique(torch.cat([inputs.text[group], past[past >= 0]]).numpy()).astype(np.int64)
@@ -379,13 +378,13 @@ class _Stage:
 def _one_cycle(
     parameters: list[nn.Parameter], learning_rate: float, weight_decay: float, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """Return AdamW over the parameters, and its schedule."""
+    """Return AdamW for the parameters, and its one-cycle schedule."""
     optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay)
     return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
 
 
 def _encoded(encoder: TextEncoder, texts: NDArray[np.int64]) -> Tensor:
-    """Encode without a graph: a tensor of its own, (n, d). texts: ascending."""
+    """Encode without a graph into a new tensor, (n, d). texts: ascending."""
     with torch.no_grad():
         parts = encoder.parts(texts)
         vectors = torch.cat([encoder.encode(part) for part in parts])
@@ -393,6 +392,6 @@ def _encoded(encoder: TextEncoder, texts: NDArray[np.int64]) -> Tensor:
 
 
 def _replaced(batch: LateInputs, places: Tensor) -> LateInputs:
-    """Return the batch with rows of a table of some texts only."""
+    """Return the batch with its text indices mapped to a table of a subset of the texts."""
     past = torch.where(batch.past_text >= 0, places[batch.past_text.clamp(min=0)], -1)
     return batch._replace(text=places[batch.text], past_text=past)

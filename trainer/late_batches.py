@@ -1,4 +1,4 @@
-"""Batches of rows for a late network, with the tables of vectors that they refer to."""
+"""Batches of rows for a late network, and the vector tables that they index."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from trainer.feature_rows import FeatureRows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LateRows:
-    """All rows as tensors, and the tables. y, z: float32 (N,). texts: (U, d). items: (V, 32)."""
+    """All rows as tensors, and the vector tables. y, z: float32 (N,). texts: (U, d). items: (V, 32)."""
 
     inputs: LateInputs
     y: Tensor
@@ -24,7 +24,7 @@ class LateRows:
 
     @classmethod
     def of(cls, rows: FeatureRows, texts: NDArray[np.float32]) -> "LateRows":
-        """Share the memory of rows and text vectors where the types allow."""
+        """Wrap rows and text vectors as tensors that share their memory."""
         inputs = LateInputs(
             torch.from_numpy(rows.numbers),
             torch.from_numpy(rows.text),
@@ -37,9 +37,10 @@ class LateRows:
         return cls(inputs, y, z, torch.from_numpy(texts), torch.from_numpy(rows.item_vectors))
 
     def batch(self, rows: Tensor, behaviours: int | None = None) -> LateInputs:
-        """Return some rows. rows: int64 (B,). behaviours: of the history, the newest; None for all.
+        """Return some rows as a batch.
 
-        Columns behind the last that a row of the batch needs are left out: a short history costs little.
+        rows: int64 (B,). behaviours: the number of newest behaviours of the history; None for all.
+        History columns that are padding in every row of the batch are dropped.
         """
         inputs = self.inputs
         past_text = inputs.past_text[rows, :behaviours].long()  # (B, H)
@@ -56,7 +57,7 @@ class LateRows:
 
 
 class OwnTables(NamedTuple):
-    """A batch with tables of its own rows alone. texts: (u, d), items: (v, 32), each a distinct row of the batch."""
+    """A batch with tables of the rows that it uses. texts: (u, d). items: (v, 32). Each row is distinct."""
 
     inputs: LateInputs
     texts: Tensor
@@ -64,10 +65,10 @@ class OwnTables(NamedTuple):
 
 
 def own_tables(batch: LateInputs, texts: Tensor, items: Tensor) -> OwnTables:
-    """Gather the distinct texts and items that a batch refers to, so that a network projects no others.
+    """Gather the distinct text and item rows that a batch uses, so that the network projects no others.
 
-    texts: (U, d), items: (V, 32), the tables that the batch refers to. Scores stay, and gradients of the tables reach
-    the rows that were gathered: those of the others are zero either way.
+    texts: (U, d). items: (V, 32). The scores are the same. Gradients flow into the gathered rows of the tables; those
+    of the other rows are zero in any case.
     """
     text, own_text, past_text = _distinct(batch.text, batch.past_text)
     item, own_item, past_item = _distinct(batch.item, batch.past_item)
@@ -76,7 +77,10 @@ def own_tables(batch: LateInputs, texts: Tensor, items: Tensor) -> OwnTables:
 
 
 def _distinct(own: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the distinct rows, (n,), and the places of own, (B,), and past, (B, H), among them; -1 stays -1."""
+    """Return the distinct indices, (n,), and the positions of own and past in them; -1 stays -1.
+
+    own: (B,). past: (B, H).
+    """
     rows, places = torch.unique(torch.cat([own, past.flatten()]), return_inverse=True)
     absent = int(rows[0] < 0)  # ascending, so -1 comes first
     places -= absent

@@ -1,12 +1,16 @@
-"""A training for the late reading, from examples with snapshots to a calibrated checkpoint, resumable.
+"""A resumable training for the late reading: from examples with snapshots to a calibrated checkpoint.
 
-    work/late/texts-N.npy    vectors of the examples' texts, in parts; tuned/texts-N.npy: by the tuned layers
-    work/late/tuning.pt      BERT's top layers being tuned, as of the last epoch; where they are
-    work/late/network.pt     the late network being fitted, as of the last epoch
+    work/late/texts-N.npy    vectors of the examples' texts, in parts; tuned/texts-N.npy: those of the tuned layers
+    work/late/tuning.pt      the state of tuning BERT's top layers after the last epoch, if they are tuned
+    work/late/network.pt     the state of fitting the late network after the last epoch
 
-Steps: a vector for each distinct text; numbers and item vectors from the snapshots, in the order of time; where it is
-asked for, BERT's top layers tuned through the attention, and vectors and numbers anew; the network in its two stages;
-calibration on the rows that chose the epoch.
+Steps:
+
+1. Encode each distinct text.
+2. Compute numbers and item vectors from the snapshots, ordered by time.
+3. If configured, tune BERT's top layers through the attention, and repeat steps 1 and 2.
+4. Fit the network in two stages.
+5. Calibrate it on the validation rows.
 
 Source: docs/model.md.
 """
@@ -32,8 +36,8 @@ from trainer.config import TrainingConfig
 from trainer.dataset import Example
 from trainer.errors import WorkFolderError
 from trainer.feature_rows import FeatureRows, RowMaker, RowSettings
-from trainer.item_vectors import Fitted, only, with_older
-from trainer.late import LateConfig, LateFit, TextEncoder, draw_back, fit_late, score_late
+from trainer.item_vectors import Fitted, merge_older, restrict
+from trainer.late import LateConfig, LateFit, TextEncoder, fit_late, interpolate_weights, score_late
 from trainer.late_batches import LateRows
 from trainer.late_calibration import calibrate
 from trainer.late_examples import LateExamples
@@ -47,11 +51,11 @@ from trainer.text_vectors import TextVectors
 from trainer.tracking import Tracker
 from trainer.work_folder import RESULT_FILE, Trained, result_in, write_json
 
-_LEAST_REFIT_ROWS = 250  # fewer tell little, and a fit costs a second
+_MIN_REFIT_ROWS = 250  # a fit takes about a second, and fewer rows change it little
 
 
 class _Rows(NamedTuple):
-    """All rows, the places of those to learn from and to judge by, and what the items came to."""
+    """All rows, the indices of the training and validation rows, and the fitted items."""
 
     features: FeatureRows
     train: NDArray[np.int64]
@@ -59,13 +63,13 @@ class _Rows(NamedTuple):
     items: Fitted
 
     @property
-    def judges(self) -> int:
-        """How many users the rows to judge by are of."""
+    def validation_users(self) -> int:
+        """The number of distinct users among the validation rows."""
         return len(np.unique(self.features.users[self.valid]))
 
 
 class LateJob:
-    """One training for the late reading under way. Arguments as trainer.job.train has them."""
+    """One training for the late reading. The arguments are those of trainer.job.train."""
 
     def __init__(
         self,
@@ -80,14 +84,17 @@ class LateJob:
     ) -> None:
         self._folder, self._start_until_ms = start, start_until_ms
         self._config, self._late = config, config.late
-        self._work, self._kept = work, work / "late"
+        self._work, self._late_dir = work, work / "late"
         self._processes, self._tracker, self._progress = processes, tracker, progress
         self._start = open_late(start, config)
         self._settings = self._network_settings()
         self._tokenizer = BehaviourTokenizer.from_folder(start, self._start.encoder.settings.text)
 
     def run(self, train: Sequence[Example], valid: Sequence[Example]) -> Trained:
-        """Train, or go on; the first process does, the others wait for it. Raises TrainingRefused."""
+        """Train or resume in the first process; the others wait for the result.
+
+        Raises TrainingRefused for too few examples, WorkFolderError if the processes do not share the work folder.
+        """
         examples = LateExamples.of(train, valid, self._late)
         if self._processes.is_first:
             self._make(examples)
@@ -95,41 +102,41 @@ class LateJob:
         trained = result_in(self._work)
         if trained is None:
             raise WorkFolderError(
-                f"{self._work} lost the training's result: several processes need one folder"
+                f"{self._work} has no result of the training: all processes must share one work folder"
             )
         return trained
 
     def _make(self, examples: LateExamples) -> None:
         began_s = time.monotonic()
-        self._kept.mkdir(parents=True, exist_ok=True)
+        self._late_dir.mkdir(parents=True, exist_ok=True)
         self._start.encoder.place(self._processes.device, torch.float32).eval()
-        texts = TextVectors.of(examples.said, lambda distinct: self._vectors(distinct, self._kept))
+        texts = TextVectors.of(examples.texts, lambda distinct: self._vectors(distinct, self._late_dir))
         rows, start = self._rows(examples, texts), self._start.network
         if self._late.trained_layers:
             tuned = self._tune(rows, texts)
-            texts = texts.replaced(self._vectors(texts.texts, self._kept / "tuned"))
+            texts = texts.replaced(self._vectors(texts.texts, self._late_dir / "tuned"))
             rows, start = self._rows(examples, texts), tuned.network
         champion = self._start.network
-        # A few people differ from all others by more than one epoch or calibration does from another.
-        judged = champion is None or rows.judges >= self._late.least_judges
-        with _one_thread():  # in steps this small more would only wait for each other
-            fit = self._fit("network", rows, texts, start, judged=judged)
+        # With few validation users, their deviation from the population exceeds the differences between epochs.
+        validated = champion is None or rows.validation_users >= self._late.least_judges
+        with _one_thread():  # steps are too small to gain from more threads
+            fit = self._fit("network", rows, texts, start, validated=validated)
         if champion is not None and not self._late.trained_layers:
-            draw_back(fit.network, champion, self._late.champion_share)
+            interpolate_weights(fit.network, champion, self._late.champion_share)
         figures = {
-            **(_judged(fit, rows, texts) if judged else {}),
-            "train_examples": float(len(examples.ordered) - judged * examples.is_valid.sum()),
+            **(_calibrate(fit, rows, texts) if validated else {}),
+            "train_examples": float(len(examples.ordered) - validated * examples.is_valid.sum()),
             "examples_without_snapshot": float(examples.unreadable),
             "examples_too_old": float(examples.older),
             "texts": float(len(texts.texts)),
             "seconds": time.monotonic() - began_s,
         }
         metrics = {name: value for name, value in figures.items() if np.isfinite(value)}
-        first = 1 if start is None else 0  # 0: the network that it goes on from
+        first = 1 if start is None else 0  # 0 is the start itself
         curves = [
             {"step": float(epoch), "valid_loss": loss}
             for epoch, loss in enumerate(fit.epochs, first)
-            if judged
+            if validated
         ]
         self._save(fit.network, rows.items)
         write_json(self._work / RESULT_FILE, {"metrics": metrics, "curves": curves})
@@ -139,32 +146,32 @@ class LateJob:
         return int(self._start.encoder.encoder.config.pad_token_id or 0)
 
     def _vectors(self, texts: Sequence[str], folder: Path) -> NDArray[np.float32]:
-        def told(done: int) -> None:
+        def report(done: int) -> None:
             self._progress(Progress("behaviour texts", done, len(texts)))
 
-        told(0)
+        report(0)
         return kept_vectors(
-            self._start.encoder, texts, self._tokenizer, folder, pad_id=self._pad_id, progress=told
+            self._start.encoder, texts, self._tokenizer, folder, pad_id=self._pad_id, progress=report
         )
 
     def _rows(self, examples: LateExamples, texts: TextVectors) -> _Rows:
-        """Make the rows of all examples; those that judge are made once each, as they were scored."""
+        """Compute the rows of all examples. Validation rows have no duplicates with the item unseen."""
         late, count = self._late, len(examples.ordered)
         settings = RowSettings(
             kept=max(1, min(examples.longest, self._settings.behaviours)),
-            refit_rows=max(_LEAST_REFIT_ROWS, -(-count // late.item_fits)),
+            refit_rows=max(_MIN_REFIT_ROWS, -(-count // late.item_fits)),
             unseen_share=late.unseen_share,
         )
-        start = only(self._start.table, examples.items)
+        start = restrict(self._start.table, examples.items)
         maker = RowMaker(texts, settings, start=start, start_until_ms=self._start_until_ms)
         for done, one in enumerate(examples.labelled()):
             self._progress(Progress("snapshots", done, count))
             maker.take(one)
         rows, items = maker.rows(), maker.fit_all()
         self._progress(Progress("snapshots", count, count))
-        judges = examples.is_valid[rows.of]
-        own = np.arange(len(rows.of)) < rows.events
-        return _Rows(rows, np.flatnonzero(~judges), np.flatnonzero(judges & own), items)
+        is_valid = examples.is_valid[rows.of]
+        is_original = np.arange(len(rows.of)) < rows.events
+        return _Rows(rows, np.flatnonzero(~is_valid), np.flatnonzero(is_valid & is_original), items)
 
     def _tune(self, rows: _Rows, texts: TextVectors) -> LateFit:
         """Tune the encoder's top layers, in place."""
@@ -186,28 +193,28 @@ class LateJob:
         start: LateNetwork | None,
         encoder: TextEncoder | None = None,
         *,
-        judged: bool = True,
+        validated: bool = True,
     ) -> LateFit:
-        """Fit; where nothing is judged, on all rows."""
+        """Fit the network; with validated False, on all rows and without validation."""
         latest = Progress(f"late {name}: fine-tuning", 0, 0)
 
-        def told(epoch: int, epochs: int, loss: float) -> None:
+        def report(epoch: int, epochs: int, loss: float) -> None:
             nonlocal latest
-            latest = replace(latest, done=epoch, total=epochs, loss=loss if judged else None)
-            if judged:
+            latest = replace(latest, done=epoch, total=epochs, loss=loss if validated else None)
+            if validated:
                 self._tracker.log(f"late {name}", {"valid_loss": loss}, epoch)
             self._progress(latest)
 
         self._progress(latest)
         return fit_late(
             LateRows.of(rows.features, texts.vectors),
-            rows.train if judged else np.arange(len(rows.features.of)),
-            rows.valid if judged else None,
+            rows.train if validated else np.arange(len(rows.features.of)),
+            rows.valid if validated else None,
             self._late_config(start),
             encoder=encoder,
             start=start,
-            kept=self._kept / f"{name}.pt",
-            progress=told,
+            state_file=self._late_dir / f"{name}.pt",
+            progress=report,
             on_step=lambda: self._progress(latest),
         )
 
@@ -248,24 +255,24 @@ class LateJob:
 
     def _save(self, network: LateNetwork, items: Fitted) -> None:
         folder = self._work / "model"
-        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted save left
+        shutil.rmtree(folder, ignore_errors=True)  # remains of an interrupted save
         encoder = self._start.encoder.place(torch.device("cpu"), torch.float32)
         late_checkpoint.save(
             folder,
             encoder,
             network,
-            with_older(items.table, self._start.table, self._late.most_items),
+            merge_older(items.table, self._start.table, self._late.most_items),
             items.map or self._start.item_map,
             encoder.settings,
             self._folder,
         )
 
 
-def _judged(fit: LateFit, rows: _Rows, texts: TextVectors) -> dict[str, float]:
-    """Calibrate on the rows to judge by, in place, and return the figures there."""
-    said = LateRows.of(rows.features, texts.vectors)
-    scale, _ = calibrate(fit.network, said, rows.valid, fit.texts, rows.features.users[rows.valid])
-    y_hat, y = score_late(fit.network, said, rows.valid, fit.texts)[:, 0], rows.features.y[rows.valid]
+def _calibrate(fit: LateFit, rows: _Rows, texts: TextVectors) -> dict[str, float]:
+    """Calibrate the network on the validation rows, in place, and return its metrics there."""
+    tensors = LateRows.of(rows.features, texts.vectors)
+    scale, _ = calibrate(fit.network, tensors, rows.valid, fit.texts, rows.features.users[rows.valid])
+    y_hat, y = score_late(fit.network, tensors, rows.valid, fit.texts)[:, 0], rows.features.y[rows.valid]
     return {
         "valid_loss": log_loss(y_hat, y),
         "valid_auc": auc(y_hat, y >= THRESHOLD),

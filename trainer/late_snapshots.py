@@ -1,11 +1,11 @@
-"""Snapshots of examples, where they can be read."""
+"""Decoding of examples' snapshots."""
 
 from model.features.snapshot import Snapshot, SnapshotError
 from trainer.dataset import Example
 
 
 def snapshot_of(example: Example) -> Snapshot | None:
-    """Return an example's snapshot; None if it carries none that this code reads."""
+    """Return an example's decoded snapshot; None if it has none or its format is unknown."""
     if example.snapshot is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Vectors of behaviours' texts for a training: the encoder's, kept in parts so that a training resumes behind them."""
+"""Text vectors of a training, saved in parts so that an interrupted training can resume."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ _PART_TEXTS = 4_096
 
 
 def encoded(texts: Sequence[str], tokenizer: BehaviourTokenizer) -> list[EncodedText]:
-    """Encode each behaviour alone, without a history, as the late reading reads it."""
+    """Tokenize each behaviour text alone, without a history, as the late reading does."""
     return [tokenizer.encode((), piece) for piece in tokenizer.words(texts)]
 
 
@@ -30,18 +30,18 @@ def kept_vectors(
     pad_id: int,
     progress: Callable[[int], None] = lambda _done: None,
 ) -> Floats:
-    """Return the vectors of N texts, float32 (N, d); those that the folder holds are not made again.
+    """Return the vectors of N texts, float32 (N, d); load the parts that the folder contains.
 
-    folder: of this training, with these texts in this order. progress: called with how many are done.
+    folder: of this training, for these texts in this order. progress: called with the number of texts done.
     """
     found = [np.empty((0, network.heads.in_features), np.float32)]
     for first in range(0, len(texts), _PART_TEXTS):
         part, path = texts[first : first + _PART_TEXTS], folder / f"texts-{first}.npy"
         vectors = _kept(path, len(part))
         if vectors is None:
-            told = _after(first, progress)
-            features = pooled_features(network, encoded(part, tokenizer), pad_id=pad_id, progress=told)
-            vectors = features.astype(np.float16).astype(np.float32)  # as model.behaviour_encoder rounds them
+            report = _after(first, progress)
+            features = pooled_features(network, encoded(part, tokenizer), pad_id=pad_id, progress=report)
+            vectors = features.astype(np.float16).astype(np.float32)  # rounded as in model.behaviour_encoder
             _keep(path, vectors)
         found.append(vectors)
         progress(first + len(part))
@@ -57,9 +57,9 @@ def _kept(path: Path, rows: int) -> Floats | None:
 
 def _keep(path: Path, vectors: Floats) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".part.npy")
-    np.save(half, vectors)
-    half.replace(path)
+    partial = path.with_suffix(".part.npy")
+    np.save(partial, vectors)
+    partial.replace(path)
 
 
 def _after(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:

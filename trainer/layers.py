@@ -1,7 +1,7 @@
-"""Training the top layers alone, on cached activations of the frozen layers below.
+"""Training of the top layers on cached activations of the frozen layers below.
 
-What the frozen part makes of a text never changes, so it is computed once: with k of n layers trained, an
-epoch then costs 3k/n forward passes a text in place of (n + 2k)/n, and texts need no tokens any more.
+The frozen layers' output for a text never changes, so it is computed once. With k of n layers trained, an epoch then
+costs 3k/n forward passes per text instead of (n + 2k)/n, and the texts need no further tokenization.
 """
 
 import copy
@@ -24,12 +24,12 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """What the frozen part gives for N texts, end to end without padding.
+    """The frozen layers' output for N texts, concatenated without padding.
 
-    hidden: float16 (sum of tokens, d); half precision halves the memory, and the layers above normalise.
-    starts: int64 (N + 1,): text i is hidden[starts[i]:starts[i + 1]].
-    first_segments: int64 (N,): how many of its tokens are segment A.
-    features: float32 (N, d): the pooled output of the whole, untrained network, for the heads.
+    hidden: float16 (sum of tokens, d). Half precision halves the memory; the layers above normalise their input.
+    starts: int64 (N + 1,); text i is hidden[starts[i]:starts[i + 1]].
+    first_segments: int64 (N,), the number of tokens of each text in segment A.
+    features: float32 (N, d), the pooled output of the whole network before training, for the heads.
     """
 
     hidden: NDArray[np.float16]
@@ -41,7 +41,7 @@ class Activations:
         return len(self.starts) - 1
 
     def padded(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Return TopNetwork's inputs: hidden, float32 (B, T, d), mask and token types, int64 (B, T)."""
+        """Return the inputs of TopNetwork: hidden, float32 (B, T, d), mask and token types, int64 (B, T)."""
         index = np.asarray(rows)
         tokens = self.starts[index + 1] - self.starts[index]  # (B,)
         place = np.arange(tokens.max())  # (T,)
@@ -57,9 +57,9 @@ class Activations:
 
 
 class TopNetwork(nn.Module):
-    """The trained layers and the heads of a network: the same parameters, fed with activations.
+    """The trained layers and the heads of a network, with activations as input.
 
-    Training it trains the network.
+    It shares the network's parameters, so training it trains the network.
     """
 
     def __init__(self, network: TwoHeadedNetwork, trained_layers: int) -> None:
@@ -67,7 +67,7 @@ class TopNetwork(nn.Module):
         layers = layer_list(network.encoder)
         self.encoder = _with_layers(network.encoder, layers[len(layers) - trained_layers :])
         self.encoder.embeddings = _PassThrough()
-        if hasattr(self.encoder, "embeddings_project"):  # ELECTRA's, which comes before its layers
+        if hasattr(self.encoder, "embeddings_project"):  # ELECTRA projects embeddings before its layers
             self.encoder.embeddings_project = nn.Identity()
         self.heads = network.heads
         self._pooling = network.settings.pooling
@@ -80,7 +80,7 @@ class TopNetwork(nn.Module):
 
 
 def layer_list(encoder: nn.Module) -> nn.ModuleList:
-    """Return an encoder's layers, lowest first; raises ValueError for a family that keeps them elsewhere."""
+    """Return an encoder's layers, lowest first. Raises ValueError for an unknown architecture."""
     for path in ("encoder.layer", "transformer.layer"):
         try:
             found = encoder.get_submodule(path)
@@ -100,9 +100,9 @@ def frozen_activations(
     batch_tokens: int = 2048,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Activations:
-    """Run the whole network once over N texts; keep what enters the trained layers, and the features.
+    """Run the network once over N texts; return the inputs of the trained layers and the pooled features.
 
-    progress: called with the number of texts done.
+    progress: called with the number of texts done. Raises ValueError for trained_layers out of bounds.
     """
     layers = layer_list(network.encoder)
     if not 0 < trained_layers <= len(layers):
@@ -142,7 +142,7 @@ def pooled_features(
     batch_tokens: int = 2048,
     progress: Callable[[int], None] = lambda _: None,
 ) -> NDArray[np.float32]:
-    """Return h of N texts, float32 (N, d), from the network as it is; for the heads.
+    """Return the pooled features h of N texts, float32 (N, d), for the heads.
 
     progress: called with the number of texts done.
     """
@@ -161,16 +161,16 @@ def pooled_features(
 
 
 class _PassThrough(nn.Module):
-    """Stands where the embeddings were: what comes in has been embedded."""
+    """Replaces the embeddings: returns its input, which is embedded already."""
 
     def forward(self, *inputs: Tensor | None, **named: Any) -> Tensor:
         if named.get("inputs_embeds") is not None:
             return cast("Tensor", named["inputs_embeds"])
-        return next(tensor for tensor in inputs if tensor is not None)  # DistilBERT passes it by position
+        return next(tensor for tensor in inputs if tensor is not None)  # DistilBERT passes it positionally
 
 
 def _with_layers(encoder: PreTrainedModel, layers: nn.ModuleList) -> PreTrainedModel:
-    """Return an encoder that shares everything with this one but has only some of its layers."""
+    """Return an encoder that shares all modules with this one but has only the given layers."""
     clone = _shallow(encoder)
     for name in ("encoder", "transformer"):
         stack = getattr(clone, name, None)
@@ -182,7 +182,7 @@ def _with_layers(encoder: PreTrainedModel, layers: nn.ModuleList) -> PreTrainedM
 
 
 def _shallow(module: ModuleT) -> ModuleT:
-    """Copy a module, but none of what is in it, so that replacing a part leaves the original alone."""
+    """Copy a module but not its submodules, so that replacing a submodule does not change the original."""
     clone = copy.copy(module)
     clone._modules = dict(module._modules)
     return clone

@@ -1,4 +1,4 @@
-"""The training loop: Hugging Face's Trainer, with our batches, our objectives, and a folder to resume from."""
+"""The resumable training loop: transformers' Trainer with custom batches, objectives and optimiser."""
 
 import contextlib
 import json
@@ -31,13 +31,13 @@ from trainer.progress import Stopped
 from trainer.rows import Rows
 from trainer.tracking import NoTracker, Tracker
 
-_EVALUATION_TOKENS = 8192  # of a padded batch
-_LOGS = 50  # of the loss, over a whole training
+_EVALUATION_TOKENS = 8192  # per padded batch
+_LOGS = 50  # log entries of the loss per training
 
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
-    """The optimiser and its schedule. See FinetuneConfig, which says what each knob means."""
+    """The optimiser, its schedule and the evaluations; see FinetuneConfig for each knob."""
 
     epochs: float
     batch_rows: int
@@ -55,11 +55,11 @@ class LoopConfig:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one loop leaves behind, and whom it tells.
+    """Where a loop saves its checkpoints, and where it reports to.
 
-    name: of the stage. folder: of the library's checkpoints; one that holds some is resumed from; None keeps none.
-    progress: called with step, steps, and the newest mean loss that was logged, None before the first. If it raises
-    Stopped the loop writes a checkpoint first, so that it resumes from that very step.
+    name: of the stage. folder: of transformers' checkpoints. The loop resumes from the last one in it; None saves none.
+    progress: called with the step, the number of steps, and the last logged mean loss, None before the first. If it
+    raises Stopped, the loop saves a checkpoint first, so that it resumes at that step.
     """
 
     name: str = "training"
@@ -70,27 +70,27 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """steps: of the optimiser; loss: its mean over all of them.
+    """The result of a loop.
 
-    judged: the validation figures of what was kept; empty without validation rows.
-    curves: what was logged: `step` with `loss`, or with the validation figures.
+    steps: the number of optimiser steps. loss: its mean over all steps. validation: the validation metrics of the final
+    weights; empty without validation rows. curves: the log entries: `step` with `loss`, or with validation metrics.
     """
 
     steps: int
     loss: float
-    judged: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
     curves: list[dict[str, float]] = field(default_factory=list)
 
 
 class Objective(Protocol):
-    """What is minimised, and how it is judged on validation rows."""
+    """A loss and its evaluation on validation rows."""
 
     def loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """Return a batch's mean loss, with its graph."""
+        """Return the mean loss of a batch, with its graph."""
         ...
 
     def judge(self, model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-        """Return figures over all batches, `valid_loss` among them."""
+        """Return metrics over all batches, including `valid_loss`."""
         ...
 
 
@@ -105,11 +105,11 @@ def run_loop(
     adversary: FastGradient | None = None,
     run: Run | None = None,
 ) -> LoopResult:
-    """Train a model, in place; where the run's folder holds checkpoints, go on from the last whole one.
+    """Train a model in place. If the run's folder contains checkpoints, resume from the last complete one.
 
-    heads: the part of the model with a learning rate of its own. valid: judged at intervals and at the end; with
-    config.patience the training ends early by its loss, and the best weights are kept.
-    A run that ended is not repeated: called again it gives the same weights at once.
+    heads: the part of the model with its own learning rate. valid: evaluated at intervals and at the end. With
+    config.patience, training stops early by the validation loss, and the best weights are kept.
+    A call for a finished run loads the same weights and returns at once.
     """
     run = run or Run()
     dropouts = _set_dropout(model, config.dropout)
@@ -117,13 +117,13 @@ def run_loop(
         folder = run.folder
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sway-training-")))
-        arguments = _arguments(model, len(rows.tokens), folder, config, run, judged=valid is not None)
+        arguments = _arguments(model, len(rows.tokens), folder, config, run, has_validation=valid is not None)
         trainer = _LoopTrainer(
             model=model,
             args=arguments,
             train_dataset=range(len(rows.tokens)),
             eval_dataset=None if valid is None else range(len(valid.tokens)),
-            callbacks=_callbacks(config, run, judged=valid is not None),
+            callbacks=_callbacks(config, run, has_validation=valid is not None),
             rows=rows,
             valid=valid,
             objective=objective,
@@ -131,24 +131,25 @@ def run_loop(
             heads=heads,
             adversary=adversary,
         )
-        trainer.remove_callback(PrinterCallback)  # it prints the last figures whatever the strategy
+        # It would print the final metrics regardless of the logging strategy.
+        trainer.remove_callback(PrinterCallback)
         last = last_checkpoint(folder) if run.folder else None
         result = trainer.train(resume_from_checkpoint=str(last) if last else None)
-        judged = trainer.judge() if valid is not None else {}
+        validation = trainer.judge() if valid is not None else {}
         curves = _curves(trainer.state.log_history)
     for module, p in dropouts:
         module.p = p
     model.eval()
     losses = [row["loss"] for row in curves if "loss" in row]
-    # The library's own mean counts only the steps since the last resumption.
+    # transformers' own mean covers only the steps since the last resumption.
     loss = float(np.mean(losses)) if losses else float(result.training_loss)
-    return LoopResult(result.global_step, loss, judged, curves)
+    return LoopResult(result.global_step, loss, validation, curves)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end; what is half written is removed.
+    """Return the newest complete checkpoint, or None; remove incomplete ones.
 
-    The trainer's state is what the library writes last.
+    A checkpoint is complete if it has a readable trainer_state.json, which transformers writes last.
     """
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     for path in reversed(found):
@@ -162,7 +163,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 class _LoopTrainer(Trainer):
-    """The library's Trainer with our loss, our batches, our judge and two learning rates."""
+    """transformers' Trainer with a custom loss, batches, evaluation and two learning rates."""
 
     def __init__(
         self,
@@ -186,7 +187,7 @@ class _LoopTrainer(Trainer):
         self._module: nn.Module = kwargs["model"]
         self._epoch = 0
         super().__init__(data_collator=self._collate, **kwargs)
-        self.add_callback(_EachEpoch(self._begin_epoch))
+        self.add_callback(_OnEpochBegin(self._begin_epoch))
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
         return self._objective.loss(model, inputs)
@@ -222,7 +223,7 @@ class _LoopTrainer(Trainer):
         return figures
 
     def judge(self) -> dict[str, float]:
-        """Return the objective's figures over all validation rows; in every process the same."""
+        """Return the objective's metrics over all validation rows; every process computes the same."""
         valid = self._valid
         if valid is None:
             return {}
@@ -247,7 +248,7 @@ class _LoopTrainer(Trainer):
                 {"params": plain, "lr": config.learning_rate, "weight_decay": 0.0},
                 {"params": ordered, "lr": config.heads_learning_rate, "weight_decay": 0.0},
             ],
-            fused=True,  # one pass over the parameters: 9 ms a step in place of 65 for 10 million on a CPU
+            fused=True,  # 9 ms per step instead of 65 for 10 million parameters on a CPU
         )
         return self.optimizer
 
@@ -258,15 +259,15 @@ class _LoopTrainer(Trainer):
         self._epoch = self.batches.epoch = epoch
 
 
-class _EachEpoch(TrainerCallback):
-    """Tells which epoch begins, also one that is resumed in its middle."""
+class _OnEpochBegin(TrainerCallback):
+    """Calls `begin` with the number of each epoch that starts or resumes."""
 
     def __init__(self, begin: Callable[[int], None]) -> None:
         self._begin = begin
 
     def on_epoch_begin(
         self,
-        args: TrainingArguments,  # noqa: ARG002 -- the library names them
+        args: TrainingArguments,  # noqa: ARG002 -- transformers passes them by name
         state: TrainerState,
         control: TrainerControl,  # noqa: ARG002
         **_: Any,
@@ -275,7 +276,7 @@ class _EachEpoch(TrainerCallback):
 
 
 class _Report(TrainerCallback):
-    """Passes each step and each figure on; the library's own output stays off."""
+    """Forwards steps and metrics to the run's progress callback and tracker."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -321,19 +322,19 @@ class _Report(TrainerCallback):
             self._run.tracker.log(self._run.name, figures, state.global_step)
 
 
-def _callbacks(config: LoopConfig, run: Run, *, judged: bool) -> list[TrainerCallback]:
-    stops = [EarlyStoppingCallback(config.patience)] if judged and config.patience else []
+def _callbacks(config: LoopConfig, run: Run, *, has_validation: bool) -> list[TrainerCallback]:
+    stops = [EarlyStoppingCallback(config.patience)] if has_validation and config.patience else []
     return [_Report(run), *stops]
 
 
 def _arguments(
-    model: nn.Module, rows: int, folder: Path, config: LoopConfig, run: Run, *, judged: bool
+    model: nn.Module, rows: int, folder: Path, config: LoopConfig, run: Run, *, has_validation: bool
 ) -> TrainingArguments:
     on_cpu = next(model.parameters()).device.type == "cpu"
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as the library's launcher says it
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by the launcher
     steps_per_epoch = -(-rows // (config.batch_rows * processes))
     interval = max(1, round(steps_per_epoch / config.evaluations_per_epoch))
-    watched = run.folder is not None or judged
+    watched = run.folder is not None or has_validation
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
@@ -350,9 +351,9 @@ def _arguments(
         save_strategy="steps" if watched else "no",
         save_steps=interval,
         save_total_limit=2,  # the last and the best
-        eval_strategy="steps" if judged else "no",
+        eval_strategy="steps" if has_validation else "no",
         eval_steps=interval,
-        load_best_model_at_end=judged and config.patience > 0,
+        load_best_model_at_end=has_validation and config.patience > 0,
         metric_for_best_model="eval_valid_loss",
         greater_is_better=False,
         restore_callback_states_from_checkpoint=True,
@@ -361,14 +362,13 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
     )
-    arguments._n_gpu = min(
-        arguments.n_gpu, 1
-    )  # one process drives one GPU: several are the launcher's matter
+    # One process uses one GPU; a launcher starts one process for each.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
 
 def _curves(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    """Return what was logged on the way, under our names; the library's closing summary is left out."""
+    """Return the log entries with this project's metric names, without transformers' final summary."""
     curves = []
     for row in history:
         figures = {name.removeprefix("eval_"): value for name, value in row.items()}
@@ -378,7 +378,7 @@ def _curves(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def _set_dropout(trained: nn.Module, p: float) -> list[tuple[nn.Dropout, float]]:
-    """Set every dropout but the adapters' own; return what each was: the checkpoint keeps its configuration."""
+    """Set every dropout except those of adapters; return the previous values, to restore them afterwards."""
     found = [
         module
         for name, module in trained.named_modules()

@@ -1,4 +1,4 @@
-"""Low-rank adapters around the trained layers' matrices, through peft, and merged away at the end.
+"""Low-rank adapters on the trained layers' matrices, by peft, merged into the weights at the end.
 
 Source: E. Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
 """
@@ -17,10 +17,11 @@ from trainer.layers import layer_list
 
 @contextlib.contextmanager
 def adapters(network: TwoHeadedNetwork, lora: Lora, trained_layers: int | None, seed: int) -> Iterator[None]:
-    """Within, only adapters of the top layers (None: of all) and the heads learn; after, they are merged.
+    """Train only adapters and the heads for the duration of the block, then merge the adapters.
 
-    The encoder is again what it was, with other weights: a plain checkpoint. An error within leaves the
-    adapters where they are, since the network is then of no use.
+    trained_layers: the number of top layers with adapters; None for all.
+    After the block the encoder has its original structure with new weights. If the block raises, the adapters are not
+    merged, and the network is unusable. With lora.rank 0 this does nothing.
     Raises TrainingRefused if peft is not installed.
     """
     if not lora.rank:
@@ -44,7 +45,7 @@ def adapters(network: TwoHeadedNetwork, lora: Lora, trained_layers: int | None, 
 
 
 def _matrices(encoder: nn.Module, trained_layers: int | None) -> list[str]:
-    """Return the full names of the linear maps in the top layers."""
+    """Return the qualified names of the linear layers in the top layers."""
     layers = layer_list(encoder)
     top = list(layers)[-(trained_layers or len(layers)) :]
     wanted = {id(module) for layer in top for module in layer.modules() if isinstance(module, nn.Linear)}

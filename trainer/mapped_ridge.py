@@ -1,9 +1,9 @@
-"""Ridge regression from text vectors to item figures, its penalty chosen by leaving one out.
+"""Ridge regression from text vectors to item figures; leave-one-out errors select the penalty.
 
     minimise  sum_i w_i |t_i - b - x_i B|^2 + penalty |B|^2
 
-With h_i the leverage of row i, the estimate for it from all others is t_i - (t_i - t_hat_i) / (1 - h_i): no row's own
-figure is in its estimate.
+With h_i the leverage of row i, its leave-one-out estimate is t_i - (t_i - t_hat_i) / (1 - h_i), which does not depend
+on t_i.
 
 Source: T. Hastie et al., 2009, "The Elements of Statistical Learning", section 7.10.
 """
@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-_NO_VALUE = 1e-12  # of the largest eigenvalue
+_NO_VALUE = 1e-12  # relative to the largest eigenvalue
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedRidge:
-    """weights: (d, k). means: of x, (d,), and of t, (k,). left_out: (n, k), each row's estimate from the others."""
+    """A fitted regression.
+
+    weights: (d, k). x_mean: (d,). t_mean: (k,). left_out: (n, k), the leave-one-out estimate of each row.
+    """
 
     weights: FloatArray
     x_mean: FloatArray
@@ -37,9 +40,9 @@ class MappedRidge:
 
 
 class Ridge:
-    """Fits any figures on the same text vectors x, (n, d), and positive weights w, (n,).
+    """Fits several targets on the same text vectors x, (n, d), with positive weights w, (n,).
 
-    penalties: to choose from, in units of the mean squared length of x.
+    penalties: the candidates, in units of the mean squared norm of x.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Ridge:
         self._left, self._sizes, self._right = _singular(centred)
 
     def fit(self, t: FloatArray) -> MappedRidge:
-        """Fit figures t, (n, k), with the penalty whose estimates of what is left out are best."""
+        """Fit targets t, (n, k), with the penalty that has the lowest leave-one-out error."""
         left, sizes = self._left, self._sizes
         t_mean = self._share @ t
         target = self._root * (t - t_mean)
@@ -71,10 +74,11 @@ class Ridge:
 
 
 def _singular(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return U, s and V' of x, (n, d), without singular values that are zero but for rounding.
+    """Return U, s and V' of x, (n, d), without singular values that are zero up to rounding.
 
-    From the eigenvectors of x'x, or of xx' if that is smaller: thirty times as fast as a singular value decomposition
-    of a thousand texts. It is exact to half the digits, and the least penalty is far above that.
+    They are computed from the eigenvectors of x'x, or of xx' if that is smaller, which is thirty times as fast as a
+    singular value decomposition for a thousand texts. The result has half the digits of precision; the smallest penalty
+    is far above that error.
     """
     tall = x.shape[0] >= x.shape[1]
     values, vectors = np.linalg.eigh(x.T @ x if tall else x @ x.T)

@@ -1,4 +1,4 @@
-"""What operators watch of a trainer, in Prometheus' text format. One instance a service, with a registry of its own."""
+"""Prometheus metrics of a trainer. Each service has one instance with its own registry."""
 
 import threading
 import time
@@ -34,7 +34,10 @@ _PHASE_OF_STAGE = {
 
 
 class TrainerMetrics:
-    """Safe to call from any thread. now_s, monotonic_s: the wall clock and one that never jumps, in seconds."""
+    """The metrics of one trainer service. All methods are thread-safe.
+
+    now_s: the wall clock, seconds since 1970. monotonic_s: a monotonic clock, in seconds.
+    """
 
     def __init__(
         self,
@@ -50,16 +53,18 @@ class TrainerMetrics:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             "sway_trainer_requests",
-            "Requests that came to their end, by result",
+            "Requests completed, by result",
             ["result"],
             registry=registry,
         )
         self.retries = Counter(
             "sway_trainer_retries",
-            "Tries of a request that failed and were followed by another",
+            "Failed tries of a request that were followed by another",
             registry=registry,
         )
-        self.phase = Gauge("sway_trainer_phase", "1 for what is being done", ["phase"], registry=registry)
+        self.phase = Gauge(
+            "sway_trainer_phase", "1 for the current phase, 0 for the others", ["phase"], registry=registry
+        )
         self.phase_age_s = Gauge(
             "sway_trainer_phase_age_seconds", "How long the current phase has lasted", registry=registry
         )
@@ -68,14 +73,16 @@ class TrainerMetrics:
         )
         self.last_success_s = Gauge(
             "sway_trainer_last_success_timestamp_seconds",
-            "When a request was last promoted or rejected by what it is, in seconds since 1970; 0 before the first",
+            "When a request was last promoted or rejected on its merits, in seconds since 1970; 0 before the first",
             registry=registry,
         )
         self.owner = Gauge(
-            "sway_trainer_owner", "1 if this trainer takes the requests, 0 if it stands by", registry=registry
+            "sway_trainer_owner",
+            "1 if this trainer handles the requests, 0 if it is on standby",
+            registry=registry,
         )
         self.ready = Gauge(
-            "sway_trainer_ready", "1 if requests are taken, or it stands by", registry=registry
+            "sway_trainer_ready", "1 if the trainer handles requests or is on standby", registry=registry
         )
         for result in RESULTS:
             self.requests.labels(result)
@@ -84,7 +91,7 @@ class TrainerMetrics:
             self.phase.labels(phase).set(phase == self._phase)
 
     def enter(self, phase: str) -> None:
-        """Note that another phase begins; the same one goes on. Raises ValueError for one that is not in PHASES."""
+        """Start a phase, unless it is the current one. Raises ValueError for a name that is not in PHASES."""
         if phase not in PHASES:
             raise ValueError(f"phase={phase!r} must be one of {', '.join(PHASES)}")
         with self._lock:
@@ -96,31 +103,31 @@ class TrainerMetrics:
             self._phase, self._began_s = phase, self._counted_s
 
     def on_result(self, result: str) -> None:
-        """Count a request, or a record that is none; result: one of RESULTS."""
+        """Count a completed request or an undecodable record. result: one of RESULTS."""
         self.requests.labels(result).inc()
         if result in _SUCCESSES:
             self.last_success_s.set(self._now_s())
 
     def on_retry(self) -> None:
-        """Count a try that failed."""
+        """Count a failed try."""
         self.retries.inc()
 
     def render(self) -> bytes:
-        """Return all of it in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         with self._lock:
             self._count()
             self.phase_age_s.set(self._counted_s - self._began_s)
         return generate_latest(self.registry)
 
     def _count(self) -> None:
-        """Add the time since it was last counted to the current phase."""
+        """Add the time since the last call to the current phase."""
         now_s = self._monotonic_s()
         self.phase_s.labels(self._phase).inc(now_s - self._counted_s)
         self._counted_s = now_s
 
 
 def phase_of(stage: str) -> str | None:
-    """Return the phase that a stage of trainer.progress belongs to; None for one that is none of its own."""
+    """Return the phase of a stage of trainer.progress; None if the stage does not change the phase."""
     if stage.endswith("fine-tuning"):
         return "fine_tuning"
     phase = _PHASE_OF_STAGE.get(stage, stage)

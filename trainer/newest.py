@@ -1,8 +1,8 @@
-"""The newest examples of many partitions, found by reading each backwards in small ranges. Pure.
+"""Selection of the newest examples of many partitions, read backwards in small ranges. No I/O.
 
-Every partition may hold all of the newest, or none: a fixed share of each would be too little, and all that is wanted
-from each would be far too much. So the search goes back in rounds, a little in each partition, and leaves a partition
-as soon as what it gives is older than all that is kept.
+One partition may hold all of the newest examples, or none. A fixed share per partition would miss some, and the full
+number per partition would read far too many. The search therefore goes back in rounds, one small range per partition,
+and drops a partition once its examples are older than all selected ones.
 """
 
 import heapq
@@ -14,15 +14,16 @@ from typing import NamedTuple
 from schemas.records import OffsetRange
 from trainer.dataset import Example
 
-_LEAST_OFFSETS = 64  # of a range: a broker sends whole batches, so smaller ones would be sent again and again
-_FIRST_ROUNDS = 4  # balanced partitions give all that is wanted in so many
-_GROWTH = (
-    4  # a later range is a quarter of what was read: some 25 rounds where one of a hundred partitions has all
-)
+# The minimum size of a range. A broker sends whole record batches, and smaller ranges would fetch a batch repeatedly.
+_MIN_OFFSETS = 64
+# The number of rounds for balanced partitions.
+_FIRST_ROUNDS = 4
+# A later range is 1/4 of the offsets read so far: about 25 rounds if one of a hundred partitions holds all.
+_GROWTH = 4
 
 
 class Found(NamedTuple):
-    """An example and where it lies. labeled_at: stream time at which it was written, in milliseconds since 1970."""
+    """An example and its coordinates. labeled_at: the stream time at its write, milliseconds since 1970."""
 
     topic: str
     partition: int
@@ -33,7 +34,10 @@ class Found(NamedTuple):
 
 @dataclass(slots=True)
 class _Partition:
-    """reached: all from here to the span's end was asked for. newest: labeled_at of the newest of the last range."""
+    """The search state of a partition.
+
+    reached: the lowest offset requested so far. newest: labeled_at of the newest example in the last range.
+    """
 
     span: OffsetRange
     reached: int
@@ -46,23 +50,24 @@ class _Partition:
 
 
 class NewestFirst:
-    """Says what to read next, and keeps the newest of what was read.
+    """Plans the ranges to read, and keeps the newest examples.
 
-    spans: the offsets that may be read, at most one range a partition. wanted: how many examples are kept, at least 1.
-    Newest is by labeled_at, which rises with the offsets of a partition. Read all of what next_ranges() returns, and
-    add() each example in the order of its partition, before asking again. Memory holds `wanted` examples.
+    spans: the offsets to search, at most one range per partition. wanted: the number of examples to keep, at least 1.
+    The order is by labeled_at, which increases with the offset within a partition. Read all ranges of next_ranges() and
+    add() each example, in offset order per partition, before the next call. Memory is bounded by `wanted` examples.
+    Raises ValueError for wanted below 1.
     """
 
     def __init__(self, spans: Sequence[OffsetRange], wanted: int) -> None:
         if wanted < 1:
             raise ValueError(f"wanted={wanted} must be at least 1")
         self._wanted = wanted
-        self._least = max(_LEAST_OFFSETS, ceil(wanted / (_FIRST_ROUNDS * max(1, len(spans)))))
+        self._least = max(_MIN_OFFSETS, ceil(wanted / (_FIRST_ROUNDS * max(1, len(spans)))))
         self._partitions = {(span.topic, span.partition): _Partition(span, span.end) for span in spans}
         self._kept: list[tuple[int, Found]] = []  # a heap, the oldest first
 
     def next_ranges(self) -> list[OffsetRange]:
-        """Return what to read next, one range a partition; nothing once no newer example can be found."""
+        """Return the next ranges to read, at most one per partition; empty when the search is complete."""
         return [
             partition.step_back(self._least)
             for partition in self._partitions.values()
@@ -70,7 +75,7 @@ class NewestFirst:
         ]
 
     def add(self, found: Found) -> None:
-        """Take in an example of the ranges asked for."""
+        """Add an example from the ranges of the last next_ranges() call."""
         self._partitions[found.topic, found.partition].newest = found.labeled_at
         entry = (found.labeled_at, found)
         if len(self._kept) < self._wanted:
@@ -79,7 +84,7 @@ class NewestFirst:
             heapq.heappushpop(self._kept, entry)
 
     def examples(self) -> list[Example]:
-        """Return what is kept, by topic, partition and offset."""
+        """Return the selected examples, sorted by topic, partition and offset."""
         return in_order(found for _, found in self._kept)
 
     def _may_hold_newer(self, partition: _Partition) -> bool:
@@ -91,5 +96,5 @@ class NewestFirst:
 
 
 def in_order(found: Iterable[Found]) -> list[Example]:
-    """Return the examples by topic, partition and offset, in whatever order they were read."""
+    """Return the examples sorted by topic, partition and offset."""
     return [one.example for one in sorted(found, key=lambda one: (one.topic, one.partition, one.offset))]

@@ -1,4 +1,4 @@
-"""Which failures are an outage: they pass by themselves, and the request has no part in them. Pure."""
+"""Classification of failures as outages: temporary, and not caused by the request. No I/O."""
 
 from confluent_kafka import KafkaException
 
@@ -8,9 +8,9 @@ from trainer.errors import RangeUnavailable
 
 
 def is_outage(exc: BaseException) -> bool:
-    """Say whether a failure is a broker, a Schema Registry or a network that is away for now.
+    """Return whether a failure means a temporarily unreachable broker, Schema Registry or network.
 
-    A topic that does not exist or a right that is missing is none: waiting does not mend it.
+    A missing topic or permission is not an outage, because waiting does not resolve it.
     """
     if isinstance(exc, KafkaException):
         return is_transient(exc.args[0])

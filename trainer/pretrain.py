@@ -1,6 +1,6 @@
-"""Further pre-training by masked language modelling, on behaviour texts that need no label.
+"""Further pre-training by masked language modelling, on behaviour texts without labels.
 
-Of the tokens that are to be guessed eight in ten become the mask, one another token, and one stays.
+Of the tokens to predict, 80 % are replaced by the mask token, 10 % by a random token, and 10 % are unchanged.
 
 Source: J. Devlin et al., 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 Understanding", section 3.1; S. Gururangan et al., 2020, "Don't Stop Pretraining".
@@ -23,13 +23,13 @@ from trainer.loop import LoopConfig, LoopResult, Run, run_loop
 from trainer.rows import lengths, network_inputs
 
 _HELD_OUT = 0.05
-_MOST_HELD_OUT = 1000
-_NOT_ASKED = -100  # what the library's loss leaves out
+_MAX_HELD_OUT = 1000
+_IGNORED = -100  # the label that transformers' loss ignores
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What masking must know. special: ids that are never masked."""
+    """The parts of a tokenizer that masking needs. special: ids that are never masked."""
 
     size: int
     mask_id: int
@@ -37,7 +37,7 @@ class Vocabulary:
 
     @classmethod
     def from_folder(cls, folder: Path) -> "Vocabulary":
-        """Read a checkpoint's tokenizer; raises TrainingRefused if it has no mask."""
+        """Read a checkpoint's tokenizer. Raises TrainingRefused if it has no mask token."""
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         if tokenizer.mask_token_id is None:
             raise TrainingRefused(f"the tokenizer in {folder} has no mask token: set pretraining.epochs to 0")
@@ -45,7 +45,7 @@ class Vocabulary:
 
 
 class MaskedRows:
-    """Encoded texts, masked anew in every epoch (see trainer.rows.Rows)."""
+    """Encoded texts with a new mask in every epoch (see trainer.rows.Rows)."""
 
     def __init__(
         self, texts: Sequence[EncodedText], vocabulary: Vocabulary, share: float, *, pad_id: int, seed: int
@@ -59,23 +59,23 @@ class MaskedRows:
         self._seed = seed
 
     def batch(self, rows: Sequence[int], epoch: int) -> dict[str, Tensor]:
-        """See Rows; labels, int64 (B, T), are -100 wherever nothing is asked."""
+        """See Rows. labels: int64 (B, T), -100 for tokens that are not predicted."""
         inputs = network_inputs([self._texts[row] for row in rows], self._pad_id)
         random = np.random.default_rng((self._seed, epoch, *rows))
         ids = inputs["input_ids"].numpy()  # (B, T)
-        asked = random.random(ids.shape) < self._share
-        asked &= inputs["attention_mask"].numpy().astype(bool) & ~np.isin(ids, self._special)
-        wanted = np.where(asked, ids, _NOT_ASKED)
-        way = random.random(ids.shape)
-        masked = np.where(asked & (way < 0.8), self._vocabulary.mask_id, ids)
+        predicted = random.random(ids.shape) < self._share
+        predicted &= inputs["attention_mask"].numpy().astype(bool) & ~np.isin(ids, self._special)
+        targets = np.where(predicted, ids, _IGNORED)
+        draw = random.random(ids.shape)
+        masked = np.where(predicted & (draw < 0.8), self._vocabulary.mask_id, ids)
         other = random.integers(0, self._vocabulary.size, ids.shape)
-        masked = np.where(asked & (way >= 0.9), other, masked)
+        masked = np.where(predicted & (draw >= 0.9), other, masked)
         inputs["input_ids"] = torch.from_numpy(masked)
-        return {**inputs, "labels": torch.from_numpy(wanted)}
+        return {**inputs, "labels": torch.from_numpy(targets)}
 
 
 class _MaskedModelling:
-    """The library's own masked-language-model loss as the loop's objective."""
+    """transformers' masked-language-model loss as the loop's objective."""
 
     def __init__(self, *, takes_types: bool) -> None:
         self._takes_types = takes_types
@@ -85,19 +85,19 @@ class _MaskedModelling:
         given = dict(inputs)
         if not self._takes_types:
             given.pop("token_type_ids")
-        if not (given["labels"] != _NOT_ASKED).any():
-            given["labels"][0, 0] = given["input_ids"][0, 0]  # a mean over nothing would be NaN
+        if not (given["labels"] != _IGNORED).any():
+            given["labels"][0, 0] = given["input_ids"][0, 0]  # the mean of no losses would be NaN
         loss: Tensor = model(**given).loss
         return loss
 
     def judge(self, model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-        """Return valid_loss, the mean over all tokens that were to be guessed."""
+        """Return valid_loss, the mean over all predicted tokens."""
         total, count = 0.0, 0
         for inputs in batches:
-            asked = int((inputs["labels"] != _NOT_ASKED).sum())
-            if asked:
-                total += float(self.loss(model, inputs)) * asked
-                count += asked
+            tokens = int((inputs["labels"] != _IGNORED).sum())
+            if tokens:
+                total += float(self.loss(model, inputs)) * tokens
+                count += tokens
         return {"valid_loss": total / max(count, 1)}
 
 
@@ -110,12 +110,12 @@ def pretrain(
     seed: int,
     run: Run | None = None,
 ) -> LoopResult:
-    """Go on pre-training a network's encoder, in place; the head that guesses is thrown away.
+    """Continue pre-training of a network's encoder, in place; the language-model head is discarded.
 
-    texts: at least two, the last twentieth is held out and judges. Returns its loss after training as
-    judged["valid_loss"]: nats a token.
+    texts: at least two. The last 5 %, at most 1,000, are held out. The result's validation["valid_loss"] is their loss
+    after training, in nats per token.
     """
-    held_out = min(max(1, round(len(texts) * _HELD_OUT)), _MOST_HELD_OUT)
+    held_out = min(max(1, round(len(texts) * _HELD_OUT)), _MAX_HELD_OUT)
     pad_id = int(network.encoder.config.pad_token_id or 0)
     rows, valid = (
         MaskedRows(part, vocabulary, config.mask_share, pad_id=pad_id, seed=seed)

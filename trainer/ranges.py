@@ -1,4 +1,4 @@
-"""Examples out of ranges of sway.examples, as a read_committed reader sees them."""
+"""Reading of offset ranges of sway.examples, with read_committed isolation."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -17,18 +17,19 @@ from trainer.newest import Found, NewestFirst, in_order
 
 _GROUP = "sway-example-reader"  # never joined, never committed to
 _CALL_TIMEOUT_S = 10.0
-_SHORT_RANGES = {  # many of them: what a client fetches beyond their ends is thrown away
+# For many short ranges: limits the prefetch beyond their ends, which is discarded.
+_SHORT_RANGES = {
     "fetch.message.max.bytes": 32_768,
     "queued.min.messages": 1,
-    "fetch.queue.backoff.ms": 20,  # the wait of a client that has fetched enough; a second by default
+    "fetch.queue.backoff.ms": 20,  # the pause when the queue is full; 1,000 ms by default
 }
 
 
 class ExampleRanges:
-    """Reads examples by their coordinates.
+    """Reads examples by topic, partition and offset.
 
-    client_config: connection settings under librdkafka's names. timeout_s: without any progress.
-    check: called between reads; may raise to end one.
+    client_config: connection settings under librdkafka's names. timeout_s: the maximum time without progress.
+    check: called between polls; an exception from it ends the read.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class ExampleRanges:
         self._check_in = check
 
     def read(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
-        """Return the examples of the ranges, and up to `older` from before them, the newest by `labeled_at`.
+        """Return the examples of the ranges, and the newest by `labeled_at` before them, at most `older`.
 
-        Both by topic, partition and offset, whatever arrives first. Reads little more than it returns, and holds no
-        more in memory.
-        Raises RangeError if retention has passed a range or a record is no example; RangeUnavailable if no record
-        comes for now; KafkaException.
+        Both lists are sorted by topic, partition and offset. The call reads little more than it returns, and does not
+        hold more in memory.
+        Raises RangeError if retention has deleted part of a range or a record is no example, RangeUnavailable if no
+        record arrives within timeout_s, and KafkaException.
         """
         with closing(self._consumer()) as consumer:
             self._check(consumer, ranges)
@@ -61,11 +62,11 @@ class ExampleRanges:
             return new, self._newest_before(consumer, ranges, older)
 
     def all_of(self, topic: str) -> list[OffsetRange]:
-        """Return the ranges of everything that is in a topic now. Raises RangeError if there is no such topic."""
+        """Return the ranges of all records in a topic. Raises RangeError if the topic does not exist."""
         with closing(self._consumer()) as consumer:
             found = consumer.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
             if found.error is not None or not found.partitions:
-                raise RangeError(f"there is no topic {topic!r} to read examples from")
+                raise RangeError(f"cannot read examples: there is no topic {topic!r}")
             ends = {number: self._watermarks(consumer, topic, number) for number in found.partitions}
             return [
                 OffsetRange(topic, number, low, high) for number, (low, high) in ends.items() if low < high
@@ -83,12 +84,12 @@ class ExampleRanges:
             low, high = self._watermarks(consumer, part.topic, part.partition)
             if part.start < low:
                 raise RangeError(
-                    f"{part.topic}[{part.partition}] was asked for from offset {part.start}, but retention has taken "
-                    f"what is before {low}, the oldest offset there is"
+                    f"{part.topic}[{part.partition}] was requested from offset {part.start}, but retention has deleted "
+                    f"all records before {low}, the oldest offset"
                 )
             if part.end > high:
                 raise RangeError(
-                    f"{part.topic}[{part.partition}] was asked for up to offset {part.end}, but ends at {high}"
+                    f"{part.topic}[{part.partition}] was requested up to offset {part.end}, but ends at {high}"
                 )
 
     def _newest_before(self, consumer: Consumer, ranges: Sequence[OffsetRange], older: int) -> list[Example]:
@@ -113,7 +114,7 @@ class ExampleRanges:
                     where = message.topic() or "", message.partition() or 0
                     yield self._example(message.value(), where, message.offset() or 0)
         except StalledError as exc:
-            raise RangeUnavailable(f"{exc} for {self._timeout_s:g} s: see the partitions' leaders") from exc
+            raise RangeUnavailable(f"{exc} for {self._timeout_s:g} s: check the partitions' leaders") from exc
 
     def _example(self, value: bytes | None, where: tuple[str, int], offset: int) -> Found:
         try:

@@ -1,10 +1,10 @@
-"""What a training request comes to, step by step; each step finds what an earlier try has done.
+"""Handling of a training request, in idempotent steps that reuse the results of earlier tries.
 
     examples -> train -> publish -> judge -> promote or reject
 
-A version's name is a hash of request and configuration, not of the champion that it starts from: so a request that
-is read again after a kill finds its own work, whatever was promoted meanwhile. The registry is the only memory
-that counts; the work folder saves time. What is in it and does not fit is deleted, and the work begins anew.
+A version id is a hash of request and configuration, but not of the champion that the training starts from. A request
+that is read again after a crash therefore finds its own work, even if another version was promoted meanwhile. The
+registry is authoritative, and the work folder is a cache: contents that do not match are deleted and recomputed.
 """
 
 import json
@@ -26,13 +26,13 @@ from model.registry import ModelRegistry
 from model.verdicts import CHAMPION_PROMOTION
 from schemas.records import OffsetRange, TrainingRequest
 from trainer.config import TrainingConfig
-from trainer.dataset import TO_MS, Example, labels, newest_of, split_by_time
+from trainer.dataset import TO_MS, Example, labels, latest_known_at, split_by_time
 from trainer.errors import RangeError, TrainingRefused, WorkFolderError
 from trainer.evaluation.report import compare, write_report
 from trainer.evaluation.scoring import Times, can_compare, measure_in_turns, score_examples
 from trainer.gate import GateSettings, Predictions, Verdict, judge
 from trainer.job import Trained, train, version_of
-from trainer.kept_examples import Parts, keep, load
+from trainer.kept_examples import Split, load, save
 from trainer.knob_readings import refuse_other_knobs
 from trainer.known_texts import known_texts
 from trainer.progress import OnProgress, Progress, ignore_progress
@@ -48,18 +48,18 @@ _REPORT = "gate"
 
 
 class ReadExamples(Protocol):
-    """Reads what a request names."""
+    """Reads the examples of a request."""
 
     def __call__(self, ranges: Sequence[OffsetRange], older: int) -> tuple[list[Example], list[Example]]:
-        """Return the examples of the ranges, and the newest so many before them. Raises TrainerError."""
+        """Return the examples of the ranges, and the newest before them, at most `older`. Raises TrainerError."""
         ...
 
 
 class Announce(Protocol):
-    """Tells the world what happened to a version."""
+    """Announces what happened to a version."""
 
     def __call__(self, version: str, event: str, reason: str, metrics: dict[str, float]) -> None:
-        """Event: published, promoted or rejected."""
+        """Announce a version. event: published, promoted or rejected."""
         ...
 
 
@@ -67,10 +67,11 @@ class Announce(Protocol):
 class RequestConfig:
     """How requests are handled.
 
-    work: a folder for what is under way. given_knobs: names of those of training that somebody has set.
+    work: the folder for requests in progress. given_knobs: the names of training knobs that were set explicitly.
     base: the checkpoint to start from while there is no champion.
-    older: how many examples from before the ranges are learned from as well. gate_share: the newest part of the
-    request's own examples, which judges and is never learned from; valid_share: of the rest, the newest.
+    older: the number of examples from before the ranges to train on as well. gate_share: the newest share of the
+    request's own examples, used by the gate only and never trained on. valid_share: the newest share of the remaining
+    examples, used for validation.
     """
 
     work: Path
@@ -86,7 +87,7 @@ class RequestConfig:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of a request: a version promoted or rejected, why, and the gate's figures."""
+    """The result of a request: the version, whether it was promoted or rejected, the reason and metrics."""
 
     version: str
     event: str
@@ -97,8 +98,8 @@ class Decision:
 class RequestHandler:
     """Handles one request at a time.
 
-    now_ms: epoch milliseconds, for manifests. progress: called between and within steps with what is being done; it may
-    raise Stopped, and handle() resumes the next time.
+    now_ms: the wall clock, milliseconds since 1970, for manifests. progress: called between and within steps. It may
+    raise Stopped; the next handle() call then resumes.
     """
 
     def __init__(
@@ -119,9 +120,10 @@ class RequestHandler:
         self._now_ms = now_ms
 
     def handle(self, request: TrainingRequest) -> Decision:
-        """Bring a request to its end, and announce it; done before, it is only announced again.
+        """Complete a request and announce the decision.
 
-        What cannot be done is a rejection with its reason. Raises what failed otherwise: try again.
+        A request that was decided before is only announced again. A request that cannot be trained is rejected with the
+        reason. Any other failure is raised, and may be retried.
         """
         version = self.version(request)
         decision = self._settled(version)
@@ -133,20 +135,20 @@ class RequestHandler:
         return self._end(decision)
 
     def give_up(self, request: TrainingRequest, reason: str) -> Decision:
-        """Reject a request that has failed too often, and announce it; one with a verdict keeps it."""
+        """Reject a request that has failed too often, and announce it. An earlier verdict stands."""
         version = self.version(request)
         try:
             settled = self._settled(version)
-        except ModelCorrupt:  # perhaps the very reason
+        except ModelCorrupt:  # possibly the cause of the failures
             settled = None
         return self._end(settled or self._reject(version, f"rejected: {reason}", {}))
 
-    def start_anew(self, request: TrainingRequest) -> None:
-        """Delete what was kept of a request that is under way: the next try begins at its beginning."""
+    def discard_work(self, request: TrainingRequest) -> None:
+        """Delete the work folder of a request, so that the next try starts from the beginning."""
         shutil.rmtree(self._work(self.version(request)), ignore_errors=True)
 
     def storage_answers(self) -> bool:
-        """Say whether the registry's storage can be read at all."""
+        """Return whether the registry's storage is readable."""
         try:
             self._registry.rejections()
         except Exception:
@@ -155,7 +157,7 @@ class RequestHandler:
         return True
 
     def version(self, request: TrainingRequest) -> str:
-        """Return the name of the version that a request makes."""
+        """Return the version id of a request."""
         ranges = [asdict(part) for part in request.ranges]
         data = {"request": request.request_id, "ranges": ranges, "older": self._config.older}
         return version_of(None, self._config.base_name, data, self._config.training)
@@ -163,8 +165,8 @@ class RequestHandler:
     def _work(self, version: str) -> Path:
         return self._config.work / version
 
-    def _at(self, stage: str, total: int = 1) -> None:
-        """Say that a stage begins; raises what the callback raises to stop."""
+    def _begin(self, stage: str, total: int = 1) -> None:
+        """Report that a stage starts. Raises Stopped if the callback does."""
         self._progress(Progress(stage, 0, total))
 
     def _settled(self, version: str) -> Decision | None:
@@ -178,42 +180,42 @@ class RequestHandler:
         return Decision(version, event, standing.reason, dict(standing.metrics))
 
     def _end(self, decision: Decision) -> Decision:
-        self._at("announcing")
+        self._begin("announcing")
         self._announce(decision.version, decision.event, decision.reason, decision.metrics)
         shutil.rmtree(self._work(decision.version), ignore_errors=True)
         return decision
 
     def _decide(self, request: TrainingRequest, version: str) -> Decision:
-        parts = self._parts(request, self._work(version))
+        split = self._split(request, self._work(version))
         if not self._registry.exists(version):
-            self._make(request, version, parts)
-        self._at("announcing")
+            self._make(request, version, split)
+        self._begin("announcing")
         self._announce(version, PUBLISHED, request.reason, dict(self._registry.manifest(version).metrics))
-        return self._gate(version, parts)
+        return self._gate(version, split)
 
-    def _parts(self, request: TrainingRequest, work: Path) -> Parts:
-        """Return what an earlier try has kept; else read, split and keep it."""
-        parts = load(work)
-        if parts is None:
-            self._at("reading", request.examples)
-            parts = self._read_parts(request)
-            keep(work, parts)
-        return parts
+    def _split(self, request: TrainingRequest, work: Path) -> Split:
+        """Return the examples that an earlier try has saved; else read, split and save them."""
+        split = load(work)
+        if split is None:
+            self._begin("reading", request.examples)
+            split = self._read_split(request)
+            save(work, split)
+        return split
 
-    def _read_parts(self, request: TrainingRequest) -> Parts:
+    def _read_split(self, request: TrainingRequest) -> Split:
         new, older = self._read(request.ranges, self._config.older)
         if not new:
-            raise TrainingRefused(f"request {request.request_id} names ranges without examples")
+            raise TrainingRefused(f"the ranges of request {request.request_id} contain no examples")
         rest, gate = split_by_time(new, self._config.gate_share)
-        learned, valid = split_by_time([*older, *rest], self._config.valid_share)
-        return Parts(learned, valid, gate)
+        train, valid = split_by_time([*older, *rest], self._config.valid_share)
+        return Split(train, valid, gate)
 
     # --- train ------------------------------------------------------------------------------------------
 
-    def _make(self, request: TrainingRequest, version: str, parts: Parts) -> None:
+    def _make(self, request: TrainingRequest, version: str, split: Split) -> None:
         work = self._work(version)
         parent, start = self._start(work)
-        trained = self._train(parts, start, work / "training", self._until_ms(parent))
+        trained = self._train(split, start, work / "training", self._until_ms(parent))
         manifest = Manifest(
             version=version,
             base=self._base_of(parent),
@@ -222,10 +224,10 @@ class RequestHandler:
             data={
                 "request": request.request_id,
                 "ranges": [asdict(part) for part in request.ranges],
-                "train": len(parts.train),
-                "valid": len(parts.valid),
-                "gate": len(parts.gate),
-                TO_MS: newest_of(parts.train, parts.valid, known=self._until_ms(parent)),
+                "train": len(split.train),
+                "valid": len(split.valid),
+                "gate": len(split.gate),
+                TO_MS: latest_known_at(split.train, split.valid, known=self._until_ms(parent)),
             },
             metrics=trained.metrics,
             config=self._config.training.to_plain(),
@@ -233,31 +235,31 @@ class RequestHandler:
         self._publish(trained.folder, manifest)
 
     def _publish(self, folder: Path, manifest: Manifest) -> None:
-        self._at("publishing")
+        self._begin("publishing")
         try:
             self._registry.publish(folder, manifest)
         except ModelCorrupt:
             if not self._registry.exists(manifest.version):
                 raise
             logger.warning(
-                "Version %s was published by another trainer meanwhile: it counts", manifest.version
+                "Version %s was published by another trainer meanwhile and is used", manifest.version
             )
 
-    def _train(self, parts: Parts, start: Path, work: Path, start_until_ms: int | None) -> Trained:
-        """Train, or go on with what is in the work folder; begin anew if that is another training."""
+    def _train(self, split: Split, start: Path, work: Path, start_until_ms: int | None) -> Trained:
+        """Train or resume in the work folder. If that belongs to another training, delete it and start over."""
         try:
-            return self._train_in(work, parts, start, start_until_ms)
+            return self._train_in(work, split, start, start_until_ms)
         except WorkFolderError as exc:
-            logger.warning("%s. It begins anew", exc)
+            logger.warning("%s. The training starts from the beginning", exc)
             shutil.rmtree(work, ignore_errors=True)
-            return self._train_in(work, parts, start, start_until_ms)
+            return self._train_in(work, split, start, start_until_ms)
 
-    def _train_in(self, work: Path, parts: Parts, start: Path, start_until_ms: int | None) -> Trained:
-        reading = choose_reading(self._config.training, start, parts.train)
+    def _train_in(self, work: Path, split: Split, start: Path, start_until_ms: int | None) -> Trained:
+        reading = choose_reading(self._config.training, start, split.train)
         refuse_other_knobs(self._config.given_knobs, reading)
         return train(
-            parts.train,
-            parts.valid,
+            split.train,
+            split.valid,
             start=start,
             config=self._config.training,
             work=work,
@@ -266,9 +268,12 @@ class RequestHandler:
         )
 
     def _start(self, work: Path) -> tuple[str | None, Path]:
-        """Return the version to start from and its checkpoint: the champion of the first try, else the base."""
-        note = work / "parent.json"
-        known, parent = _noted(note)
+        """Return the version to start from and its checkpoint.
+
+        It is the champion at the time of the first try; without one, None and the base checkpoint.
+        """
+        path = work / "parent.json"
+        known, parent = _read_parent(path)
         if not known:
             parent = self._registry.champion()
         if parent is None:
@@ -278,14 +283,15 @@ class RequestHandler:
         else:
             start = work / "parent"
             shutil.rmtree(start, ignore_errors=True)
-            self._at("fetching the champion")
+            self._begin("fetching the champion")
             self._registry.fetch(parent, start)
-        if not known:  # only now: a champion that cannot be fetched may be replaced before the next try
-            _note(note, parent)
+        # Written after the fetch, so that a champion that cannot be fetched may be replaced before the next try.
+        if not known:
+            _write_parent(path, parent)
         return parent, start
 
     def _until_ms(self, parent: str | None) -> int | None:
-        """Return the time of the newest example that a version was made from; None if it does not say."""
+        """Return the time by which all labels of a version were known; None if its manifest does not say."""
         return None if parent is None else self._registry.manifest(parent).data.get(TO_MS)
 
     def _base_of(self, parent: str | None) -> str:
@@ -293,37 +299,37 @@ class RequestHandler:
 
     # --- judge ------------------------------------------------------------------------------------------
 
-    def _gate(self, version: str, parts: Parts) -> Decision:
+    def _gate(self, version: str, split: Split) -> Decision:
         while True:
             champion = self._registry.champion()
-            verdict = self._judge(champion, version, parts)
-            self._at("promoting" if verdict.promote else "rejecting")
+            verdict = self._judge(champion, version, split)
+            self._begin("promoting" if verdict.promote else "rejecting")
             if not verdict.promote:
                 return self._reject(version, verdict.reason, dict(verdict.metrics))
             try:
                 self._registry.promote(version, reason=verdict.reason, expected=champion)
             except PromotionConflict:
-                continue  # another champion by now: it must be beaten as well
+                continue  # the champion has changed: compare with the new one
             return Decision(version, PROMOTED, verdict.reason, dict(verdict.metrics))
 
-    def _judge(self, champion: str | None, version: str, parts: Parts) -> Verdict:
-        """Compare on those of the gate's examples that tell both all that they read."""
+    def _judge(self, champion: str | None, version: str, split: Split) -> Verdict:
+        """Compare with the champion on the gate examples that both versions can read in full."""
         if champion is None:
             return Verdict(
                 promote=True, reason="promoted: the first, there is no champion to beat", metrics={}
             )
 
-        def told(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             self._progress(Progress("judging", done, total))
 
         models = [self._registry.load(name) for name in (champion, version)]
-        gate = [one for one in parts.gate if can_compare(models, one)]
-        texts = known_texts([*gate, *parts.valid, *parts.train])
-        told(0, len(gate))
-        took = measure_in_turns(models, gate, texts) if gate else [Times(float("nan"), float("nan"))] * 2
+        gate = [one for one in split.gate if can_compare(models, one)]
+        texts = known_texts([*gate, *split.valid, *split.train])
+        report(0, len(gate))
+        times = measure_in_turns(models, gate, texts) if gate else [Times(float("nan"), float("nan"))] * 2
         before, after = (
-            Predictions(*score_examples(model, gate, texts=texts, progress=told), *times)
-            for model, times in zip(models, took, strict=True)
+            Predictions(*score_examples(model, gate, texts=texts, progress=report), *took)
+            for model, took in zip(models, times, strict=True)
         )
         self._report(models[1], after, gate)
         return self._compare(champion, before, after, gate, models[0].lam)
@@ -331,7 +337,10 @@ class RequestHandler:
     def _compare(
         self, champion: str, before: Predictions, after: Predictions, gate: Sequence[Example], lam: float
     ) -> Verdict:
-        """Ask the gate; a verdict by comparison names the promotion of the champion, so that it counts against it."""
+        """Return the gate's verdict. After a comparison, its metrics name the champion's promotion.
+
+        The registry counts rejections by that number, so that the gate can bound the error over all challengers.
+        """
         challenged = self._registry.challenged(champion)
         y, z = labels(gate).T
         verdict = judge(
@@ -344,14 +353,14 @@ class RequestHandler:
             earlier=challenged.rejected,
             settings=self._config.gate,
         )
-        if "p_value" not in verdict.metrics:  # they were not compared, so this request spent no error
+        if "p_value" not in verdict.metrics:  # no comparison, so no alpha was spent
             return verdict
         return replace(verdict, metrics={**verdict.metrics, CHAMPION_PROMOTION: float(challenged.promotion)})
 
-    def _report(self, model: Model, said: Predictions, gate: Sequence[Example]) -> None:
-        if not gate or not np.isfinite(said.y_hat).all():
+    def _report(self, model: Model, predictions: Predictions, gate: Sequence[Example]) -> None:
+        if not gate or not np.isfinite(predictions.y_hat).all():
             return
-        compared = compare(gate, said.y_hat, said.z_hat, model.lam)
+        compared = compare(gate, predictions.y_hat, predictions.z_hat, model.lam)
         with tempfile.TemporaryDirectory(prefix="sway-report-") as folder:
             write_report(Path(folder), compared, title=f"{model.version} on its gate slice")
             self._registry.attach(model.version, Path(folder), _REPORT)
@@ -361,17 +370,17 @@ class RequestHandler:
         return Decision(version, REJECTED, reason, metrics)
 
 
-def _noted(note: Path) -> tuple[bool, str | None]:
-    """Say whether an earlier try has noted what it started from, and what that was."""
+def _read_parent(path: Path) -> tuple[bool, str | None]:
+    """Return whether an earlier try has recorded its parent, and that parent."""
     try:
-        parent = json.loads(note.read_text(encoding="utf-8"))
+        parent = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False, None
     return True, parent
 
 
-def _note(note: Path, parent: str | None) -> None:
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False, encoding="utf-8") as file:
+def _write_parent(path: Path, parent: str | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
         json.dump(parent, file)
-    Path(file.name).rename(note)
+    Path(file.name).rename(path)

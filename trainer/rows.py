@@ -1,4 +1,4 @@
-"""What a training loop is fed with: rows that it asks for by number, as padded tensors."""
+"""Data sources of the training loop: rows by index, as padded tensors."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,20 +16,20 @@ from trainer.layers import Activations
 
 
 class Rows(Protocol):
-    """N rows. tokens: int64 (N,), about how long each is, to put rows of similar length together."""
+    """N rows. tokens: int64 (N,), the approximate length of each, for batches of similar length."""
 
     tokens: NDArray[np.int64]
 
     def batch(self, rows: Sequence[int], epoch: int) -> dict[str, Tensor]:
-        """Return a network's inputs for these rows, and `labels` (and `weights`) for the loss.
+        """Return the network's inputs for these rows, and `labels` (and optionally `weights`) for the loss.
 
-        The same rows in the same epoch give the same batch.
+        The result is a function of rows and epoch.
         """
         ...
 
 
 class TextRows:
-    """Encoded texts with labels, float32 (N, 2), NaN where z is not known."""
+    """Encoded texts with labels, float32 (N, 2); an unknown z is NaN."""
 
     def __init__(self, texts: Sequence[EncodedText], labels: NDArray[np.float32], *, pad_id: int) -> None:
         self.tokens = lengths(texts)
@@ -37,14 +37,14 @@ class TextRows:
         self._labels = labels
         self._pad_id = pad_id
 
-    def batch(self, rows: Sequence[int], epoch: int) -> dict[str, Tensor]:  # noqa: ARG002 -- Rows says it
+    def batch(self, rows: Sequence[int], epoch: int) -> dict[str, Tensor]:  # noqa: ARG002 -- part of the protocol
         """See Rows."""
         inputs = network_inputs([self._texts[row] for row in rows], self._pad_id)
         return {**inputs, "labels": torch.from_numpy(self._labels[list(rows)])}
 
 
 class AugmentedRows:
-    """Examples that are augmented anew in every epoch; they are encoded when they are asked for."""
+    """Examples with new augmentation in every epoch, encoded on demand."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class AugmentedRows:
 
 
 class ActivationRows:
-    """Cached activations with labels, and weights: float32 (N,), how many examples each row stands for."""
+    """Cached activations with labels. weights: float32 (N,), the number of examples per row."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ActivationRows:
         self._labels = labels
         self._weights = None if weights is None else torch.from_numpy(weights / weights.mean())
 
-    def batch(self, rows: Sequence[int], epoch: int) -> dict[str, Tensor]:  # noqa: ARG002 -- Rows says it
+    def batch(self, rows: Sequence[int], epoch: int) -> dict[str, Tensor]:  # noqa: ARG002 -- part of the protocol
         """See Rows."""
         chosen = list(rows)
         batch = {**self._activations.padded(rows), "labels": torch.from_numpy(self._labels[chosen])}
@@ -92,17 +92,17 @@ class ActivationRows:
 
 
 def encode(examples: Sequence[Example], tokenizer: BehaviourTokenizer) -> list[EncodedText]:
-    """Encode the examples' texts, order kept."""
+    """Encode the examples' texts, in their order."""
     return tokenizer.encode_texts([(example.history, example.target) for example in examples])
 
 
 def lengths(texts: Sequence[EncodedText]) -> NDArray[np.int64]:
-    """Return how many tokens each text has, int64 (N,)."""
+    """Return the number of tokens of each text, int64 (N,)."""
     return np.array([text.tokens for text in texts], dtype=np.int64)
 
 
 def network_inputs(texts: Sequence[EncodedText], pad_id: int) -> dict[str, Tensor]:
-    """Return a network's inputs by name, padded within the batch: int64 (B, T)."""
+    """Return the network's inputs by name, padded to the longest text of the batch: int64 (B, T)."""
     batch = to_tensors(texts, pad_id=pad_id)
     return {
         "input_ids": batch.input_ids,

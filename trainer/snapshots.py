@@ -1,4 +1,4 @@
-"""Labelled snapshots: what a worker would have known of each behaviour when it was scored, and what came of it. Pure.
+"""Labelled snapshots: a worker's state when it scores each behaviour, and the outcome. No I/O.
 
 Outcomes become known in the order of events, after a delay.
 """
@@ -26,10 +26,10 @@ _UNKNOWN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """How behaviours come to be scored, and outcomes known.
+    """How a worker's state is simulated.
 
-    delay_ms: how much later a behaviour must be to know an outcome; 0: any later one does.
-    max_behaviours: of a window. partition_of: a user's partition; items are counted in each for itself.
+    delay_ms: the time from an event until its outcome is known to later behaviours; 0 for any later behaviour.
+    max_behaviours: the size of a window. partition_of: a user's partition; items are counted per partition.
     counted: whether outcomes of an item enter its counts.
     """
 
@@ -40,7 +40,7 @@ class StreamSettings:
 
 
 class Labelled(NamedTuple):
-    """A behaviour as it was scored, and its outcome. known_at_ms: from when on the outcome is known."""
+    """The snapshot of a scored behaviour, and its outcome. known_at_ms: when the outcome becomes known."""
 
     snapshot: Snapshot
     user_id: str
@@ -50,8 +50,8 @@ class Labelled(NamedTuple):
     known_at_ms: int
 
 
-class _Waiting(NamedTuple):
-    """An outcome on its way. place: of its behaviour among the user's."""
+class _Pending(NamedTuple):
+    """An outcome that is not known yet. place: the number of its behaviour among the user's."""
 
     known_at_ms: int
     place: int
@@ -61,14 +61,14 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class _User:
-    """A user's window, and the place of its oldest behaviour among all the user's."""
+    """A user's window and totals. dropped: the number of behaviours that have left the window."""
 
     past: NDArray[np.void] = field(default_factory=lambda: np.empty(0, PAST))
     dropped: int = 0
     totals: UserTotals = NO_TOTALS
 
     def known_mean(self, mu: float) -> float:
-        """Return the mean of the window's known grades, shrunk to mu."""
+        """Return the mean of the window's known grades, shrunk towards mu."""
         known = ~np.isnan(self.past["residual"])
         grades = self.past["z"][known].tolist()
         return user_mean(math.fsum(grades), len(grades), mu)
@@ -79,7 +79,7 @@ def snapshots(
 ) -> Iterator[Labelled]:
     """Yield a labelled snapshot for each event.
 
-    pairs: events in the order of their times, each with its outcome. text_of: a behaviour in words, as it is scored
+    pairs: events ordered by time, each with its outcome. text_of: returns a behaviour's text
     (BehaviourTokenizer.target).
     """
     stream = SnapshotStream(settings or StreamSettings())
@@ -88,19 +88,22 @@ def snapshots(
 
 
 class SnapshotStream:
-    """State as a worker keeps it, of events in the order of their times."""
+    """A worker's state, for events ordered by time."""
 
     def __init__(self, settings: StreamSettings) -> None:
         self._settings = settings
         self._users: defaultdict[str, _User] = defaultdict(_User)
         self._items: defaultdict[tuple[int, str], ItemState] = defaultdict(lambda: NO_ITEM)
         self._means: defaultdict[int, Mean] = defaultdict(lambda: NO_MEAN)
-        self._waiting: deque[_Waiting] = deque()
+        self._pending: deque[_Pending] = deque()
 
     def take(self, event: BehaviorEvent, outcome: Outcome, text: int) -> Labelled:
-        """Return what is known by an event's time, then put the event into its user's window. text: its text's key."""
-        while self._waiting and self._waiting[0].known_at_ms <= event.occurred_at:
-            self._learn(self._waiting.popleft())
+        """Return the snapshot at an event's time, then add the event to its user's window.
+
+        text: the key of the event's text.
+        """
+        while self._pending and self._pending[0].known_at_ms <= event.occurred_at:
+            self._learn(self._pending.popleft())
         user, item = self._users[event.user_id], item_key(event.item_id)
         partition = self._settings.partition_of(event.user_id)
         snapshot = Snapshot(
@@ -110,12 +113,12 @@ class SnapshotStream:
             self._items[partition, event.item_id],
             self._means[partition].value,
             user.totals,
-            user.past.copy(),  # outcomes are entered into the window itself
+            user.past.copy(),  # outcomes are written into the window in place
         )
         self._remember(user, event, item, text)
         known_at_ms = event.occurred_at + self._settings.delay_ms
         place = user.dropped + len(user.past) - 1
-        self._waiting.append(_Waiting(known_at_ms, place, event, outcome))
+        self._pending.append(_Pending(known_at_ms, place, event, outcome))
         return Labelled(snapshot, event.user_id, event.item_id, outcome.y, outcome.z, known_at_ms)
 
     def _remember(self, user: _User, event: BehaviorEvent, item: int, text: int) -> None:
@@ -125,8 +128,8 @@ class SnapshotStream:
         user.past = np.concatenate((kept, behaviour))
         user.totals = user.totals.with_behaviour(event.occurred_at)
 
-    def _learn(self, waiting: _Waiting) -> None:
-        event, outcome = waiting.event, waiting.outcome
+    def _learn(self, pending: _Pending) -> None:
+        event, outcome = pending.event, pending.outcome
         partition, user = self._settings.partition_of(event.user_id), self._users[event.user_id]
         where, mean = (partition, event.item_id), self._means[partition]
         learned = learn(
@@ -139,7 +142,7 @@ class SnapshotStream:
             own_mean=user.known_mean(mean.value),
         )
         user.totals, self._means[partition] = learned.totals, learned.mean
-        index = waiting.place - user.dropped
+        index = pending.place - user.dropped
         if index >= 0:
             known = learned.past
             for name, value in (("y", known.y), ("z", known.z), ("residual", known.residual)):

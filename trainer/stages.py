@@ -1,10 +1,10 @@
-"""The stages of a training, each from where the one before left the network.
+"""The stages of a training for the joint reading. Each continues from the network of the stage before.
 
-    pretraining   masked language modelling on behaviour texts, which need no label.
-    targets       the distinct targets without history, weighted by how often they occur: what an item is worth.
-    texts         whole texts: what the user makes of it.
+    pretraining   masked language modelling on behaviour texts, labelled or not
+    targets       the distinct targets without history, weighted by frequency: learns the value of items
+    texts         whole texts: learns the preferences of users
 
-The heads come first, in closed form on frozen features, and layers are fine-tuned from there (LP-FT).
+The heads are first fitted in closed form on frozen features; then the layers are fine-tuned (LP-FT).
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ from trainer.targets import distinct_targets
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """One stage of fine-tuning: the top so many layers (None for all), and how."""
+    """One stage of fine-tuning. trained_layers: the number of top layers; None for all."""
 
     trained_layers: int | None
     finetune: FinetuneConfig
@@ -39,14 +39,14 @@ class StageConfig:
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """metrics: by name; curves: what was logged on the way."""
+    """The result of a stage. metrics: by name. curves: the log entries of the training loop."""
 
     metrics: dict[str, float]
     curves: list[dict[str, float]] = field(default_factory=list)
 
 
 class Stages:
-    """A network on its way through the stages; each changes it in place."""
+    """Runs the stages on a network, in place."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Stages:
 
     @property
     def pad_id(self) -> int:
-        """The id that fills up short texts."""
+        """The padding token's id."""
         return int(self.network.encoder.config.pad_token_id or 0)
 
     def targets(
@@ -74,9 +74,9 @@ class Stages:
         heads_first: bool = True,
         run: Run | None = None,
     ) -> StageResult:
-        """Learn from the distinct targets alone.
+        """Train on the distinct targets, without histories.
 
-        ordered: in the order of time: the newest fifth judges the heads and chooses their penalty.
+        ordered: examples ordered by time. The newest fifth selects the penalty of the heads.
         """
         distinct = distinct_targets(ordered)
         texts = self._tokenizer.encode_texts([("", target) for target in distinct.targets])
@@ -101,9 +101,9 @@ class Stages:
         heads_first: bool = False,
         run: Run | None = None,
     ) -> StageResult:
-        """Learn from whole texts; judge on the valid ones, which are never augmented.
+        """Train on whole texts and evaluate on the validation texts, which are never augmented.
 
-        On cached activations a text is augmented once for all epochs, else anew in each.
+        With cached activations a text is augmented once for all epochs, otherwise anew in each epoch.
         """
         augmentation = augmentation or Augmentation()
         shown = augment_rows(ordered, range(len(ordered)), augmentation, seed=self._seed)
@@ -124,11 +124,11 @@ class Stages:
         else:
             if heads_first:
                 features = pooled_features(
-                    self.network, texts, pad_id=self.pad_id, progress=self._told("texts", len(texts))
+                    self.network, texts, pad_id=self.pad_id, progress=self._report("texts", len(texts))
                 )
                 metrics = self._fit_heads(features, labels(shown))
             rows = TextRows(texts, labels(shown), pad_id=self.pad_id)
-            if augmentation.acts:
+            if augmentation.is_active:
                 rows = AugmentedRows(
                     ordered, self._tokenizer, augmentation, pad_id=self.pad_id, seed=self._seed
                 )
@@ -136,20 +136,20 @@ class Stages:
                 judge = TextRows(encode(valid, self._tokenizer), labels(valid), pad_id=self.pad_id)
         with adapters(self.network, lora or Lora(), stage.trained_layers, self._seed):
             result = self._finetune("texts", rows, stage, judge, run)
-        return StageResult({**metrics, "texts_loss": result.loss, **result.judged}, result.curves)
+        return StageResult({**metrics, "texts_loss": result.loss, **result.validation}, result.curves)
 
     def _activations(self, name: str, texts: Sequence[EncodedText], trained: int) -> Activations:
-        told = self._told(name, len(texts))
-        told(0)
-        return frozen_activations(self.network, texts, trained, pad_id=self.pad_id, progress=told)
+        report = self._report(name, len(texts))
+        report(0)
+        return frozen_activations(self.network, texts, trained, pad_id=self.pad_id, progress=report)
 
-    def _told(self, name: str, total: int) -> Callable[[int], None]:
+    def _report(self, name: str, total: int) -> Callable[[int], None]:
         return lambda done: self._progress(Progress(name, done, total))
 
     def _finetune(
         self, name: str, rows: Rows, stage: StageConfig, valid: Rows | None, run: Run | None
     ) -> FinetuneResult:
-        def told(step: int, steps: int, loss: float | None) -> None:
+        def report(step: int, steps: int, loss: float | None) -> None:
             self._progress(Progress(f"{name}: fine-tuning", step, steps, loss))
 
         return finetune(
@@ -158,17 +158,17 @@ class Stages:
             replace(stage.finetune, seed=self._seed),
             trained_layers=stage.trained_layers,
             valid=valid,
-            run=replace(run or Run(), name=name, progress=told),
+            run=replace(run or Run(), name=name, progress=report),
         )
 
     def _fit_heads(self, features: NDArray[np.float32], wanted: NDArray[np.float32]) -> dict[str, float]:
-        """Fit the heads in closed form; rows in the order of time."""
+        """Fit the heads in closed form on rows ordered by time."""
         self._progress(Progress("heads", 0, 1))
         penalty, held_out_auc = choose_penalty(features, wanted)
         self._set_heads(fit_heads(features, wanted, penalty))
         self._progress(Progress("heads", 1, 1))
-        judged = {} if np.isnan(held_out_auc) else {"heads_auc_held_out": held_out_auc}
-        return {"heads_penalty": penalty, **judged}
+        metrics = {} if np.isnan(held_out_auc) else {"heads_auc_held_out": held_out_auc}
+        return {"heads_penalty": penalty, **metrics}
 
     def _set_heads(self, heads: Heads) -> None:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a training starts from: a plain Hugging Face checkpoint, or a Sway checkpoint of either reading."""
+"""The start of a training: a plain Hugging Face checkpoint, or a Sway checkpoint of either reading."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +15,15 @@ from trainer.errors import TrainingRefused
 
 
 def is_sway_checkpoint(folder: Path) -> bool:
-    """Whether a folder is a checkpoint of ours, not a plain Hugging Face one."""
+    """Return whether a folder is a Sway checkpoint, not a plain Hugging Face one."""
     return (folder / checkpoint.SETTINGS_FILE).is_file()
 
 
 def choose_reading(config: TrainingConfig, start: Path, train: Sequence[Example]) -> Reading:
-    """Return the reading to train for: what is asked for, else the start's, else what the examples allow.
+    """Return the reading to train for: the configured one, else the start's, else by the examples.
 
-    Raises TrainingRefused where the reading is late and too few examples carry snapshots.
+    For a plain checkpoint that is late if at least half of the examples carry snapshots, otherwise joint.
+    Raises TrainingRefused if the reading is late and fewer than two examples carry snapshots.
     """
     with_snapshot = sum(example.snapshot is not None for example in train)
     if config.reading is not None:
@@ -34,16 +35,17 @@ def choose_reading(config: TrainingConfig, start: Path, train: Sequence[Example]
     if reading is Reading.LATE and with_snapshot < 2:
         raise TrainingRefused(
             f"the late reading learns from snapshots, and {with_snapshot} of {len(train)} examples carry one: workers "
-            'write them to sway.examples; texts alone can be learned from with reading = "joint"'
+            'write them to sway.examples; to learn from texts alone, set reading = "joint"'
         )
     return reading
 
 
 @dataclass(frozen=True, slots=True)
 class LateStart:
-    """encoder: of texts; its settings hold lambda, pooling and text settings.
+    """The start of a late training.
 
-    network, table, item_map: of a late checkpoint; else None and no items.
+    encoder: the text encoder; its settings contain lambda, pooling and text settings.
+    network, table, item_map: from a late checkpoint; otherwise None and an empty table.
     """
 
     encoder: TwoHeadedNetwork
@@ -53,7 +55,7 @@ class LateStart:
 
 
 def open_joint(start: Path, config: TrainingConfig) -> TwoHeadedNetwork:
-    """Return the network to train for the joint reading; from a late checkpoint the encoder, with heads at zero."""
+    """Return the network to train for the joint reading. A late start gives its encoder, with zero heads."""
     if not is_sway_checkpoint(start):
         return _from_base(start, config)
     if checkpoint.reading_of(start) is Reading.LATE:
@@ -64,7 +66,7 @@ def open_joint(start: Path, config: TrainingConfig) -> TwoHeadedNetwork:
 
 
 def open_late(start: Path, config: TrainingConfig) -> LateStart:
-    """Return what to train for the late reading; from a joint checkpoint the encoder."""
+    """Return the start of a late training. From a joint checkpoint: its encoder only."""
     if not is_sway_checkpoint(start):
         return LateStart(_from_base(start, config))
     if checkpoint.reading_of(start) is Reading.JOINT:

@@ -1,12 +1,12 @@
-"""The behaviours being scored, on their own: what the words of an item say without any history.
+"""Grouping of examples by the text of the scored behaviour, without the history.
 
-Without its history an example is one of few distinct texts, and rows of equal text have the same minimum
-together as alone:
+Few of these texts are distinct, and the squared error of rows with equal text has the same minimum as that of their
+mean:
 
     sum_i (f - y_i)^2 = n (f - mean y)^2 + constant
 
-so ten thousand examples become a thousand short texts, with means for labels and counts for weights. To
-learn what each item is worth costs a few seconds an epoch, in place of minutes.
+Ten thousand examples become a thousand short texts, with mean labels and counts as weights. An epoch over them takes
+seconds instead of minutes.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from trainer.dataset import Example, labels
 class DistinctTargets:
     """M distinct targets of N examples.
 
-    targets: their texts, sorted. labels: float32 (M, 2), the means of y and z; z is NaN where none is known.
-    counts: float32 (M,), how many examples each stands for. of_example: int64 (N,), each example's target.
+    targets: their texts, sorted. labels: float32 (M, 2), the means of y and z; z is NaN if no z is known.
+    counts: float32 (M,), the number of examples of each. of_example: int64 (N,), the target index of each example.
     """
 
     targets: list[str]
@@ -41,6 +41,6 @@ def distinct_targets(examples: Sequence[Example]) -> DistinctTargets:
     counts = np.zeros((len(texts), 2))
     np.add.at(sums, index, np.where(known, wanted, 0.0))
     np.add.at(counts, index, known)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that says "not known"
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, which means unknown
         means = (sums / counts).astype(np.float32)
     return DistinctTargets(texts.tolist(), means, np.bincount(index).astype(np.float32), index)

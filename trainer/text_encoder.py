@@ -1,4 +1,4 @@
-"""BERT's top layers over the distinct texts of a data set; what the layers below make of each text is computed once."""
+"""BERT's top layers as a text encoder, on cached activations of the layers below."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,9 +15,10 @@ _PART_TOKENS = 2_048
 
 
 class TopLayers:
-    """The trained layers of a network as trainer.late.TextEncoder, without its heads.
+    """The trained layers of a network as a trainer.late.TextEncoder, without the heads.
 
-    network: trained in place. texts: U distinct ones, each at least one token. trained_layers: the top so many.
+    network: trained in place. texts: U distinct texts of at least one token each. trained_layers: the number of top
+    layers. progress: called with the number of texts whose activations are cached.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class TopLayers:
         self._pooling, self._device = network.settings.pooling, network.device
         for module in self._top.modules():
             if isinstance(module, nn.Dropout):
-                module.p = 0.0  # the vectors of the two passes of a gradient cache must be the same
+                module.p = 0.0  # both passes of the gradient cache must compute the same vectors
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """Of the network as it was, float32 (U, d)."""
+        """The text vectors before training, float32 (U, d)."""
         return self._activations.features
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -59,5 +60,5 @@ class TopLayers:
         return pool(hidden, inputs["attention_mask"], inputs["token_type_ids"], self._pooling).cpu()
 
     def parts(self, texts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Cut texts into parts of similar length and at most 2,048 tokens with padding."""
+        """Split texts into parts of similar length, of at most 2,048 tokens including padding."""
         return [texts[part] for part in batches_of_similar_length(self._tokens[texts], _PART_TOKENS)]

@@ -1,4 +1,4 @@
-"""A vector for each distinct behaviour text of a data set, made once and found by the text's key."""
+"""Vectors of the distinct behaviour texts of a data set, looked up by text key."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from model.features.keys import NO_KEY
 Floats = NDArray[np.float32]
 
 
-class Said(NamedTuple):
-    """A behaviour that was scored: the keys of its item and its text, and the text."""
+class BehaviourText(NamedTuple):
+    """A behaviour's text, with the keys of its item and text."""
 
     item_key: int
     text_key: int
@@ -22,12 +22,13 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextVectors:
-    """U distinct texts of behaviours as they are scored, without outcomes, and their vectors.
+    """U distinct behaviour texts, without outcomes, and their vectors.
 
-    The empty text is one of them, and stands for every text that is not known, as it does in the gate.
+    They include the empty text, which replaces every unknown text, here and in the gate.
 
-    texts: in the order in which they first occur. keys: uint64 (U,), ascending; places: int64 (U,), the row of each.
-    item_rows: row of an item's first text, by the item's key. vectors: float32 (U, d). unit: the same at length 1.
+    texts: in order of first occurrence. keys: uint64 (U,), ascending; places: int64 (U,), the row of each key.
+    item_rows: the row of an item's first text, by item key. vectors: float32 (U, d). unit: vectors normalised to length
+    1.
     """
 
     texts: Sequence[str]
@@ -38,12 +39,14 @@ class TextVectors:
     unit: Floats
 
     @classmethod
-    def of(cls, said: Iterable[Said], encode: Callable[[Sequence[str]], Floats]) -> "TextVectors":
-        """Encode each distinct text once. encode: N texts to float32 (N, d)."""
+    def of(
+        cls, behaviours: Iterable[BehaviourText], encode: Callable[[Sequence[str]], Floats]
+    ) -> "TextVectors":
+        """Encode each distinct text once. encode: maps N texts to vectors, float32 (N, d)."""
         rows: dict[int, int] = {}
         item_rows: dict[int, int] = {}
         texts = []
-        for item, key, text in [*said, Said(NO_KEY, NO_KEY, "")]:
+        for item, key, text in [*behaviours, BehaviourText(NO_KEY, NO_KEY, "")]:
             if key not in rows:
                 rows[key] = len(rows)
                 texts.append(text)
@@ -55,21 +58,22 @@ class TextVectors:
         return cls(tuple(texts), keys[order], order, item_rows, vectors, _unit(vectors))
 
     def replaced(self, vectors: Floats) -> "TextVectors":
-        """Return the same texts with other vectors, float32 (U, d)."""
+        """Return a copy with other vectors, float32 (U, d)."""
         return TextVectors(self.texts, self.keys, self.places, self.item_rows, vectors, _unit(vectors))
 
     def rows_of(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Return the rows of texts by their keys, int64 (N,); that of the empty text for those that are not known."""
+        """Return the rows of texts by key, int64 (N,); an unknown key has the row of the empty text."""
         found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return self.places[np.where(self.keys[found] == keys, found, 0)]  # NO_KEY is the least of all keys
+        # NO_KEY, the key of the empty text, sorts first.
+        return self.places[np.where(self.keys[found] == keys, found, 0)]
 
     def cosines(self, target: int, past: NDArray[np.int64]) -> Floats:
-        """Return the cosine of one text with others, float32 (H,), for rows (H,)."""
+        """Return the cosine similarity of one text row with others, float32 (H,), for rows (H,)."""
         found: Floats = self.unit[past] @ self.unit[target]
         return found
 
     def by_item(self) -> dict[int, Floats]:
-        """Return each item's vector."""
+        """Return the vector of each item's first text, by item key."""
         return {item: self.vectors[row] for item, row in self.item_rows.items()}
 
 

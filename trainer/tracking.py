@@ -1,7 +1,7 @@
-"""Where a training's curves go: TensorBoard's event files, and Weights & Biases.
+"""Tracking of training curves with TensorBoard and Weights & Biases.
 
-Both are optional packages. Weights & Biases is off unless it is asked for, and keeps to its own variables:
-with WANDB_MODE=offline nothing leaves the machine.
+Both are optional packages. Weights & Biases is off by default and reads its own environment variables. With
+WANDB_MODE=offline no data leaves the machine.
 """
 
 import contextlib
@@ -14,22 +14,22 @@ from trainer.errors import TrackingError
 
 
 class Tracker(Protocol):
-    """Takes figures as they come."""
+    """Records metrics."""
 
     def log(self, stage: str, figures: Mapping[str, float], step: int) -> None:
-        """Write figures of one stage at one of its steps."""
+        """Record the metrics of a stage at a step."""
         ...
 
 
 class NoTracker:
-    """Keeps nothing."""
+    """A Tracker that discards all metrics."""
 
     def log(self, stage: str, figures: Mapping[str, float], step: int) -> None:
         """See Tracker."""
 
 
 class _Tracker:
-    """Writes to whatever is switched on."""
+    """Writes to the enabled trackers."""
 
     def __init__(self, folder: Path, config: TrainingConfig, wandb_run: Any) -> None:
         self._folder = folder
@@ -61,14 +61,14 @@ class _Tracker:
 
 @contextlib.contextmanager
 def tracking(config: TrainingConfig, work: Path) -> Iterator[Tracker]:
-    """Give a tracker that writes under the work folder, and close it in the end.
+    """Yield a tracker that writes under the work folder, and close it at the end of the block.
 
-    TensorBoard: work/tensorboard/STAGE. Weights & Biases: its own files under work.
-    Raises TrackingError if what is switched on is not installed, or does not start.
+    TensorBoard writes to work/tensorboard/STAGE, Weights & Biases to its own files under work.
+    Raises TrackingError if an enabled tracker is not installed or does not start.
     """
     if config.tensorboard:
         try:
-            import tensorboard  # type: ignore[import-untyped]  # noqa: F401 -- torch's writer needs it, and says so less clearly
+            import tensorboard  # type: ignore[import-untyped]  # noqa: F401 -- for a clearer error than torch's
         except ImportError as exc:
             raise TrackingError(
                 "tensorboard=true needs the package tensorboard: pip install 'sway[train]', or set it to false"

@@ -1,4 +1,4 @@
-"""The trainer's port: /livez, /readyz and /metrics to GET and HEAD, as a worker's has, and nothing else."""
+"""The trainer's HTTP server: GET and HEAD of /livez, /readyz and /metrics, as on a worker."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,15 +9,15 @@ from typing import Any
 
 from trainer.errors import ServiceError
 
-_IDLE_S = 10.0  # a connection that sends nothing is closed
+_IDLE_S = 10.0  # the timeout of an idle connection
 _TEXT = "text/plain; charset=utf-8"
 
 Pages = dict[str, Callable[[], tuple[int, bytes]]]
-"""By path, what gives status and text."""
+"""By path, a function that returns the status and the body."""
 
 
 def pages(not_ready_because: Callable[[], str | None], metrics: Callable[[], bytes]) -> Pages:
-    """Return the pages. not_ready_because: why no requests are taken, or None."""
+    """Return the pages. not_ready_because: returns why no requests are handled, or None."""
 
     def readyz() -> tuple[int, bytes]:
         reason = not_ready_because()
@@ -28,9 +28,9 @@ def pages(not_ready_because: Callable[[], str | None], metrics: Callable[[], byt
 
 @contextmanager
 def serving(shown: Pages, host: str, port: int) -> Iterator[int]:
-    """Serve the pages on threads of their own while the block runs; gives the port, a free one for port 0.
+    """Serve the pages on background threads for the duration of the block; yield the port.
 
-    Raises ServiceError if the address cannot be used.
+    port: 0 for any free port. Raises ServiceError if the address cannot be bound.
     """
 
     class Handler(_Handler):
@@ -40,8 +40,8 @@ def serving(shown: Pages, host: str, port: int) -> Iterator[int]:
         server = _Server((host, port), Handler)
     except OSError as exc:
         raise ServiceError(
-            f"{host}:{port} cannot be listened on: {exc.strerror}. Set SWAY_TRAINER__WEB_PORT, one for each trainer "
-            "of a machine, or SWAY_TRAINER__WEB_ENABLED=false"
+            f"cannot listen on {host}:{port}: {exc.strerror}. Set SWAY_TRAINER__WEB_PORT, one for each trainer on a "
+            "machine, or SWAY_TRAINER__WEB_ENABLED=false"
         ) from exc
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="web", daemon=True)
     thread.start()
@@ -54,10 +54,10 @@ def serving(shown: Pages, host: str, port: int) -> Iterator[int]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    block_on_close = False  # a client that keeps its connection open does not hold up the end
+    block_on_close = False  # do not wait for clients that keep their connection open
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that hung up."""
+        """Ignore errors of clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the library's name
-        """Keep requests out of the log: what a caller sends is nobody's business there."""
+        """Log no requests: they may contain private data."""
 
     def _answer(self) -> None:
         page = self.pages.get(self.path.partition("?")[0])

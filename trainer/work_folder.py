@@ -1,6 +1,6 @@
-"""The work folder of a training: whose it is, and what came of it.
+"""The work folder of a training: its identity and its result.
 
-work/training.json    what is trained here: another training is refused
+work/training.json    the identity of the training; the folder refuses any other
 work/result.json      metrics and curves; written last
 """
 
@@ -19,10 +19,10 @@ _TRAINING_FILE = "training.json"
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training made.
+    """The result of a training.
 
-    folder: a Sway checkpoint. metrics: by name: the losses of the stages, and valid_loss and valid_auc where
-    there were validation examples. curves: rows of `step` with `loss`, or with the validation figures.
+    folder: a Sway checkpoint. metrics: by name: the losses of the stages, and valid_loss and valid_auc if there were
+    validation examples. curves: rows of `step` with `loss`, or with validation metrics.
     """
 
     folder: Path
@@ -31,7 +31,10 @@ class Trained:
 
 
 def claim(work: Path, identity: dict[str, Any]) -> None:
-    """Make a folder that of one training. Raises WorkFolderError if it is another's, or cannot be used."""
+    """Assign a folder to a training.
+
+    Raises WorkFolderError if it belongs to another training, or is not usable.
+    """
     path = work / _TRAINING_FILE
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -43,12 +46,12 @@ def claim(work: Path, identity: dict[str, Any]) -> None:
     changed = [name for name in identity if other.get(name) != identity[name]]
     if changed:
         raise WorkFolderError(
-            f"{work} holds another training ({', '.join(changed)} differ): name another work folder, or delete it"
+            f"{work} belongs to another training ({', '.join(changed)} differ): use another work folder, or delete it"
         )
 
 
 def result_in(work: Path) -> Trained | None:
-    """Return what a training that ended has left; None if there is nothing."""
+    """Return the result of a finished training, or None."""
     path = work / RESULT_FILE
     if not path.is_file():
         return None
@@ -57,10 +60,10 @@ def result_in(work: Path) -> Trained | None:
 
 
 def write_json(path: Path, plain: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    half = path.with_suffix(".part")
-    with half.open("w", encoding="utf-8") as file:
+    """Write a JSON file atomically."""
+    partial = path.with_suffix(".part")
+    with partial.open("w", encoding="utf-8") as file:
         json.dump(plain, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
-    half.replace(path)
+    partial.replace(path)

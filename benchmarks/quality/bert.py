@@ -15,7 +15,7 @@ from schemas.records import BehaviorEvent, Behaviour
 from sway.base_model import minilm_dir
 from trainer.layers import pooled_features
 from trainer.text_encoder import TopLayers
-from trainer.text_vectors import Said
+from trainer.text_vectors import BehaviourText
 
 
 def text_of() -> Callable[[BehaviorEvent], str]:
@@ -31,11 +31,11 @@ def text_of() -> Callable[[BehaviorEvent], str]:
     return words
 
 
-def said(events: Iterable[BehaviorEvent]) -> list[Said]:
+def said(events: Iterable[BehaviorEvent]) -> list[BehaviourText]:
     """Return the keys and the text of each event."""
     words = text_of()
     texts = [(event.item_id, words(event)) for event in events]
-    return [Said(item_key(item_id), text_key(text), text) for item_id, text in texts]
+    return [BehaviourText(item_key(item_id), text_key(text), text) for item_id, text in texts]
 
 
 def frozen_vectors(texts: Sequence[str], kept: Path) -> NDArray[np.float32]:

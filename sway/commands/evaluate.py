@@ -12,27 +12,31 @@ if TYPE_CHECKING:
 
 def evaluate(
     file: Annotated[
-        Path | None, typer.Argument(help="The examples to judge by: .parquet, .csv or .jsonl.")
+        Path | None, typer.Argument(help="The examples to evaluate on: .parquet, .csv or .jsonl.")
     ] = None,
     from_topic: Annotated[
-        int, typer.Option(min=0, help="Or the newest so many examples of sway.examples.")
+        int, typer.Option(min=0, help="Instead of a file: the number of newest examples of sway.examples.")
     ] = 0,
-    version: Annotated[str | None, typer.Option(help="Which version [default: the champion].")] = None,
+    version: Annotated[
+        str | None, typer.Option(help="The version to evaluate [default: the champion].")
+    ] = None,
     registry: Annotated[
         str | None, typer.Option(help="The registry's address [default: the settings'].")
     ] = None,
     train: Annotated[
         Path | None,
-        typer.Option(help="Earlier examples: what the baselines know before, and words of windows."),
+        typer.Option(help="Earlier examples: to fit the baselines, and for the texts of windows."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("build/evaluation"),
+    out: Annotated[Path, typer.Option(help="The folder of the report.")] = Path("build/evaluation"),
     samples: Annotated[int, typer.Option(min=10, help="Bootstrap samples for the intervals.")] = 500,
 ) -> None:
-    """Measure how good a version is, with intervals and beside baselines, and write a report.
+    """Evaluate a version against baselines.
 
-    Columns of the files: target, y, occurred_at, and if you have them history or behaviours, z, user_id, item_id.
-    The report is a page with plots (report.html), its plots as PNG, and metrics.json; it is kept beside the
-    version too.
+    The command prints metrics with confidence intervals, and writes a report.
+
+    Columns of the files: target, y, occurred_at, and optionally history or behaviours, z, user_id, item_id.
+    The report consists of a page with plots (report.html), the plots as PNG files, and metrics.json. It is also stored
+    with the version in the registry.
 
     Example: `sway evaluate test.parquet --train train.parquet`
     """
@@ -44,7 +48,7 @@ def evaluate(
     from sway.configuration import load_settings
     from sway.curves import training_curves
     from sway.errors import CommandError
-    from sway.evaluation_tables import beside_baselines, figures, time_text
+    from sway.evaluation_tables import baselines_table, metrics_table, time_text
     from sway.example_files import read_examples
     from trainer.evaluation.report import compare, write_report
     from trainer.evaluation.scoring import can_score, measure_in_turns, score_examples
@@ -58,7 +62,7 @@ def evaluate(
     def loaded() -> Model:
         name = version or store.champion()
         if name is None:
-            raise CommandError("the registry has no champion yet: name a version with --version")
+            raise CommandError("the registry has no champion yet: give a version with --version")
         return store.load(name)
 
     def reader() -> BehaviourTokenizer:
@@ -73,14 +77,14 @@ def evaluate(
     readable = [example for example in test if can_score(model, example)]
     if not readable:
         raise CommandError(
-            f"version {name} reads late, from snapshots, and no example of {source} carries one: examples of "
-            "sway.examples do (--from-topic)"
+            f"version {name} is of the late reading, which needs snapshots, and no example of {source} carries one: "
+            "examples of sway.examples do (--from-topic)"
         )
     console = Console()
     if len(readable) < len(test):
         console.print(f"{len(test) - len(readable):,} examples without a snapshot are left out")
     test = readable
-    texts = known_texts([*found, *known])  # examples before those that judge say what is in their windows
+    texts = known_texts([*found, *known])  # earlier examples contain the texts of the windows
     with console.status("scoring") as status:
         (times,) = measure_in_turns([model], test, texts)
         y_hat, z_hat = score_examples(
@@ -92,7 +96,7 @@ def evaluate(
         try:
             compared = compare(test, y_hat, z_hat, model.lam, train=known, samples=samples)
         except ValueError as exc:
-            raise CommandError(f"version {name} cannot be measured on {source}: {exc}") from exc
+            raise CommandError(f"version {name} cannot be evaluated on {source}: {exc}") from exc
     facts = {"version": name, "examples": f"{len(test):,} of {source}"}
     facts |= {"time": time_text(times)}
     facts |= {"baselines know": f"{len(known):,} of {train.name} before"} if train else {}
@@ -100,12 +104,12 @@ def evaluate(
         out, compared, title=f"Evaluation of {name}", facts=facts, curves=training_curves(store, name)
     )
     store.attach(name, out, "evaluation")
-    console.print(figures(name, compared), beside_baselines(name, compared), facts["time"])
+    console.print(metrics_table(name, compared), baselines_table(name, compared), facts["time"])
     console.print(f"{page}", soft_wrap=True)
 
 
 def _all_of_topic() -> "list[Example]":
-    """Return the examples of sway.examples, the newest last."""
+    """Return all examples of sway.examples, the newest last."""
     from schemas.records import LabeledExample
     from stream.wire import codec_for
     from sway.configuration import load_settings

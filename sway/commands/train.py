@@ -26,12 +26,18 @@ def train(
     examples: Annotated[
         Path | None, typer.Option(help="One file, split by time: .parquet, .csv or .jsonl.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Of that file: train/valid/test, in percent.")] = "80/10/10",
-    train_file: Annotated[Path | None, typer.Option("--train", help="Or a file to learn from,")] = None,
-    valid_file: Annotated[Path | None, typer.Option("--valid", help="and one to judge by meanwhile.")] = None,
-    test_file: Annotated[Path | None, typer.Option("--test", help="Kept for `sway evaluate`.")] = None,
+    split: Annotated[
+        str, typer.Option(help="The split of that file: train/valid/test, in percent.")
+    ] = "80/10/10",
+    train_file: Annotated[
+        Path | None, typer.Option("--train", help="Or separate files: the training examples.")
+    ] = None,
+    valid_file: Annotated[Path | None, typer.Option("--valid", help="The validation examples.")] = None,
+    test_file: Annotated[
+        Path | None, typer.Option("--test", help="The test examples, for `sway evaluate`.")
+    ] = None,
     from_topic: Annotated[
-        bool, typer.Option("--from-topic", help="Or all of sway.examples, split by time.")
+        bool, typer.Option("--from-topic", help="Or all examples of sway.examples, split by time.")
     ] = False,
     start: Annotated[
         str | None,
@@ -42,41 +48,51 @@ def train(
     registry: Annotated[
         str | None, typer.Option(help="The registry's address [default: the settings'].")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file of knobs, see docs/training.md.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of knobs; see docs/training.md.")] = None,
     reading: Annotated[
         Reading | None,
         typer.Option(
-            help="[default: the start's; of minilm late if the examples carry snapshots, else joint]"
+            help="[default: the start's; for minilm: late if the examples carry snapshots, else joint]"
         ),
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="Joint: of whole texts. Late: of what vectors add to the numbers.")
+        float | None,
+        typer.Option(
+            help="Joint: epochs on whole texts. Late: epochs of the second stage, which adds vectors."
+        ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Of BERT, at its peak; late: with --trained-layers.")
+        float | None, typer.Option(help="The peak learning rate of BERT; late: requires --trained-layers.")
     ] = None,
     trained_layers: Annotated[
-        int | None, typer.Option(help="BERT's top so many [default: joint 2, late none]; joint: 0 for all.")
+        int | None,
+        typer.Option(
+            help="The number of BERT's top layers to train [default: joint 2, late none]; joint: 0 for all."
+        ),
     ] = None,
     newest_texts: Annotated[
-        int | None, typer.Option(help="Joint: learn from the newest so many whole texts; 0 for all.")
+        int | None, typer.Option(help="Joint: the number of newest whole texts to train on; 0 for all.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of order, dropout and augmentation.")] = None,
-    wandb: Annotated[bool | None, typer.Option(help="Weights & Biases.")] = None,
-    tensorboard: Annotated[bool | None, typer.Option(help="TensorBoard, in the work folder.")] = None,
-    out: Annotated[Path, typer.Option(help="Work folder; an interrupted training resumes from it.")] = Path(
-        "build/train"
-    ),
+    seed: Annotated[int | None, typer.Option(help="The seed of row order, dropout and augmentation.")] = None,
+    wandb: Annotated[bool | None, typer.Option(help="Track with Weights & Biases.")] = None,
+    tensorboard: Annotated[
+        bool | None, typer.Option(help="Track with TensorBoard, in the work folder.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The work folder; an interrupted training resumes from it.")
+    ] = Path("build/train"),
 ) -> None:
-    """Train a version from examples and publish it; `sway models promote` makes it the champion.
+    """Train a version and publish it.
 
-    Columns of the files: target, y, occurred_at, and if you have them history or behaviours, z, user_id, item_id,
-    snapshot (docs/training.md). The late reading learns from snapshots alone. The command prints the version; its test
-    part lies in the work folder.
+    `sway models promote` makes it the champion.
+
+    Columns of the files: target, y, occurred_at, and optionally history or behaviours, z, user_id, item_id, snapshot
+    (docs/training.md). The late reading requires snapshots. The command prints the version, and writes the test
+    examples to the work folder.
 
     Example: `sway train --examples examples.parquet && sway evaluate build/train/VERSION/test.parquet`
     """
-    from rich.console import Console  # torch takes seconds to import, as do the others
+    from rich.console import Console  # torch and the modules below take seconds to import
 
     from model.registry import ModelRegistry
     from sway.configuration import load_settings
@@ -108,9 +124,7 @@ def train(
         if parent is None:
             data |= _hashes_of_start(folder)
         if len(parts["train"]) < 2:
-            raise CommandError(
-                f"{len(parts['train'])} examples to learn from are too few; the split is {split}"
-            )
+            raise CommandError(f"{len(parts['train'])} training examples are too few; the split is {split}")
         knobs = _for_reading(given, folder, parts["train"], flags)
         version = _version(parent, base, data, knobs)
         work = out / version
@@ -121,7 +135,7 @@ def train(
         with show_progress(console) as show:
             metrics = _publish(store, version, parent, base, folder, parts, data, knobs, work, show)
     console.print(", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items())))
-    console.print(f"published [bold]{version}[/]; its parts are in {work}", soft_wrap=True)
+    console.print(f"published [bold]{version}[/]; its files are in {work}", soft_wrap=True)
 
 
 def _knobs(config: Path | None, **flags: Any) -> "Knobs":
@@ -136,7 +150,7 @@ def _knobs(config: Path | None, **flags: Any) -> "Knobs":
 def _for_reading(
     given: "Knobs", folder: Path, examples: list["Example"], flags: dict[str, Any]
 ) -> "TrainingConfig":
-    """Return the knobs for the reading that is trained. Raises TrainingRefused for what is of the other one."""
+    """Return the knobs with the flags applied. Raises TrainingRefused for knobs of the other reading."""
     from trainer.knob_readings import refuse_other_knobs, with_flags
     from trainer.starts import choose_reading
 
@@ -146,7 +160,7 @@ def _for_reading(
 
 
 def _start(start: str | None, store: "ModelRegistry", scratch: Path) -> tuple[str | None, Path, str]:
-    """Return the parent version, the checkpoint's folder and the name of its base."""
+    """Return the parent version or None, the checkpoint's folder and the name of its base."""
     if start is None:
         start = "champion" if store.champion() is not None else _BASE
     if start == _BASE:
@@ -164,7 +178,7 @@ def _start(start: str | None, store: "ModelRegistry", scratch: Path) -> tuple[st
 
 
 def _hashes_of_start(folder: Path) -> dict[str, str]:
-    """Return what names a checkpoint of no registry: of a late one the encoder alone does not."""
+    """Return the hashes that identify a checkpoint outside the registry, with all files of a late one."""
     from model import late, late_checkpoint
     from model.hashing import sha256_of
 
@@ -194,7 +208,7 @@ def _parts(
     from_topic: "Settings | None",
     reader: "BehaviourTokenizer",
 ) -> tuple[dict[str, list["Example"]], dict[str, Any]]:
-    """Return the examples by what they are for, and what the manifest says of them."""
+    """Return the examples by part (train, valid, test), and the manifest's data about them."""
     from sway.errors import CommandError
     from sway.example_files import read_examples
 
@@ -211,7 +225,7 @@ def _parts(
             "split": split,
         }
     if from_topic is None:
-        raise CommandError("nothing to learn from")
+        raise CommandError("no examples to train on")
     return _of_topic(from_topic, split)
 
 
@@ -268,7 +282,7 @@ def _publish(
     from model.manifest import Manifest
     from sway.curves import keep_curves
     from trainer import job
-    from trainer.dataset import TO_MS, newest_of
+    from trainer.dataset import TO_MS, latest_known_at
 
     if store.exists(version):
         return dict(store.manifest(version).metrics)
@@ -288,7 +302,7 @@ def _publish(
         base=base,
         created_at_ms=int(time.time() * 1000),
         parent=parent,
-        data={**data, **counts, TO_MS: newest_of(parts["train"], parts["valid"], known=until_ms)},
+        data={**data, **counts, TO_MS: latest_known_at(parts["train"], parts["valid"], known=until_ms)},
         metrics=trained.metrics,
         config=knobs.to_plain(),
     )

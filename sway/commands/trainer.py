@@ -20,20 +20,19 @@ if TYPE_CHECKING:
 def trainer(
     loglevel: Annotated[str, typer.Option(help="One of debug, info, warning, error.")] = "info",
 ) -> None:
-    """Train when examples are handed over: fine-tune, judge against the champion, promote or reject.
+    """Run a trainer: fine-tune, judge, promote.
 
-    Reads requests from sway.training until SIGTERM or Ctrl-C, which end it within 30 seconds. A training that is
-    interrupted resumes after a restart; any number of trainers may run, each with a work folder of its own: one works,
-    the others stand by. Workers take a new champion by themselves. The pages /livez, /readyz and /metrics are at
-    SWAY_TRAINER__WEB_HOST and SWAY_TRAINER__WEB_PORT.
+    For each request from sway.training it fine-tunes a challenger, compares it with the champion, and promotes or
+    rejects it. It runs until SIGTERM or Ctrl-C, and then stops within 30 seconds. An interrupted
+    training resumes after a restart. Any number of trainers may run, each with its own work folder: one is active, the
+    others are on standby. Workers load a new champion by themselves. The pages /livez, /readyz and /metrics are served
+    at SWAY_TRAINER__WEB_HOST and SWAY_TRAINER__WEB_PORT.
 
     Example: `SWAY_MODEL__REGISTRY=registry SWAY_TRAINER__THREADS=1 sway trainer`
     """
-    for number in (
-        signal.SIGTERM,
-        signal.SIGINT,
-    ):  # first: process 1 of a container ignores what has no handler
-        signal.signal(number, lambda *_: _leave(0))  # nothing is under way yet
+    # Handlers are set first, because process 1 of a container ignores signals without one.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _exit(0))
     settings = load_settings()
     logging.basicConfig(
         level=loglevel.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -51,10 +50,10 @@ def trainer(
 
 
 def _run(service: "TrainerService") -> None:
-    """Run the service until a signal ends it, and end the process with 0; raises what ended it otherwise.
+    """Run the service until a signal ends it, then exit with status 0. Raises any error of the service.
 
-    The interpreter's own end is left out: it would wait for a call that does not return, and on a busy machine takes
-    longer than the service. Nothing is lost by that, as by a kill.
+    It exits without the interpreter's finalization, which would wait for a call that does not return, and which takes
+    longer than the service on a busy machine. Like a kill, this loses no data.
     """
     try:
         service.run()
@@ -62,11 +61,11 @@ def _run(service: "TrainerService") -> None:
         if service.has_ended:
             raise
         logging.getLogger(__name__).exception("The trainer has failed")
-        _leave(1)
-    _leave(0)
+        _exit(1)
+    _exit(0)
 
 
-def _leave(status: int) -> NoReturn:
+def _exit(status: int) -> NoReturn:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -84,15 +83,15 @@ def _pages(settings: "Settings", service: "TrainerService") -> AbstractContextMa
 
 
 def make_service(settings: "Settings") -> "TrainerService":
-    """Put the service together."""
-    import torch  # takes seconds to import, as do the others
+    """Return the service for these settings."""
+    import torch  # torch and the modules below take seconds to import
 
     from model.registry import ModelRegistry
     from schemas.records import LabeledExample, ModelAnnouncement, TrainingRequest
     from stream.wire import codec_for
     from trainer.announce import Announcer
+    from trainer.cleanup import clean_up
     from trainer.gate import GateSettings
-    from trainer.leftovers import clean_up
     from trainer.ranges import ExampleRanges
     from trainer.request import RequestConfig, RequestHandler
     from trainer.service import TrainerService
@@ -149,7 +148,7 @@ def make_service(settings: "Settings") -> "TrainerService":
 
 
 def training_knobs(settings: "Settings") -> "Knobs":
-    """Return the knobs of the TOML file, if there is one; else small steps, and few enough for two cores."""
+    """Return the knobs of the TOML file, or defaults with a small learning rate and one epoch."""
     from dataclasses import replace
 
     from sway.training_file import Knobs, read_knobs

@@ -1,5 +1,5 @@
-"""`sway demo`: the main job on real ratings, with a real Kafka, a real worker process and a fitted model.
+"""`sway demo`: scoring of real ratings, with a real Kafka, a real worker process and a fitted model.
 
-MovieLens-100K in the order in which people rated: each `watch` event is scored by a worker; the rating
-becomes the event's Outcome once a read_committed reader has seen its score.
+The data is MovieLens-100K, ordered by time. A worker scores each `watch` event. The rating becomes the event's Outcome
+once a read_committed reader has seen the score.
 """

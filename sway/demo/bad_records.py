@@ -1,4 +1,4 @@
-"""The five bad records of the demo, and what a worker must make of them."""
+"""The five bad records of the demo, and how a worker must handle them."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ _YEAR_9999_MS = 253_370_764_800_000
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """name: for the summary. scored: whether it is scored all the same (cut and flagged), not a dead letter."""
+    """A bad record. scored: whether it is truncated, flagged and scored, or becomes a dead letter."""
 
     name: str
     key: bytes
@@ -19,9 +19,10 @@ class BadRecord:
 
 
 def bad_records(codec: Codec[BehaviorEvent], time_ms: int) -> list[BadRecord]:
-    """Make the five: undecodable bytes, an unknown schema, no user, a 1 MiB text, the year 9999.
+    """Return the five: undecodable bytes, an unknown schema, no user, a 1 MiB text, the year 9999.
 
-    time_ms: of the stream that they are mixed into; one of today would make the old ones' labels fall due.
+    time_ms: the stream time to use, milliseconds since 1970. A current time would advance the stream time of the old
+    events and expire their labels.
     """
     good = codec.encode(BehaviorEvent("bad-1", "bad-user", "watch", time_ms, item_text="cut short"))
     huge = BehaviorEvent("bad-4", "bad-user", "watch", time_ms, "i", "long " * (1024 * 1024 // 5))

@@ -1,7 +1,7 @@
-"""Feeds a worker as services would: events out, scores back as a read_committed reader sees them, outcomes out.
+"""The demo's client: produces events, reads committed scores, and produces outcomes.
 
-People overlap as on any service, but each waits for their own score and tells how it was before their next
-event goes out. So up to `max_in_flight` people are served at once, and every text knows all earlier outcomes.
+Users overlap, but a user's next event is sent only after the outcome of the previous one. So up to `max_in_flight`
+users have an event in flight, and every text contains all earlier outcomes of its user.
 """
 
 import itertools
@@ -20,18 +20,18 @@ from sway.errors import SwayError
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 _POLL_S = 0.01
 _POLL_RECORDS = 500
-_LOOK_AHEAD = 3000  # events; how far the feeder looks for somebody who is not waiting
+_LOOK_AHEAD = 3000  # the number of events to search for a user without an event in flight
 
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
 
 
 class DemoFailedError(SwayError):
-    """The worker ended, or nothing moved for too long."""
+    """A process of the demo ended, or there was no progress within a time-out."""
 
 
 class Feeder:
-    """Keeps a bounded number of events in flight; the ledger knows what became of each."""
+    """Keeps a bounded number of events in flight, and records each in the ledger."""
 
     def __init__(self, settings: Settings, ledger: Ledger, partitions: int) -> None:
         self._topics = settings.topics
@@ -41,7 +41,7 @@ class Feeder:
         self._scores = Codec(InfluenceScore)
         self._dead_letters = Codec(DeadLetter)
         self._sent = 0
-        self._waiting: set[str] = set()  # people whose last event has no visible outcome yet
+        self._waiting: set[str] = set()  # users whose last event has no acknowledged outcome yet
         self._producer = Producer(
             {
                 **settings.kafka.client_config(),
@@ -72,7 +72,7 @@ class Feeder:
 
     @property
     def in_flight(self) -> int:
-        """Records produced whose score or dead letter is not visible yet."""
+        """The number of records sent whose score or dead letter is not visible yet."""
         return self._sent - self._ledger.finished
 
     def run(
@@ -84,9 +84,9 @@ class Feeder:
         idle_timeout_s: float,
         on_tick: Callable[[], None],
     ) -> None:
-        """Feed all events, the bad records spread among them, until each has ended.
+        """Send all events and bad records, and return when each has a score or a dead letter.
 
-        on_tick: called about a hundred times a second; may raise to end the run.
+        on_tick: called about a hundred times a second; an exception from it ends the run.
         Raises DemoFailedError when nothing becomes visible for idle_timeout_s.
         """
         ahead = _LookAhead(mixed(pairs, bad))
@@ -99,19 +99,19 @@ class Feeder:
                 moved_s = time.monotonic()
             elif time.monotonic() - moved_s > idle_timeout_s:
                 raise DemoFailedError(
-                    f"nothing became visible for {idle_timeout_s:g} s; see the worker's log"
+                    f"no score or dead letter became visible for {idle_timeout_s:g} s; see the worker's log"
                 )
             on_tick()
 
-    def linger(self, seconds: float) -> None:
-        """Go on reading for a while after the last score: a doubled one would show now."""
+    def keep_reading(self, seconds: float) -> None:
+        """Flush the producer and read for some seconds, to see duplicates after the last score."""
         self._producer.flush(seconds)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._receive()
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the clients."""
         self._producer.flush(5)
         self._consumer.close()
 
@@ -146,13 +146,16 @@ class Feeder:
         outcome = self._ledger.scored(score, time.monotonic())
         if outcome is not None:
             self._produce(
-                self._topics.outcomes, self._outcomes.encode(outcome), outcome.user_id.encode(), self._told
+                self._topics.outcomes,
+                self._outcomes.encode(outcome),
+                outcome.user_id.encode(),
+                self._outcome_delivered,
             )
 
     def _produce(self, topic: str, value: bytes, key: bytes, on_delivery: OnDelivery) -> None:
         self._producer.produce(topic, value, key, on_delivery=on_delivery)
 
-    def _told(self, error: KafkaError | None, message: Message) -> None:
+    def _outcome_delivered(self, error: KafkaError | None, message: Message) -> None:
         _check(error, message)
         self._waiting.discard((message.key() or b"").decode())
 
@@ -165,14 +168,14 @@ Item = tuple[BehaviorEvent, Outcome] | BadRecord
 
 
 class _LookAhead:
-    """The next events in order, out of which somebody who is not waiting is taken first."""
+    """The next records in order, from which users with an event in flight are skipped."""
 
     def __init__(self, stream: Iterator[Item]) -> None:
         self._stream = stream
         self._ahead: list[Item] = []
 
     def take(self, waiting: set[str]) -> Item | None:
-        """Return and remove the first whose person is not waiting; None if all within sight are."""
+        """Remove and return the first record whose user is not waiting; None if all users in view are."""
         self._ahead.extend(itertools.islice(self._stream, _LOOK_AHEAD - len(self._ahead)))
         for index, one in enumerate(self._ahead):
             if isinstance(one, BadRecord) or one[0].user_id not in waiting:

@@ -1,4 +1,4 @@
-"""The demo's model: fitted once on the oldest ratings, found again in the user's cache after that."""
+"""The demo's model: fitted once on the oldest ratings, then loaded from the user's cache folder."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,16 +17,16 @@ from trainer.first_model import fit_first_model, late_config
 from trainer.progress import Progress
 
 MAX_TOKENS = 96
-PARTITIONS = 4  # of the demo's topics; each counts items for itself
+PARTITIONS = 4  # of the demo's topics; item outcomes are counted per partition
 
 
 def partition_of(user_id: str) -> int:
-    """Return the partition of a user's records, by Java's and Faust's murmur2."""
+    """Return the partition of a user's records, by the murmur2 hash of Kafka's Java client and Faust."""
     return murmur2_partition(user_id.encode(), PARTITIONS)
 
 
 def default_registry() -> Path:
-    """Return the registry that the demo keeps between runs."""
+    """Return the folder of the registry that the demo keeps between runs."""
     return platformdirs.user_cache_path("sway", appauthor=False) / "demo-registry"
 
 
@@ -35,9 +35,9 @@ def fit_or_find(
     registry_dir: Path,
     progress: Callable[[Progress], None],
 ) -> str:
-    """Fit a model on these ratings, make it the champion, and return its version.
+    """Fit a model on these ratings, promote it, and return its version.
 
-    A repeated call with the same data and recipe finds the version in the registry.
+    A call with the same data and recipe returns the version in the registry.
     """
     base = minilm_dir()
     text = TextSettings(max_tokens=MAX_TOKENS)
@@ -51,7 +51,7 @@ def fit_or_find(
 
 
 def copy_version(registry_dir: Path, version: str, own: Path) -> Path:
-    """Make a registry that holds this version alone, as its champion; return its folder."""
+    """Create a registry with this version only, as the champion; return its folder."""
     kept, registry = ModelRegistry(registry_dir), ModelRegistry(own)
     with tempfile.TemporaryDirectory(prefix="sway-copy-") as scratch:
         registry.publish(kept.fetch(version, Path(scratch) / version), kept.manifest(version))

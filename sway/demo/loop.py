@@ -1,4 +1,4 @@
-"""The learning loop as anyone may watch it: examples, hand-overs and what became of models, by their topics."""
+"""The learning loop, observed by its topics: examples, hand-overs and model announcements."""
 
 import time
 from collections import Counter
@@ -19,9 +19,10 @@ REJECTED = "rejected"
 
 @dataclass(slots=True)
 class Loop:
-    """What has become visible of it.
+    """The visible records of the learning loop.
 
-    labeled: examples. verdicts: the announcements that promoted or rejected a version, one a version, in order.
+    labeled: the number of examples. handovers: training requests by id. verdicts: by version, in order, the
+    announcement that it was promoted or rejected.
     """
 
     labeled: int = 0
@@ -29,12 +30,12 @@ class Loop:
     verdicts: dict[str, ModelAnnouncement] = field(default_factory=dict)
 
     def count(self, event: str) -> int:
-        """Return how many versions were promoted, or rejected."""
+        """Return the number of versions with this event, PROMOTED or REJECTED."""
         return Counter(verdict.event for verdict in self.verdicts.values())[event]
 
 
 class LoopReader:
-    """Follows the loop's topics from their beginning, as a read_committed reader."""
+    """Reads the loop's topics from the beginning, with read_committed isolation."""
 
     def __init__(self, settings: Settings, partitions: int) -> None:
         topics = settings.topics
@@ -60,7 +61,7 @@ class LoopReader:
         )
 
     def read(self, timeout_s: float = 0.0) -> None:
-        """Take in what is there, waiting at most so long for it."""
+        """Process the available records; wait at most timeout_s for the first. Raises KafkaException."""
         for message in self._consumer.consume(_READ_RECORDS, timeout_s):
             error = message.error()
             if error is not None:
@@ -76,7 +77,7 @@ class LoopReader:
                     self.loop.verdicts[announcement.version] = announcement
 
     def read_to_the_end(self) -> None:
-        """Take in all that is there, until nothing has come for a second."""
+        """Process all records, until no example has arrived for a second."""
         quiet_since_s = time.monotonic()
         while time.monotonic() - quiet_since_s < _QUIET_S:
             before = self.loop.labeled
@@ -85,5 +86,5 @@ class LoopReader:
                 quiet_since_s = time.monotonic()
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the consumer."""
         self._consumer.close()

@@ -1,6 +1,7 @@
-"""What the demo's scores are compared with, on the same events: the joint reading, and trees on exact counts.
+"""Models that the demo's scores are compared with: the joint reading, and trees on exact counts.
 
-Both know what the worker knew: every earlier outcome of the person and of the item in the partition.
+Both use the same events and the same information as the worker: all earlier outcomes of the user, and of the item in
+the partition.
 """
 
 import time
@@ -27,7 +28,7 @@ from trainer.heads import choose_penalty, fit_heads
 from trainer.layers import pooled_features
 
 JOINT_TEXTS = 1_500
-"""So many of the newest whole texts the joint reading's heads are fitted on: 13 ms of CPU each."""
+"""The number of newest whole texts that the joint reading's heads are fitted on, at 13 ms of CPU each."""
 
 JOINT = f"joint reading, heads fitted on {JOINT_TEXTS:,} texts"
 TREES = "LightGBM on exact counts"
@@ -51,7 +52,7 @@ _TREES = {
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """y_hat by event id, and what one took: seconds of CPU."""
+    """Predictions of a model. y_hat: by event id. cpu_s: seconds of CPU per prediction."""
 
     y_hat: Mapping[str, float]
     cpu_s: float
@@ -62,7 +63,7 @@ def rivals(
 ) -> dict[str, Rival]:
     """Return JOINT and, where LightGBM is installed, TREES, by name.
 
-    pairs: all events in the order of their times, each with its outcome; the oldest `trained_on` are learned from.
+    pairs: all events ordered by time, each with its outcome. trained_on: the number of oldest events to train on.
     judged: the ids of the events to predict.
     """
     tokenizer = BehaviourTokenizer.from_folder(minilm_dir(), TextSettings(max_tokens=MAX_TOKENS))
@@ -72,7 +73,7 @@ def rivals(
     ids = [pairs[place][0].event_id for place in places]
     newest = examples[:trained_on][-JOINT_TEXTS:]
     found = {JOINT: _joint(newest, [examples[place] for place in places], ids, tokenizer)}
-    if find_spec("lightgbm") is not None:  # of the development environment alone
+    if find_spec("lightgbm") is not None:  # a development dependency
         found[TREES] = _trees(examples, trained_on, places, ids)
     return found
 

@@ -1,4 +1,4 @@
-"""The demo from start to end."""
+"""The demo: set-up, the run with its live view, and the summary."""
 
 import json
 import tempfile
@@ -42,20 +42,24 @@ _VIEW_INTERVAL_S = 0.5
 _LINE_INTERVAL_S = 10.0
 _HANDOVER_EXAMPLES = 4_000
 _GATE_SHARE = 0.3
-# Some twenty people judge here, where a service asks for 50 users and a confidence of .95. So the demo shows the loop,
-# and its promotion is no proof that the challenger is better.
+# The gate has about twenty users here, where the defaults require 50 users and a confidence of .95. The demo shows the
+# loop, but its promotion does not prove that the challenger is better.
 _GATE_CONFIDENCE = 0.8
 _GATE_MIN_USERS = 5
 _VERDICT_TIMEOUT_S = 300.0
 _SWAP_TIMEOUT_S = 60.0
-_AFTER_SWAP = 500  # events that a promoted challenger scores before the demo ends
-_NEWEST = 1_000  # events on which the others are judged
+_AFTER_SWAP = 500  # the number of events that a promoted challenger scores before the demo ends
+_NEWEST = 1_000  # the number of newest events on which models are compared
 _DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """events: how many after the oldest 10,000. out: where summary.json and the worker's log go."""
+    """Options of the demo.
+
+    events: the number of events after the oldest 10,000. max_in_flight: the maximum number of records without a result.
+    out: the folder of summary.json and the logs.
+    """
 
     events: int
     max_in_flight: int
@@ -63,7 +67,11 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
-    """Fit or find the model, run Kafka, a worker and the feeder, show it, write and return the summary."""
+    """Run the demo; write and return the summary.
+
+    It fits or loads the model, starts Kafka, a worker and a trainer, and feeds events with a live view.
+    Raises DemoFailedError if a process ends or there is no progress.
+    """
     options.out.mkdir(parents=True, exist_ok=True)
     console.print("[bold]1[/] The data: MovieLens-100K, 100,000 ratings by 943 people")
     pairs = list(movielens.rated_events(movielens.fetch(), limit=TRAINED_ON + options.events + _AFTER_SWAP))
@@ -77,7 +85,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
         Cluster(settings.kafka).create(plan_topics(settings.topics, PARTITIONS, history=True), None)
         ledger = Ledger()
         for event, outcome in pairs[:TRAINED_ON]:
-            ledger.learn(event, outcome)  # the baselines know what the model was fitted on
+            ledger.learn(event, outcome)  # fit the baselines on the model's training data
         console.print(
             "[bold]4[/] A worker process scores what a feeder produces; each rating follows its score.\n"
             f"  After {_HANDOVER_EXAMPLES:,} labels a trainer process fine-tunes a challenger beside it"
@@ -100,17 +108,17 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
             with trainer:
                 live = _Live(feeder, loop, ledger, worker, trainer, options, console)
                 live.feed(pairs[TRAINED_ON : TRAINED_ON + options.events], with_bad_records=True)
-                live.finish_the_loop(pairs[TRAINED_ON + options.events :])
-            feeder.linger(_SETTLE_S)
-        loop.read_to_the_end()  # a worker that stops commits what is ready
+                live.await_verdict(pairs[TRAINED_ON + options.events :])
+            feeder.keep_reading(_SETTLE_S)
+        loop.read_to_the_end()  # a stopping worker commits its last results
         feeder.close()
         loop.close()
         model = ModelRegistry(own).load(version)
         windows = read_windows(settings, f"{settings.app_id}-{WINDOWS}-changelog", model.tokenizer)
     console.print(f"[bold]5[/] Two others on the newest {_NEWEST:,} of these events")
     summary = _summary(ledger, loop.loop, version, started_s, live.paused_s)
-    summary |= _beside(ledger, pairs, live.cpu_s)
-    console.print(texts_table(scored_texts(ledger.judged, windows, model.tokenizer, _TEXTS)))
+    summary |= _comparison(ledger, pairs, live.cpu_s)
+    console.print(texts_table(scored_texts(ledger.scored_events, windows, model.tokenizer, _TEXTS)))
     console.print(summary_table(summary))
     console.print(rivals_table(summary))
     console.print("dead letters: " + ", ".join(f"{name} ×{n}" for name, n in sorted(ledger.reasons.items())))
@@ -128,7 +136,7 @@ def _fit(pairs: Sequence[tuple[BehaviorEvent, Outcome]], registry: Path, console
 
 
 class _Live:
-    """The running demo: events go out, and what comes of them is shown."""
+    """The running demo: feeds events and shows the results."""
 
     def __init__(
         self,
@@ -147,11 +155,11 @@ class _Live:
         self._trainer = trainer
         self._options = options
         self._console = console
-        self.paused_s = 0.0  # between two runs of events
-        self.cpu_s = 0.0  # that the worker took while it scored
+        self.paused_s = 0.0  # the time between the two runs of events
+        self.cpu_s = 0.0  # the worker's CPU time during the runs
 
     def feed(self, pairs: Sequence[tuple[BehaviorEvent, Outcome]], *, with_bad_records: bool = False) -> None:
-        """Feed these until each has ended."""
+        """Feed events until each has a result."""
         bad = bad_records(Codec(BehaviorEvent), pairs[0][0].occurred_at) if with_bad_records else []
         view = LiveView(self._ledger.finished + len(pairs) + len(bad), self._ledger, self._loop.loop)
         console = self._console
@@ -169,8 +177,8 @@ class _Live:
             )
         self.cpu_s += self._worker.cpu_s - before_s
 
-    def finish_the_loop(self, more: Sequence[tuple[BehaviorEvent, Outcome]]) -> None:
-        """Wait for the challenger's verdict; a promoted one scores some more events, unless it has scored enough."""
+    def await_verdict(self, more: Sequence[tuple[BehaviorEvent, Outcome]]) -> None:
+        """Wait for the challenger's verdict. Feed more events if it is promoted and has scored too few."""
         loop = self._loop.loop
         if not loop.labeled >= _HANDOVER_EXAMPLES:
             self._console.print(f"  {loop.labeled} labels are too few for a hand-over")
@@ -199,7 +207,7 @@ class _Live:
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             self._check()
-            self._feeder.linger(_VIEW_INTERVAL_S)
+            self._feeder.keep_reading(_VIEW_INTERVAL_S)
             self._loop.read()
             if time.monotonic() > deadline_s:
                 raise DemoFailedError(
@@ -211,11 +219,11 @@ class _Live:
         self._trainer.check()
 
     def _ticker(self, view: LiveView) -> Callable[[], None]:
-        shown_s = said_s = time.monotonic()
-        told = 0
+        shown_s = printed_s = time.monotonic()
+        announced = 0
 
         def tick() -> None:
-            nonlocal shown_s, said_s, told
+            nonlocal shown_s, printed_s, announced
             now_s = time.monotonic()
             if now_s - shown_s < _VIEW_INTERVAL_S:
                 return
@@ -223,20 +231,20 @@ class _Live:
             self._check()
             self._loop.read()
             view.update(self._worker.metrics())
-            for verdict in list(self._loop.loop.verdicts.values())[told:]:
-                told += 1
+            for verdict in list(self._loop.loop.verdicts.values())[announced:]:
+                announced += 1
                 self._console.print(f"  challenger {verdict.version} {verdict.reason}")
-            if not self._console.is_terminal and now_s - said_s > _LINE_INTERVAL_S:
-                said_s = now_s
+            if not self._console.is_terminal and now_s - printed_s > _LINE_INTERVAL_S:
+                printed_s = now_s
                 self._console.print(view.line())
 
         return tick
 
 
 def _worker_settings(bootstrap_servers: str, registry: Path, state: Path, port: int) -> Mapping[str, str]:
-    """The worker's settings: a window for texts of 96 tokens, small units, and what is its own.
+    """Return the worker's settings: windows for texts of 96 tokens, small units, its paths and port.
 
-    People of 1998 come back after weeks, and the feeder lets some wait: so the horizon is long.
+    The label horizon is long, because users return after weeks and the feeder delays some events.
     """
     return {
         "SWAY_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
@@ -254,14 +262,14 @@ def _worker_settings(bootstrap_servers: str, registry: Path, state: Path, port: 
 
 
 def _trainer_settings(bootstrap_servers: str, registry: Path, work: Path) -> Mapping[str, str]:
-    """The trainer's settings: one thread and a low priority, so that the worker goes first; and a small gate slice."""
+    """Return the trainer's settings: one thread, lower priority than the worker, a small gate slice."""
     return {
         "SWAY_KAFKA__BOOTSTRAP_SERVERS": bootstrap_servers,
         "SWAY_MODEL__REGISTRY": str(registry),
         "SWAY_TRAINER__WORK_DIR": str(work),
         "SWAY_TRAINER__THREADS": "1",
         "SWAY_TRAINER__NICE": "10",
-        "SWAY_TRAINER__WEB_ENABLED": "false",  # nobody looks, and its port may be taken
+        "SWAY_TRAINER__WEB_ENABLED": "false",  # unused, and its port may be taken
         "SWAY_TRAINER__VALID_SHARE": "0",
         "SWAY_TRAINER__GATE_SHARE": str(_GATE_SHARE),
         "SWAY_TRAINER__GATE_CONFIDENCE": str(_GATE_CONFIDENCE),
@@ -272,7 +280,7 @@ def _trainer_settings(bootstrap_servers: str, registry: Path, work: Path) -> Map
 
 
 def _settings(bootstrap_servers: str) -> Settings:
-    # Not from the environment: the demo's topics are on the demo's own broker.
+    # Ignores the environment, because the demo uses its own broker.
     return Settings.model_construct(kafka=KafkaSettings(bootstrap_servers=bootstrap_servers))
 
 
@@ -300,17 +308,17 @@ def _summary(ledger: Ledger, loop: Loop, version: str, started_s: float, paused_
         "latency_p99_ms": ledger.latency_ms(0.99),
         "model_version": ledger.versions[-1] if ledger.versions else version,
     }
-    return {name: None if value != value else value for name, value in summary.items()}  # JSON knows no NaN
+    return {name: None if value != value else value for name, value in summary.items()}  # JSON has no NaN
 
 
-def _beside(
+def _comparison(
     ledger: Ledger, pairs: Sequence[tuple[BehaviorEvent, Outcome]], worker_cpu_s: float
 ) -> dict[str, Any]:
-    """Return how good the newest scores are beside others, and what each costs in milliseconds of CPU an event.
+    """Return AUC and milliseconds of CPU per event, of Sway and of other models on the newest events.
 
-    Sway's is all that the worker does: Kafka, state, labels and model; the others' is the model alone.
+    Sway's CPU time covers all of the worker: Kafka, state, labels and model. That of the others covers the model only.
     """
-    newest = ledger.judged[-_NEWEST:]
+    newest = ledger.scored_events[-_NEWEST:]
     aucs = ledger.aucs(_NEWEST)
     rows = {
         "Sway, live": {"auc": aucs["auc_live"], "cpu_ms": worker_cpu_s / max(ledger.scores, 1) * 1e3},

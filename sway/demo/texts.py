@@ -1,7 +1,7 @@
-"""The texts behind some scores, put together again from the windows that the worker keeps.
+"""The texts of some scores, reconstructed from the worker's windows.
 
-The windows are read from their changelog, as anyone may; a behaviour's text is what stands before it in its
-user's window. Outcomes of earlier behaviours that came after the score are told there as well.
+The windows are read from their changelog topic. A behaviour's text is the part of its user's window before it. Unlike
+the text that was scored, it includes outcomes that arrived after the score.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from stream.behaviours import WindowCodec
 from stream.settings import Settings
 from stream.windows import History, Window, find, stored
 from sway.committed import committed
-from sway.demo.ledger import Judged
+from sway.demo.ledger import ScoredEvent
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredText:
-    """One scored behaviour, readable."""
+    """The text and the scores of one behaviour."""
 
     history: str
     target: str
@@ -27,9 +27,9 @@ class ScoredText:
 
 
 def scored_texts(
-    judged: Sequence[Judged], windows: Mapping[str, Window], tokenizer: BehaviourTokenizer, count: int
+    judged: Sequence[ScoredEvent], windows: Mapping[str, Window], tokenizer: BehaviourTokenizer, count: int
 ) -> list[ScoredText]:
-    """Return `count` scored behaviours of different users, the newest first, that still stand in a window."""
+    """Return up to `count` behaviours of distinct users, newest first, that a window still contains."""
     found: list[ScoredText] = []
     users: set[str] = set()
     for one in reversed(judged):
@@ -50,7 +50,7 @@ def scored_texts(
 
 
 def read_windows(settings: Settings, changelog: str, tokenizer: BehaviourTokenizer) -> dict[str, Window]:
-    """Read every user's newest window from the changelog."""
+    """Return the latest window of every user, from the changelog topic."""
     codec = WindowCodec(tokenizer)
     messages = committed(settings.kafka.client_config(), changelog, group="sway-demo-texts")
     newest = {message.key() or b"": message.value() for message in messages}

@@ -1,4 +1,4 @@
-"""What the demo shows in the terminal: live while it runs, and the tables at its end."""
+"""The demo's terminal output: the live view, and the tables at the end."""
 
 import math
 import time
@@ -19,7 +19,7 @@ _RECENT_S = 5.0
 
 
 class LiveView:
-    """A rich renderable; `update` takes in what is known now."""
+    """The live view, a rich renderable; `update` refreshes it."""
 
     def __init__(self, total: int, ledger: Ledger, loop: Loop) -> None:
         self._ledger = ledger
@@ -32,7 +32,7 @@ class LiveView:
         self._task = self._progress.add_task("scored", total=total)
 
     def update(self, figures: Mapping[str, float]) -> None:
-        """figures: the worker's metrics, {} to keep the last ones."""
+        """Refresh the view. figures: the worker's metrics; {} keeps the last ones."""
         self._figures = figures or self._figures
         now_s = time.monotonic()
         self._recent.append((now_s, self._ledger.finished))
@@ -67,7 +67,7 @@ class LiveView:
         return Panel(Group(self._progress, table), title="sway demo: MovieLens-100K, live", expand=False)
 
     def line(self) -> str:
-        """Return the same in one line, for output that is no terminal."""
+        """Return the view as one line, for output that is not a terminal."""
         aucs = self._ledger.aucs()
         return (
             f"{self._ledger.finished} ended, {_number(self._rate())} events/s, "
@@ -95,7 +95,7 @@ class LiveView:
 
 
 def texts_table(rows: Sequence[ScoredText]) -> Table:
-    """Ten scored behaviours with their texts."""
+    """Return a table of scored behaviours with their texts."""
     table = Table(
         title="Ten scored behaviours; the texts as the windows tell them now", show_lines=True, expand=True
     )
@@ -112,7 +112,7 @@ def texts_table(rows: Sequence[ScoredText]) -> Table:
 
 
 def rivals_table(summary: Mapping[str, Any]) -> Table:
-    """Sway beside what it must beat, on the newest events, and what each of them costs an event."""
+    """Return a table of AUC and CPU time per event, of Sway and the other models on the newest events."""
     table = Table(title=f"The newest {summary['newest_events']:,} events")
     table.add_column("")
     table.add_column("AUC", justify="right")
@@ -124,7 +124,7 @@ def rivals_table(summary: Mapping[str, Any]) -> Table:
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
-    """The summary as it stands in the file."""
+    """Return a table of the summary's scalar values."""
     table = Table(title="Summary", show_header=False)
     for name, value in summary.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The demo's own processes: `sway worker`, watched by its health pages, and `sway trainer`."""
+"""The demo's processes: `sway worker`, monitored by its health pages, and `sway trainer`."""
 
 import os
 import sys
@@ -22,13 +22,16 @@ _READY_POLL_S = 0.1
 
 
 class ChildProcess:
-    """`with ChildProcess("worker", settings, log)`: `sway worker`, stopped in peace at the end.
+    """A `sway` command as a child process, as a context manager that stops it gracefully.
 
-    However the demo ends, it ends as well.
+    The process also ends if the demo is killed.
     """
 
     def __init__(self, command: str, settings: Mapping[str, str], log: Path) -> None:
-        """settings: environment variables; log: where its words go."""
+        """Prepare the process.
+
+        command: the name of the `sway` command. settings: environment variables. log: the file for its output.
+        """
         self._command = command
         self._settings = settings
         self._log = log.absolute()
@@ -40,7 +43,7 @@ class ChildProcess:
             self._log.parent,
             self._log.name,
             grace_s=_STOP_TIMEOUT_S,
-            environment={**_without_our_settings(), **self._settings},
+            environment={**_environment_without_settings(), **self._settings},
         )
         return self
 
@@ -50,7 +53,7 @@ class ChildProcess:
 
     @property
     def cpu_s(self) -> float:
-        """Seconds of CPU that it has taken; 0 once it has ended."""
+        """The CPU time of the process, in seconds; 0 once it has ended."""
         if self._process is None:
             return 0.0
         try:
@@ -60,7 +63,7 @@ class ChildProcess:
         return float(times.user + times.system)
 
     def check(self) -> None:
-        """Raise DemoFailedError, with the end of its log, if it has ended."""
+        """Raise DemoFailedError with the last lines of its log if the process has ended."""
         status = None if self._process is None else self._process.exit_status()
         if status is not None:
             lines = self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
@@ -70,15 +73,15 @@ class ChildProcess:
 
 
 class WorkerProcess(ChildProcess):
-    """The worker, watched by its health pages."""
+    """The worker process, monitored by its health pages."""
 
     def __init__(self, settings: Mapping[str, str], port: int, log: Path) -> None:
-        """port: of its health pages."""
+        """Prepare the worker. port: of its health pages."""
         super().__init__("worker", settings, log)
         self._url = f"http://127.0.0.1:{port}"
 
     def wait_until_ready(self, timeout_s: float) -> None:
-        """Wait until records are being processed. Raises DemoFailedError if it ends or takes longer."""
+        """Wait until the worker is ready. Raises DemoFailedError if it ends or takes longer."""
         deadline = time.monotonic() + timeout_s
         while not self.metrics().get("sway_ready"):
             self.check()
@@ -87,7 +90,7 @@ class WorkerProcess(ChildProcess):
             time.sleep(_READY_POLL_S)
 
     def metrics(self) -> dict[str, float]:
-        """Return the worker's own figures by name, summed over labels; empty while it does not answer."""
+        """Return the worker's metrics by name, summed over labels; empty while it does not respond."""
         try:
             with urllib.request.urlopen(f"{self._url}/metrics", timeout=_PAGE_TIMEOUT_S) as page:  # noqa: S310
                 text = page.read().decode()
@@ -100,6 +103,6 @@ class WorkerProcess(ChildProcess):
         return figures
 
 
-def _without_our_settings() -> dict[str, str]:
-    """The demo's worker is the demo's own: what is set for another cluster must not reach it."""
+def _environment_without_settings() -> dict[str, str]:
+    """Return the environment without SWAY_ variables, which may be set for another cluster."""
     return {name: value for name, value in os.environ.items() if not name.startswith("SWAY_")}

@@ -32,7 +32,7 @@ from schemas.records import BehaviorEvent, Outcome
 from tests.plain_features import Rated, plain_numbers
 from trainer.feature_rows import FeatureRows, RowSettings, feature_rows
 from trainer.snapshots import Pair, StreamSettings, snapshots
-from trainer.text_vectors import Said, TextVectors
+from trainer.text_vectors import BehaviourText, TextVectors
 
 ITEMS = ("", "a", "b", "c", "d")
 OF_A_CHECKPOINT = (
@@ -70,7 +70,9 @@ def text_vectors(pairs: Sequence[Pair]) -> TextVectors:
         places = [ITEMS.index(text.removeprefix("watch ")) for text in texts]
         return np.array([[1.0, np.cos(place), np.sin(place)] for place in places], np.float32)
 
-    said = [Said(item_key(event.item_id), text_key(text_of(event)), text_of(event)) for event, _ in pairs]
+    said = [
+        BehaviourText(item_key(event.item_id), text_key(text_of(event)), text_of(event)) for event, _ in pairs
+    ]
     return TextVectors.of(said, encode)
 
 

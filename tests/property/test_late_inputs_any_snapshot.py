@@ -96,7 +96,7 @@ def of_training(
     chosen = LateExamples.of(examples[:-1], examples[-1:], LATE)
     with TemporaryDirectory() as folder:
         texts = TextVectors.of(
-            chosen.said, lambda distinct: kept_vectors(network, distinct, tokenizer, Path(folder), pad_id=0)
+            chosen.texts, lambda distinct: kept_vectors(network, distinct, tokenizer, Path(folder), pad_id=0)
         )
     kept = RowSettings(kept=LATE.behaviours, refit_rows=0, unseen_share=0.0)
     maker = RowMaker(texts, kept, start=TABLE, start_until_ms=-1)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from schemas.records import BehaviorEvent, InfluenceScore, Outcome, Source
-from sway.demo.ledger import Judged, Ledger
+from sway.demo.ledger import Ledger, ScoredEvent
 
 
 def score(
@@ -66,10 +66,10 @@ def test_others_are_judged_on_the_events_that_they_predicted_alone() -> None:
     assert math.isnan(ledger.auc_of_others({}))
 
 
-class _Growing(list[Judged]):
+class _Growing(list[ScoredEvent]):
     """Scores that arrive while the live view reads them: each pass over it finds one more at its end."""
 
-    def __iter__(self) -> Iterator[Judged]:
+    def __iter__(self) -> Iterator[ScoredEvent]:
         yield from list(super().__iter__())
         self.append(self[0])
 
@@ -78,5 +78,5 @@ def test_aucs_are_of_one_moment_while_scores_arrive() -> None:
     ledger = Ledger()
     score(ledger, 0, "v1", 0.9, 1.0, 10.0)
     score(ledger, 1, "v1", 0.1, 0.0, 11.0)
-    ledger.judged = _Growing(ledger.judged)
+    ledger.scored_events = _Growing(ledger.scored_events)
     assert ledger.aucs()["auc_live"] == 1.0

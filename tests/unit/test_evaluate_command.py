@@ -78,7 +78,7 @@ def test_the_tables_fit_a_terminal_of_80_columns(registry: Path, file: Path) -> 
 def test_without_a_champion_a_version_must_be_named(registry: Path, file: Path) -> None:
     assert run(registry, file) == (
         1,
-        "sway: the registry has no champion yet: name a version with --version\n",
+        "sway: the registry has no champion yet: give a version with --version\n",
     )
     assert run(registry, file, "--version", "v-1")[0] == 0
 

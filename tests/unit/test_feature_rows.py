@@ -13,7 +13,7 @@ from model.features.names import NAMES
 from schemas.records import BehaviorEvent, Outcome
 from trainer.feature_rows import FeatureRows, RowMaker, RowSettings, feature_rows
 from trainer.snapshots import Pair, StreamSettings, snapshots
-from trainer.text_vectors import Said, TextVectors
+from trainer.text_vectors import BehaviourText, TextVectors
 
 HOUR_MS = 3_600_000
 
@@ -36,7 +36,7 @@ def text_of(event: BehaviorEvent) -> str:
 def vectors(pairs: list[Pair]) -> TextVectors:
     """Give texts random directions, the same for the same number of texts."""
     return TextVectors.of(
-        [Said(item_key(e.item_id), text_key(e.item_text), e.item_text) for e, _ in pairs],
+        [BehaviourText(item_key(e.item_id), text_key(e.item_text), e.item_text) for e, _ in pairs],
         lambda texts: np.random.default_rng(0).normal(size=(len(texts), 5)).astype(np.float32),
     )
 
@@ -237,7 +237,7 @@ def test_a_text_is_encoded_once_whoever_says_it() -> None:
         asked.append(np.eye(len(texts), dtype=np.float32) * 2)
         return asked[-1]
 
-    said = [Said(item_key(name), text_key(name), name) for name in "aab"]
+    said = [BehaviourText(item_key(name), text_key(name), name) for name in "aab"]
     texts = TextVectors.of(said, encode)
     assert len(asked) == 1
     assert texts.vectors.shape == (3, 3)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.features.items import ITEM_DIMENSIONS, NO_ITEMS, ItemTable
 from model.features.keys import NO_KEY, item_key
-from trainer.item_vectors import ItemVectors, ItemVectorSettings, with_older
+from trainer.item_vectors import ItemVectors, ItemVectorSettings, merge_older
 from trainer.mapped_ridge import Ridge
 
 
@@ -177,14 +177,14 @@ def test_items_of_an_older_table_keep_their_rows_where_the_new_one_knows_less_of
         return ItemTable(keys, vectors, np.full(rows, size, np.float32), np.full(rows, size, np.float32))
 
     new, old = table("ab", 2), table("bcd", 1)
-    assert [with_older(old, new, 9).facts(name).bias for name in "abcd"] == [2, 2, 1, 1]
-    found = with_older(new, old, 4)
+    assert [merge_older(old, new, 9).facts(name).bias for name in "abcd"] == [2, 2, 1, 1]
+    found = merge_older(new, old, 4)
     assert [found.facts(name).bias for name in "abcd"] == [2, 2, 1, 1]
     assert (found.keys[:-1] < found.keys[1:]).all()
     assert found.facts("c").vector.tolist() == [1] * ITEM_DIMENSIONS
-    assert len(with_older(new, old, 3).keys) == 3
-    assert with_older(new, old, 2).keys.tolist() == new.keys.tolist()  # those with most outcomes stay
-    assert with_older(NO_ITEMS, NO_ITEMS, 9).keys.tolist() == []
+    assert len(merge_older(new, old, 3).keys) == 3
+    assert merge_older(new, old, 2).keys.tolist() == new.keys.tolist()  # those with most outcomes stay
+    assert merge_older(NO_ITEMS, NO_ITEMS, 9).keys.tolist() == []
 
 
 def test_what_ridge_leaves_out_is_what_a_fit_without_the_row_says() -> None:

@@ -36,7 +36,7 @@ from trainer.late import score_late
 from trainer.late_batches import LateRows
 from trainer.late_texts import kept_vectors
 from trainer.snapshots import StreamSettings, snapshots
-from trainer.text_vectors import Said, TextVectors
+from trainer.text_vectors import BehaviourText, TextVectors
 
 PATIENCE_S = 120
 WORDS = [f"watch film {number} drama" for number in range(12)]
@@ -220,7 +220,7 @@ def test_scores_are_those_of_the_trainers_path(
         return kept_vectors(tiny_network, texts, tokenizer, tmp_path, pad_id=0)
 
     said = [
-        Said(one.snapshot.item_key, one.snapshot.text_key, piece.text)
+        BehaviourText(one.snapshot.item_key, one.snapshot.text_key, piece.text)
         for one, piece in zip(labelled, pieces, strict=True)
     ]
     texts = TextVectors.of(said, encode)

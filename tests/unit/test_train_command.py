@@ -69,7 +69,7 @@ def test_behaviours_of_a_file_are_put_into_words(tmp_path: Path, tokenizer: Beha
     assert first.history == "user likes 100 percent of 1 ; watch Alien loved ; watch Heat"
     assert first == second
     assert first.occurred_at == 1_767_323_045_000
-    with pytest.raises(CommandError, match="way of reading"):
+    with pytest.raises(CommandError, match="a model's tokenizer"):
         read_examples(file)
 
 
@@ -141,11 +141,11 @@ def test_flags_count_for_a_late_training_or_are_refused_in_one_line(
     assert ModelRegistry(tmp_path / "registry").manifest(version).config["late"]["epochs"] == 2
     refused = RUN.invoke(app, [*command, "--newest-texts", "5"])
     assert refused.exit_code == 1
-    assert "--newest-texts is of the joint reading" in " ".join(refused.output.split())
+    assert "--newest-texts is for the joint reading" in " ".join(refused.output.split())
     knobs.write_text("tensorboard = false\nbatch_rows = 16\n")
     refused = RUN.invoke(app, command)
     assert refused.exit_code == 1
-    assert "sets what is of the joint one: batch_rows" in " ".join(refused.output.split())
+    assert "sets knobs of the joint one: batch_rows" in " ".join(refused.output.split())
 
 
 def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -> None:
@@ -217,7 +217,7 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
     )
     assert result.exit_code == 1
     assert "80/10/10" in result.output
-    for text, said in (("seed = ", "no TOML"), ("sed = 1", "no knob is called sed")):
+    for text, said in (("seed = ", "not valid TOML"), ("sed = 1", "no knob is called sed")):
         knobs = tmp_path / "knobs.toml"
         knobs.write_text(text)
         result = RUN.invoke(

@@ -11,7 +11,7 @@ from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, LabeledExample, Outcome
 from trainer.augment import Augmentation, augment_rows
 from trainer.config import LateTraining
-from trainer.dataset import Example, label_in_order, labels, newest_of, split_by_time
+from trainer.dataset import Example, label_in_order, labels, latest_known_at, split_by_time
 from trainer.late_examples import LateExamples
 from trainer.targets import distinct_targets
 
@@ -47,7 +47,7 @@ def test_a_label_counts_as_known_from_when_its_example_was_made() -> None:
     before = replace(made, occurred_at=4, labeled_at=None)
     early = replace(made, occurred_at=6, labeled_at=2)  # as by a clock that was set back
     assert [one.known_at for one in (made, before, early)] == [9, 4, 6]
-    assert newest_of([before], [made]) == 9
+    assert latest_known_at([before], [made]) == 9
     chosen = LateExamples.of([before, made, early], [], LateTraining())
     assert [one.known_at_ms for one in chosen.labelled()] == [5, 9, 6]
 

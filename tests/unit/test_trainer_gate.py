@@ -42,7 +42,7 @@ def test_a_better_challenger_is_promoted_and_the_reason_has_the_figures(y: NDArr
         f"p {found['p_value']:.2g} over 800 rows (at most 0.025 for challenger 1 of this champion); "
         f"log-loss of y {found['challenger_log_loss']:.4f} against {found['champion_log_loss']:.4f}; AUC "
     )
-    assert verdict.reason.endswith("; 10.50 ms a text against 10.00")
+    assert verdict.reason.endswith("; 10.50 ms per text against 10.00")
 
 
 def test_a_deliberately_worse_challenger_is_refused(y: NDArray[np.float32]) -> None:
@@ -86,20 +86,20 @@ def test_a_better_challenger_must_be_better_by_the_least_improvement(y: NDArray[
 def test_too_few_examples_promote_nothing(y: NDArray[np.float32]) -> None:
     verdict = decide(y, guess(y, 0.1, 1), guess(y, 0.9, 2), min_examples=801)
     assert not verdict.promote
-    assert verdict.reason == "rejected: 800 examples are too few to judge by (at least 801)"
+    assert verdict.reason == "rejected: 800 examples are too few for a comparison (at least 801)"
     assert verdict.metrics["examples"] == 800
 
 
 @pytest.mark.parametrize(
     ("limits", "ms", "told"),
     [
-        ({"max_ms_per_text": 12.0}, 12.5, "rejected: too slow, at most 12 ms a text are allowed; loss "),
+        ({"max_ms_per_text": 12.0}, 12.5, "rejected: too slow, at most 12 ms per text are allowed; loss "),
         (
             {"max_slowdown": 1.2},
             12.5,
-            "rejected: too slow, 1.25 times as long a text as the champion (at most 1.2); ",
+            "rejected: too slow, 1.25 times the champion's time per text (at most 1.2); ",
         ),
-        ({"max_ms_per_text": 12.0}, float("nan"), "rejected: its time was not measured, at most 12 ms"),
+        ({"max_ms_per_text": 12.0}, float("nan"), "rejected: time not measured, at most 12 ms"),
     ],
 )
 def test_a_better_challenger_that_is_too_slow_is_refused(
@@ -116,7 +116,7 @@ def test_a_time_within_the_budget_or_not_measured_refuses_nothing(y: NDArray[np.
     assert decide(y, champion, challenger, max_ms_per_text=12.0, max_slowdown=1.2).promote
     verdict = decide(y, champion, replace(challenger, ms_per_text=float("nan")))
     assert verdict.promote
-    assert "ms a text" not in verdict.reason
+    assert "ms per text" not in verdict.reason
 
 
 @pytest.mark.parametrize("head", ["y_hat", "z_hat"])
@@ -181,7 +181,7 @@ def test_too_few_users_promote_nothing(y: NDArray[np.float32], users: int, told:
     verdict = judge(guess(y, 0.1, 1), guess(y, 0.9, 2), y, y, LAM, user_ids=ids)
     assert not verdict.promote
     assert verdict.reason.startswith(
-        f"rejected: {told} too few to judge by (at least 50), with 800 examples: "
+        f"rejected: {told} too few for a comparison (at least 50), with 800 examples: "
     )
     assert verdict.metrics == {
         "examples": 800,

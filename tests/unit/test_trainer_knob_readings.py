@@ -32,10 +32,10 @@ def test_flags_count_for_the_reading_that_is_trained() -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ({"newest_texts": 5}, "--newest-texts is of the joint reading.*most_rows under .late."),
-        ({"trained_layers": 0}, "--trained-layers 0, for all, is of the joint reading"),
+        ({"newest_texts": 5}, "--newest-texts is for the joint reading.*most_rows under .late."),
+        ({"trained_layers": 0}, "--trained-layers 0, for all, is for the joint reading"),
         ({"epochs": 1.5}, "--epochs 1.5: a late training has whole epochs"),
-        ({"learning_rate": 1e-3}, "--learning-rate is of BERT.*--trained-layers"),
+        ({"learning_rate": 1e-3}, "--learning-rate is that of BERT.*--trained-layers"),
     ],
 )
 def test_a_flag_that_a_late_training_has_no_use_for_is_refused_in_one_line(
@@ -60,7 +60,7 @@ def test_a_flag_that_a_late_training_has_no_use_for_is_refused_in_one_line(
 def test_knobs_of_the_other_reading_are_refused_by_their_names(
     given: set[str], reading: Reading, named: str
 ) -> None:
-    with pytest.raises(TrainingRefused, match=f"sets what is of the .* one: {named};"):
+    with pytest.raises(TrainingRefused, match=f"sets knobs of the .* one: {named};"):
         refuse_other_knobs(given, reading)
 
 
@@ -73,7 +73,7 @@ def test_knobs_of_both_readings_or_of_each_serve_either(given: set[str], reading
 def test_a_file_that_names_its_reading_is_checked_when_it_is_read(tmp_path: Path) -> None:
     file = tmp_path / "knobs.toml"
     file.write_text('reading = "late"\nepochs = 2.0\n')
-    with pytest.raises(TrainingRefused, match="sets what is of the joint one: epochs;"):
+    with pytest.raises(TrainingRefused, match="sets knobs of the joint one: epochs;"):
         read_knobs(file)
     file.write_text('reading = "late"\nseed = 3\n[late]\nepochs = 2\n')
     found = read_knobs(file)

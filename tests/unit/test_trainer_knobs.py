@@ -60,8 +60,8 @@ def test_pre_training_lowers_its_own_loss_on_text_that_it_did_not_see(
     vocabulary = Vocabulary.from_folder(minilm_dir)
     few = Pretraining(epochs=1, learning_rate=1e-5, batch_rows=16, mask_share=0.3)
     many = Pretraining(epochs=12, learning_rate=5e-3, batch_rows=16, mask_share=0.3)
-    before = pretrain(tiny_network, texts, vocabulary, few, seed=0).judged["valid_loss"]
-    after = pretrain(tiny_network, texts, vocabulary, many, seed=0).judged["valid_loss"]
+    before = pretrain(tiny_network, texts, vocabulary, few, seed=0).validation["valid_loss"]
+    after = pretrain(tiny_network, texts, vocabulary, many, seed=0).validation["valid_loss"]
     assert before > 9  # about the logarithm of the vocabulary's size: it guesses
     assert after < 0.7 * before
 

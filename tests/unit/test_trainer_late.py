@@ -15,7 +15,7 @@ from model.late import LateNetwork, LateSettings, late_loss
 from model.network import TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer
 from trainer.feature_rows import FeatureRows
-from trainer.late import LateConfig, LateFit, draw_back, fit_late, score_late
+from trainer.late import LateConfig, LateFit, fit_late, interpolate_weights, score_late
 from trainer.late_batches import LateRows, own_tables
 from trainer.text_encoder import TopLayers
 
@@ -160,7 +160,7 @@ def test_a_fit_cut_after_any_epoch_ends_as_if_it_had_not_been(tmp_path: Path, *,
         encoder = Projected(vectors)
         told = LateRows.of(rows, vectors)
         return fit_late(
-            told, TRAIN, VALID, config, encoder=encoder if tuned else None, kept=kept, progress=progress
+            told, TRAIN, VALID, config, encoder=encoder if tuned else None, state_file=kept, progress=progress
         ), encoder
 
     def cut(epoch: int, _of: int, _loss: float) -> None:
@@ -292,10 +292,10 @@ def test_top_layers_give_the_vectors_of_the_whole_network_and_tune_themselves_al
 def test_without_validation_rows_the_last_epoch_is_kept(tmp_path: Path) -> None:
     rows, vectors = rows_by_text()
     told = LateRows.of(rows, vectors)
-    found = fit_late(told, TRAIN, None, CONFIG, kept=tmp_path / "kept.pt")
+    found = fit_late(told, TRAIN, None, CONFIG, state_file=tmp_path / "kept.pt")
     assert np.isnan([found.valid_loss, *found.epochs]).all()
     assert score_late(found.network, told, TRAIN, found.texts)[rows.y[TRAIN] > 0, 0].min() > 0.5
-    again = fit_late(told, TRAIN, None, CONFIG, kept=tmp_path / "kept.pt")  # found, not fitted again
+    again = fit_late(told, TRAIN, None, CONFIG, state_file=tmp_path / "kept.pt")  # found, not fitted again
     assert all(
         torch.equal(a, b) for a, b in zip(found.network.parameters(), again.network.parameters(), strict=True)
     )
@@ -306,8 +306,8 @@ def test_a_network_is_drawn_back_by_a_share_of_the_way_to_its_start() -> None:
     start = fit(rows, vectors, replace(CONFIG, epochs=1)).network
     fitted = fit_late(LateRows.of(rows, vectors), TRAIN, VALID, CONFIG, start=start).network
     before = {name: value.clone() for name, value in fitted.state_dict().items()}
-    draw_back(fitted, start, 0.25)
+    interpolate_weights(fitted, start, 0.25)
     for name, other in start.state_dict().items():
         torch.testing.assert_close(fitted.state_dict()[name], 0.75 * before[name] + 0.25 * other)
-    draw_back(fitted, start, 1.0)
+    interpolate_weights(fitted, start, 1.0)
     assert all(torch.equal(fitted.state_dict()[name], other) for name, other in start.state_dict().items())

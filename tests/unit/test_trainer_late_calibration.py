@@ -40,7 +40,7 @@ def test_what_is_calibrated_already_hardly_changes_and_few_rows_change_nothing()
 
 def test_rows_of_a_few_users_change_less_than_as_many_rows_of_many() -> None:
     true = np.random.default_rng(0).normal(size=1_000)
-    many, few = (fit_platt(3 * true + 1, labels(true), rows_a_user) for rows_a_user in (1.0, 100.0))
+    many, few = (fit_platt(3 * true + 1, labels(true), rows_per_user) for rows_per_user in (1.0, 100.0))
     assert many.scale < few.scale < 1
     assert many.shift < few.shift < 0
 

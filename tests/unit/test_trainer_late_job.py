@@ -243,7 +243,7 @@ def test_a_loaded_model_scores_as_the_rows_of_a_training_do(
 
     chosen = LateExamples.of(examples[:1000], examples[1000:], LATE)
     texts = TextVectors.of(
-        chosen.said,
+        chosen.texts,
         lambda distinct: pooled_features(
             parts.encoder, [tokenizer.encode((), piece) for piece in tokenizer.words(distinct)], pad_id=0
         ),

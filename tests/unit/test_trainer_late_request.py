@@ -144,10 +144,10 @@ def test_a_model_that_was_timed_scores_as_one_that_was_not(stage: Stage) -> None
 
 
 def test_the_gate_tells_what_a_text_takes_with_vectors_kept_and_without(stage: Stage) -> None:
-    assert "with no vectors kept" not in stage.handle("one").reason  # the joint champion keeps none
+    assert "with an empty vector cache" not in stage.handle("one").reason  # the joint champion keeps none
     stage.training = replace(TRAINING, reading=None)
     decision = stage.handle("two")
-    assert "with no vectors kept" in decision.reason
+    assert "with an empty vector cache" in decision.reason
     assert decision.metrics["challenger_cold_ms_per_text"] > 0
 
 
@@ -155,7 +155,7 @@ def test_a_request_is_rejected_where_the_knobs_are_of_the_other_reading(stage: S
     stage.given_knobs = frozenset({"epochs"})
     decision = stage.handle("one")
     assert decision.event == REJECTED
-    assert "sets what is of the joint one: epochs" in decision.reason
+    assert "sets knobs of the joint one: epochs" in decision.reason
 
 
 def _past(example: Example) -> int:

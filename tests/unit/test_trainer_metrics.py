@@ -137,7 +137,12 @@ def test_what_is_no_http_is_refused_and_hinders_nobody(site: Site, capfd: pytest
 
 def test_a_port_that_is_taken_is_refused_with_its_setting(site: Site) -> None:
     taken = serving({}, "127.0.0.1", site.port)
-    with pytest.raises(ServiceError, match=f"127.0.0.1:{site.port} .*SWAY_TRAINER__WEB_PORT"), taken:
+    with (
+        pytest.raises(
+            ServiceError, match=f"cannot listen on 127.0.0.1:{site.port}: .*SWAY_TRAINER__WEB_PORT"
+        ),
+        taken,
+    ):
         pass
 
 

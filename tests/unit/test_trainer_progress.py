@@ -80,8 +80,8 @@ def test_a_single_step_that_takes_long_has_its_lines_too(told: Told) -> None:
 
 def test_what_follows_the_last_step_has_its_lines_too(told: Told) -> None:
     told.lines(Progress("heads", 1, 1))
-    assert told.after(30, told.lines.tick) == ["after heads: still at work, 0:00:30 so far"]
-    assert told.after(30, told.lines.tick) == ["after heads: still at work, 0:01:00 so far"]
+    assert told.after(30, told.lines.tick) == ["after heads: in progress, 0:00:30 so far"]
+    assert told.after(30, told.lines.tick) == ["after heads: in progress, 0:01:00 so far"]
 
 
 def test_a_stage_without_a_count_says_how_long_it_takes(told: Told) -> None:

@@ -202,7 +202,7 @@ def test_what_cannot_be_done_is_a_rejection_with_its_reason(stage: Callable[...,
     on.config = RequestConfig(**{**_plain(on.config), "base_name": "again"})
     decision = on.handler().handle(REQUEST)
     assert decision.event == REJECTED
-    assert "without examples" in decision.reason
+    assert "contain no examples" in decision.reason
     assert on.announced[-1][:2] == (decision.version, REJECTED)
 
 

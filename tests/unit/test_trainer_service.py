@@ -123,7 +123,7 @@ AWAY = (
     KafkaException(KafkaError(KafkaError._TRANSPORT)),
     RangeUnavailable("no record of t.examples[0] up to 9 came for 60 s"),
     RegistryUnavailable("looking sway.models-value up: no answer"),
-    TimeoutError("sway.models did not take an announcement within 10 s"),
+    TimeoutError("an announcement to sway.models was not acknowledged within 10 s"),
     OSError("the storage does not answer"),
 )
 
@@ -332,7 +332,7 @@ def test_a_call_that_does_not_return_is_abandoned_after_its_time(caplog: pytest.
     until(lambda: bool(handler.handled), "request")
     with caplog.at_level(logging.WARNING):
         on.stop()
-    assert "publishing does not end within 0.1 s" in caplog.text
+    assert "publishing did not end within 0.1 s" in caplog.text
     assert not on.service.has_ended  # the command ends the process then
     assert on.consumer.committed == 0
     never.set()

@@ -145,7 +145,7 @@ class FakeHandler:
         self.given_up.append((request.request_id, reason))
         return Decision(f"v-{request.request_id}", REJECTED, reason, {})
 
-    def start_anew(self, request: TrainingRequest) -> None:
+    def discard_work(self, request: TrainingRequest) -> None:
         self.begun_anew.append(request.request_id)
 
     def storage_answers(self) -> bool:

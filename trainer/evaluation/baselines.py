@@ -1,8 +1,8 @@
-"""What a model must beat: means over outcomes, drawn to the global mean while there are few. Pure.
+"""Baselines: mean outcomes, shrunk towards the global mean. No I/O.
 
-A worker knows each outcome before the same person's next event, so the fair comparison is with means that go on
-learning through the test, in the order of time ("so far"). Those that were fitted on the training part alone show what
-a model gains that is trained once and told nothing more.
+A worker knows each outcome before the same user's next event, so the fair comparison is with means that are updated
+through the test data, ordered by time ("so far"). The means fitted on the training data alone are the comparison for a
+model that is trained once and receives no outcomes afterwards.
 """
 
 from collections import defaultdict
@@ -20,9 +20,9 @@ FloatArray = NDArray[np.float64]
 
 
 class MeanSoFar:
-    """The mean outcome of a key so far, drawn to the global mean while it has few.
+    """A running mean outcome per key, shrunk towards the global mean.
 
-    weight: how many outcomes at the global mean a new key starts with.
+    weight: the number of pseudo-outcomes at the global mean per key.
     """
 
     def __init__(self, weight: float) -> None:
@@ -34,15 +34,15 @@ class MeanSoFar:
 
     @property
     def overall(self) -> float:
-        """The global mean so far; 0.5 before any outcome is known."""
+        """The global mean so far; 0.5 before the first outcome."""
         return self._sum / self._count if self._count else 0.5
 
     def predict(self, key: str) -> float:
-        """Return the estimate for the key's next outcome, in [0, 1]; 0.5 before any is known."""
+        """Return the estimate for the key's next outcome, in [0, 1]; 0.5 before the first outcome."""
         return (self._sums[key] + self._weight * self.overall) / (self._counts[key] + self._weight)
 
     def learn(self, key: str, y: float) -> None:
-        """Take in an outcome that has become known."""
+        """Update the means with an outcome."""
         self._sums[key] += y
         self._counts[key] += 1
         self._sum += y
@@ -50,10 +50,10 @@ class MeanSoFar:
 
 
 def baselines(train: Sequence[Example], test: Sequence[Example]) -> dict[str, FloatArray]:
-    """Return each baseline's y_hat for the test, float64 (N,), by name, in the test's order.
+    """Return each baseline's y_hat for the test examples, float64 (N,), by name, in their order.
 
-    Those called "so far" go on learning through the test: each row's outcome becomes known after the row, rows in
-    the order of time. Without train they begin at 0.5.
+    Those named "so far" are updated through the test examples, ordered by time: each outcome is known after its row.
+    Without training examples they start at 0.5.
     """
     return {
         "global mean": _predict(train, test, lambda _: "", 1.0, learning=False),
@@ -87,5 +87,5 @@ def _predict(
 
 
 def _item(example: Example) -> str:
-    """Tell items apart: by their id, or by their text where there is none."""
+    """Return the key of an item: its id, or its text if it has no id."""
     return example.item_id or example.target

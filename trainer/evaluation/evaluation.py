@@ -1,9 +1,9 @@
-"""Each metric with its bootstrap interval. Pure.
+"""Metrics with bootstrap intervals. No I/O.
 
-No metric ranks within a user. The model and the baselines learn while they are judged: a positive outcome raises the
-user's later predictions, so within the user positives have lower predictions than negatives. Even a good predictor
-then looks worse than chance. Such a metric needs predictions from the user's state as of the start of the slice, and
-stored predictions are not of that kind.
+There is no metric that ranks within a user. The model and the baselines are updated during the evaluation: a positive
+outcome raises the user's later predictions, so within a user positives have lower predictions than negatives, and even
+a good predictor looks worse than chance. Such a metric needs predictions from the user's state at the start of the
+slice, which stored predictions are not.
 """
 
 import math
@@ -23,7 +23,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure and its percentile interval; NaN where it is not defined."""
+    """A value and its percentile interval; NaN if undefined."""
 
     value: float
     low: float
@@ -32,10 +32,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How good predictions are.
+    """The evaluation of predictions.
 
-    metrics: by name. examples: how many rows. drawn: what the bootstrap drew, users or rows; units: how many.
-    confidence: of the intervals.
+    metrics: by name. examples: the number of rows. drawn: the bootstrap's unit, "users" or "rows"; units: the number of
+    them. samples, confidence: of the intervals.
     """
 
     metrics: Mapping[str, Metric]
@@ -46,7 +46,7 @@ class Evaluation:
     confidence: float
 
     def to_plain(self) -> dict[str, object]:
-        """Return what JSON can hold: a figure that is not defined is null."""
+        """Return JSON-compatible values; an undefined value is None."""
         return {
             "examples": self.examples,
             "drawn": self.drawn,
@@ -60,7 +60,7 @@ class Evaluation:
         }
 
     def values(self) -> dict[str, float]:
-        """Return the defined figures alone, as a manifest keeps them."""
+        """Return the defined values by name, as in a manifest."""
         return {name: m.value for name, m in self.metrics.items() if math.isfinite(m.value)}
 
 
@@ -76,15 +76,17 @@ def evaluate(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Evaluation:
-    """Measure predictions of N rows, with percentile intervals by drawing users (rows if there is one user).
+    """Evaluate predictions of N rows, with percentile intervals from a bootstrap.
 
-    y, y_hat: (N,). z: (N,), NaN where it is not known; z_hat: (N,). Either may be None, as baselines have none.
-    lam: the weight of z in loss and influence; without it, or without z_hat, they are left out.
-    Intervals of a handful of users are rough. Raises ValueError if N is 0, or y_hat or z_hat is not finite.
+    The bootstrap's unit is the user, or the row if there is only one user.
+    y, y_hat: (N,). z: (N,), NaN if unknown; z_hat: (N,). Both may be None, as for baselines.
+    lam: the weight of z in loss and influence; without it, or without z_hat, these are omitted.
+    Intervals from few users are imprecise. Raises ValueError if N is 0, lengths differ, or y_hat or z_hat is not
+    finite.
     """
     _check(y, z, y_hat, z_hat, user_ids)
     drawn = units(user_ids, len(y))
-    parts = _Parts.of(y, z, y_hat, z_hat, drawn, lam)
+    parts = _Sums.of(y, z, y_hat, z_hat, drawn, lam)
     sampled: dict[str, list[FloatArray]] = {}
     for counts in draws(drawn, samples, seed):
         for name, values in parts.of_samples(counts).items():
@@ -105,11 +107,10 @@ def evaluate(
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
-    """What every sample's metrics are sums of.
+class _Sums:
+    """Sums per unit, from which the metrics of any bootstrap sample are computed.
 
-    sums: float64 (U, K), of each unit, in the order of names. aucs: by name. predicted, observed: (U, B), sums by
-    calibration bin.
+    sums: float64 (U, K), in the order of names. aucs: by name. predicted, observed: (U, B), sums per calibration bin.
     """
 
     names: tuple[str, ...]
@@ -122,7 +123,7 @@ class _Parts:
     @classmethod
     def of(
         cls, y: Floats, z: Floats | None, y_hat: Floats, z_hat: Floats | None, drawn: Units, lam: float | None
-    ) -> "_Parts":
+    ) -> "_Sums":
         positive, called = y >= THRESHOLD, y_hat >= THRESHOLD
         squares = (y_hat.astype(np.float64) - y) ** 2
         rows = {
@@ -154,13 +155,13 @@ class _Parts:
         )
 
     def of_samples(self, counts: FloatArray) -> dict[str, FloatArray]:
-        """Return each metric of C samples, (C,), for how often each unit was drawn, (C, U)."""
+        """Return each metric of C samples, (C,). counts: (C, U), the number of draws of each unit."""
         sums = dict(zip(self.names, (counts @ self.sums).T, strict=True))  # each (C,)
         total, positives, called = sums["rows"], sums["positives"], sums["called"]
         hits = sums["true_positives"]
         weights = counts[:, self.drawn.of_row]  # (C, N)
         found = {name: weighted(weights) for name, weighted in self.aucs.items()}
-        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is the NaN that says "not defined"
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 is NaN, which means undefined
             found |= {
                 "mse": sums["squares"] / total,
                 "log_loss": sums["log_losses"] / total,
@@ -183,7 +184,7 @@ def _check(
 ) -> None:
     lengths = {len(part) for part in (y, z, y_hat, z_hat, user_ids) if part is not None}
     if lengths == {0} or len(lengths) > 1:
-        raise ValueError(f"all parts must have one length, 1 or more; they have {sorted(lengths)}")
+        raise ValueError(f"all arrays must have one length, 1 or more; they have {sorted(lengths)}")
     for name, part in (("y_hat", y_hat), ("z_hat", z_hat)):
         if part is not None and not np.isfinite(part).all():
             wrong = int((~np.isfinite(part)).sum())

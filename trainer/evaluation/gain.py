@@ -1,9 +1,9 @@
-"""Whether a gain is more than chance: Student's t-test over users. Pure.
+"""Significance of a gain: Student's t-test over users. No I/O.
 
-The rows of one user resemble each other, so the user is the unit: the test is of the users' total gains, whose mean
-is zero exactly if the mean gain of a row is zero. It holds its level with few users, where a percentile bootstrap
-promotes far too often, and stays below it where some users have many more rows than others: a long-tailed
-sample inflates its own standard deviation. It needs gains that are about symmetric under the null.
+The rows of one user are correlated, so the unit is the user. The test is on the users' total gains, whose mean is zero
+if and only if the mean gain of a row is zero. With few users it keeps its level, where a percentile bootstrap promotes
+far too often. If some users have many more rows than others it is conservative, because a long-tailed sample inflates
+its own standard deviation. It assumes gains that are roughly symmetric under the null hypothesis.
 
 Source: Student, 1908, "The Probable Error of a Mean", Biometrika 6; long tails: Y. Benjamini, 1983, "Is the t Test
 Really Conservative When the Parent Distribution is Long-Tailed?", Journal of the American Statistical Association 78.
@@ -24,10 +24,10 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A mean gain of a row, and what the users say of it.
+    """The mean gain of a row and its significance.
 
-    low, high: its 95 % interval by the same t-distribution; NaN for one unit. p_value: the chance of a gain as clear as
-    this one, or clearer, where there is none above the least.
+    low, high: the 95 % interval from the same t-distribution; NaN for one unit. p_value: one-sided, for the null
+    hypothesis that the mean is not above the threshold.
     """
 
     mean: float
@@ -37,9 +37,9 @@ class Gain:
 
 
 def mean_gain(gains: FloatArray, units: Units, least: float = 0.0) -> Gain:
-    """Test whether the mean of N rows' gains is above the least.
+    """Test whether the mean gain of N rows is above a threshold.
 
-    gains: float64 (N,). units: the users, or the rows where no user is known.
+    gains: float64 (N,). units: users, or rows if users are unknown. least: the threshold.
     """
     rows = np.bincount(units.of_row, minlength=units.size)
     totals = np.bincount(units.of_row, gains, units.size)  # (U,)
@@ -53,11 +53,11 @@ def mean_gain(gains: FloatArray, units: Units, least: float = 0.0) -> Gain:
 
 
 def _p_value(totals: FloatArray) -> float:
-    """Return the one-sided p-value of a mean above zero; 1 for a single total, which says nothing of the others."""
+    """Return the one-sided p-value of a mean above zero; 1 for a single total, whose variance is unknown."""
     mean, size = totals.mean(), len(totals)
     if size < 2:
         return 1.0
     spread = totals.std(ddof=1)
-    if not spread:  # t is infinite, or not defined where no total differs from zero
+    if not spread:  # t is infinite, or undefined if all totals are zero
         return float(mean <= 0)
     return float(stdtr(size - 1, -mean / (spread / np.sqrt(size))))

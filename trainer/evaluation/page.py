@@ -1,4 +1,4 @@
-"""The evaluation report as a single self-contained HTML page (page.html is its template)."""
+"""The evaluation report as a self-contained HTML page, rendered from page.html."""
 
 import base64
 import math
@@ -39,8 +39,8 @@ def render(
 ) -> str:
     """Return the HTML of the report.
 
-    evaluations: the model's first, then each baseline's, by name. plots: PNG files by title, which are embedded.
-    facts: shown above the table, such as the data and the version. All text is escaped.
+    evaluations: by name, the model's first, then the baselines'. plots: PNG files by title, embedded in the page.
+    facts: lines above the table, such as data and version. All text is escaped.
     """
     first = next(iter(evaluations.values()))
     return _PAGE.render(
@@ -57,10 +57,10 @@ def render(
 
 
 def shown_metrics(evaluations: Mapping[str, Evaluation]) -> list[str]:
-    """Return the names of the metrics of any evaluation, in display order."""
+    """Return the names of the metrics that any evaluation has, in display order."""
     return [name for name in NAMES if any(name in found.metrics for found in evaluations.values())]
 
 
 def figure_text(value: float) -> str:
-    """Format a figure with four decimals; a dash if it is not finite."""
+    """Format a value with four decimals; a dash if it is not finite."""
     return f"{value:.4f}" if math.isfinite(value) else "–"

@@ -1,4 +1,4 @@
-"""The report's plots, as PNG files, drawn without a screen and without pyplot's global state."""
+"""The report's plots as PNG files, rendered headless and without pyplot's global state."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,9 +27,10 @@ def draw_all(
     baselines: Mapping[str, Floats],
     curves: Sequence[Mapping[str, float]] = (),
 ) -> dict[str, Path]:
-    """Draw what there is to draw into a folder; return the files by title.
+    """Draw the plots into a folder; return the files by title.
 
-    y, y_hat and each baseline: (N,). curves: what training reported, rows with `step` and any figures.
+    y, y_hat and each baseline: (N,). curves: log entries of the training, with `step` and any metrics; without them
+    there is no training plot.
     """
     drawn = {
         "ROC": (folder / "roc.png", roc(y, y_hat, baselines)),
@@ -44,7 +45,7 @@ def draw_all(
 
 
 def roc(y: Floats, y_hat: Floats, baselines: Mapping[str, Floats]) -> Figure:
-    """Draw the ROC curve, with each baseline's."""
+    """Draw the ROC curves of the model and the baselines."""
     figure, axes = _axes("false positive rate", "true positive rate")
     for name, scores, colour, width in _lines(y_hat, baselines):
         curve = metrics.roc_curve(scores, y >= THRESHOLD)
@@ -56,7 +57,7 @@ def roc(y: Floats, y_hat: Floats, baselines: Mapping[str, Floats]) -> Figure:
 
 
 def precision_recall(y: Floats, y_hat: Floats, baselines: Mapping[str, Floats]) -> Figure:
-    """Draw precision against recall, with each baseline's."""
+    """Draw the precision-recall curves of the model and the baselines."""
     figure, axes = _axes("recall", "precision")
     for name, scores, colour, width in _lines(y_hat, baselines):
         curve = metrics.precision_recall_curve(scores, y >= THRESHOLD)
@@ -68,7 +69,7 @@ def precision_recall(y: Floats, y_hat: Floats, baselines: Mapping[str, Floats]) 
 
 
 def calibration(y: Floats, y_hat: Floats) -> Figure:
-    """Draw what came against what was predicted, in bins of equal mass."""
+    """Draw observed against predicted outcomes, in bins of equal mass."""
     curve = metrics.calibration_curve(y_hat, y)
     figure, axes = _axes("predicted", "observed")
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
@@ -79,7 +80,7 @@ def calibration(y: Floats, y_hat: Floats) -> Figure:
 
 
 def training(curves: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw each figure that training reported against the step, each in its own colour."""
+    """Draw each metric of the training against the step."""
     figure, axes = _axes("step", "")
     names = sorted({name for row in curves for name in row} - {"step", "epoch"})
     for index, name in enumerate(names):
@@ -90,7 +91,7 @@ def training(curves: Sequence[Mapping[str, float]]) -> Figure:
 
 
 def _lines(y_hat: Floats, baselines: Mapping[str, Floats]) -> list[tuple[str, Floats, str, float]]:
-    """The baselines below, the model on top. A constant baseline has no curve."""
+    """Return name, scores, colour and width of each curve, the model last. Omit constant baselines."""
     lines = [
         (name, scores, f"C{index + 1}", 1.0)
         for index, (name, scores) in enumerate(baselines.items())

@@ -1,10 +1,8 @@
-"""The evaluation report: measured once, written as a page, plots and figures.
+"""The evaluation report of a model and its baselines.
 
-The files:
-
-    metrics.json    every figure with its interval, for programs
-    report.html     one page with everything, plots included
-    *.png           the plots alone
+metrics.json    every metric with its interval, for programs
+report.html     the report as one page, with embedded plots
+*.png           the plots
 """
 
 import json
@@ -28,7 +26,7 @@ OURS = "model"
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A model beside its baselines. evaluations: by name, the model's first. predictions: y_hat (N,) by name."""
+    """A model and its baselines. evaluations: by name, the model's first. predictions: y_hat (N,) by name."""
 
     evaluations: Mapping[str, Evaluation]
     predictions: Mapping[str, Floats]
@@ -45,10 +43,10 @@ def compare(
     samples: int = 500,
     seed: int = 0,
 ) -> Compared:
-    """Evaluate a model's predictions for the test, and each baseline, on the same bootstrap samples.
+    """Evaluate a model's predictions for the test examples, and each baseline, on equal bootstrap samples.
 
-    y_hat, z_hat: (N,), the model's. train: what the baselines know before the test; without it, those that are
-    fitted on it alone say nothing and are left out.
+    y_hat, z_hat: (N,), the model's. train: the examples to fit the baselines on; without them, only the baselines named
+    "so far" are included.
     """
     wanted = labels(test)
     y, z = wanted[:, 0], wanted[:, 1]
@@ -70,14 +68,14 @@ def write_report(
     facts: Mapping[str, str] | None = None,
     curves: Sequence[Mapping[str, float]] = (),
 ) -> Path:
-    """Write the report into a folder, made if it is missing; return the page's path.
+    """Write the report into a folder, created if missing; return the path of the page.
 
-    facts: what is told of data and version. curves: training's, with `step`. The same input gives the same files.
+    facts: lines about data and version. curves: log entries of the training, with `step`. The output is deterministic.
     """
     from trainer.evaluation import page, plots  # matplotlib takes a second to import
 
     folder.mkdir(parents=True, exist_ok=True)
-    others = {name: said for name, said in compared.predictions.items() if name.endswith("so far")}
+    others = {name: y_hat for name, y_hat in compared.predictions.items() if name.endswith("so far")}
     drawn = plots.draw_all(folder, compared.y, compared.predictions[OURS], others, curves)
     plain = {
         "facts": dict(facts or {}),

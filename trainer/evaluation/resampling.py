@@ -1,7 +1,7 @@
-"""The bootstrap, vectorised: samples drawn with replacement, as how often each row stands in each. Pure.
+"""A vectorised bootstrap: samples drawn with replacement, represented by counts. No I/O.
 
-What is drawn are users, each with all their rows: the rows of one user resemble each other, so drawing rows
-would make an interval too narrow. Where rows carry no user, or all the same one, rows are drawn.
+The units are users, each with all their rows. The rows of one user are correlated, so a bootstrap over rows would give
+too narrow intervals. If users are unknown, or there is only one, the units are rows.
 
 Source: B. Efron, 1979, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7; by
 clusters: A. C. Davison and D. V. Hinkley, 1997, "Bootstrap Methods and their Application", section 3.8.
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-_CHUNK_CELLS = 2_000_000  # samples times rows at once: 16 MB an array
+_CHUNK_CELLS = 2_000_000  # samples times rows per chunk: 16 MB per array
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """What is drawn. of_row: int64 (N,), each row's unit, 0 to size - 1. are_users: or else rows."""
+    """The units of the bootstrap.
+
+    of_row: int64 (N,), the unit of each row, 0 to size - 1. are_users: whether units are users, else rows.
+    """
 
     of_row: NDArray[np.int64]
     size: int
@@ -28,7 +31,7 @@ class Units:
 
 
 def units(user_ids: NDArray[np.str_] | None, rows: int) -> Units:
-    """Return users as units if there are two or more, else rows."""
+    """Return users as the units if there are at least two, else rows."""
     if user_ids is not None:
         names, of_row = np.unique(user_ids, return_inverse=True)
         if len(names) > 1:
@@ -37,9 +40,9 @@ def units(user_ids: NDArray[np.str_] | None, rows: int) -> Units:
 
 
 def draws(units: Units, samples: int, seed: int) -> Iterator[FloatArray]:
-    """Yield, in chunks, how often each unit was drawn: float64 (C, U), C samples at a time.
+    """Yield the number of draws of each unit, float64 (C, U), in chunks of C samples.
 
-    The same units, samples and seed give the same draws.
+    The draws are determined by units, samples and seed.
     """
     random = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_CELLS // max(len(units.of_row), 1))
@@ -52,10 +55,7 @@ def draws(units: Units, samples: int, seed: int) -> Iterator[FloatArray]:
 
 
 class WeightedAuc:
-    """The AUC of rows that stand in a sample any number of times, for many samples at once.
-
-    scores, positive: (N,).
-    """
+    """The AUC of weighted rows, for many weightings at once. scores, positive: (N,)."""
 
     def __init__(self, scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> None:
         self._order = np.argsort(scores, kind="stable")
@@ -65,19 +65,19 @@ class WeightedAuc:
         self._starts = np.flatnonzero(new_score)  # of each run of equal scores
 
     def __call__(self, weights: FloatArray) -> FloatArray:
-        """Return the AUCs, float64 (C,), for weights (C, N); NaN where a sample is of one class."""
+        """Return the AUCs, float64 (C,), for weights (C, N); NaN for a sample of a single class."""
         ordered = weights[:, self._order]
         positives = np.add.reduceat(ordered * self._positive, self._starts, axis=1)  # (C, distinct scores)
         negatives = np.add.reduceat(ordered * ~self._positive, self._starts, axis=1)
         below = np.cumsum(negatives, axis=1) - negatives / 2  # ties count half
         pairs = positives.sum(1) * negatives.sum(1)
-        with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that says "one class"
+        with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, for a single class
             found: FloatArray = (positives * below).sum(1) / pairs
         return found
 
 
 def interval(values: FloatArray, confidence: float) -> tuple[float, float]:
-    """Return the middle share of the values, by percentiles; those that are not defined are left out."""
+    """Return the percentile interval of the values, without those that are not finite."""
     known = values[np.isfinite(values)]
     if not len(known):
         return float("nan"), float("nan")

@@ -1,4 +1,4 @@
-"""A model's predictions for examples, and how long it takes for a text. Thin: the model's own forward pass."""
+"""A model's predictions for examples, and its time per text, by the model's own forward pass."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,10 @@ _TIMED_PASSES = 9
 
 
 class Times(NamedTuple):
-    """Milliseconds a text. warm: with the vectors of its past kept; cold: with none; NaN for a joint model."""
+    """Milliseconds per text.
+
+    warm: with a filled vector cache. cold: with an empty one; NaN for a joint model.
+    """
 
     warm: float
     cold: float
@@ -45,9 +48,10 @@ def score_examples(
 ) -> tuple[FloatArray, FloatArray]:
     """Return y_hat and z_hat, float32 (N,) each, in the examples' order; they may be NaN.
 
-    texts: of behaviours of the past by their keys, which the late reading needs; None takes what the examples tell.
-    Texts of similar length share a batch of at most batch_tokens after padding. progress: called with how many are
-    done, and of how many. Raises ValueError for an example that the model cannot read (can_score).
+    texts: texts of past behaviours by key, for the late reading; None uses the texts found in the examples.
+    batch_tokens: the maximum size of a batch including padding; texts of similar length share a batch. progress: called
+    with the number of examples done and their total.
+    Raises ValueError for an example that the model cannot read (can_score).
     """
     return _score(model, jobs_of(model, examples, texts), batch_tokens, progress)
 
@@ -55,19 +59,19 @@ def score_examples(
 def measure_in_turns(
     models: Sequence[Model], examples: Sequence[Example], texts: Mapping[int, str] | None = None
 ) -> list[Times]:
-    """Return how long a text takes each model: the forward passes in batches, tokens given.
+    """Measure each model's time per text: forward passes in batches, without tokenization.
 
-    models: that have scored nothing yet. texts: as score_examples has them.
-    The models take turns on the same sample of the examples, spread over all of them, and the fastest of their passes
-    counts: what else the machine does can only make one slower. A late model's first pass is its cold one.
+    models: newly loaded, with empty caches. texts: see score_examples.
+    The models alternate on the same evenly spaced sample of the examples. The result is the minimum over passes,
+    because other load on the machine can only slow a pass down. A late model's first pass is the cold one.
     Raises ValueError without examples.
     """
     if not examples:
         raise ValueError("no examples to time a model with")
     step = max(1, len(examples) // _TIMED_TEXTS)
     sample = examples[::step][:_TIMED_TEXTS]
-    said = known_texts(examples) if texts is None else texts
-    jobs = [jobs_of(model, sample, said) for model in models]
+    known = known_texts(examples) if texts is None else texts
+    jobs = [jobs_of(model, sample, known) for model in models]
     took: list[list[float]] = [[] for _ in models]
     for model in models:
         model.score_texts([model.probe])  # type: ignore[list-item]  # each reads its own probe
@@ -83,15 +87,15 @@ def measure_in_turns(
 
 
 def can_score(model: Model, example: Example) -> bool:
-    """Whether a model can read an example: for the late reading it must carry a snapshot that this code reads."""
+    """Return whether a model can read an example; a late model needs a readable snapshot."""
     return not isinstance(model, LateModel) or snapshot_of(example) is not None
 
 
 def can_compare(models: Sequence[Model], example: Example) -> bool:
-    """Whether models can be compared on an example.
+    """Return whether models can be compared on an example.
 
-    All must read it (can_score). Where one reads jointly and another late, its history must be in words as well:
-    workers write none under a late model, and the joint one would be judged without what the other is given.
+    All must be able to read it (can_score). If their readings differ, the example also needs its history in words.
+    Workers with a late model write no history, so a joint model would be evaluated without it.
     """
     if not all(can_score(model, example) for model in models):
         return False
@@ -104,7 +108,7 @@ def can_compare(models: Sequence[Model], example: Example) -> bool:
 def jobs_of(
     model: Model, examples: Sequence[Example], texts: Mapping[int, str] | None = None
 ) -> Sequence[Job]:
-    """Return what a model scores of examples; texts: as score_examples has them. Raises ValueError as it does."""
+    """Return the model's inputs for examples. texts and errors: see score_examples."""
     if isinstance(model, LateModel):
         return _late_texts(model.tokenizer, examples, known_texts(examples) if texts is None else texts)
     return model.tokenizer.encode_texts([(example.history, example.target) for example in examples])
@@ -125,9 +129,9 @@ def _late_texts(
 
 
 def _with_known_texts(snapshot: Snapshot, texts: Mapping[int, str]) -> Snapshot:
-    """Let texts of the past that no example says be empty, as in trainer.text_vectors.
+    """Replace the keys of unknown past texts by that of the empty text, as in trainer.text_vectors.
 
-    In the key as well: a model keeps vectors by key, and such a text may become known.
+    The key must change too, because a model caches vectors by key and the text may become known later.
     """
     past = snapshot.past.copy()
     past["text"] = [key if key in texts else NO_KEY for key in past["text"].tolist()]

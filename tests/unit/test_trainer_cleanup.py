@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.registry import ModelRegistry
-from trainer.leftovers import clean_up, remove_old_work
+from trainer.cleanup import clean_up, remove_old_work
 
 DAY_S = 86_400.0
 V1, V2 = "v-0123456789ab", "v-ba9876543210"

@@ -1,4 +1,4 @@
-"""What trainings that were killed or given up have left on disk, and nobody will come back to."""
+"""Removal of files that killed or abandoned trainings have left on disk."""
 
 import logging
 import re
@@ -15,29 +15,27 @@ from model.scratch import remove_stale_scratch
 logger = logging.getLogger(__name__)
 
 UNTOUCHED_S = 30 * 86_400.0
-_VERSION = re.compile(
-    r"v-[0-9a-f]{12}"
-)  # see trainer.job.version_of; nothing else in the folder is a trainer's
+# The format of trainer.job.version_of; a trainer creates no other folders.
+_VERSION = re.compile(r"v-[0-9a-f]{12}")
 
 
 def clean_up(work: Path, registry: ModelRegistry) -> None:
-    """Remove, at a trainer's start, what earlier ones have left; a storage that is away only puts it off."""
+    """Remove files of earlier trainings when a trainer starts. Log storage errors, do not raise them."""
 
     def is_settled(version: str) -> bool:
         try:
             return registry.verdict(version).is_settled
-        except (ModelMissing, ValueError):  # ValueError: the folder is no version's
+        except (ModelMissing, ValueError):  # ValueError: not the name of a version
             return False
 
     remove_stale_scratch()
     try:
         remove_old_work(work, is_settled)
-        if (
-            registry.storage.is_local
-        ):  # in an object store it asks for each version, which a start must not wait for
+        # In an object store this takes a request per version, which would delay the start.
+        if registry.storage.is_local:
             Removal(registry).remove_incomplete()
-    except Exception as exc:  # storages fail with errors of their own libraries
-        logger.warning("Remains of earlier trainings are not removed this time: %s", exc)
+    except Exception as exc:  # storages raise errors of their own libraries
+        logger.warning("Files of earlier trainings are not removed this time: %s", exc)
 
 
 def remove_old_work(
@@ -47,12 +45,12 @@ def remove_old_work(
     untouched_s: float = UNTOUCHED_S,
     now_s: Callable[[], float] = time.time,
 ) -> list[str]:
-    """Remove the folders of versions that are settled, or untouched for so long; return their names, sorted.
+    """Remove the work folders of settled versions, and those not modified for untouched_s.
 
-    Only folders with a version's name are looked at.
+    Return their names, sorted. Only folders named like a version are considered.
 
-    is_settled: says whether a version was promoted or rejected: then its request is never trained again. A training
-    whose folder is removed begins anew if its request is read after all.
+    is_settled: whether a version was promoted or rejected; its request is never trained again. If a request whose
+    folder was removed is read again, its training starts from the beginning.
     """
     if not work.is_dir():
         return []
@@ -61,7 +59,7 @@ def remove_old_work(
     old = [folder for folder in folders if is_settled(folder.name) or _changed_at_s(folder) < before_s]
     for folder in old:
         shutil.rmtree(folder, ignore_errors=True)
-        logger.info("Removed the work folder %s: its training is settled or was left", folder)
+        logger.info("Removed the work folder %s: its training is settled or abandoned", folder)
     return sorted(folder.name for folder in old)
 
 
@@ -70,6 +68,6 @@ def _changed_at_s(folder: Path) -> float:
     for path in folder.rglob("*"):
         try:
             times.append(path.stat().st_mtime)
-        except FileNotFoundError:  # a trainer that runs has removed it
+        except FileNotFoundError:  # removed by a running trainer
             continue
     return max(times)

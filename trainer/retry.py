@@ -1,8 +1,8 @@
-"""Tries a request until it has come to its end: outages are waited out, other failures are counted.
+"""Retries of a training request.
 
-After max_tries failures of the request's own it is rejected with the reason, and the next one has its turn. An outage
-of Kafka, a Schema Registry or the registry's storage is no failure of the request's: no other request could be done
-either, and a rejection could not be told. It is waited out, however long it lasts.
+After max_tries failures a request is rejected with the reason. An outage of Kafka, the Schema Registry or the
+registry's storage does not count as a failure: it would affect every other request as well, and a rejection could not
+be recorded. It is retried without limit.
 """
 
 import logging
@@ -26,35 +26,35 @@ logger = logging.getLogger(__name__)
 
 PAUSES_S = (1.0, 5.0, 30.0, 120.0)
 
-_TOLD_ERRORS = (TrainerError, ModelError, SchemaError, KafkaException, OSError, torch.OutOfMemoryError)
-"""Errors whose messages never hold a user's text."""
+_SAFE_ERRORS = (TrainerError, ModelError, SchemaError, KafkaException, OSError, torch.OutOfMemoryError)
+"""Errors whose messages never contain a user's text."""
 
 
 class Handler(Protocol):
-    """Does the work; see trainer.request.RequestHandler."""
+    """Handles requests; see trainer.request.RequestHandler."""
 
     def handle(self, request: TrainingRequest) -> Decision:
-        """Bring a request to its end; raises Stopped, or what failed."""
+        """Complete a request. Raises Stopped, or any failure."""
         ...
 
     def give_up(self, request: TrainingRequest, reason: str) -> Decision:
         """Reject a request."""
         ...
 
-    def start_anew(self, request: TrainingRequest) -> None:
-        """Delete what was kept of it."""
+    def discard_work(self, request: TrainingRequest) -> None:
+        """Delete the work folder of a request."""
         ...
 
     def storage_answers(self) -> bool:
-        """Say whether the registry's storage can be read."""
+        """Return whether the registry's storage is readable."""
         ...
 
 
-class Trying:
-    """Brings one request after the other to its end.
+class Retrier:
+    """Runs a handler on one request at a time, with retries.
 
-    wait: waits so many seconds, and says whether to stop instead of trying again. max_tries: of a request, at least 1.
-    pauses_s: between tries; the last one repeats.
+    wait: waits for the given seconds and returns whether to stop instead of trying again. max_tries: per request, at
+    least 1. pauses_s: between tries, in seconds; the last one repeats.
     """
 
     def __init__(
@@ -71,27 +71,27 @@ class Trying:
         self._metrics = metrics
         self._max_tries = max_tries
         self._pauses_s = pauses_s
-        self._began_anew = False
+        self._discarded = False
         self.failing: str | None = None
-        """Why the newest try failed; None while none has, and after a request has come to its end."""
+        """Why the last try of the current request failed, or None."""
 
-    def until_done(self, request: TrainingRequest) -> Decision:
-        """Return what the request came to. Raises Stopped, and nothing else."""
+    def run(self, request: TrainingRequest) -> Decision:
+        """Return the decision on a request. Raises only Stopped."""
         failed, reason = 0, None
-        self._began_anew = False
+        self._discarded = False
         try:
             for pause_s in chain(self._pauses_s, repeat(self._pauses_s[-1])):
                 try:
                     return self._next_try(request, failed, reason)
                 except Stopped:
                     raise
-                except BaseException as exc:  # SystemExit as well: a library must not end the service
+                except BaseException as exc:  # includes SystemExit: a library must not end the service
                     outage = self._is_outage(exc)
                     if reason is None:
                         failed += not outage
-                    elif not outage:  # the rejection cannot be written either: it is not the request's fault
+                    elif not outage:  # the rejection failed too, so the request is not the cause
                         failed, reason = 0, None
-                    self._note(request, exc, failed)
+                    self._record(request, exc, failed)
                 if failed == self._max_tries and reason is None:
                     reason = (
                         f"given up after {failed} failed tries (trainer.max_tries), the last: {self.failing}"
@@ -109,9 +109,9 @@ class Trying:
             decision = self._handler.give_up(request, give_up_for)
             self._metrics.on_result("given_up")
             return decision
-        if 0 < failed == self._max_tries - 1 and not self._began_anew:
-            self._handler.start_anew(request)  # the last try: what was kept may be the cause
-            self._began_anew = True  # an outage in it is waited out without losing the work again
+        if 0 < failed == self._max_tries - 1 and not self._discarded:
+            self._handler.discard_work(request)  # before the last try: the work folder may be the cause
+            self._discarded = True  # once only: an outage during the last try must not discard its work
         decision = self._handler.handle(request)
         self._metrics.on_result(decision.event)
         return decision
@@ -119,8 +119,8 @@ class Trying:
     def _is_outage(self, exc: BaseException) -> bool:
         return is_outage(exc) or not self._handler.storage_answers()
 
-    def _note(self, request: TrainingRequest, exc: BaseException, failed: int) -> None:
-        self.failing = told(exc)
+    def _record(self, request: TrainingRequest, exc: BaseException, failed: int) -> None:
+        self.failing = describe(exc)
         self._metrics.on_retry()
         logger.error(
             "Request %s failed (%d of at most %d tries, outages not counted): %s",
@@ -132,10 +132,10 @@ class Trying:
         )
 
 
-def told(exc: BaseException) -> str:
-    """Return an error's kind, and its message's first line where no user's text can be in it."""
+def describe(exc: BaseException) -> str:
+    """Return an error's type and the first line of its message, if that cannot contain a user's text."""
     kind = type(exc).__name__
-    if not isinstance(exc, _TOLD_ERRORS):
+    if not isinstance(exc, _SAFE_ERRORS):
         return f"{kind}, see the trainer's log"
     lines = str(exc).splitlines()
     return f"{kind}: {lines[0]}" if lines else kind
