@@ -21,7 +21,7 @@ class Inside:
     die_after_commit: SIGKILL to itself after this many transactions, before the local write.
     die_in_transaction: SIGKILL to itself inside this transaction, before its commit.
     pause_in_transaction_s: sleep inside each transaction, or inside the first `pauses` of them. marker: a file written
-    when such a sleep begins.
+    when such a sleep begins. pause_topic: only transactions that write to a topic with this ending count.
     poison_word: the model raises for a batch that holds this word.
     memory_rows: the device has no room for more rows than that.
     read_pause_s: sleep before each batch is read, or before the first `pauses` of them.
@@ -37,6 +37,7 @@ class Inside:
     pause_in_transaction_s: float = 0.0
     pauses: int | None = None
     marker: Path | None = None
+    pause_topic: str = ""
     poison_word: str | None = None
     memory_rows: int | None = None
     read_pause_s: float = 0.0
@@ -68,7 +69,9 @@ class Inside:
             _before(TransactionWriter, "_before_commit", _die_at(self.die_in_transaction))
         if self.pause_in_transaction_s:
             left = iter(range(self.pauses)) if self.pauses is not None else count()
-            _before(TransactionWriter, "_before_commit", lambda *_: self._pause(left))
+            topics: set[str] = set()
+            _before(TransactionWriter, "_produce", lambda _, output, *__: topics.add(output.topic))
+            _before(TransactionWriter, "_before_commit", lambda *_: self._pause(left, topics))
 
     def _arm_model(self) -> None:
         from model.loaded import LoadedModel
@@ -94,8 +97,10 @@ class Inside:
         if self.fetcher_stops is not None:
             _stop_fetching_at(self.fetcher_stops)
 
-    def _pause(self, left: Iterator[int]) -> None:
-        if next(left, None) is None:
+    def _pause(self, left: Iterator[int], topics: set[str]) -> None:
+        written = {topic for topic in topics if topic.endswith(self.pause_topic)}
+        topics.clear()
+        if (self.pause_topic and not written) or next(left, None) is None:
             return
         if self.marker is not None:
             self.marker.touch()

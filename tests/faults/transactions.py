@@ -22,10 +22,11 @@ _SWEEP_S = 1  # of the broker, as sway.embedded sets it
 
 @case("a transaction that times out")
 def times_out(stage: Stage) -> None:
-    stage.create_topics().start("a")
-    slow = stage.worker("b", Inside(pause_in_transaction_s=3 * _TIMEOUT_S, pauses=1)).start()
+    # The dead letters of both are in one partition, so an open transaction of one holds up readers of the other's.
+    stage.create_topics(**{"dead-letters": 1}).start("a")
+    inside = Inside(pause_in_transaction_s=3 * _TIMEOUT_S, pauses=1, pause_topic="dead-letters")
+    slow = stage.worker("b", inside).start()
     slow.wait_until_ready()
-    # The dead letters of both are in one partition, so that the open transaction of one holds up the other's readers.
     stage.feed(source=inputs(bad_every=4))
     began = time.monotonic()
     wait_for(

@@ -324,7 +324,6 @@ class Visible:
     """A read_committed reader of whole topics, from their beginning."""
 
     def __init__(self, sway: Sway, shorts: Sequence[str]) -> None:
-        self._sway = sway
         self._consumer = Consumer(
             {
                 "bootstrap.servers": sway.topics.bootstrap_servers,
@@ -352,7 +351,8 @@ class Visible:
 
     def follow(self, topic: str) -> None:
         """Read this topic too."""
-        self._partitions += [TopicPartition(topic, number, 0) for number in range(self._sway.partitions)]
+        numbers = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        self._partitions += [TopicPartition(topic, number, 0) for number in numbers]
         self._consumer.assign(self._partitions)
 
     def count(self) -> int:
