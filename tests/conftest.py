@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests import tiny
+from tests.support import tiny
 
 if TYPE_CHECKING:
     from model.loaded import LoadedModel

@@ -92,7 +92,7 @@ def play_once(chosen: "Sequence[Case]") -> int:
     """Play each case once, one after the other, and return the exit status."""
     from tests.faults.brokers_of import Brokers
     from tests.faults.playing import play
-    from tests.tiny import make_base, make_registry
+    from tests.support.tiny import make_base, make_registry
 
     rows: list[Row] = []
     print(_COLUMNS.format("events", "scores", "dead", "lost", "double", "recovery", "case"), flush=True)

@@ -15,8 +15,8 @@ from stream.behaviours import WindowCodec
 from stream.windows import WindowLimits
 from tests.faults.answers import Answers, Where
 from tests.integration.workers import Sway
-from tests.plain_labels import PlainLabels
-from tests.plain_windows import PlainWindows
+from tests.support.plain_labels import PlainLabels
+from tests.support.plain_windows import PlainWindows
 
 LIMITS = WindowLimits()
 MAX_ITEM_TEXT_CHARS = 512

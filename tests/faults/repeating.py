@@ -144,7 +144,7 @@ def _beside(what: str) -> Iterator[None]:
 def _set_up() -> None:
     """Make what the plays of this process share."""
     global _registry
-    from tests.tiny import make_base, make_registry
+    from tests.support.tiny import make_base, make_registry
 
     folder = Path(_kept.enter_context(tempfile.TemporaryDirectory(prefix="sway-faults-")))
     _registry = make_registry(folder / "registry", make_base(folder / "base"), folder / "champion")

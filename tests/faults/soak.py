@@ -55,7 +55,7 @@ def main() -> int:
     from sway.embedded import EmbeddedKafka
     from tests.faults.stage import Stage
     from tests.integration.conftest import Topics
-    from tests.tiny import make_base, make_registry
+    from tests.support.tiny import make_base, make_registry
 
     seconds = float(os.environ.get("SOAK_S") or 1200)
     with tempfile.TemporaryDirectory(prefix="sway-soak-") as name, EmbeddedKafka() as kafka:

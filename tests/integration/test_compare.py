@@ -13,7 +13,7 @@ from schemas.records import BehaviorEvent, LabeledExample
 from schemas.wire import Codec
 from sway.cli import app
 from tests.integration.conftest import Topics
-from tests.plain_scores import Row, record, row, write
+from tests.support.plain_scores import Row, record, row, write
 
 ROWS = [row(offset, offset / 20, partition=number) for offset in range(10) for number in (0, 1)]
 

@@ -13,7 +13,7 @@ from sway.cli import app
 from sway.committed import committed
 from tests.integration.conftest import wait_for
 from tests.integration.workers import Sway
-from tests.late import publish_late
+from tests.support.late import publish_late
 
 FILMS = ("alien", "heat", "amelie", "brazil")
 

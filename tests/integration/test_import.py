@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 from schemas.records import BehaviorEvent
 from schemas.wire import Codec
 from sway.cli import app
-from tests.importing import write_log
 from tests.integration.conftest import Topics
+from tests.support.importing import write_log
 
 ANCIENT_S = 964_982_703  # years older than any retention
 MAPPING = ["--map", "user_id=who", "--map", "item_id=what", "--map", "occurred_at=at"]

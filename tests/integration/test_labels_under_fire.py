@@ -14,7 +14,7 @@ from sway.cli import app
 from tests.integration.conftest import wait_for
 from tests.integration.handovers import audit, requests
 from tests.integration.workers import Sway, Visible
-from tests.plain_labels import PlainLabels
+from tests.support.plain_labels import PlainLabels
 
 pytestmark = pytest.mark.faults
 

@@ -10,9 +10,9 @@ from stream.exactly_once.kafka.offsets import stable_offsets
 from stream.exactly_once.kafka.topics import TopicIds
 from stream.exactly_once.kafka.transactions import TransactionWriter
 from stream.exactly_once.units.records import TopicPartition
-from tests.holding import leaves_behind
 from tests.integration.conftest import Topics
 from tests.integration.handovers import PARTITIONS, lead
+from tests.support.holding import leaves_behind
 
 TIMES = 20
 

@@ -21,7 +21,7 @@ from model.registry import ModelRegistry
 from model.removal import GRACE_S, Removal
 from model.storage import Storage
 from model.tokens import BehaviourTokenizer
-from tests.tiny import publish_tiny
+from tests.support.tiny import publish_tiny
 
 pytestmark = pytest.mark.faults
 

@@ -14,7 +14,7 @@ from sway.cli import app
 from tests.integration.conftest import wait_for
 from tests.integration.handovers import audit, requests
 from tests.integration.workers import Sway
-from tests.tiny import publish_tiny
+from tests.support.tiny import publish_tiny
 
 NOW_MS = int(time.time() * 1000)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stream.labels.join import Closing
 from stream.labels.rules import JoinSettings
-from tests.labelled_stream import LabelledStream, Seen
+from tests.support.labelled_stream import LabelledStream, Seen
 from trainer.dataset import Example, split_by_time
 
 MINUTE_MS = 60_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stream.exactly_once.units.errors import FencedError
 from stream.exactly_once.units.records import TopicPartition
-from tests.running_engine import EVENTS, NOTES, Running, until
+from tests.support.running_engine import EVENTS, NOTES, Running, until
 
 PARTITIONS = (0, 1)
 INPUTS = [TopicPartition(topic, partition) for topic in (EVENTS, NOTES) for partition in PARTITIONS]

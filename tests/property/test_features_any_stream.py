@@ -29,7 +29,7 @@ from model.features.state import (
     as_float32,
 )
 from schemas.records import BehaviorEvent, Outcome
-from tests.plain_features import Rated, plain_numbers
+from tests.support.plain_features import Rated, plain_numbers
 from trainer.feature_rows import FeatureRows, RowSettings, feature_rows
 from trainer.snapshots import Pair, StreamSettings, snapshots
 from trainer.text_vectors import BehaviourText, TextVectors

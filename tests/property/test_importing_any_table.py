@@ -18,7 +18,7 @@ from sway.importing.encode import Encoded, encode
 from sway.importing.mapping import parse, resolve
 from sway.importing.row_by_row import RowByRow
 from sway.loading.load import EVENTS, OUTCOMES, Target
-from tests.importing import NOW_MS, Run, write_log
+from tests.support.importing import NOW_MS, Run, write_log
 
 # A CSV file's line ends in texts are kept, but a carriage return alone is one to few others.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=20)

@@ -23,7 +23,7 @@ from model.late_checkpoint import LateComponents
 from model.late_model import LateModel
 from model.network import TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer, Piece
-from tests.late import item_table, late_network
+from tests.support.late import item_table, late_network
 from trainer.config import LateTraining
 from trainer.dataset import Example
 from trainer.evaluation.scoring import jobs_of

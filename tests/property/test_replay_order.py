@@ -12,7 +12,7 @@ from stream.replay.known_order import KnownOrder
 from stream.replay.ordering import MergedOrder, Room
 from stream.replay.plan import Span
 from stream.replay.streams import Record
-from tests.memory_streams import MemoryStream
+from tests.support.memory_streams import MemoryStream
 
 EVENTS, OUTCOMES, SCORES, ELSEWHERE = "t.events", "t.outcomes", "t.scores", "other.events"
 PARTITION = 3

@@ -15,9 +15,9 @@ from model.tokens import BehaviourTokenizer, EncodedText
 from schemas.records import BehaviorEvent, InfluenceScore, LabeledExample, Outcome
 from stream.labels.ticks import tick_at
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
-from tests.processing import NOW_MS, TOPICS, event, outcome
-from tests.replay_stories import MINUTE, core_of, planned, read_live
-from tests.replayed_partition import TURNS, ReplayedPartition
+from tests.support.processing import NOW_MS, TOPICS, event, outcome
+from tests.support.replay_stories import MINUTE, core_of, planned, read_live
+from tests.support.replayed_partition import TURNS, ReplayedPartition
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -19,8 +19,8 @@ from schemas.records import BehaviorEvent, Outcome
 from stream.behaviours import BehaviourLimits, behaviour_of
 from stream.labels.rules import JoinSettings
 from stream.windows import WindowLimits
-from tests.processing import NOW_MS, Processing
 from tests.property.test_stream_interleaving import CUTS, INPUTS, LIMITS, MAX_CHARS, STEPS, Story, play
+from tests.support.processing import NOW_MS, Processing
 from trainer.snapshots import Pair, StreamSettings
 from trainer.snapshots import snapshots as labelled_snapshots
 

@@ -15,9 +15,9 @@ from stream.behaviours import BehaviourLimits
 from stream.labels.state import PENDING
 from stream.replay.streams import Record
 from stream.windows import WindowLimits
-from tests.plain_labels import PlainLabels
-from tests.plain_windows import PlainWindows
-from tests.processing import NOW_MS, Processing, event, outcome, score_of
+from tests.support.plain_labels import PlainLabels
+from tests.support.plain_windows import PlainWindows
+from tests.support.processing import NOW_MS, Processing, event, outcome, score_of
 
 PARTITION_OF = {"ann": 0, "bob": 1, "cem": 0}
 MAX_CHARS = 60

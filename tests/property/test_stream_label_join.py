@@ -11,8 +11,8 @@ from schemas.records import BehaviorEvent, DueList, JoinClock, Outcome, PendingL
 from stream.labels import due_lists
 from stream.labels.rules import JoinSettings, Rule
 from stream.replay.streams import Record
-from tests.plain_labels import labels_of
-from tests.processing import NOW_MS, Processing, event, outcome
+from tests.support.plain_labels import labels_of
+from tests.support.processing import NOW_MS, Processing, event, outcome
 
 MINUTE = 60_000
 BEGAN = NOW_MS - 600 * MINUTE

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from model.tokens import BehaviourTokenizer
 from stream.labels.rules import JoinSettings
 from stream.labels.stream_time import StreamTime
-from tests.plain_labels import PlainStreamTime
-from tests.processing import NOW_MS, Processing, event
+from tests.support.plain_labels import PlainStreamTime
+from tests.support.processing import NOW_MS, Processing, event
 
 MINUTE = 60_000
 HORIZON, GRACE = 60, 10  # minutes

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream.exactly_once.units.merging import TopicMerger
 from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
-from tests.running_engine import Record
+from tests.support.running_engine import Record
 
 TOPICS = ["a", "b", "c"]
 EPOCH = Epoch(1, "member")

@@ -12,7 +12,7 @@ from schemas.records import InfluenceScore, LabeledExample
 from stream.replay.parquet import ParquetFolder
 from stream.replay.plan import Span
 from sway.cli import app
-from tests.plain_scores import REPLAY_SCHEMA, Row, record, row, write
+from tests.support.plain_scores import REPLAY_SCHEMA, Row, record, row, write
 
 LABELS = pa.schema(dict.fromkeys(("event_id", "user_id"), pa.string()) | {"y": pa.float64()})
 

@@ -14,7 +14,7 @@ from sway.comparing.ranks import spearman, spearman_by_group
 from sway.comparing.scores import Coordinates, Scores
 from sway.comparing.show import as_tables
 from sway.errors import CommandError
-from tests.plain_scores import Row, row, run
+from tests.support.plain_scores import Row, row, run
 
 NAN = float("nan")
 

@@ -8,7 +8,7 @@ import torch
 from model.loaded import LoadedModel
 from model.tokens import BehaviourTokenizer
 from sway.doctor import speed
-from tests.late import late_model
+from tests.support.late import late_model
 
 
 def test_every_type_is_measured_at_the_models_own_length(tiny_model: LoadedModel) -> None:

@@ -16,8 +16,8 @@ from model.registry import ModelRegistry
 from model.tokens import BehaviourTokenizer
 from sway.cli import app
 from sway.example_files import write_examples
-from tests.late import publish_late
-from tests.late_examples import audience
+from tests.support.late import publish_late
+from tests.support.late_examples import audience
 from trainer.evaluation.scoring import score_examples
 from trainer.known_texts import known_texts
 

@@ -24,7 +24,7 @@ from stream.exactly_once.units.errors import (
 )
 from stream.exactly_once.units.group_metadata import group_metadata
 from stream.exactly_once.units.records import Epoch, TopicPartition, size_of
-from tests.running_engine import EVENTS, NOTES, Record, Running, until
+from tests.support.running_engine import EVENTS, NOTES, Record, Running, until
 
 NewWorker = Callable[..., Running]
 

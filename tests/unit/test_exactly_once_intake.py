@@ -7,7 +7,7 @@ import pytest
 
 from stream.exactly_once import Epoch, Hold, RecordBatch, Unit, Work
 from stream.exactly_once.driver.intake import Intake
-from tests.running_engine import Record
+from tests.support.running_engine import Record
 
 EPOCH = Epoch(1, "member")
 

@@ -16,7 +16,7 @@ from stream.exactly_once.units.errors import (
     TransactionEndedError,
 )
 from stream.exactly_once.units.records import Output, TopicPartition
-from tests.scripted_producer import ScriptedProducer, error
+from tests.support.scripted_producer import ScriptedProducer, error
 
 CHANGELOG = TopicPartition("t.changelog", 2)
 OFFSETS = {TopicPartition("t.events", 2): 7, TopicPartition("t.outcomes", 2): 3}

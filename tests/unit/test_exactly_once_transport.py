@@ -12,7 +12,7 @@ from faust.transport.drivers import aiokafka as driver
 from stream.exactly_once.driver.transport import BatchConsumer, BatchConsumerThread
 from stream.exactly_once.units.merging import TopicMerger
 from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
-from tests.running_engine import EVENTS, NOTES, Record
+from tests.support.running_engine import EVENTS, NOTES, Record
 
 TP = TopicPartition(EVENTS, 0)
 NOTE = TopicPartition(NOTES, 0)

@@ -24,9 +24,9 @@ from stream.windows import WindowLimits
 from sway.cli import app
 from sway.doctor.keys import murmur2_partition
 from sway.explaining import topics
-from tests.late import publish_late
-from tests.processing import NOW_MS, MemoryTable, Processing, event
-from tests.tiny import publish_tiny
+from tests.support.late import publish_late
+from tests.support.processing import NOW_MS, MemoryTable, Processing, event
+from tests.support.tiny import publish_tiny
 
 FILMS = ("alien", "heat", "amelie", "the third man", "brazil", "stalker")
 PARTITIONS = 3

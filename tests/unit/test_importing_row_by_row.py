@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.importing import NOW_MS, Run, write_log
+from tests.support.importing import NOW_MS, Run, write_log
 
 EVENT = {"event_id": "e", "user_id": "u1", "action": "view", "occurred_at": NOW_MS - 5}
 

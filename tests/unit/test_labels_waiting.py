@@ -8,7 +8,7 @@ from model.tokens import BehaviourTokenizer
 from stream.labels.join import PartitionJoin
 from stream.labels.rules import JoinSettings
 from stream.worker.metrics import WorkerMetrics
-from tests.processing import NOW_MS, Processing, event, outcome
+from tests.support.processing import NOW_MS, Processing, event, outcome
 from tests.unit.test_stream_metrics import shown, unit_of
 
 MINUTE = 60_000

@@ -18,8 +18,8 @@ from model.network import NetworkSettings, Pooling
 from model.reading import Reading
 from model.registry import ModelRegistry
 from model.tokens import BehaviourTokenizer
-from tests import tiny
-from tests.late import late_model, late_parts, late_text, publish_late
+from tests.support import tiny
+from tests.support.late import late_model, late_parts, late_text, publish_late
 
 CPU = torch.device("cpu")
 

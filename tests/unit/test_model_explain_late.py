@@ -13,7 +13,7 @@ from model.jobs import LateText
 from model.late_model import LateModel
 from model.network import TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer, Piece
-from tests.late import late_model, late_network, late_parts, late_text
+from tests.support.late import late_model, late_network, late_parts, late_text
 
 WORDS = ("watch alien", "watch heat", "rate amelie", "view a lamp", "buy chillies", "read a book")
 PLANTED = "listen to fado"

@@ -30,7 +30,7 @@ from model.scorer import BatchStats, MicroBatcher
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer, Piece
 from schemas.records import BehaviorEvent, Behaviour, Outcome
-from tests.late import item_map, late_model, late_network, late_parts, late_text
+from tests.support.late import item_map, late_model, late_network, late_parts, late_text
 from trainer.feature_rows import RowMaker, RowSettings
 from trainer.late import score_late
 from trainer.late_batches import LateRows

@@ -31,9 +31,9 @@ from stream.handover.leader import HandoverLeader
 from stream.handover.rule import HandoverRule
 from stream.worker.champion import ChampionWatcher
 from stream.worker.metrics import WorkerMetrics
-from tests.holding import leaves_behind
-from tests.running_engine import Running
-from tests.scripted_producer import ScriptedProducer
+from tests.support.holding import leaves_behind
+from tests.support.running_engine import Running
+from tests.support.scripted_producer import ScriptedProducer
 from tests.unit.scoring_models import EchoModel, encoded
 
 TIMES = 100

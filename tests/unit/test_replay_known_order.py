@@ -8,7 +8,7 @@ from schemas.wire import Codec
 from stream.replay.known_order import ALL_BY_TIME, Before, KnownOrder
 from stream.replay.plan import Span
 from stream.replay.streams import Record
-from tests.memory_streams import MemoryStream
+from tests.support.memory_streams import MemoryStream
 
 CODEC = Codec(InfluenceScore)
 

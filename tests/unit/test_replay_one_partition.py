@@ -13,9 +13,9 @@ from schemas.records import BehaviorEvent
 from stream.exactly_once.units.records import size_of
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
 from stream.replay.plan import ReplayPlan
-from tests.processing import NOW_MS, TOPICS, event, outcome
-from tests.replay_stories import MINUTE, Story, core_of, planned, read_live
-from tests.replayed_partition import ReplayedPartition
+from tests.support.processing import NOW_MS, TOPICS, event, outcome
+from tests.support.replay_stories import MINUTE, Story, core_of, planned, read_live
+from tests.support.replayed_partition import ReplayedPartition
 
 
 def behaviours(user: str, count: int) -> list[BehaviorEvent]:

@@ -13,7 +13,7 @@ from stream.processor import ScoringProcessor
 from stream.replay.opening import Inputs, PartitionSources
 from stream.replay.plan import NOTHING, PartitionPlan, Span
 from stream.replay.streams import Record
-from tests.memory_streams import MemoryStream
+from tests.support.memory_streams import MemoryStream
 
 PLAN = PartitionPlan(NOTHING, Span(0, 2), Span(2, 2), Span(0, 2), Span(0, 2))
 

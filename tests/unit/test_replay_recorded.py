@@ -11,7 +11,7 @@ from stream.processor import Pending
 from stream.replay.plan import Span
 from stream.replay.recorded import RecordedScores, scores_in
 from stream.replay.streams import Record
-from tests.memory_streams import MemoryStream
+from tests.support.memory_streams import MemoryStream
 
 
 def pending(*offsets: int) -> list[Pending]:

@@ -12,7 +12,7 @@ from schemas.wire import Codec
 from stream.behaviours import BehaviourLimits
 from stream.settings import WireSettings
 from stream.windows import History
-from tests.processing import NOW_MS, TOPICS, Processing, Published, event, outcome
+from tests.support.processing import NOW_MS, TOPICS, Processing, Published, event, outcome
 
 FINGERPRINT_UNKNOWN = b"\xc3\x01" + b"\x99" * 8 + b"whatever"
 YEAR_9999_MS = 253_402_300_799_000

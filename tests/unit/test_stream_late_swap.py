@@ -15,8 +15,8 @@ from stream.assembly import load_champion
 from stream.settings import ModelSettings, Settings
 from stream.worker.champion import ChampionWatcher
 from stream.worker.metrics import WorkerMetrics
-from tests import tiny
-from tests.late import late_text, publish_late
+from tests.support import tiny
+from tests.support.late import late_text, publish_late
 
 CPU = torch.device("cpu")
 WORDS = ("watch heat 1995", "watch alien 1979", "watch big 1988")

@@ -12,7 +12,7 @@ from schemas.records import BehaviorEvent, DeadLetter, DueList
 from schemas.wire import Codec
 from stream.labels.rules import JoinSettings, Rule
 from stream.settings import AttributionRule, LabelSettings, WindowSettings
-from tests.processing import NOW_MS, Processing, event, outcome
+from tests.support.processing import NOW_MS, Processing, event, outcome
 
 MIB = 2**20
 MAX_OUTPUT_BYTES = 1_000_000  # what ExactlyOnceConfig and a broker's own default take

@@ -18,7 +18,7 @@ from stream import processor as processor_module
 from stream.exactly_once import Hold
 from stream.replay.streams import Record
 from stream.windows import WindowLimits
-from tests.processing import NOW_MS, TOPICS, Processing, batch_of, event, outcome, score_of
+from tests.support.processing import NOW_MS, TOPICS, Processing, batch_of, event, outcome, score_of
 
 
 @pytest.fixture

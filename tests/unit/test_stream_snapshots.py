@@ -17,7 +17,7 @@ from schemas.records import BehaviorEvent, LabeledExample, PartitionSums, UserSu
 from stream.behaviours import BehaviourLimits, behaviour_of, entry_with_outcome
 from stream.labels.state import PARTITION_SUMS_KEY, event_key, snapshot_key, user_sums_key
 from stream.windows import WindowLimits, find, stored, with_outcome
-from tests.processing import NOW_MS, Model, Processing, event, outcome
+from tests.support.processing import NOW_MS, Model, Processing, event, outcome
 
 LIMITS = WindowLimits()
 
@@ -211,7 +211,7 @@ def test_a_joint_model_without_examples_makes_no_snapshots(tokenizer: BehaviourT
 
 
 def test_what_is_learnt_alone_counts_and_is_not_scored(tokenizer: BehaviourTokenizer) -> None:
-    from tests.processing import batch_of
+    from tests.support.processing import batch_of
 
     processing = Processing(tokenizer)
     processing.open()

@@ -7,7 +7,7 @@ import pytest
 
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
-from tests.processing import NOW_MS, Model, Processing, event, outcome
+from tests.support.processing import NOW_MS, Model, Processing, event, outcome
 
 
 @pytest.fixture(scope="module")

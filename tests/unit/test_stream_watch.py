@@ -13,7 +13,7 @@ from stream.exactly_once.units.records import TopicPartition
 from stream.settings import Settings, TimeSettings
 from stream.worker.app import SwayApp
 from stream.worker.watch import HangingTransactions, watch
-from tests.running_engine import held_back
+from tests.support.running_engine import held_back
 
 EVENTS_2 = TopicPartition("sway.events", 2)
 

@@ -22,7 +22,7 @@ from stream.settings import (
 )
 from stream.worker.app import Components, SwayApp, build_app
 from stream.worker.metrics import WorkerMetrics
-from tests.running_engine import held_back
+from tests.support.running_engine import held_back
 
 
 class NoScorer:

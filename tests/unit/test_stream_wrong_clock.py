@@ -7,7 +7,7 @@ from schemas.records import JoinClock
 from schemas.wire import Codec
 from stream.labels.rules import JoinSettings
 from stream.labels.ticks import tick_at
-from tests.processing import NOW_MS, Processing, event
+from tests.support.processing import NOW_MS, Processing, event
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

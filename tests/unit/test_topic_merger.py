@@ -6,7 +6,7 @@ import pytest
 
 from stream.exactly_once.units.merging import TopicMerger
 from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
-from tests.running_engine import Record
+from tests.support.running_engine import Record
 
 EVENTS, NOTES = "events", "notes"
 EPOCH = Epoch(1, "member")

@@ -17,8 +17,8 @@ from model.tokens import BehaviourTokenizer
 from sway.cli import app
 from sway.errors import CommandError
 from sway.example_files import read_examples, write_examples
-from tests.late import late_parts
-from tests.late_examples import audience
+from tests.support.late import late_parts
+from tests.support.late_examples import audience
 from trainer.dataset import Example
 
 RUN = CliRunner()

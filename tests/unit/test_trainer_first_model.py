@@ -10,7 +10,7 @@ from model.reading import Reading
 from model.registry import ModelRegistry
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
-from tests.late_examples import audience
+from tests.support.late_examples import audience
 from trainer.config import LateTraining, TargetStage
 from trainer.dataset import Example
 from trainer.errors import TrainingRefused

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from model.features.keys import text_key
 from model.tokens import BehaviourTokenizer
-from tests.late_examples import audience
+from tests.support.late_examples import audience
 from trainer.known_texts import known_texts
 
 

@@ -18,7 +18,7 @@ from model.late_model import LateModel
 from model.reading import Reading
 from model.tokens import BehaviourTokenizer
 from sway.training_file import read_knobs
-from tests.late_examples import audience
+from tests.support.late_examples import audience
 from trainer.config import LateTraining, TrainingConfig
 from trainer.dataset import Example
 from trainer.errors import TrainingRefused

@@ -16,7 +16,7 @@ from model.reading import Reading
 from model.registry import ModelRegistry
 from model.tokens import BehaviourTokenizer
 from schemas.records import OffsetRange, TrainingRequest
-from tests.late_examples import audience
+from tests.support.late_examples import audience
 from trainer.config import LateTraining, TrainingConfig
 from trainer.dataset import Example
 from trainer.evaluation.scoring import can_score, measure_in_turns, score_examples

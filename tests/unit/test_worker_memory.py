@@ -28,13 +28,13 @@ from stream.labels.state import EstimatesState, ItemsState, estimates_codec, ite
 from stream.settings import MEBIBYTE
 from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
 from stream.windows import History, columns_of
-from tests.many_users import Users
+from tests.support.many_users import Users
 
 VALUES_MB, ROCKSDB_MB = 40, 32
 
 
 def test_a_worker_with_more_users_than_fit_takes_what_is_set(tiny_base: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.many_users", str(tiny_base), str(tmp_path / "state")]
+    command = [sys.executable, "-m", "tests.support.many_users", str(tiny_base), str(tmp_path / "state")]
     ran = subprocess.run(
         [*command, str(VALUES_MB), str(ROCKSDB_MB)], capture_output=True, text=True, check=False, timeout=600
     )

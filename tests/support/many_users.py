@@ -1,6 +1,6 @@
 """A program: a worker's tables over real stores under more users than its memory holds; says what it takes.
 
-    python -m tests.many_users MODEL_FOLDER STATE_FOLDER VALUES_MB ROCKSDB_MB
+    python -m tests.support.many_users MODEL_FOLDER STATE_FOLDER VALUES_MB ROCKSDB_MB
 
 Prints JSON: resident memory in MB before, when full, and after as many writes again.
 """

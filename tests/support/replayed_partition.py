@@ -38,9 +38,9 @@ from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, Span, first_
 from stream.replay.state import ReplayState
 from stream.replay.streams import Record, RecordStream
 from stream.windows import WindowLimits
-from tests.memory_streams import MemoryStream
-from tests.processing import EXAMPLES as LIVE_EXAMPLES
-from tests.processing import NOW_MS, TOPICS, Model, codecs, score_of
+from tests.support.memory_streams import MemoryStream
+from tests.support.processing import EXAMPLES as LIVE_EXAMPLES
+from tests.support.processing import NOW_MS, TOPICS, Model, codecs, score_of
 
 T = TypeVar("T")
 
@@ -204,7 +204,7 @@ class AtOnce(Executor):
 
 
 class ChecksumScorer:
-    """Scores are checksums of the texts, as in tests/processing.py; they are there when work() is called."""
+    """Scores are checksums of the texts, as in tests/support/processing.py; they are there when work() is called."""
 
     def __init__(self, fails: Callable[[EncodedText], bool]) -> None:
         self._fails = fails

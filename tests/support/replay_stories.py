@@ -12,8 +12,8 @@ from stream.labels.rules import JoinSettings, Rule
 from stream.replay.plan import PartitionPlan, ReplayPlan, Span
 from stream.replay.streams import Record
 from stream.windows import WindowLimits
-from tests.processing import NOW_MS, TOPICS, Processing, Published
-from tests.replayed_partition import Core
+from tests.support.processing import NOW_MS, TOPICS, Processing, Published
+from tests.support.replayed_partition import Core
 
 MINUTE = 60_000
 CODEC = Codec(InfluenceScore)

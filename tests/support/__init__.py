@@ -1,0 +1,1 @@
+"""What tests share: tiny models, the processor without Kafka, plain reference implementations, scripted clients."""
