@@ -3,7 +3,6 @@
 It is for the demo, the tests and `sway up`; production code never imports it. It needs the extra `sway[embedded]`.
 """
 
-from sway.embedded.cluster import EmbeddedCluster
 from sway.embedded.errors import EmbeddedError
 from sway.embedded.kafka import EmbeddedKafka
 from sway.embedded.registry import EmbeddedRegistry
@@ -13,7 +12,6 @@ from sway.embedded.runtime import KAFKA_VERSION
 __all__ = [
     "KAFKA_VERSION",
     "REGISTRY_VERSION",
-    "EmbeddedCluster",
     "EmbeddedError",
     "EmbeddedKafka",
     "EmbeddedRegistry",

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-from sway.embedded import EmbeddedCluster, EmbeddedError
+from sway.embedded import EmbeddedError
 from tests.faults.case import case
 from tests.faults.inside import Inside
 from tests.faults.process import ForkedWorker
 from tests.faults.stage import Stage
 from tests.integration.conftest import wait_for
+from tests.support.kafka_cluster import EmbeddedCluster
 
 _AWAY_S = 60.0
 _RECOVERY_S = 30.0  # from when the brokers answer again, also on a machine with other things to do

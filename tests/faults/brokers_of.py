@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from sway.embedded import EmbeddedCluster, EmbeddedKafka
+from sway.embedded import EmbeddedKafka
 from tests.faults.case import Case
+from tests.support.kafka_cluster import EmbeddedCluster
 
 
 class Brokers:

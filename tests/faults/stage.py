@@ -14,8 +14,7 @@ from confluent_kafka import Consumer
 from clients.consumers import reader
 from stream.exactly_once.kafka.offsets import stable_offsets
 from stream.exactly_once.units.records import TopicPartition
-from sway.embedded import EmbeddedCluster, EmbeddedKafka
-from sway.embedded.leaders import coordinator_partition
+from sway.embedded import EmbeddedKafka
 from sway.embedded.properties import DATA_FOLDER, INTERNAL_PARTITIONS
 from tests.faults.answers import Answers, Where
 from tests.faults.audit import Audit, audit, is_due
@@ -24,6 +23,8 @@ from tests.faults.load import Given, Input, inputs
 from tests.faults.process import ForkedWorker
 from tests.integration.conftest import Topics, wait_for
 from tests.integration.workers import Sway
+from tests.support.kafka_cluster import EmbeddedCluster
+from tests.support.leaders import coordinator_partition
 
 RATE_PER_S = 150.0
 _SETTINGS = {

@@ -16,11 +16,12 @@ from stream.exactly_once.kafka.topics import ensure_changelogs
 from stream.settings import KafkaSettings, TopicSettings
 from stream.worker.input_limits import AFTER_MAX_MS
 from sway.cluster import Cluster
-from sway.embedded import EmbeddedCluster, EmbeddedError
-from sway.embedded.leaders import CoordinatorOf, coordinator_partition
+from sway.embedded import EmbeddedError
 from sway.topic_plan import plan_topics
 from tests.integration.conftest import wait_for
 from tests.integration.test_embedded_kafka import consume, produce
+from tests.support.kafka_cluster import EmbeddedCluster
+from tests.support.leaders import CoordinatorOf, coordinator_partition
 
 TOPIC = "kept"
 PARTITIONS = 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sway.embedded.leaders import coordinator_partition, java_hash
+from tests.support.leaders import coordinator_partition, java_hash
 
 
 @pytest.mark.parametrize(

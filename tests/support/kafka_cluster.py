@@ -9,11 +9,11 @@ from sway.embedded import ports
 from sway.embedded.artifacts import ArtifactCache, Progress
 from sway.embedded.broker import Broker
 from sway.embedded.errors import EmbeddedError
-from sway.embedded.leaders import CoordinatorOf, Leaders
 from sway.embedded.lifecycle import Embedded
 from sway.embedded.properties import Node
 from sway.embedded.runtime import KafkaRuntime
 from sway.embedded.starting import broker_in, check_port, start_on_free_ports
+from tests.support.leaders import CoordinatorOf, Leaders
 
 
 class EmbeddedCluster(Embedded):
