@@ -1,14 +1,14 @@
-"""The network of the late reading: attention over vectors of the history, added to the numeric features.
+"""The network of the late reading: attention over vectors of the history, added to what the features give.
 
     key_h   = K_t t_h + K_i v_h              t: text vector (384), v: item vector (32)
     value_h = gelu(V_t t_h + V_i v_h + V_o [known, grade, residual, log gap])
-    a       = softmax over h of (q . key_h / sqrt(k) - decay * gap_h), and of one learned key for "nothing"
-    n       = MLP features
+    a       = softmax over h of (q . key_h / sqrt(k) - decay * log gap_h), and of one learned key for "nothing"
+    n       = MLP features          features: the numbers of model.features.names, standardised
     y_hat, z_hat = sigmoid(W n + b + W' MLP' [n, sum_h a_h value_h, T t, v])
 
-The query q comes from the behaviour being scored. The vectors' part is added to the features' part, and W' starts at
-zero, so uninformative vectors do not change the output. Each distinct text is projected once, however many behaviours
-have it.
+The query q comes from the behaviour being scored, whose vectors are t and v. Each head attends separately, with k
+dimensions and its own decay >= 0. The vectors' part is added to the features' part, and W' starts at zero, so
+uninformative vectors do not change the output. Each distinct text is projected once, however many behaviours have it.
 
 Source: G. Zhou et al., 2018, "Deep Interest Network for Click-Through Rate Prediction", KDD (attention from the target
 over the history).
@@ -251,7 +251,7 @@ def _zero_linear(width: int) -> nn.Linear:
 
 
 def late_loss(logits: Tensor, y: Tensor, z: Tensor, settings: LateSettings) -> Tensor:
-    """Return 1/N sum l(y_hat, y) + lam l(z_hat, z), a scalar, with the loss l of settings.loss.
+    """Return 1/N sum (l(y_hat, y) + lam l(z_hat, z)), a scalar, with the loss l of settings.loss.
 
     logits: (N, 2). y, z: (N,) in [0, 1]. z is NaN where unknown; such a row counts only in the first term.
     """

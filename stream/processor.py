@@ -69,7 +69,10 @@ class Topics:
 
 @dataclass(slots=True)
 class Codecs:
-    """The codecs of the topics. A codec is not thread-safe, so the outputs of `finish` have separate codecs."""
+    """The codecs of the topics. late_dead_letters: for `finish`, which runs on another thread than `read`.
+
+    A codec is not thread-safe.
+    """
 
     events: Codec[BehaviorEvent]
     outcomes: Codec[Outcome]
@@ -149,7 +152,7 @@ class ScoringProcessor:
 
     table: WindowsTable
     on_wait: Callable[[str | None], None] = staticmethod(lambda _what: None)
-    """Called with the reason intake is blocked; None when it resumes."""
+    """Called with the reason when all intake waits for a service, and with None when it continues."""
     on_swap: Callable[[Any], None] = staticmethod(lambda _model: None)
     """Called with the new model when the first unit that it scores is read, before that unit's texts are submitted."""
 

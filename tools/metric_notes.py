@@ -53,7 +53,7 @@ MEANINGS = {
         "When a request was last promoted or rejected on its merits, seconds since 1970; 0 before the first"
     ),
     "sway_trainer_retries_total": "Failed tries of a request, outages included",
-    "sway_trainer_owner": "1 for the trainer that takes requests, 0 for a standby",
+    "sway_trainer_owner": "1 for the trainer that takes requests, 0 on standby",
 }
 """Meanings that replace the help text where it is too short for an operator."""
 

@@ -162,8 +162,8 @@ class TrainingConfig:
 
     reading: None keeps the start's reading. For a plain checkpoint it is late if the examples carry snapshots, else
     joint.
-    late: knobs of the late reading. All knobs below are of the joint reading, except lam, pooling, text, kept_layers,
-    and seed and those after it.
+    late: knobs of the late reading. All knobs below are of the joint reading, except those in
+    trainer.knob_readings.OF_BOTH.
 
     Model. lam: the weight of the affinity; None keeps the start's value, or 0.5 for a plain checkpoint. pooling, text,
     kept_layers (the number of lowest encoder layers to keep): only for a plain Hugging Face checkpoint; a Sway

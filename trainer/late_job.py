@@ -1,6 +1,6 @@
 """A resumable training for the late reading: from examples with snapshots to a calibrated checkpoint.
 
-    work/late/texts-N.npy    vectors of the examples' texts, in parts; tuned/texts-N.npy: those of the tuned layers
+    work/late/texts-N.npy    vectors of the examples' texts, in parts; work/late/tuned/texts-N.npy: by the tuned layers
     work/late/tuning.pt      the state of tuning BERT's top layers after the last epoch, if they are tuned
     work/late/network.pt     the state of fitting the late network after the last epoch
 

@@ -35,7 +35,7 @@ V = TypeVar("V")
 _EXIT_GRACE_S = 5.0  # after a failure, for logging and Faust's own shutdown
 _TOPIC_CHECK_INTERVAL_S = 10.0
 _RETRY_INTERVAL_S = 1.0
-_ENDS_INTERVAL_S = 5.0  # longer than a request that gets no answer
+_ENDS_INTERVAL_S = 5.0  # longer than the timeout of such a request
 _EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 

@@ -54,8 +54,9 @@ class UnitLimits:
 
 @dataclass(slots=True)
 class EngineStats:
-    """Counters for metrics; all are monotonic except the last four.
+    """Figures for metrics; those up to lost_records are counters.
 
+    last_progress: on the monotonic clock, in seconds. in_flight_records, in_flight_bytes: read and not committed.
     recovery: progress of the newest recovery, running or finished.
     """
 

@@ -14,7 +14,8 @@ from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 
 _POLL_S = 1.0
 _WAITING_POLL_S = 0.05  # while buffered records wait for those of another topic
-_FETCH_MAX_WAIT_MS = 100  # each broker has one fetch in flight, so a busy partition waits for it
+# A broker gets one fetch at a time. While it waits for records of idle partitions, busy ones wait too.
+_FETCH_MAX_WAIT_MS = 100
 
 
 class _EpochListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]

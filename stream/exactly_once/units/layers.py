@@ -17,7 +17,7 @@ _MISSING: Final = _Missing()
 class Layers(Generic[K, V]):
     """A table as seen by open units: the newest layer first, the committed values last.
 
-    Values are immutable: a unit can_replace a value and never modifies the one in an earlier layer. None means "no
+    Values are immutable: a unit replaces a value and never modifies the one in an earlier layer. None means "no
     value", and putting None deletes the key. Reads from a second thread are safe, because the tuple of layers is
     replaced and never modified.
     """
