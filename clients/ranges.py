@@ -110,6 +110,6 @@ def _offset(message: Message) -> int | None:
 
 def _find_leaders(consumer: Consumer, topics: set[str]) -> None:
     """Load partition leaders into the client's metadata cache; otherwise it looks for them only once a second."""
-    for topic in topics:
-        with suppress(KafkaException):  # unreachable brokers: the client looks for the leaders itself
+    with suppress(KafkaException):  # unreachable brokers: the client looks for the leaders itself
+        for topic in topics:
             consumer.list_topics(topic, timeout=_LEADERS_TIMEOUT_S)

@@ -372,11 +372,13 @@ class ScoringProcessor:
 
     def _read_outcomes(self, reading: "_BatchReading") -> None:
         accepted = self._accepted(reading, self._codecs.outcomes, check_outcome)
+        reading.context.counts[OUTCOMES] += len(reading.batch.records)
+        if self._labels is None:
+            return
         for position, (outcome, record) in enumerate(accepted):
             if not position % _PREFETCH_RECORDS:
                 reading.windows.prefetch(_users(accepted[position : position + _PREFETCH_RECORDS]))
             reading.outcome(outcome, record.timestamp)
-        reading.context.counts[OUTCOMES] += len(reading.batch.records)
 
     # --- dead letters -----------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ class RecordStream:
         self._index = 0
         self._consumer: Consumer | None = None
         self._polls: Iterator[Polled] = iter(())
+        self._failure: Exception | None = None
         if span.size:
             self._consumer = self._open(client_config, group_id)
 
@@ -108,22 +109,27 @@ class RecordStream:
             self._on_read(self._records)
 
     def _poll(self) -> Polled | None:
-        """Return the next poll's result; None at the end."""
+        """Return the next poll's result; None at the end. A failure is final: it is raised again when asked again."""
+        if self._failure is not None:
+            raise self._failure
         try:
             return next(self._polls, None)
         except StalledError as exc:
-            raise ReplayError(
+            self._failure = ReplayError(
                 f"No record of {self.topic}[{self.partition}] from offset {self.position} arrived within "
                 f"{self._timeout_s:g} s. Completed work is kept; run the same command to continue."
-            ) from exc
+            )
+            raise self._failure from exc
         except KafkaException as exc:
             error: KafkaError = exc.args[0]
             if error.code() in _GONE:
-                raise PastRetentionError(
+                self._failure = PastRetentionError(
                     f"{self.topic}[{self.partition}]: retention has deleted offset {self.position} "
                     f"({error.str()}); records read before it are kept."
-                ) from exc
-            raise ReplayError(f"Cannot read {self.topic}[{self.partition}]: {error.str()}") from exc
+                )
+            else:
+                self._failure = ReplayError(f"Cannot read {self.topic}[{self.partition}]: {error.str()}")
+            raise self._failure from exc
 
 
 def _record(topic: str, partition: int, message: Message) -> Record:

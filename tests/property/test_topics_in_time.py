@@ -42,7 +42,7 @@ def read_all(
     log: Log, fetches: list[tuple[str, int]], *, sorted_times: dict[str, list[int]]
 ) -> list[RecordBatch]:
     """Fetch in these pieces, and what is left of each topic then; check every batch when it is given."""
-    merger = TopicMerger(TOPICS, SLACK_MS, patience_s=1e9, clock=lambda: 0.0)
+    merger = TopicMerger(TOPICS, SLACK_MS, patience_s=1e9)
     read: list[RecordBatch] = []
     rest = [(topic, 100) for topic in TOPICS]
     for topic, most in [*fetches, *rest, *rest]:
@@ -81,7 +81,7 @@ def test_times_in_any_disorder_lose_nothing(
     times_by_topic: dict[str, list[int]], fetches: list[tuple[str, int]]
 ) -> None:
     log = Log(times_by_topic)
-    merger = TopicMerger(TOPICS, SLACK_MS, patience_s=1e9, clock=lambda: 0.0)
+    merger = TopicMerger(TOPICS, SLACK_MS, patience_s=1e9)
     read: dict[str, list[int]] = {topic: [] for topic in TOPICS}
     for topic, most in [*fetches, *([(topic, 100) for topic in TOPICS] * 2)]:
         batch = log.fetch(topic, most)

@@ -12,13 +12,6 @@ EVENTS, NOTES = "events", "notes"
 EPOCH = Epoch(1, "member")
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def batch(topic: str, *times: int, partition: int = 0) -> RecordBatch:
     records = [Record(topic, partition, offset, b"", timestamp=at) for offset, at in enumerate(times)]
     return RecordBatch(topic, partition, records, 0, len(records), EPOCH)
@@ -60,29 +53,55 @@ def test_a_clock_that_is_ahead_holds_nothing_back_once_the_other_topic_is_read()
     assert given(merger) == [(NOTES, [10, 20]), (EVENTS, [10**12])]
 
 
-def test_patience_with_a_topic_that_gives_nothing_has_an_end(caplog: pytest.LogCaptureFixture) -> None:
-    clock = Clock()
-    merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30, clock=clock)
+NOTES_0 = TopicPartition(NOTES, 0)
+
+
+def test_a_topic_that_returns_nothing_is_given_up_until_a_record_of_it_arrives(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10))
-    assert given(merger, TopicPartition(NOTES, 0)) == []
-    clock.now = 29.0
-    assert given(merger, TopicPartition(NOTES, 0)) == []
-    clock.now = 31.0
+    assert given(merger, NOTES_0) == []
+    merger.count_poll([NOTES_0], 29.0)
+    assert given(merger, NOTES_0) == []
     with caplog.at_level(logging.WARNING):
-        assert given(merger, TopicPartition(NOTES, 0)) == [(EVENTS, [10])]
+        merger.count_poll([NOTES_0], 2.0)
+    assert given(merger, NOTES_0) == [(EVENTS, [10])]
     assert caplog.messages == [
-        "notes gave no record for 31 s although its broker has more: partition 0 continues without it, "
-        "so records with the same timestamps may be processed in a different order."
+        "notes[0] returned no record in 31 s of polling although its broker has more. The other topics of partition 0 "
+        "are processed without it, so records of the same time may be processed in another order."
     ]
+    merger.put(batch(EVENTS, 20))
+    assert given(merger, NOTES_0) == [(EVENTS, [20])]
+    merger.put(batch(NOTES, 25))
+    merger.put(batch(EVENTS, 30))
+    assert given(merger, NOTES_0) == [(NOTES, [25])]
+    assert merger.waited_for == {NOTES_0}
 
 
-def test_waiting_is_counted_anew_after_a_record_came() -> None:
-    clock = Clock()
-    merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30, clock=clock)
+def test_a_catch_up_of_any_length_keeps_the_order_while_records_arrive() -> None:
+    merger = TopicMerger([EVENTS, NOTES], slack_ms=0, patience_s=30)
+    merger.put(batch(EVENTS, *range(0, 1_000, 10)))
+    for at in range(5, 1_000, 10):
+        merger.put(batch(NOTES, at))
+        assert given(merger, NOTES_0) == [(EVENTS, [at - 5]), (NOTES, [at])]
+        merger.count_poll([NOTES_0], 20.0)
+
+
+def test_time_without_polls_for_the_missing_topic_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
+    merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10))
-    assert given(merger, TopicPartition(NOTES, 0)) == []
-    clock.now = 20.0
+    assert given(merger, NOTES_0) == []
+    merger.count_poll([TopicPartition(EVENTS, 1)], 1_000.0)
+    assert given(merger, NOTES_0) == []
+    assert not caplog.messages
+
+
+def test_a_paused_partition_yields_nothing_and_waits_for_nothing() -> None:
+    merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
+    merger.put(batch(EVENTS, 10))
+    merger.put(batch(EVENTS, 20, partition=1))
+    ready = merger.ready(lambda where: where != NOTES_0, paused={0})
+    assert [found.partition for found in ready] == [1]
+    assert merger.waited_for == set()
     assert given(merger) == [(EVENTS, [10])]
-    merger.put(batch(EVENTS, 11))
-    clock.now = 40.0
-    assert given(merger, TopicPartition(NOTES, 0)) == []

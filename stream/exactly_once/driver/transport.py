@@ -1,6 +1,7 @@
 """Faust's aiokafka transport, with one message per batch of records of a partition."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -189,8 +190,10 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                     await asyncio.sleep(_POLL_S / 20)
                     continue
                 wait_s = _WAITING_POLL_S if self._merger.waited_for else _POLL_S
+                began = time.monotonic()
                 records, epoch = await self._thread.getmany(active, wait_s)
                 self._poll_was_empty = not records
+                self._merger.count_poll(active - records.keys(), time.monotonic() - began)
                 if epoch is not None:
                     await self._deliver(records, epoch)
         except asyncio.CancelledError:
@@ -225,7 +228,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             return
         for tp, found in records.items():
             self._buffer(TopicPartition(tp.topic, tp.partition), found, epoch)
-        for batch in self._merger.ready(self._thread.is_at_end):
+        for batch in self._merger.ready(self._thread.is_at_end, self.app.paused_partitions):
             if not self.flow_active:
                 return
             tp = TopicPartition(batch.topic, batch.partition)

@@ -7,9 +7,8 @@ Source: Kafka Streams does the same per task (KIP-353 and KIP-695, `max.task.idl
 """
 
 import logging
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 
 from stream.exactly_once.units.records import RecordBatch, TopicPartition
 from stream.exactly_once.units.unit import split
@@ -25,30 +24,25 @@ class TopicMerger:
 
     topics: the input topics; at equal timestamps the earlier topic in this list comes first.
     slack_ms: how far one topic may run ahead of the next record of another topic, to keep batches long.
-    patience_s: timeout for a topic without buffered records; after it, the merger proceeds without that topic.
-    clock: a monotonic clock, in seconds.
+    patience_s: seconds of polling for a partition in vain, after which the merger proceeds without it until a record
+    of it arrives. Time without polls does not count.
     """
 
-    def __init__(
-        self,
-        topics: Sequence[str],
-        slack_ms: int,
-        patience_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, topics: Sequence[str], slack_ms: int, patience_s: float) -> None:
         self._topics = list(topics)
         self._slack_ms = slack_ms
         self._patience_s = patience_s
-        self._clock = clock
         self._buffers: dict[int, dict[str, deque[RecordBatch]]] = {}
-        self._waiting_since: dict[int, float] = {}
+        self._silent_s: dict[TopicPartition, float] = {}
+        self._given_up: set[TopicPartition] = set()
         self.waited_for: set[TopicPartition] = set()
         """Partitions without buffered records that block others, as of the last call of `ready`."""
 
     def clear(self) -> None:
         """Discard all buffered records, because another epoch begins."""
         self._buffers.clear()
-        self._waiting_since.clear()
+        self._silent_s.clear()
+        self._given_up.clear()
         self.waited_for.clear()
 
     @property
@@ -65,16 +59,27 @@ class TopicMerger:
 
     def put(self, batch: RecordBatch) -> None:
         """Append a batch to the buffer of its partition."""
+        where = TopicPartition(batch.topic, batch.partition)
+        self._silent_s.pop(where, None)
+        self._given_up.discard(where)
         self._buffers.setdefault(batch.partition, {}).setdefault(batch.topic, deque()).append(batch)
 
-    def ready(self, at_end: AtEnd) -> Iterator[RecordBatch]:
+    def count_poll(self, silent: Collection[TopicPartition], seconds: float) -> None:
+        """Record a poll. silent: partitions that it asked for and that returned no records."""
+        for where in self.waited_for.intersection(silent):
+            silent_s = self._silent_s[where] = self._silent_s.get(where, 0.0) + seconds
+            if silent_s >= self._patience_s:
+                self._give_up(where, silent_s)
+
+    def ready(self, at_end: AtEnd, paused: Container[int] = ()) -> Iterator[RecordBatch]:
         """Yield the batches that can be processed now, partition by partition, and keep the rest.
 
-        Calling `clear` between two batches ends the iteration.
+        paused: partition numbers that yield nothing now. Calling `clear` between two batches ends the iteration.
         """
         self.waited_for.clear()
         for number in sorted(self._buffers, key=self._first_time):
-            yield from self._of(number, at_end)
+            if number not in paused:
+                yield from self._of(number, at_end)
 
     def _first_time(self, number: int) -> tuple[int, int]:
         return min(self._heads(number))
@@ -91,32 +96,28 @@ class TopicMerger:
     def _of(self, number: int, at_end: AtEnd) -> Iterator[RecordBatch]:
         while number in self._buffers:
             missing = self._missing(number, at_end)
-            if missing and not self._is_impatient(number, missing):
+            if missing:
                 self.waited_for.update(missing)
                 return
             yield self._take(number)
-        self._waiting_since.pop(number, None)
 
     def _missing(self, number: int, at_end: AtEnd) -> list[TopicPartition]:
-        """Return the partitions without buffered records of which the brokers have more."""
-        kept = self._buffers[number]
-        absent = (TopicPartition(topic, number) for topic in self._topics if topic not in kept)
-        return [where for where in absent if not at_end(where)]
+        """Return the partitions of this number without buffered records that have more on their brokers."""
+        buffered = self._buffers[number]
+        absent = (TopicPartition(topic, number) for topic in self._topics if topic not in buffered)
+        return [where for where in absent if where not in self._given_up and not at_end(where)]
 
-    def _is_impatient(self, number: int, missing: Sequence[TopicPartition]) -> bool:
-        now = self._clock()
-        waited_s = now - self._waiting_since.setdefault(number, now)
-        if waited_s < self._patience_s:
-            return False
+    def _give_up(self, where: TopicPartition, silent_s: float) -> None:
+        del self._silent_s[where]
+        self._given_up.add(where)
         logger.warning(
-            "%s gave no record for %.0f s although its broker has more: partition %d continues without it, "
-            "so records with the same timestamps may be processed in a different order.",
-            ", ".join(where.topic for where in missing),
-            waited_s,
-            number,
+            "%s[%d] returned no record in %.0f s of polling although its broker has more. The other topics of "
+            "partition %d are processed without it, so records of the same time may be processed in another order.",
+            where.topic,
+            where.partition,
+            silent_s,
+            where.partition,
         )
-        del self._waiting_since[number]
-        return True
 
     def _take(self, number: int) -> RecordBatch:
         """Take the topic with the oldest next record, up to the next record of another topic plus the slack."""
