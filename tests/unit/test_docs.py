@@ -12,6 +12,7 @@ from stream.settings import TopicSettings
 ROOT = Path(__file__).parents[2]
 FOLDERS = (
     "schemas",
+    "clients",
     "model",
     "stream",
     "trainer",
