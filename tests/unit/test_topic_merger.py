@@ -105,3 +105,13 @@ def test_a_paused_partition_yields_nothing_and_waits_for_nothing() -> None:
     assert [found.partition for found in ready] == [1]
     assert merger.waited_for == set()
     assert given(merger) == [(EVENTS, [10])]
+
+
+def test_silence_before_an_end_was_reached_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
+    merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
+    for at in (10, 20, 30):
+        merger.put(batch(EVENTS, at))
+        assert given(merger, NOTES_0) == []
+        merger.count_poll([NOTES_0], 29.0)
+        assert given(merger) == [(EVENTS, [at])]
+    assert not caplog.messages

@@ -103,9 +103,17 @@ class TopicMerger:
 
     def _missing(self, number: int, at_end: AtEnd) -> list[TopicPartition]:
         """Return the partitions of this number without buffered records that have more on their brokers."""
-        buffered = self._buffers[number]
-        absent = (TopicPartition(topic, number) for topic in self._topics if topic not in buffered)
-        return [where for where in absent if where not in self._given_up and not at_end(where)]
+        missing = []
+        for topic in self._topics:
+            where = TopicPartition(topic, number)
+            if topic in self._buffers[number]:
+                continue
+            if at_end(where):  # it answers: earlier silence does not count any more
+                self._silent_s.pop(where, None)
+                self._given_up.discard(where)
+            elif where not in self._given_up:
+                missing.append(where)
+        return missing
 
     def _give_up(self, where: TopicPartition, silent_s: float) -> None:
         del self._silent_s[where]
