@@ -32,9 +32,9 @@ from stream.exactly_once import RecordBatch, Unit
 from stream.exactly_once.kafka.store import PartitionStore
 from stream.exactly_once.units.layers import Layers
 from stream.exactly_once.units.records import Epoch, TopicPartition
-from stream.labels.state import ESTIMATES, ITEMS, PENDING, estimates_codec, items_codec, pending_codec
-from stream.processor import WINDOWS
 from stream.replay.streams import Record
+from stream.scoring.labels.state import ESTIMATES, ITEMS, PENDING, estimates_codec, items_codec, pending_codec
+from stream.scoring.processor import WINDOWS
 from stream.settings import Settings
 from sway import movielens
 from sway.base_model import minilm_dir

@@ -23,9 +23,9 @@ from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.validate import check_event
 from schemas.wire import Codec
 from stream.assembly import load_champion
-from stream.behaviours import BehaviourLimits, WindowCodec, behaviour_of, encode_text, entry_of
+from stream.scoring.behaviours import BehaviourLimits, WindowCodec, behaviour_of, encode_text, entry_of
+from stream.scoring.windows import Window, WindowLimits, find, history, insert
 from stream.settings import Settings
-from stream.windows import Window, WindowLimits, find, history, insert
 
 
 class Windows(ValueCodec):  # type: ignore[misc]

@@ -19,9 +19,9 @@ from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.validate import check_event
 from schemas.wire import Codec
 from stream.assembly import load_champion, tune_garbage_collection
-from stream.behaviours import BehaviourLimits, behaviour_of, encode_text, entry_of
+from stream.scoring.behaviours import BehaviourLimits, behaviour_of, encode_text, entry_of
+from stream.scoring.windows import Window, WindowLimits, find, history, insert
 from stream.settings import PARTITIONER, Settings
-from stream.windows import Window, WindowLimits, find, history, insert
 
 _READ = 1_000
 

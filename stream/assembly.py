@@ -24,14 +24,14 @@ from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, LabeledExample, Outcome, Record
 from schemas.validate import Limits
 from schemas.wire import Encoder
-from stream.behaviours import BehaviourLimits
 from stream.errors import ConfigurationError
-from stream.labels.labelling import Labels
-from stream.labels.rules import JoinSettings, Rule
-from stream.processor import Codecs, ScoringProcessor, Topics
+from stream.scoring.behaviours import BehaviourLimits
+from stream.scoring.labels.labelling import Labels
+from stream.scoring.labels.rules import JoinSettings, Rule
+from stream.scoring.processor import Codecs, ScoringProcessor, Topics
+from stream.scoring.texts import ReadingModel
+from stream.scoring.windows import WindowLimits
 from stream.settings import ModelSettings, Settings
-from stream.texts import ReadingModel
-from stream.windows import WindowLimits
 from stream.wire import codec_for, resolver_for
 
 R = TypeVar("R", bound=Record)

@@ -14,12 +14,12 @@ from typing import Protocol
 from model.waiting import ScoredTexts
 from stream.exactly_once.units.processor import Scorer
 from stream.exactly_once.units.unit import Unit, Work
-from stream.processor import ScoringProcessor
 from stream.replay.ordering import MergedOrder, Room
 from stream.replay.outputs import Outputs
 from stream.replay.plan import ReplayPlan
 from stream.replay.state import ReplayState
 from stream.replay.steps import Step
+from stream.scoring.processor import ScoringProcessor
 
 
 @dataclass(slots=True)

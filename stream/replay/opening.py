@@ -16,7 +16,6 @@ from schemas.wire import Codec
 from stream.exactly_once.kafka.offsets import Cancelled, watermarks
 from stream.exactly_once.kafka.store import PartitionStore
 from stream.exactly_once.units.records import RecordBatch, TopicPartition
-from stream.processor import ScoringProcessor
 from stream.replay.batches import ReplayContext
 from stream.replay.committer import files_of
 from stream.replay.errors import NoAnswerError, PastRetentionError
@@ -28,6 +27,7 @@ from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, Span
 from stream.replay.recorded import RecordedScores, scores_in
 from stream.replay.state import positions_in
 from stream.replay.streams import RecordStream
+from stream.scoring.processor import ScoringProcessor
 
 logger = logging.getLogger(__name__)
 

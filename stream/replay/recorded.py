@@ -10,8 +10,8 @@ import numpy as np
 from model.errors import ModelOutputError
 from model.waiting import ScoredTexts
 from schemas.records import InfluenceScore
-from stream.processor import Pending
 from stream.replay.known_order import Stream
+from stream.scoring.processor import Pending
 
 
 class RecordedScores:

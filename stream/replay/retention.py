@@ -9,7 +9,7 @@ from stream.exactly_once.units.records import RecordBatch
 from stream.exactly_once.units.unit import Unit
 from stream.replay.plan import PartitionPlan
 from stream.replay.state import PAST_RETENTION, ReplayState
-from stream.windows import Window
+from stream.scoring.windows import Window
 
 
 class PastRetention:

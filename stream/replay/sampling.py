@@ -11,13 +11,13 @@ from model.jobs import Job
 from stream.exactly_once.kafka.store import PartitionStore
 from stream.exactly_once.units.processor import Scorer
 from stream.exactly_once.units.records import RecordBatch
-from stream.labels.labelling import Labels
-from stream.processor import ScoringProcessor
 from stream.replay.opening import Inputs
 from stream.replay.ordering import EPOCH
 from stream.replay.plan import ReplayPlan, Span
 from stream.replay.state import ReplayState
 from stream.replay.streams import Record
+from stream.scoring.labels.labelling import Labels
+from stream.scoring.processor import ScoringProcessor
 
 _READ_RECORDS = 2_000
 _CACHED_BYTES = 128 * 1024 * 1024

@@ -18,8 +18,6 @@ from schemas.wire import Codec
 from stream.assembly import make_labels, make_processor, packing_for
 from stream.exactly_once.kafka.store import PartitionStore, StoreMemory
 from stream.exactly_once.units.processor import Scorer
-from stream.labels.labelling import Labels
-from stream.processor import ScoringProcessor
 from stream.replay.batches import ReplayContext
 from stream.replay.committer import files_of
 from stream.replay.errors import PlanError
@@ -36,6 +34,8 @@ from stream.replay.planning import Planner, Wanted
 from stream.replay.ranges import Bound
 from stream.replay.runner import ReplayRunner, Report
 from stream.replay.state import ReplayState
+from stream.scoring.labels.labelling import Labels
+from stream.scoring.processor import ScoringProcessor
 from stream.settings import MEBIBYTE, Settings
 from stream.wire import codec_for, resolver_for
 

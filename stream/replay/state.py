@@ -12,8 +12,9 @@ from stream.exactly_once.kafka.store import Change, PartitionStore, Position
 from stream.exactly_once.units.layers import Layers
 from stream.exactly_once.units.sizes import SizeOf, cached_bytes
 from stream.exactly_once.units.unit import Unit
-from stream.labels.labelling import Labels
-from stream.labels.state import (
+from stream.replay.plan import ReplayPlan
+from stream.scoring.labels.labelling import Labels
+from stream.scoring.labels.state import (
     ESTIMATES,
     ITEMS,
     PENDING,
@@ -22,10 +23,9 @@ from stream.labels.state import (
     items_codec,
     pending_codec,
 )
-from stream.processor import WINDOWS, ScoringProcessor
-from stream.replay.plan import ReplayPlan
-from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
-from stream.windows import Window
+from stream.scoring.processor import WINDOWS, ScoringProcessor
+from stream.scoring.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
+from stream.scoring.windows import Window
 
 V = TypeVar("V")
 

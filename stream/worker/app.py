@@ -23,8 +23,9 @@ from stream.assembly import (
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig, LayeredTable, Scorer, Unit
 from stream.handover.setup import lead
 from stream.handover.watch import HandoverThread
-from stream.labels.labelling import Labels
-from stream.labels.state import (
+from stream.log import limit_client_logs
+from stream.scoring.labels.labelling import Labels
+from stream.scoring.labels.state import (
     ESTIMATES,
     ITEMS,
     PENDING,
@@ -35,11 +36,10 @@ from stream.labels.state import (
     items_codec,
     pending_codec,
 )
-from stream.log import limit_client_logs
-from stream.processor import WINDOWS, ScoringProcessor
+from stream.scoring.processor import WINDOWS, ScoringProcessor
+from stream.scoring.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
+from stream.scoring.windows import Window
 from stream.settings import MEBIBYTE, KafkaSettings, Settings
-from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
-from stream.windows import Window
 from stream.worker.champion import ChampionWatcher
 from stream.worker.input_limits import warn_of_unlimited_inputs
 from stream.worker.metrics import WorkerMetrics

@@ -1,4 +1,4 @@
-"""Writes ticks to idle partitions, so that their labels become due; does the I/O for stream.labels.ticks."""
+"""Writes ticks to idle partitions, so that their labels become due; does the I/O for stream.scoring.labels.ticks."""
 
 import logging
 import time
@@ -10,8 +10,8 @@ from confluent_kafka import KafkaException, Message, Producer
 
 from schemas.records import Outcome
 from schemas.wire import Codec
-from stream.labels.labelling import Labels
-from stream.labels.ticks import TICK_USER, TickTimes, tick_at
+from stream.scoring.labels.labelling import Labels
+from stream.scoring.labels.ticks import TICK_USER, TickTimes, tick_at
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from rich.live import Live
 from model.registry import ModelRegistry
 from schemas.records import BehaviorEvent, Outcome
 from schemas.wire import Codec
-from stream.processor import WINDOWS
+from stream.scoring.processor import WINDOWS
 from stream.settings import KafkaSettings, Settings
 from sway import movielens
 from sway.cluster import Cluster

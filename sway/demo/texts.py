@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from model.tokens import BehaviourTokenizer
-from stream.behaviours import WindowCodec
+from stream.scoring.behaviours import WindowCodec
+from stream.scoring.windows import History, Window, find, stored
 from stream.settings import Settings
-from stream.windows import History, Window, find, stored
 from sway.committed import committed
 from sway.demo.ledger import ScoredEvent
 

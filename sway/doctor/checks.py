@@ -16,8 +16,8 @@ from schemas.records import BehaviorEvent, Outcome
 from stream.assembly import check, load_champion, packing_for
 from stream.errors import ConfigurationError, StreamError
 from stream.exactly_once import ExactlyOnceError
-from stream.labels.state import ESTIMATES, ITEMS, PENDING
-from stream.processor import WINDOWS
+from stream.scoring.labels.state import ESTIMATES, ITEMS, PENDING
+from stream.scoring.processor import WINDOWS
 from stream.settings import Settings
 from stream.wire import codec_for
 from stream.worker.input_limits import find_unlimited, read_topic_configs

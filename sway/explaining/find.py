@@ -7,7 +7,7 @@ from model.features.snapshot import Snapshot, SnapshotError
 from schemas.errors import DecodeError
 from schemas.records import Estimate, LabeledExample, PendingLabel, ScoredSnapshot
 from schemas.wire import Codec
-from stream.labels.state import estimates_codec, pending_codec, snapshot_key, user_and_id
+from stream.scoring.labels.state import estimates_codec, pending_codec, snapshot_key, user_and_id
 from sway.errors import CommandError
 from sway.explaining.topics import TopicNames, Topics, records_of
 from sway.tailing.show import printable

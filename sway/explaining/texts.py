@@ -6,7 +6,7 @@ from model.features.keys import text_key
 from model.tokens import BehaviourTokenizer
 from schemas.records import LabeledExample
 from schemas.wire import Codec
-from stream.behaviours import WindowCodec
+from stream.scoring.behaviours import WindowCodec
 from sway.explaining.find import EventQuery, ScoredEvent, matching_examples
 from sway.explaining.topics import TopicNames, Topics, records_of
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from stream.labels.state import ESTIMATES, PENDING
-from stream.processor import WINDOWS
+from stream.scoring.labels.state import ESTIMATES, PENDING
+from stream.scoring.processor import WINDOWS
 from stream.settings import Settings
 from sway.cluster import Cluster
 from sway.committed import committed

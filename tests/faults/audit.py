@@ -11,8 +11,8 @@ from pathlib import Path
 from model.registry import ModelRegistry
 from model.tokens import EncodedText
 from schemas.records import BehaviorEvent, Behaviour, InfluenceScore, Outcome
-from stream.behaviours import WindowCodec
-from stream.windows import WindowLimits
+from stream.scoring.behaviours import WindowCodec
+from stream.scoring.windows import WindowLimits
 from tests.faults.answers import Answers, Where
 from tests.integration.workers import Sway
 from tests.support.plain_labels import PlainLabels

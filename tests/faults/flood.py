@@ -10,7 +10,7 @@ from model.registry import ModelRegistry
 from model.tokens import Piece
 from schemas.records import BehaviorEvent, Behaviour
 from schemas.window_state import encode_behaviour
-from stream.behaviours import WindowCodec
+from stream.scoring.behaviours import WindowCodec
 from tests.faults.audit import LIMITS, Audit
 from tests.faults.case import case
 from tests.faults.inside import Inside

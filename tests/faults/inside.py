@@ -83,7 +83,7 @@ class Inside:
 
     def _arm_reading(self) -> None:
         from stream.exactly_once.kafka import recovery
-        from stream.processor import ScoringProcessor
+        from stream.scoring.processor import ScoringProcessor
 
         if self.read_pause_s:
             reads = iter(range(self.pauses)) if self.pauses is not None else count()

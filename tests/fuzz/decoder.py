@@ -25,7 +25,7 @@ from schemas.window_state import (
 )
 from schemas.wire import SINGLE_OBJECT_MAGIC, Codec, header_of
 from stream.exactly_once.units.errors import StateFormatError
-from stream.labels.state import StateCodec, estimates_codec, items_codec, pending_codec
+from stream.scoring.labels.state import StateCodec, estimates_codec, items_codec, pending_codec
 from tests.golden.make import OneSchemaResolver
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.labels.join import Closing
-from stream.labels.rules import JoinSettings
+from stream.scoring.labels.join import Closing
+from stream.scoring.labels.rules import JoinSettings
 from tests.support.labelled_stream import LabelledStream, Seen
 from trainer.dataset import Example, split_by_time
 

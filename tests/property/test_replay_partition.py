@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer, EncodedText
 from schemas.records import BehaviorEvent, InfluenceScore, LabeledExample, Outcome
-from stream.labels.ticks import tick_at
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
+from stream.scoring.labels.ticks import tick_at
 from tests.support.processing import NOW_MS, TOPICS, event, outcome
 from tests.support.replay_stories import MINUTE, core_of, planned, read_live
 from tests.support.replayed_partition import TURNS, ReplayedPartition

@@ -16,9 +16,9 @@ from model.jobs import LateText
 from model.reading import Reading
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, Outcome
-from stream.behaviours import BehaviourLimits, behaviour_of
-from stream.labels.rules import JoinSettings
-from stream.windows import WindowLimits
+from stream.scoring.behaviours import BehaviourLimits, behaviour_of
+from stream.scoring.labels.rules import JoinSettings
+from stream.scoring.windows import WindowLimits
 from tests.property.test_stream_interleaving import CUTS, INPUTS, LIMITS, MAX_CHARS, STEPS, Story, play
 from tests.support.processing import NOW_MS, Processing
 from trainer.snapshots import Pair, StreamSettings

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, Outcome
-from stream.behaviours import BehaviourLimits
-from stream.labels.state import PENDING
 from stream.replay.streams import Record
-from stream.windows import WindowLimits
+from stream.scoring.behaviours import BehaviourLimits
+from stream.scoring.labels.state import PENDING
+from stream.scoring.windows import WindowLimits
 from tests.support.plain_labels import PlainLabels
 from tests.support.plain_windows import PlainWindows
 from tests.support.processing import NOW_MS, Processing, event, outcome, score_of

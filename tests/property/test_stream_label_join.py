@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, DueList, JoinClock, Outcome, PendingLabel, Witnesses
-from stream.labels import due_lists
-from stream.labels.rules import JoinSettings, Rule
 from stream.replay.streams import Record
+from stream.scoring.labels import due_lists
+from stream.scoring.labels.rules import JoinSettings, Rule
 from tests.support.plain_labels import labels_of
 from tests.support.processing import NOW_MS, Processing, event, outcome
 

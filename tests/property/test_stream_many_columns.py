@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from model.tokens import BehaviourTokenizer
 from schemas.records import Behaviour
 from schemas.window_state import encode_behaviour
-from stream.window_columns import Columns
-from stream.windows import Window, columns_of, make_columns
-from stream.word_keys import WordKeys
+from stream.scoring.window_columns import Columns
+from stream.scoring.windows import Window, columns_of, make_columns
+from stream.scoring.word_keys import WordKeys
 
 ITEMS = st.sampled_from([("", ""), ("i1", "Alien 1979"), ("i2", "Brazil <i>1985</i>"), ("i2", "Ü" * 200)])
 NUMBERS = st.integers(0, 2**40) | st.integers(0, 2**53) | st.just(2**60)

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
-from stream.labels.rules import JoinSettings
-from stream.labels.stream_time import StreamTime
+from stream.scoring.labels.rules import JoinSettings
+from stream.scoring.labels.stream_time import StreamTime
 from tests.support.plain_labels import PlainStreamTime
 from tests.support.processing import NOW_MS, Processing, event
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
 from schemas.records import Behaviour
-from stream.behaviours import WindowCodec, entry_of, entry_with_outcome
-from stream.windows import History, Window
+from stream.scoring.behaviours import WindowCodec, entry_of, entry_with_outcome
+from stream.scoring.windows import History, Window
 
 TEXTS = st.one_of(st.sampled_from(["alien", "Brazil <i>1985</i>", ""]), st.text(max_size=40))
 SHARES = st.floats(0, 1)

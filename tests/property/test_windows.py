@@ -13,8 +13,8 @@ from model.tokens import Piece
 from model.words import count_habits
 from schemas.records import Behaviour
 from schemas.window_state import encode_behaviour
-from stream.window_columns import Columns
-from stream.windows import (
+from stream.scoring.window_columns import Columns
+from stream.scoring.windows import (
     Entry,
     Stored,
     Window,

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from stream.labels.join import Closing, NewEvent, PartitionJoin
-from stream.labels.rules import JoinSettings
-from stream.labels.state import PendingState
+from stream.scoring.labels.join import Closing, NewEvent, PartitionJoin
+from stream.scoring.labels.rules import JoinSettings
+from stream.scoring.labels.state import PendingState
 
 _BATCH = 20
 

@@ -17,13 +17,13 @@ import psutil
 from model.features.state import ItemState, UserTotals
 from model.loaded import LoadedModel
 from schemas.records import Behaviour, Estimate, ItemRate, PendingLabel, ScoredSnapshot, UserSums
-from stream.behaviours import WindowCodec, entry_of
 from stream.exactly_once.kafka.store import PartitionStore, StateFolder, StoreMemory
 from stream.exactly_once.units.layers import Layers
-from stream.labels.state import item_sums_key, snapshot_key, user_sums_key
-from stream.labels.sums import UserState, item_record, user_record
+from stream.scoring.behaviours import WindowCodec, entry_of
+from stream.scoring.labels.state import item_sums_key, snapshot_key, user_sums_key
+from stream.scoring.labels.sums import UserState, item_record, user_record
+from stream.scoring.windows import Window, WindowLimits, columns_of, history, insert_new
 from stream.settings import MEBIBYTE, MemorySettings, Settings, TextSettings
-from stream.windows import Window, WindowLimits, columns_of, history, insert_new
 from stream.worker.app import Components, SwayApp, build_app
 
 PARTITIONS = 8

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from schemas.records import BehaviorEvent, Outcome
-from stream.labels.rules import JoinSettings
+from stream.scoring.labels.rules import JoinSettings
 
 Joined = tuple[Outcome, str]
 """An outcome that closed its event, and the event's item."""

@@ -7,7 +7,7 @@ from model.tokens import BehaviourTokenizer, EncodedText
 from model.words import NO_OUTCOMES, ItemCounts, count_habits
 from schemas.records import BehaviorEvent, Behaviour
 from schemas.window_state import encode_behaviour
-from stream.windows import WindowLimits
+from stream.scoring.windows import WindowLimits
 from tests.support.plain_labels import Joined
 
 Place = tuple[int, int]

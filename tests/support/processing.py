@@ -27,13 +27,14 @@ from schemas.records import (
 from schemas.resolvers import Resolver
 from schemas.validate import Limits
 from schemas.wire import Codec
-from stream.behaviours import BehaviourLimits
 from stream.exactly_once import RecordBatch, Unit
 from stream.exactly_once.units.layers import Layers
 from stream.exactly_once.units.records import Epoch, TopicPartition
-from stream.labels.labelling import Labels
-from stream.labels.rules import JoinSettings
-from stream.labels.state import (
+from stream.replay.streams import Record
+from stream.scoring.behaviours import BehaviourLimits
+from stream.scoring.labels.labelling import Labels
+from stream.scoring.labels.rules import JoinSettings
+from stream.scoring.labels.state import (
     ESTIMATES,
     ITEMS,
     PENDING,
@@ -44,10 +45,9 @@ from stream.labels.state import (
     items_codec,
     pending_codec,
 )
-from stream.processor import WINDOWS, BatchContext, Codecs, Pending, ScoringProcessor, Topics
-from stream.replay.streams import Record
+from stream.scoring.processor import WINDOWS, BatchContext, Codecs, Pending, ScoringProcessor, Topics
+from stream.scoring.windows import EMPTY, Window, WindowLimits
 from stream.settings import WireSettings
-from stream.windows import EMPTY, Window, WindowLimits
 from stream.wire import codec_for
 
 V = TypeVar("V")

@@ -7,11 +7,11 @@ from typing import Any
 from model.tokens import BehaviourTokenizer
 from schemas.records import InfluenceScore
 from schemas.wire import Codec
-from stream.behaviours import BehaviourLimits
-from stream.labels.rules import JoinSettings, Rule
 from stream.replay.plan import PartitionPlan, ReplayPlan, Span
 from stream.replay.streams import Record
-from stream.windows import WindowLimits
+from stream.scoring.behaviours import BehaviourLimits
+from stream.scoring.labels.rules import JoinSettings, Rule
+from stream.scoring.windows import WindowLimits
 from tests.support.processing import NOW_MS, TOPICS, Processing, Published
 from tests.support.replayed_partition import Core
 

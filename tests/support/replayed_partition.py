@@ -22,11 +22,7 @@ from model.waiting import ScoredTexts
 from schemas.records import DeadLetter, InfluenceScore, LabeledExample
 from schemas.validate import Limits
 from schemas.wire import Codec
-from stream.behaviours import BehaviourLimits
 from stream.exactly_once.units.records import Output, TopicPartition
-from stream.labels.labelling import Labels
-from stream.labels.rules import JoinSettings
-from stream.processor import Codecs, ScoringProcessor
 from stream.replay.batches import ReplayContext
 from stream.replay.journal import Journal
 from stream.replay.notes import decode_progress, encode_progress
@@ -37,7 +33,11 @@ from stream.replay.partition import PartitionReplay
 from stream.replay.plan import PartitionPlan, Progress, ReplayPlan, Span, first_progress
 from stream.replay.state import ReplayState
 from stream.replay.streams import Record, RecordStream
-from stream.windows import WindowLimits
+from stream.scoring.behaviours import BehaviourLimits
+from stream.scoring.labels.labelling import Labels
+from stream.scoring.labels.rules import JoinSettings
+from stream.scoring.processor import Codecs, ScoringProcessor
+from stream.scoring.windows import WindowLimits
 from tests.support.memory_streams import MemoryStream
 from tests.support.processing import EXAMPLES as LIVE_EXAMPLES
 from tests.support.processing import NOW_MS, TOPICS, Model, codecs, score_of

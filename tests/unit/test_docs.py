@@ -49,7 +49,7 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
 
 
 def test_every_reason_of_a_dead_letter_has_its_row() -> None:
-    from stream.processor import KEY_MISMATCH, SCORING_FAILED  # its package imports Faust
+    from stream.scoring.processor import KEY_MISMATCH, SCORING_FAILED  # its package imports Faust
 
     reasons = {error.reason for error in DecodeError.__subclasses__()}
     reasons |= {*DETAILS, KEY_MISMATCH, SCORING_FAILED}
@@ -66,8 +66,8 @@ def test_every_metric_has_its_row() -> None:
 
 
 def test_the_rights_of_a_worker_name_every_changelog_and_what_it_writes() -> None:
-    from stream.labels.state import ESTIMATES, ITEMS, PENDING
-    from stream.processor import WINDOWS  # as above
+    from stream.scoring.labels.state import ESTIMATES, ITEMS, PENDING
+    from stream.scoring.processor import WINDOWS  # as above
 
     rights = OPERATIONS.split("A worker needs these rights", 1)[1].split("Whoever reads", 1)[0]
     changelogs = [f"{table}-changelog`" for table in (WINDOWS, PENDING, ESTIMATES, ITEMS)]

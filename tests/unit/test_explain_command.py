@@ -18,9 +18,9 @@ from model.registry import ModelRegistry
 from model.waiting import ScoredTexts
 from schemas.records import LabeledExample, Outcome
 from schemas.wire import Codec
-from stream.processor import BatchContext
+from stream.scoring.processor import BatchContext
+from stream.scoring.windows import WindowLimits
 from stream.settings import Settings
-from stream.windows import WindowLimits
 from sway.cli import app
 from sway.doctor.keys import murmur2_partition
 from sway.explaining import topics

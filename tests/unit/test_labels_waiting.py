@@ -5,8 +5,8 @@ from typing import Any, cast
 import pytest
 
 from model.tokens import BehaviourTokenizer
-from stream.labels.join import PartitionJoin
-from stream.labels.rules import JoinSettings
+from stream.scoring.labels.join import PartitionJoin
+from stream.scoring.labels.rules import JoinSettings
 from stream.worker.metrics import WorkerMetrics
 from tests.support.processing import NOW_MS, Processing, event, outcome
 from tests.unit.test_stream_metrics import shown, unit_of

@@ -9,10 +9,10 @@ import pytest
 from schemas.errors import RegistryUnavailable
 from schemas.records import InfluenceScore
 from stream.exactly_once.units.records import RecordBatch
-from stream.processor import ScoringProcessor
 from stream.replay.opening import Inputs, PartitionSources
 from stream.replay.plan import NOTHING, PartitionPlan, Span
 from stream.replay.streams import Record
+from stream.scoring.processor import ScoringProcessor
 from tests.support.memory_streams import MemoryStream
 
 PLAN = PartitionPlan(NOTHING, Span(0, 2), Span(2, 2), Span(0, 2), Span(0, 2))

@@ -7,10 +7,10 @@ import numpy as np
 from model.errors import ModelOutputError
 from schemas.records import InfluenceScore, Source
 from schemas.wire import Codec
-from stream.processor import Pending
 from stream.replay.plan import Span
 from stream.replay.recorded import RecordedScores, scores_in
 from stream.replay.streams import Record
+from stream.scoring.processor import Pending
 from tests.support.memory_streams import MemoryStream
 
 

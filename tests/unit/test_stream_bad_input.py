@@ -9,9 +9,9 @@ from model.tokens import BehaviourTokenizer
 from schemas.dead_letters import MAX_RAW_BYTES
 from schemas.records import BehaviorEvent, DeadLetter, Outcome
 from schemas.wire import Codec
-from stream.behaviours import BehaviourLimits
+from stream.scoring.behaviours import BehaviourLimits
+from stream.scoring.windows import History
 from stream.settings import WireSettings
-from stream.windows import History
 from tests.support.processing import NOW_MS, TOPICS, Processing, Published, event, outcome
 
 FINGERPRINT_UNKNOWN = b"\xc3\x01" + b"\x99" * 8 + b"whatever"

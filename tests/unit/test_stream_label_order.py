@@ -2,9 +2,9 @@
 
 import pytest
 
-from stream.labels.join import Closing, NewEvent, PartitionJoin
-from stream.labels.rules import JoinSettings, Rule
-from stream.labels.state import PendingState
+from stream.scoring.labels.join import Closing, NewEvent, PartitionJoin
+from stream.scoring.labels.rules import JoinSettings, Rule
+from stream.scoring.labels.state import PendingState
 
 HOUR = 3_600_000
 BEGAN = 1_000 * HOUR

@@ -10,7 +10,7 @@ from schemas.dead_letters import MAX_RAW_BYTES
 from schemas.read import MAX_ENTRIES
 from schemas.records import BehaviorEvent, DeadLetter, DueList
 from schemas.wire import Codec
-from stream.labels.rules import JoinSettings, Rule
+from stream.scoring.labels.rules import JoinSettings, Rule
 from stream.settings import AttributionRule, LabelSettings, WindowSettings
 from tests.support.processing import NOW_MS, Processing, event, outcome
 

@@ -14,10 +14,10 @@ from schemas.errors import RegistryUnavailable, UnknownSchemaError
 from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.resolvers import LocalResolver
 from schemas.wire import Codec
-from stream import processor as processor_module
 from stream.exactly_once import Hold
 from stream.replay.streams import Record
-from stream.windows import WindowLimits
+from stream.scoring import processor as processor_module
+from stream.scoring.windows import WindowLimits
 from tests.support.processing import NOW_MS, TOPICS, Processing, batch_of, event, outcome, score_of
 
 

@@ -14,9 +14,9 @@ from model.reading import Reading
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, LabeledExample, PartitionSums, UserSums
-from stream.behaviours import BehaviourLimits, behaviour_of, entry_with_outcome
-from stream.labels.state import PARTITION_SUMS_KEY, event_key, snapshot_key, user_sums_key
-from stream.windows import WindowLimits, find, stored, with_outcome
+from stream.scoring.behaviours import BehaviourLimits, behaviour_of, entry_with_outcome
+from stream.scoring.labels.state import PARTITION_SUMS_KEY, event_key, snapshot_key, user_sums_key
+from stream.scoring.windows import WindowLimits, find, stored, with_outcome
 from tests.support.processing import NOW_MS, Model, Processing, event, outcome
 
 LIMITS = WindowLimits()

@@ -10,10 +10,10 @@ from schemas.contracts import current, fingerprint
 from schemas.errors import DecodeError, SchemaError
 from schemas.records import ItemRate, JoinClock, PendingLabel, Window
 from schemas.wire import Codec
-from stream.behaviours import WindowCodec
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig
 from stream.exactly_once.units.errors import StateFormatError
-from stream.labels.state import StateCodec, pending_codec
+from stream.scoring.behaviours import WindowCodec
+from stream.scoring.labels.state import StateCodec, pending_codec
 
 LATER = b"\xc3\x01laterfmt" + b"\x00" * 8
 CAME = b"laterfmt".hex()

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.records import Outcome
 from schemas.wire import Codec
-from stream.labels.labelling import Labels
+from stream.scoring.labels.labelling import Labels
 from stream.worker import ticking
 from stream.worker.ticking import Ticker
 

@@ -1,6 +1,6 @@
 """When an idle partition needs a tick, and for what time."""
 
-from stream.labels.ticks import TickTimes
+from stream.scoring.labels.ticks import TickTimes
 
 HOUR = 3_600_000
 BEGAN = 1_000_000 * HOUR  # stream time, far from that of the clocks

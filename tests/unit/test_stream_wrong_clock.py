@@ -5,8 +5,8 @@ from dataclasses import replace
 from model.tokens import BehaviourTokenizer
 from schemas.records import JoinClock
 from schemas.wire import Codec
-from stream.labels.rules import JoinSettings
-from stream.labels.ticks import tick_at
+from stream.scoring.labels.rules import JoinSettings
+from stream.scoring.labels.ticks import tick_at
 from tests.support.processing import NOW_MS, Processing, event
 
 MINUTE = 60_000

@@ -21,13 +21,19 @@ from schemas.records import (
     Signals,
     UserSums,
 )
-from stream.behaviours import WindowCodec
 from stream.exactly_once.kafka.store import StoreMemory
 from stream.exactly_once.units.sizes import deep_bytes
-from stream.labels.state import EstimatesState, ItemsState, estimates_codec, items_codec, pending_codec
+from stream.scoring.behaviours import WindowCodec
+from stream.scoring.labels.state import (
+    EstimatesState,
+    ItemsState,
+    estimates_codec,
+    items_codec,
+    pending_codec,
+)
+from stream.scoring.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
+from stream.scoring.windows import History, columns_of
 from stream.settings import MEBIBYTE
-from stream.state_sizes import SHARES, estimates_bytes, items_bytes, pending_bytes, window_bytes
-from stream.windows import History, columns_of
 from tests.support.many_users import Users
 
 VALUES_MB, ROCKSDB_MB = 40, 32

@@ -19,7 +19,7 @@ from model.features.keys import item_key, text_key
 from model.features.learning import grade_of, user_mean
 from schemas.records import Behaviour
 from schemas.window_rows import Rows, read_rows
-from stream.word_keys import WordKeys
+from stream.scoring.word_keys import WordKeys
 
 NO_OUTCOME, NEGATIVE, POSITIVE = 0, 1, 2
 POSITIVE_FROM = 0.5

@@ -15,9 +15,9 @@ from schemas.records import (
     UserSums,
     Witnesses,
 )
-from stream.labels.state import EstimatesState, ItemsState, PendingState
-from stream.window_columns import OFFSET_BYTES, ROW_BYTES
-from stream.windows import CACHED_PIECES, Window
+from stream.scoring.labels.state import EstimatesState, ItemsState, PendingState
+from stream.scoring.window_columns import OFFSET_BYTES, ROW_BYTES
+from stream.scoring.windows import CACHED_PIECES, Window
 
 _WINDOW_BYTES = 440
 _PIECE_BYTES = 215  # in addition to its text and token ids, which are about as long as its block

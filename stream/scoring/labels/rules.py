@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.records import Signal
-from stream.labels.stream_time import step_ms
+from stream.scoring.labels.stream_time import step_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ from schemas.window_state import (
     decode_block,
     split_body,
 )
-from stream.window_columns import POSITIVE, Columns, Encoded, outcome_code
-from stream.word_keys import WordKeys
+from stream.scoring.window_columns import POSITIVE, Columns, Encoded, outcome_code
+from stream.scoring.word_keys import WordKeys
 
 Position = tuple[int, int]
 """(event time in epoch ms, source offset): the sort key of a window."""

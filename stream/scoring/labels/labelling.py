@@ -20,11 +20,11 @@ from schemas.records import (
     ScoredSnapshot,
 )
 from schemas.wire import Encoder
-from stream.counts import LABEL_WITHOUT_SCORE, label_from
 from stream.exactly_once import Unit
-from stream.labels.join import Closing, NewEvent, PartitionJoin, next_due_at
-from stream.labels.rules import JoinSettings
-from stream.labels.state import (
+from stream.scoring.counts import LABEL_WITHOUT_SCORE, label_from
+from stream.scoring.labels.join import Closing, NewEvent, PartitionJoin, next_due_at
+from stream.scoring.labels.rules import JoinSettings
+from stream.scoring.labels.state import (
     CLOCK_KEY,
     ESTIMATES,
     ITEMS,
@@ -34,8 +34,8 @@ from stream.labels.state import (
     PendingState,
     snapshot_key,
 )
-from stream.labels.sums import BatchSums
-from stream.labels.tables import Table
+from stream.scoring.labels.sums import BatchSums
+from stream.scoring.labels.tables import Table
 
 
 @dataclass(slots=True)

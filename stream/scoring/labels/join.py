@@ -20,16 +20,16 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from schemas.records import DueEntry, JoinClock, PendingLabel, Signal, Signals, Witnesses
-from stream.labels.due_lists import DueLists, Get, Put
-from stream.labels.rules import JoinSettings, label_by_signals
-from stream.labels.state import (
+from stream.scoring.labels.due_lists import DueLists, Get, Put
+from stream.scoring.labels.rules import JoinSettings, label_by_signals
+from stream.scoring.labels.state import (
     CLOCK_KEY,
     WITNESSES_KEY,
     event_key,
     signals_key,
     user_and_id,
 )
-from stream.labels.stream_time import StreamTime
+from stream.scoring.labels.stream_time import StreamTime
 
 OPEN = "open"
 PARKED = "parked"

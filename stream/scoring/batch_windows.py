@@ -6,12 +6,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.behaviours import entry_with_outcome, with_tokenizer
-from stream.labels.join import Closing
-from stream.labels.sums import BatchSums
-from stream.window_columns import Columns
-from stream.windows import Window, WindowLimits, columns_of, find, make_columns, stored, with_outcome
-from stream.word_keys import WordKeys
+from stream.scoring.behaviours import entry_with_outcome, with_tokenizer
+from stream.scoring.labels.join import Closing
+from stream.scoring.labels.sums import BatchSums
+from stream.scoring.window_columns import Columns
+from stream.scoring.windows import Window, WindowLimits, columns_of, find, make_columns, stored, with_outcome
+from stream.scoring.word_keys import WordKeys
 
 
 class WindowsTable(Protocol):

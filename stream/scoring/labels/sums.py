@@ -12,22 +12,22 @@ from model.features.learning import learn
 from model.features.state import NO_ITEM, NO_MEAN, NO_TOTALS, ItemState, Mean, UserTotals
 from schemas.records import ItemSums, PartitionSums, UserSums
 from stream.exactly_once import Unit
-from stream.labels.join import Closing
-from stream.labels.state import (
+from stream.scoring.labels.join import Closing
+from stream.scoring.labels.state import (
     ITEMS,
     PARTITION_SUMS_KEY,
     ItemsState,
     item_sums_key,
     user_sums_key,
 )
-from stream.labels.tables import Table
+from stream.scoring.labels.tables import Table
 
 _GRADE_BYTES = 4
 _GRADES = tuple(struct.Struct(f"<{count}f") for count in range(11))
 
 
 class UserState(NamedTuple):
-    """A user's sums. residuals: of the behaviours in the window, packed by stream.window_columns."""
+    """A user's sums. residuals: of the behaviours in the window, packed by stream.scoring.window_columns."""
 
     totals: UserTotals = NO_TOTALS
     residuals: bytes = b""

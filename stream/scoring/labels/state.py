@@ -37,7 +37,7 @@ from schemas.records import (
     Witnesses,
 )
 from schemas.wire import SINGLE_OBJECT_HEADER_BYTES, Codec, single_object_header
-from stream.state_format import newer_format
+from stream.scoring.state_format import newer_format
 
 PENDING = "pending"
 ESTIMATES = "estimates"

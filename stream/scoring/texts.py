@@ -9,10 +9,10 @@ from model.features.snapshot import Snapshot
 from model.jobs import LateText
 from model.reading import Reading
 from model.tokens import BehaviourTokenizer, EncodedText, Piece
-from stream.batch_windows import BatchWindows
-from stream.behaviours import encode_text, history_in_words
-from stream.labels.labelling import Labelling, NoLabelling
-from stream.windows import Entry, History, Window, behaviours_before, history, stored
+from stream.scoring.batch_windows import BatchWindows
+from stream.scoring.behaviours import encode_text, history_in_words
+from stream.scoring.labels.labelling import Labelling, NoLabelling
+from stream.scoring.windows import Entry, History, Window, behaviours_before, history, stored
 
 
 class ReadingModel(Protocol):

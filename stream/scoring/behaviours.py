@@ -9,8 +9,8 @@ from schemas.errors import UnknownSchemaError
 from schemas.records import BehaviorEvent, Behaviour
 from schemas.records import Window as WindowRecord
 from schemas.window_state import encode_behaviour, join_window, read_body
-from stream.state_format import newer_format
-from stream.windows import Entry, History, Window, behaviour_with_outcome
+from stream.scoring.state_format import newer_format
+from stream.scoring.windows import Entry, History, Window, behaviour_with_outcome
 
 _MAX_ACTION_CHARS = 64
 

@@ -22,16 +22,16 @@ from schemas.errors import DecodeError, RegistryUnavailable, UnknownSchemaError
 from schemas.records import BehaviorEvent, Behaviour, DeadLetter, Estimate, InfluenceScore, Outcome, Source
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
 from schemas.wire import Codec, Encoder, asks_registry, header_of
-from stream.batch_windows import BatchWindows, WindowsTable
-from stream.behaviours import BehaviourLimits, WindowCodec, behaviour_of, entry_of
-from stream.counts import EVENTS, OUTCOMES, SCORES, TICKS
 from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.units.records import TopicPartition
-from stream.labels.labelling import BatchLabels, Labelling, Labels, NoLabelling
-from stream.labels.ticks import is_tick
-from stream.texts import BatchTexts, EventInput, ReadingModel
-from stream.windows import WindowLimits, find, insert_new
-from stream.word_keys import WordKeys
+from stream.scoring.batch_windows import BatchWindows, WindowsTable
+from stream.scoring.behaviours import BehaviourLimits, WindowCodec, behaviour_of, entry_of
+from stream.scoring.counts import EVENTS, OUTCOMES, SCORES, TICKS
+from stream.scoring.labels.labelling import BatchLabels, Labelling, Labels, NoLabelling
+from stream.scoring.labels.ticks import is_tick
+from stream.scoring.texts import BatchTexts, EventInput, ReadingModel
+from stream.scoring.windows import WindowLimits, find, insert_new
+from stream.scoring.word_keys import WordKeys
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Scoring logic, pure: the processor, user windows, texts and the label join. Imports no client, store or framework."""
