@@ -2,6 +2,7 @@
 
 import base64
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from sway.embedded.readiness import await_broker
 from sway.embedded.runtime import KafkaRuntime
 
 _PORT_ATTEMPTS = 5
+# Other processes bind a port for a moment to check that it is free, or hold one that they are about to give up.
+_PORT_PAUSE_S = 0.5
 # The message of Java in the log.
 _PORT_TAKEN = "Address already in use"
 
@@ -48,6 +51,7 @@ def start_on_free_ports(
             return _start_once(brokers, choose(), timeout_s, running)
         except PortTakenError:
             _stop(brokers.values())
+            time.sleep(_PORT_PAUSE_S)
     try:
         return _start_once(brokers, choose(), timeout_s, running)
     except BaseException:
