@@ -3,56 +3,19 @@
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from clients.ranges import Polled, StalledError, read_ranges
+from tests.support.scripted_consumer import END, Message, ScriptedConsumer
 
 EVENTS_0, EVENTS_1 = ("events", 0), ("events", 1)
-END = KafkaError._PARTITION_EOF
 
 
-class Message:
-    """A record, or an error when it has a code."""
-
-    def __init__(self, where: tuple[str, int], offset: int, code: int | None = None) -> None:
-        self._where = where
-        self._offset = offset
-        self._error = None if code is None else KafkaError(code)
-
-    def topic(self) -> str:
-        return self._where[0]
-
-    def partition(self) -> int:
-        return self._where[1]
-
-    def offset(self) -> int:
-        return self._offset
-
-    def error(self) -> KafkaError | None:
-        return self._error
-
-
-class ScriptedConsumer:
-    """Gives its polls one after the other, then nothing. asked: how many records each poll asked for."""
-
-    def __init__(self, *polls: list[Message]) -> None:
-        self._polls = list(polls)
-        self.assigned: list[tuple[str, int, int]] = []
-        self.unassigned: list[tuple[str, int]] = []
-        self.asked: list[int] = []
+class AwayAtFirst(ScriptedConsumer):
+    """Its brokers do not answer when leaders are looked up."""
 
     def list_topics(self, topic: str, timeout: float) -> None:
-        raise KafkaException(KafkaError(KafkaError._TRANSPORT))  # the brokers are away for now
-
-    def assign(self, partitions: list[TopicPartition]) -> None:
-        self.assigned = [(one.topic, one.partition, one.offset) for one in partitions]
-
-    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
-        self.unassigned += [(one.topic, one.partition) for one in partitions]
-
-    def consume(self, count: int, _timeout_s: float) -> list[Message]:
-        self.asked.append(count)
-        return self._polls.pop(0) if self._polls else []
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
 
 class Clock:
@@ -81,7 +44,7 @@ def test_a_range_ends_at_its_last_record() -> None:
     polls = read(consumer, {EVENTS_0: (3, 5)})
     assert offsets(polls) == [3, 4]
     assert [polled.reached for polled in polls] == [{EVENTS_0: 4}, {EVENTS_0: 5}]
-    assert consumer.assigned == [("events", 0, 3)]
+    assert consumer.assigned == {EVENTS_0: 3}
     assert consumer.unassigned == [EVENTS_0]
 
 
@@ -92,7 +55,7 @@ def test_a_record_behind_the_range_ends_it_and_is_left_out() -> None:
 
 
 def test_an_end_of_partition_ends_a_range_only_at_or_past_its_end() -> None:
-    consumer = ScriptedConsumer([Message(EVENTS_0, 4, END)], [Message(EVENTS_0, 9, END)])
+    consumer = ScriptedConsumer([Message(EVENTS_0, 4, code=END)], [Message(EVENTS_0, 9, code=END)])
     polls = read(consumer, {EVENTS_0: (3, 8)})
     assert [polled.reached for polled in polls] == [{EVENTS_0: 4}, {EVENTS_0: 9}]
 
@@ -121,8 +84,8 @@ def test_no_more_is_asked_for_than_the_ranges_have() -> None:
 
 def test_a_transient_error_is_waited_out_and_any_other_is_raised() -> None:
     consumer = ScriptedConsumer(
-        [Message(EVENTS_0, 0, KafkaError.NOT_LEADER_FOR_PARTITION)],
-        [Message(EVENTS_0, 0, KafkaError.TOPIC_AUTHORIZATION_FAILED)],
+        [Message(EVENTS_0, 0, code=KafkaError.NOT_LEADER_FOR_PARTITION)],
+        [Message(EVENTS_0, 0, code=KafkaError.TOPIC_AUTHORIZATION_FAILED)],
     )
     with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
         read(consumer, {EVENTS_0: (0, 3)})
@@ -152,3 +115,7 @@ def test_a_check_ends_the_reading() -> None:
 
     with pytest.raises(InterruptedError):
         read(ScriptedConsumer(), {EVENTS_0: (0, 1)}, check=check)
+
+
+def test_unreachable_brokers_when_leaders_are_looked_up_do_not_end_the_reading() -> None:
+    assert offsets(read(AwayAtFirst([Message(EVENTS_0, 0)]), {EVENTS_0: (0, 1)})) == [0]

@@ -14,6 +14,7 @@ from stream.exactly_once.kafka.recovery import Changelog, _begin, _confirm, _rea
 from stream.exactly_once.kafka.store import Change, PartitionStore, Position
 from stream.exactly_once.units.progress import RecoveryProgress, Restored
 from stream.exactly_once.units.records import TopicPartition
+from tests.support.scripted_consumer import END, Message, ScriptedConsumer
 
 HOUR_MS = 3_600_000
 USERS = Changelog("users", "app-users-changelog", "id-1", 24 * HOUR_MS)
@@ -101,60 +102,13 @@ def test_a_store_that_cannot_be_trusted_is_rebuilt(
 # --- reading ----------------------------------------------------------------------------------------------
 
 
-class Message:
-    """What a consumer gives: a record, or a partition's end."""
-
-    def __init__(
-        self, tp: TopicPartition, offset: int, key: bytes = b"", value: Any = None, code: int = 0
-    ) -> None:
-        self._tp, self._offset, self._key, self._value = tp, offset, key, value
-        self._error = KafkaError(code) if code else None
-
-    def topic(self) -> str:
-        return self._tp.topic
-
-    def partition(self) -> int:
-        return self._tp.partition
-
-    def offset(self) -> int:
-        return self._offset
-
-    def key(self) -> bytes:
-        return self._key
-
-    def value(self) -> Any:
-        return self._value
-
-    def error(self) -> KafkaError | None:
-        return self._error
-
-
-class FakeConsumer:
-    """Gives its polls one after the other, then nothing."""
-
-    def __init__(self, *polls: list[Message]) -> None:
-        self.polls = list(polls)
-        self.assigned: dict[TopicPartition, int] = {}
-
-    def list_topics(self, topic: str, timeout: float) -> None: ...
-
-    def incremental_unassign(self, partitions: list[Any]) -> None: ...
-
-    def assign(self, partitions: list[Any]) -> None:
-        self.assigned = {TopicPartition(tp.topic, tp.partition): tp.offset for tp in partitions}
-
-    def consume(self, count: int, timeout: float) -> list[Message]:
-        return self.polls.pop(0) if self.polls else []
-
-
 USERS_0 = TopicPartition(USERS.topic, 0)
 USERS_1 = TopicPartition(USERS.topic, 1)
 ITEMS_0 = TopicPartition(ITEMS.topic, 0)
-EOF_CODE = KafkaError._PARTITION_EOF
 
 
 def read(
-    consumer: FakeConsumer,
+    consumer: ScriptedConsumer,
     stores: dict[int, FakeStore],
     ends: dict[TopicPartition, tuple[int, int]],
     cancelled: Any = lambda: False,
@@ -169,12 +123,12 @@ def read(
 def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_was_asked_for() -> None:
     stores = {0: FakeStore(), 1: FakeStore(users=written(2))}
     stores[1].values["users", b"bob"] = b"old"
-    consumer = FakeConsumer(
+    consumer = ScriptedConsumer(
         [Message(USERS_0, 0, b"ann", b"1"), Message(USERS_1, 3, b"bob"), Message(USERS_0, 1, b"ann", b"2")],
-        [Message(USERS_0, 2, code=EOF_CODE)],  # an end short of the watermark: there is more to come
-        [Message(USERS_0, 5, b"cem", b"3"), Message(USERS_1, 5, code=EOF_CODE)],
+        [Message(USERS_0, 2, code=END)],  # an end short of the watermark: there is more to come
+        [Message(USERS_0, 5, b"cem", b"3"), Message(USERS_1, 5, code=END)],
         [Message(USERS_0, 9, code=KafkaError._TRANSPORT)],  # mends itself
-        [Message(USERS_0, 7, code=EOF_CODE)],  # past a transaction's marker, which no consumer delivers
+        [Message(USERS_0, 7, code=END)],  # past a transaction's marker, which no consumer delivers
     )
     assert read(consumer, stores, {USERS_0: (0, 7), USERS_1: (0, 5)}) == 4
     assert consumer.assigned == {USERS_0: 0, USERS_1: 2}
@@ -185,26 +139,26 @@ def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_wa
 
 
 def test_brokers_that_are_away_when_leaders_are_looked_up_do_not_end_the_recovery() -> None:
-    class Away(FakeConsumer):
+    class Away(ScriptedConsumer):
         def list_topics(self, topic: str, timeout: float) -> None:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     consumer = Away(
-        [Message(USERS_0, 0, code=KafkaError.NOT_LEADER_FOR_PARTITION)], [Message(USERS_0, 7, code=EOF_CODE)]
+        [Message(USERS_0, 0, code=KafkaError.NOT_LEADER_FOR_PARTITION)], [Message(USERS_0, 7, code=END)]
     )
     read(consumer, {0: FakeStore(users=written(2))}, {USERS_0: (0, 7)})
     assert consumer.assigned == {USERS_0: 2}
 
 
 def test_a_store_at_the_end_reads_nothing() -> None:
-    consumer = FakeConsumer()
+    consumer = ScriptedConsumer()
     assert read(consumer, {0: FakeStore(users=written(7))}, {USERS_0: (0, 7)}) == 0
     assert not consumer.assigned
 
 
 def test_a_store_that_is_rebuilt_starts_over_in_every_table() -> None:
     store = FakeStore(users=written(4), items=written(50, topic_id="id-old"))
-    consumer = FakeConsumer([Message(USERS_0, 7, code=EOF_CODE), Message(ITEMS_0, 3, code=EOF_CODE)])
+    consumer = ScriptedConsumer([Message(USERS_0, 7, code=END), Message(ITEMS_0, 3, code=END)])
     read(consumer, {0: store}, {USERS_0: (0, 7), ITEMS_0: (0, 3)})
     assert consumer.assigned == {USERS_0: 0, ITEMS_0: 0}
     assert store.wiped == 1
@@ -213,10 +167,10 @@ def test_a_store_that_is_rebuilt_starts_over_in_every_table() -> None:
 def test_each_poll_that_reads_on_is_told_as_progress() -> None:
     told: list[dict[int, Restored]] = []
     progress = RecoveryProgress(lambda: told.append(dict(progress.partitions)))
-    consumer = FakeConsumer(
+    consumer = ScriptedConsumer(
         [Message(USERS_0, 0, b"ann", b"1"), Message(USERS_0, 1, b"bob", b"2")],
         [],
-        [Message(USERS_0, 7, code=EOF_CODE)],
+        [Message(USERS_0, 7, code=END)],
     )
     read(consumer, {0: FakeStore()}, {USERS_0: (0, 7)}, progress=progress)
     assert told == [{0: Restored(2, 5)}, {0: Restored(2, 0)}]
@@ -230,7 +184,7 @@ def test_a_store_is_as_old_as_the_beginning_of_a_restore_that_was_broken_off(
     hours = 0.0
     clock = SimpleNamespace(time=lambda: hours * HOUR_MS / 1000)
     monkeypatch.setattr(recovery, "time", clock)
-    consumer = FakeConsumer([Message(USERS_0, 1, b"ann", b"1")], [Message(USERS_0, 2, b"bob", b"2")])
+    consumer = ScriptedConsumer([Message(USERS_0, 1, b"ann", b"1")], [Message(USERS_0, 2, b"bob", b"2")])
 
     def cancelled() -> bool:
         nonlocal hours
@@ -263,18 +217,18 @@ def test_a_client_that_gives_nothing_any_more_is_given_up_and_the_next_one_reads
     store = FakeStore()
     with pytest.raises(StalledError) as raised:
         read(
-            FakeConsumer([Message(USERS_0, 1, b"ann", b"1")]),
+            ScriptedConsumer([Message(USERS_0, 1, b"ann", b"1")]),
             {0: store},
             {USERS_0: (0, 7)},
             progress=progress,
         )
     assert raised.value.waiting == [USERS_0]
-    following = FakeConsumer([Message(USERS_0, 7, code=EOF_CODE)])
+    following = ScriptedConsumer([Message(USERS_0, 7, code=END)])
     assert read(following, {0: store}, {USERS_0: (0, 7)}, progress=progress) == 1
     assert following.assigned == {USERS_0: 2}
 
 
-class MuteConsumer(FakeConsumer):
+class MuteConsumer(ScriptedConsumer):
     """Has lost its brokers: it answers nothing."""
 
     def get_watermark_offsets(self, partition: Any, timeout: float) -> Any:
@@ -290,24 +244,12 @@ def test_a_silent_client_that_does_not_answer_is_not_waited_for(monkeypatch: pyt
         recovery._stable_ends(mute, [USERS_0], lambda: True)
 
 
-class AnsweringConsumer(FakeConsumer):
-    """Knows where the changelog ends."""
-
-    closed = False
-
-    def get_watermark_offsets(self, partition: Any, timeout: float) -> Any:
-        return (0, 7)
-
-    def close(self) -> None:
-        self.closed = True
-
-
 def test_each_round_asks_for_the_ends_with_a_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[AnsweringConsumer] = []
+    made: list[ScriptedConsumer] = []
 
-    def reader(*_args: Any, **extra: Any) -> AnsweringConsumer:
-        polls = [[Message(USERS_0, 7, code=EOF_CODE)]] if len(made) == 3 else []
-        made.append(AnsweringConsumer(*polls))
+    def reader(*_args: Any, **extra: Any) -> ScriptedConsumer:
+        polls = [[Message(USERS_0, 7, code=END)]] if len(made) == 3 else []
+        made.append(ScriptedConsumer(*polls, end=7))
         return made[-1]
 
     monkeypatch.setattr(recovery, "reader", reader)
@@ -320,10 +262,10 @@ def test_each_round_asks_for_the_ends_with_a_client_of_its_own(monkeypatch: pyte
 
 def test_reading_ends_with_the_epoch() -> None:
     with pytest.raises(Cancelled):
-        read(FakeConsumer(), {0: FakeStore()}, {USERS_0: (0, 7)}, lambda: True)
+        read(ScriptedConsumer(), {0: FakeStore()}, {USERS_0: (0, 7)}, lambda: True)
 
 
 def test_a_failure_that_does_not_mend_itself_is_raised() -> None:
-    consumer = FakeConsumer([Message(USERS_0, 0, code=KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+    consumer = ScriptedConsumer([Message(USERS_0, 0, code=KafkaError.TOPIC_AUTHORIZATION_FAILED)])
     with pytest.raises(KafkaException):
         read(consumer, {0: FakeStore()}, {USERS_0: (0, 7)})

@@ -62,10 +62,10 @@ def test_a_topic_that_returns_nothing_is_given_up_until_a_record_of_it_arrives(
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10))
     assert given(merger, NOTES_0) == []
-    merger.count_poll([NOTES_0], 29.0)
+    merger.count_poll([NOTES_0], [], 29.0)
     assert given(merger, NOTES_0) == []
     with caplog.at_level(logging.WARNING):
-        merger.count_poll([NOTES_0], 2.0)
+        merger.count_poll([NOTES_0], [], 2.0)
     assert given(merger, NOTES_0) == [(EVENTS, [10])]
     assert caplog.messages == [
         "notes[0] returned no record in 31 s of polling although its broker has more. The other topics of partition 0 "
@@ -85,14 +85,15 @@ def test_a_catch_up_of_any_length_keeps_the_order_while_records_arrive() -> None
     for at in range(5, 1_000, 10):
         merger.put(batch(NOTES, at))
         assert given(merger, NOTES_0) == [(EVENTS, [at - 5]), (NOTES, [at])]
-        merger.count_poll([NOTES_0], 20.0)
+        merger.count_poll([NOTES_0], [], 20.0)
 
 
 def test_time_without_polls_for_the_missing_topic_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10))
     assert given(merger, NOTES_0) == []
-    merger.count_poll([TopicPartition(EVENTS, 1)], 1_000.0)
+    merger.count_poll([TopicPartition(EVENTS, 1)], [], 1_000.0)
+    merger.count_poll([NOTES_0], [NOTES_0], 1_000.0)
     assert given(merger, NOTES_0) == []
     assert not caplog.messages
 
@@ -112,6 +113,6 @@ def test_silence_before_an_end_was_reached_does_not_count(caplog: pytest.LogCapt
     for at in (10, 20, 30):
         merger.put(batch(EVENTS, at))
         assert given(merger, NOTES_0) == []
-        merger.count_poll([NOTES_0], 29.0)
+        merger.count_poll([NOTES_0], [], 29.0)
         assert given(merger) == [(EVENTS, [at])]
     assert not caplog.messages

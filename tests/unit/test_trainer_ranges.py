@@ -1,12 +1,10 @@
 """Ranges whose records do not come are unavailable, not gone; and a read can be stopped."""
 
-from typing import Any
-
 import pytest
-from confluent_kafka import TopicPartition
 
 import trainer.ranges
 from schemas.records import OffsetRange
+from tests.support.scripted_consumer import ScriptedConsumer
 from trainer.errors import RangeUnavailable
 from trainer.progress import Stopped
 from trainer.ranges import ExampleRanges
@@ -14,29 +12,9 @@ from trainer.ranges import ExampleRanges
 RANGE = OffsetRange("t.examples", 0, 3, 9)
 
 
-class SilentConsumer:
-    """Knows where the log ends, and gives no record of it."""
-
-    closed = False
-
-    def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
-        return 0, 9
-
-    def assign(self, partitions: list[TopicPartition]) -> None:
-        self.assigned = partitions
-
-    def consume(self, records: int, timeout_s: float) -> list[Any]:
-        return []
-
-    def list_topics(self, topic: str, timeout: float) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
-
-
 @pytest.fixture(autouse=True)
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer.ranges, "reader", lambda *_args, **_settings: SilentConsumer())
+    monkeypatch.setattr(trainer.ranges, "reader", lambda *_args, **_settings: ScriptedConsumer(end=9))
 
 
 def test_a_range_without_a_record_for_too_long_is_unavailable_for_now() -> None:

@@ -145,9 +145,8 @@ class ExactlyOnceApp(faust.App):  # type: ignore[misc]
             async for batch in stream:
                 try:
                     await intake.put(batch)
-                except (
-                    Exception
-                ) as exc:  # otherwise Faust's supervisor restarts the agent and skips the batch
+                # Otherwise Faust's supervisor restarts the agent and skips the batch.
+                except Exception as exc:
                     await self.engine.fail(exc)
                     return
 

@@ -193,7 +193,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 began = time.monotonic()
                 records, epoch = await self._thread.getmany(active, wait_s)
                 self._poll_was_empty = not records
-                self._merger.count_poll(active - records.keys(), time.monotonic() - began)
+                self._merger.count_poll(active, records.keys(), time.monotonic() - began)
                 if epoch is not None:
                     await self._deliver(records, epoch)
         except asyncio.CancelledError:
@@ -239,16 +239,13 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         base = self._delivered.get(where)
         if base is None or where.topic not in self.app.engine.input_topics:
             return  # not started yet; the seek that starts it makes these records fetched again
-        kept = (
-            [record for record in found if record.offset >= base]
-            if found and found[0].offset < base
-            else found
-        )
-        if not kept:
+        if found and found[0].offset < base:
+            found = [record for record in found if record.offset >= base]
+        if not found:
             return
-        end = kept[-1].offset + 1
+        end = found[-1].offset + 1
         self._delivered[where] = end
-        self._merger.put(RecordBatch(where.topic, where.partition, kept, base, end, epoch))
+        self._merger.put(RecordBatch(where.topic, where.partition, found, base, end, epoch))
 
     def _batch_message(self, tp: Any, batch: RecordBatch) -> ConsumerMessage:
         return ConsumerMessage(

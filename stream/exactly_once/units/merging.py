@@ -64,9 +64,11 @@ class TopicMerger:
         self._given_up.discard(where)
         self._buffers.setdefault(batch.partition, {}).setdefault(batch.topic, deque()).append(batch)
 
-    def count_poll(self, silent: Collection[TopicPartition], seconds: float) -> None:
-        """Record a poll. silent: partitions that it asked for and that returned no records."""
-        for where in self.waited_for.intersection(silent):
+    def count_poll(
+        self, asked: Collection[TopicPartition], returned: Collection[TopicPartition], seconds: float
+    ) -> None:
+        """Record a poll: the partitions that it asked for, and those of which it returned records."""
+        for where in self.waited_for.intersection(asked).difference(returned):
             silent_s = self._silent_s[where] = self._silent_s.get(where, 0.0) + seconds
             if silent_s >= self._patience_s:
                 self._give_up(where, silent_s)
