@@ -14,7 +14,7 @@ KAFKA_VERSION = "4.2.1"
 _LOCK = Path(__file__).with_name("kafka.lock")
 
 # C1 only: the broker is ready sooner and uses half the CPU of its first minutes. On two cores, its throughput and the
-# speed of small transactions are the same as with C2. See docs/embedded.md for figures.
+# speed of small transactions are the same as with C2.
 _JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 

@@ -13,7 +13,7 @@ from tests.protocol.running import run_model
 from tests.protocol.topics import EVENTS
 
 # Removed: in how many examples at most it must be found, and where in a commit a worker is stopped (all places if
-# empty). Some three times of what it took at worst in five random runs; docs/exactly-once.md has the medians.
+# empty). The bound is some three times of what it took at worst in five random runs.
 FOUND_IN: dict[str, tuple[int, tuple[str, ...]]] = {
     "layers": (20, ()),
     "drop_later_units": (250, ()),
