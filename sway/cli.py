@@ -7,24 +7,24 @@ import typer
 from typer.core import TyperGroup
 
 from sway.commands import (
-    compare,
     demo,
     doctor,
     evaluate,
-    explain,
     handoff,
     import_logs,
     models,
     produce,
-    replay,
     schemas,
-    tail,
     topics,
     train,
     trainer,
     up,
     worker,
 )
+from sway.compare.command import compare
+from sway.explain.command import explain
+from sway.replay.command import replay
+from sway.tail.command import tail
 
 # 128 + SIGINT, as shells report a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -85,11 +85,11 @@ app.add_typer(models.app, name="models")
 app.command("handoff")(handoff.handoff)
 app.command("produce")(produce.produce)
 app.command("import")(import_logs.import_logs)
-app.command("tail")(tail.tail)
-app.command("replay")(replay.replay)
+app.command("tail")(tail)
+app.command("replay")(replay)
 app.command("evaluate")(evaluate.evaluate)
-app.command("explain")(explain.explain)
-app.command("compare")(compare.compare)
+app.command("explain")(explain)
+app.command("compare")(compare)
 app.command("doctor")(doctor.doctor)
 
 

@@ -22,7 +22,7 @@ from sway.cluster import Cluster
 from sway.embedded import EmbeddedKafka
 from sway.example_files import read_examples, write_examples
 from sway.movielens import Pair
-from sway.replaying.topics import make_topics
+from sway.replay.topics import make_topics
 from sway.topic_plan import plan_topics
 from trainer.dataset import Example
 from trainer.ranges import ExampleRanges

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sway.comparing.differences import Bin, Moved, difference, histogram, moved, same_bits
-from sway.comparing.labels import Labelled, Labels, judge
-from sway.comparing.overlap import check_overlap
-from sway.comparing.pairs import Pairs, pair
-from sway.comparing.ranks import spearman, spearman_by_group
-from sway.comparing.scores import Coordinates, Rows, Scores
+from sway.compare.differences import Bin, Moved, difference, histogram, moved, same_bits
+from sway.compare.labels import Labelled, Labels, judge
+from sway.compare.overlap import check_overlap
+from sway.compare.pairs import Pairs, pair
+from sway.compare.ranks import spearman, spearman_by_group
+from sway.compare.scores import Coordinates, Rows, Scores
 
 MIN_SCORES_OF_A_USER = 5
 """Users with fewer scores are left out of the correlation within users."""

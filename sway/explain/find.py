@@ -9,8 +9,8 @@ from schemas.records import Estimate, LabeledExample, PendingLabel, ScoredSnapsh
 from schemas.wire import Codec
 from stream.scoring.labels.state import estimates_codec, pending_codec, snapshot_key, user_and_id
 from sway.errors import CommandError
-from sway.explaining.topics import TopicNames, Topics, records_of
-from sway.tailing.show import printable
+from sway.explain.topics import TopicNames, Topics, records_of
+from sway.tail.show import printable
 
 _SNAPSHOT_START = b"\xff"
 

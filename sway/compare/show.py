@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from model.metrics import THRESHOLD
-from sway.comparing.comparison import Comparison, Run, Unmatched
-from sway.comparing.differences import Bin
-from sway.comparing.labels import Labelled
-from sway.comparing.scores import Coordinates
-from sway.tailing.show import printable
+from sway.compare.comparison import Comparison, Run, Unmatched
+from sway.compare.differences import Bin
+from sway.compare.labels import Labelled
+from sway.compare.scores import Coordinates
+from sway.tail.show import printable
 
 _BAR = 40
 _HOW_TO_LABEL = (

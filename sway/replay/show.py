@@ -13,7 +13,7 @@ from stream.replay.plan import COUNTS, ReplayPlan
 from stream.replay.plan import Progress as PartitionProgress
 from stream.replay.runner import Report
 from stream.replay.sampling import Speed
-from sway.replaying.bounds import format_duration
+from sway.replay.bounds import format_duration
 
 
 class OnReport(Protocol):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from model.metrics import THRESHOLD, FloatArray, auc
-from sway.comparing.scores import DictionaryColumn, Rows, Scores
+from sway.compare.scores import DictionaryColumn, Rows, Scores
 
 _LABEL_TYPES: dict[str, pa.DataType] = {
     "event_id": pa.large_string(),

@@ -10,12 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stream.settings import Settings
 from sway.cluster import Cluster
-from sway.commands.tail import full_name
 from sway.committed import OnProgress
-from sway.comparing import parquet, topic
-from sway.comparing.labels import Labels
-from sway.comparing.scores import Scores
+from sway.compare import parquet, topic
+from sway.compare.labels import Labels
+from sway.compare.scores import Scores
 from sway.errors import CommandError
+from sway.tail.command import full_name
 
 _OPTIONAL_CONNECT_S = 2.0
 """Connection timeout for labels that were not asked for: a missing cluster should not delay the command."""

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from model.influence import influence_of
-from sway.explaining.effects import BehaviourEffect, ScoreExplanation
-from sway.tailing.show import printable
+from sway.explain.effects import BehaviourEffect, ScoreExplanation
+from sway.tail.show import printable
 
 NO_TEXT = "(left the window)"
 

@@ -83,7 +83,7 @@ def replay(
 
     from stream.assembly import load_champion
     from stream.worker.run import set_up_log
-    from sway.replaying import show
+    from sway.replay import show
 
     set_up_log(logging.WARNING)
     standing = session.standing(partitions)
@@ -131,8 +131,8 @@ def _run(
 
     before: number of records scored by earlier runs.
     """
-    from sway.replaying import show
-    from sway.replaying.processes import Job, run_here, run_in_processes
+    from sway.replay import show
+    from sway.replay.processes import Job, run_here, run_in_processes
 
     began = time.monotonic()
     job = Job(session.settings, session.request, plan, partitions)
@@ -142,7 +142,7 @@ def _run(
 
 
 def _print_summary(console: Console, found: dict[str, object], plan: "ReplayPlan", *, json: bool) -> None:
-    from sway.replaying.show import as_text
+    from sway.replay.show import as_text
 
     console.print(as_text(found, plan))
     if json:
@@ -182,8 +182,8 @@ def _session(settings: Settings, arguments: _Arguments) -> "ReplaySession":
         )
     # Imported here because Faust and torch take seconds to import.
     from stream.replay.session import ReplaySession, Request
-    from sway.replaying.bounds import parse_bound, parse_duration_ms
-    from sway.replaying.topics import check_name
+    from sway.replay.bounds import parse_bound, parse_duration_ms
+    from sway.replay.topics import check_name
 
     if arguments.topic is not None:
         check_name(arguments.topic, settings)
@@ -227,7 +227,7 @@ def _begin(
 
 def _check_outputs(cluster: Cluster, session: "ReplaySession", *, resumes: bool) -> None:
     """Create the topics. Raises CommandError if an output holds records of another replay."""
-    from sway.replaying.topics import make_topics
+    from sway.replay.topics import make_topics
 
     request, outputs = session.request, session.outputs()
     if request.topic is not None:

@@ -18,8 +18,8 @@ from model.network import hidden_size
 from model.text import split_behaviours, split_history
 from model.words import ITEM_START
 from sway.errors import CommandError
-from sway.explaining.find import ScoredEvent
-from sway.tailing.show import printable
+from sway.explain.find import ScoredEvent
+from sway.tail.show import printable
 
 
 @dataclass(frozen=True, slots=True)

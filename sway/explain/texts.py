@@ -7,8 +7,8 @@ from model.tokens import BehaviourTokenizer
 from schemas.records import LabeledExample
 from schemas.wire import Codec
 from stream.scoring.behaviours import WindowCodec
-from sway.explaining.find import EventQuery, ScoredEvent, matching_examples
-from sway.explaining.topics import TopicNames, Topics, records_of
+from sway.explain.find import EventQuery, ScoredEvent, matching_examples
+from sway.explain.topics import TopicNames, Topics, records_of
 
 
 def texts_by_key(

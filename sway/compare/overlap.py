@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sway.comparing.pairs import Pairs
-from sway.comparing.scores import Scores
+from sway.compare.pairs import Pairs
+from sway.compare.scores import Scores
 from sway.errors import CommandError
 
 _SHOWN = 3

@@ -14,9 +14,9 @@ from stream.settings import TopicSettings
 from sway.cluster import Cluster
 from sway.configuration import load_settings
 from sway.errors import CommandError
-from sway.tailing.decode import AnyRecordDecoder
-from sway.tailing.follow import follow
-from sway.tailing.show import as_json, as_line
+from sway.tail.decode import AnyRecordDecoder
+from sway.tail.follow import follow
+from sway.tail.show import as_json, as_line
 
 
 def tail(

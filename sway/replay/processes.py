@@ -24,7 +24,7 @@ from stream.replay.session import ReplaySession, Request
 from stream.settings import Settings
 from stream.worker.run import set_up_log
 from sway.errors import CommandError
-from sway.replaying.show import OnReport
+from sway.replay.show import OnReport
 
 _END_S = 60.0
 

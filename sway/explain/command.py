@@ -43,11 +43,11 @@ def explain(
     from stream.wire import codec_for
     from sway.configuration import load_settings
     from sway.errors import CommandError
-    from sway.explaining import show
-    from sway.explaining.effects import explain_event
-    from sway.explaining.find import EventQuery, find_event
-    from sway.explaining.texts import texts_by_key
-    from sway.explaining.topics import CommittedTopics, TopicNames
+    from sway.explain import show
+    from sway.explain.effects import explain_event
+    from sway.explain.find import EventQuery, find_event
+    from sway.explain.texts import texts_by_key
+    from sway.explain.topics import CommittedTopics, TopicNames
 
     if event_id is None and user is None:
         raise CommandError("give an event id, or a user with --user")
@@ -69,7 +69,7 @@ def explain(
     for note in show.notes(found):
         console.print(note, markup=False, highlight=False)
     if image is not None:
-        from sway.explaining.draw import draw
+        from sway.explain.draw import draw
 
         draw(found, image)
         console.print(f"{image}", markup=False, highlight=False, soft_wrap=True)

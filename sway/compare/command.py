@@ -45,9 +45,9 @@ def compare(
     # Imported here because Arrow is slow to import.
     from rich.console import Console
 
-    from sway.comparing import comparison
-    from sway.comparing.runs import find_labels, read_labels, read_run
-    from sway.comparing.show import as_json, as_tables
+    from sway.compare import comparison
+    from sway.compare.runs import find_labels, read_labels, read_run
+    from sway.compare.show import as_json, as_tables
     from sway.configuration import load_settings
     from sway.errors import CommandError
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sway.explaining.effects import ScoreExplanation
-from sway.explaining.show import NO_TEXT, format_time, strongest_first
-from sway.tailing.show import printable
+from sway.explain.effects import ScoreExplanation
+from sway.explain.show import NO_TEXT, format_time, strongest_first
+from sway.tail.show import printable
 
 _MAX_BARS = 30
 _MAX_LABEL = 48

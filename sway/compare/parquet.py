@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sway.comparing.labels import LABEL_SCHEMA, Labels
-from sway.comparing.scores import SCORE_SCHEMA, Scores, cast_to_schema, missing_columns
+from sway.compare.labels import LABEL_SCHEMA, Labels
+from sway.compare.scores import SCORE_SCHEMA, Scores, cast_to_schema, missing_columns
 from sway.errors import CommandError
 
 _UNFINISHED = ("_", ".")

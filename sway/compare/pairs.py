@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from sway.comparing.scores import Rows, Scores
+from sway.compare.scores import Rows, Scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from schemas.records import InfluenceScore, LabeledExample, Record
 from stream.settings import Settings
 from stream.wire import codec_for
 from sway.committed import OnProgress, committed
-from sway.comparing.labels import LABEL_SCHEMA, Labels
-from sway.comparing.scores import SCORE_SCHEMA, Scores
+from sway.compare.labels import LABEL_SCHEMA, Labels
+from sway.compare.scores import SCORE_SCHEMA, Scores
 from sway.errors import CommandError
 
 R = TypeVar("R", bound=Record)
