@@ -7,9 +7,6 @@ import typer
 from typer.core import TyperGroup
 
 from sway.commands import (
-    demo,
-    doctor,
-    evaluate,
     handoff,
     import_logs,
     models,
@@ -22,6 +19,9 @@ from sway.commands import (
     worker,
 )
 from sway.compare.command import compare
+from sway.demo.command import demo
+from sway.doctor.command import doctor
+from sway.evaluate.command import evaluate
 from sway.explain.command import explain
 from sway.replay.command import replay
 from sway.tail.command import tail
@@ -77,7 +77,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
-app.command("demo")(demo.demo)
+app.command("demo")(demo)
 app.command("worker")(worker.worker)
 app.command("trainer")(trainer.trainer)
 app.command("train")(train.train)
@@ -87,10 +87,10 @@ app.command("produce")(produce.produce)
 app.command("import")(import_logs.import_logs)
 app.command("tail")(tail)
 app.command("replay")(replay)
-app.command("evaluate")(evaluate.evaluate)
+app.command("evaluate")(evaluate)
 app.command("explain")(explain)
 app.command("compare")(compare)
-app.command("doctor")(doctor.doctor)
+app.command("doctor")(doctor)
 
 
 def main() -> None:

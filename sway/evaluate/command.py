@@ -48,7 +48,7 @@ def evaluate(
     from sway.configuration import load_settings
     from sway.curves import training_curves
     from sway.errors import CommandError
-    from sway.evaluation_tables import baselines_table, metrics_table, time_text
+    from sway.evaluate.tables import baselines_table, metrics_table, time_text
     from sway.example_files import read_examples
     from trainer.evaluation.report import compare, write_report
     from trainer.evaluation.scoring import can_score, measure_in_turns, score_examples

@@ -1,4 +1,4 @@
-"""MovieLens-100K as a file of labelled examples: `python -m sway.movielens_examples examples.parquet [COUNT]`.
+"""MovieLens-100K as a file of labelled examples: `python -m sway.demo.movielens_examples examples.parquet [COUNT]`.
 
 The examples are in order of time. The label y is rating >= 4, and z is the graded rating. Each text contains all
 earlier outcomes, as in a worker. The ratings belong to GroupLens and remain under its terms.
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
-from sway import movielens
 from sway.base_model import minilm_dir
+from sway.demo import movielens
 from sway.example_files import write_examples
 from trainer.dataset import label_in_order
 
