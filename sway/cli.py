@@ -8,9 +8,7 @@ from typer.core import TyperGroup
 
 from sway.commands import (
     handoff,
-    import_logs,
     models,
-    produce,
     schemas,
     topics,
     train,
@@ -23,6 +21,8 @@ from sway.demo.command import demo
 from sway.doctor.command import doctor
 from sway.evaluate.command import evaluate
 from sway.explain.command import explain
+from sway.load.import_command import import_logs
+from sway.load.produce_command import produce
 from sway.replay.command import replay
 from sway.tail.command import tail
 
@@ -83,8 +83,8 @@ app.command("trainer")(trainer.trainer)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")
 app.command("handoff")(handoff.handoff)
-app.command("produce")(produce.produce)
-app.command("import")(import_logs.import_logs)
+app.command("produce")(produce)
+app.command("import")(import_logs)
 app.command("tail")(tail)
 app.command("replay")(replay)
 app.command("evaluate")(evaluate)

@@ -1,7 +1,7 @@
 """The slow path of an import: convert a batch row by row.
 
 It defines which rows an import accepts, and is as slow as `sway produce`. It handles the batches that
-sway.importing.convert cannot: those with invalid rows, or with values that need a check of their own.
+sway.load.convert cannot: those with invalid rows, or with values that need a check of their own.
 """
 
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ import pyarrow as pa
 from schemas.errors import EncodeError
 from schemas.validate import DETAILS
 from schemas.wire import Codec
-from sway.importing.arrow_types import accepted_types, accepts, decoded, is_datetime, is_decimal
-from sway.importing.batches import Batch, Values
-from sway.importing.convert import id_prefix, merge_columns, milliseconds
-from sway.importing.encode import Encoded
-from sway.importing.mapping import Sources
-from sway.loading.load import Target
-from sway.loading.rows import RowError, RowReader
+from sway.load.arrow_types import accepted_types, accepts, decoded, is_datetime, is_decimal
+from sway.load.batches import Batch, Values
+from sway.load.convert import id_prefix, merge_columns, milliseconds
+from sway.load.encode import Encoded
+from sway.load.loader import Target
+from sway.load.mapping import Sources
+from sway.load.rows import RowError, RowReader
 
 
 class RowByRow:
-    """Converts the batches of one file; the arguments are those of sway.importing.convert.Converter."""
+    """Converts the batches of one file; the arguments are those of sway.load.convert.Converter."""
 
     def __init__(
         self, target: Target, codec: Codec[Any], sources: Sources, name: str, time_unit: str

@@ -45,7 +45,7 @@ def open_rows(path: Path) -> RowFile:
     try:
         if extension == ".parquet":
             # Imported here because Arrow takes a quarter of a second to import.
-            from sway.loading.parquet import ParquetRows
+            from sway.files.parquet import ParquetRows
 
             return ParquetRows(path)
         if extension == ".csv":

@@ -9,20 +9,20 @@ from typing import Any, Protocol
 from schemas.columns import ColumnWriter
 from schemas.wire import Codec
 from sway.errors import CommandError
-from sway.importing.batches import Batch, Log, open_log
-from sway.importing.convert import Converter, DoesNotFitError
-from sway.importing.encode import Encoded, encode
-from sway.importing.files import LogFile, RowPosition
-from sway.importing.mapping import FieldMapping, Sources, resolve
-from sway.importing.row_by_row import RowByRow
-from sway.loading.load import EVENTS, Target
+from sway.load.batches import Batch, Log, open_log
+from sway.load.convert import Converter, DoesNotFitError
+from sway.load.encode import Encoded, encode
+from sway.load.loader import EVENTS, Target
+from sway.load.log_files import LogFile, RowPosition
+from sway.load.mapping import FieldMapping, Sources, resolve
+from sway.load.row_by_row import RowByRow
 
 OnBadRow = Callable[[RowPosition, str], None]
 """Called with (position, problem) for an invalid row; an exception from it ends the import."""
 
 
 class Sink(Protocol):
-    """A destination of records, such as sway.loading.sender.Sender."""
+    """A destination of records, such as sway.load.sender.Sender."""
 
     def send_all(
         self, keys: Sequence[bytes], values: Sequence[bytes], times_ms: Sequence[int], mark: Any, /

@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas.records import BehaviorEvent
 from sway.errors import CommandError
-from sway.loading.rows import RowError, RowReader
+from sway.load.rows import RowError, RowReader
 
 _ATTRIBUTES = "attributes"
 _MADE = "event_id"

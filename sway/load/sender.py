@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream.settings import PARTITIONER
 from sway.cluster import QUIET, reason
 from sway.errors import CommandError
-from sway.loading.rows import RowError
+from sway.load.rows import RowError
 
 _DELIVERY_TIMEOUT_MS = 60_000
 _WAIT_S = 0.1

@@ -1,6 +1,6 @@
 """The fast path of an import: convert a batch in Arrow, if every row is valid.
 
-It accepts only input for which sway.importing.row_by_row returns the same records. Any ambiguous value raises
+It accepts only input for which sway.load.row_by_row returns the same records. Any ambiguous value raises
 DoesNotFitError.
 """
 
@@ -14,10 +14,10 @@ from pyarrow import compute
 from schemas.columns import Column
 from schemas.records import BehaviorEvent
 from schemas.validate import DEFAULT_LIMITS
-from sway.importing.arrow_types import accepts, decoded, is_datetime, is_decimal, is_text
-from sway.importing.batches import Batch, Values
-from sway.importing.mapping import Sources
-from sway.loading.rows import TIME_UNITS, RowError, RowReader
+from sway.load.arrow_types import accepts, decoded, is_datetime, is_decimal, is_text
+from sway.load.batches import Batch, Values
+from sway.load.mapping import Sources
+from sway.load.rows import TIME_UNITS, RowError, RowReader
 
 # The stubs of pyarrow.compute reject Python scalars, which the functions accept.
 pc: Any = compute

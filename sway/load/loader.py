@@ -10,9 +10,9 @@ from schemas.errors import EncodeError
 from schemas.records import BehaviorEvent, Outcome
 from schemas.validate import DETAILS, check_event, check_outcome
 from sway.errors import CommandError
-from sway.loading.files import Row
-from sway.loading.pace import Pace
-from sway.loading.rows import RowError, RowReader
+from sway.files.text import Row
+from sway.load.pace import Pace
+from sway.load.rows import RowError, RowReader
 
 OnBadRow = Callable[[int, str], None]
 """Called with (line, problem) for an invalid row; an exception from it ends the load."""

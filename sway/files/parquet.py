@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sway.errors import CommandError
-from sway.loading.files import Row
+from sway.files.text import Row
 
 _ROWS_AT_ONCE = 10_000
 

@@ -15,18 +15,18 @@ from rich.table import Table
 from stream.settings import Settings
 from stream.wire import codec_for
 from sway.cluster import Cluster
-from sway.commands.produce import OnError, RecordKind
 from sway.configuration import load_settings
 from sway.errors import CommandError
-from sway.loading.load import EVENTS, OUTCOMES, Target
-from sway.loading.reporting import BadRows, progress_bar
-from sway.loading.sender import Sender
+from sway.load.loader import EVENTS, OUTCOMES, Target
+from sway.load.produce_command import OnError, RecordKind
+from sway.load.reporting import BadRows, progress_bar
+from sway.load.sender import Sender
 from sway.topic_plan import UNLIMITED_RETENTION, TopicPlan
 
 # Arrow takes a quarter of a second to import.
 if TYPE_CHECKING:
-    from sway.importing.files import RowPosition
-    from sway.importing.importer import CheckedFile, Importer
+    from sway.load.importer import CheckedFile, Importer
+    from sway.load.log_files import RowPosition
 
 
 class TimeUnit(StrEnum):
@@ -84,9 +84,9 @@ def import_logs(
 
     Example: `sway import ratings/ --map item_id=movieId --set action=rate --time-unit s --create --dry-run`
     """
-    from sway.importing.files import find_files, parse_position
-    from sway.importing.importer import Importer, check_files
-    from sway.importing.mapping import parse
+    from sway.load.importer import Importer, check_files
+    from sway.load.log_files import find_files, parse_position
+    from sway.load.mapping import parse
 
     settings = load_settings()
     target = EVENTS if to is RecordKind.EVENTS else OUTCOMES

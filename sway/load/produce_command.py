@@ -12,12 +12,12 @@ from stream.wire import codec_for
 from sway.cluster import Cluster
 from sway.configuration import load_settings
 from sway.errors import CommandError
-from sway.loading.files import RowFile, open_rows
-from sway.loading.load import EVENTS, OUTCOMES, Loader
-from sway.loading.pace import Pace, parse_rate
-from sway.loading.reporting import BadRows, progress_bar
-from sway.loading.rows import RowReader
-from sway.loading.sender import Sender
+from sway.files.text import RowFile, open_rows
+from sway.load.loader import EVENTS, OUTCOMES, Loader
+from sway.load.pace import Pace, parse_rate
+from sway.load.reporting import BadRows, progress_bar
+from sway.load.rows import RowReader
+from sway.load.sender import Sender
 
 # In rows. Drawing the progress bar costs more than sending a record.
 _PROGRESS_EVERY = 500

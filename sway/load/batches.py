@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sway.errors import CommandError
-from sway.importing.files import LogFile
+from sway.load.log_files import LogFile
 
 ROWS_AT_ONCE = 10_000
 _BYTES_AT_ONCE = 8 * 1_048_576

@@ -1,0 +1,1 @@
+"""Files of rows: Parquet, CSV and JSONL."""
