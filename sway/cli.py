@@ -1,4 +1,4 @@
-"""The command line `sway COMMAND`; each command has its own module in sway/commands/."""
+"""The command line `sway COMMAND`; a command is a module `sway/COMMAND.py` or a package with a `command.py`."""
 
 import sys
 from typing import Any
@@ -6,16 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from sway.commands import (
-    handoff,
-    models,
-    schemas,
-    topics,
-    train,
-    trainer,
-    up,
-    worker,
-)
+from sway import handoff, models, schemas, topics, train, trainer, up, worker
 from sway.compare.command import compare
 from sway.demo.command import demo
 from sway.doctor.command import doctor

@@ -12,9 +12,9 @@ import typer
 
 from stream.settings import KafkaSettings, TopicSettings
 from sway.cluster import Cluster
-from sway.commands.schemas import register_all
 from sway.configuration import load_settings
 from sway.errors import CommandError
+from sway.schemas import register_all
 from sway.topic_plan import find_problems, missing, plan_topics
 
 if TYPE_CHECKING:
