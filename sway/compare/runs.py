@@ -15,7 +15,7 @@ from sway.compare import parquet, topic
 from sway.compare.labels import Labels
 from sway.compare.scores import Scores
 from sway.errors import CommandError
-from sway.tail.command import full_name
+from sway.topic_names import full_name
 
 _OPTIONAL_CONNECT_S = 2.0
 """Connection timeout for labels that were not asked for: a missing cluster should not delay the command."""

@@ -16,7 +16,7 @@ from sway.compare.comparison import Comparison, Run, Unmatched
 from sway.compare.differences import Bin
 from sway.compare.labels import Labelled
 from sway.compare.scores import Coordinates
-from sway.tail.show import printable
+from sway.untrusted import printable
 
 _BAR = 40
 _HOW_TO_LABEL = (

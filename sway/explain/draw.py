@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from sway.explain.effects import ScoreExplanation
 from sway.explain.show import NO_TEXT, format_time, strongest_first
-from sway.tail.show import printable
+from sway.untrusted import printable
 
 _MAX_BARS = 30
 _MAX_LABEL = 48

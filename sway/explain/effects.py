@@ -19,7 +19,7 @@ from model.text import split_behaviours, split_history
 from model.words import ITEM_START
 from sway.errors import CommandError
 from sway.explain.find import ScoredEvent
-from sway.tail.show import printable
+from sway.untrusted import printable
 
 
 @dataclass(frozen=True, slots=True)

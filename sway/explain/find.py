@@ -10,7 +10,7 @@ from schemas.wire import Codec
 from stream.scoring.labels.state import estimates_codec, pending_codec, snapshot_key, user_and_id
 from sway.errors import CommandError
 from sway.explain.topics import TopicNames, Topics, records_of
-from sway.tail.show import printable
+from sway.untrusted import printable
 
 _SNAPSHOT_START = b"\xff"
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from model.influence import influence_of
 from sway.explain.effects import BehaviourEffect, ScoreExplanation
-from sway.tail.show import printable
+from sway.untrusted import printable
 
 NO_TEXT = "(left the window)"
 

@@ -9,7 +9,7 @@ from stream.scoring.processor import WINDOWS
 from stream.settings import Settings
 from sway.cluster import Cluster
 from sway.committed import committed
-from sway.doctor.keys import murmur2_partition
+from sway.partitioner import murmur2_partition
 
 _GROUP = "sway-explain"
 

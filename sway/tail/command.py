@@ -10,13 +10,13 @@ from confluent_kafka import Message
 
 from schemas.errors import DecodeError
 from schemas.records import Record
-from stream.settings import TopicSettings
 from sway.cluster import Cluster
 from sway.configuration import load_settings
 from sway.errors import CommandError
 from sway.tail.decode import AnyRecordDecoder
 from sway.tail.follow import follow
 from sway.tail.show import as_json, as_line
+from sway.topic_names import full_name
 
 
 def tail(
@@ -55,11 +55,6 @@ def tail(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         messages.close()
-
-
-def full_name(topic: str, topics: TopicSettings) -> str:
-    """Return the full name of a topic, given its full or short name, such as dead-letters or dead_letters."""
-    return topics.names().get(topic.replace("-", "_").replace(".", "_"), topic)
 
 
 def _decoded(decoder: AnyRecordDecoder, message: Message) -> Record | DecodeError:

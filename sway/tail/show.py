@@ -9,9 +9,9 @@ from typing import Any
 from schemas.convert import to_mapping
 from schemas.errors import DecodeError
 from schemas.records import Record
+from sway.untrusted import printable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_TEXT = 100
 _TIMES = ("_at", "timestamp")
 
 
@@ -58,13 +58,6 @@ def time_text(time_ms: int) -> str:
     if time_ms < 0:
         return str(time_ms)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time_ms % 1000:03d}Z"
-
-
-def printable(value: str) -> str:
-    """Make untrusted text safe for a terminal: truncate, escape control characters, and quote it if it has spaces."""
-    cut = value if len(value) <= _MAX_TEXT else value[: _MAX_TEXT - 1] + "…"
-    plain = cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
-    return f'"{plain}"' if not plain or " " in plain else plain
 
 
 def _fields(mapping: Mapping[str, Any]) -> str:
