@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 if TYPE_CHECKING:
     from schemas.registration import SubjectStatus
-    from stream.settings import Settings
 
 _RETRY_S = 0.5
+# A file or a pipe has no width at which to fold a line.
+_WIDE = 250
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,13 +55,6 @@ def check() -> None:
     _report("in order", _for_every_subject(check_one))
 
 
-def register_all(settings: "Settings", url: str) -> "list[SubjectStatus]":
-    """Register the current schemas of all topics. Raises RegistryUnavailable, ContractError."""
-    from schemas.registration import register as register_one
-
-    return _ask_all(settings, url, register_one)
-
-
 def _for_every_subject(
     ask: "Callable[[Any, str, type[Any]], SubjectStatus]", wait_s: float = 0.0
 ) -> "list[SubjectStatus]":
@@ -72,11 +68,12 @@ def _for_every_subject(
             "no Schema Registry is set: set SWAY_WIRE__REGISTRY_URL (`sway up --registry` starts one and prints it)"
         )
     from schemas.errors import RegistryUnavailable
+    from sway.schema_subjects import ask_all
 
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return _ask_all(settings, url, ask)
+            return ask_all(settings.topics, url, ask)
         except RegistryUnavailable as exc:
             if time.monotonic() >= deadline:
                 exc.add_note(
@@ -86,36 +83,31 @@ def _for_every_subject(
             time.sleep(_RETRY_S)
 
 
-def _ask_all(
-    settings: "Settings", url: str, ask: "Callable[[Any, str, type[Any]], SubjectStatus]"
-) -> "list[SubjectStatus]":
-    # Imported here because it takes half a second to import.
-    from schemas.registry import connect
-    from sway.schema_subjects import subjects
-
-    with connect(url) as client:
-        return [ask(client, subject, record) for subject, record in subjects(settings.topics).items()]
-
-
 def _report(what: str, standings: "Sequence[SubjectStatus]") -> None:
     """Print the table and the problems; exit with status 1 if there are any."""
-    rows: list[tuple[str, ...]] = [("", "subject", "record", "id", "version", "compatibility")]
-    for standing in standings:
-        numbers = (
-            "-" if number is None else str(number) for number in (standing.schema_id, standing.version)
-        )
-        state = "ok" if standing.problem is None else "PROBLEM"
-        rows.append((state, standing.subject, standing.record, *numbers, standing.level or "-"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDE
+    console.print(_table(standings), highlight=False)
     problems = [standing for standing in standings if standing.problem is not None]
     for standing in problems:
         typer.echo(f"{standing.subject}: {standing.problem}", err=True)
     if problems:
         raise typer.Exit(1)
     typer.echo(f"all {len(standings)} schemas are {what}")
+
+
+def _table(standings: "Sequence[SubjectStatus]") -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("", "subject", "record", "id", "version", "compatibility"):
+        table.add_column(name, overflow="fold")
+    for standing in standings:
+        numbers = (
+            "-" if number is None else str(number) for number in (standing.schema_id, standing.version)
+        )
+        state = "ok" if standing.problem is None else "PROBLEM"
+        table.add_row(state, standing.subject, standing.record, *numbers, standing.level or "-")
+    return table
 
 
 def _without_user(url: str) -> str:

@@ -14,7 +14,7 @@ from stream.settings import KafkaSettings, TopicSettings
 from sway.cluster import Cluster
 from sway.configuration import load_settings
 from sway.errors import CommandError
-from sway.schemas import register_all
+from sway.schema_subjects import register_all
 from sway.topic_plan import find_problems, missing, plan_topics
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def up(
             took_s = time.monotonic() - started
             _create_topics(settings.topics, kafka.bootstrap_servers)
             url = schemas.url if registry else None
-            standings = [] if url is None else register_all(settings, url)
+            standings = [] if url is None else register_all(settings.topics, url)
             _print_settings(kafka.bootstrap_servers, url, settings.topics.prefix)
             if registry:
                 _print_schemas(standings)
