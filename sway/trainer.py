@@ -34,10 +34,9 @@ def trainer(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _exit(0))
     settings = load_settings()
-    logging.basicConfig(
-        level=loglevel.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    from stream.log import set_up_log
+
+    set_up_log(logging.getLevelName(loglevel.upper()))
     os.nice(settings.trainer.nice)
     from trainer.claim import claimed
 

@@ -82,7 +82,7 @@ def replay(
     session = _session(settings, arguments)
 
     from stream.assembly import load_champion
-    from stream.worker.run import set_up_log
+    from stream.log import set_up_log
     from sway.replay import show
 
     set_up_log(logging.WARNING)

@@ -18,11 +18,11 @@ from schemas.errors import SchemaError
 from stream.assembly import load_champion, tune_garbage_collection
 from stream.errors import StreamError
 from stream.exactly_once import ExactlyOnceError
+from stream.log import set_up_log
 from stream.replay.plan import Progress, ReplayPlan
 from stream.replay.runner import ReplayRunner, Report
 from stream.replay.session import ReplaySession, Request
 from stream.settings import Settings
-from stream.worker.run import set_up_log
 from sway.errors import CommandError
 from sway.replay.show import OnReport
 
