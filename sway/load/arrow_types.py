@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sway.load.batches import Values
+from sway.files.batches import Values
 
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _IDS = (*_TEXTS, pa.types.is_integer, pa.types.is_null)

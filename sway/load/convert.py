@@ -14,8 +14,8 @@ from pyarrow import compute
 from schemas.columns import Column
 from schemas.records import BehaviorEvent
 from schemas.validate import DEFAULT_LIMITS
+from sway.files.batches import Batch, Values
 from sway.load.arrow_types import accepts, decoded, is_datetime, is_decimal, is_text
-from sway.load.batches import Batch, Values
 from sway.load.mapping import Sources
 from sway.load.rows import TIME_UNITS, RowError, RowReader
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.columns import Column, ColumnWriter, cut
-from sway.load.batches import InvalidRow
+from sway.files.batches import InvalidRow
 
 
 @dataclass(slots=True)

@@ -17,10 +17,10 @@ from stream.wire import codec_for
 from sway.cluster import Cluster
 from sway.configuration import load_settings
 from sway.errors import CommandError
-from sway.load.loader import EVENTS, OUTCOMES, Target
-from sway.load.produce_command import OnError, RecordKind
-from sway.load.reporting import BadRows, progress_bar
+from sway.load.options import OnError, RecordKind, oldest_ms
+from sway.load.reporting import BadRows, progress_bar, summary
 from sway.load.sender import Sender
+from sway.load.targets import Target
 from sway.topic_plan import UNLIMITED_RETENTION, TopicPlan
 
 # Arrow takes a quarter of a second to import.
@@ -89,8 +89,7 @@ def import_logs(
     from sway.load.mapping import parse
 
     settings = load_settings()
-    target = EVENTS if to is RecordKind.EVENTS else OUTCOMES
-    name = topic or (settings.topics.events if to is RecordKind.EVENTS else settings.topics.outcomes)
+    target, name = to.target, topic or to.topic(settings.topics)
     files = find_files(source, pattern)
     place = parse_position(start, files) if start is not None else None
     checked = check_files(files, parse(target.record_type, columns or [], constants or [], attributes))
@@ -104,7 +103,7 @@ def import_logs(
         codec,
         time_unit=time_unit,
         use_own_time=not now,
-        oldest_ms=None if now or keeps_ms is None else int(time.time() * 1000) - keeps_ms,
+        oldest_ms=oldest_ms(int(time.time() * 1000), keeps_ms, use_own_time=not now),
     )
     _load(
         importer,
@@ -186,12 +185,8 @@ def _finish(importer: "Importer", sender: Sender, topic: str, started: float) ->
     try:
         sender.flush()
     finally:
-        took_s = max(time.monotonic() - started, 0.001)
-        summary = (
-            f"{sender.acknowledged} records to {topic} in {took_s:.1f} s "
-            f"({sender.acknowledged / took_s:,.0f}/s), {importer.skipped} rows skipped"
-        )
+        text = summary(sender.acknowledged, topic, started, importer.skipped)
         place = sender.first_failed or importer.next_position
         if place is not None:
-            summary += f"\nall rows before {place} were imported; resume with --from {place}"
-        typer.echo(summary, err=True)
+            text += f"\nall rows before {place} were imported; resume with --from {place}"
+        typer.echo(text, err=True)

@@ -1,4 +1,4 @@
-"""The import loop from files to a topic, with its progress."""
+"""The loop of `sway import`: converts and sends batch by batch, and knows where to resume."""
 
 import time
 from bisect import bisect_left
@@ -9,13 +9,14 @@ from typing import Any, Protocol
 from schemas.columns import ColumnWriter
 from schemas.wire import Codec
 from sway.errors import CommandError
-from sway.load.batches import Batch, Log, open_log
+from sway.files.batches import Batch
+from sway.files.rows import RowFile
 from sway.load.convert import Converter, DoesNotFitError
 from sway.load.encode import Encoded, encode
-from sway.load.loader import EVENTS, Target
-from sway.load.log_files import LogFile, RowPosition
+from sway.load.log_files import LogFile, RowPosition, open_log
 from sway.load.mapping import FieldMapping, Sources, resolve
 from sway.load.row_by_row import RowByRow
+from sway.load.targets import EVENTS, Target, too_large
 
 OnBadRow = Callable[[RowPosition, str], None]
 """Called with (position, problem) for an invalid row; an exception from it ends the import."""
@@ -36,7 +37,7 @@ class CheckedFile:
     """A log file whose columns match the mapping, with the sources of its fields."""
 
     file: LogFile
-    log: Log
+    log: RowFile
     sources: Sources
 
 
@@ -156,8 +157,7 @@ class Importer:
                 encoded.keys[at:end], encoded.values[at:end], encoded.times_ms[at:end], self.next_position
             )
             if at < end:
-                problem = f"{len(encoded.values[at])} bytes exceed Kafka's maximum message size"
-                self._skip(name, encoded.lines[at], problem, on_bad_row)
+                self._skip(name, encoded.lines[at], too_large(encoded.values[at]), on_bad_row)
                 at += 1
             else:
                 self.next_position = RowPosition(name, encoded.lines[end - 1] + 1)

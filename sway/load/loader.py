@@ -1,34 +1,17 @@
-"""The loop that converts rows to records and sends them."""
+"""The loop of `sway produce`: converts and sends row by row, at a rate."""
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Protocol
 
-from schemas.errors import EncodeError
-from schemas.records import BehaviorEvent, Outcome
-from schemas.validate import DETAILS, check_event, check_outcome
 from sway.errors import CommandError
-from sway.files.text import Row
+from sway.files.rows import Row
 from sway.load.pace import Pace
 from sway.load.rows import RowError, RowReader
+from sway.load.targets import Target, encode_record, read_record
 
 OnBadRow = Callable[[int, str], None]
 """Called with (line, problem) for an invalid row; an exception from it ends the load."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The record type to load, its validation, and the field that holds its time in ms."""
-
-    record_type: type[Any]
-    check: Callable[[Any, int], str | None]
-    time_ms: Callable[[Any], int]
-
-
-EVENTS = Target(BehaviorEvent, check_event, attrgetter("occurred_at"))
-OUTCOMES = Target(Outcome, check_outcome, attrgetter("observed_at"))
 
 
 class Send(Protocol):
@@ -83,22 +66,14 @@ class Loader:
     def _load(self, row: Row) -> None:
         if row.problem:
             raise RowError(row.problem)
-        record = self._reader.read(row.values)
         now_ms = int(self._clock() * 1000)
-        # Kafka rejects a timestamp more than an hour ahead of its clock, and so does the worker.
-        problem = self._target.check(record, now_ms)
-        if problem:
-            raise RowError(f"{problem}: {DETAILS[problem]}")
+        record = read_record(self._target, self._reader, row.values, now_ms)
         timestamp_ms = self._target.time_ms(record) if self._use_own_time else now_ms
         if self._oldest_ms is not None and timestamp_ms < self._oldest_ms:
             raise CommandError(
                 f"line {row.line} is older than the topic's retention: Kafka would delete it. Create the topic with "
                 "`sway topics create --history`, or use the current time with --now"
             )
-        try:
-            key, value = record.user_id.encode(), self._encode(record)
-        except (EncodeError, UnicodeEncodeError):
-            # Not chained: the error contains the text.
-            raise RowError("a text contains an unpaired surrogate, which UTF-8 cannot encode") from None
+        key, value = encode_record(self._encode, record)
         self._pace.wait()
         self._send(key, value, timestamp_ms)

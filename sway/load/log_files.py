@@ -1,10 +1,12 @@
-"""The files of an import, their order, and the position to start at."""
+"""The files of an import, their order and columns, and the position to start at."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from sway.errors import CommandError
+from sway.files.opening import open_file
+from sway.files.rows import RowFile
 
 FORMATS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
@@ -15,11 +17,6 @@ class LogFile:
 
     path: Path
     name: str
-
-    @property
-    def format(self) -> str:
-        """The extension, without .gz."""
-        return Path(self.name.lower().removesuffix(".gz")).suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,16 @@ def find_files(source: Path, pattern: str | None = None) -> list[LogFile]:
     if not files:
         raise CommandError(f"{source} contains no file with the extension {', '.join(FORMATS)}")
     return files
+
+
+def open_log(file: LogFile) -> RowFile:
+    """Open a file. Raises CommandError if it cannot be read or has duplicate columns."""
+    log = open_file(file.path, file.name)
+    columns = log.columns
+    duplicates = sorted({name for name in columns if columns.count(name) > 1})
+    if duplicates:
+        raise CommandError(f"{file.name} has more than one column {', '.join(duplicates)}: rename one")
+    return log
 
 
 def parse_position(text: str, files: list[LogFile]) -> RowPosition:

@@ -1,7 +1,6 @@
 """`sway produce`."""
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,29 +11,17 @@ from stream.wire import codec_for
 from sway.cluster import Cluster
 from sway.configuration import load_settings
 from sway.errors import CommandError
-from sway.files.text import RowFile, open_rows
-from sway.load.loader import EVENTS, OUTCOMES, Loader
+from sway.files.opening import open_rows
+from sway.files.rows import RowFile
+from sway.load.loader import Loader
+from sway.load.options import OnError, RecordKind, oldest_ms
 from sway.load.pace import Pace, parse_rate
-from sway.load.reporting import BadRows, progress_bar
+from sway.load.reporting import BadRows, progress_bar, summary
 from sway.load.rows import RowReader
 from sway.load.sender import Sender
 
 # In rows. Drawing the progress bar costs more than sending a record.
 _PROGRESS_EVERY = 500
-
-
-class RecordKind(StrEnum):
-    """The record type of the rows."""
-
-    EVENTS = "events"
-    OUTCOMES = "outcomes"
-
-
-class OnError(StrEnum):
-    """What to do at an invalid row."""
-
-    STOP = "stop"
-    SKIP = "skip"
 
 
 def produce(
@@ -63,11 +50,10 @@ def produce(
     Example: `sway produce events.parquet --rate 500/s`, then `sway produce outcomes.csv --to outcomes`
     """
     settings = load_settings()
-    target = EVENTS if to is RecordKind.EVENTS else OUTCOMES
-    name = topic or (settings.topics.events if to is RecordKind.EVENTS else settings.topics.outcomes)
+    target, name = to.target, topic or to.topic(settings.topics)
     pace = Pace(parse_rate(rate) if rate is not None else None)
     rows = open_rows(file)
-    if rows.columns:
+    if rows.complete:
         RowReader(target.record_type).check_columns(rows.columns)
     keeps_ms = _retention_ms(settings, name)
     codec = codec_for(target.record_type, name, settings.wire)
@@ -81,7 +67,7 @@ def produce(
         on_bad_row=lambda line, problem: bad_rows.report(f"{file}, line {line}", problem),
         pace=pace,
         use_own_time=not now,
-        oldest_ms=None if now or keeps_ms is None else int(time.time() * 1000) - keeps_ms,
+        oldest_ms=oldest_ms(int(time.time() * 1000), keeps_ms, use_own_time=not now),
     )
     _load(loader, rows, sender, name)
 
@@ -108,9 +94,4 @@ def _load(loader: Loader, rows: RowFile, sender: Sender, topic: str) -> None:
             progress.update(bar, completed=rows.size)
     finally:
         sender.flush()
-        took_s = max(time.monotonic() - started, 0.001)
-        typer.echo(
-            f"{sender.acknowledged} records to {topic} in {took_s:.1f} s "
-            f"({sender.acknowledged / took_s:,.0f}/s), {loader.skipped} rows skipped",
-            err=True,
-        )
+        typer.echo(summary(sender.acknowledged, topic, started, loader.skipped), err=True)

@@ -1,4 +1,6 @@
-"""Console output of a load: invalid rows and progress."""
+"""Console output of a load: invalid rows, progress and summary."""
+
+import time
 
 import typer
 from rich.console import Console
@@ -50,3 +52,10 @@ def progress_bar(*more: ProgressColumn) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def summary(acknowledged: int, topic: str, started: float, skipped: int) -> str:
+    """Return the counts and the rate of a load. started: its start on the monotonic clock."""
+    took_s = max(time.monotonic() - started, 0.001)
+    rate = f"{acknowledged / took_s:,.0f}/s"
+    return f"{acknowledged} records to {topic} in {took_s:.1f} s ({rate}), {skipped} rows skipped"

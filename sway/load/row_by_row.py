@@ -11,16 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.errors import EncodeError
-from schemas.validate import DETAILS
 from schemas.wire import Codec
+from sway.files.batches import Batch, Values
 from sway.load.arrow_types import accepted_types, accepts, decoded, is_datetime, is_decimal
-from sway.load.batches import Batch, Values
 from sway.load.convert import id_prefix, merge_columns, milliseconds
 from sway.load.encode import Encoded
-from sway.load.loader import Target
 from sway.load.mapping import Sources
 from sway.load.rows import RowError, RowReader
+from sway.load.targets import Target, encode_record, read_record
 
 
 class RowByRow:
@@ -56,9 +54,9 @@ class RowByRow:
                 encoded.bad.append((line, record))
                 continue
             try:
-                key, value = record.user_id.encode(), self._codec.encode(record)
-            except (EncodeError, UnicodeEncodeError):
-                encoded.bad.append((line, "a text contains an unpaired surrogate, which UTF-8 cannot encode"))
+                key, value = encode_record(self._codec.encode, record)
+            except RowError as exc:
+                encoded.bad.append((line, str(exc)))
                 continue
             encoded.add(line, key, value, self._target.time_ms(record))
         encoded.bad.sort()
@@ -67,11 +65,7 @@ class RowByRow:
     def _record(self, reader: RowReader[Any], line: int, row: dict[str, Any], now_ms: int) -> Any:
         if self._sources.makes_ids:
             row["event_id"] = f"{self._id_prefix}{line}"
-        record = reader.read(row)
-        problem = self._target.check(record, now_ms)
-        if problem:
-            raise RowError(f"{problem}: {DETAILS[problem]}")
-        return record
+        return read_record(self._target, reader, row, now_ms)
 
     def _rows(self, batch: Batch) -> Iterator[dict[str, Any]]:
         columns = {

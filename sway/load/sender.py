@@ -10,6 +10,7 @@ from stream.settings import PARTITIONER
 from sway.cluster import QUIET, reason
 from sway.errors import CommandError
 from sway.load.rows import RowError
+from sway.load.targets import too_large
 
 _DELIVERY_TIMEOUT_MS = 60_000
 _WAIT_S = 0.1
@@ -55,7 +56,7 @@ class Sender:
         Raises RowError if the record is too large, CommandError if an earlier record was not delivered.
         """
         if not self.send_all([key], [value], [timestamp_ms]):
-            raise RowError(f"{len(value)} bytes exceed Kafka's maximum message size")
+            raise RowError(too_large(value))
 
     def send_all(
         self, keys: Sequence[bytes], values: Sequence[bytes], times_ms: Sequence[int], mark: Any = None

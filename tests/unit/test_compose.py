@@ -14,7 +14,7 @@ from stream.settings import Settings
 from sway.cli import app
 from sway.embedded.registry_runtime import API_PATH, REGISTRY_VERSION
 from sway.embedded.runtime import KAFKA_VERSION
-from sway.files.text import open_rows
+from sway.files.opening import open_rows
 from sway.load.rows import RowReader
 from sway.settings_tree import unknown_variables
 
