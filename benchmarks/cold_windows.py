@@ -36,8 +36,8 @@ from stream.replay.streams import Record
 from stream.scoring.labels.state import ESTIMATES, ITEMS, PENDING, estimates_codec, items_codec, pending_codec
 from stream.scoring.processor import WINDOWS
 from stream.settings import Settings
-from sway import movielens
 from sway.base_model import minilm_dir
+from sway.demo import movielens
 
 V = TypeVar("V")
 Pair = tuple[RecordBatch, RecordBatch]

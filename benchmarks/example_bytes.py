@@ -17,8 +17,8 @@ from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, LabeledExample, Outcome
 from schemas.wire import Codec
-from sway import movielens
 from sway.base_model import minilm_dir
+from sway.demo import movielens
 from sway.demo.first_model import partition_of
 from trainer.dataset import Example, label_in_order
 

@@ -12,8 +12,8 @@ from model.late import LateNetwork, LateSettings
 from model.manifest import Manifest
 from model.network import NetworkSettings, Pooling
 from model.registry import ModelRegistry
-from sway import movielens
 from sway.base_model import minilm_dir
+from sway.demo import movielens
 
 _MODEL = "all-minilm-l6-v2"
 

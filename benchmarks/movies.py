@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from schemas.records import BehaviorEvent, Outcome
 from schemas.wire import Codec
 from stream.settings import PARTITIONER
-from sway import movielens
+from sway.demo import movielens
 
 R = TypeVar("R", BehaviorEvent, Outcome)
 

@@ -17,8 +17,8 @@ from model.registry import ModelRegistry
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from schemas.records import OffsetRange, TrainingRequest
-from sway import movielens
 from sway.base_model import minilm_dir
+from sway.demo import movielens
 from sway.demo import run as demo
 from sway.demo.first_model import MAX_TOKENS, copy_version, default_registry, fit_or_find, partition_of
 from trainer.config import TrainingConfig

@@ -20,8 +20,8 @@ from model.metrics import auc, mse
 from model.registry import ModelRegistry
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
-from sway import movielens
 from sway.base_model import minilm_dir
+from sway.demo import movielens
 from sway.demo.first_model import MAX_TOKENS, PARTITIONS, partition_of
 from trainer.dataset import Example, label_in_order
 from trainer.evaluation.scoring import score_examples

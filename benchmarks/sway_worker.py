@@ -17,9 +17,10 @@ from benchmarks.passes import save
 from benchmarks.scoring import FreeScorer, RecordingModel, TimedModel, fill
 from model.loading import Model, joint
 from stream.assembly import load_champion, make_batcher
+from stream.log import set_up_log
 from stream.settings import Settings
 from stream.worker.app import Components, build_app
-from stream.worker.run import run_app, set_up_log
+from stream.worker.run import run_app
 
 
 def main() -> None:

@@ -1,10 +1,13 @@
-"""Log filter that limits repeated messages of the Kafka clients while brokers are unreachable."""
+"""Log set-up, and a filter that limits repeated messages of the Kafka clients while brokers are unreachable."""
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
 
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_QUIET = ("aiokafka", "faust", "httpx", "httpx2", "mode")
 _INTERVAL_S = 10.0  # per kind; with about ten kinds this leaves about one line per second
 _LIBRDKAFKA = "%s [%s] %s"
 """The format of librdkafka's messages as logged by confluent-kafka: kind, client, text."""
@@ -70,6 +73,14 @@ def _kind(record: logging.LogRecord) -> Kind | None:
 
 
 _repeat_filter = RepeatFilter()
+
+
+def set_up_log(level: int) -> None:
+    """Log to stderr, raise the log level of libraries, and limit the messages of the Kafka clients."""
+    logging.basicConfig(level=level, stream=sys.stderr, format=_FORMAT)
+    for name in _QUIET:  # their INFO messages concern only their internals
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    limit_client_logs()
 
 
 def limit_client_logs() -> None:

@@ -1,4 +1,4 @@
-"""The command line `sway COMMAND`; each command has its own module in sway/commands/."""
+"""The command line `sway COMMAND`; a command is a module `sway/COMMAND.py` or a package with a `command.py`."""
 
 import sys
 from typing import Any
@@ -6,25 +6,16 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from sway.commands import (
-    compare,
-    demo,
-    doctor,
-    evaluate,
-    explain,
-    handoff,
-    import_logs,
-    models,
-    produce,
-    replay,
-    schemas,
-    tail,
-    topics,
-    train,
-    trainer,
-    up,
-    worker,
-)
+from sway import handoff, models, schemas, topics, train, trainer, up, worker
+from sway.compare.command import compare
+from sway.demo.command import demo
+from sway.doctor.command import doctor
+from sway.evaluate.command import evaluate
+from sway.explain.command import explain
+from sway.load.import_command import import_logs
+from sway.load.produce_command import produce
+from sway.replay.command import replay
+from sway.tail.command import tail
 
 # 128 + SIGINT, as shells report a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -77,20 +68,20 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.add_typer(topics.app, name="topics")
 app.add_typer(schemas.app, name="schemas")
-app.command("demo")(demo.demo)
+app.command("demo")(demo)
 app.command("worker")(worker.worker)
 app.command("trainer")(trainer.trainer)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")
 app.command("handoff")(handoff.handoff)
-app.command("produce")(produce.produce)
-app.command("import")(import_logs.import_logs)
-app.command("tail")(tail.tail)
-app.command("replay")(replay.replay)
-app.command("evaluate")(evaluate.evaluate)
-app.command("explain")(explain.explain)
-app.command("compare")(compare.compare)
-app.command("doctor")(doctor.doctor)
+app.command("produce")(produce)
+app.command("import")(import_logs)
+app.command("tail")(tail)
+app.command("replay")(replay)
+app.command("evaluate")(evaluate)
+app.command("explain")(explain)
+app.command("compare")(compare)
+app.command("doctor")(doctor)
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ from model.features.snapshot import Snapshot
 from model.tokens import BehaviourTokenizer
 from model.words import count_habits
 from sway.errors import CommandError
-from sway.loading.files import Row, open_rows
+from sway.files.opening import open_rows
+from sway.files.rows import Row
 from trainer.dataset import Example
 
 _NEEDED = ("target", "y", "occurred_at")

@@ -1,5 +1,8 @@
 """The record type of each topic, and its subject in a Schema Registry."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from schemas.records import (
     BehaviorEvent,
     DeadLetter,
@@ -13,6 +16,9 @@ from schemas.records import (
     TrainingRequest,
 )
 from stream.settings import TopicSettings
+
+if TYPE_CHECKING:
+    from schemas.registration import SubjectStatus
 
 _RECORDS: dict[str, type[Record]] = {
     "events": BehaviorEvent,
@@ -34,3 +40,24 @@ def subjects(topics: TopicSettings) -> dict[str, type[Record]]:
     Changelogs have no subject, because their values are private to Sway. Source: Confluent's TopicNameStrategy.
     """
     return {f"{topic}-value": _RECORDS[field] for field, topic in topics.names().items()}
+
+
+def ask_all(
+    topics: TopicSettings, url: str, ask: "Callable[[Any, str, type[Any]], SubjectStatus]"
+) -> "list[SubjectStatus]":
+    """Call ask(registry client, subject, record type) for every subject, in the order of the topics.
+
+    Raises RegistryUnavailable, ContractError.
+    """
+    # Imported here because it takes half a second to import.
+    from schemas.registry import connect
+
+    with connect(url) as client:
+        return [ask(client, subject, record) for subject, record in subjects(topics).items()]
+
+
+def register_all(topics: TopicSettings, url: str) -> "list[SubjectStatus]":
+    """Register the current schemas of all topics. Raises RegistryUnavailable, ContractError."""
+    from schemas.registration import register
+
+    return ask_all(topics, url, register)

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sway import settings_page
-from tools import metrics_page
+from tools import metrics_page, settings_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 COMMAND = "make pages"

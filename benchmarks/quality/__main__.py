@@ -18,7 +18,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.quality import groceries, implicit, joint, late
-from sway.movielens import fetch, rated_events
+from sway.demo.movielens import fetch, rated_events
 
 FOLDER = Path("build/quality")
 QUICK_RATINGS = 10_000

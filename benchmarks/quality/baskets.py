@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import BehaviorEvent, Outcome
-from sway.movielens import Pair
+from sway.demo.movielens import Pair
 from trainer.snapshots import Labelled
 
 Ints = NDArray[np.int64]

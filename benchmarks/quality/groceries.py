@@ -19,7 +19,7 @@ from benchmarks.quality.runs import ALL, COUNTS, Run, Study
 from benchmarks.quality.streams import kept_rows
 from benchmarks.quality.summary import Scored, SummaryRow
 from model.features.names import FEATURES, FEATURES_VERSION
-from sway.movielens import Pair
+from sway.demo.movielens import Pair
 from trainer.feature_rows import FeatureRows, RowSettings, feature_rows
 from trainer.snapshots import StreamSettings, snapshots
 from trainer.text_encoder import TopLayers

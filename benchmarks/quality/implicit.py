@@ -20,7 +20,7 @@ from benchmarks.quality.summary import Scored, SummaryRow
 from model.loading import load_model
 from model.reading import Reading
 from sway.base_model import minilm_dir
-from sway.movielens import Pair
+from sway.demo.movielens import Pair
 from trainer import job
 from trainer.config import LateTraining, TrainingConfig
 from trainer.dataset import Example

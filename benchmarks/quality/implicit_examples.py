@@ -19,10 +19,10 @@ from schemas.records import BehaviorEvent, LabeledExample, Outcome
 from schemas.wire import Codec
 from stream.settings import PARTITIONER, KafkaSettings, Settings, TopicSettings
 from sway.cluster import Cluster
+from sway.demo.movielens import Pair
 from sway.embedded import EmbeddedKafka
 from sway.example_files import read_examples, write_examples
-from sway.movielens import Pair
-from sway.replaying.topics import make_topics
+from sway.replay.topics import make_topics
 from sway.topic_plan import plan_topics
 from trainer.dataset import Example
 from trainer.ranges import ExampleRanges

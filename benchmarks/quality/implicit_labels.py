@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import BehaviorEvent, Outcome
-from sway.movielens import Pair
+from sway.demo.movielens import Pair
 
 HORIZON_S = 3_600
 """Label horizon. All delays are shorter, so no like becomes a negative; a longer horizon would only delay negatives."""

@@ -17,7 +17,7 @@ from model.registry import ModelRegistry
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from sway.base_model import minilm_dir
-from sway.movielens import Pair
+from sway.demo.movielens import Pair
 from trainer.dataset import Example, label_in_order
 from trainer.evaluation.evaluation import Evaluation, evaluate
 from trainer.evaluation.report import OURS, Compared, compare, write_report

@@ -13,10 +13,10 @@ import sys
 from benchmarks.children import die_with_parent
 from benchmarks.scoring import FreeScorer
 from stream.assembly import load_champion, tune_garbage_collection
+from stream.log import set_up_log
 from stream.replay.ranges import Newest, Oldest
 from stream.replay.session import ReplaySession, Request
 from stream.settings import Settings
-from stream.worker.run import set_up_log
 
 
 def main() -> None:

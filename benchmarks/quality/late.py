@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.quality import bert, streaming_counts, summary
 from benchmarks.quality.runs import RUNS, Study
 from benchmarks.quality.streams import Streams
-from sway.movielens import Pair
+from sway.demo.movielens import Pair
 from trainer.text_encoder import TopLayers
 from trainer.text_vectors import TextVectors
 

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.quality.progress import show
 from model.features.names import FEATURES_VERSION
 from schemas.records import BehaviorEvent
-from sway.doctor.keys import murmur2_partition
+from sway.partitioner import murmur2_partition
 from trainer.feature_rows import FeatureRows, RowSettings, feature_rows
 from trainer.snapshots import Pair, StreamSettings, snapshots
 from trainer.text_vectors import TextVectors

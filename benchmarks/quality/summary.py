@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.metrics import calibration_error, log_loss
-from sway.movielens import Pair
+from sway.demo.movielens import Pair
 from trainer.evaluation.resampling import WeightedAuc, draws, interval, units
 
 Floats = NDArray[np.float64]

@@ -2,18 +2,14 @@
 
 import logging
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from stream.errors import EndedError
 from stream.exactly_once.driver.ending import EndingWorker
-from stream.log import limit_client_logs
+from stream.log import set_up_log
 from stream.settings import Settings
 from stream.worker.app import SwayApp, build_app
-
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_QUIET = ("aiokafka", "faust", "httpx", "httpx2", "mode")
 
 
 def run(settings: Settings, level: int = logging.INFO) -> None:
@@ -23,14 +19,6 @@ def run(settings: Settings, level: int = logging.INFO) -> None:
     """
     set_up_log(level)
     run_app(build_app(settings), level)
-
-
-def set_up_log(level: int) -> None:
-    """Log to stderr, and raise the log level of libraries."""
-    logging.basicConfig(level=level, stream=sys.stderr, format=_FORMAT)
-    for name in _QUIET:  # their INFO messages concern only their internals
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    limit_client_logs()
 
 
 def run_app(app: SwayApp, level: int = logging.INFO) -> None:

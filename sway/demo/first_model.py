@@ -11,7 +11,7 @@ from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, Outcome
 from sway.base_model import minilm_dir
-from sway.doctor.keys import murmur2_partition
+from sway.partitioner import murmur2_partition
 from trainer.dataset import label_in_order
 from trainer.first_model import fit_first_model, late_config
 from trainer.progress import Progress

@@ -17,8 +17,8 @@ from schemas.records import BehaviorEvent, Outcome
 from schemas.wire import Codec
 from stream.scoring.processor import WINDOWS
 from stream.settings import KafkaSettings, Settings
-from sway import movielens
 from sway.cluster import Cluster
+from sway.demo import movielens
 from sway.demo.bad_records import bad_records
 from sway.demo.feeder import DemoFailedError, Feeder
 from sway.demo.first_model import PARTITIONS, copy_version, default_registry, fit_or_find

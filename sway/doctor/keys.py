@@ -4,14 +4,10 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aiokafka.partitioner import murmur2
-
 from schemas.errors import DecodeError
 from stream.settings import PARTITIONER
 from sway.doctor.findings import Finding, fail, ok, warn
-
-# Java clears the sign bit of the hash.
-_POSITIVE = 0x7FFFFFFF
+from sway.partitioner import murmur2_partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +17,6 @@ class SampledRecord:
     partition: int
     key: bytes | None
     value: bytes | None
-
-
-def murmur2_partition(key: bytes, partitions: int) -> int:
-    """Return the partition of a key under the murmur2 partitioners of Java, Faust and librdkafka."""
-    return int(murmur2(key) & _POSITIVE) % partitions
 
 
 def crc32_partition(key: bytes, partitions: int) -> int:

@@ -3,9 +3,9 @@
 import stream.replay.session
 import stream.worker.run
 import sway.cli
-import sway.commands.replay
-import sway.commands.worker
-import sway.replaying.processes
+import sway.replay.command
+import sway.replay.processes
+import sway.worker
 from tests.faults import inside
 
 __all__ = ["inside", "stream", "sway"]

@@ -6,9 +6,10 @@ from concurrent.futures import Future
 from typing import Any
 
 from stream.assembly import load_champion
+from stream.log import set_up_log
 from stream.settings import Settings
 from stream.worker.app import Components, build_app
-from stream.worker.run import run_app, set_up_log
+from stream.worker.run import run_app
 
 
 class BlockingScorer:

@@ -13,7 +13,7 @@ import trainer.ranges
 import trainer.service
 from model.manifest import Manifest
 from schemas.records import OffsetRange
-from sway.commands.trainer import trainer as run_trainer
+from sway.trainer import trainer as run_trainer
 from trainer.dataset import Example
 from trainer.progress import Progress
 from trainer.request import PROMOTED

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from schemas.records import BehaviorEvent
 from schemas.wire import Codec
-from sway.doctor.keys import murmur2_partition
+from sway.partitioner import murmur2_partition
 from tests.integration.conftest import Topics, wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

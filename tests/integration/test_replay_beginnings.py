@@ -13,7 +13,7 @@ from stream.exactly_once.kafka.store import PartitionStore, Position
 from stream.replay.journal import Journal
 from stream.replay.ranges import AtOffsets
 from sway.cluster import Cluster
-from sway.replaying.topics import make_topics
+from sway.replay.topics import make_topics
 from tests.integration.conftest import wait_for
 from tests.integration.replaying import Replay, places
 from tests.integration.test_replay_ranges import Commands

@@ -142,7 +142,7 @@ class Commands:
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("COLUMNS", "200")
         monkeypatch.setattr(
-            "sway.replaying.processes.tune_garbage_collection", lambda: None
+            "sway.replay.processes.tune_garbage_collection", lambda: None
         )  # it is for a process's life
 
     def __call__(self, *arguments: str) -> Result:

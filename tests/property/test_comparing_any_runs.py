@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sway.comparing.comparison import Comparison, compare
-from sway.comparing.differences import Moved
+from sway.compare.comparison import Comparison, compare
+from sway.compare.differences import Moved
 from tests.support.plain_scores import Row, row, run
 
 VALUES = st.sampled_from([0.0, -0.0, 0.25, 0.250001, 0.5, 0.7, 1.0, math.nan, math.inf]) | st.floats(0, 1)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from schemas.columns import ColumnWriter
 from schemas.records import BehaviorEvent, Outcome
 from schemas.wire import Codec
-from sway.importing.batches import Batch
-from sway.importing.convert import Converter, DoesNotFitError
-from sway.importing.encode import Encoded, encode
-from sway.importing.mapping import parse, resolve
-from sway.importing.row_by_row import RowByRow
-from sway.loading.load import EVENTS, OUTCOMES, Target
+from sway.files.batches import Batch
+from sway.load.convert import Converter, DoesNotFitError
+from sway.load.encode import Encoded, encode
+from sway.load.mapping import parse, resolve
+from sway.load.row_by_row import RowByRow
+from sway.load.targets import EVENTS, OUTCOMES, Target
 from tests.support.importing import NOW_MS, Run, write_log
 
 # A CSV file's line ends in texts are kept, but a carriage return alone is one to few others.

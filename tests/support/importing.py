@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from schemas.records import BehaviorEvent
 from schemas.wire import Codec
 from sway.errors import CommandError
-from sway.importing.files import RowPosition, find_files, parse_position
-from sway.importing.importer import Importer, check_files
-from sway.importing.mapping import parse
-from sway.loading.load import EVENTS, OUTCOMES, Target
+from sway.load.importer import Importer, check_files
+from sway.load.log_files import RowPosition, find_files, parse_position
+from sway.load.mapping import parse
+from sway.load.targets import EVENTS, OUTCOMES, Target
 
 NOW_S = 1_700_000_000.0
 NOW_MS = 1_700_000_000_000

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.records import InfluenceScore, Source
-from sway.comparing.scores import Scores, cast_to_schema
+from sway.compare.scores import Scores, cast_to_schema
 
 Row = dict[str, Any]
 

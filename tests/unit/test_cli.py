@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from stream.settings import TopicSettings
 from sway.cli import app
-from sway.commands.tail import full_name
+from sway.topic_names import full_name
 
 COMMANDS = [["up"], ["topics", "create"], ["produce"], ["import"], ["tail"], ["compare"], ["explain"]]
 

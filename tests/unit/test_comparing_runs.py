@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from scipy.stats import spearmanr
 
-from sway.comparing.comparison import compare
-from sway.comparing.differences import EDGES, histogram, moved
-from sway.comparing.labels import Labels
-from sway.comparing.ranks import spearman, spearman_by_group
-from sway.comparing.scores import Coordinates, Scores
-from sway.comparing.show import as_tables
+from sway.compare.comparison import compare
+from sway.compare.differences import EDGES, histogram, moved
+from sway.compare.labels import Labels
+from sway.compare.ranks import spearman, spearman_by_group
+from sway.compare.scores import Coordinates, Scores
+from sway.compare.show import as_tables
 from sway.errors import CommandError
 from tests.support.plain_scores import Row, row, run
 

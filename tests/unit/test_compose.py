@@ -14,8 +14,8 @@ from stream.settings import Settings
 from sway.cli import app
 from sway.embedded.registry_runtime import API_PATH, REGISTRY_VERSION
 from sway.embedded.runtime import KAFKA_VERSION
-from sway.loading.files import open_rows
-from sway.loading.rows import RowReader
+from sway.files.opening import open_rows
+from sway.load.rows import RowReader
 from sway.settings_tree import unknown_variables
 
 ROOT = Path(__file__).parents[2]

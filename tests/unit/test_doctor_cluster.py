@@ -10,7 +10,6 @@ from sway.doctor.keys import (
     check_keys,
     check_partitioner,
     crc32_partition,
-    murmur2_partition,
 )
 from sway.doctor.topics import (
     NeededTopics,
@@ -21,6 +20,7 @@ from sway.doctor.topics import (
     check_topics,
     needed_topics,
 )
+from sway.partitioner import murmur2_partition
 
 NEEDED = needed_topics(TopicSettings(), "shop", ["windows"])
 ALL = dict.fromkeys((*NEEDED.inputs, *NEEDED.outputs, *NEEDED.later), 4)

@@ -22,8 +22,8 @@ from stream.scoring.processor import BatchContext
 from stream.scoring.windows import WindowLimits
 from stream.settings import Settings
 from sway.cli import app
-from sway.doctor.keys import murmur2_partition
-from sway.explaining import topics
+from sway.explain import topics
+from sway.partitioner import murmur2_partition
 from tests.support.late import publish_late
 from tests.support.processing import NOW_MS, MemoryTable, Processing, event
 from tests.support.tiny import publish_tiny

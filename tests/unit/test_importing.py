@@ -11,8 +11,8 @@ import pytest
 
 from schemas.records import BehaviorEvent, Outcome
 from sway.errors import CommandError
-from sway.importing.batches import ROWS_AT_ONCE, open_log
-from sway.importing.files import LogFile, RowPosition, find_files, parse_position
+from sway.files.batches import ROWS_AT_ONCE
+from sway.load.log_files import LogFile, RowPosition, find_files, open_log, parse_position
 from tests.support.importing import NOW_MS, OUTCOMES, Memory, Run, write_log
 
 RATING = ("user_id=userId", "item_id=movieId", "value=rating", "occurred_at=timestamp")

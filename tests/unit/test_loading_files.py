@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sway.errors import CommandError
-from sway.loading.files import open_rows
+from sway.files.opening import open_rows
 
 
 def write(path: Path, text: str) -> Path:

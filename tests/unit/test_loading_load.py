@@ -7,10 +7,11 @@ import pytest
 from schemas.records import BehaviorEvent, Outcome
 from schemas.wire import Codec
 from sway.errors import CommandError
-from sway.loading.files import Row
-from sway.loading.load import EVENTS, OUTCOMES, Loader, OnBadRow, Target
-from sway.loading.pace import Pace, parse_rate
-from sway.loading.rows import RowError
+from sway.files.rows import Row
+from sway.load.loader import Loader, OnBadRow
+from sway.load.pace import Pace, parse_rate
+from sway.load.rows import RowError
+from sway.load.targets import EVENTS, OUTCOMES, Target
 
 NOW_S = 1_700_000_000.0
 NOW_MS = 1_700_000_000_000

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.records import BehaviorEvent, Outcome
 from sway.errors import CommandError
-from sway.loading.rows import RowError, RowReader
+from sway.load.rows import RowError, RowReader
 
 EVENT: dict[str, Any] = {
     "event_id": "e1",

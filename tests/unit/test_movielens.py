@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sway import movielens
-from sway.movielens import DemoDataError, rated_events
+from sway.demo import movielens
+from sway.demo.movielens import DemoDataError, rated_events
 
 ITEMS = """item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq
 1\tToy Story\t1995\tAnimation Comedy

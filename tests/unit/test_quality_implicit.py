@@ -20,7 +20,7 @@ from benchmarks.quality.implicit_labels import (
 )
 from benchmarks.quality.summary import SummaryRow
 from schemas.records import BehaviorEvent, Outcome
-from sway.movielens import Pair
+from sway.demo.movielens import Pair
 from trainer.dataset import Example
 
 HOUR_MS = 3_600_000

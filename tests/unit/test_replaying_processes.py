@@ -8,7 +8,7 @@ import pytest
 from model.errors import RegistryError
 from schemas.errors import ContractError, RegistryUnavailable
 from stream.replay.errors import ReplayError
-from sway.replaying import processes
+from sway.replay import processes
 
 SETTINGS = SimpleNamespace(model=SimpleNamespace())
 JOB = cast(processes.Job, SimpleNamespace(settings=SETTINGS, plan=SimpleNamespace(model_version="v7")))

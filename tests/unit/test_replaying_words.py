@@ -14,9 +14,9 @@ from stream.replay.runner import Report
 from stream.replay.sampling import Speed
 from stream.settings import Settings
 from sway.errors import CommandError
-from sway.replaying import show
-from sway.replaying.bounds import format_duration, parse_bound, parse_duration_ms
-from sway.replaying.topics import check_name
+from sway.replay import show
+from sway.replay.bounds import format_duration, parse_bound, parse_duration_ms
+from sway.replay.topics import check_name
 
 NOW_MS = 1_793_500_000_000
 DAY_MS = 86_400_000

@@ -16,8 +16,8 @@ from schemas.records import BehaviorEvent
 from schemas.registration import KEEPS_BACKWARD, check, register
 from stream.settings import TopicSettings
 from sway.cli import app
-from sway.commands.up import _print_schemas
 from sway.schema_subjects import subjects
+from sway.up import _print_schemas
 
 SUBJECT = "sway.events-value"
 

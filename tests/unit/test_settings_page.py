@@ -2,8 +2,8 @@
 
 import pytest
 
-from sway.settings_page import MEANINGS, meaning, page
 from sway.settings_tree import Variable, variables
+from tools.settings_page import MEANINGS, meaning, page
 
 
 @pytest.mark.parametrize("variable", variables(), ids=lambda variable: variable.path)

@@ -7,7 +7,7 @@ import pytest
 from schemas.dead_letters import dead_letter
 from schemas.errors import BadMagicError
 from schemas.records import BehaviorEvent, InfluenceScore, Source
-from sway.tailing.show import as_json, as_line, time_text
+from sway.tail.show import as_json, as_line, time_text
 
 SCORE = InfluenceScore(
     event_id="e1",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from sway import trainer as command
 from sway.cli import app
-from sway.commands import trainer as command
-from sway.commands.trainer import _run
+from sway.trainer import _run
 from trainer.claim import claimed
 from trainer.errors import ServiceError
 

@@ -1,0 +1,1 @@
+"""`sway evaluate`: metrics of a version beside baselines."""
