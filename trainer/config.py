@@ -129,7 +129,44 @@ class LateTraining:
 
 
 @table()
-class TrainingConfig:
+class FinetuneConfig:
+    """How layers are fine-tuned with the two-head loss.
+
+    learning_rate: of the encoder, at its peak; heads_learning_rate: of the heads. warmup: share of the steps.
+    batch_rows: rows per step and process. dropout: in the trained layers. trained_layers: the number of top layers to
+    train, on cached activations of the frozen layers below; None for all, from token ids. patience: stop after this
+    many consecutive evaluations without a lower validation loss and keep the best weights; 0 never stops early.
+    evaluations_per_epoch: also the number of checkpoints per epoch. adversarial_epsilon: the norm of the FGM
+    perturbation of a text's word embeddings; 0 for none. bf16: run forward passes in bfloat16. seed: of the row order
+    and dropout.
+    Raises TrainingRefused for a knob out of bounds, and for knobs that exclude each other.
+    """
+
+    epochs: Annotated[Number, Field(gt=0, le=1000)] = 2.0
+    batch_rows: BatchRows = 16
+    learning_rate: LearningRate = 1e-4
+    heads_learning_rate: LearningRate = 1e-3
+    warmup: ShareBelowOne = 0.1
+    weight_decay: Share = 0.01
+    dropout: ShareBelowOne = 0.1
+    max_grad_norm: Annotated[Number, Field(gt=0, le=1_000_000)] = 1.0
+    trained_layers: Count | None = None
+    patience: Annotated[int, Field(ge=0, le=1000)] = 0
+    evaluations_per_epoch: UpTo1000 = 2
+    adversarial_epsilon: Annotated[Number, Field(ge=0, le=1000)] = 0.0
+    bf16: bool = False
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        if self.adversarial_epsilon and self.trained_layers is not None:
+            raise TrainingRefused(
+                f"adversarial_epsilon={self.adversarial_epsilon} moves the word embeddings, and "
+                f"trained_layers={self.trained_layers} works from cached activations above them: leave one out"
+            )
+
+
+@table()
+class TrainingConfig(FinetuneConfig):
     """How a model is trained.
 
     reading: None keeps the start's reading. For a plain checkpoint it is late if the examples carry snapshots, else
@@ -145,12 +182,7 @@ class TrainingConfig:
     first fine-tuning; None does so if they are untrained. newest_texts: the number of newest whole texts to learn from;
     None for all.
 
-    Fine-tuning on whole texts. learning_rate: of the encoder, at its peak. warmup: share of the steps. batch_rows:
-    texts per step and process. trained_layers: the number of top layers to train, on cached activations of the frozen
-    layers below; None for all. patience: stop after this many consecutive evaluations without a lower validation loss
-    and keep the best weights; 0 never stops early. evaluations_per_epoch: also the number of checkpoints per epoch.
-    adversarial_epsilon: the norm of the FGM perturbation of a text's word embeddings; 0 for none. bf16: run forward
-    passes in bfloat16.
+    Fine-tuning on whole texts: see FinetuneConfig. seed: of all stages, and of both readings.
 
     threads: of the CPU; None keeps torch's default.
     Raises TrainingRefused for a knob out of bounds, and for knobs that exclude each other.
@@ -168,35 +200,13 @@ class TrainingConfig:
     targets: TargetStage = field(default_factory=TargetStage)
     heads_first: bool | None = None
     newest_texts: Count | None = None
-
-    epochs: Annotated[Number, Field(gt=0, le=1000)] = 2.0
-    batch_rows: BatchRows = 16
-    learning_rate: LearningRate = 1e-4
-    heads_learning_rate: LearningRate = 1e-3
-    warmup: ShareBelowOne = 0.1
-    weight_decay: Share = 0.01
-    dropout: ShareBelowOne = 0.1
-    max_grad_norm: Annotated[Number, Field(gt=0, le=1_000_000)] = 1.0
-    trained_layers: Count | None = None
-    patience: Annotated[int, Field(ge=0, le=1000)] = 0
-    evaluations_per_epoch: UpTo1000 = 2
     augmentation: Augmentation = field(default_factory=Augmentation)
     lora: Lora = field(default_factory=Lora)
-    adversarial_epsilon: Annotated[Number, Field(ge=0, le=1000)] = 0.0
-    bf16: bool = False
 
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     threads: Count | None = None
     tensorboard: bool = True
     wandb: bool = False
     wandb_project: str = "sway"
-
-    def __post_init__(self) -> None:
-        if self.adversarial_epsilon and self.trained_layers is not None:
-            raise TrainingRefused(
-                f"adversarial_epsilon={self.adversarial_epsilon} moves the word embeddings, and "
-                f"trained_layers={self.trained_layers} works from cached activations above them: leave one out"
-            )
 
     def to_plain(self) -> dict[str, Any]:
         """Return the configuration as JSON-compatible values."""
