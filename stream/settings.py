@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.topics import TOPICS
+
 MEBIBYTE = 1024 * 1024
 PARTITIONER = "murmur2_random"  # the default of Java clients and Faust, but not of librdkafka
 
@@ -112,28 +114,14 @@ class TopicSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fill_names(self) -> Self:
-        for field, suffix in _TOPIC_SUFFIXES.items():
+        for field, topic in TOPICS.items():
             if not getattr(self, field):
-                object.__setattr__(self, field, f"{self.prefix}.{suffix}")
+                object.__setattr__(self, field, f"{self.prefix}.{topic.suffix}")
         return self
 
     def names(self) -> dict[str, str]:
         """Return full topic names by field name."""
-        return {field: getattr(self, field) for field in _TOPIC_SUFFIXES}
-
-
-_TOPIC_SUFFIXES = {
-    "events": "events",
-    "outcomes": "outcomes",
-    "scores": "scores",
-    "scores_shadow": "scores.shadow",
-    "examples": "examples",
-    "training": "training",
-    "models": "models",
-    "dead_letters": "dead-letters",
-    "recommendation_requests": "recommendation-requests",
-    "recommendations": "recommendations",
-}
+        return {field: getattr(self, field) for field in TOPICS}
 
 
 class WireSettings(BaseModel):

@@ -1,31 +1,8 @@
-"""The record type of each topic, and its subject in a Schema Registry."""
+"""The record type of each subject in a Schema Registry."""
 
-from schemas.records import (
-    BehaviorEvent,
-    DeadLetter,
-    InfluenceScore,
-    LabeledExample,
-    ModelAnnouncement,
-    Outcome,
-    Recommendation,
-    RecommendationRequest,
-    Record,
-    TrainingRequest,
-)
+from schemas.records import Record
+from schemas.topics import TOPICS
 from stream.settings import TopicSettings
-
-_RECORDS: dict[str, type[Record]] = {
-    "events": BehaviorEvent,
-    "outcomes": Outcome,
-    "scores": InfluenceScore,
-    "scores_shadow": InfluenceScore,
-    "examples": LabeledExample,
-    "training": TrainingRequest,
-    "models": ModelAnnouncement,
-    "dead_letters": DeadLetter,
-    "recommendation_requests": RecommendationRequest,
-    "recommendations": Recommendation,
-}
 
 
 def subjects(topics: TopicSettings) -> dict[str, type[Record]]:
@@ -33,4 +10,4 @@ def subjects(topics: TopicSettings) -> dict[str, type[Record]]:
 
     Changelogs have no subject, because their values are private to Sway. Source: Confluent's TopicNameStrategy.
     """
-    return {f"{topic}-value": _RECORDS[field] for field, topic in topics.names().items()}
+    return {f"{topic}-value": TOPICS[field].record for field, topic in topics.names().items()}
