@@ -19,7 +19,8 @@ from model.tokens import EncodedText
 from model.waiting import ScoredTexts
 from schemas.dead_letters import dead_letter
 from schemas.errors import DecodeError, RegistryUnavailable, UnknownSchemaError
-from schemas.records import BehaviorEvent, Behaviour, DeadLetter, Estimate, InfluenceScore, Outcome, Source
+from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Source
+from schemas.state_records import Behaviour, Estimate
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
 from schemas.wire import Codec, Encoder, asks_registry, header_of
 from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work

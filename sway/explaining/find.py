@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from model.features.snapshot import Snapshot, SnapshotError
 from schemas.errors import DecodeError
-from schemas.records import Estimate, LabeledExample, PendingLabel, ScoredSnapshot
+from schemas.records import LabeledExample
+from schemas.state_records import Estimate, PendingLabel, ScoredSnapshot
 from schemas.wire import Codec
 from stream.scoring.labels.state import estimates_codec, event_key, pending_codec, snapshot_key, user_and_id
 from sway.errors import CommandError

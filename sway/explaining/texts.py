@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from model.features.keys import text_key
 from model.tokens import BehaviourTokenizer
-from schemas.records import LabeledExample, PendingLabel
+from schemas.records import LabeledExample
+from schemas.state_records import PendingLabel
 from schemas.wire import Codec
 from stream.scoring.behaviours import WindowCodec
 from stream.scoring.labels.state import event_key, pending_codec

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from model.tokens import BehaviourTokenizer
 from schemas.dead_letters import MAX_RAW_BYTES
 from schemas.read import MAX_ENTRIES
-from schemas.records import BehaviorEvent, DeadLetter, DueList
+from schemas.records import BehaviorEvent, DeadLetter
+from schemas.state_records import DueList
 from schemas.wire import Codec
 from stream.scoring.labels.rules import JoinSettings, Rule
 from stream.settings import AttributionRule, LabelSettings, WindowSettings

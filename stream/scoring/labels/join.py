@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from schemas.records import DueEntry, JoinClock, PendingLabel, Signal, Signals, Witnesses
+from schemas.state_records import DueEntry, JoinClock, PendingLabel, Signal, Signals, Witnesses
 from stream.scoring.labels.due_lists import DueLists, Get, Put
 from stream.scoring.labels.rules import JoinSettings, label_by_signals
 from stream.scoring.labels.state import (
