@@ -5,10 +5,8 @@ joins outcomes to events; a label that becomes known is stored in the window and
 emits scores and examples.
 """
 
-import asyncio
-import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,11 +16,11 @@ from model.jobs import LateText
 from model.tokens import EncodedText
 from model.waiting import ScoredTexts
 from schemas.dead_letters import dead_letter
-from schemas.errors import DecodeError, RegistryUnavailable, UnknownSchemaError
+from schemas.errors import DecodeError
 from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Source
 from schemas.state_records import Behaviour, Estimate
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
-from schemas.wire import Codec, Encoder, asks_registry, header_of
+from schemas.wire import Codec, Encoder
 from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.units.records import TopicPartition
 from stream.scoring.batch_windows import BatchWindows, WindowsTable
@@ -30,11 +28,10 @@ from stream.scoring.behaviours import BehaviourLimits, WindowCodec, behaviour_of
 from stream.scoring.counts import EVENTS, OUTCOMES, SCORES, TICKS
 from stream.scoring.labels.labelling import BatchLabels, Labelling, Labels, NoLabelling
 from stream.scoring.labels.ticks import is_tick
+from stream.scoring.schema_resolution import SchemaResolution
 from stream.scoring.texts import BatchTexts, EventInput, ReadingModel
 from stream.scoring.windows import WindowLimits, find, insert_new
 from stream.scoring.word_keys import WordKeys
-
-logger = logging.getLogger(__name__)
 
 InputT = TypeVar("InputT", BehaviorEvent, Outcome)
 
@@ -49,13 +46,6 @@ _DETAILS = {
 }
 # Number of records whose users' windows are looked up together; takes a few megabytes.
 _PREFETCH_RECORDS = 256
-_REGISTRY_PAUSE_S = 1.0
-_REGISTRY = "the Schema Registry"
-_PAUSED_HINT = (
-    "Upgrade this worker to the version of the producer, or register the schema if its id belongs to a Schema "
-    "Registry. To turn such records into dead letters instead, set wire.unknown_schema=dead_letter and restart the "
-    "worker."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +173,7 @@ class ScoringProcessor:
         self._limits = limits
         self._labels = labels
         self._now_ms = now_ms
-        self._waits_for_schemas = waits_for_schemas
+        self._schemas = SchemaResolution(lambda reason: self.on_wait(reason), waits=waits_for_schemas)
 
     def offer(self, model: ReadingModel) -> None:
         """Use this model from the next unit on. Thread-safe; the latest offer wins."""
@@ -209,32 +199,7 @@ class ScoringProcessor:
         With waits_for_schemas, return a Hold at the first record with an unknown schema; an unreachable Schema Registry
         then pauses only this partition.
         """
-        codec, values = self._codec_and_values(batch)
-        headers = codec.unresolved(values)
-        if not headers:
-            return None
-        refused = await self._resolve(codec, headers, batch.topic)
-        if not (refused and self._waits_for_schemas):
-            return None
-        return _hold_at(values, refused)
-
-    async def _resolve(
-        self, codec: Codec[Any], headers: set[bytes], topic: str
-    ) -> Mapping[bytes, UnknownSchemaError]:
-        if not asks_registry(headers):
-            return codec.resolve(headers)
-        while True:
-            try:
-                refused = await asyncio.to_thread(codec.resolve, headers)
-            except RegistryUnavailable as exc:
-                if self._waits_for_schemas:
-                    return _resolve_without_registry(codec, headers, exc)
-                logger.warning("%s waits for the Schema Registry: %s", topic, exc)
-                self.on_wait("waiting for the Schema Registry")
-                await asyncio.sleep(_REGISTRY_PAUSE_S)
-            else:
-                self.on_wait(None)
-                return refused
+        return await self._schemas.prepare(*self._codec_and_values(batch), batch.topic)
 
     def ask_registry(self, batch: RecordBatch) -> None:
         """Synchronous variant of `prepare`: resolve new schemas once, without a retry.
@@ -431,26 +396,6 @@ class ScoringProcessor:
         key = f"{record.topic}-{record.partition}".encode()
         unit.emit(self._topics.dead_letters, key, codec.encode(letter))
         context.dead_letters[reason] += 1
-
-
-def _resolve_without_registry(
-    codec: Codec[Any], headers: set[bytes], unavailable: RegistryUnavailable
-) -> Mapping[bytes, UnknownSchemaError]:
-    """Resolve headers while the Schema Registry is unreachable; return the unknown ones with their errors."""
-    refused = dict(codec.resolve({header for header in headers if not asks_registry([header])}))
-    for header in codec.unresolved(list(headers)) - refused.keys():
-        refused[header] = UnknownSchemaError(str(unavailable), schema=_REGISTRY)
-    return refused
-
-
-def _hold_at(values: Sequence[bytes | None], refused: Mapping[bytes, UnknownSchemaError]) -> Hold | None:
-    """Return a Hold at the first value with an unknown header, or None."""
-    for index, value in enumerate(values):
-        error = refused.get(header_of(value) or b"") if value else None
-        if error is not None:
-            reason = str(error) if error.schema == _REGISTRY else f"{error} {_PAUSED_HINT}"
-            return Hold(index, error.schema, reason)
-    return None
 
 
 def _users(accepted: Sequence[tuple[InputT, SourceRecord]]) -> list[bytes]:
