@@ -18,7 +18,7 @@ from model.registry import ModelRegistry
 from model.waiting import ScoredTexts
 from schemas.records import LabeledExample, Outcome
 from schemas.wire import Codec
-from stream.scoring.processor import BatchContext
+from stream.scoring.batch import BatchContext
 from stream.scoring.windows import WindowLimits
 from stream.settings import Settings
 from sway.cli import app
