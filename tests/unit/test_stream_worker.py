@@ -1,6 +1,7 @@
 """How a worker is put together, and when it says that it is ready."""
 
 from concurrent.futures import Future
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from model.loaded import LoadedModel
 from stream.assembly import check
 from stream.errors import ConfigurationError
+from stream.exactly_once import ExactlyOnceConfig
 from stream.exactly_once.units.records import TopicPartition
 from stream.settings import (
     MEBIBYTE,
@@ -49,6 +51,16 @@ def test_a_behaviour_must_fit_into_a_window_or_both_settings_are_named() -> None
     check(fits)
     with pytest.raises(ConfigurationError, match=r"max_item_text_chars=501.*3704.*window\.max_bytes=3700"):
         check(fits.model_copy(update={"text": TextSettings(max_item_text_chars=501)}))
+
+
+def test_a_unit_has_the_limits_of_exactly_once_by_default(tiny_model: LoadedModel, tmp_path: Path) -> None:
+    config = build_app(Settings(state_dir=tmp_path), Components(tiny_model, NoScorer())).config
+    usual = ExactlyOnceConfig(config.input_topics, tmp_path, config.client_config)
+    names = {field.name for field in fields(config)}
+    limits = {name for name in names if name.startswith(("unit_", "max_in_flight_"))}
+    assert len(limits) == 5
+    for name in (*limits, "max_poll_records", "transaction_timeout_s"):
+        assert getattr(config, name) == getattr(usual, name), name
 
 
 def test_the_settings_reach_the_engine_and_faust(app: SwayApp) -> None:
