@@ -58,3 +58,8 @@ TOPICS: Mapping[str, Topic] = {
     "recommendations": Topic("recommendations", Recommendation),
 }
 """All topics by their names in the settings, in the order in which commands list them."""
+
+
+def changelog_of(app_id: str, table: str) -> str:
+    """Return the name of the changelog topic of an application's table."""
+    return f"{app_id}-{table}-changelog"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.topics import TOPICS, Role
+from schemas.topics import TOPICS, Role, changelog_of
 from stream.exactly_once.units.replication import MAX_REPLICAS, replicas_for
 from stream.settings import TopicSettings
 from stream.worker.input_limits import AFTER_MAX_MS
@@ -35,7 +35,7 @@ def needed_topics(topics: TopicSettings, app_id: str, tables: Sequence[str]) -> 
         for role in (Role.INPUT, Role.OUTPUT)
     )
     later = tuple(name for name in topics.names().values() if name not in {*inputs, *outputs})
-    changelogs = tuple(f"{app_id}-{table}-changelog" for table in tables)
+    changelogs = tuple(changelog_of(app_id, table) for table in tables)
     return NeededTopics(inputs, outputs, changelogs, later)
 
 

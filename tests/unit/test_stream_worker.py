@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from model.loaded import LoadedModel
+from schemas.topics import changelog_of
 from stream.assembly import check
 from stream.errors import ConfigurationError
 from stream.exactly_once import ExactlyOnceConfig
@@ -69,6 +70,9 @@ def test_the_settings_reach_the_engine_and_faust(app: SwayApp) -> None:
     limits = {table.name: table.layers.max_cached_bytes for table in app._layered}
     assert set(limits) == {"windows", "pending", "estimates", "items"}
     assert sum(limits.values()) == 100 * MEBIBYTE
+    assert {app.changelog_topic(table) for table in limits} == {
+        changelog_of("app", table) for table in limits
+    }
     assert app.config.max_store_memory_bytes == 50 * MEBIBYTE
     assert app.conf.id == "app"
     assert app.changelog_topic("windows") == "app-windows-changelog"
