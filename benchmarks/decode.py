@@ -19,9 +19,10 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from benchmarks.rows import Row
 from schemas.contracts import current, current_text, fingerprint, parsed
 from schemas.convert import to_mapping
-from schemas.records import BehaviorEvent, Behaviour, InfluenceScore, Source, Window
+from schemas.records import BehaviorEvent, InfluenceScore, Source
 from schemas.registry import RegistryResolver
 from schemas.resolvers import LocalResolver
+from schemas.state_records import Behaviour, Window
 from schemas.window_state import encode_behaviour, join_window, split_blocks
 from schemas.wire import Codec
 

@@ -25,7 +25,7 @@ _PLAIN = re.compile(f"{_PLAIN_WORD}(?: {_PLAIN_WORD})*")
 
 
 class BehaviourFields(Protocol):
-    """The fields that rendering needs; schemas.records.Behaviour has them."""
+    """The fields that rendering needs; schemas.state_records.Behaviour has them."""
 
     action: str
     item_text: str

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Final, TypeAlias
 
-from schemas import records
+from schemas import records, state_records
 from schemas.contracts import Schema, name_of
 from schemas.errors import ContractError
 
@@ -53,16 +53,16 @@ class RecordPlan:
 
 
 def plan(schema: Schema) -> RecordPlan:
-    """Return the plan of a schema that has a class in schemas.records.
+    """Return the plan of a schema that has a class in schemas.records or schemas.state_records.
 
     Raises ContractError if the schema uses an unsupported type, or if the class is missing, has other fields
     or another field order.
     """
     name = name_of(schema)
-    record_type = getattr(records, name, None)
+    record_type = getattr(records, name, None) or getattr(state_records, name, None)
     if record_type is None:
         raise ContractError(
-            f"The schema {name} has no class in schemas.records: add one with the same fields."
+            f"The schema {name} has no class in schemas.records or schemas.state_records: add one with its fields."
         )
     names = [field["name"] for field in schema["fields"]]
     ours = [field.name for field in fields(record_type)]

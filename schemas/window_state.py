@@ -20,7 +20,7 @@ from schemas.contracts import current
 from schemas.errors import TrailingBytesError, TruncatedError, UndecodableError
 from schemas.plan import plan
 from schemas.read import read_block_start, read_long, read_record
-from schemas.records import Behaviour, Window
+from schemas.state_records import Behaviour, Window
 from schemas.wire import Codec, single_object_header
 from schemas.write import prepare_writer, write_long
 

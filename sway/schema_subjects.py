@@ -1,37 +1,14 @@
-"""The record type of each topic, and its subject in a Schema Registry."""
+"""The record type of each subject in a Schema Registry."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from schemas.records import (
-    BehaviorEvent,
-    DeadLetter,
-    InfluenceScore,
-    LabeledExample,
-    ModelAnnouncement,
-    Outcome,
-    Recommendation,
-    RecommendationRequest,
-    Record,
-    TrainingRequest,
-)
+from schemas.records import Record
+from schemas.topics import TOPICS
 from stream.settings import TopicSettings
 
 if TYPE_CHECKING:
     from schemas.registration import SubjectStatus
-
-_RECORDS: dict[str, type[Record]] = {
-    "events": BehaviorEvent,
-    "outcomes": Outcome,
-    "scores": InfluenceScore,
-    "scores_shadow": InfluenceScore,
-    "examples": LabeledExample,
-    "training": TrainingRequest,
-    "models": ModelAnnouncement,
-    "dead_letters": DeadLetter,
-    "recommendation_requests": RecommendationRequest,
-    "recommendations": Recommendation,
-}
 
 
 def subjects(topics: TopicSettings) -> dict[str, type[Record]]:
@@ -39,7 +16,7 @@ def subjects(topics: TopicSettings) -> dict[str, type[Record]]:
 
     Changelogs have no subject, because their values are private to Sway. Source: Confluent's TopicNameStrategy.
     """
-    return {f"{topic}-value": _RECORDS[field] for field, topic in topics.names().items()}
+    return {f"{topic}-value": TOPICS[field].record for field, topic in topics.names().items()}
 
 
 def ask_all(

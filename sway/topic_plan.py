@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from schemas.topics import TOPICS, Role
 from stream.settings import TopicSettings
 from stream.worker.input_limits import AFTER_MAX_MS
 
@@ -30,18 +31,18 @@ class TopicPlan:
 def plan_topics(topics: TopicSettings, partitions: int, *, history: bool) -> list[TopicPlan]:
     """Return the plans of all topics.
 
-    All topics keyed by user have the same partition count, so that each user has one partition number.
-    history: give the topics unlimited retention.
+    partitions: of the topics that are not read in one order. history: give the topics unlimited retention.
     """
-    config = UNLIMITED_RETENTION if history else {}
+    # A record with a wrong clock must be rejected, because record times determine when labels are due.
     limit = {AFTER_MAX_MS: str(round(topics.max_ahead_s * 1000))}
     return [
-        # The trainer takes requests one at a time, and may be down for longer than any retention.
-        TopicPlan(name, 1, UNLIMITED_RETENTION)
-        if name in {topics.training, topics.models}
-        # A record with a wrong clock must be rejected, because record times determine when labels are due.
-        else TopicPlan(name, partitions, config | (limit if name in {topics.events, topics.outcomes} else {}))
-        for name in topics.names().values()
+        TopicPlan(
+            name,
+            1 if topic.in_order else partitions,
+            (UNLIMITED_RETENTION if history or topic.kept else {})
+            | (limit if topic.role is Role.INPUT else {}),
+        )
+        for name, topic in zip(topics.names().values(), TOPICS.values(), strict=True)
     ]
 
 

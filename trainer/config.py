@@ -1,14 +1,14 @@
-"""Every knob of a training, in one frozen dataclass that checks its bounds.
+"""Every knob of a training, with its bounds.
 
 For counts and magnitudes (epochs, rank, epsilon, patience) zero turns the feature off, because TOML has no null.
 """
 
 import json
-import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from enum import StrEnum
-from typing import Any, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, field
+from typing import Annotated, Any, Self
+
+from pydantic import Field
 
 from model.late import Loss
 from model.network import Pooling
@@ -16,6 +16,7 @@ from model.reading import Reading
 from model.text import TextSettings
 from trainer.augment import Augmentation
 from trainer.errors import TrainingRefused
+from trainer.knobs import Number, read, table
 
 MIN_LEARNING_RATE = 1e-5
 """With a lower rate a sentence encoder hardly changes within a few epochs of fine-tuning."""
@@ -23,10 +24,18 @@ MIN_LEARNING_RATE = 1e-5
 _NOT_IN_THE_RESULT = ("tensorboard", "wandb", "wandb_project", "threads")
 _LATER_KNOBS = ("reading", "late")
 
-T = TypeVar("T")
+LearningRate = Annotated[Number, Field(ge=MIN_LEARNING_RATE, le=1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[Number, Field(ge=0, lt=1)]
+OptionalEpochs = Annotated[Number, Field(ge=0, le=1000)]
+UpTo1000 = Annotated[int, Field(ge=1, le=1000)]
+BatchRows = Annotated[int, Field(ge=1, le=65536)]
+LateRows = Annotated[int, Field(ge=1, le=1_000_000)]
+Width = Annotated[int, Field(ge=1, le=4096)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
-@dataclass(frozen=True, slots=True)
+@table("targets")
 class TargetStage:
     """The first stage: learn from the distinct target texts, without their histories (trainer.targets).
 
@@ -34,21 +43,14 @@ class TargetStage:
     already. trained_layers: the number of top layers; None for all.
     """
 
-    epochs: float = 5.0
-    batch_rows: int = 32
-    learning_rate: float = 1e-4
-    trained_layers: int | None = None
+    epochs: OptionalEpochs = 5.0
+    batch_rows: BatchRows = 32
+    learning_rate: LearningRate = 1e-4
+    trained_layers: UpTo1000 | None = None
     on_champion: bool = False
 
-    def __post_init__(self) -> None:
-        _within("targets.epochs", self.epochs, 0, 1000)
-        _within("targets.batch_rows", self.batch_rows, 1, 65536)
-        _within("targets.learning_rate", self.learning_rate, MIN_LEARNING_RATE, 1)
-        if self.trained_layers is not None:
-            _within("targets.trained_layers", self.trained_layers, 1, 1000)
 
-
-@dataclass(frozen=True, slots=True)
+@table("lora")
 class Lora:
     """Low-rank adapters on the trained layers' matrices, merged into the weights afterwards.
 
@@ -56,36 +58,25 @@ class Lora:
     Source: E. Hu et al., 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
     """
 
-    rank: int = 0
-    alpha: int = 16
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        _within("lora.rank", self.rank, 0, 1024)
-        _within("lora.alpha", self.alpha, 1, 10_000)
-        _below("lora.dropout", self.dropout, 0, 1)
+    rank: Annotated[int, Field(ge=0, le=1024)] = 0
+    alpha: Annotated[int, Field(ge=1, le=10_000)] = 16
+    dropout: ShareBelowOne = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@table("pretraining")
 class Pretraining:
     """Further pre-training by masked language modelling on behaviour texts, labelled or not.
 
     epochs: 0 skips the stage. mask_share: the share of tokens to predict.
     """
 
-    epochs: float = 0.0
-    mask_share: float = 0.15
-    learning_rate: float = 5e-5
-    batch_rows: int = 32
-
-    def __post_init__(self) -> None:
-        _within("pretraining.epochs", self.epochs, 0, 1000)
-        _above("pretraining.mask_share", self.mask_share, 0, 0.9)
-        _within("pretraining.learning_rate", self.learning_rate, MIN_LEARNING_RATE, 1)
-        _within("pretraining.batch_rows", self.batch_rows, 1, 65536)
+    epochs: OptionalEpochs = 0.0
+    mask_share: Annotated[Number, Field(gt=0, le=0.9)] = 0.15
+    learning_rate: LearningRate = 5e-5
+    batch_rows: BatchRows = 32
 
 
-@dataclass(frozen=True, slots=True)
+@table("late")
 class LateTraining:
     """How a late network is trained (trainer.late_job). The joint reading ignores it.
 
@@ -108,56 +99,74 @@ class LateTraining:
     text_learning_rate: of these layers. group_rows: rows per pass of BERT when it is tuned.
     """
 
-    most_rows: int = 100_000
-    held_out: float = 0.1
-    behaviours: int = 30
-    item_fits: int = 16
-    most_items: int = 200_000
-    unseen_share: float = 0.2
-    numbers_epochs: int = 12
-    epochs: int = 4
-    batch_rows: int = 512
-    learning_rate: float = 2e-3
-    champion_learning_rate: float = 1e-3
-    champion_share: float = 0.5
-    least_judges: int = 50
-    weight_decay: float = 0.01
-    width: int = 32
-    heads: int = 4
-    tower: int = 64
-    dropout: float = 0.1
-    input_dropout: float = 0.1
+    most_rows: Annotated[int, Field(ge=2, le=10_000_000)] = 100_000
+    held_out: Annotated[Number, Field(gt=0, le=0.5)] = 0.1
+    behaviours: Annotated[int, Field(ge=1, le=10_000)] = 30
+    item_fits: UpTo1000 = 16
+    most_items: Annotated[int, Field(ge=0, le=100_000_000)] = 200_000
+    unseen_share: Share = 0.2
+    numbers_epochs: UpTo1000 = 12
+    epochs: UpTo1000 = 4
+    batch_rows: LateRows = 512
+    learning_rate: LearningRate = 2e-3
+    champion_learning_rate: LearningRate = 1e-3
+    champion_share: Share = 0.5
+    least_judges: Annotated[int, Field(ge=0, le=1_000_000)] = 50
+    weight_decay: Share = 0.01
+    width: Width = 32
+    heads: Width = 4
+    tower: Width = 64
+    dropout: ShareBelowOne = 0.1
+    input_dropout: ShareBelowOne = 0.1
     loss: Loss = Loss.BCE
-    trained_layers: int = 0
-    text_learning_rate: float = 3e-4
-    group_rows: int = 16_384
+    trained_layers: Annotated[int, Field(ge=0, le=1000)] = 0
+    text_learning_rate: LearningRate = 3e-4
+    group_rows: LateRows = 16_384
 
     def __post_init__(self) -> None:
-        _within("late.most_rows", self.most_rows, 2, 10_000_000)
-        _above("late.held_out", self.held_out, 0, 0.5)
-        _within("late.behaviours", self.behaviours, 1, 10_000)
-        for name in ("item_fits", "numbers_epochs", "epochs"):
-            _within(f"late.{name}", getattr(self, name), 1, 1000)
-        _within("late.most_items", self.most_items, 0, 100_000_000)
-        _within("late.unseen_share", self.unseen_share, 0, 1)
-        for name in ("batch_rows", "group_rows"):
-            _within(f"late.{name}", getattr(self, name), 1, 1_000_000)
-        for name in ("learning_rate", "champion_learning_rate", "text_learning_rate"):
-            _within(f"late.{name}", getattr(self, name), MIN_LEARNING_RATE, 1)
-        _within("late.weight_decay", self.weight_decay, 0, 1)
-        _within("late.champion_share", self.champion_share, 0, 1)
-        _within("late.least_judges", self.least_judges, 0, 1_000_000)
-        for name in ("width", "heads", "tower"):
-            _within(f"late.{name}", getattr(self, name), 1, 4096)
         if self.width % self.heads:
             raise TrainingRefused(f"late.width={self.width} must be a multiple of late.heads={self.heads}")
-        _below("late.dropout", self.dropout, 0, 1)
-        _below("late.input_dropout", self.input_dropout, 0, 1)
-        _within("late.trained_layers", self.trained_layers, 0, 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingConfig:
+@table()
+class FinetuneConfig:
+    """How layers are fine-tuned with the two-head loss.
+
+    learning_rate: of the encoder, at its peak; heads_learning_rate: of the heads. warmup: share of the steps.
+    batch_rows: rows per step and process. dropout: in the trained layers. trained_layers: the number of top layers to
+    train, on cached activations of the frozen layers below; None for all, from token ids. patience: stop after this
+    many consecutive evaluations without a lower validation loss and keep the best weights; 0 never stops early.
+    evaluations_per_epoch: also the number of checkpoints per epoch. adversarial_epsilon: the norm of the FGM
+    perturbation of a text's word embeddings; 0 for none. bf16: run forward passes in bfloat16. seed: of the row order
+    and dropout.
+    Raises TrainingRefused for a knob out of bounds, and for knobs that exclude each other.
+    """
+
+    epochs: Annotated[Number, Field(gt=0, le=1000)] = 2.0
+    batch_rows: BatchRows = 16
+    learning_rate: LearningRate = 1e-4
+    heads_learning_rate: LearningRate = 1e-3
+    warmup: ShareBelowOne = 0.1
+    weight_decay: Share = 0.01
+    dropout: ShareBelowOne = 0.1
+    max_grad_norm: Annotated[Number, Field(gt=0, le=1_000_000)] = 1.0
+    trained_layers: Count | None = None
+    patience: Annotated[int, Field(ge=0, le=1000)] = 0
+    evaluations_per_epoch: UpTo1000 = 2
+    adversarial_epsilon: Annotated[Number, Field(ge=0, le=1000)] = 0.0
+    bf16: bool = False
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        if self.adversarial_epsilon and self.trained_layers is not None:
+            raise TrainingRefused(
+                f"adversarial_epsilon={self.adversarial_epsilon} moves the word embeddings, and "
+                f"trained_layers={self.trained_layers} works from cached activations above them: leave one out"
+            )
+
+
+@table()
+class TrainingConfig(FinetuneConfig):
     """How a model is trained.
 
     reading: None keeps the start's reading. For a plain checkpoint it is late if the examples carry snapshots, else
@@ -173,12 +182,7 @@ class TrainingConfig:
     first fine-tuning; None does so if they are untrained. newest_texts: the number of newest whole texts to learn from;
     None for all.
 
-    Fine-tuning on whole texts. learning_rate: of the encoder, at its peak. warmup: share of the steps. batch_rows:
-    texts per step and process. trained_layers: the number of top layers to train, on cached activations of the frozen
-    layers below; None for all. patience: stop after this many consecutive evaluations without a lower validation loss
-    and keep the best weights; 0 never stops early. evaluations_per_epoch: also the number of checkpoints per epoch.
-    adversarial_epsilon: the norm of the FGM perturbation of a text's word embeddings; 0 for none. bf16: run forward
-    passes in bfloat16.
+    Fine-tuning on whole texts: see FinetuneConfig. seed: of all stages, and of both readings.
 
     threads: of the CPU; None keeps torch's default.
     Raises TrainingRefused for a knob out of bounds, and for knobs that exclude each other.
@@ -187,61 +191,22 @@ class TrainingConfig:
     reading: Reading | None = None
     late: LateTraining = field(default_factory=LateTraining)
 
-    lam: float | None = None
+    lam: Annotated[Number, Field(ge=0, le=1000)] | None = None
     pooling: Pooling | None = None
     text: TextSettings | None = None
-    kept_layers: int | None = None
+    kept_layers: Count | None = None
 
     pretraining: Pretraining = field(default_factory=Pretraining)
     targets: TargetStage = field(default_factory=TargetStage)
     heads_first: bool | None = None
-    newest_texts: int | None = None
-
-    epochs: float = 2.0
-    batch_rows: int = 16
-    learning_rate: float = 1e-4
-    heads_learning_rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    dropout: float = 0.1
-    max_grad_norm: float = 1.0
-    trained_layers: int | None = None
-    patience: int = 0
-    evaluations_per_epoch: int = 2
+    newest_texts: Count | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
     lora: Lora = field(default_factory=Lora)
-    adversarial_epsilon: float = 0.0
-    bf16: bool = False
 
-    seed: int = 0
-    threads: int | None = None
+    threads: Count | None = None
     tensorboard: bool = True
     wandb: bool = False
     wandb_project: str = "sway"
-
-    def __post_init__(self) -> None:
-        if self.lam is not None:
-            _within("lam", self.lam, 0, 1000)
-        for name in ("kept_layers", "newest_texts", "trained_layers", "threads"):
-            if getattr(self, name) is not None:
-                _within(name, getattr(self, name), 1, 1_000_000_000)
-        _above("epochs", self.epochs, 0, 1000)
-        _within("batch_rows", self.batch_rows, 1, 65536)
-        _within("learning_rate", self.learning_rate, MIN_LEARNING_RATE, 1)
-        _within("heads_learning_rate", self.heads_learning_rate, MIN_LEARNING_RATE, 1)
-        _below("warmup", self.warmup, 0, 1)
-        _within("weight_decay", self.weight_decay, 0, 1)
-        _below("dropout", self.dropout, 0, 1)
-        _above("max_grad_norm", self.max_grad_norm, 0, 1_000_000)
-        _within("patience", self.patience, 0, 1000)
-        _within("evaluations_per_epoch", self.evaluations_per_epoch, 1, 1000)
-        _within("adversarial_epsilon", self.adversarial_epsilon, 0, 1000)
-        _within("seed", self.seed, 0, 2**32 - 1)
-        if self.adversarial_epsilon and self.trained_layers is not None:
-            raise TrainingRefused(
-                f"adversarial_epsilon={self.adversarial_epsilon} moves the word embeddings, and "
-                f"trained_layers={self.trained_layers} works from cached activations above them: leave one out"
-            )
 
     def to_plain(self) -> dict[str, Any]:
         """Return the configuration as JSON-compatible values."""
@@ -254,7 +219,7 @@ class TrainingConfig:
 
         Raises TrainingRefused for a knob that is unknown, of the wrong type, or out of bounds.
         """
-        return _read(cls, plain, "")
+        return read(cls, plain)
 
     def identity(self) -> dict[str, Any]:
         """Return the knobs that determine the result: all but tracking and threads.
@@ -264,49 +229,3 @@ class TrainingConfig:
         plain, defaults = self.to_plain(), type(self)().to_plain()
         omitted = {name for name in _LATER_KNOBS if plain[name] == defaults[name]}
         return {name: value for name, value in plain.items() if name not in {*_NOT_IN_THE_RESULT, *omitted}}
-
-
-def _read(kind: type[T], plain: Mapping[str, Any], path: str) -> T:
-    known = get_type_hints(kind)
-    names = [knob.name for knob in fields(kind)]  # type: ignore[arg-type]
-    unknown = sorted(set(plain) - set(names))
-    if unknown:
-        raise TrainingRefused(f"no knob is called {path}{unknown[0]}; there are {', '.join(names)}")
-    values = {name: _value(known[name], value, path + name) for name, value in plain.items()}
-    try:
-        return kind(**values)
-    except ValueError as exc:
-        raise TrainingRefused(f"{path.rstrip('.') or 'the configuration'}: {exc}") from exc
-
-
-def _value(kind: Any, value: Any, path: str) -> Any:
-    if get_origin(kind) in {Union, types.UnionType}:
-        if value is None:
-            return None
-        kind = next(part for part in get_args(kind) if part is not types.NoneType)
-    if is_dataclass(kind) and isinstance(value, Mapping):
-        return _read(kind, value, f"{path}.")  # type: ignore[arg-type]
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        if value in list(kind):
-            return kind(value)
-        raise TrainingRefused(f"{path}={value!r} must be one of {', '.join(kind)}")
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise TrainingRefused(f"{path}={value!r} must be of the type {getattr(kind, '__name__', kind)}")
-    return value
-
-
-def _within(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise TrainingRefused(f"{name}={value} must be {least:g} to {most:g}")
-
-
-def _above(name: str, value: float, limit: float, most: float) -> None:
-    if not limit < value <= most:
-        raise TrainingRefused(f"{name}={value} must be above {limit:g} and at most {most:g}")
-
-
-def _below(name: str, value: float, least: float, limit: float) -> None:
-    if not least <= value < limit:
-        raise TrainingRefused(f"{name}={value} must be at least {least:g} and below {limit:g}")

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from model.features.keys import text_key
 from model.tokens import BehaviourTokenizer
 from model.words import NO_OUTCOMES, ItemCounts, count_habits
-from schemas.records import BehaviorEvent, Behaviour, LabeledExample, Outcome
+from schemas.records import BehaviorEvent, LabeledExample, Outcome
+from schemas.state_records import Behaviour
 from trainer.snapshots import SnapshotStream, StreamSettings
 
 

@@ -4,7 +4,6 @@ It trains either all layers, from token ids, or the top k, from cached activatio
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -13,48 +12,12 @@ from torch import Tensor, nn
 from model.metrics import auc
 from model.network import TwoHeadedNetwork, two_head_loss
 from trainer.adversarial import FastGradient
+from trainer.config import FinetuneConfig
 from trainer.layers import TopNetwork
-from trainer.loop import LoopConfig, LoopResult, Run, run_loop
+from trainer.loop import LoopResult, Run, run_loop
 from trainer.rows import Rows
 
 FinetuneResult = LoopResult
-
-
-@dataclass(frozen=True, slots=True)
-class FinetuneConfig:
-    """Knobs of fine-tuning.
-
-    learning_rate: of the encoder's layers, at its peak; heads_learning_rate: of the heads.
-    warmup: share of the steps. dropout: in the trained layers. seed: of the row order and dropout.
-    patience: stop after this many evaluations without a lower loss; 0 never stops early. adversarial_epsilon: the norm
-    of the FGM perturbation; 0 for none.
-    Raises ValueError for a knob that must be above 0 and is not.
-    """
-
-    epochs: float = 2.0
-    batch_rows: int = 16
-    learning_rate: float = 1e-4
-    heads_learning_rate: float = 1e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    dropout: float = 0.1
-    max_grad_norm: float = 1.0
-    seed: int = 0
-    patience: int = 0
-    evaluations_per_epoch: int = 2
-    adversarial_epsilon: float = 0.0
-    bf16: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_rows", "learning_rate", "heads_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
-
-    def loop(self) -> LoopConfig:
-        """Return the knobs of the training loop."""
-        plain = asdict(self)
-        del plain["adversarial_epsilon"]
-        return LoopConfig(**plain)
 
 
 class TwoHeads:
@@ -87,16 +50,15 @@ def finetune(
     rows: Rows,
     config: FinetuneConfig,
     *,
-    trained_layers: int | None = None,
     valid: Rows | None = None,
     run: Run | None = None,
 ) -> FinetuneResult:
     """Train a network in place.
 
-    trained_layers: train this many top layers and the heads, on ActivationRows made for that number. None trains the
-    whole network on rows of texts. rows, valid: of the matching kind.
+    rows, valid: ActivationRows made for config.trained_layers; rows of texts if that is None.
     """
-    trained = network if trained_layers is None else TopNetwork(network, trained_layers)
+    layers = config.trained_layers
+    trained = network if layers is None else TopNetwork(network, layers)
     adversary = None
     if config.adversarial_epsilon:
         adversary = FastGradient(network.encoder.get_input_embeddings(), config.adversarial_epsilon)
@@ -104,7 +66,7 @@ def finetune(
         trained,
         rows,
         TwoHeads(network.settings.lam),
-        config.loop(),
+        config,
         heads=network.heads,
         valid=valid,
         adversary=adversary,

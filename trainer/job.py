@@ -27,17 +27,16 @@ from model import checkpoint
 from model.hashing import sha256_of
 from model.reading import Reading
 from model.tokens import BehaviourTokenizer
-from trainer.config import TrainingConfig
+from trainer.config import FinetuneConfig, TrainingConfig
 from trainer.dataset import Example
 from trainer.errors import TrainingRefused
-from trainer.finetune import FinetuneConfig
 from trainer.late_job import LateJob
 from trainer.loop import Run
 from trainer.pretrain import Vocabulary, pretrain
 from trainer.processes import Processes
 from trainer.progress import OnProgress, Progress, ignore_progress
 from trainer.rows import encode
-from trainer.stages import StageConfig, StageResult, Stages
+from trainer.stages import StageResult, Stages
 from trainer.starts import choose_reading, is_sway_checkpoint, open_joint
 from trainer.tracking import Tracker, tracking
 from trainer.work_folder import RESULT_FILE, Trained, claim, result_in, write_json
@@ -146,23 +145,16 @@ class _Job:
             ).metrics
         targets = config.targets
         if targets.epochs and (targets.on_champion or not is_sway_checkpoint(self._start)):
-            knobs = replace(
-                self._finetune(),
-                epochs=targets.epochs,
-                batch_rows=targets.batch_rows,
-                learning_rate=targets.learning_rate,
-                adversarial_epsilon=0.0,
-            )
-            stage, first = StageConfig(targets.trained_layers, knobs), heads_first
+            knobs, first = _of_targets(config), heads_first
             metrics |= self._stage(
-                "targets", lambda stages, run: stages.targets(ordered, stage, heads_first=first, run=run)
+                "targets", lambda stages, run: stages.targets(ordered, knobs, heads_first=first, run=run)
             ).metrics
             heads_first = False
         last = self._stage(
             "texts",
             lambda stages, run: stages.texts(
                 newest,
-                StageConfig(config.trained_layers, self._finetune()),
+                config,
                 valid=valid,
                 augmentation=config.augmentation,
                 lora=config.lora,
@@ -213,27 +205,22 @@ class _Job:
             result.curves,
         )
 
-    def _finetune(self) -> FinetuneConfig:
-        config = self._config
-        return FinetuneConfig(
-            epochs=config.epochs,
-            batch_rows=config.batch_rows,
-            learning_rate=config.learning_rate,
-            heads_learning_rate=config.heads_learning_rate,
-            warmup=config.warmup,
-            weight_decay=config.weight_decay,
-            dropout=config.dropout,
-            max_grad_norm=config.max_grad_norm,
-            seed=config.seed,
-            patience=config.patience,
-            evaluations_per_epoch=config.evaluations_per_epoch,
-            adversarial_epsilon=config.adversarial_epsilon,
-            bf16=config.bf16,
-        )
-
     def _save(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # remains of an interrupted save
         checkpoint.save(self._network, folder, tokenizer_from=self._start)
+
+
+def _of_targets(config: TrainingConfig) -> FinetuneConfig:
+    """Return the knobs of the stage that learns the targets."""
+    targets = config.targets
+    return replace(
+        config,
+        epochs=targets.epochs,
+        batch_rows=targets.batch_rows,
+        learning_rate=targets.learning_rate,
+        trained_layers=targets.trained_layers,
+        adversarial_epsilon=0.0,
+    )
 
 
 def _check(train: Sequence[Example], valid: Sequence[Example], start: Path, config: TrainingConfig) -> None:

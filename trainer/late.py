@@ -33,9 +33,8 @@ _SCORED_ROWS = 2_048
 class LateConfig:
     """How a late network is fitted, by AdamW with one cycle of the learning rate in each stage.
 
-    epochs: of the second stage; numbers_epochs: of the first.
-    group_rows: rows per pass of BERT when it is tuned. behaviours: the number of newest behaviours of a history to
-    train on; None for all.
+    The values of one fit; trainer.config.LateTraining documents the knobs that they come from. epochs may be 0, and
+    behaviours is None for all.
     """
 
     network: LateSettings = field(default_factory=LateSettings)

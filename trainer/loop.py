@@ -26,6 +26,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from model.batches import batches_of_similar_length
 from trainer.adversarial import FastGradient
+from trainer.config import FinetuneConfig
 from trainer.grouped_batches import LengthGroupedBatches
 from trainer.progress import Stopped
 from trainer.rows import Rows
@@ -33,24 +34,6 @@ from trainer.tracking import NoTracker, Tracker
 
 _EVALUATION_TOKENS = 8192  # per padded batch
 _LOGS = 50  # log entries of the loss per training
-
-
-@dataclass(frozen=True, slots=True)
-class LoopConfig:
-    """The optimiser, its schedule and the evaluations; see FinetuneConfig for each knob."""
-
-    epochs: float
-    batch_rows: int
-    learning_rate: float
-    heads_learning_rate: float
-    warmup: float
-    weight_decay: float
-    dropout: float
-    max_grad_norm: float
-    seed: int
-    patience: int
-    evaluations_per_epoch: int
-    bf16: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +81,7 @@ def run_loop(
     model: nn.Module,
     rows: Rows,
     objective: Objective,
-    config: LoopConfig,
+    config: FinetuneConfig,
     *,
     heads: nn.Module | None = None,
     valid: Rows | None = None,
@@ -107,6 +90,7 @@ def run_loop(
 ) -> LoopResult:
     """Train a model in place. If the run's folder contains checkpoints, resume from the last complete one.
 
+    config: the caller applies trained_layers and adversarial_epsilon, by the arguments model and adversary.
     heads: the part of the model with its own learning rate. valid: evaluated at intervals and at the end. With
     config.patience, training stops early by the validation loss, and the best weights are kept.
     A call for a finished run loads the same weights and returns at once.
@@ -171,7 +155,7 @@ class _LoopTrainer(Trainer):
         rows: Rows,
         valid: Rows | None,
         objective: Objective,
-        config: LoopConfig,
+        config: FinetuneConfig,
         heads: nn.Module | None,
         adversary: FastGradient | None,
         **kwargs: Any,
@@ -322,13 +306,13 @@ class _Report(TrainerCallback):
             self._run.tracker.log(self._run.name, figures, state.global_step)
 
 
-def _callbacks(config: LoopConfig, run: Run, *, has_validation: bool) -> list[TrainerCallback]:
+def _callbacks(config: FinetuneConfig, run: Run, *, has_validation: bool) -> list[TrainerCallback]:
     stops = [EarlyStoppingCallback(config.patience)] if has_validation and config.patience else []
     return [_Report(run), *stops]
 
 
 def _arguments(
-    model: nn.Module, rows: int, folder: Path, config: LoopConfig, run: Run, *, has_validation: bool
+    model: nn.Module, rows: int, folder: Path, config: FinetuneConfig, run: Run, *, has_validation: bool
 ) -> TrainingArguments:
     on_cpu = next(model.parameters()).device.type == "cpu"
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by the launcher

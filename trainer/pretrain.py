@@ -17,9 +17,9 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from model.network import TwoHeadedNetwork
 from model.tokens import EncodedText
-from trainer.config import Pretraining
+from trainer.config import FinetuneConfig, Pretraining
 from trainer.errors import TrainingRefused
-from trainer.loop import LoopConfig, LoopResult, Run, run_loop
+from trainer.loop import LoopResult, Run, run_loop
 from trainer.rows import lengths, network_inputs
 
 _HELD_OUT = 0.05
@@ -127,19 +127,12 @@ def pretrain(
     model.tie_weights()
     model.to(network.device)
     objective = _MaskedModelling(takes_types=network.takes_types)
-    loop = LoopConfig(
+    loop = FinetuneConfig(
         epochs=config.epochs,
         batch_rows=config.batch_rows,
         learning_rate=config.learning_rate,
         heads_learning_rate=config.learning_rate,
-        warmup=0.1,
-        weight_decay=0.01,
-        dropout=0.1,
-        max_grad_norm=1.0,
         seed=seed,
-        patience=0,
-        evaluations_per_epoch=2,
-        bf16=False,
     )
     result = run_loop(model, rows, objective, loop, valid=valid, run=run)
     network.eval()

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from model.network import TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer, EncodedText
 from trainer.augment import Augmentation, augment_rows
-from trainer.config import Lora
+from trainer.config import FinetuneConfig, Lora
 from trainer.dataset import Example, labels
-from trainer.finetune import FinetuneConfig, FinetuneResult, finetune
+from trainer.finetune import FinetuneResult, finetune
 from trainer.heads import Heads, choose_penalty, fit_heads
 from trainer.layers import Activations, frozen_activations, layer_list, pooled_features
 from trainer.loop import Run
@@ -27,14 +27,6 @@ from trainer.lora import adapters
 from trainer.progress import OnProgress, Progress, ignore_progress
 from trainer.rows import ActivationRows, AugmentedRows, Rows, TextRows, encode
 from trainer.targets import distinct_targets
-
-
-@dataclass(frozen=True, slots=True)
-class StageConfig:
-    """One stage of fine-tuning. trained_layers: the number of top layers; None for all."""
-
-    trained_layers: int | None
-    finetune: FinetuneConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +61,7 @@ class Stages:
     def targets(
         self,
         ordered: Sequence[Example],
-        stage: StageConfig,
+        config: FinetuneConfig,
         *,
         heads_first: bool = True,
         run: Run | None = None,
@@ -81,19 +73,19 @@ class Stages:
         distinct = distinct_targets(ordered)
         texts = self._tokenizer.encode_texts([("", target) for target in distinct.targets])
         depth = len(layer_list(self.network.encoder))
-        trained = min(stage.trained_layers or depth, depth)
+        trained = min(config.trained_layers or depth, depth)
         activations = self._activations("targets", texts, trained)
         metrics = {}
         if heads_first:
             metrics = self._fit_heads(activations.features[distinct.of_example], labels(ordered))
         rows = ActivationRows(activations, distinct.labels, distinct.counts)
-        result = self._finetune("targets", rows, replace(stage, trained_layers=trained), None, run)
+        result = self._finetune("targets", rows, replace(config, trained_layers=trained), None, run)
         return StageResult({**metrics, "targets_loss": result.loss}, result.curves)
 
     def texts(
         self,
         ordered: Sequence[Example],
-        stage: StageConfig,
+        config: FinetuneConfig,
         *,
         valid: Sequence[Example] = (),
         augmentation: Augmentation | None = None,
@@ -111,9 +103,9 @@ class Stages:
         metrics: dict[str, float] = {}
         rows: Rows
         judge: Rows | None = None
-        if stage.trained_layers is not None:
-            trained = min(stage.trained_layers, len(layer_list(self.network.encoder)))
-            stage = replace(stage, trained_layers=trained)
+        if config.trained_layers is not None:
+            trained = min(config.trained_layers, len(layer_list(self.network.encoder)))
+            config = replace(config, trained_layers=trained)
             activations = self._activations("texts", texts, trained)
             if heads_first:
                 metrics = self._fit_heads(activations.features, labels(shown))
@@ -134,8 +126,8 @@ class Stages:
                 )
             if valid:
                 judge = TextRows(encode(valid, self._tokenizer), labels(valid), pad_id=self.pad_id)
-        with adapters(self.network, lora or Lora(), stage.trained_layers, self._seed):
-            result = self._finetune("texts", rows, stage, judge, run)
+        with adapters(self.network, lora or Lora(), config.trained_layers, self._seed):
+            result = self._finetune("texts", rows, config, judge, run)
         return StageResult({**metrics, "texts_loss": result.loss, **result.validation}, result.curves)
 
     def _activations(self, name: str, texts: Sequence[EncodedText], trained: int) -> Activations:
@@ -147,7 +139,7 @@ class Stages:
         return lambda done: self._progress(Progress(name, done, total))
 
     def _finetune(
-        self, name: str, rows: Rows, stage: StageConfig, valid: Rows | None, run: Run | None
+        self, name: str, rows: Rows, config: FinetuneConfig, valid: Rows | None, run: Run | None
     ) -> FinetuneResult:
         def report(step: int, steps: int, loss: float | None) -> None:
             self._progress(Progress(f"{name}: fine-tuning", step, steps, loss))
@@ -155,8 +147,7 @@ class Stages:
         return finetune(
             self.network,
             rows,
-            replace(stage.finetune, seed=self._seed),
-            trained_layers=stage.trained_layers,
+            replace(config, seed=self._seed),
             valid=valid,
             run=replace(run or Run(), name=name, progress=report),
         )

@@ -11,7 +11,8 @@ from model.features.keys import item_key, text_key
 from model.network import NetworkSettings, TwoHeadedNetwork
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer, EncodedText
-from schemas.records import BehaviorEvent, Behaviour
+from schemas.records import BehaviorEvent
+from schemas.state_records import Behaviour
 from sway.base_model import minilm_dir
 from trainer.layers import pooled_features
 from trainer.text_encoder import TopLayers

@@ -11,7 +11,7 @@ from model.errors import ModelOutputError
 from model.waiting import ScoredTexts
 from schemas.records import InfluenceScore
 from stream.replay.known_order import Stream
-from stream.scoring.processor import Pending
+from stream.scoring.batch import Pending
 
 
 class RecordedScores:

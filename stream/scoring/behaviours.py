@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from model.tokens import BehaviourTokenizer, EncodedText, Piece, history_text
 from model.words import NO_OUTCOMES, ItemCounts
 from schemas.errors import UnknownSchemaError
-from schemas.records import BehaviorEvent, Behaviour
-from schemas.records import Window as WindowRecord
+from schemas.records import BehaviorEvent
+from schemas.state_records import Behaviour
+from schemas.state_records import Window as WindowRecord
 from schemas.window_state import encode_behaviour, join_window, read_body
 from stream.scoring.state_format import newer_format
 from stream.scoring.windows import Entry, History, Window, behaviour_with_outcome

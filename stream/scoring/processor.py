@@ -5,35 +5,29 @@ joins outcomes to events; a label that becomes known is stored in the window and
 emits scores and examples.
 """
 
-import asyncio
-import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from model.features.snapshot import Snapshot
 from model.influence import influence
-from model.jobs import LateText
-from model.tokens import EncodedText
 from model.waiting import ScoredTexts
 from schemas.dead_letters import dead_letter
-from schemas.errors import DecodeError, RegistryUnavailable, UnknownSchemaError
-from schemas.records import BehaviorEvent, Behaviour, DeadLetter, Estimate, InfluenceScore, Outcome, Source
+from schemas.errors import DecodeError
+from schemas.records import BehaviorEvent, DeadLetter, InfluenceScore, Outcome, Source
+from schemas.state_records import Estimate
 from schemas.validate import DETAILS, Limits, check_event, check_outcome
-from schemas.wire import Codec, Encoder, asks_registry, header_of
+from schemas.wire import Codec, Encoder
 from stream.exactly_once import Hold, RecordBatch, SourceRecord, Unit, Work
 from stream.exactly_once.units.records import TopicPartition
+from stream.scoring.batch import BatchContext, BatchReading, Pending
 from stream.scoring.batch_windows import BatchWindows, WindowsTable
 from stream.scoring.behaviours import BehaviourLimits, WindowCodec, behaviour_of, entry_of
-from stream.scoring.counts import EVENTS, OUTCOMES, SCORES, TICKS
-from stream.scoring.labels.labelling import BatchLabels, Labelling, Labels, NoLabelling
-from stream.scoring.labels.ticks import is_tick
-from stream.scoring.texts import BatchTexts, EventInput, ReadingModel
+from stream.scoring.counts import EVENTS, OUTCOMES, SCORES
+from stream.scoring.labels.labelling import Labelling, Labels, NoLabelling
+from stream.scoring.schema_resolution import SchemaResolution
+from stream.scoring.texts import BatchTexts, ReadingModel
 from stream.scoring.windows import WindowLimits, find, insert_new
 from stream.scoring.word_keys import WordKeys
-
-logger = logging.getLogger(__name__)
 
 InputT = TypeVar("InputT", BehaviorEvent, Outcome)
 
@@ -48,13 +42,6 @@ _DETAILS = {
 }
 # Number of records whose users' windows are looked up together; takes a few megabytes.
 _PREFETCH_RECORDS = 256
-_REGISTRY_PAUSE_S = 1.0
-_REGISTRY = "the Schema Registry"
-_PAUSED_HINT = (
-    "Upgrade this worker to the version of the producer, or register the schema if its id belongs to a Schema "
-    "Registry. To turn such records into dead letters instead, set wire.unknown_schema=dead_letter and restart the "
-    "worker."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,67 +66,6 @@ class Codecs:
     scores: Encoder[InfluenceScore]
     dead_letters: Encoder[DeadLetter]
     late_dead_letters: Encoder[DeadLetter]
-
-
-@dataclass(slots=True)
-class Pending:
-    """An event waiting for its score. Omits the event's own strings, which may take megabytes."""
-
-    event_id: str
-    user_id: str
-    item_id: str
-    occurred_at: int
-    record: SourceRecord
-    text: EncodedText | LateText
-    truncated: bool
-    duplicate: bool
-    key: bytes | None  # key of its estimate in the estimates table; None if no example will need it
-    snapshot: Snapshot | None = None  # stored next to the estimate
-
-
-@dataclass(slots=True)
-class BatchContext:
-    """The results of one batch; added to the metrics when its unit is committed."""
-
-    partition: int
-    lam: float
-    scored: bool = True
-    pending: list[Pending] = field(default_factory=list)
-    labels: BatchLabels = field(default_factory=BatchLabels)
-    outcomes_next: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    dead_letters: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(slots=True)
-class _BatchReading:
-    """State while a batch is read: its commit unit, windows and label join."""
-
-    batch: RecordBatch
-    unit: Unit
-    context: BatchContext
-    windows: BatchWindows
-    labelling: Labelling | NoLabelling
-
-    def advance(self, user_id: str, own_time_ms: int, kafka_time_ms: int) -> None:
-        """Advance stream time and learn the labels that become known."""
-        self.windows.learn(self.labelling.advance(user_id, own_time_ms, kafka_time_ms))
-
-    def wait_for_label(self, user_id: str, behaviour: Behaviour, scored: EventInput | None) -> bytes | None:
-        """Add an event to the label join; return the key of its estimate, or None if no example will need it."""
-        history, target = ("", "") if scored is None else (scored.history, scored.target)
-        key, closings = self.labelling.event(user_id, behaviour, history, target)
-        self.windows.learn(closings)
-        return key
-
-    def outcome(self, outcome: Outcome, kafka_time_ms: int) -> None:
-        """Process an outcome or a tick."""
-        if is_tick(outcome):
-            self.windows.learn(self.labelling.tick(outcome.observed_at, kafka_time_ms))
-            self.context.counts[TICKS] += 1
-            return
-        self.advance(outcome.user_id, outcome.observed_at, kafka_time_ms)
-        self.windows.learn(self.labelling.outcome(outcome))
 
 
 class ScoringProcessor:
@@ -182,7 +108,7 @@ class ScoringProcessor:
         self._limits = limits
         self._labels = labels
         self._now_ms = now_ms
-        self._waits_for_schemas = waits_for_schemas
+        self._schemas = SchemaResolution(lambda reason: self.on_wait(reason), waits=waits_for_schemas)
 
     def offer(self, model: ReadingModel) -> None:
         """Use this model from the next unit on. Thread-safe; the latest offer wins."""
@@ -208,32 +134,7 @@ class ScoringProcessor:
         With waits_for_schemas, return a Hold at the first record with an unknown schema; an unreachable Schema Registry
         then pauses only this partition.
         """
-        codec, values = self._codec_and_values(batch)
-        headers = codec.unresolved(values)
-        if not headers:
-            return None
-        refused = await self._resolve(codec, headers, batch.topic)
-        if not (refused and self._waits_for_schemas):
-            return None
-        return _hold_at(values, refused)
-
-    async def _resolve(
-        self, codec: Codec[Any], headers: set[bytes], topic: str
-    ) -> Mapping[bytes, UnknownSchemaError]:
-        if not asks_registry(headers):
-            return codec.resolve(headers)
-        while True:
-            try:
-                refused = await asyncio.to_thread(codec.resolve, headers)
-            except RegistryUnavailable as exc:
-                if self._waits_for_schemas:
-                    return _resolve_without_registry(codec, headers, exc)
-                logger.warning("%s waits for the Schema Registry: %s", topic, exc)
-                self.on_wait("waiting for the Schema Registry")
-                await asyncio.sleep(_REGISTRY_PAUSE_S)
-            else:
-                self.on_wait(None)
-                return refused
+        return await self._schemas.prepare(*self._codec_and_values(batch), batch.topic)
 
     def ask_registry(self, batch: RecordBatch) -> None:
         """Synchronous variant of `prepare`: resolve new schemas once, without a retry.
@@ -264,7 +165,7 @@ class ScoringProcessor:
         context = BatchContext(batch.partition, self._model.lam, scored)
         labelling = self._begin_labelling(context, unit)
         windows = BatchWindows(self.table, self._word_keys, self._windows, batch.partition, labelling.sums)
-        reading = _BatchReading(batch, unit, context, windows, labelling)
+        reading = BatchReading(batch, unit, context, windows, labelling)
         if batch.topic == self._topics.events:
             self._read_events(reading, BatchTexts(self._model, windows, labelling))
         else:
@@ -326,7 +227,7 @@ class ScoringProcessor:
 
     # --- events -----------------------------------------------------------------------------------------
 
-    def _read_events(self, reading: "_BatchReading", texts: BatchTexts) -> None:
+    def _read_events(self, reading: BatchReading, texts: BatchTexts) -> None:
         context = reading.context
         outcomes = TopicPartition(self._topics.outcomes, context.partition)
         context.outcomes_next = reading.unit.reached.get(outcomes, 0)
@@ -370,7 +271,7 @@ class ScoringProcessor:
 
     # --- outcomes ---------------------------------------------------------------------------------------
 
-    def _read_outcomes(self, reading: "_BatchReading") -> None:
+    def _read_outcomes(self, reading: BatchReading) -> None:
         accepted = self._accepted(reading, self._codecs.outcomes, check_outcome)
         reading.context.counts[OUTCOMES] += len(reading.batch.records)
         if self._labels is None:
@@ -384,7 +285,7 @@ class ScoringProcessor:
 
     def _accepted(
         self,
-        reading: "_BatchReading",
+        reading: BatchReading,
         codec: Codec[InputT],
         check: Callable[[InputT, int, Limits], str | None],
     ) -> list[tuple[InputT, SourceRecord]]:
@@ -432,26 +333,6 @@ class ScoringProcessor:
         context.dead_letters[reason] += 1
 
 
-def _resolve_without_registry(
-    codec: Codec[Any], headers: set[bytes], unavailable: RegistryUnavailable
-) -> Mapping[bytes, UnknownSchemaError]:
-    """Resolve headers while the Schema Registry is unreachable; return the unknown ones with their errors."""
-    refused = dict(codec.resolve({header for header in headers if not asks_registry([header])}))
-    for header in codec.unresolved(list(headers)) - refused.keys():
-        refused[header] = UnknownSchemaError(str(unavailable), schema=_REGISTRY)
-    return refused
-
-
-def _hold_at(values: Sequence[bytes | None], refused: Mapping[bytes, UnknownSchemaError]) -> Hold | None:
-    """Return a Hold at the first value with an unknown header, or None."""
-    for index, value in enumerate(values):
-        error = refused.get(header_of(value) or b"") if value else None
-        if error is not None:
-            reason = str(error) if error.schema == _REGISTRY else f"{error} {_PAUSED_HINT}"
-            return Hold(index, error.schema, reason)
-    return None
-
-
 def _users(accepted: Sequence[tuple[InputT, SourceRecord]]) -> list[bytes]:
     """Return the user ids of these records, in UTF-8."""
     return [one.user_id.encode() for one, _record in accepted]
@@ -459,8 +340,3 @@ def _users(accepted: Sequence[tuple[InputT, SourceRecord]]) -> list[bytes]:
 
 def _check_key(record: SourceRecord, user_id: str) -> str | None:
     return None if record.key == user_id.encode() else KEY_MISMATCH
-
-
-def contexts(works: Sequence[Work]) -> list[BatchContext]:
-    """Return the contexts of a unit's batches."""
-    return [work.context for work in works]

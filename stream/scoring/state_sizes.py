@@ -5,7 +5,7 @@ A test compares them with `stream.exactly_once.units.sizes.deep_bytes`, which vi
 
 from sys import getsizeof
 
-from schemas.records import (
+from schemas.state_records import (
     DueList,
     ItemSums,
     PartitionSums,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model.features.history import PAST, UNKNOWN
 from model.features.keys import item_key, text_key
 from model.features.learning import grade_of, user_mean
-from schemas.records import Behaviour
+from schemas.state_records import Behaviour
 from schemas.window_rows import Rows, read_rows
 from stream.scoring.word_keys import WordKeys
 

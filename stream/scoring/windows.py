@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from model.features.history import Past
 from model.tokens import Piece
 from model.words import RECENT, Habits
-from schemas.records import Behaviour
+from schemas.state_records import Behaviour
 from schemas.window_rows import FastPathError
 from schemas.window_state import (
     block_end,

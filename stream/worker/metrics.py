@@ -13,8 +13,8 @@ from stream.exactly_once import Unit
 from stream.exactly_once.driver.engine import EngineStats
 from stream.exactly_once.units.lag import Lag
 from stream.exactly_once.units.records import TopicPartition
+from stream.scoring.batch import contexts
 from stream.scoring.counts import EVENTS, LABEL_WITHOUT_SCORE, SCORES, TICKS, label_from
-from stream.scoring.processor import contexts
 from stream.worker.live_quality import LiveQuality
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -14,6 +14,7 @@ from rich.live import Live
 
 from model.registry import ModelRegistry
 from schemas.records import BehaviorEvent, Outcome
+from schemas.topics import changelog_of
 from schemas.wire import Codec
 from stream.scoring.processor import WINDOWS
 from stream.settings import KafkaSettings, Settings
@@ -114,7 +115,7 @@ def run_demo(options: DemoOptions, console: Console) -> dict[str, Any]:
         feeder.close()
         loop.close()
         model = ModelRegistry(own).load(version)
-        windows = read_windows(settings, f"{settings.app_id}-{WINDOWS}-changelog", model.tokenizer)
+        windows = read_windows(settings, changelog_of(settings.app_id, WINDOWS), model.tokenizer)
     console.print(f"[bold]5[/] Two others on the newest {_NEWEST:,} of these events")
     summary = _summary(ledger, loop.loop, version, started_s, live.paused_s)
     summary |= _comparison(ledger, pairs, live.cpu_s)

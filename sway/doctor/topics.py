@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from schemas.topics import TOPICS, Role, changelog_of
 from stream.exactly_once.units.replication import MAX_REPLICAS, replicas_for
 from stream.settings import TopicSettings
 from stream.worker.input_limits import AFTER_MAX_MS
@@ -29,10 +30,12 @@ class NeededTopics:
 
 def needed_topics(topics: TopicSettings, app_id: str, tables: Sequence[str]) -> NeededTopics:
     """Return the topics of an application with these tables; changelogs are named as by Faust."""
-    inputs = (topics.events, topics.outcomes)
-    outputs = (topics.scores, topics.dead_letters)
+    inputs, outputs = (
+        tuple(name for field, name in topics.names().items() if TOPICS[field].role is role)
+        for role in (Role.INPUT, Role.OUTPUT)
+    )
     later = tuple(name for name in topics.names().values() if name not in {*inputs, *outputs})
-    changelogs = tuple(f"{app_id}-{table}-changelog" for table in tables)
+    changelogs = tuple(changelog_of(app_id, table) for table in tables)
     return NeededTopics(inputs, outputs, changelogs, later)
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 from model.features.snapshot import Snapshot, SnapshotError
 from schemas.errors import DecodeError
-from schemas.records import Estimate, LabeledExample, PendingLabel, ScoredSnapshot
+from schemas.records import LabeledExample
+from schemas.state_records import Estimate, PendingLabel, ScoredSnapshot
 from schemas.wire import Codec
-from stream.scoring.labels.state import estimates_codec, pending_codec, snapshot_key, user_and_id
+from stream.scoring.labels.state import estimates_codec, event_key, pending_codec, snapshot_key, user_and_id
 from sway.errors import CommandError
 from sway.explain.topics import TopicNames, Topics, records_of
 from sway.untrusted import printable
@@ -114,7 +115,7 @@ def _pending(topics: Topics, names: TopicNames, query: EventQuery) -> Iterator[S
 
 def _with_texts(topics: Topics, names: TopicNames, event: ScoredEvent) -> ScoredEvent:
     """Return an event with a pending label together with its stored texts."""
-    key = f"e{len(event.user_id)}:{event.user_id}{event.event_id}".encode()
+    key = event_key(event.user_id, event.event_id).encode()
     newest = None
     for found, value in records_of(topics, names.pending, event.user_id):
         if found == key:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from schemas.topics import changelog_of
 from stream.scoring.labels.state import ESTIMATES, PENDING
 from stream.scoring.processor import WINDOWS
 from stream.settings import Settings
@@ -30,7 +31,7 @@ class TopicNames:
     def of(cls, settings: Settings) -> "TopicNames":
         """Return the names for an application's settings."""
         tables = (ESTIMATES, PENDING, WINDOWS)
-        estimates, pending, windows = (f"{settings.app_id}-{table}-changelog" for table in tables)
+        estimates, pending, windows = (changelog_of(settings.app_id, table) for table in tables)
         return cls(estimates, pending, windows, settings.topics.examples)
 
 

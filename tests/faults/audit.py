@@ -10,7 +10,8 @@ from pathlib import Path
 
 from model.registry import ModelRegistry
 from model.tokens import EncodedText
-from schemas.records import BehaviorEvent, Behaviour, InfluenceScore, Outcome
+from schemas.records import BehaviorEvent, InfluenceScore, Outcome
+from schemas.state_records import Behaviour
 from stream.scoring.behaviours import WindowCodec
 from stream.scoring.windows import WindowLimits
 from tests.faults.answers import Answers, Where

@@ -8,7 +8,8 @@ import psutil
 
 from model.registry import ModelRegistry
 from model.tokens import Piece
-from schemas.records import BehaviorEvent, Behaviour
+from schemas.records import BehaviorEvent
+from schemas.state_records import Behaviour
 from schemas.window_state import encode_behaviour
 from stream.scoring.behaviours import WindowCodec
 from tests.faults.audit import LIMITS, Audit

@@ -9,7 +9,8 @@ from typing import Any, cast
 from confluent_kafka import Producer
 
 from schemas.contracts import current, fingerprint
-from schemas.records import BehaviorEvent, Window
+from schemas.records import BehaviorEvent
+from schemas.state_records import Window
 from schemas.wire import SINGLE_OBJECT_HEADER_BYTES, SINGLE_OBJECT_MAGIC, Codec
 from tests.faults import falling_due
 from tests.faults.audit import Audit

@@ -14,7 +14,8 @@ import fastavro
 from schemas.contracts import all_known, current, parsed
 from schemas.convert import from_mapping
 from schemas.errors import DecodeError
-from schemas.records import RECORD_TYPES, Window
+from schemas.records import RECORD_TYPES
+from schemas.state_records import Window
 from schemas.window_state import (
     block_head,
     block_outcome,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.contracts import current, parsed
 from schemas.errors import DecodeError
-from schemas.records import Behaviour, Window
+from schemas.state_records import Behaviour, Window
 from schemas.window_rows import FastPathError, Rows, read_rows
 from schemas.window_state import (
     HEADER,

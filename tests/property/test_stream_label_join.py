@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
-from schemas.records import BehaviorEvent, DueList, JoinClock, Outcome, PendingLabel, Witnesses
+from schemas.records import BehaviorEvent, Outcome
+from schemas.state_records import DueList, JoinClock, PendingLabel, Witnesses
 from stream.replay.streams import Record
 from stream.scoring.labels import due_lists
 from stream.scoring.labels.rules import JoinSettings, Rule

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
-from schemas.records import Behaviour
+from schemas.state_records import Behaviour
 from schemas.window_state import encode_behaviour
 from stream.scoring.window_columns import Columns
 from stream.scoring.windows import Window, columns_of, make_columns

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
-from schemas.records import Behaviour
+from schemas.state_records import Behaviour
 from stream.scoring.behaviours import WindowCodec, entry_of, entry_with_outcome
 from stream.scoring.windows import History, Window
 

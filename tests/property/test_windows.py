@@ -11,7 +11,7 @@ from model.features.keys import item_key, text_key
 from model.features.learning import known_mean
 from model.tokens import Piece
 from model.words import count_habits
-from schemas.records import Behaviour
+from schemas.state_records import Behaviour
 from schemas.window_state import encode_behaviour
 from stream.scoring.window_columns import Columns
 from stream.scoring.windows import (

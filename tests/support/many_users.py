@@ -16,7 +16,7 @@ import psutil
 
 from model.features.state import ItemState, UserTotals
 from model.loaded import LoadedModel
-from schemas.records import Behaviour, Estimate, ItemRate, PendingLabel, ScoredSnapshot, UserSums
+from schemas.state_records import Behaviour, Estimate, ItemRate, PendingLabel, ScoredSnapshot, UserSums
 from stream.exactly_once.kafka.store import PartitionStore, StateFolder, StoreMemory
 from stream.exactly_once.units.layers import Layers
 from stream.scoring.behaviours import WindowCodec, entry_of

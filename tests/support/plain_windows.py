@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from model.tokens import BehaviourTokenizer, EncodedText
 from model.words import NO_OUTCOMES, ItemCounts, count_habits
-from schemas.records import BehaviorEvent, Behaviour
+from schemas.records import BehaviorEvent
+from schemas.state_records import Behaviour
 from schemas.window_state import encode_behaviour
 from stream.scoring.windows import WindowLimits
 from tests.support.plain_labels import Joined

@@ -31,6 +31,7 @@ from stream.exactly_once import RecordBatch, Unit
 from stream.exactly_once.units.layers import Layers
 from stream.exactly_once.units.records import Epoch, TopicPartition
 from stream.replay.streams import Record
+from stream.scoring.batch import BatchContext, Pending
 from stream.scoring.behaviours import BehaviourLimits
 from stream.scoring.labels.labelling import Labels
 from stream.scoring.labels.rules import JoinSettings
@@ -45,7 +46,7 @@ from stream.scoring.labels.state import (
     items_codec,
     pending_codec,
 )
-from stream.scoring.processor import WINDOWS, BatchContext, Codecs, Pending, ScoringProcessor, Topics
+from stream.scoring.processor import WINDOWS, Codecs, ScoringProcessor, Topics
 from stream.scoring.windows import EMPTY, Window, WindowLimits
 from stream.settings import WireSettings
 from stream.wire import codec_for

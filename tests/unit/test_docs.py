@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import DecodeError
+from schemas.topics import TOPICS
 from schemas.validate import DETAILS
 from stream.settings import TopicSettings
 
@@ -82,6 +83,25 @@ def test_the_rights_of_a_worker_name_every_changelog_and_what_it_writes() -> Non
 def test_every_topic_is_in_the_glossary() -> None:
     glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     assert [name for name in TopicSettings().names().values() if f"`{name}`" not in glossary] == []
+
+
+def test_the_table_of_contracts_has_the_facts_of_every_topic() -> None:
+    page = (ROOT / "docs" / "schemas.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:4]] for line in page.splitlines() if "| sway." in line
+    ]
+    told = {name: (record, key) for record, names, key in rows for name in names.split(", ")}
+    facts = {f"sway.{topic.suffix}": (topic.record.__name__, topic.key) for topic in TOPICS.values()}
+    assert told.keys() == facts.keys()
+    for name, (record, key) in facts.items():
+        assert told[name][0] == record
+        assert told[name][1].startswith(key)
+
+
+def test_every_topic_has_a_setting_for_its_name() -> None:
+    settings = {name for name, field in TopicSettings.model_fields.items() if field.default == ""}
+    assert settings == TOPICS.keys()
+    assert TopicSettings().names() == {name: f"sway.{topic.suffix}" for name, topic in TOPICS.items()}
 
 
 @pytest.mark.parametrize(

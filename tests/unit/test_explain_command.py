@@ -18,7 +18,7 @@ from model.registry import ModelRegistry
 from model.waiting import ScoredTexts
 from schemas.records import LabeledExample, Outcome
 from schemas.wire import Codec
-from stream.scoring.processor import BatchContext
+from stream.scoring.batch import BatchContext
 from stream.scoring.windows import WindowLimits
 from stream.settings import Settings
 from sway.cli import app
@@ -204,6 +204,23 @@ def test_words_that_left_the_window_are_looked_for_in_examples(
         (False, True),
     ]
     assert "The texts of 1 behaviours are no longer stored." in shown
+
+
+def test_words_that_left_the_window_are_looked_for_in_pending_labels(
+    store: ModelRegistry, explain: Explain
+) -> None:
+    worker = Worker(store.load("late"), WindowLimits(max_behaviours=2))
+    worker.watch("bob", 3, 0)
+    worker.watch("ann", 6, 0)
+    code, shown = explain(worker.kept(), "ann-3", "--examples", 1)
+    assert code == 0, shown
+    assert [film for film in FILMS if any(f"watch {film}" in line for line in rows(shown))] == [
+        "heat",
+        "amelie",
+    ]
+    assert "(left the window)" not in shown
+    for name in ("y_hat", "z_hat", "influence"):
+        assert figures(shown, name)[0] == pytest.approx(figures(shown, name)[1], abs=2e-4)
 
 
 def test_a_user_without_a_past_has_nothing_that_sways(store: ModelRegistry, explain: Explain) -> None:

@@ -29,7 +29,8 @@ from model.reading import Reading
 from model.scorer import BatchStats, MicroBatcher
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer, Piece
-from schemas.records import BehaviorEvent, Behaviour, Outcome
+from schemas.records import BehaviorEvent, Outcome
+from schemas.state_records import Behaviour
 from tests.support.late import item_map, late_model, late_network, late_parts, late_text
 from trainer.feature_rows import RowMaker, RowSettings
 from trainer.late import score_late

@@ -10,7 +10,7 @@ from schemas.wire import Codec
 from stream.replay.plan import Span
 from stream.replay.recorded import RecordedScores, scores_in
 from stream.replay.streams import Record
-from stream.scoring.processor import Pending
+from stream.scoring.batch import Pending
 from tests.support.memory_streams import MemoryStream
 
 

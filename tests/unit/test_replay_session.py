@@ -11,11 +11,12 @@ import pytest
 from schemas.contracts import Schema
 from schemas.errors import ContractError
 from schemas.records import DeadLetter, InfluenceScore, LabeledExample
+from stream.learning_settings import AttributionRule
 from stream.replay.errors import PlanError
 from stream.replay.plan import ReplayPlan
 from stream.replay.ranges import Newest, Oldest
 from stream.replay.session import ReplaySession, Request
-from stream.settings import AttributionRule, Settings
+from stream.settings import Settings
 
 REQUEST = Request("again", Oldest(), Newest(), "s.again", Path("out"), "v7")
 IDS = {"sway.events": "E1", "sway.outcomes": "O1"}

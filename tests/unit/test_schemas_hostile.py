@@ -18,7 +18,8 @@ from schemas.errors import (
     UndecodableError,
 )
 from schemas.read import MAX_ENTRIES, MAX_ITEMS
-from schemas.records import BehaviorEvent, DeadLetter, DueList, TrainingRequest, Window
+from schemas.records import BehaviorEvent, DeadLetter, TrainingRequest
+from schemas.state_records import DueList, Window
 from schemas.window_state import HEADER
 from schemas.wire import Codec
 from tests.golden.make import OneSchemaResolver

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.contracts import current, fingerprint, published
-from schemas.records import DueList, Estimate, ItemRate, JoinClock, PendingLabel, Signals, Window
+from schemas.state_records import DueList, Estimate, ItemRate, JoinClock, PendingLabel, Signals, Window
 
 PREVIOUS_RELEASE = {
     Window: 1,

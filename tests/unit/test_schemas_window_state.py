@@ -17,8 +17,8 @@ from schemas.errors import (
     UndecodableError,
     UnknownSchemaError,
 )
-from schemas.records import Behaviour, Window
 from schemas.resolvers import LocalResolver
+from schemas.state_records import Behaviour, Window
 from schemas.window_state import (
     HEADER,
     block_head,

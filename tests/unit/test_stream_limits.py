@@ -8,10 +8,12 @@ from pydantic import ValidationError
 from model.tokens import BehaviourTokenizer
 from schemas.dead_letters import MAX_RAW_BYTES
 from schemas.read import MAX_ENTRIES
-from schemas.records import BehaviorEvent, DeadLetter, DueList
+from schemas.records import BehaviorEvent, DeadLetter
+from schemas.state_records import DueList
 from schemas.wire import Codec
+from stream.learning_settings import AttributionRule, LabelSettings
 from stream.scoring.labels.rules import JoinSettings, Rule
-from stream.settings import AttributionRule, LabelSettings, WindowSettings
+from stream.settings import WindowSettings
 from tests.support.processing import NOW_MS, Processing, event, outcome
 
 MIB = 2**20

@@ -12,8 +12,8 @@ from stream.exactly_once.driver.engine import EngineStats
 from stream.exactly_once.units.lag import Lag
 from stream.exactly_once.units.progress import RecoveryProgress
 from stream.exactly_once.units.records import TopicPartition
+from stream.scoring.batch import BatchContext
 from stream.scoring.labels.labelling import BatchLabels, Labeled
-from stream.scoring.processor import BatchContext
 from stream.worker.metrics import WorkerMetrics
 
 

@@ -16,7 +16,7 @@ from schemas.resolvers import LocalResolver
 from schemas.wire import Codec
 from stream.exactly_once import Hold
 from stream.replay.streams import Record
-from stream.scoring import processor as processor_module
+from stream.scoring import schema_resolution
 from stream.scoring.windows import WindowLimits
 from tests.support.processing import NOW_MS, TOPICS, Processing, batch_of, event, outcome, score_of
 
@@ -285,7 +285,7 @@ def in_confluent_format(one: BehaviorEvent, schema_id: int = 7) -> bytes:
 def test_while_the_schema_registry_is_away_intake_pauses_and_nothing_is_lost(
     tokenizer: BehaviourTokenizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(processor_module, "_REGISTRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(schema_resolution, "_REGISTRY_PAUSE_S", 0.0)
     resolver = AwayResolver(away=3)
     processing = Processing(tokenizer, resolver=resolver)
     records = [

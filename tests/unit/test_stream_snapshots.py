@@ -13,7 +13,8 @@ from model.jobs import LATE_TOKENS
 from model.reading import Reading
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
-from schemas.records import BehaviorEvent, LabeledExample, PartitionSums, UserSums
+from schemas.records import BehaviorEvent, LabeledExample
+from schemas.state_records import PartitionSums, UserSums
 from stream.scoring.behaviours import BehaviourLimits, behaviour_of, entry_with_outcome
 from stream.scoring.labels.state import PARTITION_SUMS_KEY, event_key, snapshot_key, user_sums_key
 from stream.scoring.windows import WindowLimits, find, stored, with_outcome

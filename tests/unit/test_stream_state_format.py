@@ -8,7 +8,7 @@ import pytest
 from model.tokens import BehaviourTokenizer
 from schemas.contracts import current, fingerprint
 from schemas.errors import DecodeError, SchemaError
-from schemas.records import ItemRate, JoinClock, PendingLabel, Window
+from schemas.state_records import ItemRate, JoinClock, PendingLabel, Window
 from schemas.wire import Codec
 from stream.exactly_once import ExactlyOnceApp, ExactlyOnceConfig
 from stream.exactly_once.units.errors import StateFormatError

@@ -1,6 +1,7 @@
 """How a worker is put together, and when it says that it is ready."""
 
 from concurrent.futures import Future
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 
 from model.loaded import LoadedModel
+from schemas.topics import changelog_of
 from stream.assembly import check
 from stream.errors import ConfigurationError
+from stream.exactly_once import ExactlyOnceConfig
 from stream.exactly_once.units.records import TopicPartition
 from stream.settings import (
     MEBIBYTE,
@@ -51,12 +54,25 @@ def test_a_behaviour_must_fit_into_a_window_or_both_settings_are_named() -> None
         check(fits.model_copy(update={"text": TextSettings(max_item_text_chars=501)}))
 
 
+def test_a_unit_has_the_limits_of_exactly_once_by_default(tiny_model: LoadedModel, tmp_path: Path) -> None:
+    config = build_app(Settings(state_dir=tmp_path), Components(tiny_model, NoScorer())).config
+    usual = ExactlyOnceConfig(config.input_topics, tmp_path, config.client_config)
+    names = {field.name for field in fields(config)}
+    limits = {name for name in names if name.startswith(("unit_", "max_in_flight_"))}
+    assert len(limits) == 5
+    for name in (*limits, "max_poll_records", "transaction_timeout_s"):
+        assert getattr(config, name) == getattr(usual, name), name
+
+
 def test_the_settings_reach_the_engine_and_faust(app: SwayApp) -> None:
     assert set(app.config.input_topics) == {"sway.events", "sway.outcomes"}
     assert app.config.unit_max_records == 7
     limits = {table.name: table.layers.max_cached_bytes for table in app._layered}
     assert set(limits) == {"windows", "pending", "estimates", "items"}
     assert sum(limits.values()) == 100 * MEBIBYTE
+    assert {app.changelog_topic(table) for table in limits} == {
+        changelog_of("app", table) for table in limits
+    }
     assert app.config.max_store_memory_bytes == 50 * MEBIBYTE
     assert app.conf.id == "app"
     assert app.changelog_topic("windows") == "app-windows-changelog"

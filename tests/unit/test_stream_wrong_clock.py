@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from model.tokens import BehaviourTokenizer
-from schemas.records import JoinClock
+from schemas.state_records import JoinClock
 from schemas.wire import Codec
 from stream.scoring.labels.rules import JoinSettings
 from stream.scoring.labels.ticks import tick_at

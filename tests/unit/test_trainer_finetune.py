@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from model import checkpoint
 from model.batches import batches_of_similar_length, to_tensors
 from model.network import NetworkSettings, TwoHeadedNetwork
 from model.tokens import BehaviourTokenizer, EncodedText
-from trainer.finetune import FinetuneConfig, finetune
+from trainer.config import FinetuneConfig
+from trainer.errors import TrainingRefused
+from trainer.finetune import finetune
 from trainer.grouped_batches import LengthGroupedBatches
 from trainer.layers import TopNetwork, frozen_activations, layer_list
 from trainer.loop import Run
@@ -96,7 +99,9 @@ def test_only_the_trained_layers_change(
     activations = frozen_activations(tiny_network, texts, 1, pad_id=0)
     steps: list[tuple[int, int]] = []
     run = Run(progress=lambda step, total, _loss: steps.append((step, total)))
-    result = finetune(tiny_network, ActivationRows(activations, labels), FAST, trained_layers=1, run=run)
+    result = finetune(
+        tiny_network, ActivationRows(activations, labels), replace(FAST, trained_layers=1), run=run
+    )
     changed = {n for n, value in tiny_network.named_parameters() if not torch.equal(value, before[n])}
     assert changed
     assert all(name.startswith(("heads.", "encoder.encoder.layer.1.")) for name in changed)
@@ -122,7 +127,7 @@ def test_the_same_seed_gives_the_same_weights(
         network = checkpoint.from_base(tiny_base, NetworkSettings())
         activations = frozen_activations(network, texts, 1, pad_id=0)
         rows = ActivationRows(activations, labels)
-        finetune(network, rows, FinetuneConfig(epochs=1, seed=seed), trained_layers=1)
+        finetune(network, rows, FinetuneConfig(epochs=1, seed=seed, trained_layers=1))
         found.append(network.heads.weight.detach().clone())
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
@@ -147,7 +152,7 @@ def test_batches_of_similar_length_keep_to_the_budget() -> None:
 
 
 def test_impossible_knobs_are_refused(tiny_network: TwoHeadedNetwork, texts: list[EncodedText]) -> None:
-    with pytest.raises(ValueError, match="epochs=0"):
+    with pytest.raises(TrainingRefused, match="epochs=0"):
         FinetuneConfig(epochs=0)
     with pytest.raises(ValueError, match="trained_layers=3"):
         frozen_activations(tiny_network, texts, 3, pad_id=0)

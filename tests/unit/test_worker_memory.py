@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.records import (
+from schemas.state_records import (
     DueEntry,
     DueList,
     Estimate,

@@ -5,7 +5,7 @@ A batch appends one list, or a few if it is large. A cursor is the number of a l
 
 from collections.abc import Callable
 
-from schemas.records import DueEntry, DueList
+from schemas.state_records import DueEntry, DueList
 from stream.scoring.labels.state import PendingState, list_key
 
 # Entries of one due list. With ids of maximum length, a list takes half of the maximum record size.

@@ -19,14 +19,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from schemas.records import DueEntry, JoinClock, PendingLabel, Signal, Signals, Witnesses
+from schemas.state_records import DueEntry, JoinClock, PendingLabel, Signals, Witnesses
 from stream.scoring.labels.due_lists import DueLists, Get, Put
 from stream.scoring.labels.rules import JoinSettings, label_by_signals
+from stream.scoring.labels.signals import UserSignals
 from stream.scoring.labels.state import (
     CLOCK_KEY,
     WITNESSES_KEY,
     event_key,
-    signals_key,
     user_and_id,
 )
 from stream.scoring.labels.stream_time import StreamTime
@@ -43,7 +43,6 @@ BY_EXPIRY = "expiry"
 # Entries to settle, and entries to forget, per record read. Limits the work after a jump of stream time.
 _MAX_SETTLED = 16
 _MAX_SETTLED_BY_TICK = 512  # the same per tick; an idle partition has no other records
-_MAX_SIGNALS = 100  # per user and item
 _NEVER = 2**63
 
 
@@ -107,6 +106,7 @@ class PartitionJoin:
             settings.wait_ms,
         )
         self._lists = DueLists(self._clock.next_list, get, put)
+        self._signals = UserSignals(settings, get, put, self._schedule)
         self._next = self._next_due()
 
     @property
@@ -151,14 +151,14 @@ class PartitionJoin:
         Returns the event's key, or None for a duplicate event, and the closing.
         """
         key = event_key(event.user_id, event.event_id)
-        self._add_signal(event)
+        self._signals.add(event.user_id, event.item_id, event.occurred_at, event.action, self._due_at())
         known = self._get(key)
         parked = None
         if isinstance(known, PendingLabel):
             if known.status != PARKED:
                 return None, None
             parked = known
-        due_at = self._clock.stream_at + self._settings.wait_ms
+        due_at = self._due_at()
         entry = PendingLabel(OPEN, due_at, event.occurred_at, event.action, event.item_id, history, target)
         self._schedule(due_at, key)
         if parked is not None and parked.y is not None:
@@ -176,7 +176,7 @@ class PartitionJoin:
         key = event_key(user_id, event_id)
         known = self._get(key)
         if not isinstance(known, PendingLabel):
-            due_at = self._clock.stream_at + self._settings.wait_ms
+            due_at = self._due_at()
             self._put(key, PendingLabel(PARKED, due_at, observed_at, y=y, z=z))
             self._schedule(due_at, key)
             self._count("parked", key)
@@ -247,7 +247,8 @@ class PartitionJoin:
         due_at = self._postponed_due_at(known)
         if due_at is not None:
             self._reschedule(entry.key, known, due_at)
-            self._reschedule_signals(entry.key, known, due_at)
+            if known.status == OPEN:
+                self._signals.postpone(known.item_id, entry.key, due_at)
             return None
         if known.status == JOINED and known.y is not None:
             self._put(entry.key, PendingLabel(JOINED, known.due_at, known.occurred_at))
@@ -257,7 +258,7 @@ class PartitionJoin:
             self._count("without_event", entry.key)
         if known.status != OPEN:
             return None
-        signals = self._signals_on(known.item_id, entry.key)
+        signals = self._signals.on(known.item_id, entry.key)
         label = label_by_signals(known.action, known.occurred_at, signals, self._settings)
         if label is None:
             self._put(entry.key, PendingLabel(EXPIRED, known.due_at, known.occurred_at))
@@ -285,27 +286,9 @@ class PartitionJoin:
         self._put(key, replace(known, due_at=due_at))
         self._schedule(due_at, key)
 
-    def _reschedule_signals(self, key: str, known: PendingLabel, due_at: int) -> None:
-        """Reschedule the signals that may label a rescheduled event, so that they are kept until it is settled."""
-        if known.status != OPEN or not known.item_id:
-            return
-        user_id, _ = user_and_id(key)
-        signals_of_item = signals_key(user_id, known.item_id)
-        found = self._get(signals_of_item)
-        if isinstance(found, Signals):
-            self._reschedule(signals_of_item, found, due_at)
-
     def _scheduled_before_rollback(self, entry: DueEntry) -> bool:
         """Return whether an entry is due later than anything read now: stream time was rolled back since."""
         return entry.due_at > self._time.at + self._settings.wait_ms
-
-    def _signals_on(self, item_id: str, key: str) -> list[Signal]:
-        """Return the signals of an event's user on the event's item."""
-        if not item_id or not self._settings.signal_actions:
-            return []
-        user_id, _ = user_and_id(key)
-        found = self._get(signals_key(user_id, item_id))
-        return found.signals if isinstance(found, Signals) else []
 
     def _settled_until(self) -> int:
         """Return the stream time up to which all due entries are settled."""
@@ -326,29 +309,13 @@ class PartitionJoin:
                 self._write(self._closing(entry.key, known, known.y, known.z, BY_OUTCOME))
             return
         oldest = settled_until - self._settings.wait_ms - self._settings.grace_ms
-        kept = [signal for signal in known.signals if signal.occurred_at > oldest]
-        if not kept:
-            self._put(entry.key, None)
-            return
-        due_at = self._clock.stream_at + self._settings.wait_ms
-        self._put(entry.key, Signals(kept, due_at))
-        self._schedule(due_at, entry.key)
-
-    def _add_signal(self, event: NewEvent) -> None:
-        if not event.item_id or event.action not in self._settings.signal_actions:
-            return
-        key = signals_key(event.user_id, event.item_id)
-        found = self._get(key)
-        before = found.signals if isinstance(found, Signals) else []
-        signal = Signal(event.occurred_at, event.action)
-        if signal in before:
-            return
-        signals = sorted([*before, signal], key=lambda one: (one.occurred_at, one.action))[-_MAX_SIGNALS:]
-        due_at = self._clock.stream_at + self._settings.wait_ms
-        self._put(key, Signals(signals, due_at))
-        self._schedule(due_at, key)
+        self._signals.forget(entry.key, known.signals, oldest, self._due_at())
 
     # --- due lists --------------------------------------------------------------------------------------
+
+    def _due_at(self) -> int:
+        """Return the due time of an entry that is read now."""
+        return self._clock.stream_at + self._settings.wait_ms
 
     def _schedule(self, due_at: int, key: str) -> None:
         self._lists.add(due_at, key)
@@ -371,7 +338,7 @@ class PartitionJoin:
             if self._scheduled_before_rollback(entry):
                 known = self._get(entry.key)
                 if isinstance(known, PendingLabel | Signals) and known.due_at == entry.due_at:
-                    self._reschedule(entry.key, known, clock.stream_at + self._settings.wait_ms)
+                    self._reschedule(entry.key, known, self._due_at())
             elif entry.due_at > clock.stream_at:
                 break
             else:

@@ -10,15 +10,8 @@ from dataclasses import dataclass, field
 
 from model.features.snapshot import Snapshot
 from model.words import NO_OUTCOMES, ItemCounts
-from schemas.records import (
-    Behaviour,
-    Estimate,
-    ItemRate,
-    JoinClock,
-    LabeledExample,
-    Outcome,
-    ScoredSnapshot,
-)
+from schemas.records import LabeledExample, Outcome
+from schemas.state_records import Behaviour, Estimate, ItemRate, JoinClock, ScoredSnapshot
 from schemas.wire import Encoder
 from stream.exactly_once import Unit
 from stream.scoring.counts import LABEL_WITHOUT_SCORE, label_from

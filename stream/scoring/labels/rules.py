@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from schemas.records import Signal
+from schemas.state_records import Signal
 from stream.scoring.labels.stream_time import step_ms
 
 

@@ -22,7 +22,8 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from schemas.errors import DecodeError, UndecodableError
-from schemas.records import (
+from schemas.records import Record
+from schemas.state_records import (
     DueList,
     Estimate,
     ItemRate,
@@ -30,7 +31,6 @@ from schemas.records import (
     JoinClock,
     PartitionSums,
     PendingLabel,
-    Record,
     ScoredSnapshot,
     Signals,
     UserSums,

@@ -9,7 +9,7 @@ Source: docs/labels.md, docs/decisions/005-stream-time.md.
 
 from collections.abc import Sequence
 
-from schemas.records import Turn, Witnesses
+from schemas.state_records import Turn, Witnesses
 
 MAX_TURNS = 16
 _MIN_STEP_MS = 60_000

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from model.features.history import Past
 from model.features.learning import learn
 from model.features.state import NO_ITEM, NO_MEAN, NO_TOTALS, ItemState, Mean, UserTotals
-from schemas.records import ItemSums, PartitionSums, UserSums
+from schemas.state_records import ItemSums, PartitionSums, UserSums
 from stream.exactly_once import Unit
 from stream.scoring.labels.join import Closing
 from stream.scoring.labels.state import (
