@@ -15,7 +15,7 @@ from tests.support.running_engine import EVENTS, NOTES, Record, Running, until
 NewWorker = Callable[..., Running]
 
 
-# --- intake -------------------------------------------------------------------------------------------
+# --- intake ---------------------------------------------------------------------------------------------
 
 
 async def test_a_missing_batch_is_an_error(worker: NewWorker) -> None:
@@ -102,7 +102,7 @@ async def test_intake_pauses_at_the_in_flight_byte_limit(worker: NewWorker) -> N
         assert w.engine.room.is_set()  # dropped records are no longer in flight
 
 
-# --- order --------------------------------------------------------------------------------------------
+# --- order ----------------------------------------------------------------------------------------------
 
 
 async def test_units_commit_in_order_even_if_scored_out_of_order(worker: NewWorker) -> None:

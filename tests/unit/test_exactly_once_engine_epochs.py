@@ -17,7 +17,7 @@ from tests.support.running_engine import EVENTS, Running, until
 NewWorker = Callable[..., Running]
 
 
-# --- fencing ------------------------------------------------------------------------------------------
+# --- fencing --------------------------------------------------------------------------------------------
 
 
 async def test_a_fenced_unit_drops_later_units_and_ends_intake(worker: NewWorker) -> None:
@@ -99,7 +99,7 @@ async def test_an_epoch_without_fencing_commits_nothing(worker: NewWorker, epoch
         assert w.writer.commits == []
 
 
-# --- revocation ---------------------------------------------------------------------------------------
+# --- revocation -----------------------------------------------------------------------------------------
 
 
 async def test_revocation_commits_scored_units_and_the_open_unit(worker: NewWorker) -> None:
