@@ -22,7 +22,7 @@ from tests.unit.scoring_models import (
 )
 
 PATIENCE_S = 20
-at_once = ForwardPass(sleep=lambda _: None)
+without_pauses = ForwardPass(sleep=lambda _: None)
 
 
 def first_ids(scored: ScoredTexts) -> list[float]:
@@ -55,7 +55,7 @@ def test_a_batch_is_packed_across_groups() -> None:
     assert stats[1].forward_s >= 0
 
 
-def test_an_empty_group_has_its_result_at_once() -> None:
+def test_an_empty_group_completes_at_once() -> None:
     with MicroBatcher(EchoModel()) as batcher:
         assert batcher.submit([]).result(0).y_hat.shape == (0,)
 
@@ -91,7 +91,7 @@ def test_a_cancelled_groups_texts_are_not_scored() -> None:
     assert batcher.waiting_rows == 0
 
 
-def test_close_scores_what_waits() -> None:
+def test_close_scores_waiting_texts() -> None:
     model = GatedModel()
     batcher = MicroBatcher(model, PackingSettings(max_batch_rows=2))
     futures = [batcher.submit([encoded(4, n)]) for n in range(1, 9)]
@@ -102,7 +102,7 @@ def test_close_scores_what_waits() -> None:
         batcher.submit([encoded(4)])
 
 
-def test_close_can_drop_what_waits_and_every_waiter_hears_of_it() -> None:
+def test_close_with_drop_fails_every_waiting_group() -> None:
     model = GatedModel()
     batcher = MicroBatcher(model, PackingSettings(max_batch_rows=1, max_wait_s=0))
     futures = [batcher.submit([encoded(4, n)]) for n in range(1, 9)]
@@ -118,7 +118,7 @@ def test_close_can_drop_what_waits_and_every_waiter_hears_of_it() -> None:
     assert len(model.batches) == 1
 
 
-def test_a_text_that_fails_alone_is_named_and_the_others_are_scored() -> None:
+def test_a_failing_text_does_not_fail_the_others() -> None:
     model = FailingModel(1003, 1006)
     with MicroBatcher(model) as batcher:
         scored = batcher.submit([encoded(4, 1000 + n) for n in range(8)]).result(PATIENCE_S)
@@ -129,7 +129,7 @@ def test_a_text_that_fails_alone_is_named_and_the_others_are_scored() -> None:
     assert [PROBE_ID] in model.batches
 
 
-def test_a_text_whose_score_is_not_finite_is_named() -> None:
+def test_a_text_with_a_non_finite_score_fails() -> None:
     with MicroBatcher(NotANumberModel(1001)) as batcher:
         scored = batcher.submit([encoded(4, 1000), encoded(4, 1001)]).result(PATIENCE_S)
     assert list(scored.failed) == [1]
@@ -138,7 +138,7 @@ def test_a_text_whose_score_is_not_finite_is_named() -> None:
 
 
 @pytest.mark.parametrize("model", [FailingModel(1000, PROBE_ID), NotANumberModel(1000, PROBE_ID)])
-def test_a_broken_device_breaks_the_batcher_and_every_waiter_hears_of_it(model: EchoModel) -> None:
+def test_a_broken_device_fails_every_waiting_group(model: EchoModel) -> None:
     batcher = MicroBatcher(model, PackingSettings(max_batch_rows=1))
     futures: list[Future[ScoredTexts]] = []
     error: Exception | None = None
@@ -156,17 +156,17 @@ def test_a_broken_device_breaks_the_batcher_and_every_waiter_hears_of_it(model: 
     batcher.close()
 
 
-def test_a_full_memory_halves_the_batch() -> None:
+def test_an_out_of_memory_error_halves_the_batch() -> None:
     model = OutOfMemoryModel(rows=3)
     stats: list[BatchStats] = []
-    with MicroBatcher(model, forward=at_once, on_batch=stats.append) as batcher:
+    with MicroBatcher(model, forward=without_pauses, on_batch=stats.append) as batcher:
         scored = batcher.submit([encoded(4, 1000 + n) for n in range(8)]).result(PATIENCE_S)
     assert first_ids(scored) == [1000.0 + n for n in range(8)]
     assert [len(batch) for batch in model.batches] == [8, 4, 2, 2, 4, 2, 2]
     assert stats[0].passes == 7
 
 
-def test_one_text_alone_waits_for_memory_and_tries_again() -> None:
+def test_a_single_text_waits_for_memory_and_retries() -> None:
     waits: list[float] = []
     forward = ForwardPass(memory_tries=3, memory_wait_s=0.5, sleep=waits.append)
     with MicroBatcher(OutOfMemoryModel(rows=0, recovers_after=2), forward=forward) as batcher:
@@ -174,14 +174,14 @@ def test_one_text_alone_waits_for_memory_and_tries_again() -> None:
     assert (scored.failed, waits) == ({}, [0.5, 0.5])
 
 
-def test_one_text_that_never_fits_is_named() -> None:
+def test_a_text_that_never_fits_in_memory_fails() -> None:
     model = OutOfMemoryModel(rows=0, recovers_after=99)
-    with MicroBatcher(model, forward=at_once) as batcher:
+    with MicroBatcher(model, forward=without_pauses) as batcher:
         scored = batcher.submit([encoded(4)]).result(PATIENCE_S)
     assert isinstance(scored.failed[0], OutOfMemory)
 
 
-def test_a_callback_that_fails_does_not_stop_the_scoring(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_callback_does_not_stop_the_scoring(caplog: pytest.LogCaptureFixture) -> None:
     def fails(_: BatchStats) -> None:
         raise ValueError("injected")
 
@@ -208,7 +208,7 @@ def test_many_threads_each_get_their_own_scores() -> None:
         assert results[number] == [1.0 + number * 1000 + n for n in range(100)]
 
 
-def test_a_batch_scores_as_its_texts_alone(tiny_model: LoadedModel) -> None:
+def test_a_batch_scores_like_its_texts_alone(tiny_model: LoadedModel) -> None:
     pieces = tiny_model.tokenizer.words([f"watch film {n} liked" for n in range(12)])
     texts = [tiny_model.tokenizer.encode(pieces[:n], pieces[n]) for n in range(12)]
     alone = np.array([tiny_model.score_texts([text])[0].numpy() for text in texts])
