@@ -14,7 +14,7 @@ PROBE_ID = 7
 BAD_ID = 13
 
 
-def encoded(tokens: int, first_id: int = 1000) -> EncodedText:
+def encoded(tokens: int, *, first_id: int = 1000) -> EncodedText:
     """Return a text of this many tokens whose first id identifies it."""
     ids = np.arange(first_id, first_id + tokens, dtype=np.int32)
     return EncodedText(ids.tobytes(), tokens, max(1, tokens // 2), truncated=False, behaviours=0)
@@ -29,7 +29,7 @@ class EchoModel:
 
     def __init__(self, version: str = "echo") -> None:
         self.version = version
-        self.probe = encoded(3, PROBE_ID)
+        self.probe = encoded(3, first_id=PROBE_ID)
         self.batches: list[list[int]] = []
 
     def pack(self, texts: Sequence[EncodedText], *, multiple: int = 1) -> TextBatch:

@@ -29,7 +29,7 @@ KEYS = [f"u{number}".encode() for number in range(40)]
 
 def records(partition_of: object, partitions: int) -> list[SampledRecord]:
     assert callable(partition_of)
-    return [SampledRecord(partition_of(key, partitions), key, None) for key in KEYS]
+    return [SampledRecord(partition_of(key, partitions), key=key, value=None) for key in KEYS]
 
 
 def test_the_needed_topics_are_the_workers() -> None:
@@ -113,7 +113,8 @@ def test_an_unknown_partitioner_fails_without_a_guess() -> None:
 
 
 def test_the_partitioner_is_unchecked_without_keys_or_with_one_partition() -> None:
-    assert check_partitioner("events", [SampledRecord(0, None, b"x")], 4).status is Status.WARN
+    without_key = SampledRecord(partition=0, key=None, value=b"x")
+    assert check_partitioner("events", [without_key], 4).status is Status.WARN
     assert check_partitioner("events", records(crc32_partition, 1), 1).status is Status.OK
 
 
@@ -129,7 +130,7 @@ def test_the_partitioner_is_unchecked_without_keys_or_with_one_partition() -> No
 def test_keys_are_compared_with_the_user_ids(
     keys: list[bytes | None], user_ids: list[str | DecodeError], status: Status
 ) -> None:
-    found = check_keys("events", [SampledRecord(0, key, b"v") for key in keys], user_ids)
+    found = check_keys("events", [SampledRecord(partition=0, key=key, value=b"v") for key in keys], user_ids)
     assert found[0].status is status
 
 
@@ -138,14 +139,23 @@ def test_an_empty_sample_gives_no_finding_about_keys() -> None:
 
 
 def test_sufficient_replication_is_ok() -> None:
-    kept = {"sway.events": Replication(1, 1), "shop-windows-changelog": Replication(1, 1)}
+    kept = {
+        "sway.events": Replication(replicas=1, min_isr=1),
+        "shop-windows-changelog": Replication(replicas=1, min_isr=1),
+    }
     assert check_replication(NEEDED, kept, 1) == []
-    kept = {"sway.events": Replication(3, 2), "shop-windows-changelog": Replication(3, 2)}
+    kept = {
+        "sway.events": Replication(replicas=3, min_isr=2),
+        "shop-windows-changelog": Replication(replicas=3, min_isr=2),
+    }
     assert check_replication(NEEDED, kept, 5) == []
 
 
 def test_fewer_changelog_replicas_than_input_replicas_is_a_warning() -> None:
-    kept = {"sway.events": Replication(5, 2), "shop-windows-changelog": Replication(3, 2)}
+    kept = {
+        "sway.events": Replication(replicas=5, min_isr=2),
+        "shop-windows-changelog": Replication(replicas=3, min_isr=2),
+    }
     (found,) = check_replication(NEEDED, kept, 5)
     assert found.status is Status.WARN
     assert "shop-windows-changelog has 3 replicas, but the inputs have 5" in found.found
@@ -153,7 +163,7 @@ def test_fewer_changelog_replicas_than_input_replicas_is_a_warning() -> None:
 
 
 def test_inputs_with_one_replica_on_three_brokers_are_a_warning() -> None:
-    (found,) = check_replication(NEEDED, {"sway.events": Replication(1, 1)}, 3)
+    (found,) = check_replication(NEEDED, {"sway.events": Replication(replicas=1, min_isr=1)}, 3)
     assert (found.status, "sway.events has 1 replica, but the cluster has 3 brokers" in found.found) == (
         Status.WARN,
         True,
@@ -161,12 +171,12 @@ def test_inputs_with_one_replica_on_three_brokers_are_a_warning() -> None:
 
 
 def test_three_replicas_with_one_acknowledgement_are_a_warning() -> None:
-    (found,) = check_replication(NEEDED, {"sway.events": Replication(3, 1)}, 3)
+    (found,) = check_replication(NEEDED, {"sway.events": Replication(replicas=3, min_isr=1)}, 3)
     assert (found.status, "min.insync.replicas=1" in found.found) == (Status.WARN, True)
 
 
 def test_more_in_sync_replicas_than_replicas_fail() -> None:
-    (found,) = check_replication(NEEDED, {"sway.events": Replication(1, 2)}, 1)
+    (found,) = check_replication(NEEDED, {"sway.events": Replication(replicas=1, min_isr=2)}, 1)
     assert (found.status, "nothing can be written" in found.found) == (Status.FAIL, True)
 
 

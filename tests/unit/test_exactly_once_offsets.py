@@ -175,7 +175,9 @@ def test_a_lost_offset_is_reset_and_counted_if_configured(
     offset: int, lost: OffsetReset, start: int, records: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     consumer = FakeConsumer(watermarks=[(5, 20)])
-    starts = start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy("error", lost), never_cancelled)
+    starts = start_offsets(
+        consumer.as_consumer(), {TP: offset}, OffsetPolicy(new="error", lost=lost), never_cancelled
+    )
     assert (starts.offsets, starts.resets, starts.lost_records) == ({TP: start}, 1, records)
     assert f"t.events[3] continues at {start} instead of its committed offset {offset}" in caplog.text
 
@@ -194,14 +196,18 @@ def test_an_offset_of_a_recreated_topic_is_lost() -> None:
 @pytest.mark.parametrize(("new", "start"), [("earliest", 5), ("latest", 20)])
 def test_without_a_committed_offset_the_setting_decides(new: OffsetReset, start: int) -> None:
     consumer = FakeConsumer(watermarks=[(5, 20), (0, 3)])
-    starts = start_offsets(consumer.as_consumer(), {TP: None, OTHER: 2}, OffsetPolicy(new), never_cancelled)
+    starts = start_offsets(
+        consumer.as_consumer(), {TP: None, OTHER: 2}, OffsetPolicy(new=new), never_cancelled
+    )
     assert (starts.offsets, starts.resets) == ({TP: start, OTHER: 2}, 0)
 
 
 def test_a_missing_committed_offset_can_be_an_error() -> None:
     consumer = FakeConsumer(watermarks=[(5, 20)])
     with pytest.raises(OffsetOutOfRangeError, match=r"t\.events\[3\].*offset_reset"):
-        start_offsets(consumer.as_consumer(), {TP: None}, OffsetPolicy("error", "earliest"), never_cancelled)
+        start_offsets(
+            consumer.as_consumer(), {TP: None}, OffsetPolicy(new="error", lost="earliest"), never_cancelled
+        )
 
 
 def test_watermarks_are_retried_while_the_broker_does_not_answer() -> None:

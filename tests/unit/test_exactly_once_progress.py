@@ -34,10 +34,10 @@ def begun(calls: list[None], clock: Clock | None = None) -> RecoveryProgress:
 
 def test_progress_is_reported_by_partition_over_all_changelogs() -> None:
     progress = begun([])
-    assert progress.partitions == {0: Restored(0, 1000), 1: Restored(0, 10)}
+    assert progress.partitions == {0: Restored(records=0, to_go=1000), 1: Restored(records=0, to_go=10)}
     progress.advance({0: ["a", "b"], 1: ["c"]}, {USERS_0: 400, USERS_1: 50})
     progress.advance({0: ["d"]}, {USERS_0: 401})
-    assert progress.partitions == {0: Restored(3, 599), 1: Restored(1, 0)}
+    assert progress.partitions == {0: Restored(records=3, to_go=599), 1: Restored(records=1, to_go=0)}
     assert str(progress) == (
         "4 records read, at most 599 to go (partition 0: 3 records read, at most 599 to go)"
     )
@@ -46,7 +46,7 @@ def test_progress_is_reported_by_partition_over_all_changelogs() -> None:
 def test_a_changelog_read_past_its_end_has_nothing_left() -> None:
     progress = begun([])
     progress.advance({1: ["a"]}, {USERS_1: 77})
-    assert progress.partitions[1] == Restored(1, 0)
+    assert progress.partitions[1] == Restored(records=1, to_go=0)
 
 
 def test_only_an_offset_closer_to_the_end_is_progress() -> None:
@@ -68,7 +68,7 @@ def test_new_ends_keep_the_count_of_records_read() -> None:
     progress = begun([])
     progress.advance({0: ["a"]}, {USERS_0: 500})
     progress.begin({**BEGIN, USERS_0: 500}, {**ENDS, USERS_0: 600})
-    assert progress.partitions[0] == Restored(1, 100)
+    assert progress.partitions[0] == Restored(records=1, to_go=100)
 
 
 def test_progress_is_logged_every_ten_seconds_even_without_records(caplog: pytest.LogCaptureFixture) -> None:

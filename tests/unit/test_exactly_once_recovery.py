@@ -55,9 +55,14 @@ def written(next_offset: int, *, topic_id: str = "id-1", hours_ago: float = 0.0)
     return Position(topic_id, next_offset, int(time.time() * 1000 - hours_ago * HOUR_MS))
 
 
+def begin(changelog: Changelog, store: FakeStore, *, low: int, high: int) -> int:
+    """Return the offset at which recovery begins. low, high: the changelog's watermarks."""
+    return _begin(changelog, store.as_store(), (low, high))
+
+
 def test_a_new_store_reads_the_whole_changelog() -> None:
     store = FakeStore()
-    assert _begin(USERS, store.as_store(), (5, 90)) == 5
+    assert begin(USERS, store, low=5, high=90) == 5
     assert not store.wiped
 
 
@@ -73,12 +78,12 @@ def test_a_new_store_reads_the_whole_changelog() -> None:
 )
 def test_a_store_continues_from_its_position(position: Position) -> None:
     store = FakeStore(users=position)
-    assert _begin(USERS, store.as_store(), (0, 90)) == position.next_offset
+    assert begin(USERS, store, low=0, high=90) == position.next_offset
     assert not store.wiped
 
 
 def test_offsets_removed_from_the_changelog_are_skipped() -> None:
-    assert _begin(USERS, FakeStore(users=written(3)).as_store(), (5, 90)) == 5
+    assert begin(USERS, FakeStore(users=written(3)), low=5, high=90) == 5
 
 
 @pytest.mark.parametrize(
@@ -94,7 +99,7 @@ def test_an_untrusted_store_is_rebuilt(
     position: Position, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = FakeStore(users=position)
-    assert _begin(USERS, store.as_store(), (5, 90)) == 5
+    assert begin(USERS, store, low=5, high=90) == 5
     assert store.wiped == 1
     assert why.replace("\\", "") in caplog.text
 
@@ -110,13 +115,13 @@ ITEMS_0 = TopicPartition(ITEMS.topic, 0)
 def read(
     consumer: ScriptedConsumer,
     stores: dict[int, FakeStore],
-    ends: dict[TopicPartition, tuple[int, int]],
+    watermarks: dict[TopicPartition, tuple[int, int]],
     cancelled: Any = lambda: False,
     progress: RecoveryProgress | None = None,
 ) -> int:
     opened = {number: store.as_store() for number, store in stores.items()}
     progress = progress or RecoveryProgress()
-    _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, ends, cancelled, progress)
+    _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, watermarks, cancelled, progress)
     return progress.records
 
 
@@ -173,10 +178,12 @@ def test_each_poll_with_new_offsets_reports_progress() -> None:
         [Message(USERS_0, 7, code=END)],
     )
     read(consumer, {0: FakeStore()}, {USERS_0: (0, 7)}, progress=progress)
-    assert reports == [{0: Restored(2, 5)}, {0: Restored(2, 0)}]
+    assert reports == [{0: Restored(records=2, to_go=5)}, {0: Restored(records=2, to_go=0)}]
 
 
-@pytest.mark.parametrize("store", [FakeStore(), FakeStore(users=Position("id-1", 1, 0))])
+@pytest.mark.parametrize(
+    "store", [FakeStore(), FakeStore(users=Position("id-1", next_offset=1, written_at_ms=0))]
+)
 def test_an_interrupted_restore_keeps_the_age_of_its_beginning(
     store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +202,7 @@ def test_an_interrupted_restore_keeps_the_age_of_its_beginning(
         read(consumer, {0: store}, {USERS_0: (0, 90)}, cancelled)
     assert store.positions["users"].next_offset == 3
     hours = 25
-    assert _begin(USERS, store.as_store(), (0, 90)) == 0
+    assert begin(USERS, store, low=0, high=90) == 0
     assert store.wiped == 1
 
 

@@ -27,7 +27,7 @@ def test_written_values_and_position_survive_a_reopen(path: Path) -> None:
     assert position(store) is None
     store.write(
         [("users", b"ann", b"1"), ("users", b"bob", b"2"), ("items", b"ann", b"3")],
-        {"users": Position("id-ü", 17, 1_700_000_000_000)},
+        {"users": Position("id-ü", next_offset=17, written_at_ms=1_700_000_000_000)},
     )
     store.close()
     store = PartitionStore(path)
@@ -52,7 +52,10 @@ def test_a_table_is_iterated_alone_and_in_key_order(path: Path) -> None:
     store = PartitionStore(path)
     keys = [b"", b"\x00", b"a", b"a\x00b", b"\xff", b"\x00position\x00users"]
     for table in ("user", "users", "usert"):
-        store.write([(table, key, table.encode()) for key in reversed(keys)], {table: Position("id", 1, 2)})
+        store.write(
+            [(table, key, table.encode()) for key in reversed(keys)],
+            {table: Position("id", next_offset=1, written_at_ms=2)},
+        )
     assert list(store.items("users")) == [(key, b"users") for key in sorted(keys)]
     assert position(store) == ("id", 1, 2)
     store.close()
@@ -60,7 +63,7 @@ def test_a_table_is_iterated_alone_and_in_key_order(path: Path) -> None:
 
 def test_a_wiped_store_is_empty_and_writable(path: Path) -> None:
     store = PartitionStore(path)
-    store.write([("users", b"ann", b"1")], {"users": Position("id", 1, 2)})
+    store.write([("users", b"ann", b"1")], {"users": Position("id", next_offset=1, written_at_ms=2)})
     store.wipe()
     assert (store.get("users", b"ann"), position(store)) == (None, None)
     store.write([("users", b"ann", b"2")], {})
@@ -71,7 +74,7 @@ def test_a_wiped_store_is_empty_and_writable(path: Path) -> None:
 @pytest.mark.parametrize("broken", ["CURRENT", "MANIFEST-*", "*"])
 def test_a_damaged_store_is_recreated(path: Path, broken: str, caplog: pytest.LogCaptureFixture) -> None:
     store = PartitionStore(path)
-    store.write([("users", b"ann", b"1")], {"users": Position("id", 1, 2)})
+    store.write([("users", b"ann", b"1")], {"users": Position("id", next_offset=1, written_at_ms=2)})
     store.close()
     for file in path.glob(broken):
         file.write_bytes(b"not RocksDB's")

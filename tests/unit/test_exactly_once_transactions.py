@@ -21,9 +21,9 @@ from tests.support.scripted_producer import ScriptedProducer, error
 CHANGELOG = TopicPartition("t.changelog", 2)
 OFFSETS = {TopicPartition("t.events", 2): 7, TopicPartition("t.outcomes", 2): 3}
 OUTPUTS = [
-    Output("t.scores", b"ann", b"1", None, None),
-    Output(CHANGELOG.topic, b"ann", b"w1", 2, None),
-    Output(CHANGELOG.topic, b"bob", None, 2, 1_700_000_000_000),
+    Output("t.scores", b"ann", b"1", partition=None, timestamp_ms=None),
+    Output(CHANGELOG.topic, b"ann", b"w1", partition=2, timestamp_ms=None),
+    Output(CHANGELOG.topic, b"bob", None, partition=2, timestamp_ms=1_700_000_000_000),
 ]
 
 RETRIABLE = error(KafkaError._TIMED_OUT, retriable=True)
@@ -363,11 +363,12 @@ def test_close_raises_errors_that_are_not_kafkas(
 def test_a_too_large_record_is_refused_before_sending(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
-    large = Output("t.scores", b"k" * 50, b"v" * 51, None, None)
+    too_large = Output("t.scores", b"k" * 50, b"v" * 51, partition=None, timestamp_ms=None)
     with pytest.raises(RecordTooLargeError, match=r"101 bytes for t\.scores.*max_record_bytes=100"):
-        writer.commit([OUTPUTS[0], large], OFFSETS, b"metadata", {})
+        writer.commit([OUTPUTS[0], too_large], OFFSETS, b"metadata", {})
     assert producer.calls == []
-    writer.commit([Output("t.scores", b"k" * 50, b"v" * 50, None, None)], OFFSETS, b"metadata", {})
+    largest = Output("t.scores", b"k" * 50, b"v" * 50, partition=None, timestamp_ms=None)
+    writer.commit([largest], OFFSETS, b"metadata", {})
 
 
 def test_a_unit_without_offsets_is_refused(writer: TransactionWriter, producer: ScriptedProducer) -> None:

@@ -26,7 +26,7 @@ def test_examples_time_or_force_trigger_a_handover(
 def test_requests_skip_idle_partitions_and_ranges_determine_the_id() -> None:
     def id_and_ranges(end: int) -> tuple[str, list[tuple[int, int, int]]]:
         request = make_request(
-            "t", {0: 5, 1: 7}, {0: 5, 1: end}, examples=2, created_at_ms=end, reason="labels"
+            "t", starts={0: 5, 1: 7}, ends={0: 5, 1: end}, examples=2, created_at_ms=end, reason="labels"
         )
         return request.request_id, [(part.partition, part.start, part.end) for part in request.ranges]
 
@@ -38,4 +38,4 @@ def test_requests_skip_idle_partitions_and_ranges_determine_the_id() -> None:
 @pytest.mark.parametrize("end", [5, 4])
 def test_an_empty_or_reversed_range_makes_no_request(end: int) -> None:
     with pytest.raises(ValueError, match="nothing to hand over"):
-        make_request("t", {0: 5}, {0: end}, examples=1, created_at_ms=0, reason="forced")
+        make_request("t", starts={0: 5}, ends={0: end}, examples=1, created_at_ms=0, reason="forced")

@@ -30,7 +30,9 @@ def fitted(residuals: NDArray[np.float64], texts: dict[int, NDArray[np.float32]]
     """Return item vectors with all residuals added. The sign of an item's bias is its kind."""
     vectors = ItemVectors(texts)
     for (user, item), residual in np.ndenumerate(residuals):
-        vectors.add(f"u{user}", item_key(f"i{item}"), float(residual), 0.2 if item % 2 else -0.2)
+        vectors.add(
+            f"u{user}", item_key(f"i{item}"), residual=float(residual), above_mean=0.2 if item % 2 else -0.2
+        )
     return vectors
 
 
@@ -52,7 +54,7 @@ def test_vectors_rotate_little_between_fits() -> None:
     vectors = fitted(residuals[:200], texts)
     before = vectors.fit().table
     for (user, item), residual in np.ndenumerate(residuals[200:]):
-        vectors.add(f"v{user}", item_key(f"i{item}"), float(residual), 0.0)
+        vectors.add(f"v{user}", item_key(f"i{item}"), residual=float(residual), above_mean=0.0)
     after = vectors.fit().table
     for item in range(10):
         one, other = before.facts(f"i{item}").vector, after.facts(f"i{item}").vector
@@ -71,16 +73,16 @@ def test_the_map_predicts_the_tables_facts_from_a_text() -> None:
     residuals, texts = taste()
     found = fitted(residuals, texts).fit()
     assert found.map is not None
-    said, kept = found.map.facts(texts[item_key("new")]), found.table.facts("new")
-    assert said.bias == pytest.approx(kept.bias, abs=1e-5)
-    assert said.vector == pytest.approx(kept.vector, abs=1e-5)
+    predicted, tabulated = found.map.facts(texts[item_key("new")]), found.table.facts("new")
+    assert predicted.bias == pytest.approx(tabulated.bias, abs=1e-5)
+    assert predicted.vector == pytest.approx(tabulated.vector, abs=1e-5)
 
 
 def test_unseen_facts_of_an_item_come_from_other_items_only() -> None:
     residuals, texts = taste()
     odd = fitted(residuals, texts)
     for user in range(200):
-        odd.add(f"w{user}", item_key("odd one"), 0.0, 5.0)
+        odd.add(f"w{user}", item_key("odd one"), residual=0.0, above_mean=5.0)
     texts[item_key("odd one")] = np.array([1, 0, 0, 0, 0], np.float32)
     found = odd.fit()
     assert found.table.facts("odd one").bias > 4
@@ -107,15 +109,15 @@ def test_without_outcomes_there_is_no_table() -> None:
 def test_items_with_one_user_each_get_finite_vectors() -> None:
     vectors = ItemVectors({})
     for place in range(5):
-        vectors.add(f"u{place}", item_key(f"i{place}"), 0.5, 0.5)
-        vectors.add(f"u{place}", NO_KEY, 0.5, 0.5)
+        vectors.add(f"u{place}", item_key(f"i{place}"), residual=0.5, above_mean=0.5)
+        vectors.add(f"u{place}", NO_KEY, residual=0.5, above_mean=0.5)
     assert np.isfinite(vectors.fit().table.vectors).all()
 
 
 def test_items_without_a_common_user_have_zero_vectors() -> None:
     vectors = ItemVectors({})
     for place in range(40):
-        vectors.add(f"u{place}", item_key(f"i{place % 4}"), 0.5, 0.25)
+        vectors.add(f"u{place}", item_key(f"i{place % 4}"), residual=0.5, above_mean=0.25)
     table = vectors.fit().table
     assert len(table.keys) == 4
     assert not table.vectors.any()
@@ -128,7 +130,7 @@ def test_equal_outcomes_give_bitwise_equal_vectors() -> None:
         vectors = ItemVectors({})
         for person, item in product_of(range(30), range(4)):
             name = f"i{person // 3}-{item}"
-            vectors.add(f"u{person}", item_key(name), 0.5 if item % 2 else -0.5, 0.0)
+            vectors.add(f"u{person}", item_key(name), residual=0.5 if item % 2 else -0.5, above_mean=0.0)
         return vectors.fit().table.vectors.tobytes()
 
     assert vectors_of_groups() == vectors_of_groups()
@@ -143,7 +145,7 @@ def test_repeated_fits_stay_rotated_onto_the_older_table() -> None:
             likes = of_items @ random.normal(size=6)
             for item in random.permutation(80)[:20]:
                 residual = 0.1 * (likes[item] + random.normal())
-                vectors.add(f"{users}-{user}", item_key(f"i{item}"), float(residual), 0.0)
+                vectors.add(f"{users}-{user}", item_key(f"i{item}"), residual=float(residual), above_mean=0.0)
 
     first = ItemVectors({})
     add(first, 600)
@@ -164,7 +166,9 @@ def test_only_a_busy_users_newest_outcomes_shape_the_vectors() -> None:
     for place in range(40):
         for vectors in (one, other):
             old = place < 30 and vectors is other
-            vectors.add("u", item_key(f"i{place % 5}"), -0.5 if old and place % 2 else 0.5, 0.1)
+            vectors.add(
+                "u", item_key(f"i{place % 5}"), residual=-0.5 if old and place % 2 else 0.5, above_mean=0.1
+            )
     assert one.fit().table.vectors.tobytes() == other.fit().table.vectors.tobytes()
 
 

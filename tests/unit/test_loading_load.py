@@ -36,7 +36,7 @@ class RejectingKafka(Kafka):
 
 def event(line: int, occurred_at: int = NOW_MS, **changes: object) -> Row:
     values = {"event_id": f"e{line}", "user_id": "u1", "action": "view", "occurred_at": occurred_at}
-    return Row(line, line, values | changes)
+    return Row(line=line, position=line, values=values | changes)
 
 
 def loader(
@@ -85,7 +85,7 @@ def test_bad_rows_are_reported_and_skipped() -> None:
     loading = loader(kafka, on_bad_row=lambda line, problem: reported.append((line, problem)))
     rows = [
         event(1),
-        Row(2, 2, problem="no JSON"),
+        Row(line=2, position=2, problem="no JSON"),
         event(3, user_id=" "),
         event(4, NOW_MS + 3_600_001),
         event(5, value=float("nan")),
@@ -104,7 +104,7 @@ def test_an_error_from_the_bad_row_handler_ends_the_load() -> None:
 
     kafka = Kafka()
     rows = [
-        Row(line, line, {"event_id": "e", "user_id": "u", "y": y, "observed_at": NOW_MS})
+        Row(line=line, position=line, values={"event_id": "e", "user_id": "u", "y": y, "observed_at": NOW_MS})
         for line, y in ((1, 1.0), (2, "x"), (3, 1.0))
     ]
     with pytest.raises(CommandError, match="line 2: y is not a number"):
@@ -115,7 +115,8 @@ def test_an_error_from_the_bad_row_handler_ends_the_load() -> None:
 def test_an_outcome_above_one_is_a_bad_row() -> None:
     loading = loader(Kafka(), OUTCOMES)
     loading.load(
-        [Row(1, 1, {"event_id": "e", "user_id": "u", "y": 1.5, "observed_at": NOW_MS})], lambda _: None
+        [Row(line=1, position=1, values={"event_id": "e", "user_id": "u", "y": 1.5, "observed_at": NOW_MS})],
+        lambda _: None,
     )
     assert loading.skipped == 1
 

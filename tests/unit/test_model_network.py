@@ -57,7 +57,7 @@ def test_pooling_ignores_padding() -> None:
 
 
 def test_tensors_are_padded_and_typed() -> None:
-    batch = to_tensors([encoded(3, 10), encoded(5, 20)], pad_id=9, multiple=8)
+    batch = to_tensors([encoded(3, first_id=10), encoded(5, first_id=20)], pad_id=9, multiple=8)
     assert batch.input_ids.tolist() == [[10, 11, 12, 9, 9, 9, 9, 9], [20, 21, 22, 23, 24, 9, 9, 9]]
     assert batch.attention_mask.sum(1).tolist() == [3, 5]
     assert batch.token_type_ids.tolist() == [[0, 1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0, 0]]

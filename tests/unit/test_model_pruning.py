@@ -21,7 +21,7 @@ DAY_MS = 86_400_000
 NOW_MS = 100 * DAY_MS
 
 
-def age(version: str, day: int, parent: str | None = None) -> VersionAge:
+def age(version: str, *, day: int, parent: str | None = None) -> VersionAge:
     return VersionAge(version, day * DAY_MS, parent)
 
 
@@ -41,7 +41,7 @@ def kept(
     return reasons_to_keep(versions, promotions, pinned, keep=keep, in_use_since_ms=NOW_MS - grace_ms)
 
 
-ELEVEN = [age(f"v{day}", day, f"v{day - 1}") for day in range(1, 12)]
+ELEVEN = [age(f"v{day}", day=day, parent=f"v{day - 1}") for day in range(1, 12)]
 
 
 def test_the_newest_are_kept_and_the_oldest_removed_first() -> None:
@@ -75,7 +75,7 @@ def test_pinned_versions_are_kept_and_missing_ones_ignored() -> None:
 
 
 def test_a_recent_champion_is_kept_during_the_grace_period() -> None:
-    versions = [*ELEVEN, age("new", 99), age("newer", 100)]
+    versions = [*ELEVEN, age("new", day=99), age("newer", day=100)]
     reasons = kept(
         versions, [(1, Promotion("v1", 0)), (2, Promotion("v2", DAY_MS)), (3, Promotion("new", NOW_MS))]
     )
@@ -86,7 +86,7 @@ def test_a_recent_champion_is_kept_during_the_grace_period() -> None:
 
 
 def test_a_version_awaiting_its_verdict_is_recent() -> None:
-    assert kept([*ELEVEN, age("new", 99), age("newer", 100)], [])["new"] == "recent"
+    assert kept([*ELEVEN, age("new", day=99), age("newer", day=100)], [])["new"] == "recent"
 
 
 # --- files ------------------------------------------------------------------------------------------------

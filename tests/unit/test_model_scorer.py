@@ -30,7 +30,7 @@ def first_ids(scored: ScoredTexts) -> list[float]:
 
 
 def test_scores_come_back_in_the_order_submitted() -> None:
-    texts = [encoded(tokens, 1000 + tokens) for tokens in (30, 5, 90, 5, 60, 2)]
+    texts = [encoded(tokens, first_id=1000 + tokens) for tokens in (30, 5, 90, 5, 60, 2)]
     with MicroBatcher(EchoModel(), PackingSettings(max_batch_tokens=100)) as batcher:
         scored = batcher.submit(texts).result(PATIENCE_S)
     assert first_ids(scored) == [1000.0 + text.tokens for text in texts]
@@ -46,7 +46,7 @@ def test_a_batch_is_packed_across_groups() -> None:
     with MicroBatcher(model, PackingSettings(max_batch_tokens=100), on_batch=stats.append) as batcher:
         first = batcher.submit([encoded(10)])
         assert model.entered.wait(PATIENCE_S)
-        others = [batcher.submit([encoded(10, 2000 + n)]) for n in range(10)]
+        others = [batcher.submit([encoded(10, first_id=2000 + n)]) for n in range(10)]
         model.gate.set()
         wait_for([first, *others], PATIENCE_S)
     assert model.batches == [[1000], [2000 + n for n in range(10)]]
@@ -75,11 +75,11 @@ def test_each_group_keeps_the_model_it_was_submitted_with() -> None:
 def test_a_cancelled_groups_texts_are_not_scored() -> None:
     model = GatedModel()
     with MicroBatcher(model, PackingSettings(max_wait_s=0)) as batcher:
-        running = batcher.submit([encoded(4, 100)])
+        running = batcher.submit([encoded(4, first_id=100)])
         assert model.entered.wait(PATIENCE_S)
-        packed = batcher.submit([encoded(4, 200)])
-        kept = batcher.submit([encoded(4, 300)])
-        waiting = batcher.submit([encoded(4, 400)])
+        packed = batcher.submit([encoded(4, first_id=200)])
+        kept = batcher.submit([encoded(4, first_id=300)])
+        waiting = batcher.submit([encoded(4, first_id=400)])
         assert packed.cancel()
         assert waiting.cancel()
         model.gate.set()
@@ -94,7 +94,7 @@ def test_a_cancelled_groups_texts_are_not_scored() -> None:
 def test_close_scores_waiting_texts() -> None:
     model = GatedModel()
     batcher = MicroBatcher(model, PackingSettings(max_batch_rows=2))
-    futures = [batcher.submit([encoded(4, n)]) for n in range(1, 9)]
+    futures = [batcher.submit([encoded(4, first_id=n)]) for n in range(1, 9)]
     model.gate.set()
     batcher.close()
     assert [first_ids(future.result(0)) for future in futures] == [[float(n)] for n in range(1, 9)]
@@ -105,7 +105,7 @@ def test_close_scores_waiting_texts() -> None:
 def test_close_with_drop_fails_every_waiting_group() -> None:
     model = GatedModel()
     batcher = MicroBatcher(model, PackingSettings(max_batch_rows=1, max_wait_s=0))
-    futures = [batcher.submit([encoded(4, n)]) for n in range(1, 9)]
+    futures = [batcher.submit([encoded(4, first_id=n)]) for n in range(1, 9)]
     assert model.entered.wait(PATIENCE_S)
     closer = threading.Thread(target=lambda: batcher.close(drop=True))
     closer.start()
@@ -121,7 +121,7 @@ def test_close_with_drop_fails_every_waiting_group() -> None:
 def test_a_failing_text_does_not_fail_the_others() -> None:
     model = FailingModel(1003, 1006)
     with MicroBatcher(model) as batcher:
-        scored = batcher.submit([encoded(4, 1000 + n) for n in range(8)]).result(PATIENCE_S)
+        scored = batcher.submit([encoded(4, first_id=1000 + n) for n in range(8)]).result(PATIENCE_S)
     assert sorted(scored.failed) == [3, 6]
     assert str(scored.failed[3]) == "injected failure"
     assert np.isnan(scored.y_hat[[3, 6]]).all()
@@ -131,7 +131,7 @@ def test_a_failing_text_does_not_fail_the_others() -> None:
 
 def test_a_text_with_a_non_finite_score_fails() -> None:
     with MicroBatcher(NotANumberModel(1001)) as batcher:
-        scored = batcher.submit([encoded(4, 1000), encoded(4, 1001)]).result(PATIENCE_S)
+        scored = batcher.submit([encoded(4, first_id=1000), encoded(4, first_id=1001)]).result(PATIENCE_S)
     assert list(scored.failed) == [1]
     assert isinstance(scored.failed[1], ModelOutputError)
     assert first_ids(scored)[0] == 1000.0
@@ -143,7 +143,7 @@ def test_a_broken_device_fails_every_waiting_group(model: EchoModel) -> None:
     futures: list[Future[ScoredTexts]] = []
     error: Exception | None = None
     try:
-        futures += [batcher.submit([encoded(4, 1000 + n)]) for n in range(5)]
+        futures += [batcher.submit([encoded(4, first_id=1000 + n)]) for n in range(5)]
     except DeviceError as exc:  # the first may have broken it before the last was submitted
         error = exc
     for future in futures:
@@ -160,7 +160,7 @@ def test_an_out_of_memory_error_halves_the_batch() -> None:
     model = OutOfMemoryModel(rows=3)
     stats: list[BatchStats] = []
     with MicroBatcher(model, forward=without_pauses, on_batch=stats.append) as batcher:
-        scored = batcher.submit([encoded(4, 1000 + n) for n in range(8)]).result(PATIENCE_S)
+        scored = batcher.submit([encoded(4, first_id=1000 + n) for n in range(8)]).result(PATIENCE_S)
     assert first_ids(scored) == [1000.0 + n for n in range(8)]
     assert [len(batch) for batch in model.batches] == [8, 4, 2, 2, 4, 2, 2]
     assert stats[0].passes == 7
@@ -195,7 +195,7 @@ def test_many_threads_each_get_their_own_scores() -> None:
     results: dict[int, list[float]] = {}
 
     def work(number: int) -> None:
-        texts = [encoded(2 + n % 40, 1 + number * 1000 + n) for n in range(100)]
+        texts = [encoded(2 + n % 40, first_id=1 + number * 1000 + n) for n in range(100)]
         results[number] = first_ids(batcher.submit(texts).result(PATIENCE_S))
 
     with MicroBatcher(EchoModel(), PackingSettings(max_batch_tokens=300)) as batcher:

@@ -262,15 +262,15 @@ def test_challengers_are_counted_per_champion_across_rollbacks(registry: ModelRe
     lose("a")
     lose("b")
     registry.reject("c", "too few users to compare", {"users": 3.0})
-    assert registry.challenged("v1") == ChallengeCount(first, 2)
+    assert registry.challenged("v1") == ChallengeCount(first, rejected=2)
     second = registry.promote("v2")
-    assert registry.challenged("v2") == ChallengeCount(second, 0)
+    assert registry.challenged("v2") == ChallengeCount(second, rejected=0)
     lose("d")
     registry.rollback(reason="back to v1")
     lose("e")
     # v2 counts as a challenger too: it beat v1 before the rollback.
-    assert registry.challenged("v1") == ChallengeCount(second + 1, 4)
-    assert registry.challenged("v2") == ChallengeCount(second, 1)
+    assert registry.challenged("v1") == ChallengeCount(second + 1, rejected=4)
+    assert registry.challenged("v2") == ChallengeCount(second, rejected=1)
     with pytest.raises(ModelMissing, match="v9 was never promoted"):
         registry.challenged("v9")
 
@@ -281,9 +281,9 @@ def test_an_unreadable_rejection_counts_as_a_challenger(tmp_path: Path) -> None:
     number = registry.promote("v1")
     registry.reject("v2", "worse", {CHAMPION_PROMOTION: float(number)})
     (tmp_path / "registry" / "rejections" / "v3.json").write_text("{")
-    assert registry.challenged("v1") == ChallengeCount(number, 2)
+    assert registry.challenged("v1") == ChallengeCount(number, rejected=2)
     (tmp_path / "registry" / "promotions" / "000002.json").write_text("{")  # possibly a challenger's
-    assert registry.challenged("v1") == ChallengeCount(number, 3)
+    assert registry.challenged("v1") == ChallengeCount(number, rejected=3)
 
 
 def test_an_unreadable_old_promotion_hides_no_verdict(tmp_path: Path) -> None:
