@@ -88,7 +88,8 @@ def test_window_texts_are_taken_from_earlier_examples(
 ) -> None:
     store = ModelRegistry(tmp_path / "registry")
     publish_late(store, "late", tiny_base, tmp_path / "late")
-    examples = [replace(one, history="") for one in audience(160, tokenizer)]  # as a late model's
+    # Examples of a late model have no history text.
+    examples = [replace(one, history="") for one in audience(160, tokenizer)]
     earlier, test = examples[:150], examples[150:]
     files = [write_examples(tmp_path / f"{n}.parquet", part) for n, part in enumerate((earlier, test))]
     code, output = run(tmp_path / "registry", files[1], "--version", "late", "--train", str(files[0]))

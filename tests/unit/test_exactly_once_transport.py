@@ -97,7 +97,7 @@ async def test_delivered_records_are_not_delivered_again_after_a_seek() -> None:
 async def test_records_of_other_epochs_and_topics_are_skipped() -> None:
     consumer = Consumer()
     await consumer.start_from(EPOCH, {TP: 0})
-    await consumer.deliver(0, epoch=Epoch(3, "member"))  # equal, but from another time in the group
+    await consumer.deliver(0, epoch=Epoch(3, "member"))  # equal, but another membership
     await consumer.deliver(0, where=TopicPartition("t.changelog", 0))
     await consumer.deliver(0, where=TopicPartition(EVENTS, 1))  # a partition that is not assigned
     consumer.flow_active = False

@@ -11,7 +11,7 @@ from tests.faults.repeating import Series, missing, read_rows, summary
 
 KILLED = Case("a broker killed", lambda _stage: None)
 UNREACHABLE = Case("a broker unreachable", lambda _stage: None)
-SERIES = Series(3, 2, "training", "abc1234")
+SERIES = Series(times=3, copies=2, beside="training", code="abc1234")
 
 
 def row(case: Case, series: Series = SERIES, **figures: Any) -> dict[str, Any]:
@@ -40,7 +40,11 @@ def test_an_interrupted_series_runs_the_missing_cases_in_turn() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [Series(3, 2, "training", "def5678"), Series(3, 1, "training", "abc1234"), Series(3, 2, "", "abc1234")],
+    [
+        Series(times=3, copies=2, beside="training", code="def5678"),
+        Series(times=3, copies=1, beside="training", code="abc1234"),
+        Series(times=3, copies=2, beside="", code="abc1234"),
+    ],
 )
 def test_rows_of_other_code_or_load_are_ignored(other: Series, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"

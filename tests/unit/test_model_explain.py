@@ -1,3 +1,5 @@
+"""Effects of behaviours on the score of a model with the joint reading."""
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray

@@ -1,3 +1,5 @@
+"""Influence as the weighted mean of both estimates."""
+
 import numpy as np
 import pytest
 

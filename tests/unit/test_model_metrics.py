@@ -48,7 +48,7 @@ def test_the_curves_match_scikit_learn(case: Case) -> None:
     assert np.allclose(roc.y, true_rates)
     precisions, recalls, _ = theirs.precision_recall_curve(positive, y_hat)
     found = metrics.precision_recall_curve(y_hat, positive)
-    assert np.allclose(found.x, recalls[-2::-1])  # theirs ascend in the threshold, and end in (0, 1)
+    assert np.allclose(found.x, recalls[-2::-1])  # theirs ascend by threshold and end at (0, 1)
     assert np.allclose(found.y, precisions[-2::-1])
 
 

@@ -1,3 +1,5 @@
+"""The two-headed network: loss, pooling, checkpoints and devices."""
+
 import math
 from dataclasses import replace
 from pathlib import Path

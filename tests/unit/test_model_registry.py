@@ -1,3 +1,5 @@
+"""The model registry: publishing, promoting, loading, and damaged files."""
+
 import json
 import os
 import threading

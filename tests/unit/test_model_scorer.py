@@ -1,3 +1,5 @@
+"""The micro-batcher: packing, order, cancellation and failures."""
+
 import itertools
 import threading
 from concurrent.futures import CancelledError, Future

@@ -1,3 +1,5 @@
+"""Behaviours and habits rendered as text."""
+
 import unicodedata
 from dataclasses import dataclass
 

@@ -1,3 +1,5 @@
+"""Texts encoded as tokens: limits, the cache, rates and stored texts."""
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 

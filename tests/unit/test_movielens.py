@@ -1,3 +1,5 @@
+"""The demo's data: MovieLens ratings as events and outcomes."""
+
 import hashlib
 import zipfile
 from pathlib import Path
