@@ -32,7 +32,7 @@ def records(partition_of: object, partitions: int) -> list[SampledRecord]:
     return [SampledRecord(partition_of(key, partitions), key=key, value=None) for key in KEYS]
 
 
-def test_the_needed_topics_are_the_workers() -> None:
+def test_the_needed_topics_match_the_worker() -> None:
     assert (
         NeededTopics(
             inputs=("sway.events", "sway.outcomes"),

@@ -14,7 +14,7 @@ from tests.support.leaders import coordinator_partition, java_hash
         ("\N{GRINNING FACE}", 31 * 0xD83D + 0xDE00),  # two UTF-16 units
     ],
 )
-def test_the_hash_is_javas(text: str, java: int) -> None:
+def test_the_hash_matches_java(text: str, java: int) -> None:
     assert java_hash(text) == java
 
 

@@ -115,7 +115,7 @@ def test_a_commit_with_unknown_outcome_ends_the_process(
 @pytest.mark.parametrize(
     ("call", "failure"), [("offsets", RETRIABLE), ("commit", RETRIABLE), ("produce", ABORTABLE)]
 )
-def test_after_give_up_only_the_next_failure_is_fatal(
+def test_after_give_up_a_commit_succeeds_or_fails_at_once(
     writer: TransactionWriter, producer: ScriptedProducer, call: str, failure: KafkaException
 ) -> None:
     writer.give_up()

@@ -92,7 +92,7 @@ def test_the_decisive_behaviour_has_the_largest_effect_and_attention(
         assert 0 < sum(found.attention) <= 1 + 1e-6
 
 
-def test_the_explained_scores_are_the_models(trained: LateModel, tokenizer: BehaviourTokenizer) -> None:
+def test_the_explained_scores_match_the_model(trained: LateModel, tokenizer: BehaviourTokenizer) -> None:
     text, _, _ = row(tokenizer, np.random.default_rng(2), 5)
     found = explained(trained, text)
     assert [found.y_hat, found.z_hat] == pytest.approx(trained.score_texts([text])[0].tolist(), abs=1e-6)

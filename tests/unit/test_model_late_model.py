@@ -149,7 +149,7 @@ def test_an_item_missing_from_the_table_uses_its_text(tiny_base: Path, tokenizer
         assert not torch.allclose(scored[place], without[place], atol=1e-4)
 
 
-def test_scores_match_the_trainers(
+def test_scores_match_the_trainer(
     tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
