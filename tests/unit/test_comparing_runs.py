@@ -1,4 +1,4 @@
-"""Two runs compared, on examples worked by hand."""
+"""Comparisons of two runs, on examples worked by hand."""
 
 import math
 
@@ -20,7 +20,7 @@ NAN = float("nan")
 
 
 def both(a: list[float], b: list[float]) -> tuple[Scores, Scores]:
-    """Two runs over the same events, with these influences."""
+    """Return two runs over the same events, with these influences."""
     return tuple(  # type: ignore[return-value]
         run(name, [row(offset, value) for offset, value in enumerate(values)])
         for name, values in (("A", a), ("B", b))
@@ -49,13 +49,13 @@ def test_runs_are_joined_by_topic_partition_and_offset() -> None:
     ]
 
 
-def test_only_the_first_few_of_what_lacks_a_counterpart_are_named() -> None:
+def test_only_the_first_few_unmatched_offsets_are_named() -> None:
     found = compare(run("A", [row(offset) for offset in range(20)]), run("B", [row(19)]))
     assert found.only_a.count == 19
     assert [one.offset for one in found.only_a.examples] == [0, 1, 2, 3, 4]
 
 
-def test_of_an_offset_that_a_run_scored_again_the_last_counts() -> None:
+def test_the_last_score_of_an_offset_counts() -> None:
     a = run("A", [row(1, 0.1), row(2, 0.2), row(1, 0.3), row(1, 0.4, model_version="v-2")])
     b = run("B", [row(2, 0.2), row(1, 0.4)])
     found = compare(a, b)
@@ -64,14 +64,14 @@ def test_of_an_offset_that_a_run_scored_again_the_last_counts() -> None:
     assert found.a.model_versions == {"v-1": 1, "v-2": 1}
 
 
-def test_an_offset_where_another_event_lies_is_no_pair() -> None:
-    found = compare(run("A", [row(1), row(2)]), run("B", [row(1), row(2, event_id="stranger")]))
+def test_an_offset_with_different_events_is_not_a_pair() -> None:
+    found = compare(run("A", [row(1), row(2)]), run("B", [row(1), row(2, event_id="other")]))
     assert (found.both, found.other_event.count) == (1, 1)
     assert found.other_event.examples == [Coordinates("sway.events", 0, 2)]
     assert (found.a.scores, found.only_a.count) == (2, 0)
 
 
-def test_identical_means_the_same_bits_and_within_tolerance_the_largest_of_three() -> None:
+def test_identical_is_bitwise_and_tolerance_takes_the_largest_difference() -> None:
     a = [row(0), row(1), row(2), row(3, 0.0)]
     b = [row(0), row(1, z_hat=0.5 + 9e-6), row(2, y_hat=0.5 + 2e-5), row(3, -0.0)]
     found = compare(run("A", a), run("B", b))
@@ -80,7 +80,7 @@ def test_identical_means_the_same_bits_and_within_tolerance_the_largest_of_three
     assert compare(run("A", a), run("B", b), tolerance=1e-4).within_tolerance == 4
 
 
-def test_a_run_compared_with_itself_is_identical_even_where_it_is_no_number() -> None:
+def test_a_run_with_nan_is_identical_to_itself() -> None:
     itself = run("A", [row(0, NAN), row(1, math.inf), row(2, 0.25)])
     found = compare(itself, itself, influence_limit=0)
     assert found.identical == found.within_tolerance == found.both == 3
@@ -90,7 +90,7 @@ def test_a_run_compared_with_itself_is_identical_even_where_it_is_no_number() ->
     assert found.influence.max == 0
 
 
-def test_how_far_influence_moved() -> None:
+def test_influence_changes_are_summarised() -> None:
     found = compare(*both([0.1, 0.2, 0.3, 0.4, 0.5], [0.1, 0.2, 0.25, 0.6, 0.5])).influence
     assert (found.mean_a, found.mean_b) == pytest.approx((0.3, 0.33))
     assert (found.mean, found.mean_abs) == pytest.approx((0.03, 0.05))
@@ -99,7 +99,7 @@ def test_how_far_influence_moved() -> None:
     assert found.p99 == pytest.approx(0.05 + 0.96 * 0.15)
 
 
-def test_what_is_no_number_on_one_side_is_counted_and_leads_the_movers() -> None:
+def test_a_one_sided_nan_is_counted_and_leads_the_movers() -> None:
     a, b = both([0.1, 0.2, 0.3], [NAN, 0.2, 0.9])
     found = compare(a, b, influence_limit=10)
     assert found.influence.not_comparable == found.spearman.not_comparable == 1
@@ -109,14 +109,14 @@ def test_what_is_no_number_on_one_side_is_counted_and_leads_the_movers() -> None
     assert found.within_tolerance == 1
 
 
-def test_without_any_number_every_figure_is_nan() -> None:
+def test_without_finite_differences_every_figure_is_nan() -> None:
     found = moved(np.array([NAN, 1.0]), np.array([NAN, math.inf]))
     assert found.not_comparable == 2
     assert math.isnan(found.mean)
     assert math.isnan(found.max)
 
 
-def test_the_histogram_counts_by_sign_and_size_with_the_edge_in_the_smaller_bin() -> None:
+def test_the_histogram_puts_an_edge_in_the_smaller_bin() -> None:
     bins = histogram(np.array([0.0, 1e-5, -1e-5, 0.02, -0.02, -0.1, 0.100001, 0.9, -math.inf, NAN]))
     counts = {(one.low, one.high): one.count for one in bins if one.count}
     assert counts == {
@@ -132,7 +132,7 @@ def test_the_histogram_counts_by_sign_and_size_with_the_edge_in_the_smaller_bin(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_spearman_is_scipys_with_ties_and_within_groups(seed: int) -> None:
+def test_spearman_matches_scipy_with_ties_and_groups(seed: int) -> None:
     random = np.random.default_rng(seed)
     x, y = random.integers(0, 12, 200) / 4.0, random.integers(0, 12, 200) / 4.0
     groups = random.integers(0, 9, 200)
@@ -143,17 +143,17 @@ def test_spearman_is_scipys_with_ties_and_within_groups(seed: int) -> None:
         assert own[group] == pytest.approx(spearmanr(x[rows], y[rows]).statistic)
 
 
-def test_the_same_value_in_two_groups_is_no_tie() -> None:
+def test_equal_values_in_different_groups_are_not_tied() -> None:
     x, y = np.array([1.0, 2.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0, 2.0])
     assert spearman_by_group(x, y, np.array([0, 0, 1, 1])).tolist() == pytest.approx([1.0, -1.0])
 
 
-def test_spearman_of_one_value_is_not_defined() -> None:
+def test_spearman_of_a_constant_is_undefined() -> None:
     assert math.isnan(spearman(np.full(9, 0.1), np.arange(9.0)))
     assert math.isnan(spearman(np.array([]), np.array([])))
 
 
-def test_within_users_counts_those_with_five_scores_that_differ() -> None:
+def test_within_users_counts_users_with_five_varied_scores() -> None:
     users = {"up": 5, "down": 6, "few": 4, "flat": 5}
     rows = [(user, place) for user, count in users.items() for place in range(count)]
     a, b = [], []
@@ -166,21 +166,21 @@ def test_within_users_counts_those_with_five_scores_that_differ() -> None:
     assert found.within_users == pytest.approx(0.0)
 
 
-def test_the_mean_over_users_is_the_same_to_the_last_bit_in_any_order() -> None:
+def test_the_mean_over_users_does_not_depend_on_order() -> None:
     random = np.random.default_rng(1)
     a, b = ([row(n, float(random.random()), user_id=f"u{n % 50}") for n in range(300)] for _ in range(2))
     means = {compare(run("A", a[n:] + a[:n]), run("B", b)).spearman.within_users for n in range(50)}
     assert len(means) == 1
 
 
-def test_flags_that_differ_are_counted() -> None:
+def test_differing_flags_are_counted() -> None:
     a = [row(0), row(1, truncated=True), row(2, duplicate=True), row(3, behaviours=4)]
     b = [row(0), row(1), row(2), row(3, truncated=True)]
     found = compare(run("A", a), run("B", b)).flags
     assert (found.behaviours, found.truncated, found.duplicate) == (1, 2, 1)
 
 
-def test_the_largest_movers_come_first_equal_ones_by_their_source() -> None:
+def test_movers_are_sorted_by_size_then_source() -> None:
     a, b = both([0.5] * 5, [0.5, 0.75, 0.25, 0.75, 0.9])
     found = compare(a, b, movers=3).movers
     assert [one.source.offset for one in found] == [4, 1, 2]
@@ -189,20 +189,18 @@ def test_the_largest_movers_come_first_equal_ones_by_their_source() -> None:
     assert len(compare(a, b, movers=99).movers) == 4
 
 
-def test_both_runs_are_judged_on_the_same_labelled_events() -> None:
+def test_both_runs_are_evaluated_on_the_same_labelled_events() -> None:
     a, b = both([0.1, 0.4, 0.35, 0.8, 0.9], [0.1, 0.2, 0.35, 0.8, NAN])
     y = [0.0, 0.0, 1.0, 1.0, 0.0]
     found = compare(a, b, labels(*((f"e0-{n}", "u", value) for n, value in enumerate(y)))).labelled
     assert found is not None
     assert (found.pairs, found.positive) == (4, 2)  # the pair with a NaN counts for neither
-    assert (found.y_hat.a, found.y_hat.b) == (
-        0.75,
-        1.0,
-    )  # A: one of four pairs of classes is the wrong way round
+    # A orders one of its four pairs of classes wrongly.
+    assert (found.y_hat.a, found.y_hat.b) == (0.75, 1.0)
     assert found.influence == found.y_hat
 
 
-def test_a_label_belongs_to_an_event_of_its_user_and_the_last_counts() -> None:
+def test_labels_match_by_event_and_user_and_the_last_counts() -> None:
     a: list[Row] = [row(0, user_id="ada"), row(1, user_id="bob"), row(2, user_id="cyd")]
     given = labels(("e0-0", "ada", 0.0), ("e0-0", "ada", 1.0), ("e0-2", "ada", 1.0), ("e9-9", "cyd", 1.0))
     found = compare(run("A", a), run("B", a), given).labelled
@@ -215,7 +213,7 @@ def test_a_label_belongs_to_an_event_of_its_user_and_the_last_counts() -> None:
     assert (found.pairs, found.positive) == (2, 1)
 
 
-def test_a_share_is_not_rounded_to_all_or_none() -> None:
+def test_a_share_is_never_rounded_to_all_or_none() -> None:
     a, b = both([0.5] * 20_001, [0.25] + [0.5] * 20_000)
     shown = "".join(str(one) for one in as_tables(compare(a, b)))
     assert "identical: 20,000 (over 99.99%)" in shown
@@ -224,7 +222,7 @@ def test_a_share_is_not_rounded_to_all_or_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
         (row(1, source_topic="shop.events"), "A and B score different topics: sway.events, and shop.events."),
         (row(7), r"the first scores sway.events\[0\]@1 to 3, the second sway.events\[0\]@7 to 7."),
@@ -234,8 +232,8 @@ def test_a_share_is_not_rounded_to_all_or_none() -> None:
         ),
     ],
 )
-def test_runs_with_nothing_in_common_are_told_why(other: Row, told: str) -> None:
-    with pytest.raises(CommandError, match=told):
+def test_runs_without_common_events_are_refused_with_the_reason(other: Row, message: str) -> None:
+    with pytest.raises(CommandError, match=message):
         compare(run("A", [row(1), row(3)]), run("B", [other]))
 
 

@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfile, as far as they can be checked without a Docker engine."""
+"""Checks of docker-compose.yml and the Dockerfile that need no Docker engine."""
 
 import re
 from pathlib import Path
@@ -21,27 +21,23 @@ from sway.settings_tree import unknown_variables
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ["schemas", "topics", "worker", "trainer", "feeder"]
+SWAY_SERVICES = ["schemas", "topics", "worker", "trainer", "feeder"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 
 
 def image_environment() -> dict[str, str]:
-    """What the image itself sets of ours."""
+    """Return the SWAY_ variables that the image sets."""
     return dict(re.findall(r"\b(SWAY_[A-Z_]+)=(\S+)", DOCKERFILE))
 
 
-def test_the_services_are_a_broker_a_schema_registry_what_is_in_both_a_worker_a_trainer_and_a_feeder() -> (
-    None
-):
-    assert list(SERVICES) == ["kafka", "registry", *OURS]
+def test_the_compose_file_has_the_expected_services() -> None:
+    assert list(SERVICES) == ["kafka", "registry", *SWAY_SERVICES]
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
     assert SERVICES["kafka"]["environment"]["KAFKA_PROCESS_ROLES"] == "broker,controller"
 
 
-@pytest.mark.parametrize("service", OURS)
-def test_every_variable_is_a_setting_and_its_value_is_allowed(
-    service: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("service", SWAY_SERVICES)
+def test_every_variable_is_a_valid_setting(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {**image_environment(), **SERVICES[service]["environment"]}
     assert unknown_variables(environment) == {}
     for name, value in environment.items():
@@ -52,18 +48,18 @@ def test_every_variable_is_a_setting_and_its_value_is_allowed(
     assert f"INSIDE://{settings.kafka.bootstrap_servers}" in listeners.split(",")
 
 
-@pytest.mark.parametrize("service", OURS)
-def test_every_command_is_one_of_the_command_line(service: str) -> None:
+@pytest.mark.parametrize("service", SWAY_SERVICES)
+def test_every_command_exists_in_the_cli(service: str) -> None:
     command: Any = typer.main.get_command(app)
     arguments = list(SERVICES[service]["command"])
     while hasattr(command, "get_command"):
         name = arguments.pop(0)
         command = command.get_command(typer.Context(command), name)
         assert command is not None, name
-    command.make_context(service, arguments)  # refuses options that there are not
+    command.make_context(service, arguments)  # raises on unknown options
 
 
-def test_the_registry_is_the_one_that_is_tested_and_keeps_its_schemas_in_the_broker() -> None:
+def test_the_registry_is_the_tested_version_and_uses_kafka_storage() -> None:
     registry = SERVICES["registry"]
     assert registry["image"] == f"apicurio/apicurio-registry:{REGISTRY_VERSION}"
     inside = SERVICES["topics"]["environment"]["SWAY_KAFKA__BOOTSTRAP_SERVERS"]
@@ -78,7 +74,7 @@ def test_the_registry_is_the_one_that_is_tested_and_keeps_its_schemas_in_the_bro
     assert url == f"http://registry:{port}{API_PATH}"
 
 
-def test_nothing_starts_before_what_it_needs() -> None:
+def test_services_start_after_their_dependencies() -> None:
     assert SERVICES["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
     assert SERVICES["registry"]["depends_on"]["kafka"]["condition"] == "service_healthy"
     assert SERVICES["schemas"]["depends_on"] == {"registry": {"condition": "service_started"}}
@@ -88,7 +84,7 @@ def test_nothing_starts_before_what_it_needs() -> None:
         assert needed == {"topics": done, "schemas": done}
 
 
-def test_the_trainers_health_is_asked_of_its_own_port() -> None:
+def test_the_trainers_health_check_uses_its_own_port() -> None:
     trainer = SERVICES["trainer"]
     port = image_environment()["SWAY_TRAINER__WEB_PORT"]
     assert trainer["ports"] == [f"127.0.0.1:{port}:{port}"]
@@ -100,7 +96,7 @@ def test_the_trainers_health_is_asked_of_its_own_port() -> None:
     assert re.search(rf"^EXPOSE .*\b{port}\b", DOCKERFILE, re.MULTILINE)
 
 
-def test_what_is_mounted_is_where_it_is_looked_for() -> None:
+def test_mounted_paths_match_the_settings() -> None:
     assert any(":/registry:ro" in volume for volume in SERVICES["worker"]["volumes"])
     assert image_environment()["SWAY_MODEL__REGISTRY"] == "/registry"
     local, inside = SERVICES["feeder"]["volumes"][0].split(":")[:2]
@@ -108,7 +104,7 @@ def test_what_is_mounted_is_where_it_is_looked_for() -> None:
     assert (ROOT / local / Path(file).relative_to(inside)).is_file()
 
 
-def test_the_feeders_file_holds_events() -> None:
+def test_the_feeders_file_contains_events() -> None:
     rows = open_rows(ROOT / "examples" / "events.csv")
     reader = RowReader(BehaviorEvent)
     reader.check_columns(rows.columns)
@@ -116,7 +112,7 @@ def test_the_feeders_file_holds_events() -> None:
     assert len({event.event_id for event in events}) == len(events) > 10
 
 
-def test_the_image_is_what_it_says() -> None:
+def test_the_image_is_pinned_unprivileged_and_has_a_health_check() -> None:
     stages = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     assert set(stages) == {"python:3.11-slim"}
     assert "--require-hashes requirements.lock" in DOCKERFILE

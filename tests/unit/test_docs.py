@@ -1,4 +1,4 @@
-"""What the pages say is what the code has: codes, metrics, topics, programs, links."""
+"""The pages agree with the code: reason codes, metrics, topics, programs and links."""
 
 import re
 from pathlib import Path
@@ -30,12 +30,10 @@ METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8"))
     broken = [
-        f"{path}#{anchor}"
-        for path, anchor in links
-        if "://" not in path and not _is_there(page, path, anchor)
+        f"{path}#{anchor}" for path, anchor in links if "://" not in path and not _exists(page, path, anchor)
     ]
     assert broken == []
 
@@ -43,13 +41,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name
 )
-def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+def test_every_file_named_on_a_page_exists(page: Path) -> None:
     named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./*-]*)`", page.read_text(encoding="utf-8"))
     found = {path: [*ROOT.glob(path.rstrip("/")), *ROOT.glob(f"{path}.py")] for path in named}
     assert [path for path, files in found.items() if not files] == []
 
 
-def test_every_reason_of_a_dead_letter_has_its_row() -> None:
+def test_every_dead_letter_reason_is_documented() -> None:
     from stream.scoring.processor import KEY_MISMATCH, SCORING_FAILED  # its package imports Faust
 
     reasons = {error.reason for error in DecodeError.__subclasses__()}
@@ -57,7 +55,7 @@ def test_every_reason_of_a_dead_letter_has_its_row() -> None:
     assert reasons <= _first_cells(OPERATIONS)
 
 
-def test_every_metric_has_its_row() -> None:
+def test_every_metric_is_documented() -> None:
     from stream.worker.metrics import WorkerMetrics  # as above
     from trainer.metrics import TrainerMetrics
 
@@ -66,7 +64,7 @@ def test_every_metric_has_its_row() -> None:
     assert names <= _first_cells(METRICS)
 
 
-def test_the_rights_of_a_worker_name_every_changelog_and_what_it_writes() -> None:
+def test_the_documented_rights_cover_every_topic_of_a_worker() -> None:
     from stream.scoring.labels.state import ESTIMATES, ITEMS, PENDING
     from stream.scoring.processor import WINDOWS  # as above
 
@@ -108,24 +106,24 @@ def test_every_topic_has_a_setting_for_its_name() -> None:
     ("page", "program"),
     [("README.md", "produce_event.py"), ("docs/exactly-once.md", "exactly_once.py")],
 )
-def test_a_program_in_a_page_is_the_one_that_is_tested(page: str, program: str) -> None:
+def test_programs_on_pages_are_the_tested_ones(page: str, program: str) -> None:
     code = (ROOT / "examples" / program).read_text(encoding="utf-8")
     assert f"```python\n{code}```\n" in (ROOT / page).read_text(encoding="utf-8")
 
 
-def _is_there(page: Path, path: str, anchor: str) -> bool:
+def _exists(page: Path, path: str, anchor: str) -> bool:
     target = page.parent / path if path else page
     return target.exists() and (not anchor or anchor in _anchors(target))
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub and the site make them."""
+    """Return the anchors of a page's headings, as GitHub and the site generate them."""
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _first_cells(page: str) -> set[str]:
-    """The names in the first column of a page's tables, without labels."""
+    """Return the names in the first column of a page's tables, without labels."""
     rows = (line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
     return {name for cell in rows for name in re.findall(r"`([a-z_0-9]+)", cell)}

@@ -1,4 +1,4 @@
-"""`sway doctor` where it gets no further than the settings. No broker."""
+"""`sway doctor` with settings that prevent every other check. No broker."""
 
 import json
 
@@ -14,7 +14,7 @@ def test_the_help_has_an_example() -> None:
     assert "Example: sway doctor" in result.output
 
 
-def test_wrong_settings_are_the_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_the_only_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWAY_TOPICS__PARTITIONS", "secret")
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""How findings are shown, and that one check never harms another. No broker, no model."""
+"""How findings are shown, and how checks are isolated from each other. No broker, no model."""
 
 import json
 import threading
@@ -17,14 +17,14 @@ def run(*checks: Check, limit_s: float = 20.0) -> list[Finding]:
     return list(run_checks(checks, limit_s=limit_s, expected=(CommandError,)))
 
 
-def test_the_worst_status_counts() -> None:
+def test_the_overall_status_is_the_worst() -> None:
     assert worst([]) is Status.OK
     assert worst([Status.WARN, Status.OK]) is Status.WARN
     assert worst([Status.WARN, Status.FAIL, Status.OK]) is Status.FAIL
     assert summary(FINDINGS) == "1 ok, 1 warn, 1 FAIL"
 
 
-def test_the_table_shows_everything_as_it_is() -> None:
+def test_the_table_shows_every_field_verbatim() -> None:
     console = Console(width=120)
     with console.capture() as capture:
         console.print(as_table(FINDINGS))
@@ -44,7 +44,7 @@ def test_json_has_the_worst_status_and_every_finding() -> None:
     }
 
 
-def test_an_error_is_the_finding_of_its_own_check_only() -> None:
+def test_an_error_fails_only_its_own_check() -> None:
     def broken() -> list[Finding]:
         error = CommandError("no broker answers")
         error.add_note("It is kafka.bootstrap_servers.")
@@ -62,40 +62,40 @@ def test_an_error_is_the_finding_of_its_own_check_only() -> None:
     assert third.status is Status.OK
 
 
-def test_a_check_that_hangs_is_left_alone() -> None:
-    for_ever = threading.Event()
+def test_a_hanging_check_is_abandoned() -> None:
+    release = threading.Event()
 
     def hanging() -> list[Finding]:
-        for_ever.wait()
+        release.wait()
         return []
 
     try:
         first, second = run(Check("model", hanging), Check("web", lambda: [ok("web", "free")]), limit_s=0.05)
     finally:
-        for_ever.set()
+        release.set()
     assert first.status is Status.FAIL
     assert "no answer within 0.05 s" in first.found
     assert second.status is Status.OK
 
 
-def test_what_a_check_has_no_use_for_is_not_checked() -> None:
-    asked = []
+def test_a_check_without_its_dependency_is_not_run() -> None:
+    attempts = []
 
     def connect() -> str:
-        asked.append(1)
+        attempts.append(1)
         raise CommandError("no broker answers")
 
     cluster = Once(connect, missing="no broker")
 
-    def look() -> list[Finding]:
+    def check_broker() -> list[Finding]:
         return [ok("broker", cluster.first())]
 
-    def look_at_topics() -> list[Finding]:
+    def check_topics() -> list[Finding]:
         return [ok("topics", cluster.get())]
 
-    first, second = run(Check("broker", look), Check("topics", look_at_topics))
+    first, second = run(Check("broker", check_broker), Check("topics", check_topics))
     assert first == fail("broker", "no broker answers")
     assert second == warn("topics", "not checked: no broker")
-    assert len(asked) == 1
+    assert len(attempts) == 1
     with pytest.raises(NotChecked):
         cluster.get()

@@ -1,4 +1,4 @@
-"""What is said about settings, state folder, port, CPU and the model's type."""
+"""Findings about settings, the state folder, the port, the CPU and the model's data type."""
 
 import shutil
 import socket
@@ -19,7 +19,7 @@ from sway.doctor.state_folder import LOW_BYTES, TOO_LOW_BYTES, check_state_folde
 # --- settings -------------------------------------------------------------------------------------------
 
 
-def test_the_defaults_do_not_contradict() -> None:
+def test_the_default_settings_do_not_conflict() -> None:
     (finding,) = find_conflicts(Settings(), ["HOME", "SWAY_APP_ID"])
     assert finding.status is Status.OK
 
@@ -58,15 +58,13 @@ def test_the_defaults_do_not_contradict() -> None:
         ({"units": UnitSettings(max_bytes=99_999_999)}, Status.WARN, "units.max_bytes"),
     ],
 )
-def test_settings_that_do_not_go_together_are_told(
-    settings: dict[str, Any], status: Status, words: str
-) -> None:
+def test_conflicting_settings_are_reported(settings: dict[str, Any], status: Status, words: str) -> None:
     (finding,) = find_conflicts(Settings(**settings), [])
     assert finding.status is status
     assert words in finding.found
 
 
-def test_a_misspelt_variable_is_told() -> None:
+def test_a_misspelt_variable_is_reported() -> None:
     (finding,) = find_conflicts(Settings(), ["SWAY_STATEDIR"])
     assert finding.status is Status.WARN
     assert finding.advice == "did you mean SWAY_STATE_DIR?"
@@ -75,14 +73,14 @@ def test_a_misspelt_variable_is_told() -> None:
 # --- state folder ---------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_not_there_yet_is_ok_and_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_folder_is_ok_and_is_not_created(tmp_path: Path) -> None:
     finding = check_state_folder(tmp_path / "deep" / "state", None)
     assert finding.status is not Status.FAIL
     assert "is created at the first start" in finding.found
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_used_folder_tells_its_partitions_and_its_slot(tmp_path: Path) -> None:
+def test_a_used_folder_shows_its_partitions_and_slot(tmp_path: Path) -> None:
     from stream.exactly_once.kafka.store import StateFolder  # its package imports Faust
 
     folder = StateFolder(tmp_path)
@@ -98,30 +96,30 @@ def test_a_used_folder_tells_its_partitions_and_its_slot(tmp_path: Path) -> None
     assert "slot a (SWAY_SLOT" in check_state_folder(tmp_path, "a").found
 
 
-def test_a_file_in_its_place_fails(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_fails(tmp_path: Path) -> None:
     file = tmp_path / "state"
     file.touch()
     assert check_state_folder(file, None).status is Status.FAIL
 
 
-def test_a_folder_that_cannot_be_written_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unwritable_folder_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # as root every folder can be written
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # root can write to any folder
     finding = check_state_folder(tmp_path, None)
     assert finding.status is Status.FAIL
     assert "Permission denied" in finding.found
     assert "SWAY_STATE_DIR" in finding.advice
 
 
-def test_little_room_is_told() -> None:
+def test_little_free_space_is_reported() -> None:
     assert judge_free(LOW_BYTES)[0] is Status.OK
     assert judge_free(LOW_BYTES - 1)[0] is Status.WARN
     assert judge_free(TOO_LOW_BYTES - 1)[0] is Status.FAIL
 
 
-def test_the_room_is_that_of_the_folders_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_free_space_is_that_of_the_folders_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=TOO_LOW_BYTES - 1)
     monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
     assert check_state_folder(tmp_path, None).status is Status.FAIL
@@ -132,22 +130,22 @@ def test_the_room_is_that_of_the_folders_disk(monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """A port on which somebody listens."""
+    """A port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
-def test_a_port_that_is_taken_is_told(taken_port: int) -> None:
+def test_a_port_in_use_is_reported(taken_port: int) -> None:
     assert check_web_port("127.0.0.1", 0).status is Status.FAIL
     finding = check_web_port("127.0.0.1", taken_port)
     assert finding.status is Status.WARN
     assert "SWAY_WEB__PORT" in finding.advice
 
 
-# --- CPU and types --------------------------------------------------------------------------------------
+# --- CPU and data types ---------------------------------------------------------------------------------
 
 
-def test_the_cpus_flags_are_read() -> None:
+def test_cpu_flags_are_parsed() -> None:
     flags = flags_in(
         "processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n\nprocessor\t: 1\nflags\t\t: none\n"
     )
@@ -156,19 +154,19 @@ def test_the_cpus_flags_are_read() -> None:
     assert describe(flags_in("")) == "CPU flags unknown"
 
 
-def test_another_type_is_recommended_only_if_it_is_clearly_faster() -> None:
+def test_another_dtype_is_recommended_only_if_clearly_faster() -> None:
     assert recommend([Measured("fp32", 90), Measured("bf16", 200), Measured("int8", 300)]) == "bf16"
     assert recommend([Measured("fp32", 90), Measured("bf16", 95)]) == "fp32"
     assert recommend([Measured("fp32", 90), Measured("bf16", None, "slow")]) == "fp32"
     assert recommend([]) == "fp32"
 
 
-def test_figures_of_a_busy_machine_are_told_to_be_so() -> None:
+def test_figures_from_a_busy_machine_are_marked() -> None:
     assert busy_note(1.5, 2) == ""
     assert "load 5.2 on 2 cores" in busy_note(5.2, 2)
 
 
-def test_a_slow_type_that_is_set_is_told_with_the_setting() -> None:
+def test_a_slow_configured_dtype_is_reported_with_the_setting() -> None:
     measured = [Measured("fp32", 90), Measured("bf16", None, "75 times as long"), Measured("int8", 180)]
     right = judge(measured, configured="auto", in_use="fp32", where="on a CPU")
     assert right.status is Status.OK

@@ -1,4 +1,4 @@
-"""The artefact cache trusts nothing but hashes; Maven Central is a fake here."""
+"""The artefact cache trusts only hashes. Maven Central is a fake here."""
 
 import hashlib
 import threading
@@ -12,7 +12,7 @@ from sway.embedded.errors import ArtifactHashError, ArtifactLockError, ArtifactU
 
 
 def artifact(name: str) -> Artifact:
-    """An artefact whose right contents are its own name."""
+    """Return an artefact whose correct contents are its own name."""
     return Artifact("org.example", name, "jar", "", "1.0", hashlib.sha256(name.encode()).hexdigest())
 
 
@@ -20,13 +20,13 @@ A, B = artifact("a"), artifact("b")
 
 
 class MavenCentral:
-    """Gives every artefact the contents that its lock names, and remembers who asked."""
+    """Serves each artefact with the locked contents, and records the requests."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def __call__(self, artifact: Artifact, folder: Path) -> Path:
-        self.asked.append(artifact.name)
+        self.requests.append(artifact.name)
         folder.mkdir(parents=True)
         path = folder / "whatever.jar"
         path.write_bytes(self.contents(artifact))
@@ -37,21 +37,21 @@ class MavenCentral:
 
 
 class TamperingMavenCentral(MavenCentral):
-    """Gives other contents."""
+    """Serves contents that do not match the lock."""
 
     def contents(self, artifact: Artifact) -> bytes:
         return b"not " + artifact.name.encode()
 
 
 class UnreachableMavenCentral(MavenCentral):
-    """Gives nothing."""
+    """Cannot be reached."""
 
     def __call__(self, artifact: Artifact, folder: Path) -> Path:
         raise ArtifactUnreachableError("ConnectionError: name resolution failed")
 
 
 class InterruptedMavenCentral(MavenCentral):
-    """Stops in the middle of the file, as a Ctrl-C would."""
+    """Is interrupted in the middle of a file, as by Ctrl-C."""
 
     def __call__(self, artifact: Artifact, folder: Path) -> Path:
         path = super().__call__(artifact, folder)
@@ -65,10 +65,10 @@ def test_each_artifact_is_fetched_once(tmp_path: Path) -> None:
     first = cache.paths([B, A])
     assert first == cache.paths([B, A])
     assert [path.read_bytes() for path in first] == [b"b", b"a"]
-    assert central.asked == ["b", "a"]
+    assert central.requests == ["b", "a"]
 
 
-def test_only_what_is_missing_or_damaged_is_fetched(tmp_path: Path) -> None:
+def test_only_missing_or_damaged_artifacts_are_fetched(tmp_path: Path) -> None:
     central = MavenCentral()
     cache = ArtifactCache(tmp_path, central)
     cache.paths([A, B])
@@ -77,20 +77,20 @@ def test_only_what_is_missing_or_damaged_is_fetched(tmp_path: Path) -> None:
     paths = cache.paths([A, B], lambda done, of, what: progress.append((done, of, what.name)))
     assert paths[1].read_bytes() == b"b"
     assert progress == [(0, 1, "b")]
-    assert central.asked == ["a", "b", "b"]
+    assert central.requests == ["a", "b", "b"]
 
 
-def test_what_does_not_match_the_lock_is_refused_and_not_kept(tmp_path: Path) -> None:
+def test_an_artifact_with_a_wrong_hash_is_refused_and_deleted(tmp_path: Path) -> None:
     cache = ArtifactCache(tmp_path, TamperingMavenCentral())
     with pytest.raises(ArtifactHashError) as raised:
         cache.paths([A])
-    got = hashlib.sha256(b"not a").hexdigest()
-    for part in ("org.example:a:jar:1.0", got, A.sha256, "SWAY_KAFKA__BOOTSTRAP_SERVERS", str(tmp_path)):
+    actual = hashlib.sha256(b"not a").hexdigest()
+    for part in ("org.example:a:jar:1.0", actual, A.sha256, "SWAY_KAFKA__BOOTSTRAP_SERVERS", str(tmp_path)):
         assert part in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_an_unreachable_maven_central_names_both_alternatives(tmp_path: Path) -> None:
+def test_an_unreachable_maven_central_error_names_both_alternatives(tmp_path: Path) -> None:
     with pytest.raises(ArtifactUnreachableError) as raised:
         ArtifactCache(tmp_path, UnreachableMavenCentral()).paths([A])
     message = str(raised.value)
@@ -100,22 +100,22 @@ def test_an_unreachable_maven_central_names_both_alternatives(tmp_path: Path) ->
     assert f"copy the folder {tmp_path}" in message
 
 
-def test_a_full_cache_needs_no_maven_central(tmp_path: Path) -> None:
+def test_a_full_cache_needs_no_download(tmp_path: Path) -> None:
     ArtifactCache(tmp_path, MavenCentral()).paths([A])
     assert ArtifactCache(tmp_path, UnreachableMavenCentral()).paths([A])[0].read_bytes() == b"a"
 
 
-def test_a_fetch_that_is_interrupted_leaves_nothing_to_trust(tmp_path: Path) -> None:
+def test_an_interrupted_fetch_leaves_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         ArtifactCache(tmp_path, InterruptedMavenCentral()).paths([A])
     assert not (tmp_path / A.file_name).exists()
-    # A process that was killed could not even clean up.
+    # A killed process does not clean up.
     (tmp_path / ".partial").mkdir()
     (tmp_path / ".partial" / "whatever.jar").write_bytes(b"half")
     assert ArtifactCache(tmp_path, MavenCentral()).paths([A])[0].read_bytes() == b"a"
 
 
-def test_two_that_fetch_at_once_fetch_once(tmp_path: Path) -> None:
+def test_concurrent_fetches_download_once(tmp_path: Path) -> None:
     fetching, go_on = threading.Event(), threading.Event()
 
     class SlowMavenCentral(MavenCentral):
@@ -135,8 +135,8 @@ def test_two_that_fetch_at_once_fetch_once(tmp_path: Path) -> None:
     go_on.set()
     for thread in threads:
         thread.join(10)
-    assert slow.asked == ["a"]
-    assert second.asked == []
+    assert slow.requests == ["a"]
+    assert second.requests == []
 
 
 def test_a_lock_line_may_have_a_classifier() -> None:
@@ -147,17 +147,17 @@ def test_a_lock_line_may_have_a_classifier() -> None:
 
 
 @pytest.mark.parametrize("line", ["g:n:1 " + "0" * 64, "g:n:jar:1", "g:n:jar:1 abc", "g:n:jar:1 " + "X" * 64])
-def test_a_lock_line_that_does_not_fit_is_named(line: str) -> None:
+def test_an_invalid_lock_line_is_named(line: str) -> None:
     with pytest.raises(ArtifactLockError, match="line 2 of the lock file"):
         parse_lock("# first\n" + line)
 
 
-def test_the_lock_of_kafka_names_one_version_of_each_jar() -> None:
+def test_the_kafka_lock_names_one_version_of_each_jar() -> None:
     artifacts = parse_lock(Path(runtime.__file__).with_name("kafka.lock").read_text("utf-8"))
     assert len({a.file_name for a in artifacts}) == len({(a.group, a.name) for a in artifacts}) == 46
     assert {a.version for a in artifacts if a.group == "org.apache.kafka"} == {runtime.KAFKA_VERSION}
 
 
-def test_the_lock_of_the_registry_names_its_one_archive() -> None:
+def test_the_registry_lock_names_one_archive() -> None:
     (archive,) = parse_lock(Path(registry_runtime.__file__).with_name("registry.lock").read_text("utf-8"))
     assert archive.file_name == f"apicurio-registry-app-{registry_runtime.REGISTRY_VERSION}-all.tar.gz"

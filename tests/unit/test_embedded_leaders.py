@@ -1,4 +1,4 @@
-"""Where Kafka keeps a group and a transactional id."""
+"""The partition in which Kafka stores a group or a transactional id."""
 
 import pytest
 
@@ -14,15 +14,15 @@ from tests.support.leaders import coordinator_partition, java_hash
         ("\N{GRINNING FACE}", 31 * 0xD83D + 0xDE00),  # two UTF-16 units
     ],
 )
-def test_a_hash_is_java_s(text: str, java: int) -> None:
+def test_the_hash_matches_java(text: str, java: int) -> None:
     assert java_hash(text) == java
 
 
-def test_the_one_hash_without_a_positive_counterpart_goes_to_partition_0() -> None:
+def test_the_smallest_hash_maps_to_partition_0() -> None:
     assert coordinator_partition("polygenelubricants", 50) == 0
 
 
-def test_a_negative_hash_goes_where_its_positive_counterpart_does() -> None:
+def test_a_negative_hash_maps_by_its_absolute_value() -> None:
     assert java_hash("sway-trainer") < 0 or java_hash("sway-scorer-b") < 0
     for name in ("sway-trainer", "sway-scorer-b", "hello"):
         assert coordinator_partition(name, 7) == abs(java_hash(name)) % 7

@@ -1,4 +1,4 @@
-"""What the broker is told, and the ports it gets."""
+"""The broker's properties and its ports."""
 
 import socket
 
@@ -15,26 +15,28 @@ def parsed(properties: str) -> dict[str, str]:
 
 def test_one_node_replicates_nothing_and_listens_on_loopback_only() -> None:
     node = Node(1, 20001, 20002)
-    told = parsed(server_properties(node, (node,)))
-    assert told["listeners"] == "BROKER://127.0.0.1:20001,CONTROLLER://127.0.0.1:20002"
-    assert told["controller.quorum.voters"] == "1@127.0.0.1:20002"
-    assert told["auto.create.topics.enable"] == "false"
-    assert told["transaction.abort.timed.out.transaction.cleanup.interval.ms"] == "1000"
-    replicated = {key: value for key, value in told.items() if "replication" in key or key.endswith("isr")}
+    properties = parsed(server_properties(node, (node,)))
+    assert properties["listeners"] == "BROKER://127.0.0.1:20001,CONTROLLER://127.0.0.1:20002"
+    assert properties["controller.quorum.voters"] == "1@127.0.0.1:20002"
+    assert properties["auto.create.topics.enable"] == "false"
+    assert properties["transaction.abort.timed.out.transaction.cleanup.interval.ms"] == "1000"
+    replicated = {
+        key: value for key, value in properties.items() if "replication" in key or key.endswith("isr")
+    }
     assert len(replicated) == 6
     assert set(replicated.values()) == {"1"}
 
 
-def test_three_nodes_replicate_three_times_and_survive_the_loss_of_one() -> None:
+def test_three_nodes_replicate_three_times_and_survive_one_loss() -> None:
     nodes = tuple(Node(n, 20000 + n, 21000 + n) for n in (1, 2, 3))
-    told = parsed(server_properties(nodes[1], nodes))
-    assert told["node.id"] == "2"
-    assert told["controller.quorum.voters"] == "1@127.0.0.1:21001,2@127.0.0.1:21002,3@127.0.0.1:21003"
-    assert told["transaction.state.log.replication.factor"] == "3"
-    assert told["min.insync.replicas"] == "2"
+    properties = parsed(server_properties(nodes[1], nodes))
+    assert properties["node.id"] == "2"
+    assert properties["controller.quorum.voters"] == "1@127.0.0.1:21001,2@127.0.0.1:21002,3@127.0.0.1:21003"
+    assert properties["transaction.state.log.replication.factor"] == "3"
+    assert properties["min.insync.replicas"] == "2"
 
 
-def test_a_free_port_is_free_until_somebody_listens() -> None:
+def test_a_port_is_free_until_a_server_listens() -> None:
     port = free_port()
     assert FIRST <= port <= LAST
     assert is_free(port)
@@ -42,6 +44,6 @@ def test_a_free_port_is_free_until_somebody_listens() -> None:
         assert not is_free(port)
 
 
-def test_without_a_free_port_the_range_is_named() -> None:
+def test_the_error_without_a_free_port_names_the_range() -> None:
     with pytest.raises(KafkaStartError, match=f"between {FIRST} and {LAST}"):
         free_port(taken=frozenset(range(FIRST, LAST + 1)))

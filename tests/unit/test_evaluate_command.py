@@ -47,13 +47,13 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def run(registry: Path, file: Path, *more: str, columns: int = 200) -> tuple[int, str]:
+def run(registry: Path, file: Path, *options: str, columns: int = 200) -> tuple[int, str]:
     command = ["evaluate", str(file), "--registry", str(registry), "--out", str(registry.parent / "out")]
-    result = CliRunner().invoke(app, [*command, "--samples", "20", *more], env={"COLUMNS": str(columns)})
+    result = CliRunner().invoke(app, [*command, "--samples", "20", *options], env={"COLUMNS": str(columns)})
     return result.exit_code, result.output
 
 
-def test_the_champion_is_measured_beside_baselines(registry: Path, file: Path) -> None:
+def test_the_champion_is_evaluated_beside_baselines(registry: Path, file: Path) -> None:
     ModelRegistry(registry).promote("v-1")
     code, output = run(registry, file, "--train", str(file))
     assert code == 0, output
@@ -83,12 +83,13 @@ def test_without_a_champion_a_version_must_be_named(registry: Path, file: Path) 
     assert run(registry, file, "--version", "v-1")[0] == 0
 
 
-def test_words_of_windows_that_only_earlier_examples_say_are_read(
+def test_window_texts_are_taken_from_earlier_examples(
     tmp_path: Path, tiny_base: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     store = ModelRegistry(tmp_path / "registry")
     publish_late(store, "late", tiny_base, tmp_path / "late")
-    examples = [replace(one, history="") for one in audience(160, tokenizer)]  # as under a late model
+    # Examples of a late model have no history text.
+    examples = [replace(one, history="") for one in audience(160, tokenizer)]
     earlier, test = examples[:150], examples[150:]
     files = [write_examples(tmp_path / f"{n}.parquet", part) for n, part in enumerate((earlier, test))]
     code, output = run(tmp_path / "registry", files[1], "--version", "late", "--train", str(files[0]))
@@ -101,19 +102,19 @@ def test_words_of_windows_that_only_earlier_examples_say_are_read(
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ({"y": 1, "occurred_at": 1}, "no target"),
         ({"target": "a", "y": 2, "occurred_at": 1}, "y and z must be numbers from 0 to 1"),
         ({"target": "a", "y": "NaN", "occurred_at": 1}, "y and z must be numbers from 0 to 1"),
     ],
 )
-def test_a_row_that_does_not_fit_is_told_with_its_line(
-    registry: Path, file: Path, row: dict[str, object], told: str
+def test_an_invalid_row_is_reported_with_its_line(
+    registry: Path, file: Path, row: dict[str, object], message: str
 ) -> None:
     with file.open("a") as lines:
         lines.write(json.dumps(row) + "\n")
     code, output = run(registry, file)
     assert code == 1
     assert "line 31: " in output
-    assert told in output
+    assert message in output

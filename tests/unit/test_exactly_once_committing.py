@@ -1,4 +1,4 @@
-"""What a commit writes to the stores beside its changes: how far, and of when, each table of the partition is."""
+"""A commit also stores the changelog offset and the time of each table of the partition."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[PartitionStore]:
 
 
 def write(store: PartitionStore, **offsets: int) -> None:
-    """Have the store take a commit that wrote a key of each of these tables, up to these changelog offsets."""
+    """Commit one key of each of these tables. offsets: the next changelog offset, by table."""
     plan = RecoveryPlan({}, "group", ["events"], CHANGELOGS, OffsetPolicy(), lambda _cancelled: {})
     nothing: Any = SimpleNamespace()
     committer = UnitCommitter(plan, [], nothing, nothing, None)
@@ -40,12 +40,12 @@ def hours_old(store: PartitionStore, table: str) -> float:
     return (time.time() * 1000 - position.written_at_ms) / HOUR_MS
 
 
-@pytest.mark.parametrize(("was_hours", "is_hours"), [(23, 0), (1, 1)])
-def test_a_commit_confirms_the_tables_that_it_does_not_write(
-    store: PartitionStore, was_hours: float, is_hours: float
+@pytest.mark.parametrize(("hours_before", "hours_after"), [(23, 0), (1, 1)])
+def test_a_commit_confirms_tables_it_does_not_write(
+    store: PartitionStore, hours_before: float, hours_after: float
 ) -> None:
-    """The broker took the commit, so nobody else has written to this partition's changelogs meanwhile."""
-    at_ms = int(time.time() * 1000 - was_hours * HOUR_MS)
+    """A successful commit proves that no other worker has written to the partition's changelogs."""
+    at_ms = int(time.time() * 1000 - hours_before * HOUR_MS)
     store.write([], {"items": Position("id-items", 7, at_ms)})
     write(store, users=41)
     users, items = store.position("users"), store.position("items")
@@ -54,9 +54,9 @@ def test_a_commit_confirms_the_tables_that_it_does_not_write(
     assert (users.next_offset, users.topic_id) == (41, "id-users")
     assert (items.next_offset, items.topic_id) == (7, "id-items")
     assert hours_old(store, "users") == pytest.approx(0, abs=0.1)
-    assert hours_old(store, "items") == pytest.approx(is_hours, abs=0.1)
+    assert hours_old(store, "items") == pytest.approx(hours_after, abs=0.1)
 
 
-def test_a_table_that_was_never_written_gets_no_position(store: PartitionStore) -> None:
+def test_an_unwritten_table_gets_no_position(store: PartitionStore) -> None:
     write(store, users=41)
     assert store.position("items") is None

@@ -1,4 +1,4 @@
-"""The exit status of a worker: 0 after a signal, and after nothing else."""
+"""A worker's exit status is 0 after a signal, and only then."""
 
 import asyncio
 import os
@@ -14,10 +14,10 @@ from stream.exactly_once.driver.ending import EndingWorker
 
 
 class App(faust.App):  # type: ignore[misc]
-    """An app without brokers, which does one thing once it has started. failure: as an engine would tell it."""
+    """An app without brokers that runs one action after its start. failure: the engine's failure, if any."""
 
     failure: BaseException | None = None
-    does: "Callable[[App], Any]"
+    action: "Callable[[App], Any]"
     fails_on_stop: BaseException | None = None
 
     async def start(self) -> None:
@@ -26,7 +26,7 @@ class App(faust.App):  # type: ignore[misc]
 
     async def _act(self) -> None:
         await asyncio.sleep(0)
-        self.does(self)
+        self.action(self)
 
     async def stop(self) -> None:
         self._stopped.set()
@@ -36,23 +36,23 @@ class App(faust.App):  # type: ignore[misc]
 
 @pytest.fixture(autouse=True)
 def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mode sleeps a second before it closes its loop."""
+    """Skip the second that Mode sleeps before it closes its loop."""
 
     async def at_once(_worker: EndingWorker) -> None: ...
 
     monkeypatch.setattr(EndingWorker, "_sentinel_task", at_once)
 
 
-def status_of(tmp_path: Path, does: Callable[[App], Any], **state: Any) -> Any:
+def status_of(tmp_path: Path, action: Callable[[App], Any], **state: Any) -> Any:
     """Run a worker until it ends; return its exit status."""
     loop = asyncio.new_event_loop()
     app = App("ending", broker="memory://", datadir=str(tmp_path), loop=loop)
-    app.does = does
+    app.action = action
     for name, value in state.items():
         setattr(app, name, value)
-    with (tmp_path / "stderr").open("w") as nowhere, pytest.raises(SystemExit) as end:
+    with (tmp_path / "stderr").open("w") as stderr, pytest.raises(SystemExit) as end:
         EndingWorker(
-            app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True, stderr=nowhere
+            app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True, stderr=stderr
         ).execute_from_commandline()
     return end.value.code
 
@@ -65,23 +65,23 @@ def signalled(_app: App) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_after_a_signal_it_is_0(tmp_path: Path) -> None:
+def test_the_status_is_0_after_a_signal(tmp_path: Path) -> None:
     assert status_of(tmp_path, signalled) == 0
 
 
-def test_after_a_signal_it_is_0_whatever_the_shutdown_of_its_parts_says(tmp_path: Path) -> None:
-    assert status_of(tmp_path, signalled, fails_on_stop=OSError("the broker is away")) == 0
+def test_a_failed_shutdown_after_a_signal_keeps_status_0(tmp_path: Path) -> None:
+    assert status_of(tmp_path, signalled, fails_on_stop=OSError("the broker is unreachable")) == 0
 
 
-def test_after_a_fault_in_a_task_it_is_not_0(tmp_path: Path) -> None:
+def test_the_status_is_1_after_a_failed_task(tmp_path: Path) -> None:
     assert status_of(tmp_path, fail) == 1
 
 
-def test_after_a_failure_of_the_engine_it_is_not_0_also_when_a_signal_had_come(tmp_path: Path) -> None:
+def test_an_engine_failure_gives_status_1_despite_a_signal(tmp_path: Path) -> None:
     assert status_of(tmp_path, signalled, failure=OSError("no room")) == 1
 
 
-def test_after_a_stop_that_no_signal_asked_for_it_is_not_0(
+def test_the_status_is_1_after_a_stop_without_signal(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert status_of(tmp_path, lambda app: app.add_future(app.beacon.root.data.stop())) == 1

@@ -1,4 +1,4 @@
-"""Fencing stands on these bytes: they are compared with what a confluent Consumer itself prints."""
+"""Fencing depends on these bytes. They are compared with the metadata of a confluent Consumer."""
 
 import pytest
 from confluent_kafka import Consumer
@@ -9,7 +9,7 @@ from stream.exactly_once.units.records import Epoch
 
 
 @pytest.mark.parametrize("instance", [None, "pod-3"])
-def test_layout_is_librdkafkas(instance: str | None) -> None:
+def test_the_layout_matches_librdkafka(instance: str | None) -> None:
     extra = {} if instance is None else {"group.instance.id": instance}
     consumer = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "grüppe", "log_level": 0, **extra})
     theirs = consumer.consumer_group_metadata()  # not joined yet: generation -1, no member id
@@ -25,6 +25,6 @@ def test_layout_is_librdkafkas(instance: str | None) -> None:
 
 
 @pytest.mark.parametrize("epoch", [Epoch(-1, "member"), Epoch(3, ""), Epoch(-1, "")])
-def test_what_the_broker_would_not_check_is_refused(epoch: Epoch) -> None:
+def test_metadata_that_the_broker_would_not_check_is_refused(epoch: Epoch) -> None:
     with pytest.raises(GroupMetadataError, match="captured at assignment"):
         group_metadata("group", epoch)

@@ -1,4 +1,4 @@
-"""A partition whose next record cannot be read yet waits; the others go on, and nothing is lost or reordered."""
+"""An unreadable record pauses its partition. Other partitions continue; no record is lost or reordered."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ EPOCH = Epoch(1, "member")
 
 
 class Program:
-    """Cannot read some values, until a test says so."""
+    """A processor that cannot read some values until the test allows it."""
 
     def __init__(self, *unreadable: str) -> None:
         self.unreadable = set(unreadable)
@@ -30,14 +30,14 @@ class Program:
         return None
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
-        raise AssertionError("the engine does it")
+        raise AssertionError("only the engine calls this")
 
     def finish(self, work: Work, results: object, unit: Unit) -> None:
-        raise AssertionError("the engine does it")
+        raise AssertionError("only the engine calls this")
 
 
 class Scene:
-    """An intake, and what it has given to the engine."""
+    """An intake, and the records that it has passed to the engine."""
 
     def __init__(self, *unreadable: str) -> None:
         self.program = Program(*unreadable)
@@ -49,7 +49,7 @@ class Scene:
 
     def _take(self, batch: RecordBatch) -> None:
         where = (batch.topic, batch.partition)
-        assert batch.base == self.next.get(where, 0)  # as the engine demands
+        assert batch.base == self.next.get(where, 0)  # the engine requires contiguous batches
         self.next[where] = batch.next
         self.taken += [(record.value or b"").decode() for record in batch.records]
 
@@ -60,7 +60,7 @@ class Scene:
         await self.intake.put(RecordBatch(topic, partition, records, first, first + len(values), epoch))
 
 
-async def test_a_partition_is_read_up_to_the_record_that_cannot_be_and_the_others_go_on() -> None:
+async def test_an_unreadable_record_pauses_only_its_partition() -> None:
     scene = Scene("x")
     await scene.put(0, "a", "b", "x", "c")
     await scene.put(0, "other", partition=1)
@@ -69,7 +69,7 @@ async def test_a_partition_is_read_up_to_the_record_that_cannot_be_and_the_other
     assert set(scene.intake.paused_partitions) == {0}
 
 
-async def test_what_is_held_is_read_in_order_once_it_can_be() -> None:
+async def test_paused_records_are_read_in_order_once_readable() -> None:
     scene = Scene("x", "y")
     await scene.put(0, "a", "x", "b")
     await scene.put(0, "note", topic="t.notes")
@@ -88,7 +88,7 @@ async def test_what_is_held_is_read_in_order_once_it_can_be() -> None:
     assert scene.taken[-1] == "e"
 
 
-async def test_another_epoch_forgets_what_is_held_and_reads_it_again() -> None:
+async def test_a_new_epoch_discards_and_rereads_paused_records() -> None:
     scene = Scene("x")
     await scene.put(0, "x", "a")
     scene.intake.begin(None)
@@ -104,7 +104,7 @@ async def test_another_epoch_forgets_what_is_held_and_reads_it_again() -> None:
 
 
 @pytest.mark.parametrize("unreadable", [(), ("a",)])
-async def test_an_epoch_that_ends_while_a_batch_waits_takes_the_batch_with_it(unreadable: tuple[str]) -> None:
+async def test_a_batch_is_dropped_if_its_epoch_ends_meanwhile(unreadable: tuple[str]) -> None:
     scene = Scene(*unreadable)
     scene.program.answers.clear()
     putting = asyncio.create_task(scene.put(0, "a"))
@@ -115,7 +115,7 @@ async def test_an_epoch_that_ends_while_a_batch_waits_takes_the_batch_with_it(un
     assert (scene.taken, scene.intake.paused_partitions) == ([], {})
 
 
-async def test_the_log_says_once_an_interval_what_waits_where(caplog: pytest.LogCaptureFixture) -> None:
+async def test_paused_partitions_are_logged_once_per_interval(caplog: pytest.LogCaptureFixture) -> None:
     scene = Scene("x")
     await scene.put(0, "a", "x")
     with caplog.at_level(logging.WARNING):

@@ -1,4 +1,4 @@
-"""Where an epoch starts: stable committed offsets that the log still holds, or an error; never a silent jump."""
+"""An epoch starts at stable committed offsets within the log. Anything else is an error or a logged reset."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,7 +25,7 @@ OTHER = TopicPartition("t.outcomes", 3)
 
 
 class FakeConsumer:
-    """Answers from lists; an exception in a list is raised."""
+    """Returns answers from lists, and raises the exceptions in them."""
 
     def __init__(self, *, committed: Any = (), watermarks: Any = ()) -> None:
         self.answers = {"committed": list(committed), "watermarks": list(watermarks)}
@@ -69,18 +69,18 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offsets, "_RETRY_PAUSE_S", 0.0)
 
 
-def go_on() -> bool:
+def never_cancelled() -> bool:
     return False
 
 
-def test_a_committed_offset_is_returned_and_none_where_there_is_none() -> None:
+def test_committed_offsets_are_returned_with_none_if_missing() -> None:
     consumer = FakeConsumer(committed=[[answer(7, note="a:b"), answer(OFFSET_INVALID, tp=OTHER)]])
-    found = stable_offsets(consumer.as_consumer(), [TP, OTHER], go_on)
+    found = stable_offsets(consumer.as_consumer(), [TP, OTHER], never_cancelled)
     assert found == {TP: Committed(7, "a:b"), OTHER: Committed(None)}
     assert consumer.asked == [[TP, OTHER]]
 
 
-def test_an_unstable_offset_is_asked_for_again_until_the_open_transaction_has_ended() -> None:
+def test_an_unstable_offset_is_retried_until_its_transaction_ends() -> None:
     unstable = KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
     consumer = FakeConsumer(
         committed=[
@@ -91,7 +91,7 @@ def test_an_unstable_offset_is_asked_for_again_until_the_open_transaction_has_en
             [answer(9)],
         ]
     )
-    assert stable_offsets(consumer.as_consumer(), [TP], go_on) == {TP: Committed(9)}
+    assert stable_offsets(consumer.as_consumer(), [TP], never_cancelled) == {TP: Committed(9)}
     assert len(consumer.asked) == 5
 
 
@@ -105,28 +105,28 @@ def test_an_unstable_offset_is_asked_for_again_until_the_open_transaction_has_en
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     ],
 )
-def test_a_coordinator_that_is_not_there_yet_is_asked_again_though_the_client_does_not_call_it_retriable(
+def test_an_unavailable_coordinator_is_retried(
     code: int,
 ) -> None:
     consumer = FakeConsumer(committed=[failure(code), [answer(9)]])
-    assert stable_offsets(consumer.as_consumer(), [TP], go_on) == {TP: Committed(9)}
+    assert stable_offsets(consumer.as_consumer(), [TP], never_cancelled) == {TP: Committed(9)}
 
 
-def test_another_failure_is_raised() -> None:
+def test_other_failures_are_raised() -> None:
     consumer = FakeConsumer(committed=[failure(KafkaError.GROUP_AUTHORIZATION_FAILED)])
     with pytest.raises(KafkaException):
-        stable_offsets(consumer.as_consumer(), [TP], go_on)
+        stable_offsets(consumer.as_consumer(), [TP], never_cancelled)
 
 
 @pytest.mark.parametrize(
-    ("told", "cause"),
+    ("reply", "cause"),
     [
         ([answer(3)], "a transaction with its offsets has not ended"),
         (failure(KafkaError._TIMED_OUT), "the group's coordinator does not answer"),
     ],
 )
-def test_stable_offsets_that_do_not_come_are_asked_for_with_a_new_client_and_the_cause_is_logged(
-    told: Any, cause: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_overdue_offsets_are_retried_with_a_new_client_and_logged(
+    reply: Any, cause: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(offsets, "_NEW_CLIENT_AFTER_S", -1.0)
     clients = [FakeConsumer(), FakeConsumer()]
@@ -137,8 +137,8 @@ def test_stable_offsets_that_do_not_come_are_asked_for_with_a_new_client_and_the
             clients[0].answers["committed"] = [[answer(9)]]
         return clients.pop(0).as_consumer()
 
-    uncommitted = FakeConsumer(committed=[told]).as_consumer()
-    assert wait_for_stable_offsets(connect, uncommitted, [TP], go_on) == {TP: Committed(9)}
+    uncommitted = FakeConsumer(committed=[reply]).as_consumer()
+    assert wait_for_stable_offsets(connect, uncommitted, [TP], never_cancelled) == {TP: Committed(9)}
     assert cause in caplog.text
 
 
@@ -149,18 +149,18 @@ def test_waiting_for_a_stable_offset_ends_with_the_epoch() -> None:
 
 
 @pytest.mark.parametrize("offset", [5, 8, 20])
-def test_an_offset_within_the_log_stands_its_ends_included(offset: int) -> None:
+def test_an_offset_within_the_log_is_kept(offset: int) -> None:
     consumer = FakeConsumer(watermarks=[(5, 20)])
-    starts = start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy(new="error"), go_on)
+    starts = start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy(new="error"), never_cancelled)
     assert (starts.offsets, starts.resets, starts.lost_records) == ({TP: offset}, 0, 0)
 
 
 @pytest.mark.parametrize("new", ["earliest", "latest", "error"])
 @pytest.mark.parametrize("offset", [4, 21, 0])
-def test_an_offset_outside_the_log_is_an_error_that_shows_both(offset: int, new: OffsetReset) -> None:
+def test_an_offset_outside_the_log_is_an_error(offset: int, new: OffsetReset) -> None:
     consumer = FakeConsumer(watermarks=[(5, 20)])
     with pytest.raises(OffsetOutOfRangeError) as raised:
-        start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy(new=new), go_on)
+        start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy(new=new), never_cancelled)
     for part in (
         f"offset {offset} of t.events[3]",
         "removed by retention",
@@ -174,39 +174,48 @@ def test_an_offset_outside_the_log_is_an_error_that_shows_both(offset: int, new:
     ("offset", "lost", "start", "records"),
     [(2, "earliest", 5, 3), (2, "latest", 20, 18), (21, "earliest", 20, 0), (21, "latest", 20, 0)],
 )
-def test_a_lost_offset_can_be_reset_on_purpose_and_is_counted(
+def test_a_lost_offset_is_reset_and_counted_if_configured(
     offset: int, lost: OffsetReset, start: int, records: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     consumer = FakeConsumer(watermarks=[(5, 20)])
-    starts = start_offsets(consumer.as_consumer(), {TP: offset}, OffsetPolicy("error", lost), go_on)
+    starts = start_offsets(
+        consumer.as_consumer(), {TP: offset}, OffsetPolicy(new="error", lost=lost), never_cancelled
+    )
     assert (starts.offsets, starts.resets, starts.lost_records) == ({TP: start}, 1, records)
     assert f"t.events[3] continues at {start} instead of its committed offset {offset}" in caplog.text
 
 
-def test_an_offset_within_the_log_of_another_topic_is_lost_too() -> None:
+def test_an_offset_of_a_recreated_topic_is_lost() -> None:
     consumer = FakeConsumer(watermarks=[(5, 20), (5, 20)])
     with pytest.raises(OffsetOutOfRangeError, match="recreated"):
-        start_offsets(consumer.as_consumer(), {TP: 9}, OffsetPolicy(), go_on, {TP: "it was recreated"})
+        start_offsets(
+            consumer.as_consumer(), {TP: 9}, OffsetPolicy(), never_cancelled, {TP: "it was recreated"}
+        )
     policy = OffsetPolicy(lost="earliest")
-    assert start_offsets(consumer.as_consumer(), {TP: 9}, policy, go_on, {TP: "again"}).offsets == {TP: 5}
+    starts = start_offsets(consumer.as_consumer(), {TP: 9}, policy, never_cancelled, {TP: "again"})
+    assert starts.offsets == {TP: 5}
 
 
 @pytest.mark.parametrize(("new", "start"), [("earliest", 5), ("latest", 20)])
 def test_without_a_committed_offset_the_setting_decides(new: OffsetReset, start: int) -> None:
     consumer = FakeConsumer(watermarks=[(5, 20), (0, 3)])
-    starts = start_offsets(consumer.as_consumer(), {TP: None, OTHER: 2}, OffsetPolicy(new), go_on)
+    starts = start_offsets(
+        consumer.as_consumer(), {TP: None, OTHER: 2}, OffsetPolicy(new=new), never_cancelled
+    )
     assert (starts.offsets, starts.resets) == ({TP: start, OTHER: 2}, 0)
 
 
-def test_without_a_committed_offset_it_can_be_an_error_that_names_the_setting() -> None:
+def test_a_missing_committed_offset_can_be_an_error() -> None:
     consumer = FakeConsumer(watermarks=[(5, 20)])
     with pytest.raises(OffsetOutOfRangeError, match=r"t\.events\[3\].*offset_reset"):
-        start_offsets(consumer.as_consumer(), {TP: None}, OffsetPolicy("error", "earliest"), go_on)
+        start_offsets(
+            consumer.as_consumer(), {TP: None}, OffsetPolicy(new="error", lost="earliest"), never_cancelled
+        )
 
 
-def test_watermarks_are_asked_for_again_while_the_broker_does_not_answer() -> None:
+def test_watermarks_are_retried_while_the_broker_does_not_answer() -> None:
     consumer = FakeConsumer(watermarks=[failure(KafkaError._TIMED_OUT), None, (1, 2)])
-    assert watermarks(consumer.as_consumer(), TP, go_on) == (1, 2)
+    assert watermarks(consumer.as_consumer(), TP, never_cancelled) == (1, 2)
     assert consumer.asked == [TP] * 3
 
 
@@ -221,14 +230,14 @@ def test_watermarks_are_asked_for_again_while_the_broker_does_not_answer() -> No
         KafkaError._ALL_BROKERS_DOWN,
     ],
 )
-def test_watermarks_are_asked_for_again_while_a_partition_changes_its_leader(code: int) -> None:
+def test_watermarks_are_retried_during_a_leader_change(code: int) -> None:
     consumer = FakeConsumer(watermarks=[failure(code), (1, 2)])
-    assert watermarks(consumer.as_consumer(), TP, go_on) == (1, 2)
+    assert watermarks(consumer.as_consumer(), TP, never_cancelled) == (1, 2)
 
 
-def test_waiting_for_watermarks_ends_with_the_epoch_and_with_a_verdict() -> None:
+def test_waiting_for_watermarks_ends_with_the_epoch_or_a_failure() -> None:
     consumer = FakeConsumer(watermarks=[None, failure(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
     with pytest.raises(Cancelled):
         watermarks(consumer.as_consumer(), TP, lambda: bool(consumer.asked))
     with pytest.raises(KafkaException):
-        watermarks(consumer.as_consumer(), TP, go_on)
+        watermarks(consumer.as_consumer(), TP, never_cancelled)

@@ -1,4 +1,4 @@
-"""How far a recovery has come: what counts as progress, and what is told of it."""
+"""A recovery's progress: what counts as progress, and how it is reported."""
 
 import logging
 
@@ -17,7 +17,7 @@ ENDS = {USERS_0: 1000, USERS_1: 50, ITEMS_0: 10}
 
 
 class Clock:
-    """Stands still until a test moves it."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -32,46 +32,46 @@ def begun(calls: list[None], clock: Clock | None = None) -> RecoveryProgress:
     return progress
 
 
-def test_records_and_offsets_to_go_are_told_by_partition_over_all_its_changelogs() -> None:
+def test_progress_is_reported_by_partition_over_all_changelogs() -> None:
     progress = begun([])
-    assert progress.partitions == {0: Restored(0, 1000), 1: Restored(0, 10)}
+    assert progress.partitions == {0: Restored(records=0, to_go=1000), 1: Restored(records=0, to_go=10)}
     progress.advance({0: ["a", "b"], 1: ["c"]}, {USERS_0: 400, USERS_1: 50})
     progress.advance({0: ["d"]}, {USERS_0: 401})
-    assert progress.partitions == {0: Restored(3, 599), 1: Restored(1, 0)}
+    assert progress.partitions == {0: Restored(records=3, to_go=599), 1: Restored(records=1, to_go=0)}
     assert str(progress) == (
         "4 records read, at most 599 to go (partition 0: 3 records read, at most 599 to go)"
     )
 
 
-def test_a_changelog_read_past_the_end_has_nothing_to_go() -> None:
+def test_a_changelog_read_past_its_end_has_nothing_left() -> None:
     progress = begun([])
     progress.advance({1: ["a"]}, {USERS_1: 77})
-    assert progress.partitions[1] == Restored(1, 0)
+    assert progress.partitions[1] == Restored(records=1, to_go=0)
 
 
-def test_only_an_offset_nearer_to_the_end_is_progress() -> None:
+def test_only_an_offset_closer_to_the_end_is_progress() -> None:
     calls: list[None] = []
     progress = begun(calls)
     progress.advance({}, {})
-    progress.advance({}, {USERS_0: 0})  # an end of partition that was told before
+    progress.advance({}, {USERS_0: 0})  # an end of partition that was already reported
     assert not calls
     progress.advance({0: ["a"]}, {USERS_0: 1})
     assert len(calls) == 1
-    progress.advance({0: ["a"]}, {USERS_0: 1})  # the same once more
+    progress.advance({0: ["a"]}, {USERS_0: 1})  # the same offset again
     progress.advance({}, {USERS_0: 0})
     assert len(calls) == 1
-    progress.advance({}, {USERS_0: 900})  # a hole that compaction left
+    progress.advance({}, {USERS_0: 900})  # a gap left by compaction
     assert len(calls) == 2
 
 
-def test_ends_that_are_asked_again_keep_the_records_that_were_read() -> None:
+def test_new_ends_keep_the_count_of_records_read() -> None:
     progress = begun([])
     progress.advance({0: ["a"]}, {USERS_0: 500})
     progress.begin({**BEGIN, USERS_0: 500}, {**ENDS, USERS_0: 600})
-    assert progress.partitions[0] == Restored(1, 100)
+    assert progress.partitions[0] == Restored(records=1, to_go=100)
 
 
-def test_the_log_is_told_every_ten_seconds_also_when_nothing_comes(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_logged_every_ten_seconds_even_without_records(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     clock = Clock()
     progress = begun([], clock)

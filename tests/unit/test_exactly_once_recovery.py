@@ -1,4 +1,4 @@
-"""Where reading a changelog begins: on from the store, or from the start when the store cannot be trusted."""
+"""Recovery continues from a store's position, or rebuilds a store that cannot be trusted."""
 
 import time
 from types import SimpleNamespace
@@ -55,9 +55,14 @@ def written(next_offset: int, *, topic_id: str = "id-1", hours_ago: float = 0.0)
     return Position(topic_id, next_offset, int(time.time() * 1000 - hours_ago * HOUR_MS))
 
 
-def test_a_new_store_reads_all_that_there_is() -> None:
+def begin(changelog: Changelog, store: FakeStore, *, low: int, high: int) -> int:
+    """Return the offset at which recovery begins. low, high: the changelog's watermarks."""
+    return _begin(changelog, store.as_store(), (low, high))
+
+
+def test_a_new_store_reads_the_whole_changelog() -> None:
     store = FakeStore()
-    assert _begin(USERS, store.as_store(), (5, 90)) == 5
+    assert begin(USERS, store, low=5, high=90) == 5
     assert not store.wiped
 
 
@@ -68,17 +73,17 @@ def test_a_new_store_reads_all_that_there_is() -> None:
         written(90),
         written(40, hours_ago=23),
         written(90, hours_ago=48),
-        written(89, hours_ago=48),  # only the marker of the transaction that wrote it follows
+        written(89, hours_ago=48),  # only a transaction marker follows
     ],
 )
-def test_a_store_is_read_on_from_where_it_is(position: Position) -> None:
+def test_a_store_continues_from_its_position(position: Position) -> None:
     store = FakeStore(users=position)
-    assert _begin(USERS, store.as_store(), (0, 90)) == position.next_offset
+    assert begin(USERS, store, low=0, high=90) == position.next_offset
     assert not store.wiped
 
 
-def test_what_the_changelog_has_dropped_below_is_passed_over() -> None:
-    assert _begin(USERS, FakeStore(users=written(3)).as_store(), (5, 90)) == 5
+def test_offsets_removed_from_the_changelog_are_skipped() -> None:
+    assert begin(USERS, FakeStore(users=written(3)), low=5, high=90) == 5
 
 
 @pytest.mark.parametrize(
@@ -87,14 +92,14 @@ def test_what_the_changelog_has_dropped_below_is_passed_over() -> None:
         (written(40, topic_id="id-0"), "recreated"),
         (written(91), "past the changelog's end 90"),
         (written(40, hours_ago=25), r"delete\.retention\.ms"),
-        (written(88, hours_ago=25), r"delete\.retention\.ms"),  # a marker, and one more offset
+        (written(88, hours_ago=25), r"delete\.retention\.ms"),  # a marker and one more offset follow
     ],
 )
-def test_a_store_that_cannot_be_trusted_is_rebuilt(
+def test_an_untrusted_store_is_rebuilt(
     position: Position, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = FakeStore(users=position)
-    assert _begin(USERS, store.as_store(), (5, 90)) == 5
+    assert begin(USERS, store, low=5, high=90) == 5
     assert store.wiped == 1
     assert why.replace("\\", "") in caplog.text
 
@@ -110,24 +115,24 @@ ITEMS_0 = TopicPartition(ITEMS.topic, 0)
 def read(
     consumer: ScriptedConsumer,
     stores: dict[int, FakeStore],
-    ends: dict[TopicPartition, tuple[int, int]],
+    watermarks: dict[TopicPartition, tuple[int, int]],
     cancelled: Any = lambda: False,
     progress: RecoveryProgress | None = None,
 ) -> int:
     opened = {number: store.as_store() for number, store in stores.items()}
     progress = progress or RecoveryProgress()
-    _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, ends, cancelled, progress)
+    _read_changelogs(cast("Consumer", consumer), [USERS, ITEMS], opened, watermarks, cancelled, progress)
     return progress.records
 
 
-def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_was_asked_for() -> None:
+def test_records_are_applied_until_each_partition_reaches_its_end() -> None:
     stores = {0: FakeStore(), 1: FakeStore(users=written(2))}
     stores[1].values["users", b"bob"] = b"old"
     consumer = ScriptedConsumer(
         [Message(USERS_0, 0, b"ann", b"1"), Message(USERS_1, 3, b"bob"), Message(USERS_0, 1, b"ann", b"2")],
-        [Message(USERS_0, 2, code=END)],  # an end short of the watermark: there is more to come
+        [Message(USERS_0, 2, code=END)],  # an end before the watermark: more records follow
         [Message(USERS_0, 5, b"cem", b"3"), Message(USERS_1, 5, code=END)],
-        [Message(USERS_0, 9, code=KafkaError._TRANSPORT)],  # mends itself
+        [Message(USERS_0, 9, code=KafkaError._TRANSPORT)],  # transient
         [Message(USERS_0, 7, code=END)],  # past a transaction's marker, which no consumer delivers
     )
     assert read(consumer, stores, {USERS_0: (0, 7), USERS_1: (0, 5)}) == 4
@@ -138,12 +143,12 @@ def test_records_go_into_their_partitions_until_each_has_reached_the_end_that_wa
     assert stores[0].positions["users"].topic_id == "id-1"
 
 
-def test_brokers_that_are_away_when_leaders_are_looked_up_do_not_end_the_recovery() -> None:
-    class Away(ScriptedConsumer):
+def test_a_failed_leader_lookup_does_not_end_the_recovery() -> None:
+    class WithoutLeaderLookup(ScriptedConsumer):
         def list_topics(self, topic: str, timeout: float) -> None:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
-    consumer = Away(
+    consumer = WithoutLeaderLookup(
         [Message(USERS_0, 0, code=KafkaError.NOT_LEADER_FOR_PARTITION)], [Message(USERS_0, 7, code=END)]
     )
     read(consumer, {0: FakeStore(users=written(2))}, {USERS_0: (0, 7)})
@@ -156,7 +161,7 @@ def test_a_store_at_the_end_reads_nothing() -> None:
     assert not consumer.assigned
 
 
-def test_a_store_that_is_rebuilt_starts_over_in_every_table() -> None:
+def test_a_rebuilt_store_rereads_every_table() -> None:
     store = FakeStore(users=written(4), items=written(50, topic_id="id-old"))
     consumer = ScriptedConsumer([Message(USERS_0, 7, code=END), Message(ITEMS_0, 3, code=END)])
     read(consumer, {0: store}, {USERS_0: (0, 7), ITEMS_0: (0, 3)})
@@ -164,23 +169,25 @@ def test_a_store_that_is_rebuilt_starts_over_in_every_table() -> None:
     assert store.wiped == 1
 
 
-def test_each_poll_that_reads_on_is_told_as_progress() -> None:
-    told: list[dict[int, Restored]] = []
-    progress = RecoveryProgress(lambda: told.append(dict(progress.partitions)))
+def test_each_poll_with_new_offsets_reports_progress() -> None:
+    reports: list[dict[int, Restored]] = []
+    progress = RecoveryProgress(lambda: reports.append(dict(progress.partitions)))
     consumer = ScriptedConsumer(
         [Message(USERS_0, 0, b"ann", b"1"), Message(USERS_0, 1, b"bob", b"2")],
         [],
         [Message(USERS_0, 7, code=END)],
     )
     read(consumer, {0: FakeStore()}, {USERS_0: (0, 7)}, progress=progress)
-    assert told == [{0: Restored(2, 5)}, {0: Restored(2, 0)}]
+    assert reports == [{0: Restored(records=2, to_go=5)}, {0: Restored(records=2, to_go=0)}]
 
 
-@pytest.mark.parametrize("store", [FakeStore(), FakeStore(users=Position("id-1", 1, 0))])
-def test_a_store_is_as_old_as_the_beginning_of_a_restore_that_was_broken_off(
+@pytest.mark.parametrize(
+    "store", [FakeStore(), FakeStore(users=Position("id-1", next_offset=1, written_at_ms=0))]
+)
+def test_an_interrupted_restore_keeps_the_age_of_its_beginning(
     store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it holds was read before; a deletion of that may have come and gone while the rest was read."""
+    """A tombstone for an early record can expire while later records are read."""
     hours = 0.0
     clock = SimpleNamespace(time=lambda: hours * HOUR_MS / 1000)
     monkeypatch.setattr(recovery, "time", clock)
@@ -195,21 +202,21 @@ def test_a_store_is_as_old_as_the_beginning_of_a_restore_that_was_broken_off(
         read(consumer, {0: store}, {USERS_0: (0, 90)}, cancelled)
     assert store.positions["users"].next_offset == 3
     hours = 25
-    assert _begin(USERS, store.as_store(), (0, 90)) == 0
+    assert begin(USERS, store, low=0, high=90) == 0
     assert store.wiped == 1
 
 
-@pytest.mark.parametrize(("hours", "said"), [(23, ""), (25, USERS.topic)])
-def test_a_recovery_that_outlasts_the_tombstones_is_told(
-    hours: float, said: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("hours", "logged"), [(23, ""), (25, USERS.topic)])
+def test_a_recovery_longer_than_the_tombstone_retention_is_logged(
+    hours: float, logged: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked_at_ms = int(time.time() * 1000 - hours * HOUR_MS)
     _confirm([USERS], {0: FakeStore(users=written(90)).as_store()}, asked_at_ms)
-    assert said in caplog.text
-    assert bool(caplog.text) == bool(said)
+    assert logged in caplog.text
+    assert bool(caplog.text) == bool(logged)
 
 
-def test_a_client_that_gives_nothing_any_more_is_given_up_and_the_next_one_reads_on(
+def test_a_stalled_client_is_replaced_and_reading_continues(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recovery, "_NEW_CLIENT_AFTER_S", 0.0)
@@ -229,13 +236,13 @@ def test_a_client_that_gives_nothing_any_more_is_given_up_and_the_next_one_reads
 
 
 class MuteConsumer(ScriptedConsumer):
-    """Has lost its brokers: it answers nothing."""
+    """A consumer that has lost its brokers and gives no answer."""
 
     def get_watermark_offsets(self, partition: Any, timeout: float) -> Any:
         raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
 
 
-def test_a_silent_client_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unresponsive_client_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "_CALL_TIMEOUT_S", 0.0)
     given_up = time.monotonic() + 5
     mute = cast("Consumer", MuteConsumer())
@@ -244,7 +251,7 @@ def test_a_silent_client_that_does_not_answer_is_not_waited_for(monkeypatch: pyt
         recovery._stable_ends(mute, [USERS_0], lambda: True)
 
 
-def test_each_round_asks_for_the_ends_with_a_client_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_round_fetches_the_ends_with_a_new_client(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[ScriptedConsumer] = []
 
     def reader(*_args: Any, **extra: Any) -> ScriptedConsumer:
@@ -265,7 +272,7 @@ def test_reading_ends_with_the_epoch() -> None:
         read(ScriptedConsumer(), {0: FakeStore()}, {USERS_0: (0, 7)}, lambda: True)
 
 
-def test_a_failure_that_does_not_mend_itself_is_raised() -> None:
+def test_a_permanent_failure_is_raised() -> None:
     consumer = ScriptedConsumer([Message(USERS_0, 0, code=KafkaError.TOPIC_AUTHORIZATION_FAILED)])
     with pytest.raises(KafkaException):
         read(consumer, {0: FakeStore()}, {USERS_0: (0, 7)})

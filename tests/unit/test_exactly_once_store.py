@@ -1,4 +1,4 @@
-"""The state on disk: a partition's store, and the folder that one worker owns."""
+"""State on disk: a partition's store, and a worker's state folder."""
 
 import multiprocessing
 import os
@@ -22,12 +22,12 @@ def position(store: PartitionStore, table: str = "users") -> tuple[str, int, int
     return None if found is None else (found.topic_id, found.next_offset, found.written_at_ms)
 
 
-def test_what_was_written_is_there_after_a_reopening_with_its_position(path: Path) -> None:
+def test_written_values_and_position_survive_a_reopen(path: Path) -> None:
     store = PartitionStore(path)
     assert position(store) is None
     store.write(
         [("users", b"ann", b"1"), ("users", b"bob", b"2"), ("items", b"ann", b"3")],
-        {"users": Position("id-ü", 17, 1_700_000_000_000)},
+        {"users": Position("id-ü", next_offset=17, written_at_ms=1_700_000_000_000)},
     )
     store.close()
     store = PartitionStore(path)
@@ -48,19 +48,22 @@ def test_none_deletes_and_the_last_change_of_a_key_wins(path: Path) -> None:
     store.close()
 
 
-def test_a_table_is_walked_alone_in_key_order_whatever_its_keys(path: Path) -> None:
+def test_a_table_is_iterated_alone_and_in_key_order(path: Path) -> None:
     store = PartitionStore(path)
     keys = [b"", b"\x00", b"a", b"a\x00b", b"\xff", b"\x00position\x00users"]
     for table in ("user", "users", "usert"):
-        store.write([(table, key, table.encode()) for key in reversed(keys)], {table: Position("id", 1, 2)})
+        store.write(
+            [(table, key, table.encode()) for key in reversed(keys)],
+            {table: Position("id", next_offset=1, written_at_ms=2)},
+        )
     assert list(store.items("users")) == [(key, b"users") for key in sorted(keys)]
     assert position(store) == ("id", 1, 2)
     store.close()
 
 
-def test_a_wiped_store_is_empty_and_can_be_written(path: Path) -> None:
+def test_a_wiped_store_is_empty_and_writable(path: Path) -> None:
     store = PartitionStore(path)
-    store.write([("users", b"ann", b"1")], {"users": Position("id", 1, 2)})
+    store.write([("users", b"ann", b"1")], {"users": Position("id", next_offset=1, written_at_ms=2)})
     store.wipe()
     assert (store.get("users", b"ann"), position(store)) == (None, None)
     store.write([("users", b"ann", b"2")], {})
@@ -69,14 +72,14 @@ def test_a_wiped_store_is_empty_and_can_be_written(path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["CURRENT", "MANIFEST-*", "*"])
-def test_a_broken_store_is_begun_anew(path: Path, broken: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_store_is_recreated(path: Path, broken: str, caplog: pytest.LogCaptureFixture) -> None:
     store = PartitionStore(path)
-    store.write([("users", b"ann", b"1")], {"users": Position("id", 1, 2)})
+    store.write([("users", b"ann", b"1")], {"users": Position("id", next_offset=1, written_at_ms=2)})
     store.close()
     for file in path.glob(broken):
         file.write_bytes(b"not RocksDB's")
     store = PartitionStore(path)
-    assert position(store) is None  # so all of the changelog is read
+    assert position(store) is None  # so the whole changelog is read
     assert "rebuilt from Kafka" in caplog.text
     store.write([("users", b"ann", b"2")], {})
     assert store.get("users", b"ann") == b"2"
@@ -86,7 +89,7 @@ def test_a_broken_store_is_begun_anew(path: Path, broken: str, caplog: pytest.Lo
 # --- the folder -------------------------------------------------------------------------------------------
 
 
-def test_the_slot_is_made_once_and_kept(tmp_path: Path) -> None:
+def test_the_slot_is_created_once_and_kept(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path / "new" / "state")
     slot = folder.open(None)
     folder.close()
@@ -100,13 +103,13 @@ def test_the_slot_is_made_once_and_kept(tmp_path: Path) -> None:
     other.close()
 
 
-def test_a_slot_that_is_given_is_taken(tmp_path: Path) -> None:
+def test_a_configured_slot_is_used(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
     assert folder.open("blue") == "blue"
     folder.close()
 
 
-def test_a_slot_file_that_a_crash_left_empty_is_made_anew(tmp_path: Path) -> None:
+def test_an_empty_slot_file_after_a_crash_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "slot").touch()
     folder = StateFolder(tmp_path)
     slot = folder.open(None)
@@ -115,7 +118,7 @@ def test_a_slot_file_that_a_crash_left_empty_is_made_anew(tmp_path: Path) -> Non
     assert (tmp_path / "slot").read_text().strip() == slot
 
 
-def test_a_second_worker_is_refused_and_told_the_setting(tmp_path: Path) -> None:
+def test_a_second_worker_is_refused_with_the_setting_named(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
     folder.open(None)
     with pytest.raises(StartError, match=r"in use by another worker.*state_dir"):
@@ -126,39 +129,39 @@ def test_a_second_worker_is_refused_and_told_the_setting(tmp_path: Path) -> None
     second.close()
 
 
-def _hold(path: Path, held: "multiprocessing.synchronize.Event") -> None:
+def _lock_folder(path: Path, locked: "multiprocessing.synchronize.Event") -> None:
     StateFolder(path).open(None)
-    held.set()
-    held.wait(0)  # and ends without closing, as a killed process does
+    locked.set()
+    locked.wait(0)  # end without closing, like a killed process
 
 
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    held = context.Event()
-    process = context.Process(target=_hold, args=(tmp_path, held))
+    locked = context.Event()
+    process = context.Process(target=_lock_folder, args=(tmp_path, locked))
     process.start()
     process.join(60)
-    assert held.is_set()
+    assert locked.is_set()
     folder = StateFolder(tmp_path)
     folder.open(None)
     folder.close()
 
 
 @pytest.mark.parametrize("below", ["", "state"], ids=["a file in its place", "a file above it"])
-def test_a_folder_that_cannot_be_made_is_refused_and_told_the_setting(tmp_path: Path, below: str) -> None:
+def test_an_unusable_folder_is_refused_with_the_setting_named(tmp_path: Path, below: str) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(StartError, match=r"Cannot write to the state folder.*state_dir"):
         StateFolder(file / below).open(None)
 
 
-def test_partitions_have_folders_of_their_own(tmp_path: Path) -> None:
+def test_each_partition_has_its_own_folder(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
     assert folder.partition(7) == tmp_path / "partition-00007"
     assert folder.partition(123_456) != folder.partition(12_345)
 
 
-def test_damage_that_is_found_while_reading_is_an_error_and_the_next_start_has_an_empty_store(
+def test_a_store_found_corrupt_is_empty_after_the_next_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "partition-00000"
@@ -181,7 +184,7 @@ def test_damage_that_is_found_while_reading_is_an_error_and_the_next_start_has_a
     assert PartitionStore(path).get("users", b"0") == b"new"
 
 
-def test_a_store_that_is_in_use_is_an_error_and_stays_whole(tmp_path: Path) -> None:
+def test_opening_a_store_in_use_fails_and_leaves_it_intact(tmp_path: Path) -> None:
     store = PartitionStore(tmp_path / "partition-00000")
     store.write([("users", b"ann", b"1")], {})
     with pytest.raises(StoreError, match="lock"):
@@ -189,7 +192,7 @@ def test_a_store_that_is_in_use_is_an_error_and_stays_whole(tmp_path: Path) -> N
     assert store.get("users", b"ann") == b"1"
 
 
-def test_a_damaged_store_is_rebuilt_also_under_a_path_that_reads_like_a_reason_not_to(tmp_path: Path) -> None:
+def test_a_damaged_store_is_rebuilt_whatever_its_path_contains(tmp_path: Path) -> None:
     path = tmp_path / "block lock hold by" / "partition-00000"
     path.parent.mkdir()
     store = PartitionStore(path)
@@ -210,7 +213,7 @@ def stores(folder: StateFolder, *numbers: int) -> list[PartitionStore]:
     return opened
 
 
-def test_a_store_that_was_not_used_for_long_is_dropped_and_open_ones_never(tmp_path: Path) -> None:
+def test_only_closed_stores_are_dropped_when_unused_for_long(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path, drop_unused_after_s=7 * DAY_S)
     kept, closed = stores(folder, 1, 2)
     closed.close()
@@ -236,7 +239,7 @@ def test_a_store_counts_as_used_until_it_is_closed(tmp_path: Path) -> None:
     assert folder.drop_unused([], time.time()) == []
 
 
-def test_a_drop_that_was_cut_off_is_ended_and_other_files_are_left_alone(tmp_path: Path) -> None:
+def test_an_interrupted_drop_is_completed_and_other_files_stay(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path, drop_unused_after_s=DAY_S)
     (tmp_path / "partition-00004.dropped").mkdir()
     (tmp_path / "partition-00004.dropped" / "000012.sst").write_text("x")
@@ -246,7 +249,7 @@ def test_a_drop_that_was_cut_off_is_ended_and_other_files_are_left_alone(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["partition-00005.damaged", "slot"]
 
 
-def test_with_zero_nothing_is_dropped(tmp_path: Path) -> None:
+def test_zero_disables_dropping(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path, drop_unused_after_s=0)
     for store in stores(folder, 1):
         store.close()

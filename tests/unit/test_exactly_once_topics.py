@@ -1,4 +1,4 @@
-"""The inputs are there and have one partition count, or the message says which is missing or differs."""
+"""Checks of input topics, creation of changelogs, and lookups of topic ids."""
 
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -14,28 +14,28 @@ from stream.exactly_once.units.errors import StartError, TopicGoneError
 INPUTS = ["s.events", "s.outcomes"]
 
 
-def test_the_shared_count_is_returned() -> None:
+def test_the_common_partition_count_is_returned() -> None:
     assert check_inputs({"s.events": 4, "s.outcomes": 4, "else": 1}, INPUTS) == 4
 
 
-def test_missing_topics_are_all_named() -> None:
+def test_all_missing_topics_are_named() -> None:
     with pytest.raises(StartError, match=r"do not exist: s\.events, s\.outcomes\. Create"):
         check_inputs({"else": 1}, INPUTS)
     with pytest.raises(StartError, match=r"do not exist: s\.outcomes\. Create"):
         check_inputs({"s.events": 1}, INPUTS)
 
 
-def test_counts_that_differ_are_all_shown() -> None:
+def test_all_differing_counts_are_shown() -> None:
     with pytest.raises(StartError, match=r"s\.events has 4, s\.outcomes has 3"):
         check_inputs({"s.events": 4, "s.outcomes": 3}, INPUTS)
 
 
 @pytest.mark.parametrize("call", ["create_topics", "describe_topics"])
-def test_a_start_while_no_controller_answers_ends_in_a_line_that_says_so(
+def test_a_start_without_a_controller_fails_with_a_clear_error(
     call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Silent:
-        """Its futures of one call never come."""
+        """An admin client whose futures for one call never complete."""
 
         def __init__(self, _config: Any) -> None: ...
 
@@ -71,13 +71,13 @@ def test_a_start_while_no_controller_answers_ends_in_a_line_that_says_so(
         (3, 1, 1, None),
     ],
 )
-def test_a_changelog_has_a_replica_a_broker_and_at_most_three_unless_told_otherwise(
+def test_changelog_replication_follows_the_brokers_or_the_setting(
     brokers: int, wanted: int | None, replicas: int, min_isr: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
 
     class Admin:
-        """Makes what it is told to."""
+        """An admin client that records the topics that it creates."""
 
         def __init__(self, _config: Any) -> None: ...
 
@@ -97,11 +97,11 @@ def test_a_changelog_has_a_replica_a_broker_and_at_most_three_unless_told_otherw
     assert topic.config["cleanup.policy"] == "compact"
 
 
-def test_a_client_that_gets_no_answer_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_without_answers_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
 
     class Client:
-        """Knows one controller: the first client's is gone, the second's leaves after two answers."""
+        """A client bound to one controller: the first client's is gone, the second's leaves after two answers."""
 
         def __init__(self, _config: Any) -> None:
             made.append(self)
@@ -126,9 +126,9 @@ def test_a_client_that_gets_no_answer_is_not_asked_again(monkeypatch: pytest.Mon
     assert len(made) == 3
 
 
-def test_a_topic_is_gone_only_when_it_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_topic_is_gone_only_if_it_stays_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     class Forgetful:
-        """Does not know the topic, as a broker that has just come back."""
+        """Does not know the topic, like a broker that has just restarted."""
 
         def __init__(self, _config: Any) -> None: ...
 

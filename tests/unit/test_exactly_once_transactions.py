@@ -1,4 +1,4 @@
-"""One answer for each class of error: repeat the call, write the unit again, drop it, or end the process."""
+"""Each class of error has one response: repeat the call, rewrite the unit, drop it, or end the process."""
 
 import threading
 from typing import Any
@@ -21,9 +21,9 @@ from tests.support.scripted_producer import ScriptedProducer, error
 CHANGELOG = TopicPartition("t.changelog", 2)
 OFFSETS = {TopicPartition("t.events", 2): 7, TopicPartition("t.outcomes", 2): 3}
 OUTPUTS = [
-    Output("t.scores", b"ann", b"1", None, None),
-    Output(CHANGELOG.topic, b"ann", b"w1", 2, None),
-    Output(CHANGELOG.topic, b"bob", None, 2, 1_700_000_000_000),
+    Output("t.scores", b"ann", b"1", partition=None, timestamp_ms=None),
+    Output(CHANGELOG.topic, b"ann", b"w1", partition=2, timestamp_ms=None),
+    Output(CHANGELOG.topic, b"bob", None, partition=2, timestamp_ms=1_700_000_000_000),
 ]
 
 RETRIABLE = error(KafkaError._TIMED_OUT, retriable=True)
@@ -63,10 +63,10 @@ def calls(producer: ScriptedProducer) -> list[str]:
     return [call for call in producer.calls if call != "poll"]
 
 
-def test_a_unit_is_one_transaction_with_its_offsets_and_the_groups_identity(
+def test_a_unit_is_one_transaction_with_offsets_and_group_metadata(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
-    assert commit(writer) == {CHANGELOG: 42}  # the offset after its last record's, and of no other's
+    assert commit(writer) == {CHANGELOG: 42}  # the offset after its last record; no other topic is tracked
     assert calls(producer) == ATTEMPT
     assert producer.sent == [({tuple(tp): offset for tp, offset in OFFSETS.items()}, b"metadata")]
     assert producer.produced == [
@@ -76,7 +76,7 @@ def test_a_unit_is_one_transaction_with_its_offsets_and_the_groups_identity(
     ]
 
 
-def test_the_producer_is_idempotent_transactional_and_partitions_as_java_does(
+def test_the_producer_is_transactional_and_partitions_like_java(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     wanted = {
@@ -92,7 +92,7 @@ def test_the_producer_is_idempotent_transactional_and_partitions_as_java_does(
 
 
 @pytest.mark.parametrize("call", ["offsets", "commit"])
-def test_a_retriable_failure_repeats_the_call_and_nothing_else(
+def test_a_retriable_failure_repeats_only_its_call(
     writer: TransactionWriter, producer: ScriptedProducer, call: str
 ) -> None:
     producer.fails(call, RETRIABLE, RETRIABLE)
@@ -101,7 +101,7 @@ def test_a_retriable_failure_repeats_the_call_and_nothing_else(
     assert calls(producer) == [*ATTEMPT[:place], call, call, *ATTEMPT[place:]]
 
 
-def test_a_commit_whose_fate_stays_unknown_ends_the_process_and_is_never_redone(
+def test_a_commit_with_unknown_outcome_ends_the_process(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("commit", *[RETRIABLE] * 1000)
@@ -115,7 +115,7 @@ def test_a_commit_whose_fate_stays_unknown_ends_the_process_and_is_never_redone(
 @pytest.mark.parametrize(
     ("call", "failure"), [("offsets", RETRIABLE), ("commit", RETRIABLE), ("produce", ABORTABLE)]
 )
-def test_a_commit_that_is_given_up_ends_at_its_next_failure_and_is_finished_without_one(
+def test_after_give_up_a_commit_succeeds_or_fails_at_once(
     writer: TransactionWriter, producer: ScriptedProducer, call: str, failure: KafkaException
 ) -> None:
     writer.give_up()
@@ -128,7 +128,7 @@ def test_a_commit_that_is_given_up_ends_at_its_next_failure_and_is_finished_with
 
 
 @pytest.mark.parametrize("call", ["begin", "produce", "offsets", "commit"])
-def test_an_abortable_failure_writes_the_same_unit_again(
+def test_an_abortable_failure_rewrites_the_unit(
     writer: TransactionWriter, producer: ScriptedProducer, call: str
 ) -> None:
     producer.fails(call, ABORTABLE)
@@ -143,7 +143,7 @@ def test_an_abortable_failure_writes_the_same_unit_again(
     assert written.keys() == {CHANGELOG}
 
 
-def test_positions_are_those_of_the_attempt_that_was_committed(
+def test_positions_are_those_of_the_committed_attempt(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("commit", None)
@@ -152,7 +152,7 @@ def test_positions_are_those_of_the_attempt_that_was_committed(
     assert commit(writer)[CHANGELOG] == first[CHANGELOG] + 1
 
 
-def test_an_abort_is_repeated_while_it_fails_retriably(
+def test_an_abort_is_repeated_on_retriable_failures(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("commit", ABORTABLE)
@@ -171,7 +171,7 @@ def test_an_abort_is_repeated_while_it_fails_retriably(
     ],
 )
 @pytest.mark.parametrize("call", ["offsets", "commit"])
-def test_when_the_group_has_moved_on_the_transaction_is_aborted_and_not_redone(
+def test_a_fenced_transaction_is_aborted_and_not_retried(
     writer: TransactionWriter, producer: ScriptedProducer, code: int, call: str
 ) -> None:
     producer.fails(call, error(code, txn_requires_abort=True))
@@ -179,7 +179,7 @@ def test_when_the_group_has_moved_on_the_transaction_is_aborted_and_not_redone(
         commit(writer)
     assert calls(producer)[-1] == "abort"
     assert producer.calls.count("begin") == 1
-    commit(writer)  # the producer is good for the next epoch
+    commit(writer)  # the producer is usable in the next epoch
 
 
 def test_a_fatal_failure_ends_the_process_without_another_call(
@@ -192,10 +192,10 @@ def test_a_fatal_failure_ends_the_process_without_another_call(
 
 
 @pytest.mark.parametrize("call", ["offsets", "commit", "abort"])
-def test_a_transaction_that_the_broker_has_ended_leaves_a_producer_for_the_next_epoch(
+def test_a_transaction_ended_by_the_broker_replaces_the_producer(
     writer: TransactionWriter, producer: ScriptedProducer, call: str
 ) -> None:
-    producer.takes_s = {call: 10.0}  # its time-out
+    producer.takes_s = {call: 10.0}  # the transaction timeout
     producer.fails("commit", ABORTABLE)
     producer.fails(call, FATAL)
     producer.fails("init", RETRIABLE)
@@ -208,11 +208,11 @@ def test_a_transaction_that_the_broker_has_ended_leaves_a_producer_for_the_next_
 
 
 @pytest.mark.parametrize("call", ["offsets", "commit", "abort"])
-def test_a_call_that_gets_no_answer_leaves_a_producer_for_the_next_epoch(
+def test_an_unanswered_call_replaces_the_producer(
     writer: TransactionWriter, producer: ScriptedProducer, call: str
 ) -> None:
-    """librdkafka may never connect to a coordinator again that was away."""
-    producer.takes_s = {call: 10.0}  # its time-out
+    """librdkafka may never reconnect to a coordinator that was unreachable."""
+    producer.takes_s = {call: 10.0}  # the transaction timeout
     if call == "abort":
         producer.fails("commit", ABORTABLE)
     producer.fails(call, *[RETRIABLE] * 1000)
@@ -223,7 +223,7 @@ def test_a_call_that_gets_no_answer_leaves_a_producer_for_the_next_epoch(
     assert producer.connected == 2
 
 
-def test_a_call_that_forgets_its_time_out_leaves_a_producer_for_the_next_epoch(
+def test_a_call_that_ignores_its_timeout_replaces_the_producer(
     producer: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "Producer", lambda config: producer)
@@ -233,14 +233,14 @@ def test_a_call_that_forgets_its_time_out_leaves_a_producer_for_the_next_epoch(
     with pytest.raises(TransactionEndedError, match="does not return"):
         commit(writer)
     assert calls(producer)[-2:] == ["offsets", "init"]
-    assert "commit" not in producer.calls  # so nothing of it can become visible
+    assert "commit" not in producer.calls  # so none of its records can become visible
     producer.hangs = None
     monkeypatch.setattr(transactions, "_GRACE_S", 30.0)
     assert commit(writer).keys() == {CHANGELOG}
     hanging.set()
 
 
-def test_a_writer_that_must_not_take_its_id_back_ends_however_old_its_transaction_is(
+def test_a_writer_without_replacement_ends_after_an_old_transaction(
     producer: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "Producer", lambda config: producer)
@@ -259,11 +259,11 @@ def test_a_writer_that_must_not_take_its_id_back_ends_however_old_its_transactio
     assert "init" not in calls(producer)
 
 
-def test_a_younger_transaction_was_fenced_by_another_process_and_nothing_is_taken_back(
+def test_fencing_of_a_young_transaction_does_not_replace_the_producer(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.takes_s = {"offsets": 20.0}
-    commit(writer)  # its seconds do not count for the next one
+    commit(writer)  # its duration does not count for the next transaction
     producer.takes_s = {"offsets": 9.9}
     producer.fails("commit", FATAL)
     with pytest.raises(FatalTransactionError, match=r"app-slot.*uses its transactional id"):
@@ -281,9 +281,7 @@ def test_a_producer_that_cannot_be_replaced_ends_the_process(
         commit(writer)
 
 
-def test_a_failure_that_no_repeating_mends_ends_the_process(
-    writer: TransactionWriter, producer: ScriptedProducer
-) -> None:
+def test_a_permanent_failure_ends_the_process(writer: TransactionWriter, producer: ScriptedProducer) -> None:
     producer.fails("offsets", error(KafkaError._INVALID_ARG))
     with pytest.raises(FatalTransactionError):
         commit(writer)
@@ -298,7 +296,7 @@ def test_a_failure_that_no_repeating_mends_ends_the_process(
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
     ],
 )
-def test_a_refusal_that_never_passes_ends_the_process_and_is_not_tried_for_ever(
+def test_a_permanent_refusal_ends_the_process_without_retries(
     writer: TransactionWriter, producer: ScriptedProducer, code: int
 ) -> None:
     producer.fails("offsets", error(code, txn_requires_abort=True))
@@ -307,7 +305,7 @@ def test_a_refusal_that_never_passes_ends_the_process_and_is_not_tried_for_ever(
     assert (producer.calls.count("begin"), producer.calls.count("abort")) == (1, 1)
 
 
-def test_a_writer_that_must_not_take_its_id_back_ends_when_librdkafka_hangs(
+def test_a_writer_without_replacement_ends_when_librdkafka_hangs(
     producer: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "Producer", lambda config: producer)
@@ -322,14 +320,14 @@ def test_a_writer_that_must_not_take_its_id_back_ends_when_librdkafka_hangs(
     hanging.set()
 
 
-def test_an_abort_that_fails_ends_the_process(writer: TransactionWriter, producer: ScriptedProducer) -> None:
+def test_a_failed_abort_ends_the_process(writer: TransactionWriter, producer: ScriptedProducer) -> None:
     producer.fails("commit", FENCED)
     producer.fails("abort", FATAL)
     with pytest.raises(FatalTransactionError):
         commit(writer)
 
 
-def test_a_full_local_queue_is_drained_and_the_record_produced_once(
+def test_a_full_queue_is_drained_and_the_record_produced_once(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("produce", None, BufferError(), BufferError())
@@ -338,14 +336,14 @@ def test_a_full_local_queue_is_drained_and_the_record_produced_once(
     assert producer.calls.count("poll") >= 2
 
 
-def _logged_behind(cause: BaseException) -> SystemError:
-    """What CPython makes of a log line that is delivered with an error set."""
+def _system_error(cause: BaseException) -> SystemError:
+    """Return the error that CPython raises when a log callback runs while an exception is set."""
     failure = SystemError("returned a result with an exception set")
     failure.__cause__ = cause
     return failure
 
 
-@pytest.mark.parametrize("failure", [FATAL, _logged_behind(FATAL), _logged_behind(_logged_behind(FATAL))])
+@pytest.mark.parametrize("failure", [FATAL, _system_error(FATAL), _system_error(_system_error(FATAL))])
 def test_a_fenced_producer_is_closed_without_an_error(
     writer: TransactionWriter, producer: ScriptedProducer, failure: Exception
 ) -> None:
@@ -354,7 +352,7 @@ def test_a_fenced_producer_is_closed_without_an_error(
     assert producer.calls == ["flush"]
 
 
-def test_a_fault_that_is_not_kafkas_comes_out_of_close(
+def test_close_raises_errors_that_are_not_kafkas(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("flush", SystemError("a fault of the interpreter"))
@@ -362,25 +360,24 @@ def test_a_fault_that_is_not_kafkas_comes_out_of_close(
         writer.close()
 
 
-def test_a_record_that_is_too_large_is_refused_before_anything_is_sent(
+def test_a_too_large_record_is_refused_before_sending(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
-    large = Output("t.scores", b"k" * 50, b"v" * 51, None, None)
+    too_large = Output("t.scores", b"k" * 50, b"v" * 51, partition=None, timestamp_ms=None)
     with pytest.raises(RecordTooLargeError, match=r"101 bytes for t\.scores.*max_record_bytes=100"):
-        writer.commit([OUTPUTS[0], large], OFFSETS, b"metadata", {})
+        writer.commit([OUTPUTS[0], too_large], OFFSETS, b"metadata", {})
     assert producer.calls == []
-    writer.commit([Output("t.scores", b"k" * 50, b"v" * 50, None, None)], OFFSETS, b"metadata", {})
+    largest = Output("t.scores", b"k" * 50, b"v" * 50, partition=None, timestamp_ms=None)
+    writer.commit([largest], OFFSETS, b"metadata", {})
 
 
-def test_a_unit_without_offsets_is_refused_because_nothing_would_fence_it(
-    writer: TransactionWriter, producer: ScriptedProducer
-) -> None:
+def test_a_unit_without_offsets_is_refused(writer: TransactionWriter, producer: ScriptedProducer) -> None:
     with pytest.raises(ValueError, match="not be fenced"):
         writer.commit(OUTPUTS, {}, b"metadata", {})
     assert producer.calls == []
 
 
-def test_a_cluster_that_gives_no_producer_id_is_named_at_the_start(
+def test_a_missing_producer_id_is_reported_at_the_start(
     writer: TransactionWriter, producer: ScriptedProducer
 ) -> None:
     producer.fails("init", RETRIABLE)

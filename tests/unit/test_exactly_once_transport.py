@@ -1,4 +1,4 @@
-"""What of the fetched records is delivered: those of this epoch, from its start on, each once and in order."""
+"""Only records of the current epoch are delivered: from its start offsets on, once and in order."""
 
 import asyncio
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ EPOCH = Epoch(3, "member")
 
 
 class Consumer(BatchConsumer):
-    """Faust's consumer without Faust: what it delivers goes into a list."""
+    """The consumer without Faust. It collects the delivered batches in a list."""
 
     def __init__(self) -> None:
         self.app = SimpleNamespace(
@@ -67,7 +67,7 @@ class Consumer(BatchConsumer):
         return [(batch.base, [r.offset for r in batch.records], batch.next) for batch in self.batches]
 
 
-async def test_nothing_is_delivered_before_the_epoch_has_its_start() -> None:
+async def test_nothing_is_delivered_before_the_epochs_start_offsets() -> None:
     consumer = Consumer()
     await consumer.deliver(0, 1)
     assert consumer.batches == []
@@ -77,7 +77,7 @@ async def test_nothing_is_delivered_before_the_epoch_has_its_start() -> None:
     assert consumer.spans == [(1, [1, 2], 3)]
 
 
-async def test_batches_join_without_a_gap_whatever_holes_the_offsets_have() -> None:
+async def test_batches_are_contiguous_despite_offset_gaps() -> None:
     consumer = Consumer()
     await consumer.start_from(EPOCH, {TP: 5})
     for offsets in ([7, 8], [12], [13, 20]):
@@ -85,7 +85,7 @@ async def test_batches_join_without_a_gap_whatever_holes_the_offsets_have() -> N
     assert consumer.spans == [(5, [7, 8], 9), (9, [12], 13), (13, [13, 20], 21)]
 
 
-async def test_what_was_delivered_is_not_delivered_again_wherever_the_client_seeks() -> None:
+async def test_delivered_records_are_not_delivered_again_after_a_seek() -> None:
     consumer = Consumer()
     await consumer.start_from(EPOCH, {TP: 0})
     await consumer.deliver(0, 1, 2)
@@ -94,18 +94,18 @@ async def test_what_was_delivered_is_not_delivered_again_wherever_the_client_see
     assert consumer.spans == [(0, [0, 1, 2], 3), (3, [3], 4)]
 
 
-async def test_records_of_another_epoch_and_of_other_topics_are_passed_over() -> None:
+async def test_records_of_other_epochs_and_topics_are_skipped() -> None:
     consumer = Consumer()
     await consumer.start_from(EPOCH, {TP: 0})
-    await consumer.deliver(0, epoch=Epoch(3, "member"))  # equal, and not the same stay in the group
+    await consumer.deliver(0, epoch=Epoch(3, "member"))  # equal, but another membership
     await consumer.deliver(0, where=TopicPartition("t.changelog", 0))
-    await consumer.deliver(0, where=TopicPartition(EVENTS, 1))  # a partition that it was not given
+    await consumer.deliver(0, where=TopicPartition(EVENTS, 1))  # a partition that is not assigned
     consumer.flow_active = False
     await consumer.deliver(0)
     assert consumer.batches == []
 
 
-async def test_partitions_of_one_poll_come_by_kafkas_time_and_then_as_the_inputs_are_listed() -> None:
+async def test_partitions_of_a_poll_are_ordered_by_time_then_topic() -> None:
     consumer = Consumer()
     await consumer.start_from(EPOCH, {TP: 0, NOTE: 0, OTHER: 0})
     times = {NOTE: 20, OTHER: 10, TP: 20}
@@ -113,7 +113,7 @@ async def test_partitions_of_one_poll_come_by_kafkas_time_and_then_as_the_inputs
     assert [(batch.topic, batch.partition) for batch in consumer.batches] == [OTHER, TP, NOTE]
 
 
-async def test_a_topic_waits_for_one_that_is_behind_and_is_not_fetched_meanwhile() -> None:
+async def test_a_topic_waits_unfetched_for_one_that_is_behind() -> None:
     consumer = Consumer()
     await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
     consumer.behind = {NOTE}
@@ -125,7 +125,7 @@ async def test_a_topic_waits_for_one_that_is_behind_and_is_not_fetched_meanwhile
     assert consumer._to_fetch() == {TP, NOTE, OTHER}
 
 
-async def test_with_much_kept_the_topic_that_is_waited_for_is_fetched_first() -> None:
+async def test_a_full_buffer_fetches_the_awaited_topic_first() -> None:
     consumer = Consumer()
     await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
     consumer.behind = {NOTE}
@@ -135,7 +135,7 @@ async def test_with_much_kept_the_topic_that_is_waited_for_is_fetched_first() ->
     assert consumer._to_fetch() == {NOTE, OTHER}
 
 
-async def test_a_paused_partition_with_much_kept_does_not_stop_the_others() -> None:
+async def test_a_paused_partition_with_a_full_buffer_blocks_no_other() -> None:
     consumer = Consumer()
     await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
     consumer.behind = {NOTE}
@@ -144,7 +144,7 @@ async def test_a_paused_partition_with_much_kept_does_not_stop_the_others() -> N
     assert consumer._to_fetch() == {OTHER}
 
 
-async def test_what_is_kept_for_another_topic_is_forgotten_when_an_epoch_begins() -> None:
+async def test_a_new_epoch_discards_records_buffered_for_another_topic() -> None:
     consumer = Consumer()
     await consumer.start_from(EPOCH, {TP: 0, NOTE: 0})
     consumer.behind = {NOTE}
@@ -155,10 +155,8 @@ async def test_what_is_kept_for_another_topic_is_forgotten_when_an_epoch_begins(
     assert consumer.spans == [(1, [1], 2)]
 
 
-def thread_that_knows(
-    *, position: int | None, stable: int | None, high: int | None = None
-) -> BatchConsumerThread:
-    """The consumer's thread, of which one partition has this position and these ends, as of the newest fetch."""
+def thread_with(*, position: int | None, stable: int | None, high: int | None = None) -> BatchConsumerThread:
+    """Return a consumer thread with this position and these ends of one partition, as of the last fetch."""
     state = SimpleNamespace(_position=position, lso=stable, highwater=high)
     assignment = SimpleNamespace(state_value={TP: state}.get)
     thread = BatchConsumerThread.__new__(BatchConsumerThread)
@@ -171,25 +169,25 @@ def thread_that_knows(
 @pytest.mark.parametrize(
     ("position", "stable", "high", "at_end"),
     [
-        (7, 7, 9, True),  # what lies beyond is another's open transaction
+        (7, 7, 9, True),  # an open transaction lies beyond
         (6, 7, 7, False),
-        (7, None, 7, True),  # a broker that tells no stable offset
+        (7, None, 7, True),  # the broker reports no stable offset
         (0, None, None, False),  # nothing was fetched yet
         (None, 7, 7, False),
     ],
 )
-def test_a_partition_is_at_its_end_once_all_that_is_stable_was_given_out(
+def test_a_partition_ends_at_its_last_stable_offset(
     position: int | None, stable: int | None, high: int | None, at_end: bool
 ) -> None:
-    thread = thread_that_knows(position=position, stable=stable, high=high)
+    thread = thread_with(position=position, stable=stable, high=high)
     assert thread.is_at_end(TP) is at_end
 
 
 def test_a_partition_of_another_worker_is_not_waited_for() -> None:
-    assert thread_that_knows(position=0, stable=7).is_at_end(NOTE)
+    assert thread_with(position=0, stable=7).is_at_end(NOTE)
 
 
-async def test_an_activity_that_is_no_poll_keeps_aiokafka_in_its_group() -> None:
+async def test_keep_membership_resets_the_fetchers_idle_time() -> None:
     subscription = SubscriptionState()
     thread = BatchConsumerThread.__new__(BatchConsumerThread)
     thread._consumer = SimpleNamespace(_subscription=subscription)
@@ -202,7 +200,7 @@ async def test_an_activity_that_is_no_poll_keeps_aiokafka_in_its_group() -> None
 
 
 async def fetch(monkeypatch: pytest.MonkeyPatch, answer: Any, *, sought: Epoch | None = EPOCH) -> Any:
-    """Fetch by the consumer's thread, which gets this answer and is in the next epoch after it."""
+    """Fetch through the consumer's thread. The epoch begins while the answer is on its way."""
     consumer = SimpleNamespace(epoch=None)
 
     async def fetched(*_args: Any) -> Any:
@@ -218,29 +216,28 @@ async def fetch(monkeypatch: pytest.MonkeyPatch, answer: Any, *, sought: Epoch |
     return await thread._fetch_records(None, set())
 
 
-async def test_records_belong_to_the_epoch_in_which_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_records_belong_to_the_epoch_of_their_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await fetch(monkeypatch, {TP: []}) == ({TP: []}, EPOCH)
 
 
-async def test_records_of_before_the_seek_of_their_epoch_belong_to_none(
+async def test_records_fetched_before_the_seek_belong_to_no_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert await fetch(monkeypatch, {TP: []}, sought=Epoch(2, "member")) == ({TP: []}, None)
 
 
-async def test_a_seek_of_an_epoch_that_is_over_moves_nothing() -> None:
+async def test_a_seek_of_a_past_epoch_does_nothing() -> None:
     thread = BatchConsumerThread.__new__(BatchConsumerThread)
     thread.consumer = SimpleNamespace(epoch=EPOCH)
-    await thread._seek_all(
-        Epoch(EPOCH.generation - 1, "member"), {TP: 7}
-    )  # there is no client that it could ask
+    # The thread has no client: a seek would fail.
+    await thread._seek_all(Epoch(EPOCH.generation - 1, "member"), {TP: 7})
     assert thread._sought is None
 
 
-async def test_a_partition_that_has_no_start_yet_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_partition_without_a_start_offset_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await fetch(monkeypatch, NoOffsetForPartitionError(TP)) == ({}, EPOCH)
 
 
-async def test_an_offset_that_has_left_the_log_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_offset_outside_the_log_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OffsetOutOfRangeError):
         await fetch(monkeypatch, OffsetOutOfRangeError(TP))

@@ -1,4 +1,4 @@
-"""`sway explain` on what a processor keeps and publishes; the topics lie in memory, the models are tiny and real."""
+"""`sway explain` on a processor's state and output. The topics are in memory; the models are tiny but real."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ FILMS = ("alien", "heat", "amelie", "the third man", "brazil", "stalker")
 PARTITIONS = 3
 HOUR_MS = 3_600_000
 
-Kept = dict[str, dict[int, list[topics.Record]]]
+TopicRecords = dict[str, dict[int, list[topics.Record]]]
 """Records by topic and partition."""
 
 
@@ -51,18 +51,18 @@ class Worker(Processing):
         found = self.model.score_texts(texts).numpy()
         return ScoredTexts(found[:, 0], found[:, 1], {}, self.model.version, "fp32")
 
-    def watch(self, user: str, films: int, known: int) -> None:
-        """Let a user watch films, an hour apart, and tell what came of the first."""
+    def watch(self, user: str, *, films: int, outcomes: int) -> None:
+        """Let a user watch this many films, an hour apart, and deliver outcomes of the first ones."""
         for number, film in enumerate(FILMS[:films]):
             at_ms = NOW_MS - (9 - number) * HOUR_MS
             self.deliver(
                 event(f"{user}-{number}", user, at_ms, item_id=film, item_text=f"{film} {'long ' * 30}")
             )
-            if number < known:
+            if number < outcomes:
                 self.deliver(Outcome(f"{user}-{number}", user, float(number % 2), at_ms))
 
-    def kept(self) -> Kept:
-        """What has come to the topics, each user's in a partition of its own."""
+    def topic_records(self) -> TopicRecords:
+        """Return the records of the topics, partitioned by user."""
         settings = Settings()
         names = topics.TopicNames.of(settings)
         tables: dict[str, MemoryTable[object]] = {
@@ -70,7 +70,7 @@ class Worker(Processing):
             names.pending: self.pending,  # type: ignore[dict-item]
             names.windows: self.table,  # type: ignore[dict-item]
         }
-        found: Kept = {name: {n: [] for n in range(PARTITIONS)} for name in (*tables, names.examples)}
+        found: TopicRecords = {name: {n: [] for n in range(PARTITIONS)} for name in (*tables, names.examples)}
         for name, table in tables.items():
             for (_, key), value in table.stored.items():
                 if user := re.search(rb"ann|bob", key):
@@ -84,16 +84,16 @@ class Worker(Processing):
 
 
 class MemoryTopics:
-    """Topics of a test."""
+    """Topics in memory."""
 
-    def __init__(self, kept: Kept) -> None:
-        self.kept = kept
+    def __init__(self, stored: TopicRecords) -> None:
+        self._stored = stored
 
     def partitions(self, topic: str) -> int:
-        return len(self.kept.get(topic, ()))
+        return len(self._stored.get(topic, ()))
 
     def records(self, topic: str, partition: int | None, newest: int | None) -> Iterator[topics.Record]:
-        for number, records in self.kept[topic].items():
+        for number, records in self._stored[topic].items():
             if partition in (None, number):
                 yield from records[-newest:] if newest else records
 
@@ -102,7 +102,7 @@ class MemoryTopics:
 def store(
     tmp_path: Path, tiny_base: Path, tiny_network: TwoHeadedNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> ModelRegistry:
-    """A registry with a version of either reading, which the settings name."""
+    """A registry with one version of each reading. The settings name it."""
     store = ModelRegistry(tmp_path / "registry")
     checkpoint.save(tiny_network, tmp_path / "joint", tokenizer_from=tiny_base)
     store.publish(tmp_path / "joint", Manifest("joint", "tiny", 0))
@@ -117,10 +117,10 @@ Explain = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def explain(monkeypatch: pytest.MonkeyPatch) -> Explain:
-    """Runs the command on what was kept."""
+    """Return a function that runs the command on the records of topics."""
 
-    def run(kept: Kept, *arguments: object, columns: int = 80) -> tuple[int, str]:
-        monkeypatch.setattr(topics, "CommittedTopics", lambda *_: MemoryTopics(kept))
+    def run(stored: TopicRecords, *arguments: object, columns: int = 80) -> tuple[int, str]:
+        monkeypatch.setattr(topics, "CommittedTopics", lambda *_: MemoryTopics(stored))
         result = CliRunner().invoke(
             app, ["explain", *map(str, arguments)], env={"COLUMNS": str(columns)}, catch_exceptions=False
         )
@@ -130,25 +130,25 @@ def explain(monkeypatch: pytest.MonkeyPatch) -> Explain:
 
 
 def rows(shown: str) -> list[str]:
-    """The lines of the table of behaviours."""
+    """Return the lines of the table of behaviours."""
     return [line.strip() for line in shown.splitlines() if re.match(r" *\d{4}-", line)]
 
 
 def figures(shown: str, name: str) -> list[float]:
-    """The figures in a line."""
+    """Return the figures in a line."""
     (line,) = [line for line in shown.splitlines() if line.split()[:1] == [name]]
     return [float(figure) for figure in line.split()[1:]]
 
 
 @pytest.mark.parametrize("reading", Reading)
 @pytest.mark.parametrize("number", [2, 5], ids=["labelled", "waiting"])
-def test_an_event_is_scored_again_as_it_was_and_without_each_behaviour(
+def test_an_event_is_rescored_with_and_without_each_behaviour(
     store: ModelRegistry, explain: Explain, reading: Reading, number: int
 ) -> None:
     worker = Worker(store.load(reading.value))
-    worker.watch("bob", 3, 1)
-    worker.watch("ann", 6, 4)
-    code, shown = explain(worker.kept(), f"ann-{number}")
+    worker.watch("bob", films=3, outcomes=1)
+    worker.watch("ann", films=6, outcomes=4)
+    code, shown = explain(worker.topic_records(), f"ann-{number}")
     assert code == 0, shown
     assert f"ann-{number} of ann, " in shown
     assert f"watch {FILMS[number]}" in shown
@@ -173,32 +173,28 @@ def test_an_event_is_scored_again_as_it_was_and_without_each_behaviour(
     assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_the_newest_event_of_a_user_is_found_whether_it_waits_or_not(
-    store: ModelRegistry, explain: Explain
-) -> None:
+def test_the_newest_event_of_a_user_is_found(store: ModelRegistry, explain: Explain) -> None:
     worker = Worker(store.load("late"))
-    worker.watch("ann", 6, 6)
-    worker.watch("bob", 4, 3)
-    assert "ann-5 of ann" in explain(worker.kept(), "--user", "ann")[1]
-    assert "bob-3 of bob" in explain(worker.kept(), "--user", "bob")[1]
-    assert "bob-1 of bob" in explain(worker.kept(), "bob-1", "--user", "bob")[1]
-    assert explain(worker.kept(), "bob-1", "--user", "ann")[1].startswith(
+    worker.watch("ann", films=6, outcomes=6)
+    worker.watch("bob", films=4, outcomes=3)
+    assert "ann-5 of ann" in explain(worker.topic_records(), "--user", "ann")[1]
+    assert "bob-3 of bob" in explain(worker.topic_records(), "--user", "bob")[1]
+    assert "bob-1 of bob" in explain(worker.topic_records(), "bob-1", "--user", "bob")[1]
+    assert explain(worker.topic_records(), "bob-1", "--user", "ann")[1].startswith(
         "sway: there is no event bob-1 of user ann: "
     )
 
 
-def test_words_that_left_the_window_are_looked_for_in_examples(
-    store: ModelRegistry, explain: Explain
-) -> None:
+def test_texts_outside_the_window_are_looked_up_in_examples(store: ModelRegistry, explain: Explain) -> None:
     worker = Worker(store.load("late"), WindowLimits(max_behaviours=2))
-    worker.watch("ann", 6, 3)
-    kept = worker.kept()
-    code, shown = explain(kept, "ann-3")
+    worker.watch("ann", films=6, outcomes=3)
+    stored = worker.topic_records()
+    code, shown = explain(stored, "ann-3")
     assert code == 0, shown
     assert len(rows(shown)) == 2
     assert "(left the window)" not in shown
     assert figures(shown, "influence")[0] == pytest.approx(figures(shown, "influence")[1], abs=2e-4)
-    code, shown = explain(kept, "ann-3", "--examples", 1)
+    code, shown = explain(stored, "ann-3", "--examples", 1)
     assert [("(left the window)" in line, "watch amelie" in line) for line in sorted(rows(shown))] == [
         (True, False),
         (False, True),
@@ -210,9 +206,9 @@ def test_words_that_left_the_window_are_looked_for_in_pending_labels(
     store: ModelRegistry, explain: Explain
 ) -> None:
     worker = Worker(store.load("late"), WindowLimits(max_behaviours=2))
-    worker.watch("bob", 3, 0)
-    worker.watch("ann", 6, 0)
-    code, shown = explain(worker.kept(), "ann-3", "--examples", 1)
+    worker.watch("bob", films=3, outcomes=0)
+    worker.watch("ann", films=6, outcomes=0)
+    code, shown = explain(worker.topic_records(), "ann-3", "--examples", 1)
     assert code == 0, shown
     assert [film for film in FILMS if any(f"watch {film}" in line for line in rows(shown))] == [
         "heat",
@@ -223,77 +219,77 @@ def test_words_that_left_the_window_are_looked_for_in_pending_labels(
         assert figures(shown, name)[0] == pytest.approx(figures(shown, name)[1], abs=2e-4)
 
 
-def test_a_user_without_a_past_has_nothing_that_sways(store: ModelRegistry, explain: Explain) -> None:
+def test_a_user_without_history_has_no_effects(store: ModelRegistry, explain: Explain) -> None:
     worker = Worker(store.load("joint"))
-    worker.watch("ann", 1, 0)
-    code, shown = explain(worker.kept(), "ann-0")
+    worker.watch("ann", films=1, outcomes=0)
+    code, shown = explain(worker.topic_records(), "ann-0")
     assert code == 0, shown
     assert rows(shown) == []
     assert "The user had no earlier behaviours." in shown
 
 
 @pytest.mark.parametrize("reading", Reading)
-def test_the_effects_are_drawn(
+def test_the_effects_are_plotted(
     store: ModelRegistry, explain: Explain, reading: Reading, tmp_path: Path
 ) -> None:
     worker = Worker(store.load(reading.value))
-    worker.watch("ann", 4, 2)
-    code, shown = explain(worker.kept(), "ann-3", "--image", tmp_path / "new" / "why.png")
+    worker.watch("ann", films=4, outcomes=2)
+    code, shown = explain(worker.topic_records(), "ann-3", "--image", tmp_path / "new" / "why.png")
     assert code == 0, shown
     assert (tmp_path / "new" / "why.png").read_bytes().startswith(b"\x89PNG")
     assert str(tmp_path / "new" / "why.png") in shown
 
 
-def test_where_its_version_is_gone_the_champion_explains_it_and_says_so(
+def test_the_champion_explains_events_of_a_removed_version(
     store: ModelRegistry, explain: Explain, tmp_path: Path, tiny_base: Path
 ) -> None:
     worker = Worker(store.load("late"))
-    worker.watch("ann", 4, 2)
-    kept, other = worker.kept(), ModelRegistry(tmp_path / "other")
-    code, told = explain(kept, "ann-3", "--registry", tmp_path / "other")
-    assert (code, told.count("\n")) == (1, 1)
-    assert "has neither late, which scored the event, nor a champion" in told
+    worker.watch("ann", films=4, outcomes=2)
+    stored, other = worker.topic_records(), ModelRegistry(tmp_path / "other")
+    code, message = explain(stored, "ann-3", "--registry", tmp_path / "other")
+    assert (code, message.count("\n")) == (1, 1)
+    assert "has neither late, which scored the event, nor a champion" in message
     other.promote(publish_late(other, "next", tiny_base, tmp_path / "next", seed=3))
-    code, shown = explain(kept, "ann-3", "--registry", tmp_path / "other", columns=200)
+    code, shown = explain(stored, "ann-3", "--registry", tmp_path / "other", columns=200)
     assert code == 0, shown
     assert "late is no longer in the registry: recomputed with the champion, next." in shown
     other.promote(publish_tiny(other, "whole", tiny_base, tmp_path / "whole", seed=3))
-    code, told = explain(kept, "ann-3", "--registry", tmp_path / "other")
-    assert (code, told) == (
+    code, message = explain(stored, "ann-3", "--registry", tmp_path / "other")
+    assert (code, message) == (
         1,
         "sway: whole needs the full text, but none is stored for event ann-3, which late scored\n",
     )
 
 
-def test_what_cannot_be_explained_is_one_line(store: ModelRegistry, explain: Explain) -> None:
+def test_failures_are_reported_in_one_line(store: ModelRegistry, explain: Explain) -> None:
     worker = Worker(store.load("late"))
-    worker.watch("ann", 3, 1)
-    kept = worker.kept()
+    worker.watch("ann", films=3, outcomes=1)
+    stored = worker.topic_records()
     names = topics.TopicNames.of(Settings())
-    assert explain(kept) == (1, "sway: give an event id, or a user with --user\n")
-    assert explain(kept, "nothing") == (
+    assert explain(stored) == (1, "sway: give an event id, or a user with --user\n")
+    assert explain(stored, "nothing") == (
         1,
         "sway: there is no event nothing: neither among the events with pending labels nor in the newest 20,000 "
         "offsets of any partition of sway.examples (--examples searches further back)\n",
     )
-    assert explain(kept, "--user", "cat")[1].startswith("sway: there is no scored event of user cat: ")
+    assert explain(stored, "--user", "cat")[1].startswith("sway: there is no scored event of user cat: ")
     assert explain({}, "ann-1")[1].startswith("sway: there is no topic sway-estimates-changelog: no worker ")
-    kept[names.estimates] = {
+    stored[names.estimates] = {
         number: [(key, value) for key, value in records if not key.startswith(b"\xff")]
-        for number, records in kept[names.estimates].items()
+        for number, records in stored[names.estimates].items()
     }
-    assert explain(kept, "ann-2") == (
+    assert explain(stored, "ann-2") == (
         1,
         "sway: event ann-2 was scored by an older version of the worker, which did not store the input of scores\n",
     )
 
 
-def test_an_id_that_two_users_have_needs_the_user(store: ModelRegistry, explain: Explain) -> None:
+def test_an_ambiguous_event_id_needs_the_user(store: ModelRegistry, explain: Explain) -> None:
     worker = Worker(store.load("late"))
     worker.deliver(event("same", "ann", item_text="alien"))
     worker.deliver(event("same", "bob", item_text="heat"))
-    assert explain(worker.kept(), "same") == (
+    assert explain(worker.topic_records(), "same") == (
         1,
         "sway: event same exists for 2 users: give one with --user, such as ann\n",
     )
-    assert "same of bob" in explain(worker.kept(), "same", "--user", "bob")[1]
+    assert "same of bob" in explain(worker.topic_records(), "same", "--user", "bob")[1]

@@ -1,4 +1,4 @@
-"""A series of plays: what is left to play, and what its table says."""
+"""A series of fault runs: the missing cases, and the summary table."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,12 @@ from tests.faults.case import Case
 from tests.faults.repeating import Series, missing, read_rows, summary
 
 KILLED = Case("a broker killed", lambda _stage: None)
-AWAY = Case("a broker away", lambda _stage: None)
-SERIES = Series(3, 2, "training", "abc1234")
+UNREACHABLE = Case("a broker unreachable", lambda _stage: None)
+SERIES = Series(times=3, copies=2, beside="training", code="abc1234")
 
 
 def row(case: Case, series: Series = SERIES, **figures: Any) -> dict[str, Any]:
-    usual = {
+    defaults = {
         "events": 1000,
         "lost": 0,
         "duplicates": 0,
@@ -23,20 +23,30 @@ def row(case: Case, series: Series = SERIES, **figures: Any) -> dict[str, Any]:
         "after_answer_s": 5.0,
         "passed": True,
     }
-    return {"case": case.name, "series": series.name} | usual | figures
+    return {"case": case.name, "series": series.name} | defaults | figures
 
 
-def test_a_series_that_was_broken_off_plays_what_is_missing_each_case_in_turn() -> None:
-    assert missing([KILLED, AWAY], [], 2) == [KILLED, AWAY, KILLED, AWAY]
-    assert missing([KILLED, AWAY], [row(KILLED)], 3) == [AWAY, KILLED, AWAY, KILLED, AWAY]
+def test_an_interrupted_series_runs_the_missing_cases_in_turn() -> None:
+    assert missing([KILLED, UNREACHABLE], [], 2) == [KILLED, UNREACHABLE, KILLED, UNREACHABLE]
+    assert missing([KILLED, UNREACHABLE], [row(KILLED)], 3) == [
+        UNREACHABLE,
+        KILLED,
+        UNREACHABLE,
+        KILLED,
+        UNREACHABLE,
+    ]
     assert missing([KILLED], [row(KILLED)] * 3, 3) == []
 
 
 @pytest.mark.parametrize(
     "other",
-    [Series(3, 2, "training", "def5678"), Series(3, 1, "training", "abc1234"), Series(3, 2, "", "abc1234")],
+    [
+        Series(times=3, copies=2, beside="training", code="def5678"),
+        Series(times=3, copies=1, beside="training", code="abc1234"),
+        Series(times=3, copies=2, beside="", code="abc1234"),
+    ],
 )
-def test_rows_of_other_code_and_of_another_load_are_of_another_series(other: Series, tmp_path: Path) -> None:
+def test_rows_of_other_code_or_load_are_ignored(other: Series, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     assert read_rows(path, SERIES) == []
     rows = [row(KILLED), row(KILLED, other)]
@@ -44,14 +54,14 @@ def test_rows_of_other_code_and_of_another_load_are_of_another_series(other: Ser
     assert read_rows(path, SERIES) == [rows[0]]
 
 
-def test_the_table_has_a_line_a_case_with_sums_and_the_longest_recovery() -> None:
+def test_the_table_summarises_each_case_in_one_line() -> None:
     rows = [
         row(KILLED, recovery_s=9.0),
         row(KILLED),
-        row(AWAY),
+        row(UNREACHABLE),
         row(KILLED, recovery_s=40.0, passed=False, lost=2),
     ]
     assert list(summary(rows))[2:] == [
         "| a broker killed | 3 | 2 | 3,000 | 2 | 0 | 9.0 s, 40.0 s | 5.0 s |",
-        "| a broker away | 1 | 1 | 1,000 | 0 | 0 | 8.0 s, 8.0 s | 5.0 s |",
+        "| a broker unreachable | 1 | 1 | 1,000 | 0 | 0 | 8.0 s, 8.0 s | 5.0 s |",
     ]

@@ -1,4 +1,4 @@
-"""The page of fault cases is made from a run's rows."""
+"""The page of fault cases is generated from a run's rows."""
 
 from tests.faults.table import page
 
@@ -22,5 +22,5 @@ def test_a_row_holds_figures_and_notes() -> None:
     )
 
 
-def test_cases_that_were_not_played_are_named() -> None:
+def test_cases_that_did_not_run_are_named() -> None:
     assert page([ROW], ["disk full", "poison"]).endswith("Not part of this run:\n\n- poison\n")

@@ -1,4 +1,7 @@
-"""Importing a pure floor loads no client, store or framework; the import contract sees imports, this what they load."""
+"""Importing a pure floor loads no client, store or framework.
+
+The import contract checks import statements. These tests check the loaded modules.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""When examples are handed over, and what a request says."""
+"""When examples are handed over, and the contents of a request."""
 
 import pytest
 
@@ -17,25 +17,25 @@ RULE = HandoverRule(min_examples=10, max_interval_s=60)
         (0, 1000, True, None),
     ],
 )
-def test_enough_examples_or_enough_time_or_force_hand_over_and_never_nothing(
+def test_examples_time_or_force_trigger_a_handover(
     examples: int, waited_s: float, forced: bool, reason: str | None
 ) -> None:
     assert RULE.reason(examples, waited_s, forced=forced) == reason
 
 
-def test_a_request_leaves_out_partitions_without_news_and_its_id_follows_from_its_ranges() -> None:
-    def made(end: int) -> tuple[str, list[tuple[int, int, int]]]:
+def test_requests_skip_idle_partitions_and_ranges_determine_the_id() -> None:
+    def id_and_ranges(end: int) -> tuple[str, list[tuple[int, int, int]]]:
         request = make_request(
-            "t", {0: 5, 1: 7}, {0: 5, 1: end}, examples=2, created_at_ms=end, reason="labels"
+            "t", starts={0: 5, 1: 7}, ends={0: 5, 1: end}, examples=2, created_at_ms=end, reason="labels"
         )
         return request.request_id, [(part.partition, part.start, part.end) for part in request.ranges]
 
-    assert made(9) == made(9)
-    assert made(9)[1] == [(1, 7, 9)]
-    assert made(9)[0] != made(10)[0]
+    assert id_and_ranges(9) == id_and_ranges(9)
+    assert id_and_ranges(9)[1] == [(1, 7, 9)]
+    assert id_and_ranges(9)[0] != id_and_ranges(10)[0]
 
 
 @pytest.mark.parametrize("end", [5, 4])
-def test_no_news_and_an_end_before_its_start_make_no_request(end: int) -> None:
+def test_an_empty_or_reversed_range_makes_no_request(end: int) -> None:
     with pytest.raises(ValueError, match="nothing to hand over"):
-        make_request("t", {0: 5}, {0: end}, examples=1, created_at_ms=0, reason="forced")
+        make_request("t", starts={0: 5}, ends={0: end}, examples=1, created_at_ms=0, reason="forced")

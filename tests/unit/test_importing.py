@@ -1,4 +1,4 @@
-"""An import into memory: which files, mapping, conversions, and errors that name file, line and field."""
+"""An import into memory: file selection, mapping, conversions, and errors that name file, line and field."""
 
 import gzip
 from datetime import UTC, date, datetime
@@ -31,7 +31,7 @@ def events(number: int, **changes: object) -> list[dict[str, object]]:
     return [event | {"event_id": f"e{row}"} | changes for row in range(number)]
 
 
-def test_files_come_in_the_order_of_their_paths_and_numbers_count(tmp_path: Path) -> None:
+def test_files_are_read_in_natural_path_order(tmp_path: Path) -> None:
     for name in ("b/part-10.csv", "b/part-2.csv", "a.jsonl.gz", "b/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -46,7 +46,7 @@ def test_files_come_in_the_order_of_their_paths_and_numbers_count(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.parquet"])
-def test_a_mapping_reads_foreign_columns_and_makes_ids(name: str, tmp_path: Path) -> None:
+def test_a_mapping_reads_columns_and_generates_ids(name: str, tmp_path: Path) -> None:
     write_log(tmp_path / name, ratings(2))
     run = Run(tmp_path, maps=RATING, sets=RATE, time_unit="s")
     assert (run.error, run.told) == ("", [])
@@ -59,13 +59,13 @@ def test_a_mapping_reads_foreign_columns_and_makes_ids(name: str, tmp_path: Path
     assert again.records == run.records
 
 
-def test_columns_become_attributes_as_texts_without_those_that_are_missing(tmp_path: Path) -> None:
+def test_columns_become_text_attributes_unless_missing(tmp_path: Path) -> None:
     write_log(tmp_path / "a.jsonl", [*events(1, page="/", n=2, ok=True), *events(1, page="", n=None)])
     run = Run(tmp_path, attributes="page,n,ok")
     assert [event.attributes for event in run.records] == [{"page": "/", "n": "2", "ok": "true"}, {}]
 
 
-def test_outcomes_are_imported_as_such(tmp_path: Path) -> None:
+def test_outcomes_are_imported(tmp_path: Path) -> None:
     rows = [{"event_id": "e1", "user_id": "u1", "y": 1, "observed_at": "2023-01-01T00:00:00Z"}]
     write_log(tmp_path / "o.csv", rows)
     assert Run(tmp_path, target=OUTCOMES).records == [Outcome("e1", "u1", 1.0, 1_672_531_200_000)]
@@ -83,17 +83,17 @@ def test_outcomes_are_imported_as_such(tmp_path: Path) -> None:
         (pa.array(["2023-01-01T01:00:00+01:00"]), "s"),
         (pa.array(["2023-01-01"]), "s"),
         (pa.array([datetime(2023, 1, 1, 0, 0, 0, 999, UTC)], pa.timestamp("us", "UTC")), "s"),
-        (pa.array([datetime(2023, 1, 1)], pa.timestamp("s")), "ns"),  # noqa: DTZ001 -- a zone is what it lacks
+        (pa.array([datetime(2023, 1, 1)], pa.timestamp("s")), "ns"),  # noqa: DTZ001 -- naive on purpose
         (pa.array([date(2023, 1, 1)]), "s"),
     ],
     ids=str,
 )
-def test_times_are_milliseconds_whatever_they_were(values: Any, unit: str, tmp_path: Path) -> None:
+def test_times_of_every_type_become_milliseconds(values: Any, unit: str, tmp_path: Path) -> None:
     table = pa.table({"occurred_at": values, "user_id": ["u"], "action": pa.array(["a"]).dictionary_encode()})
     pa.parquet.write_table(table, tmp_path / "t.parquet")
     run = Run(tmp_path, time_unit=unit)
     assert [event.occurred_at for event in run.records] == [1_672_531_200_000]
-    # the same beside a row that only row by row can be read
+    # The same value, in a batch that must be read row by row.
     broken = table.set_column(1, "user_id", pa.array([""]))
     pa.parquet.write_table(pa.concat_tables([table, broken]), tmp_path / "t.parquet")
     run = Run(tmp_path, time_unit=unit)
@@ -110,7 +110,7 @@ def test_decimals_and_fractions_of_seconds_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.parquet"])
-def test_a_row_that_does_not_fit_is_told_by_file_line_and_field(name: str, tmp_path: Path) -> None:
+def test_an_invalid_row_is_reported_by_file_line_and_field(name: str, tmp_path: Path) -> None:
     rows = events(4, value="1")
     rows[1]["value"] = "secret"
     rows[3]["user_id"] = ""
@@ -129,7 +129,7 @@ def test_a_row_that_does_not_fit_is_told_by_file_line_and_field(name: str, tmp_p
     assert stopping.importer.next_position == RowPosition(name, 2 + header)
 
 
-def test_lines_are_the_files_own_also_behind_texts_of_many_lines(tmp_path: Path) -> None:
+def test_line_numbers_are_correct_after_multiline_texts(tmp_path: Path) -> None:
     text = 'user_id,action,occurred_at,item_text\nu,a,5,"two\nlines"\n\nu,a\nu,a,x,\n'
     (tmp_path / "a.csv").write_text(text)
     run = Run(tmp_path)
@@ -139,7 +139,7 @@ def test_lines_are_the_files_own_also_behind_texts_of_many_lines(tmp_path: Path)
 
 
 @pytest.mark.parametrize("lines", [1, 2, 3])
-def test_a_csv_files_batches_are_bounded_however_many_lines_a_row_has(lines: int, tmp_path: Path) -> None:
+def test_csv_batches_are_bounded_however_many_lines_rows_have(lines: int, tmp_path: Path) -> None:
     rows = 3 * ROWS_AT_ONCE
     row = f'u,"{chr(10) * (lines - 1)}"\n'
     (tmp_path / "a.csv").write_text("user_id,item_text\n" + row * rows)
@@ -148,7 +148,7 @@ def test_a_csv_files_batches_are_bounded_however_many_lines_a_row_has(lines: int
     assert max(len(batch.lines) for batch in batches) < 1.1 * ROWS_AT_ONCE
 
 
-def test_broken_json_and_half_a_character_are_told(tmp_path: Path) -> None:
+def test_invalid_json_and_unpaired_surrogates_are_reported(tmp_path: Path) -> None:
     line = '{"user_id": "u", "action": "a", "occurred_at": 5, "item_text": "%s"}\n'
     (tmp_path / "a.jsonl").write_text(line % "x" + "[1]\n{\n\n" + line % "\\ud800")
     run = Run(tmp_path)
@@ -165,7 +165,7 @@ def test_compressed_logs_are_read(tmp_path: Path) -> None:
     assert len(Run(tmp_path).records) == 6
 
 
-def test_a_compressed_log_that_breaks_off_is_told_behind_its_last_row(tmp_path: Path) -> None:
+def test_a_truncated_compressed_log_is_reported_after_its_last_row(tmp_path: Path) -> None:
     plain = write_log(tmp_path / "a.csv", events(2000))
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(plain.read_bytes())[:-20])
     plain.unlink()
@@ -174,7 +174,7 @@ def test_a_compressed_log_that_breaks_off_is_told_behind_its_last_row(tmp_path: 
     assert len(run.records) > 1000
 
 
-def test_going_on_from_a_place_sends_the_rest_and_nothing_else(tmp_path: Path) -> None:
+def test_resuming_from_a_position_sends_only_the_rest(tmp_path: Path) -> None:
     write_log(tmp_path / "a.csv", events(3))
     write_log(tmp_path / "b.jsonl", events(30_000))
     write_log(tmp_path / "c.parquet", events(30_000))
@@ -186,7 +186,7 @@ def test_going_on_from_a_place_sends_the_rest_and_nothing_else(tmp_path: Path) -
         assert str(run.memory.marks[0]) == start
 
 
-def test_what_is_too_large_for_kafka_is_a_bad_row(tmp_path: Path) -> None:
+def test_a_record_too_large_for_kafka_is_a_bad_row(tmp_path: Path) -> None:
     rows = events(3)
     rows[1]["action"] = "x" * 500
     write_log(tmp_path / "a.csv", rows)
@@ -196,7 +196,7 @@ def test_what_is_too_large_for_kafka_is_a_bad_row(tmp_path: Path) -> None:
     assert run.told[0].endswith(" bytes exceed Kafka's maximum message size")
 
 
-def test_a_row_older_than_the_topic_keeps_ends_it_behind_the_rows_before(tmp_path: Path) -> None:
+def test_a_row_older_than_retention_ends_the_import(tmp_path: Path) -> None:
     rows = events(3)
     rows[2]["occurred_at"] = 5
     write_log(tmp_path / "a.csv", rows)
@@ -206,14 +206,14 @@ def test_a_row_older_than_the_topic_keeps_ends_it_behind_the_rows_before(tmp_pat
     assert run.importer.next_position == RowPosition("a.csv", 4)
 
 
-def test_the_present_time_is_kafkas_and_the_record_keeps_its_own(tmp_path: Path) -> None:
+def test_records_keep_their_time_under_a_current_kafka_timestamp(tmp_path: Path) -> None:
     write_log(tmp_path / "a.csv", events(1, occurred_at=5))
     run = Run(tmp_path, use_own_time=False)
     assert (run.memory.sent[0][2], run.records[0].occurred_at) == (NOW_MS, 5)
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("options", "message"),
     [
         ({"maps": ["user=x"]}, "no field of BehaviorEvent is named user; its fields are event_id, user_id"),
         ({"maps": ["user_id"]}, "invalid --map 'user_id': give FIELD=COLUMN"),
@@ -226,22 +226,22 @@ def test_the_present_time_is_kafkas_and_the_record_keeps_its_own(tmp_path: Path)
         ({"target": OUTCOMES, "attributes": "x"}, "Outcome has no attributes"),
     ],
 )
-def test_a_mapping_that_cannot_be_is_told_before_anything_is_sent(
-    asked: dict[str, Any], told: str, tmp_path: Path
+def test_an_invalid_mapping_is_refused_before_sending(
+    options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     write_log(tmp_path / "a.csv", events(1))
     with pytest.raises(CommandError) as raised:
-        Run(tmp_path, **asked)
-    assert told in str(raised.value)
+        Run(tmp_path, **options)
+    assert message in str(raised.value)
 
 
-def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_duplicate_column_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user_id,action,user_id\n")
     with pytest.raises(CommandError, match="more than one column user_id"):
         Run(tmp_path)
 
 
-def test_an_empty_folder_of_rows_is_no_error(tmp_path: Path) -> None:
+def test_a_file_without_rows_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user_id,action,occurred_at\n")
     run = Run(tmp_path)
     assert (run.records, run.error) == ([], "")

@@ -1,4 +1,4 @@
-"""What columns at once would take otherwise than row by row is decided row by row."""
+"""Values that whole-column conversion would treat differently are converted row by row."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -15,7 +15,7 @@ EVENT = {"event_id": "e", "user_id": "u1", "action": "view", "occurred_at": NOW_
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "unit", "told"),
+    ("field", "value", "unit", "message"),
     [
         ("occurred_at", -500, "us", "time_before_1970"),
         ("occurred_at", NOW_MS + 3_700_000, "ms", "time_in_future"),
@@ -34,15 +34,17 @@ EVENT = {"event_id": "e", "user_id": "u1", "action": "view", "occurred_at": NOW_
     ],
     ids=str,
 )
-def test_it_is_refused(field: str, value: object, unit: str, told: str, tmp_path: Path) -> None:
+def test_an_invalid_value_is_refused(
+    field: str, value: object, unit: str, message: str, tmp_path: Path
+) -> None:
     row = EVENT | ({"occurred_at": 5} if unit != "ms" else {}) | {field: value}
     run = Run(write_log(tmp_path / "a.jsonl", [row]), time_unit=unit)
     assert run.records == []
-    assert [problem.startswith(f"a.jsonl:1: {told}") for problem in run.told] == [True]
+    assert [problem.startswith(f"a.jsonl:1: {message}") for problem in run.told] == [True]
 
 
 @pytest.mark.parametrize(
-    ("field", "values", "told"),
+    ("field", "values", "message"),
     [
         (
             "occurred_at",
@@ -64,14 +66,14 @@ def test_it_is_refused(field: str, value: object, unit: str, told: str, tmp_path
     ],
     ids=str,
 )
-def test_a_column_that_a_field_cannot_be_read_from_is_told_by_its_type(
-    field: str, values: Any, told: str, tmp_path: Path
+def test_an_unsupported_column_type_is_reported(
+    field: str, values: Any, message: str, tmp_path: Path
 ) -> None:
     table = pa.table({name: [value] for name, value in EVENT.items() if name != field} | {field: values})
     pq.write_table(table, tmp_path / "a.parquet")
     run = Run(tmp_path)
     assert run.records == []
-    assert run.told[0].startswith(f"a.parquet:1: {field} is read from a column of {told}")
+    assert run.told[0].startswith(f"a.parquet:1: {field} is read from a column of {message}")
 
 
 @pytest.mark.parametrize(
@@ -83,15 +85,15 @@ def test_a_column_that_a_field_cannot_be_read_from_is_told_by_its_type(
         ("a.parquet", "occurred_at", Decimal("5.5"), Decimal(NOW_MS)),
     ],
 )
-def test_one_ambiguous_value_is_refused_and_those_beside_it_are_not(
+def test_only_the_ambiguous_value_of_a_batch_is_refused(
     name: str, field: str, ambiguous: object, good: object, tmp_path: Path
 ) -> None:
     run = Run(write_log(tmp_path / name, [EVENT | {field: value} for value in (good, ambiguous, good)]))
     assert [getattr(event, field) for event in run.records] == [good, good]
-    assert [f": {field} is not a " in told for told in run.told] == [True]
+    assert [f": {field} is not a " in problem for problem in run.told] == [True]
 
 
-def test_arrows_times_before_1970_are_refused_and_not_rounded_up(tmp_path: Path) -> None:
+def test_arrow_times_before_1970_are_not_rounded_up(tmp_path: Path) -> None:
     moment = pa.array([datetime(1969, 12, 31, 23, 59, 59, 999_900)], pa.timestamp("us"))  # noqa: DTZ001
     pq.write_table(
         pa.table({"occurred_at": moment, "user_id": ["u"], "action": ["a"]}), tmp_path / "a.parquet"
@@ -108,7 +110,7 @@ def test_arrows_times_before_1970_are_refused_and_not_rounded_up(tmp_path: Path)
     ],
     ids=str,
 )
-def test_texts_of_several_kinds_are_each_what_they_are_alone(
+def test_mixed_time_texts_are_converted_as_if_alone(
     values: list[str], times_ms: list[int], tmp_path: Path
 ) -> None:
     rows = [EVENT | {"occurred_at": value} for value in values]

@@ -1,4 +1,4 @@
-"""Item vectors: likeness of items, rotation between fits, and what texts say of unseen items."""
+"""Item vectors: similarity of items, rotation between fits, and predictions for unseen items."""
 
 from itertools import combinations
 from itertools import product as product_of
@@ -14,7 +14,7 @@ from trainer.mapped_ridge import Ridge
 
 
 def taste(items: int = 60, users: int = 300) -> tuple[NDArray[np.float64], dict[int, NDArray[np.float32]]]:
-    """Residuals (users, items) of two kinds of items that the same people like, and texts that tell the kind."""
+    """Return residuals (users, items) for items of two kinds, and text vectors that reveal the kind."""
     random = np.random.default_rng(0)
     kind = np.arange(items) % 2 * 2 - 1  # -1, 1
     leaning = random.normal(size=users)
@@ -27,19 +27,21 @@ def taste(items: int = 60, users: int = 300) -> tuple[NDArray[np.float64], dict[
 
 
 def fitted(residuals: NDArray[np.float64], texts: dict[int, NDArray[np.float32]]) -> ItemVectors:
-    """Item vectors that have taken in all residuals, the bias of each item its kind."""
+    """Return item vectors with all residuals added. The sign of an item's bias is its kind."""
     vectors = ItemVectors(texts)
     for (user, item), residual in np.ndenumerate(residuals):
-        vectors.add(f"u{user}", item_key(f"i{item}"), float(residual), 0.2 if item % 2 else -0.2)
+        vectors.add(
+            f"u{user}", item_key(f"i{item}"), residual=float(residual), above_mean=0.2 if item % 2 else -0.2
+        )
     return vectors
 
 
 def product(table: ItemTable, one: str, other: str) -> float:
-    """How alike two items are."""
+    """Return the similarity of two items."""
     return float(table.facts(one).vector @ table.facts(other).vector)
 
 
-def test_items_that_the_same_people_like_have_like_vectors() -> None:
+def test_items_liked_by_the_same_users_have_similar_vectors() -> None:
     table = fitted(*taste()).fit().table
     pairs = list(combinations(range(10), 2))
     products = {pair: product(table, f"i{pair[0]}", f"i{pair[1]}") for pair in pairs}
@@ -47,19 +49,19 @@ def test_items_that_the_same_people_like_have_like_vectors() -> None:
     assert max(products[a, b] for a, b in pairs if (a + b) % 2) < -0.3
 
 
-def test_vectors_turn_little_from_one_fit_to_the_next() -> None:
+def test_vectors_rotate_little_between_fits() -> None:
     residuals, texts = taste()
     vectors = fitted(residuals[:200], texts)
     before = vectors.fit().table
     for (user, item), residual in np.ndenumerate(residuals[200:]):
-        vectors.add(f"v{user}", item_key(f"i{item}"), float(residual), 0.0)
+        vectors.add(f"v{user}", item_key(f"i{item}"), residual=float(residual), above_mean=0.0)
     after = vectors.fit().table
     for item in range(10):
         one, other = before.facts(f"i{item}").vector, after.facts(f"i{item}").vector
         assert one @ other > 0.9 * np.linalg.norm(one) * np.linalg.norm(other)
 
 
-def test_an_item_without_outcomes_gets_what_its_text_says() -> None:
+def test_an_item_without_outcomes_is_predicted_from_its_text() -> None:
     table = fitted(*taste()).fit().table
     new = table.facts("new")
     assert new.log_outcomes == 0
@@ -67,20 +69,20 @@ def test_an_item_without_outcomes_gets_what_its_text_says() -> None:
     assert product(table, "new", "i1") > 0.2 > -0.2 > product(table, "new", "i0")
 
 
-def test_the_map_says_of_a_new_text_what_the_table_says_of_its_item() -> None:
+def test_the_map_predicts_the_tables_facts_from_a_text() -> None:
     residuals, texts = taste()
     found = fitted(residuals, texts).fit()
     assert found.map is not None
-    said, kept = found.map.facts(texts[item_key("new")]), found.table.facts("new")
-    assert said.bias == pytest.approx(kept.bias, abs=1e-5)
-    assert said.vector == pytest.approx(kept.vector, abs=1e-5)
+    predicted, tabulated = found.map.facts(texts[item_key("new")]), found.table.facts("new")
+    assert predicted.bias == pytest.approx(tabulated.bias, abs=1e-5)
+    assert predicted.vector == pytest.approx(tabulated.vector, abs=1e-5)
 
 
-def test_a_known_item_counts_as_unseen_by_the_texts_of_others_alone() -> None:
+def test_unseen_facts_of_an_item_come_from_other_items_only() -> None:
     residuals, texts = taste()
     odd = fitted(residuals, texts)
     for user in range(200):
-        odd.add(f"w{user}", item_key("odd one"), 0.0, 5.0)
+        odd.add(f"w{user}", item_key("odd one"), residual=0.0, above_mean=5.0)
     texts[item_key("odd one")] = np.array([1, 0, 0, 0, 0], np.float32)
     found = odd.fit()
     assert found.table.facts("odd one").bias > 4
@@ -107,35 +109,34 @@ def test_without_outcomes_there_is_no_table() -> None:
 def test_items_with_one_user_each_get_finite_vectors() -> None:
     vectors = ItemVectors({})
     for place in range(5):
-        vectors.add(f"u{place}", item_key(f"i{place}"), 0.5, 0.5)
-        vectors.add(f"u{place}", NO_KEY, 0.5, 0.5)
+        vectors.add(f"u{place}", item_key(f"i{place}"), residual=0.5, above_mean=0.5)
+        vectors.add(f"u{place}", NO_KEY, residual=0.5, above_mean=0.5)
     assert np.isfinite(vectors.fit().table.vectors).all()
 
 
-def test_items_that_no_user_has_in_common_are_like_no_other() -> None:
+def test_items_without_a_common_user_have_zero_vectors() -> None:
     vectors = ItemVectors({})
     for place in range(40):
-        vectors.add(f"u{place}", item_key(f"i{place % 4}"), 0.5, 0.25)
+        vectors.add(f"u{place}", item_key(f"i{place % 4}"), residual=0.5, above_mean=0.25)
     table = vectors.fit().table
     assert len(table.keys) == 4
     assert not table.vectors.any()
     assert table.facts("i1").bias > 0
 
 
-def test_the_same_outcomes_give_the_same_vectors_bit_for_bit() -> None:
-    def islands() -> (
-        bytes
-    ):  # ten circles of people: W has equal eigenvalues, for which ARPACK draws random numbers
+def test_equal_outcomes_give_bitwise_equal_vectors() -> None:
+    # Ten separate groups of users: W has equal eigenvalues, for which ARPACK draws random numbers.
+    def vectors_of_groups() -> bytes:
         vectors = ItemVectors({})
         for person, item in product_of(range(30), range(4)):
             name = f"i{person // 3}-{item}"
-            vectors.add(f"u{person}", item_key(name), 0.5 if item % 2 else -0.5, 0.0)
+            vectors.add(f"u{person}", item_key(name), residual=0.5 if item % 2 else -0.5, above_mean=0.0)
         return vectors.fit().table.vectors.tobytes()
 
-    assert islands() == islands()
+    assert vectors_of_groups() == vectors_of_groups()
 
 
-def test_however_often_vectors_are_fitted_they_stay_turned_onto_the_older_table() -> None:
+def test_repeated_fits_stay_rotated_onto_the_older_table() -> None:
     random = np.random.default_rng(0)
     of_items = random.normal(size=(80, 6))
 
@@ -144,32 +145,34 @@ def test_however_often_vectors_are_fitted_they_stay_turned_onto_the_older_table(
             likes = of_items @ random.normal(size=6)
             for item in random.permutation(80)[:20]:
                 residual = 0.1 * (likes[item] + random.normal())
-                vectors.add(f"{users}-{user}", item_key(f"i{item}"), float(residual), 0.0)
+                vectors.add(f"{users}-{user}", item_key(f"i{item}"), residual=float(residual), above_mean=0.0)
 
     first = ItemVectors({})
     add(first, 600)
     start = first.fit().table
     vectors = ItemVectors({}, start=start)
-    for users in range(8, 38):  # the first fits know little, and none is far from the one before
+    for users in range(8, 38):  # the first fits have little data; each is close to the one before
         add(vectors, users)
         table = vectors.fit().table
     rows = table.rows_of(start.keys)
     old, new = start.vectors[:-1].astype(np.float64), table.vectors[rows].astype(np.float64)
-    best = np.linalg.svd(new.T @ old)[1].sum()  # of all rotations
+    best = np.linalg.svd(new.T @ old)[1].sum()  # over all rotations
     assert (old * new).sum() > 0.9 * best
 
 
-def test_of_a_busy_user_the_newest_outcomes_alone_make_items_alike() -> None:
+def test_only_a_busy_users_newest_outcomes_shape_the_vectors() -> None:
     settings = ItemVectorSettings(most_of_a_user=10, least_outcomes=1)
     one, other = ItemVectors({}, settings), ItemVectors({}, settings)
     for place in range(40):
         for vectors in (one, other):
             old = place < 30 and vectors is other
-            vectors.add("u", item_key(f"i{place % 5}"), -0.5 if old and place % 2 else 0.5, 0.1)
+            vectors.add(
+                "u", item_key(f"i{place % 5}"), residual=-0.5 if old and place % 2 else 0.5, above_mean=0.1
+            )
     assert one.fit().table.vectors.tobytes() == other.fit().table.vectors.tobytes()
 
 
-def test_items_of_an_older_table_keep_their_rows_where_the_new_one_knows_less_of_them() -> None:
+def test_merging_keeps_the_row_with_more_outcomes() -> None:
     def table(names: str, size: float) -> ItemTable:
         keys = np.sort(np.array([item_key(name) for name in names], np.uint64))
         rows = len(names) + 1
@@ -187,7 +190,7 @@ def test_items_of_an_older_table_keep_their_rows_where_the_new_one_knows_less_of
     assert merge_older(NO_ITEMS, NO_ITEMS, 9).keys.tolist() == []
 
 
-def test_what_ridge_leaves_out_is_what_a_fit_without_the_row_says() -> None:
+def test_left_out_predictions_match_a_fit_without_the_row() -> None:
     random = np.random.default_rng(1)
     x, w = random.normal(size=(40, 3)), random.uniform(0.5, 2, 40)
     t = x @ random.normal(size=(3, 2)) + random.normal(size=(40, 2))

@@ -1,4 +1,4 @@
-"""Where events get labels when they fall due, every example waits until its event is due, an outcome's too."""
+"""With expiry labels, each example is written when its event is due, even if an outcome came earlier."""
 
 from typing import Any, cast
 
@@ -12,19 +12,19 @@ from tests.support.processing import NOW_MS, Processing, event, outcome
 from tests.unit.test_stream_metrics import shown, unit_of
 
 MINUTE = 60_000
-BY_OUTCOMES = JoinSettings(horizon_ms=10 * MINUTE, grace_ms=MINUTE)
-WITH_NEGATIVES = JoinSettings(negative=0.0, horizon_ms=10 * MINUTE, grace_ms=MINUTE)
+OUTCOMES_ONLY = JoinSettings(horizon_ms=10 * MINUTE, grace_ms=MINUTE)
+WITH_EXPIRY = JoinSettings(negative=0.0, horizon_ms=10 * MINUTE, grace_ms=MINUTE)
 
 
 def pass_time(processing: Processing, minutes: range) -> None:
-    """Read an event of another user at each of these minutes."""
+    """Advance time: deliver an event of another user at each of these minutes."""
     for minute in minutes:
         at_ms = NOW_MS + minute * MINUTE
         processing.deliver(processing.record(event(f"at {minute}", "cem", at_ms), timestamp=at_ms))
 
 
-def told(processing: Processing) -> list[tuple[str, float, str]]:
-    """The examples so far."""
+def examples_of(processing: Processing) -> list[tuple[str, float, str]]:
+    """Return the examples published so far."""
     return [(one.event_id, one.y, one.label_source) for one in processing.published.examples]
 
 
@@ -32,48 +32,48 @@ def count(processing: Processing, what: str) -> int:
     return sum(context.counts[what] for context in processing.published.contexts)
 
 
-def test_a_label_is_known_at_once_and_its_example_waits_until_its_event_is_due(
+def test_a_known_labels_example_waits_until_its_event_is_due(
     tokenizer: BehaviourTokenizer,
 ) -> None:
-    processing = Processing(tokenizer, join=WITH_NEGATIVES)
+    processing = Processing(tokenizer, join=WITH_EXPIRY)
     processing.deliver(event("bought"), event("left"))
     processing.deliver(outcome("bought"))
     processing.deliver(outcome("bought", y=0.0))
     assert (count(processing, "joined"), count(processing, "repeated")) == (1, 1)
     assert processing.window().entries[0].behaviour.y == 1.0
     pass_time(processing, range(1, 11))
-    assert told(processing) == []
+    assert examples_of(processing) == []
     pass_time(processing, range(11, 12))
     both = [("bought", 1.0, "outcome"), ("left", 0.0, "expiry")]
-    assert told(processing) == both
+    assert examples_of(processing) == both
     pass_time(processing, range(12, 15))
-    assert [one for one in told(processing) if one[0] in ("bought", "left")] == both
+    assert [one for one in examples_of(processing) if one[0] in ("bought", "left")] == both
     assert count(processing, "label_outcome") == 1
 
 
-def test_an_outcome_that_came_before_its_event_waits_too(tokenizer: BehaviourTokenizer) -> None:
-    processing = Processing(tokenizer, join=WITH_NEGATIVES)
+def test_an_early_outcomes_example_waits_too(tokenizer: BehaviourTokenizer) -> None:
+    processing = Processing(tokenizer, join=WITH_EXPIRY)
     processing.deliver(outcome("bought"))
     at_ms = NOW_MS + MINUTE
     events = [event("left", occurred_at=at_ms), event("bought", occurred_at=at_ms)]
     processing.deliver(*(processing.record(one, timestamp=at_ms) for one in events))
     pass_time(processing, range(1, 12))
-    assert told(processing) == []
+    assert examples_of(processing) == []
     pass_time(processing, range(12, 13))
-    assert told(processing)[:2] == [("left", 0.0, "expiry"), ("bought", 1.0, "outcome")]
+    assert examples_of(processing)[:2] == [("left", 0.0, "expiry"), ("bought", 1.0, "outcome")]
 
 
-def test_with_outcomes_alone_an_example_is_written_at_once(tokenizer: BehaviourTokenizer) -> None:
-    processing = Processing(tokenizer, join=BY_OUTCOMES)
+def test_without_expiry_labels_an_example_is_written_at_once(tokenizer: BehaviourTokenizer) -> None:
+    processing = Processing(tokenizer, join=OUTCOMES_ONLY)
     processing.deliver(event("bought"))
     processing.deliver(outcome("bought"))
-    assert told(processing) == [("bought", 1.0, "outcome")]
+    assert examples_of(processing) == [("bought", 1.0, "outcome")]
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(BY_OUTCOMES, WITH_NEGATIVES), (WITH_NEGATIVES, BY_OUTCOMES)], ids=["on", "off"]
+    ("before", "after"), [(OUTCOMES_ONLY, WITH_EXPIRY), (WITH_EXPIRY, OUTCOMES_ONLY)], ids=["on", "off"]
 )
-def test_an_example_is_written_once_when_the_negative_is_switched_on_or_off_meanwhile(
+def test_toggling_expiry_labels_writes_an_example_once(
     tokenizer: BehaviourTokenizer, before: JoinSettings, after: JoinSettings
 ) -> None:
     processing = Processing(tokenizer, join=before)
@@ -81,27 +81,27 @@ def test_an_example_is_written_once_when_the_negative_is_switched_on_or_off_mean
     processing.deliver(outcome("bought"))
     processing.labels.settings = after
     pass_time(processing, range(1, 15))
-    assert [one for one in told(processing) if one[0] == "bought"] == [("bought", 1.0, "outcome")]
+    assert [one for one in examples_of(processing) if one[0] == "bought"] == [("bought", 1.0, "outcome")]
 
 
-def test_an_example_that_an_older_version_has_passed_over_is_written_before_it_is_forgotten(
+def test_an_example_skipped_by_an_older_version_is_still_written(
     tokenizer: BehaviourTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    processing = Processing(tokenizer, join=WITH_NEGATIVES)
+    processing = Processing(tokenizer, join=WITH_EXPIRY)
     processing.deliver(event("bought"))
     processing.deliver(outcome("bought"))
-    with monkeypatch.context() as older:  # it settles open events only
+    with monkeypatch.context() as older:  # an older version settles open events only
         older.setattr(PartitionJoin, "_settle", lambda _join, _entry: None)
         pass_time(processing, range(1, 12))
-    assert told(processing) == []
+    assert examples_of(processing) == []
     pass_time(processing, range(12, 15))
-    assert [one for one in told(processing) if one[0] == "bought"] == [("bought", 1.0, "outcome")]
+    assert [one for one in examples_of(processing) if one[0] == "bought"] == [("bought", 1.0, "outcome")]
 
 
-def test_live_figures_of_a_version_have_the_true_rate_from_their_first_examples_on(
+def test_live_metrics_show_the_true_rate_from_the_start(
     tokenizer: BehaviourTokenizer,
 ) -> None:
-    processing = Processing(tokenizer, join=WITH_NEGATIVES)
+    processing = Processing(tokenizer, join=WITH_EXPIRY)
     metrics = WorkerMetrics()
     seen = []
     for second in range(0, 1200, 10):
@@ -118,4 +118,4 @@ def test_live_figures_of_a_version_have_the_true_rate_from_their_first_examples_
             seen.append((examples, values['sway_live_positive_rate{version="v1"}'] * examples))
     assert len(seen) > 40
     for examples, positive in seen:
-        assert positive == pytest.approx(examples / 4, abs=1)  # one of four
+        assert positive == pytest.approx(examples / 4, abs=1)  # one event in four is positive

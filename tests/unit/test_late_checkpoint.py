@@ -1,4 +1,4 @@
-"""Checkpoints of the late reading: what is saved scores again; what does not fit or is not known is refused."""
+"""Late checkpoints: a loaded model scores like the saved one, and invalid contents are refused."""
 
 import json
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def change_items(folder: Path, **changed: np.ndarray) -> None:
     save_file(arrays | changed, path)
 
 
-def test_a_checkpoint_scores_as_what_was_saved(
+def test_a_loaded_checkpoint_scores_like_the_saved_model(
     saved: Path, tiny_base: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     pieces = tokenizer.words(["watch heat 1995", "watch alien 1979"])
@@ -57,7 +57,7 @@ def test_a_checkpoint_scores_as_what_was_saved(
     assert model.tokenizer.matches(tiny_base, model.text)
 
 
-def test_the_settings_that_are_saved_are_those_given(tiny_base: Path, tmp_path: Path) -> None:
+def test_the_given_settings_are_saved(tiny_base: Path, tmp_path: Path) -> None:
     given = NetworkSettings(pooling=Pooling.MEAN, lam=0.75)
     late_checkpoint.save(tmp_path, *late_parts(tiny_base), given, tokenizer_from=tiny_base)
     assert late_checkpoint.load(tmp_path).settings == given
@@ -66,13 +66,13 @@ def test_the_settings_that_are_saved_are_those_given(tiny_base: Path, tmp_path: 
     assert not (tmp_path / checkpoint.HEADS_FILE).exists()
 
 
-def test_a_checkpoint_without_a_map_has_none(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_may_have_no_item_map(tiny_base: Path, tmp_path: Path) -> None:
     parts = late_parts(tiny_base)._replace(item_map=None)
     late_checkpoint.save(tmp_path, *parts, parts.settings, tokenizer_from=tiny_base)
     assert late_checkpoint.load(tmp_path).item_map is None
 
 
-def test_a_loaded_checkpoint_stands_by_itself(saved: Path) -> None:
+def test_a_loaded_checkpoint_does_not_depend_on_its_files(saved: Path) -> None:
     parts = late_checkpoint.load(saved)
     before = {name: value.clone() for name, value in parts.encoder.state_dict().items()}
     before |= {name: value.clone() for name, value in parts.late.state_dict().items()}
@@ -94,13 +94,13 @@ def test_each_reading_refuses_the_others_checkpoints(saved: Path, tiny_base: Pat
         late_checkpoint.load(tiny_base)
 
 
-def test_a_worker_of_before_finds_a_format_that_it_does_not_read(saved: Path) -> None:
+def test_an_older_worker_refuses_the_format(saved: Path) -> None:
     raw = json.loads((saved / "sway.json").read_text())
-    assert raw["format"] != 1  # all that a worker without the late reading looks at
+    assert raw["format"] != 1  # the only field that an older worker checks
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"format": 3}, "the format is 3; this version reads formats 1 and 2"),
         ({"format": [2]}, "not the settings"),
@@ -110,14 +110,14 @@ def test_a_worker_of_before_finds_a_format_that_it_does_not_read(saved: Path) ->
         ({"lam": -1}, "not the settings"),
     ],
 )
-def test_settings_that_are_not_known_are_refused(saved: Path, changed: dict[str, object], said: str) -> None:
+def test_unknown_settings_are_refused(saved: Path, changed: dict[str, object], message: str) -> None:
     change_settings(saved, **changed)
-    with pytest.raises(ModelIncompatible, match=said):
+    with pytest.raises(ModelIncompatible, match=message):
         load_model("v", saved, device=CPU)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda folder: (folder / late.WEIGHTS_FILE).unlink(), "not a checkpoint of a late network"),
         (lambda folder: (folder / late_checkpoint.ITEMS_FILE).write_bytes(b"?"), "not the item file"),
@@ -137,9 +137,11 @@ def test_settings_that_are_not_known_are_refused(saved: Path, changed: dict[str,
         (lambda folder: change_items(folder, **{"map.t_mean": np.zeros(32, np.float32)}), r"map\.t_mean"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(saved: Path, change: Callable[[Path], object], said: str) -> None:
+def test_mismatched_components_are_refused(
+    saved: Path, change: Callable[[Path], object], message: str
+) -> None:
     change(saved)
-    with pytest.raises(ModelIncompatible, match=said):
+    with pytest.raises(ModelIncompatible, match=message):
         late_checkpoint.load(saved)
 
 
@@ -150,7 +152,7 @@ def test_a_late_network_of_another_width_is_refused(saved: Path) -> None:
         late_checkpoint.load(saved)
 
 
-def test_old_settings_of_a_late_network_are_read(saved: Path) -> None:
+def test_older_settings_of_a_late_network_are_read(saved: Path) -> None:
     path = saved / late.SETTINGS_FILE
     raw = json.loads(path.read_text())
     del raw["behaviours"]

@@ -1,4 +1,4 @@
-"""Rows come out of each kind of file, with the line where they stand."""
+"""Rows are read from each file format, with their line numbers."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_csv_rows_are_told_by_their_last_line(tmp_path: Path) -> None:
+def test_csv_rows_have_the_number_of_their_last_line(tmp_path: Path) -> None:
     file = open_rows(
         write(tmp_path / "a.csv", '\ufeffuser_id,item_text\r\nu1,"two\nlines"\r\n\r\nu2,ü\r\nu3\r\n')
     )
@@ -28,7 +28,7 @@ def test_csv_rows_are_told_by_their_last_line(tmp_path: Path) -> None:
     assert rows[-1].position == file.size
 
 
-def test_json_lines_that_are_none_are_told(tmp_path: Path) -> None:
+def test_invalid_json_lines_are_reported(tmp_path: Path) -> None:
     file = open_rows(
         write(tmp_path / "a.jsonl", '{"user_id": "u1"}\n\n[1]\n{"user\n{"attributes": {"a": "b"}}')
     )
@@ -42,7 +42,7 @@ def test_json_lines_that_are_none_are_told(tmp_path: Path) -> None:
     assert rows[3].values == {"attributes": {"a": "b"}}
 
 
-def test_parquet_times_are_milliseconds_and_maps_are_mappings(tmp_path: Path) -> None:
+def test_parquet_times_become_milliseconds_and_maps_become_mappings(tmp_path: Path) -> None:
     moment = datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
     table = pa.table(
         {
@@ -67,25 +67,27 @@ def test_parquet_times_are_milliseconds_and_maps_are_mappings(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "contents", "told"),
+    ("name", "contents", "message"),
     [
         ("a.xlsx", "", "is not a .parquet, .csv or .jsonl file"),
         ("a.csv", "", "has no header"),
         ("a.parquet", "no Parquet", "cannot read"),
     ],
 )
-def test_a_file_that_is_none_of_them_is_told(tmp_path: Path, name: str, contents: str, told: str) -> None:
-    with pytest.raises(CommandError, match=told):
+def test_an_unsupported_or_broken_file_is_reported(
+    tmp_path: Path, name: str, contents: str, message: str
+) -> None:
+    with pytest.raises(CommandError, match=message):
         open_rows(write(tmp_path / name, contents))
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     for name in ("a.csv", "a.jsonl", "a.parquet"):
         with pytest.raises(CommandError, match=r"cannot read .*No such file"):
             open_rows(tmp_path / name)
 
 
-def test_text_that_is_not_utf_8_ends_the_rows_with_the_line(tmp_path: Path) -> None:
+def test_invalid_utf_8_is_reported_with_the_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"user_id\n" + b"u1\n" * 10_000 + b"\xff\n")
     with pytest.raises(CommandError, match=r"after line \d+: .*utf-8"):

@@ -1,4 +1,4 @@
-"""The loop from rows to records: order, keys, times, and what happens at a bad row. No broker."""
+"""Loading rows as records, without a broker: order, keys, times and bad rows."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ CODECS: dict[Target, Codec[Any]] = {EVENTS: Codec(BehaviorEvent), OUTCOMES: Code
 
 
 class Kafka:
-    """Remembers what was sent."""
+    """Collects the records sent."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, bytes, int]] = []
@@ -28,8 +28,8 @@ class Kafka:
         self.sent.append((key, value, timestamp_ms))
 
 
-class NarrowKafka(Kafka):
-    """Takes no record at all."""
+class RejectingKafka(Kafka):
+    """Rejects every record."""
 
     def __call__(self, key: bytes, value: bytes, timestamp_ms: int, /) -> None:
         raise RowError("too large")
@@ -37,7 +37,7 @@ class NarrowKafka(Kafka):
 
 def event(line: int, occurred_at: int = NOW_MS, **changes: object) -> Row:
     values = {"event_id": f"e{line}", "user_id": "u1", "action": "view", "occurred_at": occurred_at}
-    return Row(line, line, values | changes)
+    return Row(line=line, position=line, values=values | changes)
 
 
 def loader(
@@ -60,7 +60,7 @@ def loader(
     )
 
 
-def test_records_keep_their_order_their_user_and_their_time() -> None:
+def test_records_keep_their_order_user_and_time() -> None:
     kafka = Kafka()
     loading = loader(kafka)
     positions: list[int] = []
@@ -70,7 +70,7 @@ def test_records_keep_their_order_their_user_and_their_time() -> None:
     assert (loading.sent, loading.skipped, positions) == (2, 0, [1, 2])
 
 
-def test_with_the_present_time_the_record_keeps_its_own_inside() -> None:
+def test_records_keep_their_time_under_the_current_timestamp() -> None:
     kafka = Kafka()
     loader(kafka, use_own_time=False).load([event(1, 1000)], lambda _: None)
     ((_, value, timestamp_ms),) = kafka.sent
@@ -80,13 +80,13 @@ def test_with_the_present_time_the_record_keeps_its_own_inside() -> None:
     assert record.occurred_at == 1000
 
 
-def test_bad_rows_are_told_and_left_out() -> None:
+def test_bad_rows_are_reported_and_skipped() -> None:
     kafka = Kafka()
-    told: list[tuple[int, str]] = []
-    loading = loader(kafka, on_bad_row=lambda line, problem: told.append((line, problem)))
+    reported: list[tuple[int, str]] = []
+    loading = loader(kafka, on_bad_row=lambda line, problem: reported.append((line, problem)))
     rows = [
         event(1),
-        Row(2, 2, problem="no JSON"),
+        Row(line=2, position=2, problem="no JSON"),
         event(3, user_id=" "),
         event(4, NOW_MS + 3_600_001),
         event(5, value=float("nan")),
@@ -95,17 +95,17 @@ def test_bad_rows_are_told_and_left_out() -> None:
     ]
     loading.load(rows, lambda _: None)
     assert (loading.sent, loading.skipped) == (2, 5)
-    assert [line for line, _ in told] == [2, 3, 4, 5, 6]
-    assert told[2][1].startswith("time_in_future: ")
+    assert [line for line, _ in reported] == [2, 3, 4, 5, 6]
+    assert reported[2][1].startswith("time_in_future: ")
 
 
-def test_what_a_bad_row_raises_ends_the_load() -> None:
+def test_an_error_from_the_bad_row_handler_ends_the_load() -> None:
     def stop(line: int, problem: str) -> None:
         raise CommandError(f"line {line}: {problem}")
 
     kafka = Kafka()
     rows = [
-        Row(line, line, {"event_id": "e", "user_id": "u", "y": y, "observed_at": NOW_MS})
+        Row(line=line, position=line, values={"event_id": "e", "user_id": "u", "y": y, "observed_at": NOW_MS})
         for line, y in ((1, 1.0), (2, "x"), (3, 1.0))
     ]
     with pytest.raises(CommandError, match="line 2: y is not a number"):
@@ -113,27 +113,28 @@ def test_what_a_bad_row_raises_ends_the_load() -> None:
     assert len(kafka.sent) == 1
 
 
-def test_an_outcome_beyond_one_is_a_bad_row() -> None:
+def test_an_outcome_above_one_is_a_bad_row() -> None:
     loading = loader(Kafka(), OUTCOMES)
     loading.load(
-        [Row(1, 1, {"event_id": "e", "user_id": "u", "y": 1.5, "observed_at": NOW_MS})], lambda _: None
+        [Row(line=1, position=1, values={"event_id": "e", "user_id": "u", "y": 1.5, "observed_at": NOW_MS})],
+        lambda _: None,
     )
     assert loading.skipped == 1
 
 
-def test_a_record_that_kafka_cannot_take_is_a_bad_row() -> None:
-    loading = loader(NarrowKafka())
+def test_a_record_rejected_by_kafka_is_a_bad_row() -> None:
+    loading = loader(RejectingKafka())
     loading.load([event(1)], lambda _: None)
     assert (loading.sent, loading.skipped) == (0, 1)
 
 
-def test_a_record_that_kafka_would_delete_ends_the_load() -> None:
+def test_a_record_past_retention_ends_the_load() -> None:
     with pytest.raises(CommandError, match=r"line 2 is older .*--history.*--now"):
         loader(Kafka(), oldest_ms=NOW_MS - 10).load([event(1), event(2, NOW_MS - 11)], lambda _: None)
 
 
 class Clock:
-    """A clock that only moves when somebody sleeps."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -145,7 +146,7 @@ class Clock:
         self.now_s += seconds
 
 
-def test_a_pace_holds_the_rate_and_catches_up() -> None:
+def test_a_pace_keeps_the_rate_and_catches_up() -> None:
     clock = Clock()
     pace = Pace(10, now=clock.now, sleep=clock.sleep)
     for _ in range(11):
@@ -157,7 +158,7 @@ def test_a_pace_holds_the_rate_and_catches_up() -> None:
     assert clock.now_s == pytest.approx(102.0)
 
 
-def test_without_a_rate_nobody_waits() -> None:
+def test_without_a_rate_there_is_no_wait() -> None:
     clock = Clock()
     pace = Pace(None, now=clock.now, sleep=clock.sleep)
     pace.wait()
@@ -165,11 +166,11 @@ def test_without_a_rate_nobody_waits() -> None:
 
 
 @pytest.mark.parametrize(("text", "per_s"), [("500", 500.0), ("500/s", 500.0), ("0.5/s", 0.5)])
-def test_a_rate_is_records_a_second(text: str, per_s: float) -> None:
+def test_a_rate_is_parsed_as_records_per_second(text: str, per_s: float) -> None:
     assert parse_rate(text) == per_s
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "fast", "5/m", ""])
-def test_another_rate_is_an_error(text: str) -> None:
+def test_an_invalid_rate_is_an_error(text: str) -> None:
     with pytest.raises(CommandError, match="records per second above 0"):
         parse_rate(text)

@@ -1,4 +1,4 @@
-"""Rows become records; what does not fit is named by its field and never by its value."""
+"""Rows become records. Errors name the field and never show the value."""
 
 from typing import Any
 
@@ -61,14 +61,14 @@ def test_times_are_milliseconds_or_iso_8601(time: object) -> None:
         ("attributes", {"secret": 1}),
     ],
 )
-def test_a_value_that_does_not_fit_is_named_by_its_field(field: str, value: object) -> None:
+def test_an_invalid_value_is_reported_by_its_field(field: str, value: object) -> None:
     with pytest.raises(RowError, match=f"^{field} is not ") as raised:
         read_event(**{field: value})
     assert "secret" not in str(raised.value)
     assert raised.value.__suppress_context__
 
 
-def test_required_fields_and_unknown_ones_are_named() -> None:
+def test_missing_and_unknown_fields_are_named() -> None:
     with pytest.raises(RowError, match=r"^action, user_id missing$"):
         read_event(action="", user_id=None)
     with pytest.raises(RowError, match="no field of BehaviorEvent is named colour"):
@@ -80,7 +80,7 @@ def test_an_outcome_may_have_no_z() -> None:
     assert RowReader(Outcome).read(row) == Outcome("e1", "u1", 1.0, 1_700_000_000_000)
 
 
-def test_columns_that_cannot_fit_end_it_before_the_first_row() -> None:
+def test_mismatched_columns_are_refused_before_the_first_row() -> None:
     reader = RowReader(Outcome)
     reader.check_columns(("event_id", "user_id", "y", "observed_at"))
     with pytest.raises(CommandError) as raised:

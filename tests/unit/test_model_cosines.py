@@ -1,4 +1,4 @@
-"""Cosines of texts with those of pasts: the same by either way, for few texts and for many."""
+"""Cosines between texts and past behaviours, for few texts and for many, computed either way."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from model.vector_table import Lookup
 @pytest.mark.parametrize(
     ("texts", "behaviours", "part"), [(3, 4, 1 << 18), (400, 2, 1 << 18), (400, 2, 32), (5, 0, 1)]
 )
-def test_cosines_are_those_of_the_vectors(
+def test_cosines_match_the_plain_formula(
     texts: int, behaviours: int, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cosines_module, "_PART", part)
@@ -29,7 +29,7 @@ def test_cosines_are_those_of_the_vectors(
     np.testing.assert_allclose(near, (unit[past] * unit[own][:, None]).sum(-1), atol=1e-6)
 
 
-def test_places_without_a_behaviour_do_no_harm() -> None:
+def test_empty_places_give_finite_cosines() -> None:
     found = Lookup(torch.eye(3), torch.ones(3), np.zeros(0, np.int64))
     near = cosines(found, torch.tensor([1, 2]), torch.tensor([[1, -1], [0, 2]]))
     assert torch.isfinite(near).all()

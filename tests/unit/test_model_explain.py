@@ -1,3 +1,5 @@
+"""Effects of behaviours on the score of a model with the joint reading."""
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ def explained(
 
 
 def score(model: LoadedModel, words: list[str], rates: list[str]) -> float:
-    """The influence of a text."""
+    """Return the influence of a text."""
     tokenizer = model.tokenizer
     (target,) = tokenizer.words(["watch Heat"])
     text: EncodedText = tokenizer.encode(tokenizer.words(words), target, tokenizer.words(rates))
@@ -35,7 +37,7 @@ def score(model: LoadedModel, words: list[str], rates: list[str]) -> float:
     return float(influence(outputs[:, 0], outputs[:, 1], LAM)[0])
 
 
-def test_each_effect_is_that_of_leaving_one_behaviour_out_of_text_and_rates(tiny_model: LoadedModel) -> None:
+def test_an_effect_is_the_change_from_removing_one_behaviour(tiny_model: LoadedModel) -> None:
     words, item = ["watch a liked", "watch b", "watch c disliked"], "item liked by 40 percent of few"
     found = explained(tiny_model, words, [1.0, None, 0.0], (item,))
     whole = score(tiny_model, words, ["user likes 50 percent of 2", item])
@@ -50,13 +52,13 @@ def test_each_effect_is_that_of_leaving_one_behaviour_out_of_text_and_rates(tiny
     assert found.attention is None
 
 
-def test_a_behaviour_that_the_text_has_no_room_for_sways_the_rates_alone(tiny_model: LoadedModel) -> None:
+def test_a_truncated_behaviour_affects_only_the_rates(tiny_model: LoadedModel) -> None:
     words = [f"watch film {n} {'liked' if n % 2 else 'disliked'}" for n in range(40)]
     known: list[float | None] = [float(n % 2) for n in range(40)]
     known[:4] = [1.0, 0.0, 0.0, None]
     found = explained(tiny_model, words, known)
     assert len(found.effects) == 40
-    assert found.effects[3] == 0  # it is seen nowhere
+    assert found.effects[3] == 0  # it is neither in the text nor in the rates
     left = ["user likes 50 percent of many, lately 50", "user likes 45 percent of many, lately 50"]
     tokenizer = tiny_model.tokenizer
     kept = tokenizer.encode(
@@ -75,6 +77,6 @@ def test_without_a_history_there_is_nothing_to_explain(tiny_model: LoadedModel) 
     assert explained(tiny_model, [], []).effects == []
 
 
-def test_there_must_be_an_outcome_for_each_behaviour(tiny_model: LoadedModel) -> None:
+def test_each_behaviour_needs_an_outcome(tiny_model: LoadedModel) -> None:
     with pytest.raises(ValueError, match="1 outcomes for 2 behaviours"):
         explained(tiny_model, ["watch a", "watch b"], [None])

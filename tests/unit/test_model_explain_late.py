@@ -1,4 +1,4 @@
-"""What behaviours do to a late model's score: a planted one is found, and what the model does not see does nothing."""
+"""Effects of behaviours on a late model's score: the decisive one is found, and unread ones have no effect."""
 
 from pathlib import Path
 
@@ -31,30 +31,31 @@ def explained(model: LateModel, text: LateText) -> Explanation:
 def row(
     tokenizer: BehaviourTokenizer, random: np.random.Generator, behaviours: int
 ) -> tuple[LateText, int, float]:
-    """A row whose past holds the planted behaviour once; its place, and its grade."""
-    past = some_past(tokenizer, random, behaviours)
+    """Return a row with the planted behaviour once in its history, its index there, and its grade."""
+    past = random_past(tokenizer, random, behaviours)
     place, grade = int(random.integers(behaviours)), float(random.integers(2))
     past[place] = (tokenizer.words([PLANTED])[0], "", grade)
     return late_text(tokenizer.words(WORDS)[0], "", past), place, grade
 
 
-def some_past(
+def random_past(
     tokenizer: BehaviourTokenizer, random: np.random.Generator, behaviours: int
 ) -> list[tuple[Piece, str, float | None]]:
-    """Behaviours with outcomes that say nothing."""
+    """Return behaviours with random outcomes."""
     pieces = tokenizer.words(WORDS)
     return [(pieces[random.integers(len(pieces))], "", float(random.integers(2))) for _ in range(behaviours)]
 
 
 @pytest.fixture(scope="module")
-def taught(tiny_base: Path, tokenizer: BehaviourTokenizer) -> LateModel:
-    """A model that was taught that the planted behaviour's outcome decides; it reads the past by attention alone."""
+def trained(tiny_base: Path, tokenizer: BehaviourTokenizer) -> LateModel:
+    """A model trained on the planted behaviour's outcome. It reads the history only through attention."""
     random = np.random.default_rng(0)
     rows = [row(tokenizer, random, int(random.integers(2, 10))) for _ in range(256)]
     target = tokenizer.words(WORDS)[0]
     lengths = random.integers(9, size=64)
-    rows += [  # without it, nothing is known
-        (late_text(target, "", some_past(tokenizer, random, length)), 0, 0.5) for length in lengths.tolist()
+    # Without the planted behaviour the outcome is unknown.
+    rows += [
+        (late_text(target, "", random_past(tokenizer, random, length)), 0, 0.5) for length in lengths.tolist()
     ]
     network = late_network(columns=(NAMES.index("item_outcomes"),), input_dropout=0.0, dropout=0.0)
     model = late_model(tiny_base, tokenizer, late_parts(tiny_base)._replace(late=network))
@@ -73,17 +74,17 @@ def taught(tiny_base: Path, tokenizer: BehaviourTokenizer) -> LateModel:
 
 
 def _copied(part: object) -> object:
-    """Inputs that a gradient may pass: they were made in inference mode."""
+    """Copy inputs that were made in inference mode, so that gradients can be computed."""
     return part.clone() if isinstance(part, torch.Tensor) else type(part)(*(each.clone() for each in part))  # type: ignore[attr-defined]
 
 
-def test_the_behaviour_that_decides_has_the_largest_effect_and_the_most_attention(
-    taught: LateModel, tokenizer: BehaviourTokenizer
+def test_the_decisive_behaviour_has_the_largest_effect_and_attention(
+    trained: LateModel, tokenizer: BehaviourTokenizer
 ) -> None:
     random = np.random.default_rng(1)
     for _ in range(20):
         text, place, grade = row(tokenizer, random, 12)
-        found = explained(taught, text)
+        found = explained(trained, text)
         assert np.argmax(np.abs(found.effects)) == place
         assert (found.effects[place] > 0) == (grade > 0.5)
         assert found.attention is not None
@@ -91,13 +92,13 @@ def test_the_behaviour_that_decides_has_the_largest_effect_and_the_most_attentio
         assert 0 < sum(found.attention) <= 1 + 1e-6
 
 
-def test_what_is_scored_is_the_row_as_it_is(taught: LateModel, tokenizer: BehaviourTokenizer) -> None:
+def test_the_explained_scores_match_the_model(trained: LateModel, tokenizer: BehaviourTokenizer) -> None:
     text, _, _ = row(tokenizer, np.random.default_rng(2), 5)
-    found = explained(taught, text)
-    assert [found.y_hat, found.z_hat] == pytest.approx(taught.score_texts([text])[0].tolist(), abs=1e-6)
+    found = explained(trained, text)
+    assert [found.y_hat, found.z_hat] == pytest.approx(trained.score_texts([text])[0].tolist(), abs=1e-6)
 
 
-def test_behaviours_beyond_what_the_network_attends_to_have_no_effect(
+def test_behaviours_outside_the_attention_window_have_no_effect(
     tiny_base: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     network = late_network(behaviours=3, columns=(NAMES.index("item_outcomes"),))
@@ -111,7 +112,7 @@ def test_behaviours_beyond_what_the_network_attends_to_have_no_effect(
     assert min(found.attention[6:]) > 0
 
 
-def test_a_network_that_does_not_read_the_history_gives_it_no_effect_and_no_attention(
+def test_a_network_without_history_gives_no_effects_or_attention(
     tiny_base: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     network = late_network(history=False, columns=(NAMES.index("item_outcomes"),))
@@ -123,7 +124,7 @@ def test_a_network_that_does_not_read_the_history_gives_it_no_effect_and_no_atte
 
 
 @pytest.mark.parametrize("name", ["last", "total_known", "total_bias", "pending", "mean"])
-def test_numbers_are_made_anew_without_the_behaviour(
+def test_features_are_recomputed_without_the_behaviour(
     tiny_base: Path, tokenizer: BehaviourTokenizer, name: str
 ) -> None:
     network = late_network(history=False, columns=(NAMES.index(name),))
@@ -143,12 +144,14 @@ def test_numbers_are_made_anew_without_the_behaviour(
     )
 
 
-def test_without_a_past_there_is_nothing_to_explain(taught: LateModel, tokenizer: BehaviourTokenizer) -> None:
-    found = explained(taught, late_text(tokenizer.words([PLANTED])[0]))
+def test_without_a_history_there_is_nothing_to_explain(
+    trained: LateModel, tokenizer: BehaviourTokenizer
+) -> None:
+    found = explained(trained, late_text(tokenizer.words([PLANTED])[0]))
     assert (found.effects, found.attention) == ([], [])
 
 
-def test_an_encoder_is_asked_for_each_text_once(
+def test_the_history_texts_are_requested_once(
     tiny_network: TwoHeadedNetwork, tiny_base: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     asked: list[str] = []

@@ -1,3 +1,5 @@
+"""Influence as the weighted mean of both estimates."""
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,6 @@ def test_influence_stays_within_zero_and_one() -> None:
     assert influence(wild, wild, 1.0).tolist() == [0.0, 1.0]
 
 
-def test_one_influence_equals_the_arrays() -> None:
+def test_a_single_influence_equals_the_array_version() -> None:
     several = influence(np.array([0.3, 0.1], np.float32), np.array([0.7, 0.2], np.float32), 0.5)
     assert influence_of(0.3, 0.7, 0.5) == several[0]

@@ -17,7 +17,7 @@ TEXTS, ITEMS, BEHAVIOURS = 6, 5, 4
 
 
 def network(settings: LateSettings = SETTINGS, seed: int = 0) -> LateNetwork:
-    """A network with random weights in all its parts, as if trained."""
+    """Return a network with random weights in all parts, as if trained."""
     torch.manual_seed(seed)
     made = LateNetwork(settings)
     for parameter in made.parameters():
@@ -26,7 +26,7 @@ def network(settings: LateSettings = SETTINGS, seed: int = 0) -> LateNetwork:
 
 
 def inputs(rows: int = 3, seed: int = 1) -> LateInputs:
-    """Rows with full histories."""
+    """Return rows with full histories."""
     generator = torch.Generator().manual_seed(seed)
     return LateInputs(
         torch.randn(rows, len(FEATURES), generator=generator),
@@ -39,16 +39,16 @@ def inputs(rows: int = 3, seed: int = 1) -> LateInputs:
 
 
 def tables() -> tuple[torch.Tensor, torch.Tensor]:
-    """Text vectors and item vectors."""
+    """Return text vectors and item vectors."""
     generator = torch.Generator().manual_seed(2)
     return torch.randn(TEXTS, 8, generator=generator), torch.randn(ITEMS, 32, generator=generator)
 
 
-def test_an_untrained_network_says_one_half() -> None:
+def test_an_untrained_network_scores_one_half() -> None:
     assert torch.equal(LateNetwork(SETTINGS).score(inputs(), *tables()), torch.full((3, 2), 0.5))
 
 
-def test_what_is_not_there_does_not_count() -> None:
+def test_absent_behaviours_do_not_count() -> None:
     one = inputs()
     absent = one._replace(past_text=one.past_text.clone())
     absent.past_text[:, -1] = -1
@@ -61,14 +61,14 @@ def test_what_is_not_there_does_not_count() -> None:
     assert (network().attention(absent, *tables())[:, BEHAVIOURS - 1] == 0).all()
 
 
-def test_a_history_without_behaviours_attends_to_nothing() -> None:
+def test_an_empty_history_attends_to_nothing() -> None:
     empty = inputs()
     empty = empty._replace(past_text=torch.full_like(empty.past_text, -1))
     assert torch.equal(network().attention(empty, *tables())[:, -1], torch.ones(3))
     assert torch.isfinite(network().score(empty, *tables())).all()
 
 
-def test_the_order_of_the_history_does_not_matter_but_its_gaps_do() -> None:
+def test_history_order_does_not_matter_but_its_gaps_do() -> None:
     one = inputs()
     order = torch.tensor([2, 0, 3, 1])
     moved = one._replace(
@@ -90,7 +90,7 @@ def test_a_row_scores_the_same_alone_and_in_a_batch() -> None:
         torch.testing.assert_close(network().score(alone, *tables())[0], together[row], atol=1e-6, rtol=1e-5)
 
 
-def test_the_gradient_reaches_the_vectors_of_target_and_history_and_no_others() -> None:
+def test_gradients_reach_only_vectors_of_target_and_history() -> None:
     rows = inputs(rows=1)._replace(
         text=torch.tensor([0]),
         past_text=torch.tensor([[1, 2, -1, 2]]),
@@ -102,7 +102,7 @@ def test_the_gradient_reaches_the_vectors_of_target_and_history_and_no_others() 
     assert gradient.abs().sum(1).gt(0).tolist() == [True, True, True, False, False, False]
 
 
-def test_what_vectors_add_starts_at_nothing() -> None:
+def test_vectors_initially_contribute_nothing() -> None:
     torch.manual_seed(0)
     made = LateNetwork(SETTINGS).eval()
     torch.nn.init.normal_(made.output.weight)
@@ -110,20 +110,20 @@ def test_what_vectors_add_starts_at_nothing() -> None:
     assert torch.equal(made(one, *tables()), made(one, *tables(), numbers_only=True))
 
 
-def test_the_weights_are_of_numbers_or_of_vectors() -> None:
+def test_each_weight_belongs_to_numbers_or_to_vectors() -> None:
     made = LateNetwork(SETTINGS)
     parts = [*made.numbers_parameters(), *made.vectors_parameters()]
     assert {id(part) for part in parts} == {id(part) for part in made.parameters()}
     assert len(parts) == len(list(made.parameters()))
 
 
-def test_a_network_of_numbers_alone_reads_no_vectors() -> None:
+def test_a_numbers_only_network_reads_no_vectors() -> None:
     alone = LateSettings(text_width=8, width=8, heads=2, tower=16, text=False, items=False, history=False)
     made, one = network(alone), inputs()
     assert torch.equal(made(one, *tables()), made(one, *tables(), numbers_only=True))
 
 
-def test_an_input_that_is_off_changes_nothing() -> None:
+def test_a_disabled_input_changes_nothing() -> None:
     one, (texts, items) = inputs(), tables()
     off = LateSettings(text_width=8, width=8, heads=2, tower=16, text=False, items=False)
     scored = network(off).score(one, texts, items)
@@ -135,7 +135,7 @@ def test_an_input_that_is_off_changes_nothing() -> None:
     )
 
 
-def test_training_leaves_out_whole_inputs_and_never_two_of_a_row() -> None:
+def test_input_dropout_drops_at_most_one_input_per_row() -> None:
     made = network(LateSettings(text_width=8, width=8, heads=2, tower=16, input_dropout=0.5)).train()
     kept = made._input_mask(1000, torch.device("cpu"))[:, :, 0]
     assert set(kept.sum(0).tolist()) == {2.0, 3.0}
@@ -143,7 +143,7 @@ def test_training_leaves_out_whole_inputs_and_never_two_of_a_row() -> None:
     assert made.eval()._input_mask(1000, torch.device("cpu")).min() == 1
 
 
-def test_the_columns_that_are_not_read_change_nothing() -> None:
+def test_unselected_columns_change_nothing() -> None:
     made = network(LateSettings(text_width=8, width=8, heads=2, tower=16, columns=(0, 3)))
     one = inputs()
     other = one._replace(numbers=one.numbers + torch.tensor([0.0, 1, 1] + [0.0] * (len(FEATURES) - 3)))
@@ -165,7 +165,7 @@ def test_a_row_without_z_counts_in_the_first_term_only(loss: Loss) -> None:
     torch.testing.assert_close(late_loss(logits, y, z, settings), expected)
 
 
-def test_a_checkpoint_scores_as_what_was_saved(tmp_path: Path) -> None:
+def test_a_loaded_checkpoint_scores_like_the_saved_network(tmp_path: Path) -> None:
     made = network(LateSettings(text_width=8, width=8, heads=2, tower=16, loss=Loss.MSE, columns=(1, 2, 5)))
     made.standardise_by(torch.randn(20, len(FEATURES)))
     late.save(made, tmp_path)
@@ -174,7 +174,7 @@ def test_a_checkpoint_scores_as_what_was_saved(tmp_path: Path) -> None:
     assert torch.equal(again.score(inputs(), *tables()), made.score(inputs(), *tables()))
 
 
-def test_a_checkpoint_of_other_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_features_version_is_refused(tmp_path: Path) -> None:
     late.save(network(), tmp_path)
     path = tmp_path / late.SETTINGS_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | {"features_version": 0}))
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_other_numbers_is_refused(tmp_path: Path) -> None:
         late.load(tmp_path)
 
 
-def test_a_checkpoint_without_its_weights_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_with_broken_weights_is_refused(tmp_path: Path) -> None:
     late.save(network(), tmp_path)
     (tmp_path / late.WEIGHTS_FILE).write_bytes(b"nothing")
     with pytest.raises(ModelIncompatible, match="not a checkpoint"):

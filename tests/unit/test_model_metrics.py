@@ -1,4 +1,4 @@
-"""Metrics, beside worked examples and scikit-learn."""
+"""Metrics, compared with worked examples and scikit-learn."""
 
 import math
 
@@ -23,7 +23,7 @@ def case() -> Case:
     return y_hat, y
 
 
-def test_the_metrics_are_scikit_learns(case: Case) -> None:
+def test_the_metrics_match_scikit_learn(case: Case) -> None:
     y_hat, y = case
     positive = y >= 0.5
     called = y_hat >= 0.5
@@ -39,7 +39,7 @@ def test_the_metrics_are_scikit_learns(case: Case) -> None:
     assert metrics.positive_rate(positive) == pytest.approx(y.mean())
 
 
-def test_the_curves_are_scikit_learns(case: Case) -> None:
+def test_the_curves_match_scikit_learn(case: Case) -> None:
     y_hat, y = case
     positive = y >= 0.5
     false_rates, true_rates, _ = theirs.roc_curve(positive, y_hat, drop_intermediate=False)
@@ -48,11 +48,11 @@ def test_the_curves_are_scikit_learns(case: Case) -> None:
     assert np.allclose(roc.y, true_rates)
     precisions, recalls, _ = theirs.precision_recall_curve(positive, y_hat)
     found = metrics.precision_recall_curve(y_hat, positive)
-    assert np.allclose(found.x, recalls[-2::-1])  # theirs ascend in the threshold, and end in (0, 1)
+    assert np.allclose(found.x, recalls[-2::-1])  # theirs ascend by threshold and end at (0, 1)
     assert np.allclose(found.y, precisions[-2::-1])
 
 
-def test_the_calibration_curve_is_scikit_learns() -> None:
+def test_the_calibration_curve_matches_scikit_learn() -> None:
     random = np.random.default_rng(1)
     y_hat = random.permutation(np.linspace(0.01, 0.99, 400)).astype(np.float64)
     y = (random.random(400) < y_hat).astype(np.float64)
@@ -63,7 +63,7 @@ def test_the_calibration_curve_is_scikit_learns() -> None:
     assert curve.counts.tolist() == [40.0] * 10
 
 
-def test_a_calibration_error_worked_by_hand() -> None:
+def test_the_calibration_error_matches_a_worked_example() -> None:
     y_hat = np.array([0.2, 0.2, 0.2, 0.2, 0.9, 0.9])  # two bins: four rows and two
     y = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
     assert metrics.calibration_error(y_hat, y, bins=2) == pytest.approx((4 * 0.3 + 2 * 0.1) / 6)
@@ -71,17 +71,18 @@ def test_a_calibration_error_worked_by_hand() -> None:
 
 def test_equal_predictions_share_a_bin() -> None:
     y_hat = np.full(100, 0.7)
-    y = np.concatenate((np.ones(70), np.zeros(30)))  # in this order halves would look badly calibrated
+    # Split in this order, the halves would look badly calibrated.
+    y = np.concatenate((np.ones(70), np.zeros(30)))
     assert metrics.calibration_error(y_hat, y) == pytest.approx(0.0)
 
 
-def test_a_y_hat_outside_the_unit_interval_costs_a_bounded_log_loss() -> None:
+def test_log_loss_is_bounded_outside_the_unit_interval() -> None:
     wrong = metrics.log_loss(np.array([7.0, -3.0]), np.array([0.0, 1.0]))
     assert wrong == pytest.approx(-math.log(EPSILON))
     assert metrics.mse(np.array([1.5]), np.array([1.0])) == pytest.approx(0.25)  # the error is not clipped
 
 
-def test_what_is_not_defined_is_nan() -> None:
+def test_undefined_metrics_are_nan() -> None:
     none, ones = np.zeros(0), np.ones(3, dtype=bool)
     scores = np.array([0.1, 0.2, 0.3])
     undefined = [

@@ -1,3 +1,5 @@
+"""The two-headed network: loss, pooling, checkpoints and devices."""
+
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from sway.base_model import WEIGHTS_SHA256
 from tests.unit.scoring_models import encoded
 
 
-def test_the_loss_is_the_designs_worked_by_hand() -> None:
+def test_the_loss_matches_a_worked_example() -> None:
     outputs = torch.tensor([[0.5, 0.2], [1.0, 0.9]])
     loss = two_head_loss(outputs, torch.tensor([1.0, 0.0]), torch.tensor([0.7, 0.9]), 2.0)
     assert loss.item() == pytest.approx((0.25 + 2 * 0.25 + 1.0 + 0.0) / 2)
@@ -37,7 +39,7 @@ def test_a_row_without_z_counts_in_the_first_term_only() -> None:
     assert outputs.grad[1, 1] == 0
 
 
-def test_a_weighted_row_counts_as_so_many_rows() -> None:
+def test_a_weighted_row_counts_as_repeated_rows() -> None:
     outputs = torch.tensor([[0.5, 0.2], [1.0, 0.9]])
     y, z = torch.tensor([1.0, 0.0]), torch.tensor([0.7, 0.9])
     weighted = two_head_loss(outputs, y, z, 0.5, torch.tensor([1.5, 0.5]))
@@ -47,7 +49,7 @@ def test_a_weighted_row_counts_as_so_many_rows() -> None:
     )
 
 
-def test_pooling_passes_over_padding() -> None:
+def test_pooling_ignores_padding() -> None:
     hidden = torch.tensor([[[1.0], [3.0], [99.0]]])
     mask = torch.tensor([[1, 1, 0]])
     second = torch.tensor([[0, 1, 0]])
@@ -57,7 +59,7 @@ def test_pooling_passes_over_padding() -> None:
 
 
 def test_tensors_are_padded_and_typed() -> None:
-    batch = to_tensors([encoded(3, 10), encoded(5, 20)], pad_id=9, multiple=8)
+    batch = to_tensors([encoded(3, first_id=10), encoded(5, first_id=20)], pad_id=9, multiple=8)
     assert batch.input_ids.tolist() == [[10, 11, 12, 9, 9, 9, 9, 9], [20, 21, 22, 23, 24, 9, 9, 9]]
     assert batch.attention_mask.sum(1).tolist() == [3, 5]
     assert batch.token_type_ids.tolist() == [[0, 1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0, 0]]
@@ -66,11 +68,11 @@ def test_tensors_are_padded_and_typed() -> None:
     assert len(batch.rows(0, 1)) == 1
 
 
-def test_the_shipped_weights_are_the_ones_we_know(minilm_dir: Path) -> None:
+def test_the_shipped_weights_have_the_pinned_hash(minilm_dir: Path) -> None:
     assert sha256_of(minilm_dir / "model.safetensors") == WEIGHTS_SHA256
 
 
-def test_features_equal_sentence_transformers_pooling_of_the_plain_model(minilm_dir: Path) -> None:
+def test_features_equal_mean_pooling_of_the_base_model(minilm_dir: Path) -> None:
     network = checkpoint.from_base(minilm_dir, NetworkSettings(pooling=Pooling.MEAN)).eval()
     tokenizer = BehaviourTokenizer.from_folder(minilm_dir, TextSettings())
     pieces = tokenizer.words(["watch Heat 1995 liked", "watch Alien 1979", "user likes 60 percent of 5"])
@@ -86,13 +88,13 @@ def test_features_equal_sentence_transformers_pooling_of_the_plain_model(minilm_
             assert torch.allclose(ours[row], hidden[0].mean(0), atol=1e-5)
 
 
-def test_untrained_heads_answer_zero(tiny_base: Path) -> None:
+def test_untrained_heads_return_zero(tiny_base: Path) -> None:
     network = checkpoint.from_base(tiny_base, NetworkSettings())
     batch = to_tensors([encoded(4)], pad_id=0)
     assert network(batch.input_ids, batch.attention_mask, batch.token_type_ids).tolist() == [[0.0, 0.0]]
 
 
-def test_a_checkpoint_comes_back_as_it_was(
+def test_a_checkpoint_survives_a_round_trip(
     tiny_network: TwoHeadedNetwork, tiny_base: Path, tmp_path: Path
 ) -> None:
     settings = NetworkSettings(pooling=Pooling.CLS, lam=0.25, text=TextSettings(max_tokens=80, habits=False))
@@ -126,7 +128,7 @@ def test_an_encoder_without_token_types_works(minilm_dir: Path, tmp_path: Path) 
     assert model.score_texts([model.probe]).shape == (1, 2)
 
 
-def test_weights_that_do_not_fit_are_refused(tiny_base: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_refused(tiny_base: Path, tmp_path: Path) -> None:
     network = checkpoint.from_base(tiny_base, NetworkSettings())
     checkpoint.save(network, tmp_path / "a", tokenizer_from=tiny_base)
     weights = load_file(tmp_path / "a" / "model.safetensors")
@@ -156,7 +158,7 @@ def test_a_damaged_checkpoint_is_refused(tiny_base: Path, tmp_path: Path, file: 
         checkpoint.load(tmp_path / "c")
 
 
-def test_heads_stay_in_fp32_when_the_encoder_does_not(tiny_network: TwoHeadedNetwork) -> None:
+def test_heads_stay_in_fp32_with_a_bf16_encoder(tiny_network: TwoHeadedNetwork) -> None:
     tiny_network.place(torch.device("cpu"), torch.bfloat16)
     batch = to_tensors([encoded(4)], pad_id=0)
     outputs = tiny_network.eval()(batch.input_ids, batch.attention_mask, batch.token_type_ids)
@@ -164,7 +166,7 @@ def test_heads_stay_in_fp32_when_the_encoder_does_not(tiny_network: TwoHeadedNet
     assert next(tiny_network.encoder.parameters()).dtype == torch.bfloat16
 
 
-def test_a_model_that_gives_nan_is_not_warmed_up(
+def test_a_model_that_returns_nan_fails_to_warm_up(
     tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer
 ) -> None:
     with torch.no_grad():
@@ -174,14 +176,14 @@ def test_a_model_that_gives_nan_is_not_warmed_up(
         model.warm_up()
 
 
-def test_a_tokenizer_that_does_not_fit_is_refused(tiny_network: TwoHeadedNetwork, minilm_dir: Path) -> None:
+def test_a_tokenizer_with_too_long_texts_is_refused(tiny_network: TwoHeadedNetwork, minilm_dir: Path) -> None:
     long = BehaviourTokenizer.from_folder(minilm_dir, replace(TextSettings(), max_tokens=1000))
     tiny_network.settings = NetworkSettings(text=long.settings)
     with pytest.raises(ModelIncompatible, match="512 positions"):
         LoadedModel("long", tiny_network, long, device=torch.device("cpu"))
 
 
-def test_device_and_type_follow_the_machine() -> None:
+def test_device_and_dtype_follow_the_machine() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert choose_dtype("auto", cpu) is torch.float32
@@ -194,7 +196,7 @@ def test_device_and_type_follow_the_machine() -> None:
             choose_device("cuda")
 
 
-def test_lambda_must_be_sensible() -> None:
+def test_lambda_must_be_finite_and_not_negative() -> None:
     with pytest.raises(ValueError, match="lam=-1"):
         NetworkSettings(lam=-1)
     with pytest.raises(ValueError, match="lam=inf"):

@@ -1,4 +1,4 @@
-"""What a worker has in memory without using it."""
+"""Modules that a worker does not load."""
 
 import subprocess
 import sys

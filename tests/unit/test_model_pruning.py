@@ -1,4 +1,4 @@
-"""Which versions stay when a registry is pruned, and what is removed of the others."""
+"""Pruning: which versions are kept, and which files of the others are removed."""
 
 import multiprocessing
 import os
@@ -21,12 +21,12 @@ DAY_MS = 86_400_000
 NOW_MS = 100 * DAY_MS
 
 
-def age(version: str, day: int, parent: str | None = None) -> VersionAge:
+def age(version: str, *, day: int, parent: str | None = None) -> VersionAge:
     return VersionAge(version, day * DAY_MS, parent)
 
 
 def promoted(*versions: str, day: int = 10) -> list[tuple[int, Promotion]]:
-    """Promotions of these versions, a day apart."""
+    """Return promotions of these versions, a day apart."""
     return [(n, Promotion(name, (day + n) * DAY_MS)) for n, name in enumerate(versions, 1)]
 
 
@@ -41,15 +41,15 @@ def kept(
     return reasons_to_keep(versions, promotions, pinned, keep=keep, in_use_since_ms=NOW_MS - grace_ms)
 
 
-ELEVEN = [age(f"v{day}", day, f"v{day - 1}") for day in range(1, 12)]
+ELEVEN = [age(f"v{day}", day=day, parent=f"v{day - 1}") for day in range(1, 12)]
 
 
-def test_the_newest_stay_and_the_oldest_go_first() -> None:
+def test_the_newest_are_kept_and_the_oldest_removed_first() -> None:
     assert kept(ELEVEN, [], keep=3) == {"v11": "newest", "v10": "newest", "v9": "newest"}
     assert removable(ELEVEN, kept(ELEVEN, [], keep=3)) == [f"v{day}" for day in range(1, 9)]
 
 
-def test_the_champion_its_parent_and_what_a_rollback_goes_back_to_stay() -> None:
+def test_the_champion_its_parent_and_rollback_target_are_kept() -> None:
     assert kept(ELEVEN, promoted("v1", "v3", "v6")) == {
         "v11": "newest",
         "v6": "champion",
@@ -58,7 +58,7 @@ def test_the_champion_its_parent_and_what_a_rollback_goes_back_to_stay() -> None
     }
 
 
-def test_after_a_rollback_its_target_is_the_champion_and_the_one_before_can_still_be_gone_back_to() -> None:
+def test_a_rollback_makes_an_earlier_champion_the_rollback_target() -> None:
     promotions = [*promoted("v1", "v3", "v6"), (4, Promotion("v3", 20 * DAY_MS, back_to=2))]
     reasons = kept(ELEVEN, promotions)
     assert reasons["v3"] == "champion"
@@ -66,7 +66,7 @@ def test_after_a_rollback_its_target_is_the_champion_and_the_one_before_can_stil
     assert "v6" not in reasons
 
 
-def test_what_is_pinned_stays_and_what_does_not_exist_is_not_told() -> None:
+def test_pinned_versions_are_kept_and_missing_ones_ignored() -> None:
     assert kept(ELEVEN, promoted("gone", "v11"), pinned=("v2", "never")) == {
         "v11": "champion",
         "v10": "parent of the champion",
@@ -74,8 +74,8 @@ def test_what_is_pinned_stays_and_what_does_not_exist_is_not_told() -> None:
     }
 
 
-def test_who_was_champion_within_the_grace_may_still_be_fetched_or_trained_from() -> None:
-    versions = [*ELEVEN, age("new", 99), age("newer", 100)]
+def test_a_recent_champion_is_kept_during_the_grace_period() -> None:
+    versions = [*ELEVEN, age("new", day=99), age("newer", day=100)]
     reasons = kept(
         versions, [(1, Promotion("v1", 0)), (2, Promotion("v2", DAY_MS)), (3, Promotion("new", NOW_MS))]
     )
@@ -85,8 +85,8 @@ def test_who_was_champion_within_the_grace_may_still_be_fetched_or_trained_from(
     assert kept(versions, late)["v1"] == "recent"
 
 
-def test_a_version_that_waits_for_its_verdict_is_recent() -> None:
-    assert kept([*ELEVEN, age("new", 99), age("newer", 100)], [])["new"] == "recent"
+def test_a_version_awaiting_its_verdict_is_recent() -> None:
+    assert kept([*ELEVEN, age("new", day=99), age("newer", day=100)], [])["new"] == "recent"
 
 
 # --- files ------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_a_version_that_waits_for_its_verdict_is_recent() -> None:
 
 @pytest.fixture(params=["local", "memory"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> ModelRegistry:
-    """Six versions on a local disk, and behind another fsspec file system; v4 is champion, after v3."""
+    """Six versions, on a local disk and on another fsspec file system. v4 is the champion, after v3."""
     address = tmp_path / "registry" if request.param == "local" else f"memory://{tmp_path.name}/registry"
     return make_registry(address, tmp_path / "files")
 
@@ -113,7 +113,7 @@ def make_registry(address: Path | str, folder: Path) -> ModelRegistry:
     return made
 
 
-def test_a_removed_version_is_gone_with_its_reports_and_its_verdict_stays(registry: ModelRegistry) -> None:
+def test_removal_deletes_the_reports_and_keeps_the_verdict(registry: ModelRegistry) -> None:
     removal = Removal(registry)
     assert 10_000 < removal.size_bytes("v1") < 12_000
     removal.remove("v1")
@@ -122,7 +122,7 @@ def test_a_removed_version_is_gone_with_its_reports_and_its_verdict_stays(regist
     assert registry.verdict("v1").reason == "worse"
     with pytest.raises(ModelMissing):
         registry.promote("v1")
-    removal.remove("v1")  # two that prune at once
+    removal.remove("v1")  # as if two processes pruned concurrently
 
 
 def test_the_champion_is_never_removed(registry: ModelRegistry) -> None:
@@ -131,7 +131,7 @@ def test_the_champion_is_never_removed(registry: ModelRegistry) -> None:
     assert registry.exists("v4")
 
 
-def test_who_promotes_a_version_while_it_is_removed_is_told(
+def test_promoting_a_concurrently_removed_version_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = make_registry(tmp_path / "registry", tmp_path / "files")
@@ -147,7 +147,7 @@ def test_who_promotes_a_version_while_it_is_removed_is_told(
         registry.promote("v1")
 
 
-def test_a_pinned_version_stays_until_it_is_unpinned(registry: ModelRegistry) -> None:
+def test_a_pinned_version_is_kept_until_unpinned(registry: ModelRegistry) -> None:
     registry.pin("v1", "audited")
     registry.pin("v1")
     assert registry.pins() == ["v1"]
@@ -159,7 +159,7 @@ def test_a_pinned_version_stays_until_it_is_unpinned(registry: ModelRegistry) ->
         registry.pin("v9")
 
 
-def test_the_remains_of_an_interrupted_publish_go_after_the_grace(tmp_path: Path) -> None:
+def test_an_interrupted_publish_is_removed_after_the_grace_period(tmp_path: Path) -> None:
     registry = make_registry(tmp_path / "registry", tmp_path / "files")
     staged = tmp_path / "registry" / ".staging" / "1234"
     (staged / "deep").mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_the_remains_of_an_interrupted_publish_go_after_the_grace(tmp_path: Path
     assert len(registry.versions()) == 6
 
 
-def test_prune_says_what_it_removes_and_a_dry_run_removes_nothing(
+def test_prune_reports_removals_and_a_dry_run_removes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = make_registry(tmp_path / "registry", tmp_path / "files")
@@ -186,10 +186,10 @@ def test_prune_says_what_it_removes_and_a_dry_run_removes_nothing(
     assert registry.versions() == ["v1", "v2", "v3", "v4", "v5", "v6"]
     assert "v1  0.0 MB" in dry
     assert dry[-1] == "2 versions would be removed, 0.0 MB; 4 kept"
-    told = models("prune", "--keep", "1")
+    output = models("prune", "--keep", "1")
     assert registry.versions() == ["v2", "v3", "v4", "v6"]
-    assert told[-1] == "2 versions removed, 0.0 MB; 4 kept"
-    assert {"v2  kept: pinned", "v3  kept: rollback target", "v4  kept: champion"} <= set(told)
+    assert output[-1] == "2 versions removed, 0.0 MB; 4 kept"
+    assert {"v2  kept: pinned", "v3  kept: rollback target", "v4  kept: champion"} <= set(output)
     assert models("prune", "--keep", "1")[-1].startswith("0 versions removed")
 
 
@@ -201,34 +201,34 @@ def models(*arguments: str) -> list[str]:
     return ran.output.splitlines()
 
 
-# --- folders of processes that read a version ---------------------------------------------------------------
+# --- scratch folders -----------------------------------------------------------------------------------------
 
 
-def _hold(name: str, held: "multiprocessing.synchronize.Event") -> None:
+def _use_scratch(name: str, in_use: "multiprocessing.synchronize.Event") -> None:
     tempfile.tempdir = name
     with model_scratch() as folder:
         (folder / "weights").write_text("w")
-        held.set()
+        in_use.set()
         time.sleep(600)
 
 
-def test_what_a_killed_process_was_reading_is_removed_and_what_is_in_use_stays(
+def test_only_scratch_folders_of_dead_processes_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    spawn = multiprocessing.get_context("fork")
-    held = spawn.Event()
-    process = spawn.Process(target=_hold, args=(str(tmp_path), held))
+    context = multiprocessing.get_context("fork")
+    in_use = context.Event()
+    process = context.Process(target=_use_scratch, args=(str(tmp_path), in_use))
     process.start()
     try:
-        assert held.wait(60)
+        assert in_use.wait(60)
         assert remove_stale_scratch() == 0
         assert len(list(tmp_path.glob("sway-model-*/weights"))) == 1
     finally:
         process.kill()
         process.join()
     with model_scratch() as mine:
-        assert remove_stale_scratch() == 0  # so young that its lock may be about to be taken
+        assert remove_stale_scratch() == 0  # a young folder: its lock may be about to be taken
         for folder in tmp_path.iterdir():
             os.utime(folder, (time.time() - 120, time.time() - 120))
         assert remove_stale_scratch() == 1
@@ -236,7 +236,9 @@ def test_what_a_killed_process_was_reading_is_removed_and_what_is_in_use_stays(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_without_a_lock_is_left_for_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scratch_folder_without_lock_is_kept_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = tmp_path / "sway-model-just-made"
     folder.mkdir()

@@ -1,3 +1,5 @@
+"""The model registry: publishing, promoting, loading, and damaged files."""
+
 import json
 import os
 import threading
@@ -15,7 +17,7 @@ from model.registry import ModelRegistry
 
 @pytest.fixture(params=["local", "memory"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> ModelRegistry:
-    """A registry on a local disk, and one behind another fsspec file system."""
+    """A registry on a local disk, and one on another fsspec file system."""
     address = tmp_path / "registry" if request.param == "local" else f"memory://{tmp_path.name}/registry"
     return ModelRegistry(address, now_ms=lambda: 1_000)
 
@@ -26,7 +28,7 @@ def manifest(version: str = "v1") -> Manifest:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Files that stand for a checkpoint where nothing reads them."""
+    """Files in place of a checkpoint, for tests that do not load it."""
     path = tmp_path / "some"
     (path / "deep").mkdir(parents=True)
     (path / "config.json").write_text("{}")
@@ -58,7 +60,7 @@ def test_the_highest_promotion_is_the_champion(registry: ModelRegistry, folder: 
     assert registry.promotion(2).promoted_at_ms == 1_000
 
 
-def test_what_is_not_there_cannot_be_promoted_or_loaded(registry: ModelRegistry, folder: Path) -> None:
+def test_a_missing_version_cannot_be_promoted_or_loaded(registry: ModelRegistry, folder: Path) -> None:
     registry.publish(folder, manifest())
     with pytest.raises(ModelMissing, match=r"no version 'v9'.*v1"):
         registry.promote("v9")
@@ -67,7 +69,7 @@ def test_what_is_not_there_cannot_be_promoted_or_loaded(registry: ModelRegistry,
     assert registry.champion() is None
 
 
-def test_publishing_twice_changes_nothing_and_other_files_are_refused(
+def test_republishing_is_idempotent_and_other_files_are_refused(
     registry: ModelRegistry, folder: Path
 ) -> None:
     registry.publish(folder, manifest())
@@ -77,7 +79,7 @@ def test_publishing_twice_changes_nothing_and_other_files_are_refused(
         registry.publish(folder, manifest())
 
 
-def test_an_interrupted_publish_does_not_exist_and_can_be_repeated(tmp_path: Path, folder: Path) -> None:
+def test_an_interrupted_publish_is_invisible_and_can_be_repeated(tmp_path: Path, folder: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     half = tmp_path / "registry" / "versions" / "v1"
     half.mkdir(parents=True)
@@ -107,7 +109,7 @@ def test_a_missing_file_is_named(tmp_path: Path, tiny_base: Path) -> None:
         registry.load("v1")
 
 
-def test_a_file_that_leads_out_of_its_folder_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_a_file_outside_the_folder_is_refused(tmp_path: Path, folder: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     registry.publish(folder, manifest())
     path = tmp_path / "registry" / "versions" / "v1" / "manifest.json"
@@ -144,7 +146,7 @@ def test_a_torn_promotion_is_corrupt(tmp_path: Path, folder: Path) -> None:
         registry.champion()
 
 
-def test_promotions_at_once_get_numbers_of_their_own(tmp_path: Path, folder: Path) -> None:
+def test_concurrent_promotions_get_distinct_numbers(tmp_path: Path, folder: Path) -> None:
     ModelRegistry(tmp_path / "registry").publish(folder, manifest())
     numbers: list[int] = []
     together = threading.Barrier(4)
@@ -170,12 +172,9 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_what_is_written_can_be_read_by_whom_the_umask_allows(
-    umask: int, tmp_path: Path, folder: Path
-) -> None:
-    (folder / "config.json").chmod(
-        0o600
-    )  # a version is readable whatever its files were where they were made
+def test_written_files_have_the_permissions_of_the_umask(umask: int, tmp_path: Path, folder: Path) -> None:
+    # The permissions of the source files do not matter.
+    (folder / "config.json").chmod(0o600)
     registry = ModelRegistry(tmp_path / "registry")
     registry.publish(folder, manifest("v1"))
     registry.attach("v1", folder)
@@ -188,7 +187,7 @@ def test_what_is_written_can_be_read_by_whom_the_umask_allows(
     assert modes == wanted
 
 
-def test_a_number_that_is_always_taken_ends_in_an_error(
+def test_a_promotion_number_always_taken_is_an_error(
     registry: ModelRegistry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.publish(folder, manifest())

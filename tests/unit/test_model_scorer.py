@@ -1,3 +1,5 @@
+"""The micro-batcher: packing, order, cancellation and failures."""
+
 import itertools
 import threading
 from concurrent.futures import CancelledError, Future
@@ -22,7 +24,7 @@ from tests.unit.scoring_models import (
 )
 
 PATIENCE_S = 20
-at_once = ForwardPass(sleep=lambda _: None)
+without_pauses = ForwardPass(sleep=lambda _: None)
 
 
 def first_ids(scored: ScoredTexts) -> list[float]:
@@ -30,7 +32,7 @@ def first_ids(scored: ScoredTexts) -> list[float]:
 
 
 def test_scores_come_back_in_the_order_submitted() -> None:
-    texts = [encoded(tokens, 1000 + tokens) for tokens in (30, 5, 90, 5, 60, 2)]
+    texts = [encoded(tokens, first_id=1000 + tokens) for tokens in (30, 5, 90, 5, 60, 2)]
     with MicroBatcher(EchoModel(), PackingSettings(max_batch_tokens=100)) as batcher:
         scored = batcher.submit(texts).result(PATIENCE_S)
     assert first_ids(scored) == [1000.0 + text.tokens for text in texts]
@@ -46,7 +48,7 @@ def test_a_batch_is_packed_across_groups() -> None:
     with MicroBatcher(model, PackingSettings(max_batch_tokens=100), on_batch=stats.append) as batcher:
         first = batcher.submit([encoded(10)])
         assert model.entered.wait(PATIENCE_S)
-        others = [batcher.submit([encoded(10, 2000 + n)]) for n in range(10)]
+        others = [batcher.submit([encoded(10, first_id=2000 + n)]) for n in range(10)]
         model.gate.set()
         wait_for([first, *others], PATIENCE_S)
     assert model.batches == [[1000], [2000 + n for n in range(10)]]
@@ -55,7 +57,7 @@ def test_a_batch_is_packed_across_groups() -> None:
     assert stats[1].forward_s >= 0
 
 
-def test_an_empty_group_has_its_result_at_once() -> None:
+def test_an_empty_group_completes_at_once() -> None:
     with MicroBatcher(EchoModel()) as batcher:
         assert batcher.submit([]).result(0).y_hat.shape == (0,)
 
@@ -75,11 +77,11 @@ def test_each_group_keeps_the_model_it_was_submitted_with() -> None:
 def test_a_cancelled_groups_texts_are_not_scored() -> None:
     model = GatedModel()
     with MicroBatcher(model, PackingSettings(max_wait_s=0)) as batcher:
-        running = batcher.submit([encoded(4, 100)])
+        running = batcher.submit([encoded(4, first_id=100)])
         assert model.entered.wait(PATIENCE_S)
-        packed = batcher.submit([encoded(4, 200)])
-        kept = batcher.submit([encoded(4, 300)])
-        waiting = batcher.submit([encoded(4, 400)])
+        packed = batcher.submit([encoded(4, first_id=200)])
+        kept = batcher.submit([encoded(4, first_id=300)])
+        waiting = batcher.submit([encoded(4, first_id=400)])
         assert packed.cancel()
         assert waiting.cancel()
         model.gate.set()
@@ -91,10 +93,10 @@ def test_a_cancelled_groups_texts_are_not_scored() -> None:
     assert batcher.waiting_rows == 0
 
 
-def test_close_scores_what_waits() -> None:
+def test_close_scores_waiting_texts() -> None:
     model = GatedModel()
     batcher = MicroBatcher(model, PackingSettings(max_batch_rows=2))
-    futures = [batcher.submit([encoded(4, n)]) for n in range(1, 9)]
+    futures = [batcher.submit([encoded(4, first_id=n)]) for n in range(1, 9)]
     model.gate.set()
     batcher.close()
     assert [first_ids(future.result(0)) for future in futures] == [[float(n)] for n in range(1, 9)]
@@ -102,10 +104,10 @@ def test_close_scores_what_waits() -> None:
         batcher.submit([encoded(4)])
 
 
-def test_close_can_drop_what_waits_and_every_waiter_hears_of_it() -> None:
+def test_close_with_drop_fails_every_waiting_group() -> None:
     model = GatedModel()
     batcher = MicroBatcher(model, PackingSettings(max_batch_rows=1, max_wait_s=0))
-    futures = [batcher.submit([encoded(4, n)]) for n in range(1, 9)]
+    futures = [batcher.submit([encoded(4, first_id=n)]) for n in range(1, 9)]
     assert model.entered.wait(PATIENCE_S)
     closer = threading.Thread(target=lambda: batcher.close(drop=True))
     closer.start()
@@ -118,10 +120,10 @@ def test_close_can_drop_what_waits_and_every_waiter_hears_of_it() -> None:
     assert len(model.batches) == 1
 
 
-def test_a_text_that_fails_alone_is_named_and_the_others_are_scored() -> None:
+def test_a_failing_text_does_not_fail_the_others() -> None:
     model = FailingModel(1003, 1006)
     with MicroBatcher(model) as batcher:
-        scored = batcher.submit([encoded(4, 1000 + n) for n in range(8)]).result(PATIENCE_S)
+        scored = batcher.submit([encoded(4, first_id=1000 + n) for n in range(8)]).result(PATIENCE_S)
     assert sorted(scored.failed) == [3, 6]
     assert str(scored.failed[3]) == "injected failure"
     assert np.isnan(scored.y_hat[[3, 6]]).all()
@@ -129,21 +131,21 @@ def test_a_text_that_fails_alone_is_named_and_the_others_are_scored() -> None:
     assert [PROBE_ID] in model.batches
 
 
-def test_a_text_whose_score_is_not_finite_is_named() -> None:
+def test_a_text_with_a_non_finite_score_fails() -> None:
     with MicroBatcher(NotANumberModel(1001)) as batcher:
-        scored = batcher.submit([encoded(4, 1000), encoded(4, 1001)]).result(PATIENCE_S)
+        scored = batcher.submit([encoded(4, first_id=1000), encoded(4, first_id=1001)]).result(PATIENCE_S)
     assert list(scored.failed) == [1]
     assert isinstance(scored.failed[1], ModelOutputError)
     assert first_ids(scored)[0] == 1000.0
 
 
 @pytest.mark.parametrize("model", [FailingModel(1000, PROBE_ID), NotANumberModel(1000, PROBE_ID)])
-def test_a_broken_device_breaks_the_batcher_and_every_waiter_hears_of_it(model: EchoModel) -> None:
+def test_a_broken_device_fails_every_waiting_group(model: EchoModel) -> None:
     batcher = MicroBatcher(model, PackingSettings(max_batch_rows=1))
     futures: list[Future[ScoredTexts]] = []
     error: Exception | None = None
     try:
-        futures += [batcher.submit([encoded(4, 1000 + n)]) for n in range(5)]
+        futures += [batcher.submit([encoded(4, first_id=1000 + n)]) for n in range(5)]
     except DeviceError as exc:  # the first may have broken it before the last was submitted
         error = exc
     for future in futures:
@@ -156,17 +158,17 @@ def test_a_broken_device_breaks_the_batcher_and_every_waiter_hears_of_it(model: 
     batcher.close()
 
 
-def test_a_full_memory_halves_the_batch() -> None:
+def test_an_out_of_memory_error_halves_the_batch() -> None:
     model = OutOfMemoryModel(rows=3)
     stats: list[BatchStats] = []
-    with MicroBatcher(model, forward=at_once, on_batch=stats.append) as batcher:
-        scored = batcher.submit([encoded(4, 1000 + n) for n in range(8)]).result(PATIENCE_S)
+    with MicroBatcher(model, forward=without_pauses, on_batch=stats.append) as batcher:
+        scored = batcher.submit([encoded(4, first_id=1000 + n) for n in range(8)]).result(PATIENCE_S)
     assert first_ids(scored) == [1000.0 + n for n in range(8)]
     assert [len(batch) for batch in model.batches] == [8, 4, 2, 2, 4, 2, 2]
     assert stats[0].passes == 7
 
 
-def test_one_text_alone_waits_for_memory_and_tries_again() -> None:
+def test_a_single_text_waits_for_memory_and_retries() -> None:
     waits: list[float] = []
     forward = ForwardPass(memory_tries=3, memory_wait_s=0.5, sleep=waits.append)
     with MicroBatcher(OutOfMemoryModel(rows=0, recovers_after=2), forward=forward) as batcher:
@@ -174,14 +176,14 @@ def test_one_text_alone_waits_for_memory_and_tries_again() -> None:
     assert (scored.failed, waits) == ({}, [0.5, 0.5])
 
 
-def test_one_text_that_never_fits_is_named() -> None:
+def test_a_text_that_never_fits_in_memory_fails() -> None:
     model = OutOfMemoryModel(rows=0, recovers_after=99)
-    with MicroBatcher(model, forward=at_once) as batcher:
+    with MicroBatcher(model, forward=without_pauses) as batcher:
         scored = batcher.submit([encoded(4)]).result(PATIENCE_S)
     assert isinstance(scored.failed[0], OutOfMemory)
 
 
-def test_a_callback_that_fails_does_not_stop_the_scoring(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_callback_does_not_stop_the_scoring(caplog: pytest.LogCaptureFixture) -> None:
     def fails(_: BatchStats) -> None:
         raise ValueError("injected")
 
@@ -195,7 +197,7 @@ def test_many_threads_each_get_their_own_scores() -> None:
     results: dict[int, list[float]] = {}
 
     def work(number: int) -> None:
-        texts = [encoded(2 + n % 40, 1 + number * 1000 + n) for n in range(100)]
+        texts = [encoded(2 + n % 40, first_id=1 + number * 1000 + n) for n in range(100)]
         results[number] = first_ids(batcher.submit(texts).result(PATIENCE_S))
 
     with MicroBatcher(EchoModel(), PackingSettings(max_batch_tokens=300)) as batcher:
@@ -208,7 +210,7 @@ def test_many_threads_each_get_their_own_scores() -> None:
         assert results[number] == [1.0 + number * 1000 + n for n in range(100)]
 
 
-def test_a_batch_scores_as_its_texts_alone(tiny_model: LoadedModel) -> None:
+def test_a_batch_scores_like_its_texts_alone(tiny_model: LoadedModel) -> None:
     pieces = tiny_model.tokenizer.words([f"watch film {n} liked" for n in range(12)])
     texts = [tiny_model.tokenizer.encode(pieces[:n], pieces[n]) for n in range(12)]
     alone = np.array([tiny_model.score_texts([text])[0].numpy() for text in texts])

@@ -1,3 +1,5 @@
+"""Behaviours and habits rendered as text."""
+
 import unicodedata
 from dataclasses import dataclass
 
@@ -33,7 +35,7 @@ class Fields:
         ("", ""),
     ],
 )
-def test_clean_makes_foreign_text_safe(raw: str, cleaned: str) -> None:
+def test_clean_makes_untrusted_text_safe(raw: str, cleaned: str) -> None:
     assert clean(raw, max_chars=100).text == cleaned
 
 
@@ -41,12 +43,12 @@ def test_clean_composes_accents() -> None:
     assert clean("cafe\u0301", max_chars=10).text == "caf\u00e9"
 
 
-def test_clean_says_whether_it_cut() -> None:
+def test_clean_reports_truncation() -> None:
     assert clean("abcdef", max_chars=6) == clean("abcdef", max_chars=7)
     cut = clean("abc def", max_chars=4)
     assert (cut.text, cut.cut) == ("abc", True)
     assert clean("x" * 1000, max_chars=10).cut
-    assert clean(" " * 1000 + "x", max_chars=10).cut  # the raw text was cut before it was looked at
+    assert clean(" " * 1000 + "x", max_chars=10).cut  # the raw text is cut before it is cleaned
 
 
 def test_clean_can_lower_case() -> None:
@@ -59,7 +61,7 @@ def test_clean_is_quick_on_hostile_markup() -> None:
     assert len(clean(hostile, max_chars=100).text) == 100
 
 
-def test_a_behaviour_is_action_item_value_outcome() -> None:
+def test_a_behaviour_renders_action_item_value_and_outcome() -> None:
     purchase = Fields("purchase", "Red <b>lamp</b>", value=19.99, y=1.0)
     rendered = render(purchase, TextSettings())
     assert rendered.text == "purchase Red lamp price 20 kept"
@@ -93,7 +95,7 @@ def test_the_behaviour_being_scored_never_shows_its_outcome() -> None:
         ("watch", None, None, ""),
     ],
 )
-def test_outcomes_are_said_in_the_actions_own_word(
+def test_outcome_words_depend_on_the_action(
     action: str, y: float | None, z: float | None, words: str
 ) -> None:
     assert outcome_words(action, y, z) == words
@@ -124,11 +126,11 @@ def test_values_become_a_few_words(action: str, value: float | None, words: str)
     assert value_words(action, value) == words
 
 
-def test_prices_are_a_small_vocabulary() -> None:
+def test_prices_have_a_small_vocabulary() -> None:
     assert len({value_words("cart", cents / 100) for cents in range(0, 2_000_000, 37)}) < 25
 
 
-def test_split_gives_back_what_was_joined() -> None:
+def test_split_reverses_the_join() -> None:
     assert split_behaviours(f"a {SEPARATOR} b c") == ["a", "b c"]
     assert split_behaviours("") == []
 
@@ -154,5 +156,5 @@ def test_every_printable_ascii_character_survives_or_is_reserved() -> None:
         ([1.0] * 13 + [0.0] * 7 + [None], "user likes 65 percent of many, lately 30"),
     ],
 )
-def test_habits_are_said_in_rounded_rates(outcomes: list[float | None], words: str) -> None:
+def test_habits_are_rendered_as_rounded_rates(outcomes: list[float | None], words: str) -> None:
     assert habit_words(count_habits(outcomes)) == words

@@ -1,3 +1,5 @@
+"""Texts encoded as tokens: limits, the cache, rates and stored texts."""
+
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def test_a_text_is_a_pair_of_history_and_behaviour(tokenizer: BehaviourTokenizer
     assert encoded.tokens == len(encoded.input_ids())
 
 
-def test_an_empty_history_is_a_text_too(tokenizer: BehaviourTokenizer) -> None:
+def test_an_empty_history_is_encoded(tokenizer: BehaviourTokenizer) -> None:
     encoded = tokenizer.encode((), tokenizer.target(watched("Heat")))
     assert encoded.first_segment_tokens == 2
     assert (encoded.behaviours, encoded.truncated) == (0, False)
@@ -58,7 +60,7 @@ def test_the_newest_behaviours_are_kept_whole(tokenizer: BehaviourTokenizer) -> 
     assert text.startswith(f"watch Film number {50 - encoded.behaviours} ")
 
 
-def test_a_long_behaviour_loses_the_end_of_its_item_not_its_outcome(tokenizer: BehaviourTokenizer) -> None:
+def test_a_long_behaviour_is_cut_at_its_item_text(tokenizer: BehaviourTokenizer) -> None:
     long = Fields("purchase", "word " * 50, value=20.0, y=1.0)
     piece = tokenizer.piece(long)
     assert piece.cut
@@ -68,19 +70,19 @@ def test_a_long_behaviour_loses_the_end_of_its_item_not_its_outcome(tokenizer: B
     assert tokenizer.encode([piece], tokenizer.target(watched("Heat"))).truncated
 
 
-def test_an_item_of_one_endless_word_is_left_out(tokenizer: BehaviourTokenizer) -> None:
+def test_an_item_of_one_overlong_word_is_dropped(tokenizer: BehaviourTokenizer) -> None:
     piece = tokenizer.piece(Fields("watch", "qzxjkqvz" * 12, y=1.0))
     assert piece.tokens <= tokenizer.settings.max_behaviour_tokens
     assert piece.text == "watch liked"
 
 
-def test_a_text_that_spells_a_special_token_is_text(tokenizer: BehaviourTokenizer) -> None:
+def test_special_tokens_in_texts_are_plain_text(tokenizer: BehaviourTokenizer) -> None:
     assert 102 not in tokenizer.words(["[SEP]"])[0].ids
     piece = tokenizer.piece(watched("[SEP] [CLS]"))
     assert piece.text == "watch (SEP) (CLS) liked"
 
 
-def test_the_cache_is_bounded_and_forgets_the_least_recently_used(minilm_dir: Path) -> None:
+def test_the_cache_evicts_the_least_recently_used_piece(minilm_dir: Path) -> None:
     tokenizer = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(), cached_pieces=2)
     first, second = tokenizer.pieces([watched("Heat"), watched("Alien")])
     assert tokenizer.piece(watched("Heat")) is first
@@ -89,7 +91,7 @@ def test_the_cache_is_bounded_and_forgets_the_least_recently_used(minilm_dir: Pa
     assert tokenizer.piece(watched("Alien")) is not second
 
 
-def test_the_cache_is_bounded_in_bytes_as_well(minilm_dir: Path) -> None:
+def test_the_cache_is_bounded_in_bytes(minilm_dir: Path) -> None:
     tokenizer = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(), cached_pieces=100)
     tokenizer.pieces([watched(f"{number} " + "long " * 600) for number in range(100)])
     kept = tokenizer._pieces
@@ -98,7 +100,7 @@ def test_the_cache_is_bounded_in_bytes_as_well(minilm_dir: Path) -> None:
     assert 0.8 * tokenizer._pieces_bytes < taken < 1.1 * tokenizer._pieces_bytes <= 1.1 * 100 * 1024
 
 
-def test_a_batch_keeps_its_order_when_some_are_cached(tokenizer: BehaviourTokenizer) -> None:
+def test_a_batch_with_cached_pieces_keeps_its_order(tokenizer: BehaviourTokenizer) -> None:
     titles = ["One", "Two", "Three", "Two", "Four"]
     tokenizer.piece(watched("Three"))
     pieces = tokenizer.pieces([watched(title) for title in titles])
@@ -106,7 +108,7 @@ def test_a_batch_keeps_its_order_when_some_are_cached(tokenizer: BehaviourTokeni
     assert pieces[1] is pieces[3]
 
 
-def test_stored_texts_encode_to_what_was_scored(tokenizer: BehaviourTokenizer) -> None:
+def test_stored_texts_encode_like_the_scored_pieces(tokenizer: BehaviourTokenizer) -> None:
     history = tokenizer.pieces([watched(f"Film {n}") for n in range(30)])
     target = tokenizer.target(watched("Fargo"))
     rates = tokenizer.rates(count_habits([1.0] * 30), ItemCounts(9, 6))
@@ -126,13 +128,13 @@ def test_a_smaller_limit_cuts_stored_texts_at_behaviours(
     assert smaller.encode_texts([stored])[0].ids == smaller.encode(history, target, rates).ids
 
 
-def test_rates_are_nothing_before_the_first_outcome(tokenizer: BehaviourTokenizer, minilm_dir: Path) -> None:
+def test_rates_are_empty_before_the_first_outcome(tokenizer: BehaviourTokenizer, minilm_dir: Path) -> None:
     assert tokenizer.rates(count_habits([None])) == ()
     without = BehaviourTokenizer.from_folder(minilm_dir, TextSettings(habits=False, item_rates=False))
     assert without.rates(count_habits([1.0] * 9), ItemCounts(3, 1)) == ()
 
 
-def test_rates_are_the_users_and_the_items(tokenizer: BehaviourTokenizer, minilm_dir: Path) -> None:
+def test_rates_cover_the_user_and_the_item(tokenizer: BehaviourTokenizer, minilm_dir: Path) -> None:
     both = tokenizer.rates(count_habits([1.0] * 9), ItemCounts(3, 1))
     assert [piece.text for piece in both] == [
         "user likes 100 percent of several",
@@ -153,14 +155,14 @@ def test_reprs_never_show_a_users_text(tokenizer: BehaviourTokenizer) -> None:
     assert "Secret" not in repr(tokenizer.encode([piece], piece))
 
 
-def test_limits_that_contradict_each_other_are_refused(minilm_dir: Path) -> None:
+def test_conflicting_limits_are_refused(minilm_dir: Path) -> None:
     with pytest.raises(ValueError, match="max_tokens=40 must be at least 60"):
         BehaviourTokenizer.from_folder(minilm_dir, TextSettings(max_tokens=40))
     with pytest.raises(ValueError, match="max_behaviour_tokens=3"):
         BehaviourTokenizer.from_folder(minilm_dir, TextSettings(max_behaviour_tokens=3))
 
 
-def test_a_tokenizer_that_looks_at_neighbours_is_refused() -> None:
+def test_a_context_dependent_tokenizer_is_refused() -> None:
     tokenizer = Tokenizer(models.BPE({**{chr(b): b for b in range(33, 127)}, "Ġ": 1, "[CLS]": 2}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.post_processor = TemplateProcessing(

@@ -1,4 +1,4 @@
-"""What becomes of a version: promoted, rolled back, rejected; and the reports beside it."""
+"""The verdict on a version (promoted, rolled back or rejected), and its reports."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from model.verdicts import CHAMPION_PROMOTION, ChallengeCount
 
 @pytest.fixture(params=["local", "memory"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> ModelRegistry:
-    """A registry of four versions, on a local disk and behind another fsspec file system."""
+    """A registry of four versions, on a local disk and on another fsspec file system."""
     address = tmp_path / "registry" if request.param == "local" else f"memory://{tmp_path.name}/registry"
     made = ModelRegistry(address, now_ms=lambda: 1_000)
     for version in ("v1", "v2", "v3", "v4"):
@@ -29,7 +29,7 @@ def manifest(version: str) -> Manifest:
 
 
 def files(folder: Path, content: str) -> Path:
-    """Files that stand for a checkpoint where nothing reads them."""
+    """Write files in place of a checkpoint, for tests that do not load it."""
     (folder / "deep").mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(content)
     (folder / "deep" / "file.txt").write_text(content * 1_000)
@@ -39,7 +39,7 @@ def files(folder: Path, content: str) -> Path:
 # --- rollback ---------------------------------------------------------------------------------------------
 
 
-def test_a_rollback_is_a_promotion_of_the_champion_before(registry: ModelRegistry) -> None:
+def test_a_rollback_promotes_the_previous_champion(registry: ModelRegistry) -> None:
     registry.promote("v1")
     registry.promote("v2")
     assert registry.rollback(reason="v2 is bad") == "v1"
@@ -49,7 +49,7 @@ def test_a_rollback_is_a_promotion_of_the_champion_before(registry: ModelRegistr
     assert (rollback.version, rollback.reason, rollback.back_to) == ("v1", "v2 is bad", 1)
 
 
-def test_rolling_back_twice_goes_further_back_and_then_there_is_nothing(registry: ModelRegistry) -> None:
+def test_repeated_rollbacks_go_back_until_none_is_left(registry: ModelRegistry) -> None:
     for version in ("v1", "v2", "v3"):
         registry.promote(version)
     assert [registry.rollback(reason="bad") for _ in range(2)] == ["v2", "v1"]
@@ -58,7 +58,7 @@ def test_rolling_back_twice_goes_further_back_and_then_there_is_nothing(registry
     assert registry.champion() == "v1"
 
 
-def test_what_was_rolled_back_is_not_come_back_to(registry: ModelRegistry) -> None:
+def test_a_rollback_skips_versions_rolled_back_before(registry: ModelRegistry) -> None:
     registry.promote("v1")
     registry.promote("v2")
     registry.rollback(reason="bad")
@@ -66,18 +66,18 @@ def test_what_was_rolled_back_is_not_come_back_to(registry: ModelRegistry) -> No
     assert registry.rollback(reason="bad too") == "v1"
 
 
-def test_promoting_the_champion_again_gives_no_step_to_go_back_to(registry: ModelRegistry) -> None:
+def test_promoting_the_champion_again_adds_no_rollback_step(registry: ModelRegistry) -> None:
     for version in ("v1", "v2", "v2"):
         registry.promote(version)
     assert registry.rollback(reason="bad") == "v1"
 
 
-def test_nothing_promoted_is_nothing_to_roll_back(registry: ModelRegistry) -> None:
+def test_a_rollback_without_promotions_is_refused(registry: ModelRegistry) -> None:
     with pytest.raises(ModelMissing, match="no version was promoted"):
         registry.rollback(reason="bad")
 
 
-def test_a_rollback_to_a_version_that_is_gone_is_refused(tmp_path: Path) -> None:
+def test_a_rollback_to_a_removed_version_is_refused(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     for version in ("v1", "v2"):
         registry.promote(registry.publish(files(tmp_path / version, version), manifest(version)))
@@ -87,7 +87,7 @@ def test_a_rollback_to_a_version_that_is_gone_is_refused(tmp_path: Path) -> None
     assert registry.champion() == "v2"
 
 
-def test_a_newest_promotion_that_cannot_be_read_is_taken_back(tmp_path: Path) -> None:
+def test_an_unreadable_newest_promotion_is_rolled_back(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     for version in ("v1", "v2"):
         registry.promote(registry.publish(files(tmp_path / version, version), manifest(version)))
@@ -123,7 +123,7 @@ def test_a_promotion_against_another_champion_is_refused(registry: ModelRegistry
     assert registry.promotions() == [1, 2]
 
 
-def test_of_many_that_expect_the_same_champion_one_is_promoted(tmp_path: Path) -> None:
+def test_one_of_many_concurrent_challengers_is_promoted(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     for number in range(8):
         registry.publish(files(tmp_path / str(number), str(number)), manifest(f"v{number}"))
@@ -143,7 +143,7 @@ def test_of_many_that_expect_the_same_champion_one_is_promoted(tmp_path: Path) -
     assert registry.champion() == f"v{done.index(True) + 1}"
 
 
-# --- at once, in processes of their own --------------------------------------------------------------------
+# --- concurrent processes ----------------------------------------------------------------------------------
 
 
 def _promote_and_publish(address: str, source: str, number: int, rounds: int) -> None:
@@ -170,7 +170,7 @@ def _in_processes(target: Callable[[str, str, int, int], None], *arguments: str,
         assert process.exitcode == 0
 
 
-def test_processes_that_publish_and_promote_at_once_get_every_number_once(tmp_path: Path) -> None:
+def test_concurrent_processes_get_distinct_promotion_numbers(tmp_path: Path) -> None:
     address = tmp_path / "registry"
     _in_processes(_promote_and_publish, str(address), str(files(tmp_path / "source", "same")), rounds=5)
     registry = ModelRegistry(address)
@@ -179,7 +179,7 @@ def test_processes_that_publish_and_promote_at_once_get_every_number_once(tmp_pa
     registry.fetch("shared", tmp_path / "copy")
 
 
-def test_of_processes_that_publish_other_files_as_one_version_one_wins_whole(tmp_path: Path) -> None:
+def test_one_of_several_conflicting_publishes_wins_completely(tmp_path: Path) -> None:
     address = tmp_path / "registry"
     _in_processes(_publish_own, str(address), str(tmp_path / "sources"))
     copy = ModelRegistry(address).fetch("contested", tmp_path / "copy")
@@ -188,13 +188,14 @@ def test_of_processes_that_publish_other_files_as_one_version_one_wins_whole(tmp
     assert list((address / ".staging").iterdir()) == []
 
 
-def test_other_files_under_one_version_in_an_object_store_leave_the_first_whole(
+def test_a_conflicting_publish_to_an_object_store_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = f"memory://{tmp_path.name}/registry"
     first, second = ModelRegistry(address), ModelRegistry(address)
     second.exists("v")
-    monkeypatch.setattr(second, "exists", lambda _version: False)  # it looked before the first was done
+    # The second registry looks before the first has published.
+    monkeypatch.setattr(second, "exists", lambda _version: False)
     first.publish(files(tmp_path / "a", "a"), manifest("v"))
     with pytest.raises(ModelCorrupt, match="other files"):
         second.publish(files(tmp_path / "b", "b"), manifest("v"))
@@ -204,7 +205,7 @@ def test_other_files_under_one_version_in_an_object_store_leave_the_first_whole(
 # --- rejections --------------------------------------------------------------------------------------------
 
 
-def test_a_version_says_where_it_stands(registry: ModelRegistry) -> None:
+def test_each_version_has_a_verdict(registry: ModelRegistry) -> None:
     registry.promote("v1", reason="first")
     registry.promote("v2", reason="better")
     registry.reject("v3", "worse by 0.1", {"auc": 0.4})
@@ -218,7 +219,7 @@ def test_a_version_says_where_it_stands(registry: ModelRegistry) -> None:
         registry.verdict("v9")
 
 
-def test_the_first_rejection_stands_and_the_version_stays(registry: ModelRegistry, tmp_path: Path) -> None:
+def test_the_first_rejection_stands_and_the_version_remains(registry: ModelRegistry, tmp_path: Path) -> None:
     registry.reject("v1", "first reason")
     registry.reject("v1", "second reason")
     assert registry.verdict("v1").reason == "first reason"
@@ -226,13 +227,13 @@ def test_the_first_rejection_stands_and_the_version_stays(registry: ModelRegistr
     assert registry.rejections() == ["v1"]
 
 
-def test_what_never_became_a_version_can_be_rejected(registry: ModelRegistry) -> None:
+def test_an_unpublished_version_can_be_rejected(registry: ModelRegistry) -> None:
     registry.reject("v-broken", "too few examples")
     assert registry.verdict("v-broken").status == "rejected"
     assert "v-broken" not in registry.versions()
 
 
-def test_what_was_promoted_cannot_be_rejected_but_the_other_way_round_it_can(registry: ModelRegistry) -> None:
+def test_a_promotion_overrides_a_rejection_but_not_vice_versa(registry: ModelRegistry) -> None:
     registry.promote("v1")
     with pytest.raises(PromotionConflict, match="roll back"):
         registry.reject("v1", "too late")
@@ -252,7 +253,7 @@ def test_a_torn_rejection_is_corrupt(tmp_path: Path) -> None:
 # --- challengers of a champion -------------------------------------------------------------------------------
 
 
-def test_challengers_are_counted_for_each_champion_also_after_it_was_away(registry: ModelRegistry) -> None:
+def test_challengers_are_counted_per_champion_across_rollbacks(registry: ModelRegistry) -> None:
     def lose(version: str) -> None:
         number = registry.challenged(registry.champion() or "").promotion
         registry.reject(version, "worse", {CHAMPION_PROMOTION: float(number)})
@@ -261,32 +262,31 @@ def test_challengers_are_counted_for_each_champion_also_after_it_was_away(regist
     lose("a")
     lose("b")
     registry.reject("c", "too few users to compare", {"users": 3.0})
-    assert registry.challenged("v1") == ChallengeCount(first, 2)
+    assert registry.challenged("v1") == ChallengeCount(first, rejected=2)
     second = registry.promote("v2")
-    assert registry.challenged("v2") == ChallengeCount(second, 0)
+    assert registry.challenged("v2") == ChallengeCount(second, rejected=0)
     lose("d")
-    registry.rollback(reason="v1 comes back with what it has spent")
+    registry.rollback(reason="back to v1")
     lose("e")
-    assert registry.challenged("v1") == ChallengeCount(
-        second + 1, 4
-    )  # v2 has beaten it, and that was taken back
-    assert registry.challenged("v2") == ChallengeCount(second, 1)
+    # v2 counts as a challenger too: it beat v1 before the rollback.
+    assert registry.challenged("v1") == ChallengeCount(second + 1, rejected=4)
+    assert registry.challenged("v2") == ChallengeCount(second, rejected=1)
     with pytest.raises(ModelMissing, match="v9 was never promoted"):
         registry.challenged("v9")
 
 
-def test_a_rejection_that_cannot_be_read_counts_as_a_challenger(tmp_path: Path) -> None:
+def test_an_unreadable_rejection_counts_as_a_challenger(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     registry.publish(files(tmp_path / "a", "a"), manifest("v1"))
     number = registry.promote("v1")
     registry.reject("v2", "worse", {CHAMPION_PROMOTION: float(number)})
     (tmp_path / "registry" / "rejections" / "v3.json").write_text("{")
-    assert registry.challenged("v1") == ChallengeCount(number, 2)
-    (tmp_path / "registry" / "promotions" / "000002.json").write_text("{")  # perhaps of a challenger
-    assert registry.challenged("v1") == ChallengeCount(number, 3)
+    assert registry.challenged("v1") == ChallengeCount(number, rejected=2)
+    (tmp_path / "registry" / "promotions" / "000002.json").write_text("{")  # possibly a challenger's
+    assert registry.challenged("v1") == ChallengeCount(number, rejected=3)
 
 
-def test_an_old_promotion_that_cannot_be_read_hides_no_verdict(tmp_path: Path) -> None:
+def test_an_unreadable_old_promotion_hides_no_verdict(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     registry.publish(files(tmp_path / "a", "a"), manifest("v1"))
     registry.promote("v1")
@@ -300,9 +300,7 @@ def test_an_old_promotion_that_cannot_be_read_hides_no_verdict(tmp_path: Path) -
 # --- reports -----------------------------------------------------------------------------------------------
 
 
-def test_a_report_is_kept_beside_a_version_and_can_be_replaced(
-    registry: ModelRegistry, tmp_path: Path
-) -> None:
+def test_a_report_can_be_attached_and_replaced(registry: ModelRegistry, tmp_path: Path) -> None:
     assert registry.reports("v1") == []
     registry.attach("v1", files(tmp_path / "first", "first"))
     registry.attach("v1", files(tmp_path / "second", "second"))
@@ -310,14 +308,14 @@ def test_a_report_is_kept_beside_a_version_and_can_be_replaced(
     assert registry.reports("v1") == ["gate", "report"]
     report = registry.fetch_report("v1", tmp_path / "copy")
     assert (report / "config.json").read_text() == "second"
-    registry.fetch("v1", tmp_path / "version")  # its own files are as the manifest says
+    registry.fetch("v1", tmp_path / "version")  # its own files still match the manifest
     with pytest.raises(ModelMissing, match="its reports are: gate, report"):
         registry.fetch_report("v1", tmp_path / "none", "other")
     with pytest.raises(ModelMissing):
         registry.attach("v9", tmp_path / "first")
 
 
-def test_an_altered_report_is_told(tmp_path: Path) -> None:
+def test_an_altered_report_is_refused(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     registry.publish(files(tmp_path / "a", "a"), manifest("v1"))
     registry.attach("v1", tmp_path / "a")
@@ -326,7 +324,7 @@ def test_an_altered_report_is_told(tmp_path: Path) -> None:
         registry.fetch_report("v1", tmp_path / "copy")
 
 
-def test_a_report_without_its_contents_is_not_there(tmp_path: Path) -> None:
+def test_a_report_without_its_contents_file_does_not_exist(tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     registry.publish(files(tmp_path / "a", "a"), manifest("v1"))
     registry.attach("v1", tmp_path / "a")

