@@ -32,8 +32,8 @@ from stream.worker.metrics import WorkerMetrics
 CPU = torch.device("cpu")
 
 
-class Bench:
-    """A registry, a watcher on it with a clock of ours, and what it offered."""
+class ChampionBench:
+    """A registry, a watcher of it with a controlled clock, and the models that the watcher offered."""
 
     def __init__(self, tmp_path: Path, base: Path) -> None:
         self.base = base
@@ -86,23 +86,23 @@ class Bench:
         return self.registry.promote(version)
 
     def shown(self, name: str) -> float:
-        """A metric's value, named with its labels; 0 while it is not there."""
+        """Return the value of a metric by its name and labels; 0 while it is missing."""
         lines = self.metrics.render().decode().splitlines()
         return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name} ")), 0)
 
 
 @pytest.fixture
-def bench(tmp_path: Path, tiny_base: Path) -> Bench:
-    return Bench(tmp_path, tiny_base)
+def bench(tmp_path: Path, tiny_base: Path) -> ChampionBench:
+    return ChampionBench(tmp_path, tiny_base)
 
 
-def test_nothing_is_offered_while_the_champion_is_the_one_that_serves(bench: Bench) -> None:
+def test_the_serving_champion_is_not_offered_again(bench: ChampionBench) -> None:
     bench.watcher.poll()
     assert bench.offered == []
     assert bench.shown("sway_champion_alarm") == 0
 
 
-def test_a_new_champion_is_offered_once_and_shares_the_tokenizer(bench: Bench) -> None:
+def test_a_new_champion_is_offered_once_and_shares_the_tokenizer(bench: ChampionBench) -> None:
     bench.metrics.show_model(bench.first)
     bench.promote("v1", bias=0.25)
     bench.watcher.poll()
@@ -117,7 +117,7 @@ def test_a_new_champion_is_offered_once_and_shares_the_tokenizer(bench: Bench) -
     assert bench.metrics.render().decode().count("\nsway_model{") == 1
 
 
-def test_other_text_settings_or_another_tokenizer_bring_their_own(bench: Bench) -> None:
+def test_changed_text_settings_or_tokenizers_are_not_shared(bench: ChampionBench) -> None:
     text = TextSettings()
     bench.publish("short", settings=NetworkSettings(text=replace(text, max_tokens=text.max_tokens - 1)))
 
@@ -138,23 +138,23 @@ def test_other_text_settings_or_another_tokenizer_bring_their_own(bench: Bench) 
 # --- what is refused ------------------------------------------------------------------------------------
 
 
-def missing(bench: Bench) -> str:
+def missing_version(bench: ChampionBench) -> str:
     shutil.rmtree(bench.publish("bad"))
     return "missing"
 
 
-def a_file_less(bench: Bench) -> str:
+def missing_file(bench: ChampionBench) -> str:
     (bench.publish("bad") / "heads.safetensors").unlink()
     return "corrupt"
 
 
-def truncated(bench: Bench) -> str:
+def truncated_weights(bench: ChampionBench) -> str:
     path = bench.publish("bad") / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     return "corrupt"
 
 
-def altered(bench: Bench) -> str:
+def altered_weights(bench: ChampionBench) -> str:
     path = bench.publish("bad") / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -162,30 +162,30 @@ def altered(bench: Bench) -> str:
     return "corrupt"
 
 
-def half_a_manifest(bench: Bench) -> str:
+def truncated_manifest(bench: ChampionBench) -> str:
     path = bench.publish("bad") / "manifest.json"
     path.write_text(path.read_text()[:50])
     return "corrupt"
 
 
-def an_encoder_and_decoder(bench: Bench) -> str:
+def encoder_decoder(bench: ChampionBench) -> str:
     config = T5Config(vocab_size=30_522, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     bench.publish("bad", change=lambda folder: replace_encoder(folder, T5Model(config)))
     return "incompatible"
 
 
-def weights_of_another_shape(bench: Bench) -> str:
+def weights_of_another_shape(bench: ChampionBench) -> str:
     config = BertConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
     bench.publish("bad", change=lambda folder: replace_encoder(folder, bert(config)))
     return "incompatible"
 
 
-def no_settings(bench: Bench) -> str:
+def missing_settings(bench: ChampionBench) -> str:
     bench.publish("bad", change=lambda folder: (folder / "sway.json").unlink())
     return "incompatible"
 
 
-def too_many_token_ids(bench: Bench) -> str:
+def too_many_token_ids(bench: ChampionBench) -> str:
     config = BertConfig(
         vocab_size=999, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
     )
@@ -193,22 +193,22 @@ def too_many_token_ids(bench: Bench) -> str:
     return "incompatible"
 
 
-def no_tokenizer(bench: Bench) -> str:
+def missing_tokenizer(bench: ChampionBench) -> str:
     bench.publish("bad", change=lambda folder: (folder / "tokenizer.json").unlink())
     return "tokenizer"
 
 
-def half_a_tokenizer(bench: Bench) -> str:
+def truncated_tokenizer(bench: ChampionBench) -> str:
     bench.publish("bad", change=lambda folder: (folder / "tokenizer.json").write_text('{"version": "1.0"'))
     return "tokenizer"
 
 
-def not_a_number(bench: Bench) -> str:
+def nan_weights(bench: ChampionBench) -> str:
     bench.publish("bad", bias=float("nan"))
     return "not_finite"
 
 
-def infinite(bench: Bench) -> str:
+def infinite_weights(bench: ChampionBench) -> str:
     bench.publish("bad", bias=float("inf"))
     return "not_finite"
 
@@ -224,30 +224,31 @@ def replace_encoder(folder: Path, encoder: PreTrainedModel) -> None:
 
 
 BAD = [
-    missing,
-    a_file_less,
-    truncated,
-    altered,
-    half_a_manifest,
-    an_encoder_and_decoder,
+    missing_version,
+    missing_file,
+    truncated_weights,
+    altered_weights,
+    truncated_manifest,
+    encoder_decoder,
     weights_of_another_shape,
-    no_settings,
+    missing_settings,
     too_many_token_ids,
-    no_tokenizer,
-    half_a_tokenizer,
-    not_a_number,
-    infinite,
+    missing_tokenizer,
+    truncated_tokenizer,
+    nan_weights,
+    infinite_weights,
 ]
 
 
 @pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__)
-def test_a_bad_champion_is_refused_with_an_alarm_until_a_good_one_is_in(
-    bench: Bench, spoil: Callable[[Bench], str], caplog: pytest.LogCaptureFixture
+def test_a_bad_champion_raises_an_alarm_until_replaced(
+    bench: ChampionBench, spoil: Callable[[ChampionBench], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     reason = spoil(bench)
     number = bench.registry.promotions()[-1] + 1
     promotion = bench.path / "promotions" / f"{number:06d}.json"
-    promotion.write_text('{"version": "bad", "promoted_at_ms": 0}')  # promote() would have refused some
+    # promote() would refuse some of the versions.
+    promotion.write_text('{"version": "bad", "promoted_at_ms": 0}')
     for _ in range(3):
         bench.watcher.poll()
         bench.now_s += 61
@@ -263,7 +264,7 @@ def test_a_bad_champion_is_refused_with_an_alarm_until_a_good_one_is_in(
     assert bench.shown("sway_champion_alarm") == 0
 
 
-def test_a_refused_champion_is_tried_again_only_after_a_longer_pause(bench: Bench) -> None:
+def test_a_refused_champion_is_retried_after_a_longer_pause(bench: ChampionBench) -> None:
     path = bench.publish("v1") / "heads.safetensors"
     content = path.read_bytes()
     path.write_bytes(b"")
@@ -278,8 +279,8 @@ def test_a_refused_champion_is_tried_again_only_after_a_longer_pause(bench: Benc
     assert [model.version for model in bench.offered] == ["v1"]
 
 
-def test_rolling_back_to_the_version_that_serves_ends_the_alarm(bench: Bench) -> None:
-    not_a_number(bench)
+def test_rolling_back_to_the_serving_version_ends_the_alarm(bench: ChampionBench) -> None:
+    nan_weights(bench)
     bench.registry.promote("bad")
     bench.watcher.poll()
     assert bench.shown("sway_champion_alarm") == 1
@@ -289,7 +290,7 @@ def test_rolling_back_to_the_version_that_serves_ends_the_alarm(bench: Bench) ->
     assert bench.offered == []
 
 
-def test_a_promotion_that_cannot_be_parsed_is_refused(bench: Bench) -> None:
+def test_a_promotion_that_cannot_be_parsed_is_refused(bench: ChampionBench) -> None:
     (bench.path / "promotions" / "000002.json").write_text("{")
     bench.watcher.poll()
     assert bench.shown('sway_champion_refused_total{reason="corrupt"}') == 1
@@ -299,78 +300,79 @@ def test_a_promotion_that_cannot_be_parsed_is_refused(bench: Bench) -> None:
 
 
 class FailingRegistry(ModelRegistry):
-    """Raises what it is told to when it is listed, or when a version is fetched."""
+    """Registry that raises the given errors when it is listed or when a version is fetched."""
 
-    listing: Exception | None = None
-    fetching: Exception | None = None
+    listing_error: Exception | None = None
+    fetch_error: Exception | None = None
     fetches = 0
 
     def promotions(self) -> list[int]:
-        if self.listing is not None:
-            raise self.listing
+        if self.listing_error is not None:
+            raise self.listing_error
         return super().promotions()
 
     def fetch(self, version: str, folder: Path) -> Path:
         self.fetches += 1
-        if self.fetching is not None:
-            raise self.fetching
+        if self.fetch_error is not None:
+            raise self.fetch_error
         return super().fetch(version, folder)
 
 
 @pytest.fixture
-def failing(bench: Bench) -> FailingRegistry:
+def failing(bench: ChampionBench) -> FailingRegistry:
     registry = FailingRegistry(bench.path)
     bench.registry = registry
     bench.watcher = bench.watch(bench.offered.append)
     return registry
 
 
-def test_a_registry_that_is_away_is_an_alarm_and_no_refusal(
-    bench: Bench, failing: FailingRegistry, caplog: pytest.LogCaptureFixture
+def test_an_unavailable_registry_is_an_alarm_but_no_refusal(
+    bench: ChampionBench, failing: FailingRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing.listing = ConnectionRefusedError("nobody listens")
+    failing.listing_error = ConnectionRefusedError("nobody listens")
     for _ in range(3):
         bench.watcher.poll()
     assert bench.shown("sway_champion_alarm") == 1
     assert "sway_champion_refused_total{" not in bench.metrics.render().decode()
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
-    failing.listing = None
+    failing.listing_error = None
     bench.watcher.poll()
     assert bench.shown("sway_champion_alarm") == 0
 
 
-def test_a_registry_that_was_emptied_is_an_alarm(bench: Bench) -> None:
+def test_an_emptied_registry_is_an_alarm(bench: ChampionBench) -> None:
     shutil.rmtree(bench.path)
     bench.watcher.poll()
     assert bench.shown("sway_champion_alarm") == 1
     assert bench.shown('sway_champion_refused_total{reason="missing"}') == 1
 
 
-def test_a_fetch_that_is_cut_off_is_tried_again_soon_and_then_less_often(
-    bench: Bench, failing: FailingRegistry
+def test_a_failed_fetch_is_retried_with_growing_pauses(
+    bench: ChampionBench, failing: FailingRegistry
 ) -> None:
     bench.promote("v1")
-    failing.fetching = TimeoutError("the storage does not answer")
-    for _ in range(16):  # 30 s at a poll every 2 s: tries at 0, 2, 6, 14 and 30
+    failing.fetch_error = TimeoutError("the storage does not answer")
+    # A poll every 2 s for 30 s: tries at 0, 2, 6, 14 and 30 s.
+    for _ in range(16):
         bench.watcher.poll()
         bench.now_s += 2
     assert failing.fetches == 5
     assert "sway_champion_refused_total{" not in bench.metrics.render().decode()
-    failing.fetching = None
+    failing.fetch_error = None
     bench.now_s += 60
     bench.watcher.poll()
     assert [model.version for model in bench.offered] == ["v1"]
 
 
-def test_a_promotion_that_the_storage_does_not_give_out_is_not_taken_for_a_broken_one() -> None:
-    away, broken = ModelCorrupt("promotion cannot be read"), ModelCorrupt("promotion cannot be read")
-    away.__cause__, broken.__cause__ = PermissionError("no token"), ValueError("not JSON")
-    assert (reason_of(away), reason_of(broken)) == ("storage", "corrupt")
+def test_a_storage_error_differs_from_a_broken_promotion() -> None:
+    unavailable, broken = ModelCorrupt("promotion cannot be read"), ModelCorrupt("promotion cannot be read")
+    unavailable.__cause__, broken.__cause__ = PermissionError("no token"), ValueError("not JSON")
+    assert (reason_of(unavailable), reason_of(broken)) == ("storage", "corrupt")
     assert reason_of(torch.OutOfMemoryError("full")) == "memory"
     assert reason_of(KeyError("a bug")) == "failed"
 
 
-def test_a_model_that_is_loaded_while_the_worker_stops_is_not_offered(bench: Bench) -> None:
+def test_a_model_loaded_during_shutdown_is_not_offered(bench: ChampionBench) -> None:
     bench.promote("v1")
     bench.watcher.stop()
     bench.watcher.poll()
@@ -381,16 +383,16 @@ def test_a_model_that_is_loaded_while_the_worker_stops_is_not_offered(bench: Ben
 
 
 @pytest.fixture
-def no_collector() -> Iterator[None]:
-    """What is freed here is freed by counting references, as in a worker, which hardly ever collects."""
+def no_garbage_collection() -> Iterator[None]:
+    """Turn the garbage collector off: in a worker, which rarely collects, models must be freed by their references."""
     gc.collect()
     gc.disable()
     yield
     gc.enable()
 
 
-def test_fifty_swaps_in_a_row_neither_grow_the_process_nor_hold_up_a_text(
-    bench: Bench, no_collector: None
+def test_fifty_swaps_neither_leak_memory_nor_block_scoring(
+    bench: ChampionBench, no_garbage_collection: None
 ) -> None:
     versions = [f"v{number}" for number in range(1, 6)]
     for number, version in enumerate(versions, start=1):
@@ -421,14 +423,15 @@ def test_fifty_swaps_in_a_row_neither_grow_the_process_nor_hold_up_a_text(
         scoring.stop()
     assert len(alive) == 50
     weights = sum(path.stat().st_size for path in (bench.path / "versions" / "v1").glob("*.safetensors"))
-    assert rss[1] - rss[0] < 2 * weights  # forty models would be forty times their weights
-    # Each group by one version, and what it says is that version's; scores came all the time.
+    # A leak of all models would take forty times their weights.
+    assert rss[1] - rss[0] < 2 * weights
+    # Every group was scored, and by the one version that it names.
     assert scoring.groups == scoring.answered > 100
     assert scoring.mixed == 0
 
 
 class Scoring(threading.Thread):
-    """Submits one group after another and compares each answer with the version that it names."""
+    """Thread that submits groups of texts and compares each answer with the version that it names."""
 
     def __init__(self, batcher: MicroBatcher, texts: list[EncodedText]) -> None:
         super().__init__(daemon=True)
@@ -459,7 +462,9 @@ class Scoring(threading.Thread):
         self.join(30)
 
 
-def test_an_old_model_is_freed_though_no_text_comes_after_the_swap(bench: Bench, no_collector: None) -> None:
+def test_the_old_model_is_freed_without_further_texts(
+    bench: ChampionBench, no_garbage_collection: None
+) -> None:
     bench.promote("v1")
     with MicroBatcher(bench.first, PackingSettings(max_wait_s=0.0)) as batcher:
         batcher.submit([bench.first.probe]).result(30)
@@ -467,11 +472,11 @@ def test_an_old_model_is_freed_though_no_text_comes_after_the_swap(bench: Bench,
         bench.watcher.poll()
         old = weakref.ref(bench.first)
         del bench.first
-        await_gone(old)
+        wait_until_freed(old)
         assert batcher.model.version == "v1"
 
 
-def test_the_watchers_own_thread_finds_a_new_champion(bench: Bench) -> None:
+def test_the_watcher_thread_finds_a_new_champion(bench: ChampionBench) -> None:
     found = threading.Event()
     watcher = bench.watch(lambda _model: found.set(), poll_interval_s=0.01)
     watcher.start()
@@ -480,9 +485,9 @@ def test_the_watchers_own_thread_finds_a_new_champion(bench: Bench) -> None:
     watcher.stop()
 
 
-def await_gone(reference: "weakref.ref[LoadedModel]") -> None:
-    """Wait until the object is freed: its last batch's thread may still be on its way out."""
+def wait_until_freed(reference: "weakref.ref[LoadedModel]") -> None:
+    """Wait until the object is freed. The thread of its last batch may still hold it."""
     deadline = time.monotonic() + 10
     while reference() is not None:
-        assert time.monotonic() < deadline, "the old model is still referred to"
+        assert time.monotonic() < deadline, "the old model is still referenced"
         time.sleep(0.01)
