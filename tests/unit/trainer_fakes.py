@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from schemas.records import OffsetRange, TrainingRequest
 from schemas.wire import Codec
+from tests.integration.conftest import wait_for
 from trainer.request import PROMOTED, REJECTED, Decision
 from trainer.service import TrainerService
 
@@ -156,7 +157,7 @@ class FakeHandler:
 class RunningService:
     """A trainer service on its own thread. requests: number of requests in the topic, or the record values."""
 
-    def __init__(self, handler: Any, requests: int | Sequence[bytes] = 1, **options: Any) -> None:
+    def __init__(self, handler: Any, *, requests: int | Sequence[bytes] = 1, **options: Any) -> None:
         codec = Codec(TrainingRequest)
         values = (
             [codec.encode(request(number)) for number in range(requests)]
@@ -198,3 +199,25 @@ class RunningService:
         )
         assert value is not None
         return value
+
+
+def fails_for(request_id: str, failure: BaseException) -> FakeHandler:
+    """Return a handler whose work fails for one request."""
+
+    def work(asked: TrainingRequest) -> None:
+        if asked.request_id == request_id:
+            raise failure
+
+    return FakeHandler(work)
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition. what: its name in the error after a minute."""
+    wait_for(condition, what, 60)
+
+
+def work_until_stopped(running: RunningService) -> None:
+    """Work until the service raises Stopped."""
+    while True:
+        running.service.check()
+        threading.Event().wait(0.002)
