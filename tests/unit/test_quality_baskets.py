@@ -146,8 +146,8 @@ def test_our_figure_is_the_run_chosen_by_validation() -> None:
         "wide tower": scored(1.0, 0.5),
     }
     by_name = {row.name: row for row in groceries.figures(predictions, samples=50)}
-    ours = by_name["groceries: AUC of ours, by validation"]
-    assert ours.value == predictions["wide tower"].aucs[0]
+    chosen = by_name["groceries: AUC of ours, by validation"]
+    assert chosen.value == predictions["wide tower"].aucs[0]
     assert by_name["groceries: that - LightGBM on counts"].met is True
     assert by_name["groceries: that - LightGBM on identical numbers"].value is None
 

@@ -41,7 +41,8 @@ def test_every_aim_has_a_row_even_when_missed() -> None:
     by_name = {row.name: row for row in found}
     assert by_name["window state only: AUC"].met is False
     assert by_name["16 partitions - 1"].met is True
-    assert by_name["late: BERT tuned - off"].met is False  # the interval holds 0
+    # The interval contains 0.
+    assert by_name["late: BERT tuned - off"].met is False
     report = verdicts(found)
     assert report.count("| no |") == sum(row.met is False for row in found)
     assert all(run.name in table(predictions) for run in RUNS)

@@ -9,24 +9,31 @@ from stream.replay.errors import PlanError
 from stream.replay.notes import decode_progress, encode_progress
 from stream.replay.plan import COUNTS, PartitionPlan, Progress, ReplayPlan, Span, first_progress
 
-PART = PartitionPlan(Span(3, 10), Span(10, 90), Span(90, 95), Span(2, 40), Span(1, 77), Span(12, 60))
-OTHER = PartitionPlan(Span(0, 0), Span(0, 5), Span(5, 5), Span(0, 0))
+PART = PartitionPlan(
+    warm_up=Span(3, 10),
+    scored=Span(10, 90),
+    run_out=Span(90, 95),
+    outcomes=Span(2, 40),
+    old_scores=Span(1, 77),
+    known=Span(12, 60),
+)
+OTHER = PartitionPlan(warm_up=Span(0, 0), scored=Span(0, 5), run_out=Span(5, 5), outcomes=Span(0, 0))
 PLAN = ReplayPlan(
-    "again",
-    "v7",
-    True,
-    "topic s.again and parquet",
-    "0123456789ab",
-    1_750_000_000_000,
-    {"s.events": "T1"},
-    {0: PART, 3: OTHER},
+    replay_id="again",
+    model_version="v7",
+    with_labels=True,
+    outputs="topic s.again and parquet",
+    settings="0123456789ab",
+    created_at_ms=1_750_000_000_000,
+    topic_ids={"s.events": "T1"},
+    partitions={0: PART, 3: OTHER},
 )
 COUNTED = dict(zip(COUNTS, (70, 5, 3, 2), strict=True))
 
 
 def test_a_committed_plan_and_progress_are_read_back_unchanged() -> None:
     progress = {
-        0: Progress(80, 33, COUNTED, ".00000-70-80-30-33-9f3c2a1b.pending"),
+        0: Progress(80, 33, COUNTED, file=".00000-70-80-30-33-9f3c2a1b.pending"),
         3: Progress(5, 0, dict.fromkeys(COUNTS, 0), done=True),
     }
     committed = {

@@ -1,6 +1,7 @@
 """Opening the streams of a partition while the Schema Registry is unavailable."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +16,13 @@ from stream.replay.streams import Record
 from stream.scoring.processor import ScoringProcessor
 from tests.support.memory_streams import MemoryStream
 
-PLAN = PartitionPlan(NOTHING, Span(0, 2), Span(2, 2), Span(0, 2), Span(0, 2))
+PLAN = PartitionPlan(
+    warm_up=NOTHING,
+    scored=Span(0, 2),
+    run_out=Span(2, 2),
+    outcomes=Span(0, 2),
+    old_scores=Span(0, 2),
+)
 
 
 class Topics:
@@ -69,20 +76,20 @@ def test_streams_are_closed_when_a_schema_lookup_fails() -> None:
 
 
 def test_a_fetched_batch_asks_the_registry_without_waiting() -> None:
-    asked: list[tuple[str, int, int]] = []
+    lookups: list[tuple[str, int, int]] = []
 
-    def ask(batch: RecordBatch) -> None:
-        asked.append((batch.topic, batch.base, batch.next))
+    def look_up(batch: RecordBatch) -> None:
+        lookups.append((batch.topic, batch.base, batch.next))
         raise RegistryUnavailable("it does not answer")
 
     topics = Topics()
-    without_scores = PartitionPlan(NOTHING, Span(0, 2), Span(2, 2), Span(0, 2), NOTHING)
-    opened = sources(topics, SimpleNamespace(ask_registry=ask), plan=without_scores)
+    without_scores = replace(PLAN, old_scores=NOTHING)
+    opened = sources(topics, SimpleNamespace(ask_registry=look_up), plan=without_scores)
     for topic in ("e", "o"):
         on_read = topics.on_read[topic]
         assert on_read is not None
         with pytest.raises(RegistryUnavailable):
             on_read(records(topic))
-    assert asked == [("e", 0, 2), ("o", 0, 2)]
+    assert lookups == [("e", 0, 2), ("o", 0, 2)]
     opened.close()
     assert topics.open == []

@@ -73,6 +73,19 @@ class Clock(threading.Event):
         return self.is_set()
 
 
+def plan_of(partitions: dict[int, PartitionPlan], created_at_ms: int = 77) -> ReplayPlan:
+    return ReplayPlan(
+        replay_id="again",
+        model_version="v1",
+        with_labels=False,
+        outputs="parquet",
+        settings="digest",
+        created_at_ms=created_at_ms,
+        topic_ids={},
+        partitions=partitions,
+    )
+
+
 @dataclass
 class Harness:
     """A runner with fake parts: its group, its journal, and the partitions in the order in which it opens them."""
@@ -95,8 +108,10 @@ class Harness:
     on_lost: Callable[[set[int]], None] = lambda _partitions: None
 
     def __post_init__(self) -> None:
-        part = PartitionPlan(Span(0, 0), Span(0, END), Span(END, END), Span(0, 0))
-        self.plan = ReplayPlan("again", "v1", False, "parquet", "d", 77, {}, dict.fromkeys((0, 1, 2), part))
+        part = PartitionPlan(
+            warm_up=Span(0, 0), scored=Span(0, END), run_out=Span(END, END), outcomes=Span(0, 0)
+        )
+        self.plan = plan_of(dict.fromkeys((0, 1, 2), part))
         self.known = {
             number: Progress(0, 0) if number in self.partitions else Progress(END, 0, done=True)
             for number in self.plan.partitions
@@ -211,14 +226,12 @@ def test_a_failed_partition_is_reopened_after_a_pause(error: Exception) -> None:
         StoreError("in use"),
         StartError("no answer"),
         KafkaException(KafkaError(KafkaError._TRANSPORT)),
-        NoAnswerError("nobody says"),
+        NoAnswerError("no broker answers"),
         # Opening a partition may look up the schema of an old score.
         UNAVAILABLE,
     ],
 )
-def test_a_partition_that_cannot_be_opened_is_retried(
-    error: Exception,
-) -> None:
+def test_a_partition_that_cannot_be_opened_is_retried(error: Exception) -> None:
     harness = Harness([error, FakeReplay(1, [END]), error, FakeReplay(0, [END])], {0, 1})
     assert harness.run()[0].done
     assert harness.opened == [0, 1, 0, 0]
@@ -236,7 +249,7 @@ def test_repeated_losses_without_progress_end_the_replay() -> None:
     assert harness.member_closed
 
 
-@pytest.mark.parametrize("error", [UNAVAILABLE, NoAnswerError("nobody says")])
+@pytest.mark.parametrize("error", [UNAVAILABLE, NoAnswerError("no broker answers")])
 def test_a_failed_read_reopens_the_partition_after_a_pause(error: Exception) -> None:
     polls: list[float] = []
     harness = Harness(
@@ -364,7 +377,7 @@ def test_a_failed_journal_read_is_repeated() -> None:
     assert harness.run().keys() == {0, 1, 2}
 
 
-@pytest.mark.parametrize("found", [None, (ReplayPlan("again", "v1", False, "", "", 78, {}, {}), {})])
+@pytest.mark.parametrize("found", [None, (plan_of({}, created_at_ms=78), {})])
 def test_missing_or_foreign_progress_ends_the_replay(found: Any) -> None:
     harness = Harness([FakeReplay(0, [])], {0}, journal_answers=[found])
     with pytest.raises(

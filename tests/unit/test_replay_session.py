@@ -57,8 +57,17 @@ def session(
 def plan(**changes: Any) -> ReplayPlan:
     """Return the plan that REQUEST was started with, with changes."""
     digest = session().settings_digest()
-    made = ReplayPlan("again", "v7", False, "topic s.again and parquet", digest, 77, IDS, {})
-    return replace(made, **changes)
+    started = ReplayPlan(
+        replay_id="again",
+        model_version="v7",
+        with_labels=False,
+        outputs="topic s.again and parquet",
+        settings=digest,
+        created_at_ms=77,
+        topic_ids=IDS,
+        partitions={},
+    )
+    return replace(started, **changes)
 
 
 # --- resuming -----------------------------------------------------------------------------------------------
@@ -175,7 +184,7 @@ class FakeRegistry:
 
     def __init__(self, *known: str) -> None:
         self._known = known
-        self.asked: list[str] = []
+        self.lookups: list[str] = []
 
     def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
         raise AssertionError("nothing is read here")
@@ -184,7 +193,7 @@ class FakeRegistry:
         raise AssertionError("nothing is read here")
 
     def id_of(self, subject: str, record_type: type[object]) -> int:
-        self.asked.append(subject)
+        self.lookups.append(subject)
         if subject not in self._known:
             raise ContractError(f"{subject} is not registered")
         return 7
@@ -208,15 +217,15 @@ def test_unregistered_output_schemas_fail_at_the_start(monkeypatch: pytest.Monke
 def test_only_written_record_types_must_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     subjects = FakeRegistry("sway.scores-value", "sway.dead-letters-value", "sway.examples-value")
     assert set(outputs_with(monkeypatch, subjects)) == {InfluenceScore, DeadLetter}
-    assert subjects.asked == ["sway.scores-value", "sway.dead-letters-value"]
+    assert subjects.lookups == ["sway.scores-value", "sway.dead-letters-value"]
     labelled = replace(REQUEST, with_labels=True)
     assert set(outputs_with(monkeypatch, subjects, labelled)) == {InfluenceScore, DeadLetter, LabeledExample}
     unused = FakeRegistry()
     assert outputs_with(monkeypatch, unused, replace(REQUEST, topic=None)) == {}
-    assert unused.asked == []
+    assert unused.lookups == []
 
 
-def test_the_files_of_a_finished_replay_are_checked_without_a_registry(
+def test_files_of_a_finished_replay_are_checked_without_a_registry(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("stream.replay.session.resolver_for", lambda _wire: FakeRegistry())

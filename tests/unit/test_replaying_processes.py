@@ -12,7 +12,7 @@ from sway.replaying import processes
 
 SETTINGS = SimpleNamespace(model=SimpleNamespace())
 JOB = cast(processes.Job, SimpleNamespace(settings=SETTINGS, plan=SimpleNamespace(model_version="v7")))
-ERRORS = [RegistryUnavailable("away"), ContractError("s-value is not registered"), ReplayError("no")]
+ERRORS = [RegistryUnavailable("no answer"), ContractError("s-value is not registered"), ReplayError("no")]
 
 
 @pytest.fixture(autouse=True)
@@ -40,5 +40,5 @@ def test_a_failed_worker_exits_with_one_line(monkeypatch: pytest.MonkeyPatch, er
 
 
 def test_a_worker_without_its_model_exits_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = RegistryError("v7 is gone")
-    assert exit_message(monkeypatch, "load_champion", error) == "sway: worker 3: v7 is gone"
+    error = RegistryError("v7 is missing")
+    assert exit_message(monkeypatch, "load_champion", error) == "sway: worker 3: v7 is missing"

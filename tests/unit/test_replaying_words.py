@@ -107,7 +107,16 @@ FULL = PartitionPlan(
     old_scores=Span(0, 4100),
     known=Span(0, 4000),
 )
-PLAN = ReplayPlan("again", "v7", False, "topic s.again and parquet", "d", 77, {}, {0: FULL})
+PLAN = ReplayPlan(
+    replay_id="again",
+    model_version="v7",
+    with_labels=False,
+    outputs="topic s.again and parquet",
+    settings="digest",
+    created_at_ms=77,
+    topic_ids={},
+    partitions={0: FULL},
+)
 
 
 def plan_with(**changes: object) -> ReplayPlan:

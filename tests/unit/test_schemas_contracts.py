@@ -30,9 +30,9 @@ def all_fields(schema: Any) -> list[dict[str, Any]]:
 def test_a_record_class_matches_its_schema(record_type: type[Record]) -> None:
     schema = current(record_type)
     plan(schema)
-    for field, ours in zip(schema["fields"], fields(record_type), strict=True):
-        assert ours.name == field["name"]
-        assert default_of(ours) == field.get("default", MISSING)
+    for field, class_field in zip(schema["fields"], fields(record_type), strict=True):
+        assert class_field.name == field["name"]
+        assert default_of(class_field) == field.get("default", MISSING)
 
 
 @pytest.mark.parametrize("record_type", RECORD_TYPES)

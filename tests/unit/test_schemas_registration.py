@@ -158,11 +158,11 @@ def test_an_unreachable_registry_is_named_without_its_password() -> None:
 class StartingRegistry(BaseHTTPRequestHandler):
     """Registry that answers 503 once and then accepts everything."""
 
-    asked = 0
+    requests = 0
 
     def do_GET(self) -> None:
-        StartingRegistry.asked += 1
-        self._answer({"compatibilityLevel": "BACKWARD"}, 503 if StartingRegistry.asked == 1 else 200)
+        StartingRegistry.requests += 1
+        self._answer({"compatibilityLevel": "BACKWARD"}, 503 if StartingRegistry.requests == 1 else 200)
 
     def do_POST(self) -> None:
         size = int(self.headers["Content-Length"])
@@ -188,7 +188,7 @@ def test_registering_can_wait_for_a_starting_registry() -> None:
         server.shutdown()
     assert result.exit_code == 0, result.output
     assert result.stdout.endswith("all 10 schemas are registered\n")
-    assert StartingRegistry.asked == 11
+    assert StartingRegistry.requests == 11
 
 
 def test_up_names_schemas_that_the_registry_refuses(capsys: pytest.CaptureFixture[str]) -> None:

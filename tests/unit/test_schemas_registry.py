@@ -35,7 +35,7 @@ class FakeClient:
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
-        self.asked: list[Any] = []
+        self.lookups: list[Any] = []
 
     def get_schema(self, schema_id: int) -> Any:
         return self._next(schema_id)
@@ -44,7 +44,7 @@ class FakeClient:
         return self._next((subject_name, schema.schema_str, schema.schema_type))
 
     def _next(self, question: Any) -> Any:
-        self.asked.append(question)
+        self.lookups.append(question)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -78,7 +78,7 @@ def test_both_formats_are_read_with_one_lookup_per_id() -> None:
     client = FakeClient(KNOWN)
     single = Codec(BehaviorEvent).encode(EVENT)
     assert codec(client).decode_batch([VALUE, single, VALUE, VALUE]) == [EVENT] * 4
-    assert client.asked == [7]
+    assert client.lookups == [7]
 
 
 def test_writing_looks_the_id_up_once() -> None:
@@ -86,7 +86,7 @@ def test_writing_looks_the_id_up_once() -> None:
     confluent = codec(client)
     values = [confluent.encode(EVENT), *confluent.encode_batch([EVENT])]
     assert {value[:5] for value in values} == {b"\x00\x01\x02\x03\x04"}
-    assert client.asked == [("sway.events-value", current_text(BehaviorEvent), "AVRO")]
+    assert client.lookups == [("sway.events-value", current_text(BehaviorEvent), "AVRO")]
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_an_unknown_schema_is_looked_up_again_later() -> None:
     confluent = codec(client, clock)
     results = confluent.decode_batch([VALUE] * 3)
     assert [type(result) for result in results] == [UnknownSchemaError] * 3
-    assert client.asked == [7]
+    assert client.lookups == [7]
     clock.now_s += 31
     assert isinstance(confluent.decode_batch([VALUE])[0], UnknownSchemaError)
-    assert client.asked == [7, 7]
+    assert client.lookups == [7, 7]
     clock.now_s += 31
     assert confluent.decode(VALUE) == EVENT
 
@@ -149,7 +149,7 @@ class ClientWithIds(FakeClient):
         self.known = set(known)
 
     def get_schema(self, schema_id: int) -> Any:
-        self.asked.append(schema_id)
+        self.lookups.append(schema_id)
         if schema_id not in self.known:
             raise NOT_FOUND
         return KNOWN
@@ -176,7 +176,7 @@ def resolve_random_ids(
 def test_random_ids_cost_two_requests_per_second() -> None:
     clock, client = FakeClock(), ClientWithIds()
     resolve_random_ids(RegistryResolver(client, clock=clock), clock, seconds=100)
-    assert 200 <= len(client.asked) <= 250
+    assert 200 <= len(client.lookups) <= 250
 
 
 def test_random_ids_do_not_fill_the_memory() -> None:
@@ -234,7 +234,7 @@ def test_an_unusable_schema_is_incompatible_and_looked_up_once(refused: Any) -> 
     client = FakeClient(refused)
     results = codec(client).decode_batch([VALUE, VALUE])
     assert [type(result) for result in results] == [IncompatibleSchemaError] * 2
-    assert client.asked == [7]
+    assert client.lookups == [7]
 
 
 def test_a_schema_without_a_type_is_avro() -> None:

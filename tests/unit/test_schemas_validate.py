@@ -96,7 +96,7 @@ def test_limits_can_be_given() -> None:
     assert check_event(replace(EVENT, user_id="long"), NOW, Limits(max_id_bytes=3)) == "id_too_long"
 
 
-def test_a_record_without_a_kafka_time_is_not_ahead_of_it() -> None:
+def test_a_record_without_a_kafka_time_is_never_ahead() -> None:
     assert check_event(EVENT, -1) is None
     assert check_event(EVENT, 0) == "time_in_future"
 

@@ -117,17 +117,17 @@ def test_an_error_in_a_batch_holds_no_user_text() -> None:
 
 def test_a_schema_is_looked_up_once() -> None:
     class Counting(OneSchemaResolver):
-        asked = 0
+        lookups = 0
 
         def by_id(self, schema_id: int) -> Any:
-            Counting.asked += 1
+            Counting.lookups += 1
             return super().by_id(schema_id)
 
     codec = Codec(BehaviorEvent, resolver=Counting(7, current(BehaviorEvent)))
     values = [confluent(BehaviorEvent).encode(EVENT)] * 10
     assert asks_registry(codec.unresolved(values))
     assert codec.decode_batch(values) == [EVENT] * 10
-    assert Counting.asked == 1
+    assert Counting.lookups == 1
     assert not asks_registry(codec.unresolved([*values, VALUE, None, b"junk"]))
 
 

@@ -94,7 +94,7 @@ def failing(bench: ChampionBench) -> FailingRegistry:
 def test_an_unavailable_registry_is_an_alarm_but_no_refusal(
     bench: ChampionBench, failing: FailingRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing.listing_error = ConnectionRefusedError("nobody listens")
+    failing.listing_error = ConnectionRefusedError("connection refused")
     for _ in range(3):
         bench.watcher.poll()
     assert bench.shown("sway_champion_alarm") == 1

@@ -148,7 +148,8 @@ def test_a_refused_champion_is_retried_after_a_longer_pause(bench: ChampionBench
     path.write_bytes(b"")
     bench.registry.promote("v1")
     bench.watcher.poll()
-    path.write_bytes(content)  # repaired under the same promotion
+    # The version is repaired under the same promotion.
+    path.write_bytes(content)
     bench.now_s += 59
     bench.watcher.poll()
     assert bench.offered == []

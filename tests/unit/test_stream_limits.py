@@ -57,9 +57,7 @@ def test_an_event_waiting_for_its_score_keeps_no_texts(tokenizer: BehaviourToken
     assert len(processing.published.scores) == 4
 
 
-def test_a_unit_of_the_longest_ids_fits_broker_limits(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_a_unit_of_the_longest_ids_fits_broker_limits(tokenizer: BehaviourTokenizer) -> None:
     join = JoinSettings(rules=(Rule("view", "buy", 1000),), weights={"view": 0.5}, negative=0.0)
     processing = Processing(tokenizer, join=join)
     events = [
@@ -88,9 +86,7 @@ def test_an_action_is_cut_alike_for_label_and_text(tokenizer: BehaviourTokenizer
     assert (example.event_id, example.label_source) == ("seen", "attribution")
 
 
-def test_an_outcome_without_its_event_has_a_small_state(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_an_outcome_without_its_event_has_a_small_state(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     processing.deliver(outcome("e" * LONGEST_ID_BYTES, "u" * LONGEST_ID_BYTES))
     assert all(len(raw) < 4096 for raw in processing.pending.stored.values())
@@ -99,7 +95,7 @@ def test_an_outcome_without_its_event_has_a_small_state(
 @pytest.mark.parametrize(
     ("user_id", "reason"),
     [("ann", "key_mismatch"), ("u" * MIB, "id_too_long")],
-    ids=["of nobody", "of the user"],
+    ids=["another user", "the same user"],
 )
 def test_a_dead_letter_cuts_a_key_of_a_mebibyte(
     tokenizer: BehaviourTokenizer, user_id: str, reason: str

@@ -21,14 +21,14 @@ class UnavailableResolver:
 
     def __init__(self, failures: int) -> None:
         self.failures = failures
-        self.asked = 0
+        self.lookups = 0
 
     def by_fingerprint(self, schema_fingerprint: bytes) -> Schema:
         return LocalResolver().by_fingerprint(schema_fingerprint)
 
     def by_id(self, schema_id: int) -> Schema:
-        self.asked += 1
-        if self.asked <= self.failures:
+        self.lookups += 1
+        if self.lookups <= self.failures:
             raise RegistryUnavailable("it does not answer")
         if schema_id != 7:
             raise UnknownSchemaError(f"no schema {schema_id}")
@@ -64,19 +64,17 @@ def test_intake_waits_for_an_unavailable_schema_registry(
     assert [letter.reason for letter in published.dead_letters] == ["unknown_schema"]
 
 
-def test_ask_registry_raises_while_the_registry_is_unavailable(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_ask_registry_raises_while_the_registry_is_unavailable(tokenizer: BehaviourTokenizer) -> None:
     resolver = UnavailableResolver(failures=2)
     processing = Processing(tokenizer, resolver=resolver)
     batch = batch_of([processing.record(event("e1")), processing.record(in_confluent_format(event("e2")))])
-    for asked in (1, 2):
+    for lookups in (1, 2):
         with pytest.raises(RegistryUnavailable, match="it does not answer"):
             processing.processor.ask_registry(batch)
-        assert resolver.asked == asked
+        assert resolver.lookups == lookups
     for _ in range(2):
         processing.processor.ask_registry(batch)
-        assert resolver.asked == 3
+        assert resolver.lookups == 3
 
 
 def test_known_schemas_are_not_looked_up_again(tokenizer: BehaviourTokenizer) -> None:
@@ -86,7 +84,7 @@ def test_known_schemas_are_not_looked_up_again(tokenizer: BehaviourTokenizer) ->
         record = processing.record(in_confluent_format(event(f"e{number}")))
         asyncio.run(processing.processor.prepare(batch_of([record])))
         processing.deliver(record)
-    assert resolver.asked == 1
+    assert resolver.lookups == 1
     assert len(processing.published.scores) == 3
 
 
@@ -111,18 +109,14 @@ def encoded_by_newer_producer(one: BehaviorEvent) -> bytes:
     return b"\xc3\x01" + fingerprint(newer_schema()) + Codec(BehaviorEvent).encode(one)[10:] + b"\x06new"
 
 
-def test_an_event_of_a_newer_producer_is_dead_lettered(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_an_event_of_a_newer_producer_is_dead_lettered(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     record = processing.record(encoded_by_newer_producer(event("e1")))
     assert asyncio.run(processing.processor.prepare(batch_of([record]))) is None
     assert [letter.reason for letter in processing.deliver(record).dead_letters] == ["unknown_schema"]
 
 
-def test_an_event_can_wait_for_an_upgrade_of_the_worker(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_an_event_can_wait_for_an_upgrade_of_the_worker(tokenizer: BehaviourTokenizer) -> None:
     resolver = UpgradableResolver()
     processing = Processing(tokenizer, resolver=resolver, waits_for_schemas=True)
     records = [
@@ -142,9 +136,7 @@ def test_an_event_can_wait_for_an_upgrade_of_the_worker(
     assert [letter.reason for letter in published.dead_letters] == ["bad_magic"]
 
 
-def test_an_unavailable_registry_pauses_only_partitions_that_need_it(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_an_unavailable_registry_pauses_only_partitions_that_need_it(tokenizer: BehaviourTokenizer) -> None:
     resolver = UnavailableResolver(failures=2)
     processing = Processing(tokenizer, resolver=resolver, waits_for_schemas=True)
     records = [processing.record(event("e1")), processing.record(in_confluent_format(event("e2")))]
@@ -152,18 +144,16 @@ def test_an_unavailable_registry_pauses_only_partitions_that_need_it(
     async def prepare(what: list[Record]) -> Hold | None:
         return await processing.processor.prepare(batch_of(what))
 
-    for asked in (1, 2):
+    for lookups in (1, 2):
         hold = asyncio.run(prepare(records))
         assert hold == Hold(1, "the Schema Registry", "it does not answer")
-        assert resolver.asked == asked
+        assert resolver.lookups == lookups
         assert asyncio.run(prepare(records[:1])) is None
     assert asyncio.run(prepare(records)) is None
     assert [score.event_id for score in processing.deliver(*records).scores] == ["e1", "e2"]
 
 
-def test_an_unknown_fingerprint_waits_without_the_registry(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_an_unknown_fingerprint_waits_without_the_registry(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, resolver=UnavailableResolver(failures=1), waits_for_schemas=True)
     records = [
         processing.record(encoded_by_newer_producer(event("e1"))),
@@ -182,4 +172,4 @@ def test_reading_never_asks_the_schema_registry(tokenizer: BehaviourTokenizer) -
     # A lookup on the event loop would fail now.
     resolver.failures = 100
     (letter,) = processing.deliver(*records).dead_letters
-    assert (letter.reason, letter.detail, resolver.asked) == ("unknown_schema", "no schema 8", 1)
+    assert (letter.reason, letter.detail, resolver.lookups) == ("unknown_schema", "no schema 8", 1)

@@ -244,9 +244,7 @@ def test_a_score_counts_only_past_behaviours(processing: Processing) -> None:
 # --- scoring fails ----------------------------------------------------------------------------------------
 
 
-def test_an_event_that_fails_to_score_is_dead_lettered(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_an_event_that_fails_to_score_is_dead_lettered(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, fails=lambda one: one.event_id == "e2")
     published = processing.deliver(*(seen(n, f"e{n}", "alien") for n in (1, 2, 3)))
     (letter,) = published.dead_letters

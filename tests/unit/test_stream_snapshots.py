@@ -46,7 +46,7 @@ def user_sums(processing: Processing) -> UserSums:
     return found
 
 
-def test_an_example_holds_what_was_known_when_its_event_was_scored(tokenizer: BehaviourTokenizer) -> None:
+def test_an_example_holds_the_snapshot_of_its_scoring(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     processing.deliver(film(1))
     processing.deliver(outcome("e1", z=0.75))
@@ -77,9 +77,7 @@ def test_a_snapshot_is_deleted_with_its_example(tokenizer: BehaviourTokenizer) -
     assert processing.estimates.stored == {}
 
 
-def test_an_event_scored_by_an_older_version_has_no_snapshot(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_an_event_scored_by_an_older_version_has_no_snapshot(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     processing.deliver(film(1))
     del processing.estimates.stored[0, snapshot_key(event_key("ann", "e1").encode())]
@@ -112,7 +110,7 @@ def test_residuals_are_kept_only_for_the_window(tokenizer: BehaviourTokenizer) -
     assert processing.items.get_in(0, PARTITION_SUMS_KEY) == PartitionSums(8, 8.0)
 
 
-def test_a_label_of_an_event_that_left_the_window_still_counts(tokenizer: BehaviourTokenizer) -> None:
+def test_a_label_of_an_event_outside_the_window_counts(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, windows=WindowLimits(1, 4096))
     processing.deliver(film(1), film(2))
     processing.deliver(outcome("e1"))
@@ -176,9 +174,7 @@ def test_an_example_of_a_late_model_has_no_history(tokenizer: BehaviourTokenizer
     assert snapshot_of(example).past["text"].tolist() == text_keys(tokenizer, 1)
 
 
-def test_a_duplicate_is_scored_with_its_original_past(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_a_duplicate_is_scored_with_its_original_past(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, reading=Reading.LATE)
     processing.deliver(film(1), film(2), film(3))
     processing.deliver(outcome("e1"), outcome("e2"), outcome("e3"))

@@ -23,9 +23,7 @@ def known(kind: type[Any]) -> str:
     return rf"{kind.__name__} 1 \({fingerprint(current(kind)).hex()}\)"
 
 
-def test_a_window_of_a_newer_version_is_refused(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_a_window_of_a_newer_version_is_refused(tokenizer: BehaviourTokenizer) -> None:
     with pytest.raises(
         StateFormatError, match=rf"fingerprint {NEWER_FINGERPRINT},.* knows {known(Window)}\. .*Upgrade"
     ):

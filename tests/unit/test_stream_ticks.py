@@ -69,16 +69,16 @@ def test_a_clock_behind_stream_time_delays_a_tick() -> None:
 
 def test_the_next_due_time_is_read_once_while_idle() -> None:
     times = TickTimes(HOUR)
-    asked: list[int] = []
+    reads: list[int] = []
 
     def next_due_at() -> int:
-        asked.append(1)
+        reads.append(1)
         return BEGAN + HOUR
 
     times.is_idle(0, BEGAN, 0)
     for now_ms in range(2000, 60_000, 1000):
         times.due(0, next_due_at, now_ms, UTC)
-    assert len(asked) == 1
+    assert len(reads) == 1
 
 
 def test_a_partition_that_returns_is_not_idle() -> None:

@@ -47,9 +47,7 @@ def test_a_clock_a_year_ahead_settles_no_other_labels(tokenizer: BehaviourTokeni
     assert settled(processing) == set()
 
 
-def test_a_first_clock_a_year_ahead_delays_no_labels(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_a_first_clock_a_year_ahead_delays_no_labels(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, join=NEGATIVES)
     for number in range(40):
         deliver(processing, f"bad{number}", "user9", NOW_MS + YEAR + number * 1000)
@@ -63,9 +61,7 @@ def test_a_first_clock_a_year_ahead_delays_no_labels(
     assert {f"e{number}" for number in range(200)} <= settled(processing)
 
 
-def test_a_quiet_week_settles_only_the_waiting_labels(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_a_quiet_week_settles_only_the_waiting_labels(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, join=NEGATIVES)
     deliver_events_of_ten_users(processing)
     for number in range(40):
@@ -98,9 +94,7 @@ def test_ticks_settle_the_labels_of_an_idle_partition(tokenizer: BehaviourTokeni
     assert processing.published.contexts[-1].counts["ticks"] == 1
 
 
-def test_stream_time_left_ahead_by_an_older_version_is_corrected(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_stream_time_left_ahead_by_an_older_version_is_corrected(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, join=NEGATIVES)
     deliver(processing, "bad", "user9", NOW_MS + YEAR)
     # An older version does not write this key.
@@ -111,9 +105,7 @@ def test_stream_time_left_ahead_by_an_older_version_is_corrected(
     assert {f"e{number}" for number in range(200)} <= settled(processing)
 
 
-def test_stream_time_moved_by_an_older_version_is_corrected(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_stream_time_moved_by_an_older_version_is_corrected(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, join=NEGATIVES)
     deliver_events_of_ten_users(processing)
     # An older version takes the maximum of all times.
@@ -125,9 +117,7 @@ def test_stream_time_moved_by_an_older_version_is_corrected(
     assert clock(processing).stream_at <= NOW_MS + 26 * HOUR
 
 
-def test_a_single_user_advances_stream_time_despite_ticks(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_a_single_user_advances_stream_time_despite_ticks(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, join=NEGATIVES)
     deliver_events_of_ten_users(processing)
     began = NOW_MS + 10 * DAY

@@ -56,9 +56,7 @@ def test_a_clock_ahead_delays_nothing_after_catching_up() -> None:
 NOTES_0 = TopicPartition(NOTES, 0)
 
 
-def test_a_silent_topic_is_skipped_until_its_next_record(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_silent_topic_is_skipped_until_its_next_record(caplog: pytest.LogCaptureFixture) -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10))
     assert ready_batches(merger, NOTES_0) == []

@@ -75,7 +75,7 @@ def test_a_failure_reaches_the_command_line() -> None:
         _run(FakeService(ServiceError("Kafka refuses it"), has_ended=True))  # type: ignore[arg-type]
 
 
-def test_a_work_folder_in_use_ends_the_command_with_one_line(
+def test_a_work_folder_in_use_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWAY_TRAINER__WORK_DIR", str(tmp_path))

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 def rows(
     count: int, users: int = 40, seed: int = 0
 ) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.str_]]:
-    """Return y, z, y_hat, z_hat and user ids. Each user has an own taste; every fifth z is unknown."""
+    """Return y, z, y_hat, z_hat and user ids. Each user has its own taste; every fifth z is unknown."""
     random = np.random.default_rng(seed)
     user = random.integers(0, users, count)
     taste = 0.6 + 0.25 * random.standard_normal(users)[user]

@@ -30,7 +30,7 @@ def texts(tokenizer: BehaviourTokenizer) -> list[EncodedText]:
     return tokenizer.encode_texts([(f"view {words[n % 4]} liked", words[n % 4]) for n in range(40)])
 
 
-def test_the_adversarial_step_is_of_its_length_and_raises_the_loss(
+def test_the_adversarial_step_raises_the_loss(
     tiny_network: TwoHeadedNetwork, texts: list[EncodedText]
 ) -> None:
     network = tiny_network.eval()

@@ -8,9 +8,7 @@ from tests.support.late_examples import audience
 from trainer.known_texts import known_texts
 
 
-def test_past_texts_are_found_in_histories_without_outcomes(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_past_texts_are_found_in_histories_without_outcomes(tokenizer: BehaviourTokenizer) -> None:
     examples = audience(120, tokenizer)
     newest = examples[-30:]
     texts = known_texts(newest)

@@ -79,9 +79,7 @@ def same(one: Trained, other: Trained) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_examples_with_snapshots_make_a_late_checkpoint(
-    fit: Callable[..., Trained],
-) -> None:
+def test_examples_with_snapshots_make_a_late_checkpoint(fit: Callable[..., Trained]) -> None:
     trained = fit()
     assert checkpoint.reading_of(trained.folder) is Reading.LATE
     parts = late_checkpoint.load(trained.folder)

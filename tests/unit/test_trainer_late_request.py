@@ -42,7 +42,8 @@ class Stage:
 
     def handle(self, name: str) -> Decision:
         """Handle a request of that name."""
-        request = TrainingRequest(name, [OffsetRange("t.examples", 0, 0, 400)], 400, 0, "labels")
+        ranges = [OffsetRange("t.examples", 0, 0, 400)]
+        request = TrainingRequest(name, ranges, examples=400, created_at=0, reason="labels")
         config = RequestConfig(self.work, self.training, GATE, older=0, given_knobs=self.given_knobs)
         return RequestHandler(self.registry, self._read, self._announce, config).handle(request)
 

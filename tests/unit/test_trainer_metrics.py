@@ -96,7 +96,7 @@ class Site:
         self.problem: str | None = None
         self.port = 0
 
-    def ask(self, path: str, method: str = "GET") -> tuple[int, str]:
+    def request(self, path: str, method: str = "GET") -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request(method, path)
         answer = connection.getresponse()
@@ -113,18 +113,18 @@ def site() -> Iterator[Site]:
 
 
 def test_a_trainer_serves_only_three_read_only_pages(site: Site) -> None:
-    assert site.ask("/livez") == (200, "ok\n")
-    assert site.ask("/readyz") == (200, "ok\n")
-    assert site.ask("/metrics?name=a") == (200, "a 1\n")
-    assert site.ask("/livez", "HEAD") == (200, "")
-    assert site.ask("/")[0] == 404
-    assert site.ask("/livez", "POST")[0] == 501
+    assert site.request("/livez") == (200, "ok\n")
+    assert site.request("/readyz") == (200, "ok\n")
+    assert site.request("/metrics?name=a") == (200, "a 1\n")
+    assert site.request("/livez", "HEAD") == (200, "")
+    assert site.request("/")[0] == 404
+    assert site.request("/livez", "POST")[0] == 501
 
 
 def test_a_trainer_that_is_not_ready_says_why(site: Site) -> None:
     site.problem = "joining the group"
-    assert site.ask("/readyz") == (503, "joining the group\n")
-    assert site.ask("/livez")[0] == 200
+    assert site.request("/readyz") == (503, "joining the group\n")
+    assert site.request("/livez")[0] == 200
 
 
 def test_a_request_without_http_is_refused(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_a_request_without_http_is_refused(site: Site, capfd: pytest.CaptureFixt
         caller.sendall(b"\x16\x03\x01 secret\r\n\r\n")
         assert b"400" in caller.recv(1000)
         # Other requests are served while the connection is open.
-        assert site.ask("/livez") == (200, "ok\n")
+        assert site.request("/livez") == (200, "ok\n")
     assert "secret" not in "".join(capfd.readouterr())
 
 

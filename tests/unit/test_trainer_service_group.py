@@ -33,8 +33,8 @@ def test_losing_the_partition_stops_the_work_without_a_commit() -> None:
 def test_a_request_done_by_another_trainer_is_not_repeated() -> None:
     lost = threading.Event()
 
-    def work(asked: TrainingRequest) -> None:
-        while asked.request_id == "r0":
+    def work(training_request: TrainingRequest) -> None:
+        while training_request.request_id == "r0":
             running.service.check()
             lost.wait(0.002)
 

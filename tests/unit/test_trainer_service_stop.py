@@ -74,9 +74,9 @@ def stage(tmp_path: Path, tiny_network: TwoHeadedNetwork, tiny_base: Path) -> St
 
 def test_a_request_stopped_in_every_phase_is_promoted_once(stage: Stage) -> None:
     for phase in (*PHASES_IN_ORDER, None):
-        asked = run_until_stopped_in(stage, phase)
-        assert asked.consumer.committed == (phase is None), phase
-        assert asked.service.has_ended, phase
+        stopped = run_until_stopped_in(stage, phase)
+        assert stopped.consumer.committed == (phase is None), phase
+        assert stopped.service.has_ended, phase
     first, promoted = [promotion.version for _, promotion in stage.registry.history()]
     assert stage.registry.versions() == sorted([first, promoted])
     # The phase "retrying" has its own test.

@@ -19,7 +19,8 @@ JOIN_S = 60.0
 
 
 def request(number: int) -> TrainingRequest:
-    return TrainingRequest(f"r{number}", [OffsetRange("t.examples", 0, number, number + 1)], 1, 0, "labels")
+    ranges = [OffsetRange("t.examples", 0, number, number + 1)]
+    return TrainingRequest(f"r{number}", ranges, examples=1, created_at=0, reason="labels")
 
 
 class FakeMessage:
@@ -204,8 +205,8 @@ class RunningService:
 def fails_for(request_id: str, failure: BaseException) -> FakeHandler:
     """Return a handler whose work fails for one request."""
 
-    def work(asked: TrainingRequest) -> None:
-        if asked.request_id == request_id:
+    def work(training_request: TrainingRequest) -> None:
+        if training_request.request_id == request_id:
             raise failure
 
     return FakeHandler(work)

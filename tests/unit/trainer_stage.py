@@ -18,7 +18,8 @@ from trainer.gate import GateSettings
 from trainer.progress import Progress
 from trainer.request import RequestConfig, RequestHandler
 
-REQUEST = TrainingRequest("r1", [OffsetRange("t.examples", 0, 0, 400)], 400, 0, "labels")
+RANGES = [OffsetRange("t.examples", 0, 0, 400)]
+REQUEST = TrainingRequest("r1", RANGES, examples=400, created_at=0, reason="labels")
 TRAINING = TrainingConfig(
     epochs=6, batch_rows=16, learning_rate=1e-3, trained_layers=1, tensorboard=False, threads=1
 )
