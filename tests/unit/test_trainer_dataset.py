@@ -1,3 +1,5 @@
+"""Examples: splits by time, labels, texts in order, and augmentation."""
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Fine-tuning the top layers on stored activations of the frozen ones."""
+
 from pathlib import Path
 
 import numpy as np

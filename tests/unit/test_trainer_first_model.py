@@ -1,3 +1,5 @@
+"""The first model, fitted from a base model and published."""
+
 from dataclasses import replace
 from pathlib import Path
 

@@ -34,7 +34,7 @@ def test_at_most_six_percent_of_equal_challengers_are_promoted(users: int, rows:
     """The gate may err in 2.5 % of requests. A gate that errs in 10 % passes with a probability of 0.4 %."""
     found = promotions(Population(users, rows), GATE, requests=REQUESTS, seed=1)
     assert found <= 0.06 * REQUESTS
-    # A gate that keeps its error rate does not exceed the bound by chance, and a worse gate does not keep it.
+    # A gate that keeps its error rate hardly ever exceeds the bound; one that errs in 10 % hardly ever keeps it.
     assert binom.sf(0.06 * REQUESTS, REQUESTS, allowed_p_value(0.95, 0)) < 0.001
     assert binom.cdf(0.06 * REQUESTS, REQUESTS, 0.10) < 0.005
 

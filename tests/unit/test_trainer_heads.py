@@ -1,3 +1,5 @@
+"""The ridge regression of the heads, and AUC, compared with scikit-learn."""
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge

@@ -1,3 +1,5 @@
+"""A training for the joint reading: resuming, early stopping, knobs and versions."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
