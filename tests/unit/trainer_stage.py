@@ -78,7 +78,7 @@ class Stage:
         self.step(f"after {event}")
 
     def progress(self, progress: Progress) -> None:
-        if progress.make_stage == "texts: fine-tuning" and progress.done > progress.total // 2:
+        if progress.stage == "texts: fine-tuning" and progress.done > progress.total // 2:
             self.step("training")
 
     def handler(self) -> RequestHandler:
