@@ -30,7 +30,7 @@ class Row:
     """What a case came to.
 
     recovery_s: from the fault to having caught up, the longest of them. after_answer_s: the same from when the brokers
-    answered again, of the cases that take brokers away.
+    can commit again, of the cases that take brokers away.
     """
 
     case: str
