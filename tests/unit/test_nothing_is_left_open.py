@@ -1,6 +1,6 @@
-"""Each long-lived part, opened and closed a hundred times, leaves no thread, no open file and no memory behind.
+"""Long-lived parts leave no thread, open file or memory behind after a hundred cycles of open and close.
 
-The clients of Kafka are fakes here; with real ones: tests/integration/test_nothing_is_left_open.py.
+The Kafka clients are fakes here. tests/integration/test_nothing_is_left_open.py uses real ones.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ EXAMPLES_0 = TopicPartition("examples", 0)
 
 
 class FakeConsumer:
-    """A consumer with nothing to read."""
+    """A consumer without records."""
 
     def assign(self, _partitions: Any) -> None: ...
 
@@ -56,7 +56,7 @@ class FakeConsumer:
 
 @pytest.fixture
 def fake_kafka(monkeypatch: pytest.MonkeyPatch) -> ScriptedProducer:
-    """Fake clients for writers and leaders; returns the producer that all writers have."""
+    """Replace the Kafka clients of writers and leaders; return the producer that all writers share."""
     producer = ScriptedProducer()
     monkeypatch.setattr(transactions, "Producer", lambda _config: producer)
     monkeypatch.setattr(leader_module, "partition_counts", lambda *_: {"examples": 1, "training": 1})
@@ -66,7 +66,7 @@ def fake_kafka(monkeypatch: pytest.MonkeyPatch) -> ScriptedProducer:
     return producer
 
 
-def lead(_cancelled: Any = None) -> HandoverLeader:
+def make_leader(_cancelled: Any = None) -> HandoverLeader:
     return HandoverLeader(
         {},
         "app-handover",
@@ -82,7 +82,7 @@ def commit(writer: TransactionWriter) -> None:
 
 
 @pytest.mark.usefixtures("fake_kafka")
-def test_a_transaction_writer() -> None:
+def test_a_transaction_writer_leaves_nothing_open() -> None:
     def cycle() -> None:
         writer = TransactionWriter({}, "app-slot", transaction_timeout_s=1.0, max_record_bytes=100)
         writer.init(1.0)
@@ -92,7 +92,7 @@ def test_a_transaction_writer() -> None:
     assert leaves_behind(cycle, TIMES) == ""
 
 
-def test_a_transaction_writer_whose_producer_is_replaced_since_a_call_hung(
+def test_a_replaced_producer_leaves_nothing_open(
     fake_kafka: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transactions, "_GRACE_S", 0.0)
@@ -108,7 +108,7 @@ def test_a_transaction_writer_whose_producer_is_replaced_since_a_call_hung(
     assert leaves_behind(cycle, TIMES) == ""
 
 
-def test_a_call_thread() -> None:
+def test_a_call_thread_leaves_nothing_open() -> None:
     def cycle() -> None:
         calls = CallThread("calls")
         assert calls.call(lambda: 1, 10.0) == 1
@@ -118,15 +118,17 @@ def test_a_call_thread() -> None:
 
 
 @pytest.mark.usefixtures("fake_kafka")
-def test_a_leader_of_the_hand_over() -> None:
+def test_a_handover_leader_leaves_nothing_open() -> None:
     def cycle() -> None:
-        with lead() as leader:
+        with make_leader() as leader:
             leader.read(0.0)
 
     assert leaves_behind(cycle, TIMES) == ""
 
 
-def test_a_leader_that_could_not_begin(fake_kafka: ScriptedProducer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leader_that_fails_to_start_leaves_nothing_open(
+    fake_kafka: ScriptedProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def cancelled(*_: Any) -> None:
         raise Cancelled
 
@@ -134,20 +136,20 @@ def test_a_leader_that_could_not_begin(fake_kafka: ScriptedProducer, monkeypatch
 
     def cycle() -> None:
         with suppress(Cancelled):
-            lead()
+            make_leader()
 
     assert leaves_behind(cycle, TIMES) == ""
     assert fake_kafka.calls.count("init") >= TIMES
 
 
 @pytest.mark.usefixtures("fake_kafka")
-def test_the_terms_of_the_hand_overs_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terms_of_the_handover_thread_leave_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_READ_S", 0.0)
     terms = threading.Semaphore(0)
 
     def make(cancelled: Any) -> HandoverLeader:
         terms.release()
-        return lead(cancelled)
+        return make_leader(cancelled)
 
     thread = watch.HandoverThread(lambda: True, make, WorkerMetrics(), term_s=0.0)
     thread.start()
@@ -158,7 +160,7 @@ def test_the_terms_of_the_hand_overs_thread(monkeypatch: pytest.MonkeyPatch) -> 
         assert thread.join(10)
 
 
-def test_a_partitions_store(tmp_path: Path) -> None:
+def test_a_partition_store_leaves_nothing_open(tmp_path: Path) -> None:
     def cycle() -> None:
         store = PartitionStore(tmp_path / "partition-00000")
         store.write([("users", b"ann", b"1")], {"users": Position("id", 1, 1)})
@@ -167,7 +169,7 @@ def test_a_partitions_store(tmp_path: Path) -> None:
     assert leaves_behind(cycle, TIMES) == ""
 
 
-def test_a_state_folder(tmp_path: Path) -> None:
+def test_a_state_folder_leaves_nothing_open(tmp_path: Path) -> None:
     def cycle() -> None:
         folder = StateFolder(tmp_path)
         folder.open("slot")
@@ -176,7 +178,9 @@ def test_a_state_folder(tmp_path: Path) -> None:
     assert leaves_behind(cycle, TIMES) == ""
 
 
-async def test_an_engine_with_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_with_an_epoch_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def cycle() -> None:
         async with Running(tmp_path, monkeypatch) as worker:
             await worker.begin()
@@ -185,13 +189,13 @@ async def test_an_engine_with_an_epoch(tmp_path: Path, monkeypatch: pytest.Monke
 
     loop = asyncio.get_running_loop()
 
-    def from_another_thread() -> None:
+    def run_cycle() -> None:
         asyncio.run_coroutine_threadsafe(cycle(), loop).result(60)
 
-    assert await asyncio.to_thread(leaves_behind, from_another_thread, TIMES) == ""
+    assert await asyncio.to_thread(leaves_behind, run_cycle, TIMES) == ""
 
 
-def test_a_micro_batcher() -> None:
+def test_a_micro_batcher_leaves_nothing_open() -> None:
     def cycle() -> None:
         batcher = MicroBatcher(EchoModel())
         assert batcher.submit([encoded(5)]).result(30).failed == {}
@@ -200,7 +204,7 @@ def test_a_micro_batcher() -> None:
     assert leaves_behind(cycle, TIMES) == ""
 
 
-def test_a_champion_watcher(tiny_model: LoadedModel, tmp_path: Path) -> None:
+def test_a_champion_watcher_leaves_nothing_open(tiny_model: LoadedModel, tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path)
 
     def cycle() -> None:
@@ -219,12 +223,13 @@ def test_a_champion_watcher(tiny_model: LoadedModel, tmp_path: Path) -> None:
     assert leaves_behind(cycle, TIMES) == ""
 
 
-def test_the_metrics() -> None:
+def test_worker_metrics_leave_nothing_open() -> None:
     assert leaves_behind(lambda: WorkerMetrics().render(), TIMES) == ""
 
 
-def test_a_client_of_a_schema_registry() -> None:
+def test_a_schema_registry_client_leaves_nothing_open() -> None:
     def cycle() -> None:
         RegistryResolver(connect("http://127.0.0.1:1"))
 
-    assert leaves_behind(cycle, 20, warm_up=3) == ""  # each reads the system's certificates, for 50 ms
+    # Fewer cycles: each connection reads the system's certificates for 50 ms.
+    assert leaves_behind(cycle, 20, warm_up=3) == ""

@@ -1,4 +1,4 @@
-"""Groceries of `make quality`: which products are offered beside those bought, and what is known before a basket."""
+"""The groceries of `make quality`: products offered beside the bought ones, and data known before a basket."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ TEXTS = {product: f"product {product}" for product in range(1_000)}
 
 
 def lines(*baskets: tuple[int, int, list[int]]) -> Lines:
-    """Lines of baskets: hour, household and products of each."""
+    """Return the lines of baskets, each given as (hour, household, products)."""
     rows = [
         (hour * HOUR_MS, household, number, product)
         for number, (hour, household, products) in enumerate(baskets)
@@ -33,7 +33,7 @@ def lines(*baskets: tuple[int, int, list[int]]) -> Lines:
 
 
 def offered(found: list[Basket]) -> list[tuple[int, set[int], set[int]]]:
-    """Household, what was bought and what else was offered, of each basket."""
+    """Return the household, the bought products and the other offered products of each basket."""
     return [
         (
             one.household,
@@ -44,7 +44,7 @@ def offered(found: list[Basket]) -> list[tuple[int, set[int], set[int]]]:
     ]
 
 
-def test_products_are_drawn_as_often_as_they_were_bought_and_never_one_bought_now() -> None:
+def test_products_are_drawn_by_their_earlier_purchase_counts() -> None:
     before = np.array([1] * 10 + [2] * 30 + [3] * 60)
     random = np.random.default_rng(0)
     first = [drawn(before, {3}, 1, random)[0] for _ in range(4_000)]
@@ -52,15 +52,15 @@ def test_products_are_drawn_as_often_as_they_were_bought_and_never_one_bought_no
     assert np.mean(np.array(first) == 2) == pytest.approx(0.75, abs=0.03)
 
 
-def test_drawn_products_are_different_and_fewer_where_there_are_no_others() -> None:
+def test_drawn_products_are_distinct_and_may_be_fewer() -> None:
     random = np.random.default_rng(0)
     assert sorted(drawn(np.array([1, 1, 2, 5]), {5}, 2, random)) == [1, 2]
     assert drawn(np.array([5, 5]), {5}, 3, random) == []
     assert drawn(np.array([], np.int64), set(), 3, random) == []
 
 
-def test_only_what_was_bought_before_the_basket_is_offered_beside_it() -> None:
-    # At hour 2 two households buy at once: neither is offered what the other buys for the first time.
+def test_only_products_bought_before_the_basket_are_offered() -> None:
+    # At hour 2 two households buy at once. Neither is offered the other's first purchases.
     given = lines((0, 1, [10, 11]), (1, 2, [12, 13]), (2, 1, [10, 14]), (2, 2, [12, 15]), (3, 1, [16, 17]))
     for seed in range(20):
         for household, bought, others in offered(questions(given, {1, 2}, 1_000, seed))[2:4]:
@@ -73,14 +73,15 @@ def test_a_product_on_two_lines_is_offered_once() -> None:
     assert [(bought, len(others)) for _, bought, others in offered(found)] == [({20}, 1)]
 
 
-def test_the_newest_baskets_of_the_chosen_households_are_taken_as_far_as_they_fit() -> None:
+def test_the_newest_baskets_that_fit_are_taken() -> None:
     given = lines(*((hour, hour % 2, [hour, hour + 50]) for hour in range(20)))
     found = questions(given, {1}, 14)
-    assert [one.at_ms // HOUR_MS for one in found] == [15, 17, 19]  # three of four products offered each
+    # Three baskets with four offered products each.
+    assert [one.at_ms // HOUR_MS for one in found] == [15, 17, 19]
     assert {one.household for one in found} == {1}
 
 
-def test_the_order_of_what_is_offered_says_nothing_and_is_the_same_for_a_seed() -> None:
+def test_offered_products_have_a_seeded_random_order() -> None:
     given = lines(*((hour, 1, list(range(8)) if hour % 2 else list(range(8, 16))) for hour in range(400)))
     found = questions(given, {1}, 100_000)[1:]
     assert all(len(one.offered) == 16 for one in found[1:])
@@ -89,7 +90,7 @@ def test_the_order_of_what_is_offered_says_nothing_and_is_the_same_for_a_seed() 
     assert found == questions(given, {1}, 100_000)[1:]
 
 
-def test_a_part_ends_with_a_basket() -> None:
+def test_a_part_ends_at_the_end_of_a_basket() -> None:
     pairs = pairs_of(questions(lines(*((hour, 1, [1, 2, 3]) for hour in range(10))), {1}, 1_000), TEXTS)
     for share in (0.11, 0.5, 0.83):
         cut = cut_after(pairs, share)
@@ -97,7 +98,7 @@ def test_a_part_ends_with_a_basket() -> None:
         assert cut - len(pairs) * share < 6
 
 
-def test_the_past_of_a_behaviour_holds_no_other_of_its_basket_and_all_outcomes_of_earlier_ones() -> None:
+def test_the_past_of_a_behaviour_excludes_its_own_basket() -> None:
     pairs = pairs_of(questions(lines(*((hour, 1, [1, 2, 3]) for hour in range(5))), {1}, 1_000), TEXTS)
     labelled = list(snapshots(pairs, lambda event: event.item_text, StreamSettings(delay_ms=1)))
     seen = list(map(before_the_basket, labelled))
@@ -107,10 +108,11 @@ def test_the_past_of_a_behaviour_holds_no_other_of_its_basket_and_all_outcomes_o
     for one, (event, _) in zip(seen, pairs, strict=True):
         past = one.snapshot.past
         earlier = [outcome.y for other, outcome in pairs if other.occurred_at < event.occurred_at]
-        assert past["y"].tolist() == earlier  # none of them NaN, and none of this basket
+        # No outcome of an earlier basket is NaN, and none of this basket is known.
+        assert past["y"].tolist() == earlier
 
 
-def test_own_counts_are_of_earlier_baskets_alone() -> None:
+def test_own_counts_cover_only_earlier_baskets() -> None:
     baskets = [
         Basket(0, 1, 0, [(7, True), (8, False)]),
         Basket(24 * HOUR_MS, 1, 1, [(7, False), (8, True)]),
@@ -124,13 +126,13 @@ def test_own_counts_are_of_earlier_baskets_alone() -> None:
     assert np.allclose(found[:, 2], days, equal_nan=True)
 
 
-def test_a_quarter_of_the_households_is_always_the_same() -> None:
+def test_the_quarter_of_the_households_is_stable() -> None:
     found = groceries.quarter_of(range(4_000))
     assert len(found) == pytest.approx(1_000, rel=0.1)
     assert found & set(range(2_000)) == groceries.quarter_of(range(2_000))
 
 
-def test_ours_is_the_run_that_validation_chose() -> None:
+def test_our_figure_is_the_run_chosen_by_validation() -> None:
     random = np.random.default_rng(0)
     y = (random.random(500) < 0.5).astype(float)
     users = np.array([f"u{row % 25}" for row in range(500)])
@@ -138,14 +140,18 @@ def test_ours_is_the_run_that_validation_chose() -> None:
     def scored(strength: float, valid_loss: float) -> Scored:
         return Scored(users, y, strength * y[None] + random.normal(size=(1, 500)), valid_loss)
 
-    said = {"LightGBM, counts": scored(0.1, 0.1), "tower": scored(3.0, 0.6), "wide tower": scored(1.0, 0.5)}
-    by_name = {row.name: row for row in groceries.figures(said, samples=50)}
-    ours = by_name["groceries: AUC of ours, by validation"]
-    assert ours.value == said["wide tower"].aucs[0]
+    predictions = {
+        "LightGBM, counts": scored(0.1, 0.1),
+        "tower": scored(3.0, 0.6),
+        "wide tower": scored(1.0, 0.5),
+    }
+    by_name = {row.name: row for row in groceries.figures(predictions, samples=50)}
+    chosen = by_name["groceries: AUC of ours, by validation"]
+    assert chosen.value == predictions["wide tower"].aucs[0]
     assert by_name["groceries: that - LightGBM on counts"].met is True
     assert by_name["groceries: that - LightGBM on identical numbers"].value is None
 
 
-def test_own_counts_stand_behind_all_numbers() -> None:
+def test_own_counts_follow_all_features() -> None:
     extra = [place for run in groceries._RUNS for place in run.extra]
     assert extra == [len(FEATURES), len(FEATURES) + 1, len(FEATURES) + 2]

@@ -1,4 +1,4 @@
-"""The summary of `make quality`: means over seeds, paired differences, and aims that are met or missed."""
+"""The summary of `make quality`: means over seeds, paired differences, and met or missed aims."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,15 @@ COUNTS = "counts"
 
 
 def scored(strength: float, seeds: int = 2, users: int = 40) -> Scored:
-    """What a run of some strength says of 1,000 rows."""
+    """Return the predictions of a run on 1,000 rows. strength: how closely they follow the labels."""
     random = np.random.default_rng(0)
     y = (random.random(1000) < 0.5).astype(float)
     noise = random.normal(size=(seeds, 1000))
-    said = 1 / (1 + np.exp(-strength * (y - 0.5) - noise))
-    return Scored(np.array([f"u{row % users}" for row in range(1000)]), y, said, 0.5, 1.0)
+    y_hat = 1 / (1 + np.exp(-strength * (y - 0.5) - noise))
+    return Scored(np.array([f"u{row % users}" for row in range(1000)]), y, y_hat, 0.5, 1.0)
 
 
-def test_a_difference_is_of_means_over_seeds_and_its_interval_holds_it() -> None:
+def test_a_difference_compares_means_over_seeds() -> None:
     strong, weak = scored(2.0), scored(1.0)
     found, low, high = difference(strong, weak)
     assert found == pytest.approx(strong.aucs.mean() - weak.aucs.mean())
@@ -34,20 +34,21 @@ def test_runs_of_different_rows_are_not_compared() -> None:
         difference(scored(1.0), scored(1.0, users=20))
 
 
-def test_every_aim_has_its_row_missed_ones_too() -> None:
-    said = {run.name: scored(1.0) for run in RUNS} | {COUNTS: scored(0.5)}
-    found = rows(said, COUNTS, samples=50)
+def test_every_aim_has_a_row_even_when_missed() -> None:
+    predictions = {run.name: scored(1.0) for run in RUNS} | {COUNTS: scored(0.5)}
+    found = rows(predictions, COUNTS, samples=50)
     assert {row.met for row in found if row.aim is None} == {None}
     by_name = {row.name: row for row in found}
     assert by_name["window state only: AUC"].met is False
     assert by_name["16 partitions - 1"].met is True
-    assert by_name["late: BERT tuned - off"].met is False  # the interval holds 0
-    told = verdicts(found)
-    assert told.count("| no |") == sum(row.met is False for row in found)
-    assert all(run.name in table(said) for run in RUNS)
+    # The interval contains 0.
+    assert by_name["late: BERT tuned - off"].met is False
+    report = verdicts(found)
+    assert report.count("| no |") == sum(row.met is False for row in found)
+    assert all(run.name in table(predictions) for run in RUNS)
 
 
-def test_a_figure_whose_run_is_not_made_yet_is_neither_met_nor_missed() -> None:
+def test_a_figure_without_its_run_is_neither_met_nor_missed() -> None:
     found = {
         row.name: row
         for row in rows({COUNTS: scored(0.5), "tower, window only": scored(1.0)}, COUNTS, samples=50)
@@ -59,6 +60,6 @@ def test_a_figure_whose_run_is_not_made_yet_is_neither_met_nor_missed() -> None:
 
 
 def test_a_row_can_be_written_as_json() -> None:
-    said = {run.name: scored(1.0) for run in RUNS} | {COUNTS: scored(0.5)}
-    plain = [row.to_plain() for row in rows(said, COUNTS, samples=50)]
+    predictions = {run.name: scored(1.0) for run in RUNS} | {COUNTS: scored(0.5)}
+    plain = [row.to_plain() for row in rows(predictions, COUNTS, samples=50)]
     assert all({"name", "value", "aim", "met"} <= row.keys() for row in plain)

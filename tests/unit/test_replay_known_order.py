@@ -1,6 +1,6 @@
-"""What old scores tell of the outcomes before an event, and from where that can be told again.
+"""The outcomes before an event as known from old scores, and the position to read them again from.
 
-That this is the live order is a property: tests/property/test_replay_order.py.
+tests/property/test_replay_order.py checks that this is the live order.
 """
 
 from schemas.records import InfluenceScore, Source
@@ -14,18 +14,32 @@ CODEC = Codec(InfluenceScore)
 
 
 def old_score(event: int, outcomes_next: int) -> bytes:
-    """A live score, as its topic holds it."""
-    source = Source("t.events", 0, event)
-    return CODEC.encode(
-        InfluenceScore("e", "u", "", 0.5, 0.5, 0.5, "v", "fp32", 0, False, False, source, outcomes_next, 0, 0)
+    """Return the value of a live score in its topic."""
+    score = InfluenceScore(
+        event_id="e",
+        user_id="u",
+        item_id="",
+        y_hat=0.5,
+        z_hat=0.5,
+        influence=0.5,
+        model_version="v",
+        dtype="fp32",
+        behaviours=0,
+        truncated=False,
+        duplicate=False,
+        source=Source("t.events", 0, event),
+        outcomes_next=outcomes_next,
+        occurred_at=0,
+        scored_at=0,
     )
+    return CODEC.encode(score)
 
 
 SCORES = [
     Record("t.scores", 0, 10 * number, 0, None, old_score(*one))
     for number, one in enumerate([(2, 1), (5, 4), (2, 1), (5, 4), (9, 7)])
 ]
-"""A worker went back to its beginning in the middle."""
+"""Scores of a worker that restarted from its beginning after the second one."""
 
 
 def known_from(position: int) -> KnownOrder:
@@ -36,11 +50,10 @@ def event(offset: int) -> Record:
     return Record("t.events", 0, offset, 0, None, None)
 
 
-def test_a_score_tells_its_event_and_what_has_none_of_its_own_lies_before_or_between_or_after() -> None:
+def test_stored_scores_give_the_outcomes_before_each_event() -> None:
     known = known_from(0)
-    assert known.before(event(0)) == Before(
-        1, by_time=True
-    )  # by time, and no further than was read live later
+    # Ordered by time, and no further than the live run had read at the next event.
+    assert known.before(event(0)) == Before(1, by_time=True)
     assert known.before(event(2)) == Before(1, by_time=False)
     assert known.before(event(3)) == Before(0, by_time=False)
     assert known.before(event(5)) == Before(4, by_time=False)
@@ -49,15 +62,15 @@ def test_a_score_tells_its_event_and_what_has_none_of_its_own_lies_before_or_bet
     assert known.before(event(10)) == ALL_BY_TIME
 
 
-def test_from_its_position_on_the_same_is_told_again() -> None:
+def test_a_position_restores_the_same_order() -> None:
     known = known_from(0)
     for offset, position in ((0, 0), (2, 0), (3, 0), (5, 0), (6, 30), (9, 30), (10, 40)):
-        told = known.before(event(offset))
+        expected = known.before(event(offset))
         assert known.position == position
-        assert known_from(position).before(event(offset)) == told
+        assert known_from(position).before(event(offset)) == expected
 
 
-def test_without_scores_time_tells_everything() -> None:
+def test_without_scores_outcomes_are_ordered_by_time() -> None:
     known = KnownOrder(None, CODEC.decode, "t.events")
     assert known.before(event(3)) == ALL_BY_TIME
     assert known.position == 0

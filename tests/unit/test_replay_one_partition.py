@@ -1,6 +1,6 @@
-"""One partition of a replay: what it counts, where it stands between its steps, and that it is done once.
+"""One partition of a replay: its counters, its position between steps, and its completion.
 
-That crashes anywhere change nothing is a property: tests/property/test_replay_partition.py.
+tests/property/test_replay_partition.py checks that crashes change nothing.
 """
 
 from pathlib import Path
@@ -19,18 +19,35 @@ from tests.support.replayed_partition import ReplayedPartition
 
 
 def behaviours(user: str, count: int) -> list[BehaviorEvent]:
-    """So many different events of a user, a second apart."""
+    """Return `count` different events of a user, one second apart."""
     return [event(f"{user}{n}", user, NOW_MS - MINUTE + 1000 * n) for n in range(count)]
 
 
-def live(tokenizer: BehaviourTokenizer, *what: Any, holes: int = 0) -> Story:
-    """What a worker reads of these; holes: before the last of them."""
+def live_story(tokenizer: BehaviourTokenizer, *what: Any, holes: int = 0) -> Story:
+    """Return the story of a worker that reads these records. holes: missing offsets before the last record."""
     return read_live(core_of(tokenizer), [*((one, 0, 0) for one in what[:-1]), (what[-1], holes, 0)])
+
+
+def plan_of(
+    story: Story,
+    *,
+    scored: int,
+    skipped: int = 0,
+    warm_up: int = 0,
+    run_out: int = 0,
+    with_labels: bool = False,
+) -> ReplayPlan:
+    """Return a plan over the events of a story, given the sizes of its consecutive ranges.
+
+    skipped: events before the first one read. warm_up: events read only for the state. scored: events to score.
+    run_out: events read afterwards, only for labels.
+    """
+    return planned(story, (skipped, warm_up, scored, run_out), with_labels=with_labels)
 
 
 @pytest.fixture
 def replayed(tmp_path: Path, tokenizer: BehaviourTokenizer) -> Any:
-    """Replays a plan of a story to its end."""
+    """Return a function that replays a plan of a story to its end."""
 
     def run(
         story: Story, plan: ReplayPlan, batch_records: int = 100, batch_bytes: int = 2**30
@@ -47,24 +64,23 @@ def replayed(tmp_path: Path, tokenizer: BehaviourTokenizer) -> Any:
     return run
 
 
-@pytest.mark.parametrize(("not_read", "users"), [(1, 2), (0, 0)])
-def test_users_whose_window_may_lack_a_past_are_counted_once_each_if_there_was_one(
-    tokenizer: BehaviourTokenizer, replayed: Any, not_read: int, users: int
+@pytest.mark.parametrize(("skipped", "users"), [(1, 2), (0, 0)])
+def test_users_with_a_possibly_incomplete_window_are_counted_once(
+    tokenizer: BehaviourTokenizer, replayed: Any, skipped: int, users: int
 ) -> None:
-    # ann's window of four has overflowed before the range, so all that it can hold was read; bob's and cem's have not.
+    # ann's window of four events overflows before the range, so it is complete. Those of bob and cem may lack events.
     what = [event("first"), *behaviours("ann", 6), *behaviours("bob", 2), *behaviours("cem", 1), event("a9")]
-    story = live(tokenizer, *what, b"?")
-    done = replayed(story, planned(story, (not_read, 7 - not_read, 9, 0), with_labels=False), batch_records=2)
+    story = live_story(tokenizer, *what, b"?")
+    plan = plan_of(story, skipped=skipped, warm_up=7 - skipped, scored=9)
+    done = replayed(story, plan, batch_records=2)
     assert done.kafka.progress().counts["users_past_retention"] == users
     assert [row["user_id"] for row in done.rows(SCORES)] == ["bob", "bob", "cem", "ann"]
 
 
-def test_an_outcome_before_the_first_event_of_the_range_moves_nothing_back_over_a_hole(
-    tokenizer: BehaviourTokenizer, replayed: Any
-) -> None:
-    story = live(tokenizer, *behaviours("ann", 3), outcome("ann0"), event("last"), holes=2)
+def test_an_early_outcome_does_not_move_progress_back(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
+    story = live_story(tokenizer, *behaviours("ann", 3), outcome("ann0"), event("last"), holes=2)
     last = story.topics[TOPICS.events][-1].offset
-    done = replayed(story, planned(story, (0, last, 1, 0), with_labels=False), batch_records=1)
+    done = replayed(story, plan_of(story, warm_up=last, scored=1), batch_records=1)
     assert [row["source_offset"] for row in done.rows(SCORES)] == [last]
     assert sorted(path.name for path in (done.output.folder / SCORES).iterdir()) == [
         f"00000-{last}-{last}-0-1.parquet",
@@ -72,45 +88,39 @@ def test_an_outcome_before_the_first_event_of_the_range_moves_nothing_back_over_
     ]
 
 
-def test_a_batch_ends_with_the_record_that_makes_it_too_long(
-    tokenizer: BehaviourTokenizer, replayed: Any
-) -> None:
-    story = live(tokenizer, *behaviours("ann", 5))
+def test_a_batch_ends_with_the_record_that_fills_it(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
+    story = live_story(tokenizer, *behaviours("ann", 5))
     two = sum(size_of(record) for record in story.topics[TOPICS.events][:2])
-    done = replayed(story, planned(story, (0, 0, 5, 0), with_labels=False), batch_bytes=two)
+    done = replayed(story, plan_of(story, scored=5), batch_bytes=two)
     assert [row["source_offset"] for row in done.rows(SCORES)] == [0, 1, 2, 3, 4]
     assert sorted(path.name for path in (done.output.folder / SCORES).iterdir()) == [
         f"00000-{start}-{end}-0-0.parquet" for start, end in [(0, 2), (2, 4), (4, 5)]
     ]
 
 
-def test_holes_at_the_end_of_a_range_are_passed_by_a_batch_without_records(
-    tokenizer: BehaviourTokenizer, replayed: Any
-) -> None:
-    story = live(tokenizer, *behaviours("ann", 3), event("last"), holes=2)
-    done = replayed(story, planned(story, (0, 0, 5, 0), with_labels=False), batch_records=3)
+def test_an_empty_batch_passes_holes_at_the_end(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
+    story = live_story(tokenizer, *behaviours("ann", 3), event("last"), holes=2)
+    done = replayed(story, plan_of(story, scored=5), batch_records=3)
     assert [row["source_offset"] for row in done.rows(SCORES)] == [0, 1, 2]
     assert done.kafka.progress().events_next == 5
 
 
-def test_what_comes_after_the_range_gives_labels_and_nothing_else(
-    tokenizer: BehaviourTokenizer, replayed: Any
-) -> None:
+def test_records_after_the_range_give_only_labels(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
     what = [*behaviours("ann", 2), *behaviours("bob", 2), outcome("ann1"), outcome("bob1"), event(user_id="")]
     later = [(event(f"end{n}", "cem", NOW_MS + n * MINUTE), 0, n * MINUTE) for n in range(1, 7)]
     story = read_live(core_of(tokenizer), [*((one, 0, 0) for one in what), *later])
-    done = replayed(story, planned(story, (0, 1, 1, 20), with_labels=True))
+    done = replayed(story, plan_of(story, warm_up=1, scored=1, run_out=20, with_labels=True))
     assert [row["event_id"] for row in done.rows(SCORES)] == ["ann1"]
     assert [(row["event_id"], row["y"]) for row in done.rows(EXAMPLES)] == [("ann1", 1.0)]
     assert done.rows(DEAD_LETTERS) == []
     assert len(done.produced("again.examples")) == 1
 
 
-def test_the_past_is_read_once_though_the_process_ends_before_anything_is_committed(
+def test_the_past_is_not_read_again_after_an_early_crash(
     tmp_path: Path, tokenizer: BehaviourTokenizer
 ) -> None:
-    story = live(tokenizer, *behaviours("ann", 2), outcome("ann0"), *behaviours("bob", 2))
-    plan = planned(story, (0, 3, 1, 0), with_labels=False)
+    story = live_story(tokenizer, *behaviours("ann", 2), outcome("ann0"), *behaviours("bob", 2))
+    plan = plan_of(story, warm_up=3, scored=1)
     opened = [
         ReplayedPartition(
             tmp_path / str(places), core_of(tokenizer), plan, story.topics, batch_records=1, crashes=[places]
@@ -119,23 +129,24 @@ def test_the_past_is_read_once_though_the_process_ends_before_anything_is_commit
         .opened_at[1:]
         for places in range(16)
     ]
-    # The second life begins at the range in all of them; from some place on the first has read the past.
+    # The second run starts at the range in all cases. From some crash on, the first run has read the past.
     learnt = [lives[0][1] for lives in opened if lives and lives[0][0] == 3]
     assert learnt == sorted(learnt, reverse=True)
     assert (learnt[0], learnt[-1]) == (4, 0)
 
 
-def test_a_partition_that_is_done_is_not_opened_again(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
-    story = live(tokenizer, *behaviours("ann", 3))
-    done = replayed(story, planned(story, (0, 0, 3, 0), with_labels=False))
+def test_a_finished_partition_is_not_opened_again(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
+    story = live_story(tokenizer, *behaviours("ann", 3))
+    done = replayed(story, plan_of(story, scored=3))
     committed, produced = done.kafka.committed, list(done.kafka.produced)
-    assert done.lives == 2  # one that did it, and one that saw that it is done
+    # One run replays the partition, the next finds it finished.
+    assert done.lives == 2
     done.run()
     assert (done.kafka.committed, done.kafka.produced) == (committed, produced)
 
 
-def test_a_range_of_nothing_is_done_without_any_file(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
-    story = live(tokenizer, *behaviours("ann", 3))
-    done = replayed(story, planned(story, (0, 2, 0, 0), with_labels=False))
+def test_an_empty_range_finishes_without_files(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
+    story = live_story(tokenizer, *behaviours("ann", 3))
+    done = replayed(story, plan_of(story, warm_up=2, scored=0))
     assert done.kafka.progress().done
     assert not done.output.folder.exists()

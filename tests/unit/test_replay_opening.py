@@ -1,6 +1,7 @@
-"""The streams of a partition when what they hold cannot be read yet."""
+"""Opening the streams of a partition while the Schema Registry is unavailable."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,11 +16,17 @@ from stream.replay.streams import Record
 from stream.scoring.processor import ScoringProcessor
 from tests.support.memory_streams import MemoryStream
 
-PLAN = PartitionPlan(NOTHING, Span(0, 2), Span(2, 2), Span(0, 2), Span(0, 2))
+PLAN = PartitionPlan(
+    warm_up=NOTHING,
+    scored=Span(0, 2),
+    run_out=Span(2, 2),
+    outcomes=Span(0, 2),
+    old_scores=Span(0, 2),
+)
 
 
 class Topics:
-    """In place of the brokers: two records in each topic; notes which streams are open, and what looks at records."""
+    """Fake brokers with two records per topic. open: topics of open streams. on_read: callback of each topic."""
 
     events, outcomes, old_scores = "e", "o", "s"
 
@@ -45,19 +52,22 @@ def records(topic: str) -> list[Record]:
     return [Record(topic, 0, offset, 0, b"u", b"\0\0\0\0\7") for offset in range(2)]
 
 
-def away(_value: bytes | None) -> InfluenceScore:
+def registry_unavailable(_value: bytes | None) -> InfluenceScore:
     raise RegistryUnavailable("it does not answer")
 
 
 def sources(
-    topics: Topics, processor: Any = None, decode: Callable[..., InfluenceScore] = away, plan: Any = PLAN
+    topics: Topics,
+    processor: Any = None,
+    decode: Callable[..., InfluenceScore] = registry_unavailable,
+    plan: Any = PLAN,
 ) -> PartitionSources:
     return PartitionSources(
         cast(Inputs, topics), cast(ScoringProcessor, processor), decode, 0, plan, (0, 0, 0)
     )
 
 
-def test_streams_are_closed_again_when_the_schema_of_an_old_score_cannot_be_asked_for() -> None:
+def test_streams_are_closed_when_a_schema_lookup_fails() -> None:
     topics = Topics()
     with pytest.raises(RegistryUnavailable):
         sources(topics)
@@ -65,21 +75,21 @@ def test_streams_are_closed_again_when_the_schema_of_an_old_score_cannot_be_aske
     assert topics.open == []
 
 
-def test_the_schema_registry_is_asked_once_about_what_was_fetched_and_nobody_waits_for_it() -> None:
-    asked: list[tuple[str, int, int]] = []
+def test_a_fetched_batch_asks_the_registry_without_waiting() -> None:
+    lookups: list[tuple[str, int, int]] = []
 
-    def ask(batch: RecordBatch) -> None:
-        asked.append((batch.topic, batch.base, batch.next))
+    def look_up(batch: RecordBatch) -> None:
+        lookups.append((batch.topic, batch.base, batch.next))
         raise RegistryUnavailable("it does not answer")
 
     topics = Topics()
-    without_scores = PartitionPlan(NOTHING, Span(0, 2), Span(2, 2), Span(0, 2), NOTHING)
-    opened = sources(topics, SimpleNamespace(ask_registry=ask), plan=without_scores)
+    without_scores = replace(PLAN, old_scores=NOTHING)
+    opened = sources(topics, SimpleNamespace(ask_registry=look_up), plan=without_scores)
     for topic in ("e", "o"):
         on_read = topics.on_read[topic]
         assert on_read is not None
         with pytest.raises(RegistryUnavailable):
             on_read(records(topic))
-    assert asked == [("e", 0, 2), ("o", 0, 2)]
+    assert lookups == [("e", 0, 2), ("o", 0, 2)]
     opened.close()
     assert topics.open == []

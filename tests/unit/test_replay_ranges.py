@@ -1,4 +1,4 @@
-"""From what a person asks for to offsets: what is found, and what is said when it cannot be."""
+"""Requested bounds become offset ranges, or an error that names what the topic holds."""
 
 import re
 
@@ -11,8 +11,8 @@ from stream.replay.ranges import AtOffsets, AtTime, Bound, Newest, Oldest, Retai
 BEGAN_MS = 1_750_000_000_000  # 2025-06-15T15:06:40Z
 
 
-def held(start: int, end: int) -> Retained:
-    """A partition with a record each second from BEGAN_MS on, of which retention has left those from start."""
+def retained(start: int, end: int) -> Retained:
+    """Return a partition with one record per second from BEGAN_MS, of which retention has kept those from start."""
 
     def at_time(time_ms: int) -> int:
         return min(max(start, (time_ms - BEGAN_MS + 999) // 1000), end)
@@ -20,8 +20,8 @@ def held(start: int, end: int) -> Retained:
     return Retained(Span(start, end), BEGAN_MS + 1000 * start if end > start else None, at_time)
 
 
-HELD = {0: held(0, 100), 1: held(0, 80), 2: held(0, 0)}
-PAST = {0: held(40, 100), 1: held(0, 80)}
+TOPIC = {0: retained(0, 100), 1: retained(0, 80), 2: retained(0, 0)}
+TRUNCATED_TOPIC = {0: retained(40, 100), 1: retained(0, 80)}
 
 
 def seconds(count: int) -> AtTime:
@@ -40,14 +40,14 @@ def seconds(count: int) -> AtTime:
         (AtOffsets({0: 3}), seconds(4), {0: (3, 4)}),
     ],
 )
-def test_bounds_become_half_open_offsets_of_the_partitions_that_they_name(
+def test_bounds_become_half_open_offset_ranges(
     start: Bound, end: Bound, expected: dict[int, tuple[int, int]]
 ) -> None:
-    assert find_ranges("t", start, end, HELD) == expected
+    assert find_ranges("t", start, end, TOPIC) == expected
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "said"),
+    ("start", "end", "message"),
     [
         (AtOffsets({0: 1}), AtOffsets({1: 9}), "--from and --to name different partitions"),
         (AtOffsets({0: 1}), AtOffsets({0: 3, 1: 9}), "--from and --to name different partitions"),
@@ -65,14 +65,14 @@ def test_bounds_become_half_open_offsets_of_the_partitions_that_they_name(
         (AtOffsets({2: 0}), Newest(), "It has the offsets [2] 0 to 0."),
     ],
 )
-def test_a_range_that_cannot_be_says_what_the_topic_holds(start: Bound, end: Bound, said: str) -> None:
-    with pytest.raises(RangeError, match=re.escape(said)) as caught:
-        find_ranges("t", start, end, HELD)
+def test_an_impossible_range_names_what_the_topic_holds(start: Bound, end: Bound, message: str) -> None:
+    with pytest.raises(RangeError, match=re.escape(message)) as caught:
+        find_ranges("t", start, end, TOPIC)
     assert not isinstance(caught.value, PastRetentionError)
 
 
 @pytest.mark.parametrize(
-    ("start", "said"),
+    ("start", "message"),
     [
         (
             AtOffsets({0: 39, 1: 0}),
@@ -84,23 +84,21 @@ def test_a_range_that_cannot_be_says_what_the_topic_holds(start: Bound, end: Bou
         ),
     ],
 )
-def test_what_is_past_retention_is_refused_and_the_oldest_offset_and_its_time_are_named(
-    start: Bound, said: str
-) -> None:
-    with pytest.raises(PastRetentionError, match=re.escape(said)):
-        find_ranges("t", start, Newest(), PAST)
+def test_a_range_past_retention_names_the_oldest_offset(start: Bound, message: str) -> None:
+    with pytest.raises(PastRetentionError, match=re.escape(message)):
+        find_ranges("t", start, Newest(), TRUNCATED_TOPIC)
 
 
-def test_every_partition_whose_beginning_is_gone_is_named() -> None:
+def test_every_partition_past_retention_is_named() -> None:
     with pytest.raises(PastRetentionError, match=re.escape("t[0] is 40; the oldest offset of t[1] is 7. ")):
-        find_ranges("t", AtOffsets({0: 0, 1: 0}), Newest(), {0: held(40, 100), 1: held(7, 80)})
+        find_ranges("t", AtOffsets({0: 0, 1: 0}), Newest(), {0: retained(40, 100), 1: retained(7, 80)})
 
 
 @pytest.mark.parametrize("start", [Oldest(), AtOffsets({0: 40, 1: 0}), seconds(40)])
-def test_the_oldest_that_is_left_is_not_past_retention(start: Bound) -> None:
-    assert find_ranges("t", start, Newest(), PAST)[0] == (40, 100)
+def test_the_oldest_retained_offset_is_not_past_retention(start: Bound) -> None:
+    assert find_ranges("t", start, Newest(), TRUNCATED_TOPIC)[0] == (40, 100)
 
 
-def test_a_partition_whose_records_are_all_gone_is_empty_and_not_past_retention() -> None:
-    ranges = find_ranges("t", seconds(0), Newest(), {0: held(100, 100), 1: held(0, 80)})
+def test_a_partition_without_retained_records_has_an_empty_range() -> None:
+    ranges = find_ranges("t", seconds(0), Newest(), {0: retained(100, 100), 1: retained(0, 80)})
     assert ranges == {0: (100, 100), 1: (0, 80)}

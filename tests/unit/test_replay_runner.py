@@ -1,4 +1,4 @@
-"""The runner between its seams: which partitions it takes, which it takes again, and when it ends."""
+"""The replay runner with fake partitions: which ones it opens, which ones it opens again, and when it ends."""
 
 import threading
 from collections import deque
@@ -20,12 +20,12 @@ from stream.replay.runner import MAX_RETRIES, ReplayRunner, Report
 
 END = 100
 FENCED = FencedError("another took it")
-AWAY = RegistryUnavailable("the registry is away")
+UNAVAILABLE = RegistryUnavailable("the registry does not answer")
 
 
 @dataclass
 class FakeReplay:
-    """What becomes of it, a poll at a time: progress, or an error; done after the last of them unless that failed."""
+    """A partition whose polls make progress to an offset or raise an error. It is done at END."""
 
     number: int
     polls: Iterable[int | Exception]
@@ -62,7 +62,7 @@ class FakeReplay:
 
 
 class Clock(threading.Event):
-    """Time goes on when the runner waits."""
+    """A clock that advances when the runner waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,14 +73,27 @@ class Clock(threading.Event):
         return self.is_set()
 
 
+def plan_of(partitions: dict[int, PartitionPlan], created_at_ms: int = 77) -> ReplayPlan:
+    return ReplayPlan(
+        replay_id="again",
+        model_version="v1",
+        with_labels=False,
+        outputs="parquet",
+        settings="digest",
+        created_at_ms=created_at_ms,
+        topic_ids={},
+        partitions=partitions,
+    )
+
+
 @dataclass
-class World:
-    """A replay's group, its journal, and the partitions that a process is to open one after the other."""
+class Harness:
+    """A runner with fake parts: its group, its journal, and the partitions in the order in which it opens them."""
 
     replays: Sequence[FakeReplay | Exception | None]
     partitions: set[int]
-    looks: list[Any] = field(default_factory=list)
-    """what the journal says first; afterwards what is known to be done"""
+    journal_answers: list[Any] = field(default_factory=list)
+    """First answers of the journal. Afterwards it returns the known progress."""
     partitions_at_once: int = 2
     max_in_flight_texts: int = 10
     waiting_texts: int = 0
@@ -91,12 +104,14 @@ class World:
     member_closed: bool = False
     most_open: int = 0
     known: dict[int, Progress] = field(default_factory=dict)
-    on_member_poll: Callable[["World"], None] = lambda _world: None
+    on_member_poll: Callable[["Harness"], None] = lambda _harness: None
     on_lost: Callable[[set[int]], None] = lambda _partitions: None
 
     def __post_init__(self) -> None:
-        part = PartitionPlan(Span(0, 0), Span(0, END), Span(END, END), Span(0, 0))
-        self.plan = ReplayPlan("again", "v1", False, "parquet", "d", 77, {}, dict.fromkeys((0, 1, 2), part))
+        part = PartitionPlan(
+            warm_up=Span(0, 0), scored=Span(0, END), run_out=Span(END, END), outcomes=Span(0, 0)
+        )
+        self.plan = plan_of(dict.fromkeys((0, 1, 2), part))
         self.known = {
             number: Progress(0, 0) if number in self.partitions else Progress(END, 0, done=True)
             for number in self.plan.partitions
@@ -133,12 +148,12 @@ class World:
     def look(
         self, patience_s: float, stopped: Callable[[], bool]
     ) -> tuple[ReplayPlan, dict[int, Progress]] | None:
-        if not self.looks:
+        if not self.journal_answers:
             for one in replays(self):
                 if one.progress.events_next > self.known[one.number].events_next:
                     self.known[one.number] = one.progress
             return self.plan, dict(self.known)
-        found: tuple[ReplayPlan, dict[int, Progress]] | None = self.looks.pop(0)
+        found: tuple[ReplayPlan, dict[int, Progress]] | None = self.journal_answers.pop(0)
         if isinstance(found, Exception):
             raise found
         return found
@@ -155,7 +170,7 @@ class World:
 
 
 def raising(error: Exception) -> Callable[[int], None]:
-    """What a read of a partition does when it fails."""
+    """Return a read callback that raises the error."""
 
     def read(_number: int) -> None:
         raise error
@@ -163,44 +178,46 @@ def raising(error: Exception) -> Callable[[int], None]:
     return read
 
 
-def replays(world: World) -> list[FakeReplay]:
-    return [one for one in world.replays if isinstance(one, FakeReplay)]
+def replays(harness: Harness) -> list[FakeReplay]:
+    return [one for one in harness.replays if isinstance(one, FakeReplay)]
 
 
-def test_all_partitions_are_worked_on_a_few_at_a_time_until_all_are_done() -> None:
-    world = World([FakeReplay(n, [50, END]) for n in range(3)], {0, 1, 2})
-    done = world.run()
+def test_partitions_are_replayed_a_few_at_a_time() -> None:
+    harness = Harness([FakeReplay(n, [50, END]) for n in range(3)], {0, 1, 2})
+    done = harness.run()
     assert {number: one.done for number, one in done.items()} == dict.fromkeys(range(3), True)
-    assert world.opened == [0, 1, 2]
-    assert world.most_open == 2
-    assert all(one.closed for one in replays(world))
-    assert world.member_closed
-    last = world.reports[-1]
+    assert harness.opened == [0, 1, 2]
+    assert harness.most_open == 2
+    assert all(one.closed for one in replays(harness))
+    assert harness.member_closed
+    last = harness.reports[-1]
     assert (last.partitions, last.learnt, last.ahead) == (done, 3 * 7, 0)
 
 
-def test_partitions_that_are_not_in_the_plan_and_those_that_are_done_are_left_alone() -> None:
-    world = World([FakeReplay(0, [END])], {0, 9})
-    assert world.run().keys() == {0, 1, 2}
-    assert world.opened == [0]
+def test_unplanned_and_finished_partitions_are_not_opened() -> None:
+    harness = Harness([FakeReplay(0, [END])], {0, 9})
+    assert harness.run().keys() == {0, 1, 2}
+    assert harness.opened == [0]
 
 
 def test_a_report_comes_with_each_commit() -> None:
-    world = World([FakeReplay(0, [0, 50, 50, END], uncommitted=5)], {0}, waiting_texts=2)
-    world.run()
-    told = [
-        (report.partitions[0].events_next, report.ahead) for report in world.reports if 0 in report.partitions
+    harness = Harness([FakeReplay(0, [0, 50, 50, END], uncommitted=5)], {0}, waiting_texts=2)
+    harness.run()
+    reported = [
+        (report.partitions[0].events_next, report.ahead)
+        for report in harness.reports
+        if 0 in report.partitions
     ]
-    assert [one for one in told if one[0] == 50] == [(50, 3)]
-    assert told[-1] == (END, 0)
+    assert [one for one in reported if one[0] == 50] == [(50, 3)]
+    assert reported[-1] == (END, 0)
 
 
 @pytest.mark.parametrize("error", [FENCED, FatalTransactionError("its outcome is unknown")])
-def test_a_partition_that_fails_is_let_go_of_and_taken_again_after_a_pause(error: Exception) -> None:
-    world = World([FakeReplay(0, [50, error]), FakeReplay(0, [END])], {0})
-    assert world.run()[0].done
-    assert [one.closed for one in replays(world)] == [True, True]
-    assert world.opened_at_s[1] - world.opened_at_s[0] >= 2.0
+def test_a_failed_partition_is_reopened_after_a_pause(error: Exception) -> None:
+    harness = Harness([FakeReplay(0, [50, error]), FakeReplay(0, [END])], {0})
+    assert harness.run()[0].done
+    assert [one.closed for one in replays(harness)] == [True, True]
+    assert harness.opened_at_s[1] - harness.opened_at_s[0] >= 2.0
 
 
 @pytest.mark.parametrize(
@@ -209,160 +226,162 @@ def test_a_partition_that_fails_is_let_go_of_and_taken_again_after_a_pause(error
         StoreError("in use"),
         StartError("no answer"),
         KafkaException(KafkaError(KafkaError._TRANSPORT)),
-        NoAnswerError("nobody says"),
-        AWAY,  # an old score needs it
+        NoAnswerError("no broker answers"),
+        # Opening a partition may look up the schema of an old score.
+        UNAVAILABLE,
     ],
 )
-def test_a_partition_that_cannot_be_opened_yet_is_tried_again_while_others_are_worked_on(
-    error: Exception,
-) -> None:
-    world = World([error, FakeReplay(1, [END]), error, FakeReplay(0, [END])], {0, 1})
-    assert world.run()[0].done
-    assert world.opened == [0, 1, 0, 0]
+def test_a_partition_that_cannot_be_opened_is_retried(error: Exception) -> None:
+    harness = Harness([error, FakeReplay(1, [END]), error, FakeReplay(0, [END])], {0, 1})
+    assert harness.run()[0].done
+    assert harness.opened == [0, 1, 0, 0]
 
 
-def test_a_partition_that_is_lost_again_and_again_without_progress_ends_the_replay() -> None:
-    world = World([FakeReplay(0, [50, FENCED]) for _ in range(MAX_RETRIES + 1)], {0})
+def test_repeated_losses_without_progress_end_the_replay() -> None:
+    harness = Harness([FakeReplay(0, [50, FENCED]) for _ in range(MAX_RETRIES + 1)], {0})
     with pytest.raises(
         ReplayError,
         match=rf"Partition 0 failed {MAX_RETRIES + 1} times .* the last error: another took it",
     ):
-        world.run()
-    assert len(world.opened) == MAX_RETRIES + 1
-    assert all(one.closed for one in replays(world))
-    assert world.member_closed
+        harness.run()
+    assert len(harness.opened) == MAX_RETRIES + 1
+    assert all(one.closed for one in replays(harness))
+    assert harness.member_closed
 
 
-@pytest.mark.parametrize("error", [AWAY, NoAnswerError("nobody says")])
-def test_what_cannot_be_read_yet_is_let_go_of_and_taken_again_after_a_pause(error: Exception) -> None:
+@pytest.mark.parametrize("error", [UNAVAILABLE, NoAnswerError("no broker answers")])
+def test_a_failed_read_reopens_the_partition_after_a_pause(error: Exception) -> None:
     polls: list[float] = []
-    world = World(
+    harness = Harness(
         [FakeReplay(0, [50], on_read=raising(error)), FakeReplay(0, [END])],
         {0},
-        on_member_poll=lambda world: polls.append(world.clock.now_s),
+        on_member_poll=lambda harness: polls.append(harness.clock.now_s),
     )
-    assert world.run()[0].done
-    assert [one.closed for one in replays(world)] == [True, True]
-    assert world.opened_at_s[1] - world.opened_at_s[0] >= 2.0
-    assert len([at for at in polls if at < world.opened_at_s[1]]) >= 5  # the group keeps us meanwhile
+    assert harness.run()[0].done
+    assert [one.closed for one in replays(harness)] == [True, True]
+    assert harness.opened_at_s[1] - harness.opened_at_s[0] >= 2.0
+    # The runner keeps its group membership during the pause.
+    assert len([at for at in polls if at < harness.opened_at_s[1]]) >= 5
 
 
-def test_what_cannot_be_read_for_minutes_ends_the_replay() -> None:
-    world = World([FakeReplay(0, [50], on_read=raising(AWAY)) for _ in range(MAX_RETRIES + 1)], {0})
-    kept = "the registry is away Completed work is kept; run the same command"
-    with pytest.raises(ReplayError, match=rf"failed {MAX_RETRIES + 1} times .* error: {kept}"):
-        world.run()
-    assert 240 < world.clock.now_s < 360
-    assert all(one.closed for one in replays(world))
+def test_reads_that_fail_for_minutes_end_the_replay() -> None:
+    harness = Harness(
+        [FakeReplay(0, [50], on_read=raising(UNAVAILABLE)) for _ in range(MAX_RETRIES + 1)], {0}
+    )
+    message = "the registry does not answer Completed work is kept; run the same command"
+    with pytest.raises(ReplayError, match=rf"failed {MAX_RETRIES + 1} times .* error: {message}"):
+        harness.run()
+    assert 240 < harness.clock.now_s < 360
+    assert all(one.closed for one in replays(harness))
 
 
-def test_a_stop_is_seen_while_the_schema_registry_is_away() -> None:
-    world = World([AWAY, FakeReplay(1, [50])], {0, 1})
+def test_stop_works_while_the_schema_registry_is_unavailable() -> None:
+    harness = Harness([UNAVAILABLE, FakeReplay(1, [50])], {0, 1})
 
     def stop(number: int) -> None:
-        world.runner.stop()
-        raise AWAY
+        harness.runner.stop()
+        raise UNAVAILABLE
 
-    replays(world)[0].on_read = stop
-    assert world.run()[1] == Progress(50, 0)
-    assert world.opened == [0, 1]
+    replays(harness)[0].on_read = stop
+    assert harness.run()[1] == Progress(50, 0)
+    assert harness.opened == [0, 1]
 
 
-def test_nothing_more_is_opened_after_a_stop() -> None:
-    world = World([AWAY], {0, 1})
-    open_partition = world.open_partition
+def test_no_partition_is_opened_after_a_stop() -> None:
+    harness = Harness([UNAVAILABLE], {0, 1})
+    open_partition = harness.open_partition
 
     def stopping(number: int) -> FakeReplay | None:
-        world.runner.stop()
+        harness.runner.stop()
         return open_partition(number)
 
-    world.open_partition = stopping  # type: ignore[method-assign]
-    world.run()
-    assert world.opened == [0]
+    harness.open_partition = stopping  # type: ignore[method-assign]
+    harness.run()
+    assert harness.opened == [0]
 
 
-def test_a_partition_that_comes_further_each_time_may_be_lost_as_often_as_it_is() -> None:
-    world = World(
+def test_losses_with_progress_never_end_the_replay() -> None:
+    harness = Harness(
         [FakeReplay(0, [n, FENCED]) for n in range(1, MAX_RETRIES + 10)] + [FakeReplay(0, [END])], {0}
     )
-    assert world.run()[0].done
+    assert harness.run()[0].done
 
 
-def test_another_error_ends_the_replay_with_everything_closed() -> None:
-    world = World([FakeReplay(0, [50, StoreError("disk full")]), FakeReplay(1, [50])], {0, 1})
+def test_an_unexpected_error_ends_the_replay_and_closes_everything() -> None:
+    harness = Harness([FakeReplay(0, [50, StoreError("disk full")]), FakeReplay(1, [50])], {0, 1})
     with pytest.raises(StoreError, match="disk full"):
-        world.run()
-    assert all(one.closed for one in replays(world))
-    assert world.member_closed
+        harness.run()
+    assert all(one.closed for one in replays(harness))
+    assert harness.member_closed
 
 
-def test_stop_ends_it_before_it_is_done_with_everything_closed() -> None:
+def test_stop_ends_the_replay_and_closes_everything() -> None:
     stopping = FakeReplay(0, [50])
-    world = World([stopping], {0})
-    stopping.on_read = lambda _: world.runner.stop()
-    assert world.run()[0] == Progress(50, 0)
+    harness = Harness([stopping], {0})
+    stopping.on_read = lambda _: harness.runner.stop()
+    assert harness.run()[0] == Progress(50, 0)
     assert stopping.closed
-    assert world.member_closed
+    assert harness.member_closed
 
 
-def test_a_partition_that_the_group_takes_away_is_closed_and_another_may_finish_it() -> None:
-    lost = FakeReplay(0, [50])
+def test_a_revoked_partition_is_closed_and_finished_by_another() -> None:
+    revoked = FakeReplay(0, [50])
 
-    def take_away(world: World) -> None:
-        if lost.progress.events_next == 50 and world.partitions:
-            world.partitions = set()
-            world.on_lost({0})
-            assert lost.closed
-            world.known[0] = Progress(END, 0, done=True)
+    def revoke(harness: Harness) -> None:
+        if revoked.progress.events_next == 50 and harness.partitions:
+            harness.partitions = set()
+            harness.on_lost({0})
+            assert revoked.closed
+            harness.known[0] = Progress(END, 0, done=True)
 
-    world = World([lost], {0}, on_member_poll=take_away)
-    assert world.run()[0].done
-    assert world.opened == [0]
+    harness = Harness([revoked], {0}, on_member_poll=revoke)
+    assert harness.run()[0].done
+    assert harness.opened == [0]
 
 
-def test_a_partition_that_another_has_done_meanwhile_is_looked_up_at_once() -> None:
-    world = World([None], {0})
-    world.looks = [
-        (world.plan, {0: Progress(50, 0), 1: Progress(END, 0, done=True), 2: Progress(END, 0, done=True)})
+def test_a_partition_finished_by_another_is_noticed_at_once() -> None:
+    harness = Harness([None], {0})
+    harness.journal_answers = [
+        (harness.plan, {0: Progress(50, 0), 1: Progress(END, 0, done=True), 2: Progress(END, 0, done=True)})
     ]
-    world.known[0] = Progress(END, 0, done=True)
-    assert world.run()[0].done
-    assert world.clock.now_s < 1.0
+    harness.known[0] = Progress(END, 0, done=True)
+    assert harness.run()[0].done
+    assert harness.clock.now_s < 1.0
 
 
-def test_nothing_is_read_while_as_many_texts_wait_for_the_model_as_are_allowed() -> None:
+def test_reading_stops_at_the_limit_of_in_flight_texts() -> None:
     read: list[int] = []
     busy = FakeReplay(0, [10, 20, 30, END], in_flight=10, on_read=read.append)
-    world = World([busy], {0})
-    world.run()
+    harness = Harness([busy], {0})
+    harness.run()
     assert read == []
     freed = FakeReplay(0, [10, 20, 30, END], in_flight=9, on_read=read.append)
-    World([freed], {0}).run()
+    Harness([freed], {0}).run()
     assert read == [0, 0, 0]
 
 
-def test_partitions_are_read_in_turns_and_one_that_cannot_be_is_passed_over() -> None:
+def test_partitions_are_read_in_turns_except_blocked_ones() -> None:
     read: list[int] = []
     both = [FakeReplay(n, [10, 20, 30, 40, END], on_read=read.append) for n in (0, 1)]
-    World(list(both), {0, 1}).run()
+    Harness(list(both), {0, 1}).run()
     assert sorted(read[:4]) == [0, 0, 1, 1]
     read.clear()
     stuck = FakeReplay(0, [10, 20, 30, END], can_read=False)
-    World([stuck, FakeReplay(1, [10, 20, 30, END], on_read=read.append)], {0, 1}).run()
+    Harness([stuck, FakeReplay(1, [10, 20, 30, END], on_read=read.append)], {0, 1}).run()
     assert read == [1, 1, 1]
 
 
-def test_a_look_that_fails_is_repeated() -> None:
-    away = KafkaException(KafkaError(KafkaError._TRANSPORT))
-    world = World([FakeReplay(0, [10] * 30 + [END], can_read=False)], {0}, looks=[away])
-    assert world.run().keys() == {0, 1, 2}
+def test_a_failed_journal_read_is_repeated() -> None:
+    unavailable = KafkaException(KafkaError(KafkaError._TRANSPORT))
+    harness = Harness([FakeReplay(0, [10] * 30 + [END], can_read=False)], {0}, journal_answers=[unavailable])
+    assert harness.run().keys() == {0, 1, 2}
 
 
-@pytest.mark.parametrize("found", [None, (ReplayPlan("again", "v1", False, "", "", 78, {}, {}), {})])
-def test_progress_that_is_gone_or_of_another_plan_ends_the_replay(found: Any) -> None:
-    world = World([FakeReplay(0, [])], {0}, looks=[found])
+@pytest.mark.parametrize("found", [None, (plan_of({}, created_at_ms=78), {})])
+def test_missing_or_foreign_progress_ends_the_replay(found: Any) -> None:
+    harness = Harness([FakeReplay(0, [])], {0}, journal_answers=[found])
     with pytest.raises(
         PlanError, match=r"progress of replay 'again' is missing or belongs to another plan.*another id"
     ):
-        world.run()
-    assert world.member_closed
+        harness.run()
+    assert harness.member_closed

@@ -1,4 +1,4 @@
-"""A stream ends only where its span ends: a failure is raised again, and never read as an end."""
+"""A stream ends only at the end of its span. A failure is raised again and never taken for the end."""
 
 import pytest
 from confluent_kafka import KafkaError
@@ -13,7 +13,7 @@ EVENTS_0 = ("events", 0)
 
 
 def stream(consumer: ScriptedConsumer, monkeypatch: pytest.MonkeyPatch) -> RecordStream:
-    """The stream of offsets 0 to 5."""
+    """Return the stream of offsets 0 to 5."""
     monkeypatch.setattr(streams, "reader", lambda *_args, **_settings: consumer)
     return RecordStream({}, "group", *EVENTS_0, Span(0, 6), timeout_s=0)
 
@@ -39,7 +39,7 @@ def test_a_span_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
         ([[Message(EVENTS_0, 0, code=KafkaError._AUTO_OFFSET_RESET)]], PastRetentionError),
     ],
 )
-def test_a_failure_is_raised_again_when_asked_again(
+def test_a_failure_is_raised_on_every_read(
     polls: list[list[Message]], failure: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = stream(ScriptedConsumer(*polls), monkeypatch)

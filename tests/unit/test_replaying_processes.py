@@ -1,4 +1,4 @@
-"""How a worker process of a replay ends."""
+"""The exit messages of a replay's worker processes."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,18 +12,18 @@ from sway.replay import processes
 
 SETTINGS = SimpleNamespace(model=SimpleNamespace())
 JOB = cast(processes.Job, SimpleNamespace(settings=SETTINGS, plan=SimpleNamespace(model_version="v7")))
-ERRORS = [RegistryUnavailable("away"), ContractError("s-value is not registered"), ReplayError("no")]
+ERRORS = [RegistryUnavailable("no answer"), ContractError("s-value is not registered"), ReplayError("no")]
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No log, no parent, no model."""
+def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the log, the watch on the parent process and the model."""
     for name in ("set_up_log", "_exit_with_parent", "load_champion", "tune_garbage_collection"):
         monkeypatch.setattr(processes, name, lambda *_: None)
 
 
-def end_of_a_child(monkeypatch: pytest.MonkeyPatch, step: str, error: Exception) -> Any:
-    """What it ends with when a step of it fails."""
+def exit_message(monkeypatch: pytest.MonkeyPatch, step: str, error: Exception) -> Any:
+    """Return the exit message of a worker process when one of its steps fails."""
 
     def fail(*_: object) -> None:
         raise error
@@ -35,10 +35,10 @@ def end_of_a_child(monkeypatch: pytest.MonkeyPatch, step: str, error: Exception)
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_it_says_in_a_line_what_ended_it(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    assert end_of_a_child(monkeypatch, "_work", error) == f"sway: worker 3: {error}"
+def test_a_failed_worker_exits_with_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    assert exit_message(monkeypatch, "_work", error) == f"sway: worker 3: {error}"
 
 
-def test_so_it_does_for_a_model_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = RegistryError("v7 is gone")
-    assert end_of_a_child(monkeypatch, "load_champion", error) == "sway: worker 3: v7 is gone"
+def test_a_worker_without_its_model_exits_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RegistryError("v7 is missing")
+    assert exit_message(monkeypatch, "load_champion", error) == "sway: worker 3: v7 is missing"

@@ -1,4 +1,4 @@
-"""What a person writes for a replay's range, and what is shown of its plan and its end."""
+"""The bounds that a user writes for a replay, and the plan, progress and summary that are shown."""
 
 import io
 import re
@@ -22,7 +22,7 @@ NOW_MS = 1_793_500_000_000
 DAY_MS = 86_400_000
 NOV_1_MS = 1_793_491_200_000  # 2026-11-01T00:00Z
 
-# --- a range in words ---------------------------------------------------------------------------------------
+# --- bounds and durations -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ NOV_1_MS = 1_793_491_200_000  # 2026-11-01T00:00Z
         ("0:1200, 1:980,12:0", AtOffsets({0: 1200, 1: 980, 12: 0})),
     ],
 )
-def test_a_moment_is_a_time_in_utc_how_long_ago_an_end_or_offsets(text: str, expected: Bound) -> None:
+def test_a_bound_is_a_time_an_age_or_offsets(text: str, expected: Bound) -> None:
     assert parse_bound(text, NOW_MS) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["", "yesterday", "7", "-7d", "7y", "2026-13-01", "0:", "0:1,", "0:-1", "a:1", "0:1 1:2"]
 )
-def test_none_of_these_says_what_may_be_written(text: str) -> None:
+def test_an_invalid_bound_names_the_allowed_forms(text: str) -> None:
     with pytest.raises(
         CommandError,
         match="invalid bound " + re.escape(repr(text)) + r": give a time \(2026-11-01, .*`oldest`",
@@ -71,7 +71,7 @@ def test_a_duration_is_a_number_and_a_unit(text: str, ms: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "all", "30", "d", "1h30m", "-1d", "2026-11-01"])
-def test_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(
         CommandError, match="invalid duration " + re.escape(repr(text)) + ": give one such as 90s"
     ):
@@ -93,25 +93,39 @@ def test_no_duration_is_refused(text: str) -> None:
         (40 * 86_400 + 7 * 3600 + 59 * 60, "40 d 7 h"),
     ],
 )
-def test_a_time_is_told_in_its_two_largest_units(seconds: float, words: str) -> None:
+def test_a_duration_is_shown_in_its_two_largest_units(seconds: float, words: str) -> None:
     assert format_duration(seconds) == words
 
 
-# --- the plan in words --------------------------------------------------------------------------------------
+# --- the plan -----------------------------------------------------------------------------------------------
 
 FULL = PartitionPlan(
-    Span(0, 1000), Span(1000, 4000), Span(4000, 4000), Span(0, 500), Span(0, 4100), Span(0, 4000)
+    warm_up=Span(0, 1000),
+    scored=Span(1000, 4000),
+    run_out=Span(4000, 4000),
+    outcomes=Span(0, 500),
+    old_scores=Span(0, 4100),
+    known=Span(0, 4000),
 )
-PLAN = ReplayPlan("again", "v7", False, "topic s.again and parquet", "d", 77, {}, {0: FULL})
+PLAN = ReplayPlan(
+    replay_id="again",
+    model_version="v7",
+    with_labels=False,
+    outputs="topic s.again and parquet",
+    settings="digest",
+    created_at_ms=77,
+    topic_ids={},
+    partitions={0: FULL},
+)
 
 
-def planned(**changes: object) -> ReplayPlan:
-    """The plan with another partition."""
+def plan_with(**changes: object) -> ReplayPlan:
+    """Return PLAN with changes to its partition."""
     return replace(PLAN, partitions={0: replace(FULL, **changes)})  # type: ignore[arg-type]
 
 
 def shown(plan: ReplayPlan, speed: Speed | None = None, resumed: Mapping[int, Progress] | None = None) -> str:
-    """What show_plan() prints, in one line."""
+    """Return the output of show_plan() on one line."""
     out = io.StringIO()
     show.show_plan(Console(file=out, width=200), plan, speed, resumed=resumed or {})
     return " ".join(out.getvalue().split())
@@ -121,40 +135,44 @@ def shown(plan: ReplayPlan, speed: Speed | None = None, resumed: Mapping[int, Pr
     ("plan", "words"),
     [
         (PLAN, "outcomes are ordered as in the live run, as recorded in its scores (outcomes_next)"),
-        (planned(known=Span(0, 9000)), "outcomes are ordered as in the live run, as recorded in its scores"),
         (
-            planned(known=Span(1000, 4000)),
+            plan_with(known=Span(0, 9000)),
+            "outcomes are ordered as in the live run, as recorded in its scores",
+        ),
+        (
+            plan_with(known=Span(1000, 4000)),
             "as in the live run for the 75% of events whose scores are stored, and by time for the others",
         ),
-        (planned(known=Span(3000, 9000)), "as in the live run for the 25% of events"),
+        (plan_with(known=Span(3000, 9000)), "as in the live run for the 25% of events"),
         (
-            planned(known=NOTHING, old_scores=NOTHING),
+            plan_with(known=NOTHING, old_scores=NOTHING),
             "outcomes are ordered by time: no stored scores show when they were read",
         ),
-        (planned(known=Span(5000, 9000)), "outcomes are ordered by time: no stored scores"),
-        (planned(outcomes=NOTHING), "no outcomes"),
+        (plan_with(known=Span(5000, 9000)), "outcomes are ordered by time: no stored scores"),
+        (plan_with(outcomes=NOTHING), "no outcomes"),
     ],
 )
-def test_the_plan_says_in_which_order_outcomes_enter(plan: ReplayPlan, words: str) -> None:
+def test_the_plan_shows_the_order_of_outcomes(plan: ReplayPlan, words: str) -> None:
     assert words in shown(plan)
 
 
-def test_the_plan_says_what_is_read_scored_and_done_of_each_partition() -> None:
+def test_the_plan_shows_the_work_of_each_partition() -> None:
     plan = replace(PLAN, partitions={0: FULL, 3: replace(FULL, scored=Span(1000, 1000))})
-    said = shown(plan, resumed={0: Progress(2500, 0)})
-    assert "replay again" in said
-    assert "model v7; 3,000 records to score, into topic s.again and parquet" in said
-    cells = [cell for cell in re.split(r"[\s│┃]+", said) if cell]
+    output = shown(plan, resumed={0: Progress(2500, 0)})
+    assert "replay again" in output
+    assert "model v7; 3,000 records to score, into topic s.again and parquet" in output
+    cells = [cell for cell in re.split(r"[\s│┃]+", output) if cell]
     row = cells.index("0", cells.index("done"))
     assert cells[row : row + 9] == ["0", "1,000", "1,000", "to", "4,000", "3,000", "0", "500", "1,500"]
-    done = shown(PLAN, resumed={0: Progress(4400, 0)})  # also after the range, while labels run out
+    # Also after the range, while labels expire.
+    done = shown(PLAN, resumed={0: Progress(4400, 0)})
     assert "│ 3,000 │" in done
 
 
-@pytest.mark.parametrize(("begin", "told"), [(0, False), (1, True)])
-def test_the_plan_says_so_where_a_past_may_be_missing(begin: int, told: bool) -> None:
-    said = shown(planned(warm_up=Span(begin, 1000)))
-    assert ("Records before the oldest offset read are no longer stored" in said) is told
+@pytest.mark.parametrize(("begin", "warns"), [(0, False), (1, True)])
+def test_the_plan_warns_about_a_missing_past(begin: int, warns: bool) -> None:
+    output = shown(plan_with(warm_up=Span(begin, 1000)))
+    assert ("Records before the oldest offset read are no longer stored" in output) is warns
 
 
 @pytest.mark.parametrize(
@@ -169,7 +187,7 @@ def test_the_plan_says_so_where_a_past_may_be_missing(begin: int, told: bool) ->
         ),
     ],
 )
-def test_the_plan_says_how_long_it_takes_if_that_was_measured(speed: Speed | None, words: str) -> None:
+def test_the_plan_shows_a_measured_time_estimate(speed: Speed | None, words: str) -> None:
     assert words in shown(PLAN, speed)
 
 
@@ -179,19 +197,19 @@ def test_the_plan_says_how_long_it_takes_if_that_was_measured(speed: Speed | Non
 @pytest.mark.parametrize(
     ("events_next", "done"), [(1000, 0), (1001, 1), (4000, 3000), (4400, 3000), (900, 0)]
 )
-def test_what_is_done_counts_offsets_of_the_range_alone(events_next: int, done: int) -> None:
+def test_progress_counts_only_offsets_of_the_range(events_next: int, done: int) -> None:
     assert show.scored_offsets(PLAN, {0: Progress(events_next, 0)}) == done
 
 
-def counts(*numbers: int) -> dict[str, int]:
-    return dict(zip(COUNTS, numbers, strict=True))
+def counts(*, scores: int, dead_letters: int, examples: int, users: int) -> dict[str, int]:
+    return dict(zip(COUNTS, (scores, dead_letters, examples, users), strict=True))
 
 
-def test_the_summary_adds_up_partitions_and_gives_the_rate_of_this_run() -> None:
+def test_the_summary_adds_up_the_partitions() -> None:
     plan = replace(PLAN, partitions={0: FULL, 1: FULL})
     progress = {
-        0: Progress(4000, 0, counts(2900, 100, 5, 2), done=True),
-        1: Progress(3000, 0, counts(1990, 10, 6, 1)),
+        0: Progress(4000, 0, counts(scores=2900, dead_letters=100, examples=5, users=2), done=True),
+        1: Progress(3000, 0, counts(scores=1990, dead_letters=10, examples=6, users=1)),
     }
     found = show.summary(plan, progress, 20.0, before=1000)
     assert found == {
@@ -213,9 +231,10 @@ def test_the_summary_adds_up_partitions_and_gives_the_rate_of_this_run() -> None
     )
 
 
-def test_the_sentence_names_examples_and_users_where_there_can_be_any() -> None:
-    plan = replace(planned(warm_up=Span(5, 1000)), with_labels=True)
-    found = show.summary(plan, {0: Progress(4400, 0, counts(2900, 100, 5, 2), done=True)}, 20.0, before=0)
+def test_the_summary_names_examples_and_users_past_retention() -> None:
+    plan = replace(plan_with(warm_up=Span(5, 1000)), with_labels=True)
+    totals = counts(scores=2900, dead_letters=100, examples=5, users=2)
+    found = show.summary(plan, {0: Progress(4400, 0, totals, done=True)}, 20.0, before=0)
     assert found["complete"] is True
     assert show.as_text(found, plan) == (
         "replay again: 2,900 scores and 100 dead letters; 5 examples; 2 users whose window may reach past retention; "
@@ -223,7 +242,7 @@ def test_the_sentence_names_examples_and_users_where_there_can_be_any() -> None:
     )
 
 
-def test_nothing_known_is_not_complete() -> None:
+def test_a_replay_without_progress_is_not_complete() -> None:
     found = show.summary(PLAN, {}, 0.0, before=0)
     assert (found["complete"], found["records_per_s"]) == (False, 0.0)
 
@@ -234,22 +253,21 @@ def test_nothing_known_is_not_complete() -> None:
         ({}, False),
         ({"warm_up": Span(1, 1000)}, True),
         ({"outcomes": Span(1, 500)}, True),
-        ({"warm_up": Span(8, 8), "scored": Span(8, 8)}, False),  # nothing of it is scored
+        # No record is scored.
+        ({"warm_up": Span(8, 8), "scored": Span(8, 8)}, False),
     ],
 )
-def test_a_past_that_may_be_missing_is_told_where_anything_is_scored(
-    changes: dict[str, Span], lacks: bool
-) -> None:
-    assert ("may reach further back are counted" in shown(planned(**changes))) == lacks
+def test_a_missing_past_is_shown_if_records_are_scored(changes: dict[str, Span], lacks: bool) -> None:
+    assert ("may reach further back are counted" in shown(plan_with(**changes))) == lacks
 
 
-def test_the_bar_adds_up_the_workers_and_never_passes_its_end() -> None:
+def test_the_progress_bar_adds_up_the_workers() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=150)
     with show.progress_bar(console, PLAN) as on_report:
-        on_report(0, Report({0: Progress(1000, 0)}, 700, 0))
-        on_report(1, Report({0: Progress(1000, 0)}, 34, 0))
-        on_report(0, Report({0: Progress(3990, 0)}, 700, 40))
+        on_report(0, Report({0: Progress(1000, 0)}, learnt=700, ahead=0))
+        on_report(1, Report({0: Progress(1000, 0)}, learnt=34, ahead=0))
+        on_report(0, Report({0: Progress(3990, 0)}, learnt=700, ahead=40))
     assert "3000/3000" in out.getvalue()
 
 
@@ -265,9 +283,7 @@ def test_the_bar_adds_up_the_workers_and_never_passes_its_end() -> None:
         ("mine", "mine.dead-letters"),
     ],
 )
-def test_a_topic_of_the_live_application_is_refused_with_a_name_that_is_free(
-    topic: str, belongs: str
-) -> None:
+def test_a_topic_of_the_live_application_is_refused(topic: str, belongs: str) -> None:
     settings = Settings()
     settings.topics.dead_letters = "mine.dead-letters"
     with pytest.raises(CommandError) as caught:
@@ -280,5 +296,5 @@ def test_a_topic_of_the_live_application_is_refused_with_a_name_that_is_free(
 @pytest.mark.parametrize(
     "topic", ["sway.scores.replay-1", "again", "other-windows-changelog", "sway-changelogs"]
 )
-def test_any_other_topic_may_be_written(topic: str) -> None:
+def test_any_other_topic_is_accepted(topic: str) -> None:
     check_name(topic, Settings())

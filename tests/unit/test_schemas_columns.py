@@ -1,4 +1,4 @@
-"""Whole columns become the same bytes as records one by one."""
+"""Encoding by column gives the same bytes as encoding record by record."""
 
 import pyarrow as pa
 import pytest
@@ -9,7 +9,7 @@ from schemas.records import BehaviorEvent, InfluenceScore, Outcome
 from schemas.wire import Codec
 
 
-def test_columns_and_constants_become_the_records_bytes() -> None:
+def test_columns_and_constants_encode_like_records() -> None:
     codec = Codec(Outcome)
     columns = [
         pa.array(["e1", "é" * 100]),
@@ -23,12 +23,12 @@ def test_columns_and_constants_become_the_records_bytes() -> None:
     )
 
 
-def test_a_slice_of_a_column_is_cut_where_it_begins() -> None:
+def test_cut_respects_the_offset_of_a_slice() -> None:
     assert cut(pa.array(["a", "bc", "", "d"]).slice(1)) == [b"bc", b"", b"d"]
     assert cut(pa.array([], pa.string())) == []
 
 
-def test_maps_are_mappings_of_each_row_or_one_of_all() -> None:
+def test_a_map_column_is_one_mapping_or_one_per_row() -> None:
     codec = Codec(BehaviorEvent)
     writer = ColumnWriter(BehaviorEvent, codec.prepare_write())
     head = [pa.array(["e1", "e2"]), pa.scalar("u"), pa.scalar("view"), pa.scalar(5)]
@@ -38,6 +38,6 @@ def test_maps_are_mappings_of_each_row_or_one_of_all() -> None:
     assert writer.write([*head, {"a": "b"}])[0] == codec.encode(events[0])
 
 
-def test_a_record_with_other_fields_is_refused() -> None:
+def test_a_record_type_with_other_fields_is_refused() -> None:
     with pytest.raises(ContractError, match="cannot be written by column"):
         ColumnWriter(InfluenceScore, b"")

@@ -1,4 +1,4 @@
-"""The schema files, the record classes and the published versions say the same."""
+"""The schema files, the record classes and the published versions agree."""
 
 from dataclasses import MISSING, Field, fields
 from typing import Any
@@ -27,12 +27,12 @@ def all_fields(schema: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("record_type", RECORD_TYPES)
-def test_a_class_has_its_schemas_fields_in_order_with_the_same_defaults(record_type: type[Record]) -> None:
+def test_a_record_class_matches_its_schema(record_type: type[Record]) -> None:
     schema = current(record_type)
     plan(schema)
-    for field, ours in zip(schema["fields"], fields(record_type), strict=True):
-        assert ours.name == field["name"]
-        assert default_of(ours) == field.get("default", MISSING)
+    for field, class_field in zip(schema["fields"], fields(record_type), strict=True):
+        assert class_field.name == field["name"]
+        assert default_of(class_field) == field.get("default", MISSING)
 
 
 @pytest.mark.parametrize("record_type", RECORD_TYPES)
@@ -64,7 +64,7 @@ def test_every_published_version_is_found_by_its_fingerprint() -> None:
 @pytest.mark.parametrize(
     ("schema", "expected"),
     [
-        # Avro's own test data (share/test/data/schema-tests.txt), as signed numbers
+        # Avro's test data (share/test/data/schema-tests.txt), as signed numbers.
         ("null", 7195948357588979594),
         ("boolean", -6970731678124411036),
         ("int", 8247732601305521295),
@@ -73,11 +73,11 @@ def test_every_published_version_is_found_by_its_fingerprint() -> None:
         ("string", -8142146995180207161),
     ],
 )
-def test_the_fingerprint_is_the_specifications_in_little_endian(schema: Any, expected: int) -> None:
+def test_fingerprints_match_the_test_data_of_avro(schema: Any, expected: int) -> None:
     assert fingerprint(schema) == expected.to_bytes(8, "little", signed=True)
 
 
-def test_the_fingerprint_equals_the_specifications_algorithm_over_the_canonical_form() -> None:
+def test_the_fingerprint_follows_the_algorithm_of_the_specification() -> None:
     canonical = '{"name":"io.sway.v1.Outcome","type":"record","fields":['
     canonical += '{"name":"event_id","type":"string"},{"name":"user_id","type":"string"},'
     canonical += '{"name":"y","type":"double"},{"name":"observed_at","type":"long"},'
@@ -95,7 +95,7 @@ def test_the_fingerprint_equals_the_specifications_algorithm_over_the_canonical_
     assert fingerprint(published(outcome)[0]) == crc.to_bytes(8, "little")
 
 
-def test_physical_takes_the_logical_types_and_leaves_the_defaults() -> None:
+def test_physical_removes_logical_types_but_keeps_defaults() -> None:
     schema = {
         "type": "record",
         "name": "A",
@@ -114,7 +114,7 @@ def test_physical_takes_the_logical_types_and_leaves_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields_", "said"),
+    ("fields_", "message"),
     [
         ([{"name": "topic", "type": "string"}], "differ"),
         (
@@ -135,8 +135,8 @@ def test_physical_takes_the_logical_types_and_leaves_the_defaults() -> None:
         ),
     ],
 )
-def test_a_schema_that_a_plan_cannot_follow_is_refused(fields_: list[dict[str, Any]], said: str) -> None:
-    with pytest.raises(ContractError, match=said):
+def test_an_unsupported_schema_is_refused(fields_: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ContractError, match=message):
         plan({"type": "record", "name": "Source", "fields": fields_})
 
 

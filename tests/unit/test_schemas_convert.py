@@ -1,4 +1,4 @@
-"""Records from and to mappings."""
+"""Conversion of records from and to mappings."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from tests.golden.samples import SAMPLES
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: type(record).__name__)
-def test_a_record_comes_back_from_its_mapping(record: Any) -> None:
+def test_a_record_round_trips_through_its_mapping(record: Any) -> None:
     assert from_mapping(type(record), to_mapping(record)) == record
 
 
-def test_what_is_left_out_takes_its_default() -> None:
+def test_a_missing_field_takes_its_default() -> None:
     event = from_mapping(BehaviorEvent, {"event_id": "e", "user_id": "u", "action": "view", "occurred_at": 1})
     assert event == BehaviorEvent("e", "u", "view", 1)
     request = from_mapping(
@@ -34,6 +34,6 @@ def test_what_is_left_out_takes_its_default() -> None:
         {"event_id": "e", "user_id": "u", "action": "view", "occurred_at": 1, "attributes": "red"},
     ],
 )
-def test_what_does_not_fit_is_an_encode_error(mapping: dict[str, Any]) -> None:
+def test_an_invalid_mapping_is_an_encode_error(mapping: dict[str, Any]) -> None:
     with pytest.raises(EncodeError):
         from_mapping(BehaviorEvent, mapping)

@@ -1,4 +1,4 @@
-"""A dead letter holds the coordinates, a bounded part of the bytes, and what identifies the whole."""
+"""A dead letter holds the coordinates, a bounded prefix of the value, and the length and hash of the whole value."""
 
 import hashlib
 
@@ -33,7 +33,7 @@ def test_a_short_value_is_kept_whole(value: bytes) -> None:
     assert (made.topic, made.partition, made.offset) == ("sway.events", 3, 17)
 
 
-def test_a_long_value_is_cut_and_its_length_and_hash_are_the_wholes() -> None:
+def test_a_long_value_is_cut_but_hashed_as_a_whole() -> None:
     value = b"x" * 1_048_576
     made = letter(value, key=value)
     assert made.raw == value[:MAX_RAW_BYTES]
@@ -43,12 +43,12 @@ def test_a_long_value_is_cut_and_its_length_and_hash_are_the_wholes() -> None:
     assert len(Codec(DeadLetter).encode(made)) < 200_000
 
 
-def test_a_detail_that_names_a_foreign_schema_of_a_mebibyte_is_cut() -> None:
+def test_a_long_detail_is_cut() -> None:
     made = letter(b"x", detail="n" * 1_048_576)
     assert made.detail == "n" * MAX_DETAIL_CHARS
 
 
-def test_a_null_value_is_told_from_an_empty_one() -> None:
+def test_a_null_value_differs_from_an_empty_one() -> None:
     assert letter(None, key=None).raw_length == -1
     assert letter(b"").raw_length == 0
     assert letter(None, key=None).key is None

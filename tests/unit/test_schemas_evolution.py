@@ -1,4 +1,4 @@
-"""Producers with another version of a schema than ours: added, removed, renamed, widened, reordered fields."""
+"""Records of producers with another schema version: added, removed, renamed, widened and reordered fields."""
 
 import copy
 import io
@@ -31,12 +31,12 @@ def without(schema: Any, *names: str) -> Any:
     return {**schema, "fields": [entry for entry in schema["fields"] if entry["name"] not in names]}
 
 
-def changed(record_type: type[Any]) -> Any:
+def schema_copy(record_type: type[Any]) -> Any:
     return copy.deepcopy(current(record_type))
 
 
 def read(record_type: type[Any], writer: Any, mapping: dict[str, Any]) -> Any:
-    """What our codec makes of a value that a producer with the writer's schema wrote."""
+    """Decode a value that a producer with the writer's schema encoded."""
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, parsed(writer), mapping)
     codec: Codec[Any] = Codec(record_type, resolver=OneSchemaResolver(7, writer))
@@ -44,7 +44,7 @@ def read(record_type: type[Any], writer: Any, mapping: dict[str, Any]) -> Any:
     return result
 
 
-def test_an_older_producer_without_the_newer_fields_gets_our_defaults() -> None:
+def test_fields_missing_from_an_older_producer_take_defaults() -> None:
     writer = without(current(BehaviorEvent), "item_text", "value", "domain", "attributes")
     mapping = {"event_id": "e", "user_id": "u", "action": "view", "occurred_at": 5, "item_id": "i"}
     assert read(BehaviorEvent, writer, mapping) == BehaviorEvent("e", "u", "view", 5, "i")
@@ -59,8 +59,8 @@ def test_a_default_collection_is_never_shared_between_records() -> None:
     assert current(BehaviorEvent)["fields"][-1]["default"] == {}
 
 
-def test_a_newer_producer_with_more_fields_is_read_and_they_are_skipped() -> None:
-    writer = changed(BehaviorEvent)
+def test_unknown_fields_of_a_newer_producer_are_skipped() -> None:
+    writer = schema_copy(BehaviorEvent)
     more = {"type": "record", "name": "Geo", "fields": [{"name": "lat", "type": "double"}]}
     writer["fields"].insert(0, {"name": "geo", "type": ["null", more]})
     writer["fields"].append({"name": "tags", "type": {"type": "array", "items": "string"}})
@@ -69,15 +69,15 @@ def test_a_newer_producer_with_more_fields_is_read_and_they_are_skipped() -> Non
 
 
 def test_fields_in_another_order_are_matched_by_name() -> None:
-    writer = changed(BehaviorEvent)
+    writer = schema_copy(BehaviorEvent)
     writer["fields"].reverse()
     assert read(BehaviorEvent, writer, to_mapping(EVENT)) == EVENT
 
 
 def test_a_renamed_field_is_found_by_our_alias() -> None:
-    ours = changed(Outcome)
+    ours = schema_copy(Outcome)
     field(ours, "observed_at")["aliases"] = ["seen_at"]
-    writer = changed(Outcome)
+    writer = schema_copy(Outcome)
     field(writer, "observed_at")["name"] = "seen_at"
     stream = io.BytesIO()
     mapping = to_mapping(OUTCOME)
@@ -87,9 +87,9 @@ def test_a_renamed_field_is_found_by_our_alias() -> None:
     assert reader(stream.getvalue()) == OUTCOME
 
 
-def test_a_renamed_record_is_found_by_our_alias_and_otherwise_is_another_record() -> None:
-    writer = {**changed(Outcome), "name": "Result"}
-    ours = {**changed(Outcome), "aliases": ["io.sway.v1.Result"]}
+def test_a_renamed_record_is_read_only_through_an_alias() -> None:
+    writer = {**schema_copy(Outcome), "name": "Result"}
+    ours = {**schema_copy(Outcome), "aliases": ["io.sway.v1.Result"]}
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, parsed(writer), to_mapping(OUTCOME))
     assert prepare_evolved_reader(plan(ours), ours, writer, 0)(stream.getvalue()) == OUTCOME
@@ -98,7 +98,7 @@ def test_a_renamed_record_is_found_by_our_alias_and_otherwise_is_another_record(
 
 
 def test_numbers_are_widened_and_stay_floats() -> None:
-    writer = changed(Outcome)
+    writer = schema_copy(Outcome)
     field(writer, "y")["type"] = "int"
     field(writer, "z").update(type="float", default=0.0)
     field(writer, "observed_at")["type"] = "int"
@@ -107,14 +107,14 @@ def test_numbers_are_widened_and_stay_floats() -> None:
     assert type(result.y) is float
 
 
-def test_a_producer_in_another_namespace_with_other_docs_and_hints_is_read() -> None:
-    writer = {**changed(BehaviorEvent), "namespace": "com.shop", "doc": "ours"}
+def test_namespace_docs_and_hints_do_not_affect_reading() -> None:
+    writer = {**schema_copy(BehaviorEvent), "namespace": "com.shop", "doc": "ours"}
     field(writer, "event_id")["type"] = {"type": "string", "avro.java.string": "String"}
     assert read(BehaviorEvent, writer, to_mapping(EVENT)) == EVENT
 
 
-def test_docs_defaults_and_hints_do_not_make_another_schema() -> None:
-    writer = without(changed(BehaviorEvent))
+def test_docs_defaults_and_hints_do_not_change_the_fingerprint() -> None:
+    writer = without(schema_copy(BehaviorEvent))
     field(writer, "event_id")["type"] = {"type": "string", "avro.java.string": "String"}
     for entry in writer["fields"]:
         entry.pop("doc")
@@ -122,16 +122,16 @@ def test_docs_defaults_and_hints_do_not_make_another_schema() -> None:
     assert fingerprint(writer) == fingerprint(current(BehaviorEvent))
 
 
-def test_micros_are_not_taken_for_millis_by_the_logical_type() -> None:
-    """The physical long goes through as it is; a producer's other unit is caught as a time in the future."""
-    writer = changed(Outcome)
+def test_a_logical_type_does_not_convert_the_unit() -> None:
+    """The long is read unchanged. Validation refuses microseconds as a time in the future."""
+    writer = schema_copy(Outcome)
     field(writer, "observed_at")["type"] = {"type": "long", "logicalType": "timestamp-micros"}
     assert read(Outcome, writer, to_mapping(OUTCOME)) == OUTCOME
 
 
 @pytest.mark.parametrize("value", [None, "u"])
-def test_a_nullable_field_that_is_not_so_in_ours_is_read_unless_it_is_null(value: str | None) -> None:
-    writer = changed(Outcome)
+def test_a_nullable_writer_field_is_read_unless_null(value: str | None) -> None:
+    writer = schema_copy(Outcome)
     field(writer, "user_id")["type"] = ["null", "string"]
     result = read(Outcome, writer, {**to_mapping(OUTCOME), "user_id": value})
     assert result == OUTCOME if value else isinstance(result, IncompatibleSchemaError)
@@ -152,15 +152,15 @@ def test_a_nullable_field_that_is_not_so_in_ours_is_read_unless_it_is_null(value
     ],
     ids=["no-user", "no-y", "y-is-text"],
 )
-def test_a_writer_that_cannot_be_resolved_is_incompatible(writer: Any) -> None:
+def test_an_unresolvable_writer_schema_is_incompatible(writer: Any) -> None:
     mapping: dict[str, Any] = to_mapping(OUTCOME)
     if any(entry["type"] == "string" and entry["name"] == "y" for entry in writer["fields"]):
         mapping["y"] = "1.0"
     assert isinstance(read(Outcome, writer, mapping), IncompatibleSchemaError)
 
 
-def test_nested_records_evolve_too() -> None:
-    writer = changed(RecommendationRequest)
+def test_nested_records_evolve() -> None:
+    writer = schema_copy(RecommendationRequest)
     candidate = field(writer, "candidates")["type"]["items"]
     candidate["fields"] = [
         {"name": "colour", "type": "string"},
@@ -181,9 +181,9 @@ def test_nested_records_evolve_too() -> None:
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: type(record).__name__)
-def test_fastavros_path_reads_every_record_as_the_plan_does(record: Any) -> None:
+def test_fastavro_reads_every_record_like_the_plan(record: Any) -> None:
     record_type = type(record)
-    writer = changed(record_type)
+    writer = schema_copy(record_type)
     writer["fields"].append({"name": "more", "type": "long"})
     assert read(record_type, writer, {**to_mapping(record), "more": 1}) == record
     assert isinstance(read(Recommendation, writer, {**to_mapping(record), "more": 1}), DecodeError) == (
@@ -191,8 +191,8 @@ def test_fastavros_path_reads_every_record_as_the_plan_does(record: Any) -> None
     )
 
 
-def test_a_producers_own_schema_can_be_made_known_without_a_registry() -> None:
-    writer = changed(BehaviorEvent)
+def test_a_foreign_schema_can_be_known_without_a_registry() -> None:
+    writer = schema_copy(BehaviorEvent)
     writer["fields"].append({"name": "more", "type": "long"})
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, parsed(writer), {**to_mapping(EVENT), "more": 1})

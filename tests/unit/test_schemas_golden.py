@@ -1,4 +1,4 @@
-"""What was written with any published version stays readable, byte for byte."""
+"""Values of every published version stay readable, and the newest version is written byte for byte as before."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def expected_of(stem: str) -> tuple[int, Any]:
     return expected["schema_id"], from_mapping(record_type, mapping)
 
 
-def test_every_published_version_has_a_golden() -> None:
+def test_every_published_version_has_a_golden_file() -> None:
     versions = [
         f"{record_type.__name__}.v{number}"
         for record_type in RECORD_TYPES
@@ -38,7 +38,7 @@ def test_every_published_version_has_a_golden() -> None:
 
 @pytest.mark.parametrize("stem", STEMS)
 @pytest.mark.parametrize("wire_format", FORMATS)
-def test_a_golden_is_read_as_what_it_was(stem: str, wire_format: str) -> None:
+def test_a_golden_file_reads_as_its_record(stem: str, wire_format: str) -> None:
     name, _, number = stem.partition(".v")
     record_type = getattr(records, name)
     schema_id, expected = expected_of(stem)
@@ -48,7 +48,7 @@ def test_a_golden_is_read_as_what_it_was(stem: str, wire_format: str) -> None:
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: type(record).__name__)
-def test_the_newest_golden_is_what_is_written_today(record: Any) -> None:
+def test_the_newest_golden_file_is_what_is_written_today(record: Any) -> None:
     record_type = type(record)
     stem = f"{record_type.__name__}.v{len(published(record_type))}"
     schema_id, expected = expected_of(stem)
@@ -58,7 +58,7 @@ def test_the_newest_golden_is_what_is_written_today(record: Any) -> None:
         assert codec.encode(expected) == (GOLDEN / f"{stem}.{wire_format}.bin").read_bytes()
 
 
-def test_making_goldens_leaves_those_that_exist_alone() -> None:
+def test_making_golden_files_keeps_existing_ones() -> None:
     before = {file: file.read_bytes() for file in Path(GOLDEN).iterdir() if file.is_file()}
     assert [make_golden(record, len(published(type(record)))) for record in SAMPLES] == [[]] * len(SAMPLES)
     assert {file: file.read_bytes() for file in Path(GOLDEN).iterdir() if file.is_file()} == before

@@ -1,4 +1,4 @@
-"""Bytes and schemas made to hurt: every one is a quick DecodeError, on the plan's path and on fastavro's."""
+"""Hostile bytes and schemas are a quick DecodeError, both with the plan and with fastavro."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def long(number: int) -> bytes:
 def codec_of(record_type: type[Any], *, evolved: bool) -> Codec[Any]:
     schema = current(record_type)
     if evolved:
-        # another field, so that it is not our schema and goes through fastavro
+        # An additional field makes it another schema, which fastavro reads.
         schema = schema | {"fields": [*schema["fields"], {"name": "more", "type": "string"}]}
     return Codec(record_type, resolver=OneSchemaResolver(7, schema))
 
@@ -72,7 +72,7 @@ def decode_in_bounds(codec: Codec[Any], body: bytes) -> DecodeError:
     ],
     ids=["2**40", "2**40+3", "2**63", "-1", "-5", "-2**63", "endless", "endless-zero", "65-bits", "nothing"],
 )
-def test_a_string_of_a_false_length(body: bytes, evolved: bool) -> None:
+def test_a_string_with_a_false_length_is_refused(body: bytes, evolved: bool) -> None:
     error = decode_in_bounds(codec_of(BehaviorEvent, evolved=evolved), body)
     assert isinstance(error, TruncatedError | UndecodableError)
 
@@ -83,12 +83,14 @@ def test_a_string_of_a_false_length(body: bytes, evolved: bool) -> None:
     ("record_type", "before"),
     [(Window, b""), (TrainingRequest, b"\x02r"), (BehaviorEvent, b"\x02e\x02u\x02a\x00\x00\x00\x00\x00")],
 )
-def test_a_block_of_a_false_count(record_type: type[Any], before: bytes, count: int, evolved: bool) -> None:
+def test_a_block_with_a_false_count_is_refused(
+    record_type: type[Any], before: bytes, count: int, evolved: bool
+) -> None:
     for body in (long(count), long(count) + long(2**50), long(count) + b"\x00" * 2_000):
         decode_in_bounds(codec_of(record_type, evolved=evolved), before + body)
 
 
-def test_a_block_that_is_not_as_long_as_it_says() -> None:
+def test_a_block_with_a_false_size_is_refused() -> None:
     window = Codec(Window)
     block = b"\x02e" + bytes(8)
     good = HEADER + long(-1) + long(len(block)) + block + bytes(3)
@@ -108,7 +110,7 @@ def test_millions_of_tiny_map_entries_are_too_many() -> None:
 
 
 @pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
-def test_a_map_has_so_many_entries_and_no_more(evolved: bool) -> None:
+def test_the_number_of_map_entries_is_limited(evolved: bool) -> None:
     codec = codec_of(BehaviorEvent, evolved=evolved)
     for entries in (MAX_ENTRIES, MAX_ENTRIES + 1, 300_000):
         pairs = b"".join(b"\x0c" + f"{number:06}".encode() + b"\x00" for number in range(entries))
@@ -120,7 +122,7 @@ def test_a_map_has_so_many_entries_and_no_more(evolved: bool) -> None:
 
 
 @pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
-def test_an_array_has_so_many_items_and_no_more(evolved: bool) -> None:
+def test_the_number_of_array_items_is_limited(evolved: bool) -> None:
     codec = codec_of(DueList, evolved=evolved)
     body = long(MAX_ITEMS + 1) + b"\x00\x00" * (MAX_ITEMS + 1) + b"\x00" + b"\x00" * evolved
     assert isinstance(decode_in_bounds(codec, body), TooLargeError)
@@ -128,14 +130,14 @@ def test_an_array_has_so_many_items_and_no_more(evolved: bool) -> None:
 
 @pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
 @pytest.mark.parametrize("branch", [2, 3, 2**40])
-def test_a_branch_that_a_union_does_not_have(branch: int, evolved: bool) -> None:
+def test_an_unknown_union_branch_is_refused(branch: int, evolved: bool) -> None:
     body = b"\x02e\x02u\x02a\x00\x00\x00" + long(branch) + bytes(20)
     error = decode_in_bounds(codec_of(BehaviorEvent, evolved=evolved), body)
     assert isinstance(error, TruncatedError | UndecodableError)
 
 
-def test_what_is_skipped_must_be_there() -> None:
-    """fastavro skips without looking; the removed field is the last, so nothing else would notice."""
+def test_a_truncated_skipped_field_is_refused() -> None:
+    """fastavro skips a field without checking its bytes, and no field follows that would fail."""
     body = b"\x02e\x02u\x02a\x00\x00\x00\x00\x00\x00"
     codec = codec_of(BehaviorEvent, evolved=True)
     assert isinstance(codec.decode(ID + body + b"\x04ab"), BehaviorEvent)
@@ -143,7 +145,7 @@ def test_what_is_skipped_must_be_there() -> None:
         assert isinstance(decode_in_bounds(codec, body + rest), TruncatedError)
 
 
-def wrapped(fields: list[dict[str, Any]]) -> dict[str, Any]:
+def dead_letter_schema_with(fields: list[dict[str, Any]]) -> dict[str, Any]:
     schema = current(DeadLetter)
     return {**schema, "fields": [*fields, *schema["fields"]]}
 
@@ -157,7 +159,7 @@ EMPTY = {"type": "record", "name": "Nothing", "fields": [{"name": "n", "type": "
 
 
 def doubled(depth: int) -> Any:
-    """A record of two records of two records … that holds nothing: 2**depth fields and no bytes."""
+    """Return nested records with two fields per level: 2**depth fields that take no bytes."""
     schema: Any = "null"
     for level in range(depth):
         name = f"L{level}"
@@ -194,7 +196,7 @@ def nested(depth: int) -> Any:
     ids=["recursive", "nulls", "empties", "fixed-0", "in-map", "in-union", "doubled", "nested", "wide"],
 )
 def test_a_writer_schema_that_could_hang_or_crash_is_refused(field_type: Any) -> None:
-    schema = wrapped([{"name": "evil", "type": field_type}])
+    schema = dead_letter_schema_with([{"name": "evil", "type": field_type}])
     codec = Codec(DeadLetter, resolver=OneSchemaResolver(7, schema))
     for body in (long(2**60) + bytes(50), b"\x02" * 1_000_000):
         assert isinstance(decode_in_bounds(codec, body), IncompatibleSchemaError)
@@ -220,7 +222,7 @@ def test_a_writer_schema_that_could_hang_or_crash_is_refused(field_type: Any) ->
         json.loads('{"type":' * 400 + '"string"' + "}" * 400),
     ],
 )
-def test_a_writer_schema_that_is_none_is_a_decode_error(schema: Any) -> None:
+def test_an_invalid_writer_schema_is_a_decode_error(schema: Any) -> None:
     codec = Codec(DeadLetter, resolver=OneSchemaResolver(7, schema))
     error = decode_in_bounds(codec, b"abc")
     assert error.reason in {"incompatible_schema", "wrong_record"}
@@ -236,7 +238,7 @@ def test_a_long_of_more_than_64_bits_is_refused(tenth: bytes) -> None:
 
 @pytest.mark.parametrize("evolved", [False, True], ids=["plan", "fastavro"])
 @pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 2**62])
-def test_an_int_of_more_than_32_bits_is_refused_wherever_it_stands(number: int, evolved: bool) -> None:
+def test_an_int_of_more_than_32_bits_is_refused(number: int, evolved: bool) -> None:
     codec = codec_of(TrainingRequest, evolved=evolved)
     good, bad = (
         b"\x02r" + long(1) + b"\x02t" + long(partition) + bytes(6) + b"\x00" * evolved

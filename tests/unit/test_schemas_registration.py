@@ -1,4 +1,4 @@
-"""Bringing our schemas into a Schema Registry, and asking how they stand: a registry of a few lines, no network."""
+"""Registering schemas in a Schema Registry and checking them, with fake registries."""
 
 import json
 import threading
@@ -23,7 +23,7 @@ SUBJECT = "sway.events-value"
 
 
 class FakeRegistry:
-    """Answers as Confluent's does: a subject without a level of its own is 40408."""
+    """Registry that answers like Confluent's: a subject without its own level is error 40408."""
 
     def __init__(self, *, refuses: str | None = None, level: str | None = None) -> None:
         self.refuses = refuses
@@ -64,14 +64,14 @@ class FakeRegistry:
         self.changes.append((level, subject_name))
 
 
-class AwayRegistry(FakeRegistry):
-    """Nobody answers."""
+class UnavailableRegistry(FakeRegistry):
+    """Registry that refuses connections."""
 
     def get_compatibility(self, subject_name: str | None = None) -> str:
         raise ConnectionRefusedError
 
 
-def test_the_level_is_set_before_the_schema_so_that_it_is_judged_and_a_second_time_changes_nothing() -> None:
+def test_registering_sets_the_compatibility_level_first() -> None:
     registry = FakeRegistry()
     first = register(registry, SUBJECT, BehaviorEvent)
     assert registry.changes == [("BACKWARD", SUBJECT), ("register", SUBJECT)]
@@ -82,13 +82,13 @@ def test_the_level_is_set_before_the_schema_so_that_it_is_judged_and_a_second_ti
 
 
 @pytest.mark.parametrize("level", [*sorted(KEEPS_BACKWARD), "NONE", "FORWARD"])
-def test_a_stricter_level_is_kept_and_a_laxer_one_is_raised(level: str) -> None:
+def test_a_stricter_level_is_kept_and_a_weaker_one_raised(level: str) -> None:
     registry = FakeRegistry(level=level)
     kept = level if level in KEEPS_BACKWARD else "BACKWARD"
     assert register(registry, SUBJECT, BehaviorEvent).level == kept == registry.levels[SUBJECT]
 
 
-def test_what_the_registry_refuses_is_told_in_its_words() -> None:
+def test_a_refusal_shows_the_message_of_the_registry() -> None:
     registry = FakeRegistry(refuses="reader field zz has no default")
     standing = register(registry, SUBJECT, BehaviorEvent)
     assert standing.schema_id is None
@@ -98,7 +98,7 @@ def test_what_the_registry_refuses_is_told_in_its_words() -> None:
     )
 
 
-def test_checking_tells_what_is_missing_and_changes_nothing() -> None:
+def test_checking_reports_a_missing_schema_and_changes_nothing() -> None:
     registry = FakeRegistry()
     standing = check(registry, SUBJECT, BehaviorEvent)
     assert standing.problem == "not registered: run `sway schemas register`"
@@ -111,10 +111,11 @@ def test_checking_tells_what_is_missing_and_changes_nothing() -> None:
     assert registry.changes == []
 
 
-def test_a_level_that_protects_nobody_is_a_problem() -> None:
+def test_a_compatibility_level_of_none_is_a_problem() -> None:
     registry = FakeRegistry()
     register(registry, SUBJECT, BehaviorEvent)
-    del registry.levels[SUBJECT]  # the registry's own holds, which is NONE
+    # The default of the registry applies, which is NONE.
+    del registry.levels[SUBJECT]
     standing = check(registry, SUBJECT, BehaviorEvent)
     assert (standing.version, standing.level) == (1, "NONE")
     assert standing.problem is not None
@@ -122,12 +123,12 @@ def test_a_level_that_protects_nobody_is_a_problem() -> None:
 
 
 @pytest.mark.parametrize("ask", [register, check])
-def test_no_answer_is_no_standing(ask: Any) -> None:
+def test_an_unavailable_registry_raises_an_error(ask: Any) -> None:
     with pytest.raises(RegistryUnavailable, match=r"compatibility of sway\.events-value"):
-        ask(AwayRegistry(), SUBJECT, BehaviorEvent)
+        ask(UnavailableRegistry(), SUBJECT, BehaviorEvent)
 
 
-def test_every_topic_has_its_subject() -> None:
+def test_every_topic_has_a_subject() -> None:
     topics = TopicSettings(prefix="shop", scores="points")
     found = subjects(topics)
     assert [subject.removesuffix("-value") for subject in found] == list(topics.names().values())
@@ -136,13 +137,13 @@ def test_every_topic_has_its_subject() -> None:
 
 
 @pytest.mark.parametrize("command", ["register", "check"])
-def test_without_a_registry_the_command_says_which_setting_to_set(command: str) -> None:
+def test_without_a_registry_the_command_names_the_missing_setting(command: str) -> None:
     result = CliRunner().invoke(app, ["schemas", command])
     assert result.exit_code == 1
     assert result.stderr.startswith("sway: no Schema Registry is set: set SWAY_WIRE__REGISTRY_URL")
 
 
-def test_an_address_where_nobody_answers_is_told_without_its_password() -> None:
+def test_an_unreachable_registry_is_named_without_its_password() -> None:
     environment = {"SWAY_WIRE__REGISTRY_URL": "http://user:word@127.0.0.1:9/api"}
     result = CliRunner().invoke(app, ["schemas", "check"], env=environment)
     assert result.exit_code == 1
@@ -154,14 +155,14 @@ def test_an_address_where_nobody_answers_is_told_without_its_password() -> None:
     assert "word" not in result.stderr
 
 
-class _Late(BaseHTTPRequestHandler):
-    """A registry that says 503 once, then takes everything."""
+class StartingRegistry(BaseHTTPRequestHandler):
+    """Registry that answers 503 once and then accepts everything."""
 
-    asked = 0
+    requests = 0
 
     def do_GET(self) -> None:
-        _Late.asked += 1
-        self._answer({"compatibilityLevel": "BACKWARD"}, 503 if _Late.asked == 1 else 200)
+        StartingRegistry.requests += 1
+        self._answer({"compatibilityLevel": "BACKWARD"}, 503 if StartingRegistry.requests == 1 else 200)
 
     def do_POST(self) -> None:
         size = int(self.headers["Content-Length"])
@@ -179,20 +180,20 @@ class _Late(BaseHTTPRequestHandler):
         pass
 
 
-def test_registering_can_wait_for_a_registry_that_is_starting() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Late) as server:
+def test_registering_can_wait_for_a_starting_registry() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), StartingRegistry) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         environment = {"SWAY_WIRE__REGISTRY_URL": f"http://127.0.0.1:{server.server_port}"}
         result = CliRunner().invoke(app, ["schemas", "register", "--wait-s", "60"], env=environment)
         server.shutdown()
     assert result.exit_code == 0, result.output
     assert result.stdout.endswith("all 10 schemas are registered\n")
-    assert _Late.asked == 11
+    assert StartingRegistry.requests == 11
 
 
-def test_up_names_what_the_registry_of_an_older_folder_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+def test_up_names_schemas_that_the_registry_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     fine = register(FakeRegistry(), SUBJECT, BehaviorEvent)
     _print_schemas([fine, register(FakeRegistry(refuses="no"), SUBJECT, BehaviorEvent)])
-    said = capsys.readouterr().err
-    assert said.startswith(f"some schemas are not registered:\n{SUBJECT}: the registry refuses it: no.")
-    assert "SWAY_WIRE__FORMAT" not in said
+    output = capsys.readouterr().err
+    assert output.startswith(f"some schemas are not registered:\n{SUBJECT}: the registry refuses it: no.")
+    assert "SWAY_WIRE__FORMAT" not in output

@@ -1,4 +1,4 @@
-"""The Schema Registry as a resolver: a verdict is a dead letter, no answer is a pause."""
+"""The Schema Registry as a resolver: an unknown schema is a decode error, an unavailable registry is retried."""
 
 import json
 import zlib
@@ -31,11 +31,11 @@ NOT_FOUND = SchemaRegistryError(404, 40403, "Schema 7 not found")
 
 
 class FakeClient:
-    """Stands where the HTTP client does: answers from a list, or raises what is in it."""
+    """Registry client that returns its answers in order, or raises those that are exceptions."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
-        self.asked: list[Any] = []
+        self.lookups: list[Any] = []
 
     def get_schema(self, schema_id: int) -> Any:
         return self._next(schema_id)
@@ -44,7 +44,7 @@ class FakeClient:
         return self._next((subject_name, schema.schema_str, schema.schema_type))
 
     def _next(self, question: Any) -> Any:
-        self.asked.append(question)
+        self.lookups.append(question)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -74,11 +74,11 @@ def codec(client: FakeClient, clock: FakeClock | None = None) -> Codec[BehaviorE
 VALUE = b"\x00\x00\x00\x00\x07" + Codec(BehaviorEvent).encode(EVENT)[10:]
 
 
-def test_both_formats_are_read_and_the_registry_is_asked_once_an_id() -> None:
+def test_both_formats_are_read_with_one_lookup_per_id() -> None:
     client = FakeClient(KNOWN)
     single = Codec(BehaviorEvent).encode(EVENT)
     assert codec(client).decode_batch([VALUE, single, VALUE, VALUE]) == [EVENT] * 4
-    assert client.asked == [7]
+    assert client.lookups == [7]
 
 
 def test_writing_looks_the_id_up_once() -> None:
@@ -86,7 +86,7 @@ def test_writing_looks_the_id_up_once() -> None:
     confluent = codec(client)
     values = [confluent.encode(EVENT), *confluent.encode_batch([EVENT])]
     assert {value[:5] for value in values} == {b"\x00\x01\x02\x03\x04"}
-    assert client.asked == [("sway.events-value", current_text(BehaviorEvent), "AVRO")]
+    assert client.lookups == [("sway.events-value", current_text(BehaviorEvent), "AVRO")]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_writing_looks_the_id_up_once() -> None:
     ],
     ids=str,
 )
-def test_no_verdict_is_unavailable_and_nothing_is_lost_when_it_is_back(failure: Exception) -> None:
+def test_a_failed_lookup_is_retried_without_losing_records(failure: Exception) -> None:
     confluent = codec(FakeClient(failure, failure, KNOWN))
     for _ in range(2):
         with pytest.raises(RegistryUnavailable):
@@ -115,7 +115,7 @@ def test_no_verdict_is_unavailable_and_nothing_is_lost_when_it_is_back(failure: 
     assert isinstance(bad, DecodeError)
 
 
-def test_a_user_that_is_refused_is_told_apart_from_a_registry_that_is_away() -> None:
+def test_refused_credentials_differ_from_an_unavailable_registry() -> None:
     confluent = codec(FakeClient(SchemaRegistryError(401, 401, "Unauthorized"), TimeoutError()))
     with pytest.raises(RegistryUnavailable, match="Check the user and the password"):
         confluent.decode(VALUE)
@@ -123,40 +123,40 @@ def test_a_user_that_is_refused_is_told_apart_from_a_registry_that_is_away() -> 
         confluent.decode(VALUE)
 
 
-def test_unavailable_is_no_decode_error() -> None:
+def test_registry_unavailable_is_not_a_decode_error() -> None:
     assert not issubclass(RegistryUnavailable, DecodeError)
 
 
-def test_a_404_is_an_unknown_schema_for_a_while_and_then_asked_again() -> None:
+def test_an_unknown_schema_is_looked_up_again_later() -> None:
     clock = FakeClock()
     client = FakeClient(NOT_FOUND, NOT_FOUND, KNOWN)
     confluent = codec(client, clock)
     results = confluent.decode_batch([VALUE] * 3)
     assert [type(result) for result in results] == [UnknownSchemaError] * 3
-    assert client.asked == [7]
+    assert client.lookups == [7]
     clock.now_s += 31
     assert isinstance(confluent.decode_batch([VALUE])[0], UnknownSchemaError)
-    assert client.asked == [7, 7]
+    assert client.lookups == [7, 7]
     clock.now_s += 31
     assert confluent.decode(VALUE) == EVENT
 
 
-class KnowingClient(FakeClient):
-    """Knows some ids from the start, and every one that a test adds."""
+class ClientWithIds(FakeClient):
+    """Registry client that knows a set of ids, to which a test can add."""
 
     def __init__(self, *known: int) -> None:
         super().__init__()
         self.known = set(known)
 
     def get_schema(self, schema_id: int) -> Any:
-        self.asked.append(schema_id)
+        self.lookups.append(schema_id)
         if schema_id not in self.known:
             raise NOT_FOUND
         return KNOWN
 
 
-def ask(resolver: RegistryResolver, schema_id: int) -> bool:
-    """Return whether the resolver says that it knows the id."""
+def is_known(resolver: RegistryResolver, schema_id: int) -> bool:
+    """Return whether the resolver finds the id."""
     try:
         resolver.by_id(schema_id)
     except UnknownSchemaError:
@@ -164,50 +164,53 @@ def ask(resolver: RegistryResolver, schema_id: int) -> bool:
     return True
 
 
-def garbage(resolver: RegistryResolver, clock: FakeClock, seconds: int, ids_per_s: int = 100) -> None:
-    """Meet so many random ids a second."""
+def resolve_random_ids(
+    resolver: RegistryResolver, clock: FakeClock, seconds: int, ids_per_s: int = 100
+) -> None:
+    """Look up random unknown ids at the given rate, and advance the clock."""
     for number in range(seconds * ids_per_s):
-        assert not ask(resolver, 10_000_000 + zlib.crc32(b"%d" % number) // 2)
+        assert not is_known(resolver, 10_000_000 + zlib.crc32(b"%d" % number) // 2)
         clock.now_s += 1 / ids_per_s
 
 
-def test_random_ids_cost_the_registry_two_requests_a_second() -> None:
-    clock, client = FakeClock(), KnowingClient()
-    garbage(RegistryResolver(client, clock=clock), clock, seconds=100)
-    assert 200 <= len(client.asked) <= 250
+def test_random_ids_cost_two_requests_per_second() -> None:
+    clock, client = FakeClock(), ClientWithIds()
+    resolve_random_ids(RegistryResolver(client, clock=clock), clock, seconds=100)
+    assert 200 <= len(client.lookups) <= 250
 
 
 def test_random_ids_do_not_fill_the_memory() -> None:
     clock = FakeClock()
-    resolver = RegistryResolver(KnowingClient(), clock=clock)
-    garbage(resolver, clock, seconds=200)
-    assert 0 < len(resolver._unknown_ids) <= 61  # two a second, each for thirty seconds
+    resolver = RegistryResolver(ClientWithIds(), clock=clock)
+    resolve_random_ids(resolver, clock, seconds=200)
+    # Two lookups per second, each remembered for thirty seconds.
+    assert 0 < len(resolver._unknown_ids) <= 61
 
 
 def test_a_new_schema_is_found_at_once_among_random_ids() -> None:
-    clock, client = FakeClock(), KnowingClient(100_001)
+    clock, client = FakeClock(), ClientWithIds(100_001)
     resolver = RegistryResolver(client, clock=clock)
-    assert ask(resolver, 100_001)
-    garbage(resolver, clock, seconds=60)
+    assert is_known(resolver, 100_001)
+    resolve_random_ids(resolver, clock, seconds=60)
     client.known.add(100_017)
-    assert ask(resolver, 100_017)
+    assert is_known(resolver, 100_017)
 
 
-def test_an_id_registered_after_it_was_refused_is_found_after_a_while_among_random_ids() -> None:
-    clock, client = FakeClock(), KnowingClient()
+def test_a_newly_registered_id_is_found_despite_random_ids() -> None:
+    clock, client = FakeClock(), ClientWithIds()
     resolver = RegistryResolver(client, clock=clock)
-    assert not ask(resolver, 7)
+    assert not is_known(resolver, 7)
     client.known.add(7)
-    garbage(resolver, clock, seconds=29)
-    assert not ask(resolver, 7)
-    garbage(resolver, clock, seconds=2)
-    assert ask(resolver, 7)
+    resolve_random_ids(resolver, clock, seconds=29)
+    assert not is_known(resolver, 7)
+    resolve_random_ids(resolver, clock, seconds=2)
+    assert is_known(resolver, 7)
 
 
-def test_an_id_that_was_not_asked_for_says_so() -> None:
-    resolver = RegistryResolver(KnowingClient(), clock=FakeClock())
+def test_a_skipped_lookup_is_named_in_the_error() -> None:
+    resolver = RegistryResolver(ClientWithIds(), clock=FakeClock())
     for schema_id in range(1_000_000, 1_000_050):
-        assert not ask(resolver, schema_id)
+        assert not is_known(resolver, schema_id)
     with pytest.raises(
         UnknownSchemaError, match="not asked for the schema 1000050: 50 other ids were unknown"
     ):
@@ -227,24 +230,24 @@ def test_an_id_that_was_not_asked_for_says_so() -> None:
         answer(json.dumps({**current(BehaviorEvent), "fields": 3})),
     ],
 )
-def test_a_schema_that_cannot_be_used_is_incompatible_and_asked_for_once(refused: Any) -> None:
+def test_an_unusable_schema_is_incompatible_and_looked_up_once(refused: Any) -> None:
     client = FakeClient(refused)
     results = codec(client).decode_batch([VALUE, VALUE])
     assert [type(result) for result in results] == [IncompatibleSchemaError] * 2
-    assert client.asked == [7]
+    assert client.lookups == [7]
 
 
-def test_a_schema_without_a_type_is_avro_as_in_the_first_registries() -> None:
+def test_a_schema_without_a_type_is_avro() -> None:
     assert codec(FakeClient(answer(current_text(BehaviorEvent), None))).decode(VALUE) == EVENT
 
 
-def test_a_subject_without_our_schema_says_what_to_do() -> None:
+def test_an_unregistered_schema_is_a_contract_error() -> None:
     confluent = codec(FakeClient(SchemaRegistryError(404, 40401, "Subject not found")))
     with pytest.raises(ContractError, match=r"not registered under sway\.events-value"):
         confluent.prepare_write()
 
 
-def test_a_registry_that_does_not_answer_is_retried_when_writing_too() -> None:
+def test_an_unavailable_registry_is_retried_when_writing() -> None:
     confluent = codec(FakeClient(TimeoutError(), SimpleNamespace(schema_id=7)))
     with pytest.raises(RegistryUnavailable):
         confluent.encode(EVENT)
@@ -258,13 +261,13 @@ def test_connecting_sends_nothing_and_bounds_each_request() -> None:
     client.close()
 
 
-def test_refused_settings_do_not_show_what_they_hold() -> None:
+def test_refused_settings_do_not_reveal_their_values() -> None:
     with pytest.raises(ContractError) as caught:
         connect("ftp://user:word@host", more={"basic.auth.user.info": "user:word"})
     assert "word" not in str(caught.value)
 
 
-def test_confluents_own_serializer_and_ours_read_each_other() -> None:
+def test_confluents_serializer_and_ours_read_each_other() -> None:
     client = SchemaRegistryClient.new_client({"url": "mock://interoperability"})
     context = SerializationContext("sway.events", MessageField.VALUE)
     ours = Codec(

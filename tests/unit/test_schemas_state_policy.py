@@ -1,4 +1,4 @@
-"""State is written so that the release before this one can read it: a rolling upgrade can be taken back."""
+"""The previous release can read the state of this one, so a rolling upgrade can be reverted."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ PREVIOUS_RELEASE = {
 }
 """The newest version of each state record that the previous release reads; raised after each release.
 
-A kind that is not here is new: an older worker does not look for its keys (docs/schemas.md, "State and upgrades").
+A record type missing here is new: an older worker does not read its keys (docs/schemas.md, "State and upgrades").
 """
 
 
 @pytest.mark.parametrize("kind", PREVIOUS_RELEASE, ids=lambda kind: kind.__name__)
-def test_state_is_written_in_a_schema_that_the_previous_release_reads(kind: type[Any]) -> None:
+def test_the_previous_release_reads_the_state_schemas(kind: type[Any]) -> None:
     known = {fingerprint(schema) for schema in published(kind)[: PREVIOUS_RELEASE[kind]]}
     assert fingerprint(current(kind)) in known, (
-        f"{kind.__name__}: workers of the previous release cannot read this schema, and end. Put what is new into a "
-        "record of a new kind, under a key of its own."
+        f"{kind.__name__}: workers of the previous release cannot read this schema and exit. Put new fields into a "
+        "record of a new type, under its own key."
     )

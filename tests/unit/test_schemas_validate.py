@@ -1,4 +1,4 @@
-"""What a record may say."""
+"""Validation of the contents of records."""
 
 import math
 from dataclasses import replace
@@ -46,7 +46,7 @@ YEAR_9999 = 253_370_764_800_000
         ({"occurred_at": 2**63 - 1}, "time_in_future"),
     ],
 )
-def test_events(changes: dict[str, Any], reason: str | None) -> None:
+def test_events_are_validated(changes: dict[str, Any], reason: str | None) -> None:
     assert check_event(replace(EVENT, **changes), NOW) == reason
 
 
@@ -70,7 +70,7 @@ def test_events(changes: dict[str, Any], reason: str | None) -> None:
         ({"observed_at": YEAR_9999}, "time_in_future"),
     ],
 )
-def test_outcomes(changes: dict[str, Any], reason: str | None) -> None:
+def test_outcomes_are_validated(changes: dict[str, Any], reason: str | None) -> None:
     assert check_outcome(replace(OUTCOME, **changes), NOW) == reason
 
 
@@ -86,17 +86,17 @@ def test_outcomes(changes: dict[str, Any], reason: str | None) -> None:
         ({"requested_at": YEAR_9999}, "time_in_future"),
     ],
 )
-def test_requests(changes: dict[str, Any], reason: str | None) -> None:
+def test_requests_are_validated(changes: dict[str, Any], reason: str | None) -> None:
     assert check_request(replace(REQUEST, **changes), NOW) == reason
 
 
-def test_the_limits_are_arguments() -> None:
+def test_limits_can_be_given() -> None:
     assert check_event(EVENT, NOW - 10, Limits(max_ahead_ms=9)) == "time_in_future"
     assert check_event(EVENT, NOW - 10, Limits(max_ahead_ms=10)) is None
     assert check_event(replace(EVENT, user_id="long"), NOW, Limits(max_id_bytes=3)) == "id_too_long"
 
 
-def test_a_record_without_a_kafka_time_is_not_ahead_of_it() -> None:
+def test_a_record_without_a_kafka_time_is_never_ahead() -> None:
     assert check_event(EVENT, -1) is None
     assert check_event(EVENT, 0) == "time_in_future"
 

@@ -1,4 +1,4 @@
-"""The window's value: blocks that are added without touching the others, and that any Avro reader reads."""
+"""The encoded window: blocks are appended without rewriting the others, and any Avro reader reads it."""
 
 import io
 from typing import Any
@@ -35,10 +35,11 @@ FIRST = Behaviour("e-1", 17, 1_735_689_500_000, "watch", "item-1", "Alien", 12.5
 SECOND = Behaviour("e-ü-2", 18, 1_735_689_600_000, "view", "item-2", "x" * 9_000)
 BLOCKS = [encode_behaviour(FIRST), encode_behaviour(SECOND)]
 VALUE = join_window(BLOCKS)
-TAIL = b"\x00\x00\x00"  # no more blocks, no floor
+TAIL = b"\x00\x00\x00"
+"""End of the blocks, and no floor."""
 
 
-def by_fastavro(schema: Any, mapping: dict[str, Any]) -> bytes:
+def encoded_by_fastavro(schema: Any, mapping: dict[str, Any]) -> bytes:
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, parsed(schema), mapping)
     return b"\xc3\x01" + fingerprint(schema) + stream.getvalue()
@@ -50,31 +51,34 @@ def test_any_avro_reader_reads_a_window() -> None:
     assert Codec(Window).decode(VALUE) == Window([FIRST, SECOND])
 
 
-def test_a_window_is_cut_into_the_blocks_that_it_was_joined_of() -> None:
+def test_a_window_splits_into_its_original_blocks() -> None:
     assert split_blocks(VALUE) == BLOCKS
     assert split_window(VALUE) == [(FIRST, BLOCKS[0]), (SECOND, BLOCKS[1])]
 
 
-def test_a_behaviour_is_added_without_touching_the_others() -> None:
+def test_a_behaviour_is_appended_without_rewriting_the_others() -> None:
     third = encode_behaviour(FIRST)
     assert join_window([*split_blocks(VALUE), third]) == VALUE[:-3] + third + TAIL
 
 
-def test_an_empty_window_is_a_header_a_zero_and_no_floor() -> None:
+def test_an_empty_window_has_no_blocks_and_no_floor() -> None:
     assert join_window([]) == HEADER + TAIL
     assert split_blocks(HEADER + TAIL) == []
 
 
 @pytest.mark.parametrize("floor", [None, (0, 0), (-5, 7), (1_735_689_500_000, 2**40)])
-def test_the_floor_is_read_back_by_us_and_by_any_avro_reader(floor: tuple[int, int] | None) -> None:
+def test_any_avro_reader_reads_the_floor(floor: tuple[int, int] | None) -> None:
     value = join_window(BLOCKS, floor)
     assert read_window(value) == (BLOCKS, floor)
     time_ms, offset = floor or (None, None)
     assert Codec(Window).decode(value) == Window([FIRST, SECOND], time_ms, offset)
-    assert read_window(by_fastavro(current(Window), to_mapping(Window([FIRST], time_ms, offset))))[1] == floor
+    assert (
+        read_window(encoded_by_fastavro(current(Window), to_mapping(Window([FIRST], time_ms, offset))))[1]
+        == floor
+    )
 
 
-def test_the_head_of_a_block_is_that_of_its_behaviour() -> None:
+def test_the_head_of_a_block_identifies_its_behaviour() -> None:
     assert [block_head(block) for block in BLOCKS] == [
         (FIRST.event_id, FIRST.occurred_at, FIRST.offset),
         (SECOND.event_id, SECOND.occurred_at, SECOND.offset),
@@ -82,18 +86,19 @@ def test_the_head_of_a_block_is_that_of_its_behaviour() -> None:
 
 
 @pytest.mark.parametrize("behaviours", [[FIRST, SECOND], [FIRST], []])
-def test_what_another_writer_made_in_one_block_is_rewritten_as_ours(behaviours: list[Behaviour]) -> None:
+def test_a_window_of_another_writer_is_rewritten(behaviours: list[Behaviour]) -> None:
     window = Window(behaviours)
     blocks = [encode_behaviour(behaviour) for behaviour in behaviours]
-    assert split_blocks(by_fastavro(current(Window), to_mapping(window))) == blocks
+    assert split_blocks(encoded_by_fastavro(current(Window), to_mapping(window))) == blocks
     assert split_blocks(Codec(Window).encode(window)) == blocks
 
 
-def test_state_in_an_older_schema_is_rewritten_in_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_in_an_older_schema_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
     older = current(Window)
     items = older["fields"][0]["type"]["items"]
     items["fields"] = [field for field in items["fields"] if field["name"] not in {"y", "z"}]
-    older["fields"] = older["fields"][:1]  # nor was there a floor
+    # The older schema has no floor.
+    older["fields"] = older["fields"][:1]
     known = Codec(Window, resolver=LocalResolver([older]))
     monkeypatch.setattr(window_state, "_codec", known)
     mapping = to_mapping(Window([FIRST, SECOND]))
@@ -101,7 +106,7 @@ def test_state_in_an_older_schema_is_rewritten_in_ours(monkeypatch: pytest.Monke
         {key: value for key, value in behaviour.items() if key not in {"y", "z"}}
         for behaviour in mapping["behaviours"]
     ]
-    value = by_fastavro(older, {"behaviours": without_outcomes})
+    value = encoded_by_fastavro(older, {"behaviours": without_outcomes})
     upgraded = split_window(value)
     first = Behaviour("e-1", 17, 1_735_689_500_000, "watch", "item-1", "Alien", 12.5)
     assert [behaviour for behaviour, _ in upgraded] == [first, SECOND]
@@ -157,7 +162,7 @@ def test_a_broken_head_is_a_decode_error(block: bytes) -> None:
         block_head(block)
 
 
-def test_a_behaviour_that_does_not_fit_is_an_encode_error() -> None:
-    nobody: Any = None
+def test_an_invalid_behaviour_is_an_encode_error() -> None:
+    not_an_id: Any = None
     with pytest.raises(EncodeError):
-        encode_behaviour(Behaviour(nobody, 1, 1, "a", "i", "t"))
+        encode_behaviour(Behaviour(not_an_id, 1, 1, "a", "i", "t"))

@@ -1,4 +1,4 @@
-"""The codec: both formats, one error a fault, a batch unharmed by its bad records."""
+"""The codec: both formats, one error class per fault, and batches with bad records."""
 
 from dataclasses import replace
 from typing import Any
@@ -36,14 +36,14 @@ def confluent(record_type: type[Any], schema_id: int = 7) -> Codec[Any]:
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: type(record).__name__)
-def test_a_record_is_read_as_it_was_written_in_both_formats(record: Record) -> None:
+def test_a_record_round_trips_in_both_formats(record: Record) -> None:
     single, other = Codec(type(record)), confluent(type(record))
     assert single.decode(single.encode(record)) == record
     assert other.decode(other.encode(record)) == record
     assert other.decode(single.encode(record)) == record
 
 
-def test_the_headers_are_the_specifications() -> None:
+def test_headers_follow_the_specifications() -> None:
     assert b"\xc3\x01" + fingerprint(current(BehaviorEvent)) == HEADER
     assert confluent(BehaviorEvent, 0x01020304).encode(EVENT)[:5] == b"\x00\x01\x02\x03\x04"
     assert confluent(BehaviorEvent).encode(EVENT)[5:] == VALUE[10:]
@@ -83,7 +83,7 @@ def test_every_reason_is_used_once() -> None:
 
 
 @pytest.mark.parametrize("record", SAMPLES, ids=lambda record: type(record).__name__)
-def test_every_cut_of_a_value_is_a_decode_error(record: Record) -> None:
+def test_every_truncated_value_is_a_decode_error(record: Record) -> None:
     codec = Codec(type(record))
     value = codec.encode(record)
     results = codec.decode_batch([value[:size] for size in range(len(value))])
@@ -104,7 +104,7 @@ def test_a_batch_keeps_its_order_and_its_good_records() -> None:
     ]
 
 
-def test_an_error_in_a_batch_holds_neither_frames_nor_the_users_text() -> None:
+def test_an_error_in_a_batch_holds_no_user_text() -> None:
     typed = "what the user typed"
     broken = Codec(BehaviorEvent).encode(replace(EVENT, item_text=typed)).replace(b"typed", b"\xff\xfeped")
     (error,) = Codec(BehaviorEvent).decode_batch([broken])
@@ -117,21 +117,21 @@ def test_an_error_in_a_batch_holds_neither_frames_nor_the_users_text() -> None:
 
 def test_a_schema_is_looked_up_once() -> None:
     class Counting(OneSchemaResolver):
-        asked = 0
+        lookups = 0
 
         def by_id(self, schema_id: int) -> Any:
-            Counting.asked += 1
+            Counting.lookups += 1
             return super().by_id(schema_id)
 
     codec = Codec(BehaviorEvent, resolver=Counting(7, current(BehaviorEvent)))
     values = [confluent(BehaviorEvent).encode(EVENT)] * 10
     assert asks_registry(codec.unresolved(values))
     assert codec.decode_batch(values) == [EVENT] * 10
-    assert Counting.asked == 1
+    assert Counting.lookups == 1
     assert not asks_registry(codec.unresolved([*values, VALUE, None, b"junk"]))
 
 
-def test_what_is_not_met_yet_is_told_by_its_headers() -> None:
+def test_unresolved_returns_the_headers_of_unknown_schemas() -> None:
     codec = Codec(BehaviorEvent, max_record_bytes=500)
     foreign = b"\xc3\x01" + bytes(8)
     too_large = b"\xc3\x01" + b"\x01" * 500
@@ -145,12 +145,13 @@ def test_what_is_not_met_yet_is_told_by_its_headers() -> None:
     assert codec.unresolved([VALUE]) == set()
 
 
-def test_without_asking_an_id_is_what_was_found_when_it_was_met() -> None:
+def test_without_lookups_a_batch_uses_the_resolved_schemas() -> None:
     resolver = OneSchemaResolver(8, current(BehaviorEvent))
     codec = Codec(BehaviorEvent, resolver=resolver)
     known, unknown = (confluent(BehaviorEvent, schema_id).encode(EVENT) for schema_id in (8, 7))
     (refused,) = codec.resolve(codec.unresolved([known, unknown])).values()
-    resolver._schema_id = 7  # registered meanwhile: it is found when it is met again
+    # Registered in the meantime: the next resolve() finds it.
+    resolver._schema_id = 7
     first, second = codec.decode_batch([known, unknown], ask=False)
     assert first == EVENT
     assert (type(second), str(second)) == (UnknownSchemaError, str(refused))
@@ -158,13 +159,13 @@ def test_without_asking_an_id_is_what_was_found_when_it_was_met() -> None:
     assert codec.decode_batch([known, unknown], ask=False) == [EVENT, EVENT]
 
 
-def test_a_wrong_record_is_judged_once_and_each_time_refused() -> None:
+def test_a_wrong_record_is_refused_every_time() -> None:
     codec = Codec(BehaviorEvent)
     values = [Codec(InfluenceScore).encode(SCORE)] * 3
     assert [type(result) for result in codec.decode_batch(values)] == [WrongRecordError] * 3
 
 
-def test_an_unknown_id_is_asked_again_since_ids_appear() -> None:
+def test_an_unknown_id_is_looked_up_again() -> None:
     resolver = OneSchemaResolver(8, current(BehaviorEvent))
     codec = Codec(BehaviorEvent, resolver=resolver)
     value = confluent(BehaviorEvent, 7).encode(EVENT)
@@ -189,7 +190,7 @@ def test_an_unknown_id_is_asked_again_since_ids_appear() -> None:
         {"attributes": {"a": 1}},
     ],
 )
-def test_a_record_that_does_not_fit_is_an_encode_error(changes: dict[str, Any]) -> None:
+def test_an_invalid_record_is_an_encode_error(changes: dict[str, Any]) -> None:
     with pytest.raises(EncodeError) as caught:
         Codec(BehaviorEvent).encode(replace(EVENT, **changes))
     assert "surrogate" not in str(caught.value) or "lone surrogate" in str(caught.value)
@@ -202,7 +203,7 @@ def test_a_record_of_another_class_is_an_encode_error() -> None:
 
 
 @pytest.mark.parametrize("partition", [2**31, -(2**31) - 1])
-def test_an_int_of_more_than_32_bits_is_neither_written_nor_read(partition: int) -> None:
+def test_an_int_beyond_32_bits_is_neither_written_nor_read(partition: int) -> None:
     score = replace(SCORE, behaviours=partition)
     with pytest.raises(EncodeError):
         Codec(InfluenceScore).encode(score)
@@ -217,7 +218,7 @@ def test_an_int_of_more_than_32_bits_is_neither_written_nor_read(partition: int)
     "number", [0, -1, 1, 63, 64, -64, -65, 8191, 8192, 2**27, 2**41, 2**41 - 1, 2**63 - 1]
 )
 @pytest.mark.parametrize("sign", [1, -1])
-def test_longs_of_every_size_go_through(number: int, sign: int) -> None:
+def test_longs_of_every_size_round_trip(number: int, sign: int) -> None:
     event = replace(EVENT, occurred_at=sign * number)
     codec = Codec(BehaviorEvent)
     assert codec.decode(codec.encode(event)) == event
@@ -226,20 +227,20 @@ def test_longs_of_every_size_go_through(number: int, sign: int) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 63, 64, 8190, 8191, 8192, 100_000])
-def test_strings_of_every_length_go_through(length: int) -> None:
+def test_strings_of_every_length_round_trip(length: int) -> None:
     event = replace(EVENT, item_text="x" * length)
     codec = Codec(BehaviorEvent)
     assert codec.decode(codec.encode(event)) == event
 
 
-def test_a_numpy_integer_is_written_as_the_number_it_is() -> None:
+def test_numpy_numbers_are_written_by_value() -> None:
     codec = Codec(BehaviorEvent)
     numbers: Any = (np.int32(2**31 - 1), np.float32(0.5))
     value = codec.encode(replace(EVENT, occurred_at=numbers[0], value=numbers[1]))
     assert codec.decode(value) == replace(EVENT, occurred_at=2**31 - 1, value=0.5)
 
 
-def test_encoding_a_batch_is_encoding_each() -> None:
+def test_encoding_a_batch_encodes_each_record() -> None:
     codec = Codec(BehaviorEvent)
     assert codec.encode_batch([EVENT, EVENT]) == [VALUE, VALUE]
     assert codec.encode_batch([]) == []
@@ -255,21 +256,21 @@ def test_confluents_format_needs_a_subject_and_a_registry() -> None:
         unregistered.encode(EVENT)
 
 
-def test_an_unknown_format_is_refused_when_starting() -> None:
+def test_an_unknown_format_is_refused() -> None:
     json_format: Any = "json"
     wire_format: WireFormat = json_format
     with pytest.raises(ContractError, match="single_object"):
         Codec(BehaviorEvent, write=wire_format)
 
 
-def test_a_dead_letters_bytes_go_through_unchanged() -> None:
+def test_the_bytes_of_a_dead_letter_round_trip() -> None:
     codec = Codec(DeadLetter)
     letter = next(record for record in SAMPLES if isinstance(record, DeadLetter))
     letter = replace(letter, raw=bytes(range(256)) * 256, key=None)
     assert codec.decode(codec.encode(letter)) == letter
 
 
-def test_an_empty_array_goes_through() -> None:
+def test_an_empty_array_round_trips() -> None:
     codec = Codec(TrainingRequest)
     request = TrainingRequest("r", [], 0, 0)
     assert codec.decode(codec.encode(request)) == request

@@ -1,4 +1,4 @@
-"""The page of settings says what every setting means."""
+"""The page of settings describes every setting."""
 
 import pytest
 
@@ -7,11 +7,11 @@ from tools.settings_page import MEANINGS, meaning, page
 
 
 @pytest.mark.parametrize("variable", variables(), ids=lambda variable: variable.path)
-def test_every_setting_says_what_it_means(variable: Variable) -> None:
+def test_every_setting_has_a_description(variable: Variable) -> None:
     assert meaning(variable), f"give {variable.path} a description in stream/settings.py"
 
 
-def test_what_the_tree_says_itself_is_not_said_twice() -> None:
+def test_a_described_setting_has_no_second_description() -> None:
     assert set(MEANINGS) <= {variable.path for variable in variables() if not variable.description}
 
 

@@ -1,4 +1,4 @@
-"""One bad record gives one dead letter, or one flagged score, and harms no other of its batch."""
+"""A bad record gives one dead letter or one flagged score, and does not affect the rest of its batch."""
 
 import hashlib
 import math
@@ -23,8 +23,8 @@ def processing(tokenizer: BehaviourTokenizer) -> Processing:
     return Processing(tokenizer)
 
 
-def among_good_ones(processing: Processing, bad: BehaviorEvent | bytes | None) -> Published:
-    """Deliver the bad record between two good ones, as one batch."""
+def deliver_between_good_events(processing: Processing, bad: BehaviorEvent | bytes | None) -> Published:
+    """Deliver the bad record between two good events, as one batch."""
     good = [processing.record(event("before", "ann", NOW_MS - 2))]
     good.append(processing.record(bad))
     good.append(processing.record(event("after", "ann", NOW_MS)))
@@ -59,14 +59,15 @@ BAD_EVENTS: dict[str, tuple[BehaviorEvent | bytes | None, str]] = {
 
 
 @pytest.mark.parametrize(("bad", "reason"), BAD_EVENTS.values(), ids=BAD_EVENTS)
-def test_a_bad_event_is_one_dead_letter_and_the_others_are_unharmed(
+def test_a_bad_event_becomes_one_dead_letter(
     processing: Processing, bad: BehaviorEvent | bytes | None, reason: str
 ) -> None:
-    published = among_good_ones(processing, bad)
+    published = deliver_between_good_events(processing, bad)
     (letter,) = published.dead_letters
     assert (letter.reason, letter.topic, letter.partition, letter.offset) == (reason, TOPICS.events, 0, 1)
     assert [score.event_id for score in published.scores] == ["before", "after"]
-    assert [score.behaviours for score in published.scores] == [0, 1]  # the second saw the first and no other
+    # The second event has the first one as its past, and no other.
+    assert [score.behaviours for score in published.scores] == [0, 1]
     assert [entry.event_id for entry in processing.window().entries] == ["before", "after"]
     (context,) = published.contexts
     assert context.counts["events"] == 3
@@ -86,7 +87,7 @@ def test_dead_letters_of_different_partitions_have_different_keys(processing: Pr
 
 
 @pytest.mark.parametrize(("bad", "reason"), BAD_EVENTS.values(), ids=BAD_EVENTS)
-def test_a_dead_letter_holds_the_record_and_says_nothing_of_its_text(
+def test_a_dead_letter_holds_the_record_without_naming_its_text(
     processing: Processing, bad: BehaviorEvent | bytes | None, reason: str
 ) -> None:
     record = processing.record(bad)
@@ -109,7 +110,7 @@ def test_a_dead_letter_holds_the_record_and_says_nothing_of_its_text(
     assert "alien" not in letter.detail
 
 
-def test_a_key_that_is_not_the_user_is_a_dead_letter(processing: Processing) -> None:
+def test_an_event_with_a_foreign_key_is_dead_lettered(processing: Processing) -> None:
     value = Codec(BehaviorEvent).encode(event())
     records = [processing.record(value, key=key) for key in (b"bob", None, b"", b"ann\x00", b"ann")]
     published = processing.deliver(*records)
@@ -134,7 +135,7 @@ BAD_OUTCOMES: dict[str, tuple[Outcome | bytes | None, str]] = {
 
 
 @pytest.mark.parametrize(("bad", "reason"), BAD_OUTCOMES.values(), ids=BAD_OUTCOMES)
-def test_a_bad_outcome_is_one_dead_letter_and_changes_no_window(
+def test_a_bad_outcome_becomes_one_dead_letter(
     processing: Processing, bad: Outcome | bytes | None, reason: str
 ) -> None:
     processing.deliver(event("e1"), event("e2"))
@@ -148,7 +149,7 @@ def test_a_bad_outcome_is_one_dead_letter_and_changes_no_window(
     assert second.behaviour.y == 0.0
 
 
-def test_a_key_that_is_not_the_outcomes_user_is_a_dead_letter(processing: Processing) -> None:
+def test_an_outcome_with_a_foreign_key_is_dead_lettered(processing: Processing) -> None:
     processing.deliver(event("e1"))
     record = processing.record(Codec(Outcome).encode(outcome("e1")), topic=TOPICS.outcomes, key=b"bob")
     (letter,) = processing.deliver(record).dead_letters
@@ -166,18 +167,16 @@ LONG_TEXTS = {
 
 @pytest.mark.parametrize("text", LONG_TEXTS.values(), ids=LONG_TEXTS)
 def test_an_over_long_text_is_cut_flagged_and_scored(processing: Processing, text: str) -> None:
-    published = among_good_ones(processing, event("long", occurred_at=NOW_MS - 1, item_text=text))
+    published = deliver_between_good_events(processing, event("long", occurred_at=NOW_MS - 1, item_text=text))
     assert not published.dead_letters
     assert [score.truncated for score in published.scores][:2] == [False, True]
     assert [score.behaviours for score in published.scores][:2] == [0, 1]
     assert processing.window().entries[1].behaviour.item_text == text[:512]
 
 
-def test_a_value_above_the_wire_limit_is_a_dead_letter_that_holds_its_beginning(
-    processing: Processing,
-) -> None:
+def test_a_value_above_the_wire_limit_is_dead_lettered(processing: Processing) -> None:
     text = "x" * WireSettings().max_record_bytes
-    published = among_good_ones(processing, event("huge", item_text=text))
+    published = deliver_between_good_events(processing, event("huge", item_text=text))
     (letter,) = published.dead_letters
     assert letter.reason == "too_large"
     assert len(letter.raw) == MAX_RAW_BYTES
@@ -185,9 +184,7 @@ def test_a_value_above_the_wire_limit_is_a_dead_letter_that_holds_its_beginning(
     assert [score.event_id for score in published.scores] == ["before", "after"]
 
 
-def test_what_only_the_state_cuts_is_flagged_too_and_so_is_its_duplicate(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_a_text_cut_only_in_the_state_is_flagged(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, behaviours=BehaviourLimits(max_item_text_chars=10))
     published = processing.deliver(
         event("fits", item_text="t" * 10), *(event("cut", item_text="t" * 11) for _ in range(2))
@@ -211,7 +208,7 @@ def test_binary_text_is_cleaned_and_scored(processing: Processing) -> None:
     assert words[0].text == words[1].text
 
 
-def test_a_time_within_the_allowance_is_no_error(processing: Processing) -> None:
+def test_a_time_within_the_allowance_is_accepted(processing: Processing) -> None:
     published = processing.deliver(
         event("zero", occurred_at=0),
         event("ahead", occurred_at=NOW_MS + 3_600_000),
@@ -221,7 +218,7 @@ def test_a_time_within_the_allowance_is_no_error(processing: Processing) -> None
     assert len(published.scores) == 3
 
 
-def test_a_batch_of_nothing_but_bad_records_asks_for_no_score(processing: Processing) -> None:
+def test_a_batch_of_bad_records_requests_no_scores(processing: Processing) -> None:
     published = processing.deliver(*(processing.record(b"?") for _ in range(3)))
     assert len(published.dead_letters) == 3
     assert not published.scores

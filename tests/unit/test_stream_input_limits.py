@@ -1,4 +1,4 @@
-"""Which inputs take records from the far future."""
+"""Input topics that accept records from the far future."""
 
 import pytest
 
@@ -11,7 +11,8 @@ HOUR = 3_600_000
     ("config", "limit_ms", "unlimited"),
     [
         ({AFTER_MAX_MS: str(HOUR)}, HOUR, False),
-        ({AFTER_MAX_MS: str(HOUR)}, 1000, False),  # Kafka's own default is as good
+        # The default of Kafka, one hour, is sufficient for a smaller limit.
+        ({AFTER_MAX_MS: str(HOUR)}, 1000, False),
         ({AFTER_MAX_MS: str(2 * HOUR)}, HOUR, True),
         ({AFTER_MAX_MS: str(2 * HOUR)}, 2 * HOUR, False),
         ({AFTER_MAX_MS: str(2**63 - 1)}, HOUR, True),
@@ -19,5 +20,7 @@ HOUR = 3_600_000
         ({"message.timestamp.type": "LogAppendTime"}, HOUR, False),
     ],
 )
-def test_a_topic_without_a_limit_is_found(config: dict[str, str], limit_ms: int, unlimited: bool) -> None:
+def test_topics_without_a_sufficient_limit_are_found(
+    config: dict[str, str], limit_ms: int, unlimited: bool
+) -> None:
     assert find_unlimited({"sway.events": config}, limit_ms) == ["sway.events"] * unlimited

@@ -1,4 +1,4 @@
-"""The order in which an event and what labels it arrive does not change the label, also after a jump of time."""
+"""An event gets the same label whether its purchase arrives before or after it, also after a jump in time."""
 
 import pytest
 
@@ -14,7 +14,7 @@ BUY = NewEvent("ann", "buy1", "lamp", "buy", BEGAN + 2000)
 
 
 class Partition:
-    """One partition's join, a batch a record."""
+    """The label join of one partition, with one record per batch."""
 
     def __init__(self) -> None:
         self._state: dict[str, PendingState] = {}
@@ -33,7 +33,7 @@ class Partition:
             self._state[key] = value
 
 
-def others(count: int, at_ms: int, name: str) -> list[NewEvent]:
+def other_events(count: int, at_ms: int, name: str) -> list[NewEvent]:
     return [NewEvent(f"user{n % 20}", f"{name}{n}", "", "look", at_ms + n) for n in range(count)]
 
 
@@ -44,7 +44,7 @@ def test_a_purchase_labels_its_view_after_a_week_of_silence(
 ) -> None:
     partition = Partition()
     week = BEGAN + 7 * 24 * HOUR
-    for one in [*others(before, BEGAN, "before"), *pair, *others(60, week, "after")]:
+    for one in [*other_events(before, BEGAN, "before"), *pair, *other_events(60, week, "after")]:
         partition.read(one)
     (view,) = [one for one in partition.closings if one.event_id == "view1"]
     assert (view.y, view.source) == (1.0, "attribution")

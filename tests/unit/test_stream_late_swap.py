@@ -1,4 +1,4 @@
-"""A late champion takes over from a joint one and from a late one, whose texts it knows then."""
+"""A late champion replaces a joint or a late one, and takes over the text vectors of the latter."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,15 +54,15 @@ def bench(tiny_base: Path, tmp_path: Path) -> Bench:
     return Bench(tiny_base, tmp_path)
 
 
-def score_words(model: LateModel) -> None:
+def score_three_texts(model: LateModel) -> None:
     pieces = model.tokenizer.words(WORDS)
     model.score_texts([late_text(pieces[0], "a", [(pieces[1], "b", 1.0), (pieces[2], "c", 0.0)])])
 
 
-def test_a_late_champion_begins_with_the_texts_of_the_one_before_it(bench: Bench) -> None:
+def test_a_late_champion_reuses_the_texts_of_its_predecessor(bench: Bench) -> None:
     current = bench.load("late")
     assert isinstance(current, LateModel)
-    score_words(current)
+    score_three_texts(current)
     watcher = bench.watch(current)
     bench.registry.promote("later")
     watcher.poll()
@@ -70,11 +70,11 @@ def test_a_late_champion_begins_with_the_texts_of_the_one_before_it(bench: Bench
     assert isinstance(model, LateModel)
     assert (model.version, watcher.version) == ("later", "later")
     before = model.vectors.misses
-    score_words(model)
+    score_three_texts(model)
     assert model.vectors.misses == before
 
 
-def test_the_champion_may_change_its_reading_and_change_it_back(bench: Bench) -> None:
+def test_the_champion_may_change_its_reading_back_and_forth(bench: Bench) -> None:
     watcher = bench.watch(bench.load("joint"))
     for version in ("late", "joint", "later"):
         bench.registry.promote(version)
@@ -90,15 +90,16 @@ def test_a_worker_starts_with_a_late_champion(bench: Bench) -> None:
     model = load_champion(settings)
     assert isinstance(model, LateModel)
     assert model.vectors.capacity == 9
-    assert len(model.vectors) > 0  # it is warm
+    # The model is warmed up.
+    assert len(model.vectors) > 0
 
 
 def test_metrics_show_how_many_vectors_a_late_model_keeps(bench: Bench) -> None:
     metrics = WorkerMetrics()
     model = bench.load("late")
     assert isinstance(model, LateModel)
-    score_words(model)
-    score_words(model)
+    score_three_texts(model)
+    score_three_texts(model)
     metrics.show_model(model)
     shown = metrics.render().decode()
     assert "\nsway_text_vectors 3.0\n" in shown

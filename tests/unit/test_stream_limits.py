@@ -1,4 +1,4 @@
-"""However large an event's fields are, what is kept of it is small: in the state, in the output, in memory."""
+"""Events with large fields leave only small data in the state, the output and memory."""
 
 import tracemalloc
 
@@ -17,7 +17,8 @@ from stream.settings import WindowSettings
 from tests.support.processing import NOW_MS, Processing, event, outcome
 
 MIB = 2**20
-MAX_OUTPUT_BYTES = 1_000_000  # what ExactlyOnceConfig and a broker's own default take
+MAX_OUTPUT_BYTES = 1_000_000
+"""Limit of ExactlyOnceConfig and of a broker with default settings."""
 LONGEST_ID_BYTES = 512
 
 LARGE: dict[str, BehaviorEvent] = {
@@ -31,7 +32,7 @@ LARGE: dict[str, BehaviorEvent] = {
 
 
 @pytest.mark.parametrize("large", LARGE.values(), ids=LARGE)
-def test_a_field_of_a_mebibyte_leaves_little_in_the_state_and_is_scored(
+def test_a_field_of_a_mebibyte_leaves_a_small_state(
     tokenizer: BehaviourTokenizer, large: BehaviorEvent
 ) -> None:
     processing = Processing(tokenizer, join=JoinSettings(negative=0.0))
@@ -41,9 +42,10 @@ def test_a_field_of_a_mebibyte_leaves_little_in_the_state_and_is_scored(
         assert max(map(len, table.stored.values()), default=0) < 4096
 
 
-def test_an_event_that_waits_for_its_score_keeps_none_of_its_texts(tokenizer: BehaviourTokenizer) -> None:
+def test_an_event_waiting_for_its_score_keeps_no_texts(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
-    signs = "🎬" + "x" * (MIB - 1)  # one sign of four bytes, and Python keeps four for each of a text
+    # With one four-byte character, Python stores every character of a text in four bytes.
+    signs = "🎬" + "x" * (MIB - 1)
     records = [processing.record(event(f"e{number}", item_text=signs)) for number in range(4)]
     processing.open()
     tracemalloc.start()
@@ -57,9 +59,7 @@ def test_an_event_that_waits_for_its_score_keeps_none_of_its_texts(tokenizer: Be
     assert len(processing.published.scores) == 4
 
 
-def test_a_unit_of_the_longest_ids_fits_into_records_that_a_broker_takes(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_a_unit_of_the_longest_ids_fits_broker_limits(tokenizer: BehaviourTokenizer) -> None:
     join = JoinSettings(rules=(Rule("view", "buy", 1000),), weights={"view": 0.5}, negative=0.0)
     processing = Processing(tokenizer, join=join)
     events = [
@@ -78,7 +78,7 @@ def test_a_unit_of_the_longest_ids_fits_into_records_that_a_broker_takes(
     assert sum(len(one.entries) for one in lists if isinstance(one, DueList)) == 2 * len(events)
 
 
-def test_an_action_is_cut_for_its_label_as_it_is_for_its_text(tokenizer: BehaviourTokenizer) -> None:
+def test_an_action_is_cut_alike_for_label_and_text(tokenizer: BehaviourTokenizer) -> None:
     rule = Rule("v" * 64, "buy", 60_000)
     processing = Processing(tokenizer, join=JoinSettings(rules=(rule,), horizon_ms=60_000, grace_ms=0))
     processing.deliver(event("seen", action="v" * 100, item_id="i"))
@@ -88,9 +88,7 @@ def test_an_action_is_cut_for_its_label_as_it_is_for_its_text(tokenizer: Behavio
     assert (example.event_id, example.label_source) == ("seen", "attribution")
 
 
-def test_the_longest_ids_of_an_outcome_without_its_event_are_small_too(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_an_outcome_without_its_event_has_a_small_state(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     processing.deliver(outcome("e" * LONGEST_ID_BYTES, "u" * LONGEST_ID_BYTES))
     assert all(len(raw) < 4096 for raw in processing.pending.stored.values())
@@ -99,9 +97,9 @@ def test_the_longest_ids_of_an_outcome_without_its_event_are_small_too(
 @pytest.mark.parametrize(
     ("user_id", "reason"),
     [("ann", "key_mismatch"), ("u" * MIB, "id_too_long")],
-    ids=["of nobody", "of the user"],
+    ids=["another user", "the same user"],
 )
-def test_a_key_of_a_mebibyte_is_a_dead_letter_that_holds_its_beginning(
+def test_a_dead_letter_cuts_a_key_of_a_mebibyte(
     tokenizer: BehaviourTokenizer, user_id: str, reason: str
 ) -> None:
     processing = Processing(tokenizer)
@@ -111,7 +109,7 @@ def test_a_key_of_a_mebibyte_is_a_dead_letter_that_holds_its_beginning(
     assert len(Codec(DeadLetter).encode(letter)) < 150_000
 
 
-def test_settings_allow_no_window_and_no_action_that_could_not_be_kept() -> None:
+def test_settings_refuse_windows_and_actions_beyond_the_limits() -> None:
     with pytest.raises(ValidationError, match="900000"):
         WindowSettings(max_bytes=900_001)
     with pytest.raises(ValidationError, match="64 characters"):

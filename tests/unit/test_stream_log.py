@@ -1,4 +1,4 @@
-"""While brokers are away the log says so, and not eighty times a second."""
+"""The log reports unreachable brokers, but not eighty times a second."""
 
 import logging
 from collections import Counter
@@ -10,7 +10,7 @@ from stream.log import RepeatFilter, limit_client_logs
 
 
 class Clock:
-    """Stands still until a test moves it."""
+    """A clock that a test advances."""
 
     now_s = 1000.0
 
@@ -18,12 +18,12 @@ class Clock:
         return self.now_s
 
 
-class Kept(logging.Handler):
-    """Keeps what is logged."""
+class RecordedLines(logging.Handler):
+    """A log handler that keeps the lines."""
 
-    def __init__(self, wanted: logging.Filter) -> None:
+    def __init__(self, repeat_filter: logging.Filter) -> None:
         super().__init__()
-        self.addFilter(wanted)
+        self.addFilter(repeat_filter)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -36,24 +36,24 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def log(clock: Clock) -> Iterator[Kept]:
-    kept = Kept(RepeatFilter(clock))
+def log(clock: Clock) -> Iterator[RecordedLines]:
+    handler = RecordedLines(RepeatFilter(clock))
     root = logging.getLogger()
-    root.addHandler(kept)
-    yield kept
-    root.removeHandler(kept)
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)
 
 
-def refused(client: str, port: int) -> None:
-    """As confluent-kafka hands on what librdkafka logs."""
+def log_refused_connection(client: str, port: int) -> None:
+    """Log a refused connection the way confluent-kafka forwards it from librdkafka."""
     text = f"[thrd:127.0.0.1:{port}/1]: 127.0.0.1:{port}/1: Connect failed: Connection refused"
     logging.getLogger("stream.exactly_once.kafka.offsets").error("%s [%s] %s", "FAIL", client, text)
 
 
-def away(port: int) -> None:
-    """One round of what the clients of a worker say of a broker that is away."""
+def log_unreachable_broker(port: int) -> None:
+    """Log one round of messages of a worker's clients about an unreachable broker."""
     for client in ("rdkafka#producer-1", "rdkafka#consumer-2"):
-        refused(client, port)
+        log_refused_connection(client, port)
     logging.getLogger("aiokafka").error("Unable connect to node with id %s: %s", port, "refused")
     fetcher = logging.getLogger("aiokafka.consumer.fetcher")
     fetcher.error("Failed fetch messages from %s: %s", port, "NodeNotReadyError")
@@ -62,19 +62,20 @@ def away(port: int) -> None:
     coordinator.error("Heartbeat session expired - marking coordinator dead")
 
 
-def test_a_minute_without_brokers_is_less_than_a_line_a_second(log: Kept, clock: Clock) -> None:
-    said = 0
+def test_a_minute_without_brokers_logs_thirty_lines(log: RecordedLines, clock: Clock) -> None:
+    sent = 0
     for _ in range(600):
-        away(9092)
-        said += 6
+        log_unreachable_broker(9092)
+        sent += 6
         clock.now_s += 0.1
-    assert said == 3600
-    assert len(log.lines) == 5 * 6  # five kinds, every ten seconds
+    assert sent == 3600
+    # Five kinds of messages, every ten seconds.
+    assert len(log.lines) == 5 * 6
 
 
-def test_each_kind_is_told_at_once_and_later_with_how_often_it_came(log: Kept, clock: Clock) -> None:
+def test_each_kind_is_logged_once_and_then_with_a_count(log: RecordedLines, clock: Clock) -> None:
     for port in (1, 2, 3):
-        away(port)
+        log_unreachable_broker(port)
         clock.now_s += 1
     kinds = Counter(line.split(":")[0].split("[")[0].split("(")[0] for line in log.lines)
     assert kinds == {
@@ -85,14 +86,14 @@ def test_each_kind_is_told_at_once_and_later_with_how_often_it_came(log: Kept, c
         "Heartbeat session expired - marking coordinator dead": 1,
     }
     clock.now_s += 7
-    refused("rdkafka#producer-1", 3)
+    log_refused_connection("rdkafka#producer-1", 3)
     assert log.lines[-1].endswith("Connection refused (and 5 like it in the 10 s before)")
     clock.now_s += 10
-    refused("rdkafka#producer-1", 3)
+    log_refused_connection("rdkafka#producer-1", 3)
     assert log.lines[-1].endswith("Connection refused")
 
 
-def test_a_note_does_not_hide_an_error_of_the_same_kind(log: Kept, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_info_line_does_not_hide_an_error(log: RecordedLines, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("stream.exactly_once.kafka.offsets")
     caplog.set_level(logging.INFO, logger.name)
     logger.info("%s [%s] %s", "FAIL", "rdkafka#consumer-2", "Disconnected")
@@ -100,7 +101,7 @@ def test_a_note_does_not_hide_an_error_of_the_same_kind(log: Kept, caplog: pytes
     assert [line.split("] ")[1] for line in log.lines] == ["Disconnected", "Connection refused"]
 
 
-def test_what_says_something_new_each_time_is_always_logged(log: Kept) -> None:
+def test_other_client_messages_are_always_logged(log: RecordedLines) -> None:
     transactions = logging.getLogger("stream.exactly_once.kafka.transactions")
     for _ in range(3):
         transactions.error("%s [%s] %s", "TXNERR", "rdkafka#producer-1", "Current transaction failed")
@@ -108,17 +109,17 @@ def test_what_says_something_new_each_time_is_always_logged(log: Kept) -> None:
     assert len(log.lines) == 6
 
 
-def test_each_handler_of_one_filter_gets_the_same_lines(clock: Clock) -> None:
-    wanted = RepeatFilter(clock)
-    handlers = [Kept(wanted), Kept(wanted)]
+def test_all_handlers_of_a_filter_get_the_same_lines(clock: Clock) -> None:
+    repeat_filter = RepeatFilter(clock)
+    handlers = [RecordedLines(repeat_filter), RecordedLines(repeat_filter)]
     root = logging.getLogger()
     for handler in handlers:
         root.addHandler(handler)
     try:
         for _ in range(3):
-            refused("rdkafka#producer-1", 1)
+            log_refused_connection("rdkafka#producer-1", 1)
         clock.now_s += 10
-        refused("rdkafka#producer-1", 1)
+        log_refused_connection("rdkafka#producer-1", 1)
     finally:
         for handler in handlers:
             root.removeHandler(handler)
@@ -128,7 +129,7 @@ def test_each_handler_of_one_filter_gets_the_same_lines(clock: Clock) -> None:
     assert first[1].endswith("Connection refused (and 2 like it in the 10 s before)")
 
 
-def test_the_handlers_of_the_process_are_given_it_once() -> None:
+def test_limiting_client_logs_twice_adds_one_filter() -> None:
     handler = logging.NullHandler()
     root = logging.getLogger()
     root.addHandler(handler)

@@ -1,4 +1,4 @@
-"""Counters rise by what was committed, gauges show the engine as it is."""
+"""Counters increase with commits; gauges show the current state of the engine."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -21,12 +21,16 @@ def unit_of(*contexts: BatchContext) -> Unit:
     return cast("Unit", SimpleNamespace(works=[Work([], context) for context in contexts]))
 
 
+def lag(stable_records: int, records: int, *, stable: int, open_transaction_s: float = 0.0) -> Lag:
+    return Lag(stable_records, records, stable, open_transaction_s)
+
+
 def shown(metrics: WorkerMetrics) -> dict[str, float]:
     lines = [line for line in metrics.render().decode().splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
-def test_a_committed_unit_is_counted_by_what_became_of_its_records() -> None:
+def test_a_commit_counts_records_by_their_result() -> None:
     metrics = WorkerMetrics()
     pending: Any = SimpleNamespace(record=SimpleNamespace(timestamp=0))
     events = BatchContext(
@@ -60,18 +64,21 @@ def test_a_committed_unit_is_counted_by_what_became_of_its_records() -> None:
     assert values['sway_live_auc{version="v1"}'] == 1.0
     assert values['sway_live_positive_rate{version="v1"}'] == 0.5
     assert values['sway_live_examples{version="v2"}'] == 1
-    assert 'sway_live_auc{version="v2"}' not in values  # of one class alone there is none
+    # Labels of a single class have no AUC.
+    assert 'sway_live_auc{version="v2"}' not in values
     assert values["sway_commit_seconds_sum"] == 0.5
-    assert values["sway_latency_seconds_count"] == 2  # once a batch that had a text
+    # Observed once per batch with a text.
+    assert values["sway_latency_seconds_count"] == 2
 
 
-def test_live_figures_of_old_versions_leave_and_those_of_the_champion_stay() -> None:
+def test_live_figures_cover_the_champion_and_the_newest_versions() -> None:
     metrics = WorkerMetrics()
     metrics.show_model(cast("Any", SimpleNamespace(version="champion", device="cpu", dtype="fp32")))
     for version in ["champion", *(f"v{number}" for number in range(20))]:
         labels = BatchLabels(labeled=[Labeled(version, 1.0, 0.75), Labeled(version, 0.0, 0.25)])
         metrics.on_commit(unit_of(BatchContext(0, 0.5, labels=labels)), 0.1)
-        metrics.render()  # each version was shown
+        # Every version is shown once.
+        metrics.render()
     shown_now = {name.split('"')[1] for name in shown(metrics) if name.startswith("sway_live_")}
     assert shown_now == {"champion", *(f"v{number}" for number in range(13, 20))}
 
@@ -83,12 +90,12 @@ def test_a_record_from_the_future_has_no_negative_latency() -> None:
     assert shown(metrics)["sway_latency_seconds_sum"] == 0
 
 
-def test_the_engines_figures_are_shown_and_lag_only_of_partitions_that_are_ours() -> None:
+def test_engine_figures_and_lag_of_owned_partitions_are_shown() -> None:
     metrics = WorkerMetrics()
     stats = EngineStats(in_flight_records=7, epochs=2, fenced_units=1, recovered_records=9)
     first, second = TopicPartition("sway.events", 0), TopicPartition("sway.events", 1)
-    metrics.observe(stats, {first: Lag(4, 4, 4, 0.0), second: Lag(0, 0, 4, 0.0)}, True)
-    metrics.observe(stats, {second: Lag(5, 8, 9, 2.5)}, False)
+    metrics.observe(stats, {first: lag(4, 4, stable=4), second: lag(0, 0, stable=4)}, True)
+    metrics.observe(stats, {second: lag(5, 8, stable=9, open_transaction_s=2.5)}, False)
     values = shown(metrics)
     assert values['sway_lag_records{partition="1",topic="sway.events"}'] == 5
     assert values['sway_lag_high_watermark_records{partition="1",topic="sway.events"}'] == 8
@@ -98,7 +105,7 @@ def test_the_engines_figures_are_shown_and_lag_only_of_partitions_that_are_ours(
     assert (values["sway_epochs"], values["sway_fenced_units"], values["sway_recovered_records"]) == (2, 1, 9)
 
 
-def test_a_recovery_is_told_by_partition() -> None:
+def test_recovery_progress_is_shown_by_partition() -> None:
     metrics = WorkerMetrics()
     stats = EngineStats()
     changelog = TopicPartition("sway-windows-changelog", 3)
@@ -113,9 +120,23 @@ def test_a_recovery_is_told_by_partition() -> None:
     assert not [name for name in shown(metrics) if name.startswith("sway_recovery_records_")]
 
 
-def test_a_micro_batch_is_noted_with_its_fill_and_times() -> None:
+def test_a_micro_batch_is_recorded_with_its_fill_and_times() -> None:
     metrics = WorkerMetrics()
-    metrics.on_batch(BatchStats("v1", 4, 100, 128, 0.5, 0.02, 0.001, 0.25, 3, 0, 0))
+    metrics.on_batch(
+        BatchStats(
+            model_version="v1",
+            rows=4,
+            tokens=100,
+            padded_tokens=128,
+            fill=0.5,
+            queue_s=0.02,
+            pack_s=0.001,
+            forward_s=0.25,
+            passes=3,
+            failed=0,
+            waiting_rows=0,
+        )
+    )
     values = shown(metrics)
     assert values["sway_batch_fill_sum"] == 0.5
     assert values["sway_queue_seconds_sum"] == 0.02

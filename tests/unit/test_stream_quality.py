@@ -1,4 +1,4 @@
-"""Live quality is that of the newest labelled scores, version by version."""
+"""Live quality covers the newest labelled scores of each model version."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from stream.worker.live_quality import LiveQuality
 
 
-def test_figures_are_of_the_newest_window_and_counts_of_all() -> None:
+def test_figures_cover_the_window_and_counts_all_scores() -> None:
     quality = LiveQuality(window=4)
     for _ in range(10):
         quality.add("v1", 1.0, 0.0)
@@ -22,14 +22,14 @@ def test_figures_are_of_the_newest_window_and_counts_of_all() -> None:
     assert (figures["positive_rate"], figures["examples"]) == (0.5, 14)
 
 
-def test_only_what_has_changed_is_computed_again_and_what_is_undefined_is_left_out() -> None:
+def test_unchanged_versions_and_undefined_figures_are_left_out() -> None:
     quality = LiveQuality()
     quality.add("v1", 1.0, 0.5)
     assert "auc" not in dict(quality.changed())["v1"]
     assert list(quality.changed()) == []
 
 
-def test_a_worker_that_swaps_for_years_keeps_a_few_versions() -> None:
+def test_only_the_newest_versions_are_kept() -> None:
     quality = LiveQuality()
     for number in range(100):
         quality.add(f"v{number}", 1.0, 0.5)
@@ -37,7 +37,7 @@ def test_a_worker_that_swaps_for_years_keeps_a_few_versions() -> None:
     assert {version for version, _ in quality.changed()} == set(quality.versions)
 
 
-def test_the_version_that_serves_is_kept_whatever_labels_come_late() -> None:
+def test_the_serving_version_is_always_kept() -> None:
     quality = LiveQuality()
     quality.serve("champion")
     quality.add("champion", 1.0, 0.5)
@@ -46,7 +46,7 @@ def test_the_version_that_serves_is_kept_whatever_labels_come_late() -> None:
     assert quality.versions == [*(f"v{number}" for number in range(93, 100)), "champion"]
 
 
-def test_a_version_that_serves_again_is_kept_as_the_newest() -> None:
+def test_a_version_that_serves_again_is_the_newest() -> None:
     quality = LiveQuality()
     for version in ("v1", "v2", "v3"):
         quality.serve(version)

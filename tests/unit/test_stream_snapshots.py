@@ -1,4 +1,4 @@
-"""What is known of an event when it is scored waits for its label, by the model's own way of reading."""
+"""The snapshot of an event, taken when it is scored, is kept until its label arrives."""
 
 from pathlib import Path
 
@@ -18,20 +18,20 @@ from schemas.state_records import PartitionSums, UserSums
 from stream.scoring.behaviours import BehaviourLimits, behaviour_of, entry_with_outcome
 from stream.scoring.labels.state import PARTITION_SUMS_KEY, event_key, snapshot_key, user_sums_key
 from stream.scoring.windows import WindowLimits, find, stored, with_outcome
-from tests.support.processing import NOW_MS, Model, Processing, event, outcome
+from tests.support.processing import NOW_MS, Model, Processing, batch_of, event, outcome
 
 LIMITS = WindowLimits()
 
 
 def film(number: int, item_id: str = "") -> BehaviorEvent:
-    """The n-th event of ann, a second after the one before."""
+    """Return the n-th event of ann. Events are one second apart."""
     at_ms = NOW_MS - 60_000 + 1000 * number
     item_id = item_id or f"i{number}"
     return event(f"e{number}", occurred_at=at_ms, item_id=item_id, item_text=f"Film {number}")
 
 
-def words(tokenizer: BehaviourTokenizer, *numbers: int) -> list[int]:
-    """Keys of the texts of some events."""
+def text_keys(tokenizer: BehaviourTokenizer, *numbers: int) -> list[int]:
+    """Return the keys of the texts of events."""
     behaviours = [behaviour_of(film(number), 0, BehaviourLimits())[0] for number in numbers]
     return [text_key(piece.text) for piece in tokenizer.targets(behaviours)]
 
@@ -47,12 +47,13 @@ def user_sums(processing: Processing) -> UserSums:
     return found
 
 
-def test_an_example_holds_what_was_known_when_its_event_was_scored(tokenizer: BehaviourTokenizer) -> None:
+def test_an_example_holds_the_snapshot_of_its_scoring(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     processing.deliver(film(1))
     processing.deliver(outcome("e1", z=0.75))
     processing.deliver(film(2), film(3, "i1"))
-    processing.deliver(outcome("e2"))  # known to later events only
+    # Known only to later events.
+    processing.deliver(outcome("e2"))
     processing.deliver(outcome("e3", y=0.0))
     first, second, third = map(snapshot_of, processing.published.examples)
     assert (first.mu, first.item, first.totals) == (NO_MEAN.value, NO_ITEM, NO_TOTALS)
@@ -60,15 +61,15 @@ def test_an_example_holds_what_was_known_when_its_event_was_scored(tokenizer: Be
     assert (second.totals.behaviours, second.totals.outcomes, second.item) == (1, 1, NO_ITEM)
     assert (third.totals.behaviours, third.totals.outcomes, third.item.outcomes) == (2, 1, 1)
     assert third.item_key == item_key("i1")
-    assert [third.text_key] == words(tokenizer, 3)
+    assert [third.text_key] == text_keys(tokenizer, 3)
     assert third.mu == pytest.approx((0.75 + 0.5) / 2)
-    assert third.past["text"].tolist() == words(tokenizer, 1, 2)
+    assert third.past["text"].tolist() == text_keys(tokenizer, 1, 2)
     assert third.past["item"].tolist() == [item_key("i1"), item_key("i2")]
     np.testing.assert_allclose(third.past["z"], [0.75, np.nan])
     np.testing.assert_allclose(third.past["residual"], [0.25, np.nan])
 
 
-def test_nothing_of_a_snapshot_stays_once_its_example_is_written(tokenizer: BehaviourTokenizer) -> None:
+def test_a_snapshot_is_deleted_with_its_example(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     processing.deliver(film(1), film(2))
     key = event_key("ann", "e1").encode()
@@ -77,9 +78,7 @@ def test_nothing_of_a_snapshot_stays_once_its_example_is_written(tokenizer: Beha
     assert processing.estimates.stored == {}
 
 
-def test_an_event_that_an_older_version_has_scored_gets_an_example_without_a_snapshot(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_an_event_scored_by_an_older_version_has_no_snapshot(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     processing.deliver(film(1))
     del processing.estimates.stored[0, snapshot_key(event_key("ann", "e1").encode())]
@@ -88,7 +87,7 @@ def test_an_event_that_an_older_version_has_scored_gets_an_example_without_a_sna
     assert (example.snapshot, example.y_hat) == (None, processing.published.scores[0].y_hat)
 
 
-def test_an_outcome_that_an_older_version_took_in_counts_as_pending(tokenizer: BehaviourTokenizer) -> None:
+def test_an_outcome_read_by_an_older_version_counts_as_pending(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, reading=Reading.LATE)
     processing.deliver(film(1), film(2))
     window = processing.window()
@@ -102,7 +101,7 @@ def test_an_outcome_that_an_older_version_took_in_counts_as_pending(tokenizer: B
     assert user_sums(processing).outcomes == 1
 
 
-def test_a_user_keeps_residuals_of_the_window_alone(tokenizer: BehaviourTokenizer) -> None:
+def test_residuals_are_kept_only_for_the_window(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, windows=WindowLimits(3, 4096))
     for number in range(8):
         processing.deliver(film(number))
@@ -112,7 +111,7 @@ def test_a_user_keeps_residuals_of_the_window_alone(tokenizer: BehaviourTokenize
     assert processing.items.get_in(0, PARTITION_SUMS_KEY) == PartitionSums(8, 8.0)
 
 
-def test_a_label_of_an_event_that_left_the_window_still_counts(tokenizer: BehaviourTokenizer) -> None:
+def test_a_label_of_an_event_outside_the_window_counts(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, windows=WindowLimits(1, 4096))
     processing.deliver(film(1), film(2))
     processing.deliver(outcome("e1"))
@@ -122,17 +121,17 @@ def test_a_label_of_an_event_that_left_the_window_still_counts(tokenizer: Behavi
     assert snapshot_of(processing.published.examples[-1]).item.outcomes == 1
 
 
-def test_an_event_that_comes_twice_is_one_behaviour(tokenizer: BehaviourTokenizer) -> None:
+def test_a_repeated_event_is_one_behaviour(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     processing.deliver(film(1), film(1), film(2), film(1))
     assert (user_sums(processing).behaviours, user_sums(processing).first_at) == (2, film(1).occurred_at)
 
 
 @pytest.mark.parametrize("committed", [True, False], ids=["from the store", "from a layer"])
-def test_a_late_model_takes_over_with_what_is_known(
+def test_a_late_model_takes_over_the_known_past(
     tokenizer: BehaviourTokenizer, minilm_dir: Path, committed: bool
 ) -> None:
-    """Also one that reads in other words."""
+    """The tokenizer of the new model differs."""
     short = TextSettings(max_tokens=70, max_behaviour_tokens=20, lowercase=True)
     other = BehaviourTokenizer.from_folder(minilm_dir, short)
     processing = Processing(tokenizer)
@@ -148,42 +147,41 @@ def test_a_late_model_takes_over_with_what_is_known(
         processing.commit()
     (text,) = processing.published.late_texts
     snapshot = text.snapshot
-    assert [snapshot.text_key] == words(other, 3) != words(tokenizer, 3)
-    assert snapshot.past["text"].tolist() == words(other, 1, 2)
+    assert [snapshot.text_key] == text_keys(other, 3) != text_keys(tokenizer, 3)
+    assert snapshot.past["text"].tolist() == text_keys(other, 1, 2)
     np.testing.assert_allclose(snapshot.past["residual"], [0.25, np.nan])
     assert (snapshot.item.outcomes, snapshot.totals.outcomes, snapshot.mu) == (1, 1, 0.625)
 
 
-def test_a_late_model_is_given_behaviours_by_themselves(tokenizer: BehaviourTokenizer) -> None:
+def test_a_late_model_reads_each_behaviour_by_itself(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, reading=Reading.LATE)
     processing.deliver(film(1), film(2))
     processing.deliver(outcome("e1"))
     processing.deliver(film(3))
     text = processing.published.late_texts[-1]
-    assert [piece.text for piece in text.pieces()] == ["watch Film 1", "watch Film 2"]  # never with outcomes
+    # The texts contain no outcomes.
+    assert [piece.text for piece in text.pieces()] == ["watch Film 1", "watch Film 2"]
     assert text.piece.text == "watch Film 3"
     assert (text.behaviours, text.tokens, text.truncated) == (2, LATE_TOKENS, False)
     assert processing.published.score("e3").behaviours == 2
 
 
-def test_an_example_of_a_late_model_has_its_own_words_and_no_history(tokenizer: BehaviourTokenizer) -> None:
+def test_an_example_of_a_late_model_has_no_history(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, reading=Reading.LATE)
     processing.deliver(film(1), film(2))
     processing.deliver(outcome("e2"))
     (example,) = processing.published.examples
     assert (example.history, example.target) == ("", "watch Film 2")
-    assert snapshot_of(example).past["text"].tolist() == words(tokenizer, 1)
+    assert snapshot_of(example).past["text"].tolist() == text_keys(tokenizer, 1)
 
 
-def test_an_event_that_is_sent_again_is_scored_with_the_past_of_the_first_time_and_the_sums_of_now(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_a_duplicate_is_scored_with_its_original_past(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, reading=Reading.LATE)
     processing.deliver(film(1), film(2), film(3))
     processing.deliver(outcome("e1"), outcome("e2"), outcome("e3"))
     processing.deliver(film(2))
     again = processing.published.late_texts[-1]
-    assert again.snapshot.past["text"].tolist() == words(tokenizer, 1)
+    assert again.snapshot.past["text"].tolist() == text_keys(tokenizer, 1)
     assert again.snapshot.past["y"].tolist() == [1.0]
     assert (again.snapshot.totals.outcomes, again.snapshot.item.outcomes) == (3, 1)
     assert again.snapshot.at_ms == film(2).occurred_at
@@ -191,13 +189,13 @@ def test_an_event_that_is_sent_again_is_scored_with_the_past_of_the_first_time_a
     assert [one.event_id for one in processing.published.examples] == ["e1", "e2", "e3"]
 
 
-def test_a_late_model_reads_without_labels_too(tokenizer: BehaviourTokenizer) -> None:
+def test_a_late_model_reads_without_labels(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer, reading=Reading.LATE, with_labels=False)
     processing.deliver(film(1))
     processing.deliver(film(2))
     first, second = processing.published.late_texts
     assert first.snapshot.past.tobytes() == NO_PAST.tobytes()
-    assert second.snapshot.past["text"].tolist() == words(tokenizer, 1)
+    assert second.snapshot.past["text"].tolist() == text_keys(tokenizer, 1)
     assert (second.snapshot.item, second.snapshot.totals, second.snapshot.mu) == (NO_ITEM, NO_TOTALS, 0.5)
     assert processing.items.stored == {} == processing.estimates.stored
 
@@ -211,9 +209,7 @@ def test_a_joint_model_without_examples_makes_no_snapshots(tokenizer: BehaviourT
     assert user_sums(processing).behaviours == 1
 
 
-def test_what_is_learnt_alone_counts_and_is_not_scored(tokenizer: BehaviourTokenizer) -> None:
-    from tests.support.processing import batch_of
-
+def test_learned_records_are_counted_but_not_scored(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     processing.open()
     unit = processing._units[-1]

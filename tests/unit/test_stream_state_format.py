@@ -1,4 +1,4 @@
-"""State that a newer version has written is refused with what to do; broken state is another matter."""
+"""State of a newer version is refused with advice. Broken state is a different error."""
 
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,30 @@ from stream.exactly_once.units.errors import StateFormatError
 from stream.scoring.behaviours import WindowCodec
 from stream.scoring.labels.state import StateCodec, pending_codec
 
-LATER = b"\xc3\x01laterfmt" + b"\x00" * 8
-CAME = b"laterfmt".hex()
+NEWER_VALUE = b"\xc3\x01laterfmt" + b"\x00" * 8
+NEWER_FINGERPRINT = b"laterfmt".hex()
 
 
 def known(kind: type[Any]) -> str:
     return rf"{kind.__name__} 1 \({fingerprint(current(kind)).hex()}\)"
 
 
-def test_a_window_of_a_newer_version_is_refused_with_what_came_and_what_is_known(
-    tokenizer: BehaviourTokenizer,
-) -> None:
-    with pytest.raises(StateFormatError, match=rf"fingerprint {CAME},.* knows {known(Window)}\. .*Upgrade"):
-        WindowCodec(tokenizer).loads(LATER)
+def test_a_window_of_a_newer_version_is_refused(tokenizer: BehaviourTokenizer) -> None:
+    with pytest.raises(
+        StateFormatError, match=rf"fingerprint {NEWER_FINGERPRINT},.* knows {known(Window)}\. .*Upgrade"
+    ):
+        WindowCodec(tokenizer).loads(NEWER_VALUE)
 
 
-def test_label_state_of_a_newer_version_is_refused_with_all_that_the_table_may_hold() -> None:
-    with pytest.raises(StateFormatError, match=rf"{CAME}.*{known(PendingLabel)}.*{known(JoinClock)}"):
-        pending_codec().loads(LATER)
+def test_label_state_of_a_newer_version_is_refused() -> None:
+    with pytest.raises(
+        StateFormatError, match=rf"{NEWER_FINGERPRINT}.*{known(PendingLabel)}.*{known(JoinClock)}"
+    ):
+        pending_codec().loads(NEWER_VALUE)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xc3\x01", b"junk", Codec(ItemRate).encode(ItemRate(1, 1, 1.0))])
-def test_broken_state_is_not_taken_for_that_of_a_newer_version(
-    raw: bytes, tokenizer: BehaviourTokenizer
-) -> None:
+def test_broken_state_is_a_decode_error(raw: bytes, tokenizer: BehaviourTokenizer) -> None:
     for loads in (WindowCodec(tokenizer).loads, StateCodec(PendingLabel).loads):
         with pytest.raises(SchemaError) as caught:
             loads(raw)
@@ -50,10 +50,10 @@ class Store:
 
     def get(self, table: str, key: bytes) -> bytes:
         assert (table, key) == ("items", b"alien")
-        return LATER
+        return NEWER_VALUE
 
 
-def test_a_table_says_in_which_partition_and_changelog_the_value_is(tmp_path: Path) -> None:
+def test_the_error_names_the_partition_and_the_changelog(tmp_path: Path) -> None:
     config = ExactlyOnceConfig(["t.events"], tmp_path, {"bootstrap.servers": "127.0.0.1:9"})
     codec = StateCodec(ItemRate)
     table = ExactlyOnceApp("app", config).layered_table("items", dumps=codec.dumps, loads=codec.loads)
@@ -61,6 +61,6 @@ def test_a_table_says_in_which_partition_and_changelog_the_value_is(tmp_path: Pa
     table.use_stores(stores)
     with pytest.raises(
         StateFormatError,
-        match=rf"^Cannot read table items of partition 3 \(app-items-changelog\[3\]\): .*{CAME}",
+        match=rf"^Cannot read table items of partition 3 \(app-items-changelog\[3\]\): .*{NEWER_FINGERPRINT}",
     ):
         table.get_in(3, b"alien")

@@ -1,4 +1,4 @@
-"""A new model takes over between two units, and texts read as it wants them from then on."""
+"""A new model takes over between two units, and later texts are built with its tokenizer."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from tests.support.processing import NOW_MS, Model, Processing, event, outcome
 
 
 @pytest.fixture(scope="module")
-def other(minilm_dir: Path) -> BehaviourTokenizer:
-    """Another way of reading: shorter texts, without rates, in lower case."""
+def other_tokenizer(minilm_dir: Path) -> BehaviourTokenizer:
+    """A tokenizer with shorter, lower-case texts without rates."""
     text = TextSettings(
         max_tokens=70, max_behaviour_tokens=20, habits=False, item_rates=False, lowercase=True
     )
@@ -27,29 +27,32 @@ def ids(processing: Processing) -> list[bytes]:
     return [text.ids for _, text in sorted(processing.published.texts.items())]
 
 
-def test_a_model_that_is_offered_takes_over_at_the_next_units_first_read(
-    tokenizer: BehaviourTokenizer, other: BehaviourTokenizer
+def test_an_offered_model_takes_over_with_the_next_unit(
+    tokenizer: BehaviourTokenizer, other_tokenizer: BehaviourTokenizer
 ) -> None:
     processing = Processing(tokenizer)
     swaps: list[str] = []
     processing.processor.on_swap = lambda model: swaps.append(model.version)
     processing.open()
     processing.read([processing.record(seen(1))])
-    processing.processor.offer(Model("v2", other, lam=0.0))
+    processing.processor.offer(Model("v2", other_tokenizer, lam=0.0))
     processing.read([processing.record(seen(2))])
-    assert swaps == []  # one version a unit
+    # A unit keeps its version.
+    assert swaps == []
     processing.open()
-    assert swaps == []  # nothing is submitted before the first read
+    # Nothing is submitted before the first read.
+    assert swaps == []
     processing.read([processing.record(seen(3))])
     assert swaps == ["v2"]
     while processing.open_units:
         processing.commit()
     first, _, third = processing.published.scores
     assert first.influence == pytest.approx(min(1.0, (first.y_hat + 0.5 * first.z_hat) / 1.5))
-    assert third.influence == pytest.approx(third.y_hat)  # mixed by the lambda of the unit's own model
+    # The influence uses the lambda of the unit's model, here 0.
+    assert third.influence == pytest.approx(third.y_hat)
 
 
-def test_of_two_offers_the_newest_counts(tokenizer: BehaviourTokenizer) -> None:
+def test_the_newest_offered_model_is_used(tokenizer: BehaviourTokenizer) -> None:
     processing = Processing(tokenizer)
     swaps: list[str] = []
     processing.processor.on_swap = lambda model: swaps.append(model.version)
@@ -61,10 +64,10 @@ def test_of_two_offers_the_newest_counts(tokenizer: BehaviourTokenizer) -> None:
 
 
 @pytest.mark.parametrize("committed", [True, False], ids=["from the store", "from a layer"])
-def test_windows_are_put_into_the_new_models_words(
-    tokenizer: BehaviourTokenizer, other: BehaviourTokenizer, committed: bool
+def test_windows_are_tokenized_again_for_the_new_model(
+    tokenizer: BehaviourTokenizer, other_tokenizer: BehaviourTokenizer, committed: bool
 ) -> None:
-    swapped, always, never = Processing(tokenizer), Processing(other), Processing(tokenizer)
+    swapped, always, never = Processing(tokenizer), Processing(other_tokenizer), Processing(tokenizer)
     for processing in (swapped, always, never):
         processing.open()
         processing.read([processing.record(seen(1)), processing.record(seen(2))])
@@ -73,10 +76,11 @@ def test_windows_are_put_into_the_new_models_words(
             processing.commit()
         processing.open()
         if processing is swapped:
-            processing.processor.offer(Model("v2", other))
+            processing.processor.offer(Model("v2", other_tokenizer))
         processing.read([processing.record(seen(3)), processing.record(seen(3))])
         while processing.open_units:
             processing.commit()
     assert ids(swapped)[-2:] == ids(always)[-2:]
     assert ids(swapped)[-1] != ids(never)[-1]
-    assert swapped.table.stored == always.table.stored  # the state knows no model
+    # The state does not depend on the model.
+    assert swapped.table.stored == always.table.stored

@@ -1,4 +1,4 @@
-"""What a worker does when a tick cannot be written: it says so once, goes on, and tries again."""
+"""A worker that cannot write a tick warns once, continues and tries again."""
 
 import logging
 from collections.abc import Callable
@@ -19,7 +19,7 @@ REPEATED_S = 31.0
 
 
 class FakeProducer:
-    """Raises or reports the next of its failures; None, or no more of them, delivers the record."""
+    """Producer that raises or reports its failures in order. It delivers a record at None and after the last."""
 
     def __init__(self, *failures: Exception | KafkaError | None) -> None:
         self.failures = list(failures)
@@ -46,8 +46,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return now
 
 
-def looked(producer: FakeProducer, clock: SimpleNamespace, times: int) -> None:
-    """Let an idle partition in which something is due be looked at so often, after each wait for a repetition."""
+def look_repeatedly(producer: FakeProducer, clock: SimpleNamespace, times: int) -> None:
+    """Look at an idle partition with a due label, and again `times` times after each repetition interval."""
     labels: Any = SimpleNamespace(
         settings=SimpleNamespace(step_ms=3_600_000),
         stream_at=lambda _partition: STREAM_AT,
@@ -68,21 +68,19 @@ def failure(code: int) -> KafkaException:
     "first",
     [failure(KafkaError._UNKNOWN_TOPIC), BufferError("queue full"), KafkaError(KafkaError._TRANSPORT)],
 )
-def test_a_tick_that_could_not_be_written_is_written_later(
-    first: Exception | KafkaError, clock: SimpleNamespace
-) -> None:
+def test_a_failed_tick_is_written_later(first: Exception | KafkaError, clock: SimpleNamespace) -> None:
     producer = FakeProducer(first)
-    looked(producer, clock, times=2)
+    look_repeatedly(producer, clock, times=2)
     assert [tick.observed_at for tick in producer.written] == [STREAM_AT + 2 * int(REPEATED_S * 1000)]
 
 
-def test_a_refused_tick_is_told_once_and_again_after_one_that_was_written(
+def test_refused_ticks_warn_once_until_one_is_written(
     clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
     producer = FakeProducer(refused, failure(KafkaError._UNKNOWN_TOPIC), None, refused)
     with caplog.at_level(logging.WARNING, "stream.worker.ticking"):
-        looked(producer, clock, times=4)
+        look_repeatedly(producer, clock, times=4)
     assert len(producer.written) == 1
     assert len(caplog.records) == 2
     assert "labels.ticks=false" in caplog.records[0].message

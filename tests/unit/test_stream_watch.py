@@ -1,4 +1,4 @@
-"""When a worker gives up, and what it says of transactions that hold it up."""
+"""When the watch ends a stuck worker, and how it reports hanging transactions."""
 
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ EVENTS_2 = TopicPartition("sway.events", 2)
 
 
 class FakeApp:
-    """What the watch looks at."""
+    """The parts of the application that the watch reads."""
 
     def __init__(self, lag: int, in_flight: int, stalled_s: float, silent_s: float = 0.0) -> None:
         self.waiting_for: str | None = None
@@ -53,13 +53,13 @@ class FakeApp:
 
 
 async def watched(app: FakeApp) -> list[BaseException]:
-    """Let the watch look once; return what it ended the process with."""
+    """Run the watch once; return the errors that it ended the process with."""
     watch(cast("SwayApp", app))
     await app.look()
     return app.failures
 
 
-async def test_lag_without_progress_ends_the_process_and_says_what_was_to_do() -> None:
+async def test_lag_without_progress_ends_the_process() -> None:
     app = FakeApp(lag=12, in_flight=3, stalled_s=31)
     (failure,) = await watched(app)
     assert isinstance(failure, StuckError)
@@ -70,11 +70,13 @@ async def test_lag_without_progress_ends_the_process_and_says_what_was_to_do() -
 
 
 @pytest.mark.parametrize(("lag", "in_flight", "stalled_s"), [(12, 3, 29), (0, 0, 1000)])
-async def test_progress_or_nothing_to_do_is_not_stuck(lag: int, in_flight: int, stalled_s: float) -> None:
+async def test_a_worker_with_progress_or_without_work_is_not_stuck(
+    lag: int, in_flight: int, stalled_s: float
+) -> None:
     assert await watched(FakeApp(lag, in_flight, stalled_s)) == []
 
 
-async def test_the_lag_of_a_partition_that_is_held_back_is_not_stuck() -> None:
+async def test_the_lag_of_a_paused_partition_is_not_stuck() -> None:
     app = FakeApp(lag=12, in_flight=0, stalled_s=31)
     app.paused_partitions = {2: held_back(EVENTS_2, 17)}
     assert await watched(app) == []
@@ -83,7 +85,7 @@ async def test_the_lag_of_a_partition_that_is_held_back_is_not_stuck() -> None:
     assert len(await watched(app)) == 1
 
 
-async def test_waiting_for_something_outside_counts_as_progress() -> None:
+async def test_waiting_for_an_external_service_counts_as_progress() -> None:
     app = FakeApp(lag=12, in_flight=0, stalled_s=0)
     app.engine.stats.last_progress -= 1000
     before = app.engine.stats.last_progress
@@ -92,7 +94,7 @@ async def test_waiting_for_something_outside_counts_as_progress() -> None:
     assert app.engine.stats.last_progress > before + 900
 
 
-async def test_vectors_of_texts_that_are_made_count_as_progress_and_those_that_are_there_do_not() -> None:
+async def test_only_newly_encoded_texts_count_as_progress() -> None:
     app = FakeApp(lag=12, in_flight=3, stalled_s=0)
     app.metrics.encoded = 5_000
     app.engine.stats.last_progress -= 1000
@@ -111,33 +113,31 @@ async def test_vectors_of_texts_that_are_made_count_as_progress_and_those_that_a
         (40.0, "The brokers have not answered for 40 s."),
     ],
 )
-async def test_a_worker_that_fetches_nothing_says_whether_the_brokers_answer(
-    silent_s: float, cause: str
-) -> None:
+async def test_the_error_says_whether_the_brokers_answer(silent_s: float, cause: str) -> None:
     (failure,) = await watched(FakeApp(lag=12, in_flight=0, stalled_s=31, silent_s=silent_s))
     assert str(failure).endswith(f"0 in flight, while running. {cause}")
 
 
-def open_for(seconds: float, at: int = 7) -> dict[TopicPartition, Lag]:
-    """A transaction that has been open so long, with three offsets behind it."""
-    return {EVENTS_2: Lag(0, 3, at, seconds)}
+def transaction_open_for(seconds: float, offset: int = 7) -> dict[TopicPartition, Lag]:
+    """Return the lag behind a transaction that has been open for some seconds, with three offsets after it."""
+    return {EVENTS_2: Lag(0, 3, offset, seconds)}
 
 
-def test_a_transaction_that_stays_open_is_told_once_and_so_is_its_end() -> None:
+def test_a_hanging_transaction_and_its_end_are_reported_once() -> None:
     hanging = HangingTransactions(30.0)
-    assert hanging.look(open_for(30)) == []
-    (said,) = hanging.look(open_for(31))
-    assert said.startswith(
+    assert hanging.look(transaction_open_for(30)) == []
+    (warning,) = hanging.look(transaction_open_for(31))
+    assert warning.startswith(
         "sway.events[2]: a transaction of another producer has been open at offset 7 for 31 s, and 3 offsets wait"
     )
-    assert hanging.look(open_for(32)) == []
-    (ended,) = hanging.look(open_for(0, at=10))
-    assert ended == "sway.events[2]: the transaction at offset 7 has ended"
-    assert hanging.look(open_for(0, at=10)) == []
+    assert hanging.look(transaction_open_for(32)) == []
+    (report,) = hanging.look(transaction_open_for(0, offset=10))
+    assert report == "sway.events[2]: the transaction at offset 7 has ended"
+    assert hanging.look(transaction_open_for(0, offset=10)) == []
 
 
-def test_the_next_transaction_that_stays_open_is_told_as_well() -> None:
+def test_the_next_hanging_transaction_is_reported() -> None:
     hanging = HangingTransactions(30.0)
-    hanging.look(open_for(31))
-    (said,) = hanging.look(open_for(31, at=20))
-    assert "open at offset 20" in said
+    hanging.look(transaction_open_for(31))
+    (warning,) = hanging.look(transaction_open_for(31, offset=20))
+    assert "open at offset 20" in warning

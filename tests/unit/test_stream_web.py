@@ -1,4 +1,4 @@
-"""What a worker's port serves is three pages, and nothing of Faust's own."""
+"""A worker serves three pages and none of those of Faust."""
 
 from pathlib import Path
 
@@ -16,18 +16,18 @@ def app(tmp_path: Path) -> SwayApp:
 
 
 def served(app: SwayApp) -> set[tuple[str, str]]:
-    """Methods and paths, once the server has its routes."""
+    """Return the methods and paths that the server routes."""
     app.web.init_server()
     routes = app.web.web_app.router.routes()
     return {(route.method, route.resource.canonical) for route in routes}
 
 
-def test_a_worker_serves_three_pages_to_be_read_and_nothing_else(app: SwayApp) -> None:
+def test_a_worker_serves_only_three_read_only_pages(app: SwayApp) -> None:
     add_pages(app)
     pages = {"/livez", "/readyz", "/metrics"}
     assert served(app) == {(method, page) for method in ("GET", "HEAD") for page in pages}
 
 
-def test_left_alone_faust_serves_its_tables_by_key(app: SwayApp) -> None:
-    """If it no longer does, there is nothing to turn off."""
+def test_faust_serves_its_tables_by_default(app: SwayApp) -> None:
+    """If this fails, the worker no longer needs to turn these pages off."""
     assert ("GET", "/table/{name}/{key}/") in served(app)

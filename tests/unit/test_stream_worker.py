@@ -1,4 +1,4 @@
-"""How a worker is put together, and when it says that it is ready."""
+"""The assembly of a worker from its settings, and its readiness."""
 
 from concurrent.futures import Future
 from dataclasses import fields
@@ -29,7 +29,7 @@ from tests.support.running_engine import held_back
 
 
 class NoScorer:
-    """Never asked."""
+    """A scorer that must not be called."""
 
     def submit(self, jobs: Any) -> "Future[Any]":
         raise AssertionError("nothing is scored here")
@@ -47,7 +47,7 @@ def app(tiny_model: LoadedModel, tmp_path: Path) -> SwayApp:
     return build_app(settings, Components(tiny_model, NoScorer()))
 
 
-def test_a_behaviour_must_fit_into_a_window_or_both_settings_are_named() -> None:
+def test_a_behaviour_must_fit_into_a_window() -> None:
     fits = Settings(text=TextSettings(max_item_text_chars=500), window=WindowSettings(max_bytes=3700))
     check(fits)
     with pytest.raises(ConfigurationError, match=r"max_item_text_chars=501.*3704.*window\.max_bytes=3700"):
@@ -80,7 +80,7 @@ def test_the_settings_reach_the_engine_and_faust(app: SwayApp) -> None:
     assert 'sway_model{device="cpu",dtype="fp32",version="tiny"} 1.0' in app.metrics.render().decode()
 
 
-def test_a_worker_is_ready_when_its_engine_runs_and_it_waits_for_nothing(app: SwayApp) -> None:
+def test_a_worker_is_ready_when_running_and_not_waiting(app: SwayApp) -> None:
     assert app.not_ready_reason == "starting"
     engine: Any = SimpleNamespace(state="recovering 4 partitions", status="recovering 4 partitions: 3 to go")
     app._engine = engine
@@ -91,7 +91,7 @@ def test_a_worker_is_ready_when_its_engine_runs_and_it_waits_for_nothing(app: Sw
     assert app.not_ready_reason == "waiting for the Schema Registry"
 
 
-def test_a_worker_that_holds_a_partition_back_says_for_which_schema(app: SwayApp) -> None:
+def test_a_worker_with_a_paused_partition_is_not_ready(app: SwayApp) -> None:
     engine: Any = SimpleNamespace(state="running", status="running")
     app._engine = engine
     assert app._intake is not None
@@ -102,7 +102,7 @@ def test_a_worker_that_holds_a_partition_back_says_for_which_schema(app: SwayApp
 
 
 @pytest.mark.parametrize(("stuck_after_s", "interval_s"), [(120, 1000), (3600, 7200)])
-def test_the_watch_judges_before_aiokafka_leaves_its_group(
+def test_the_watch_acts_before_aiokafka_leaves_the_group(
     stuck_after_s: float, interval_s: float, tmp_path: Path
 ) -> None:
     settings = Settings(state_dir=tmp_path, time=TimeSettings(stuck_after_s=stuck_after_s))

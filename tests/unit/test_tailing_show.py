@@ -1,4 +1,4 @@
-"""Records as lines and as JSON."""
+"""Records shown as lines and as JSON."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_a_score_is_one_readable_line() -> None:
     )
 
 
-def test_what_a_terminal_would_obey_is_escaped_and_long_texts_are_cut() -> None:
+def test_control_characters_are_escaped_and_long_texts_cut() -> None:
     event = BehaviorEvent("e1", "u1", "view", 0, item_text="\x1b[2Jgone\n\x9b1m", item_id="x" * 500)
     line = as_line("t[0]@0", 0, event)
     assert line.isprintable()
@@ -45,7 +45,7 @@ def test_what_a_terminal_would_obey_is_escaped_and_long_texts_are_cut() -> None:
     assert len(line) < 300
 
 
-def test_what_cannot_be_decoded_is_told() -> None:
+def test_an_undecodable_value_is_reported() -> None:
     line = as_line("t[0]@0", 0, BadMagicError("The value starts like neither."))
     assert line.endswith("t[0]@0 cannot be decoded (bad_magic): The value starts like neither.")
     shown = json.loads(as_json("t", 0, 1, 2, None, BadMagicError("why")))
@@ -60,7 +60,7 @@ def test_what_cannot_be_decoded_is_told() -> None:
     }
 
 
-def test_json_holds_everything_and_bytes_in_base64() -> None:
+def test_json_holds_every_field_and_bytes_in_base64() -> None:
     letter = dead_letter(
         reason="bad_magic",
         detail="why",
@@ -89,5 +89,5 @@ def test_json_holds_everything_and_bytes_in_base64() -> None:
         (-1, "-1"),
     ],
 )
-def test_times_that_are_none_are_numbers(time_ms: int, text: str) -> None:
+def test_times_outside_the_calendar_are_shown_as_numbers(time_ms: int, text: str) -> None:
     assert time_text(time_ms) == text

@@ -1,4 +1,4 @@
-"""The README's picture shows what the demo's terminal showed."""
+"""The picture of the README shows the terminal output of the demo."""
 
 import pytest
 
@@ -12,7 +12,7 @@ TABLES = (
 RECORDING = "\x1b[1m1\x1b[0m The data\r\n" + "".join(FRAME.format(n) for n in range(10)) + TABLES
 
 
-def test_it_takes_the_steps_one_frame_one_text_and_the_last_table() -> None:
+def test_the_excerpt_has_the_last_frame_and_table() -> None:
     lines = excerpt(RECORDING)
     assert lines[:2] == ["$ make demo", "\x1b[1m1\x1b[0m The data"]
     assert [line for line in lines if "scored" in line and "│" in line] == ["│ scored 9 │"]
@@ -21,12 +21,12 @@ def test_it_takes_the_steps_one_frame_one_text_and_the_last_table() -> None:
     assert lines[-2:] == ["│ \x1b[1mSway, live\x1b[0m │", "└───┘"]
 
 
-def test_a_demo_that_was_broken_off_has_no_picture() -> None:
+def test_an_interrupted_demo_has_no_picture() -> None:
     with pytest.raises(ValueError, match="tables at the demo's end"):
         excerpt(RECORDING.removesuffix(TABLES))
 
 
-def test_the_picture_refers_to_nothing_outside() -> None:
+def test_the_picture_has_no_external_references() -> None:
     svg = picture(excerpt(RECORDING))
     assert "Sway," in svg
     assert "url(" not in svg.replace("url(#", "")

@@ -1,4 +1,4 @@
-"""The dependency audit fails on a finding, and says so when there was nobody to ask; the sources are our own."""
+"""The dependency audit fails on a finding, and reports an unreachable source. The sources are local servers."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ Answer = tuple[int, bytes]
 ADVISORY = {"vulns": [{"id": "TEST-2026-1", "summary": "A hole.", "affected": []}]}
 
 
-def knows(*vulnerable: str) -> Callable[[dict[str, Any]], Answer]:
-    """A source that knows of these packages, in any version."""
+def advises_on(*vulnerable: str) -> Callable[[dict[str, Any]], Answer]:
+    """Return the answers of a source with advisories for these packages, in any version."""
 
     def answer(query: dict[str, Any]) -> Answer:
         return 200, json.dumps(ADVISORY if query["package"]["name"] in vulnerable else {}).encode()
@@ -27,13 +27,13 @@ def knows(*vulnerable: str) -> Callable[[dict[str, Any]], Answer]:
     return answer
 
 
-def breaks_off(query: dict[str, Any]) -> Answer:
-    return knows("jinja2")(query) if query["package"]["name"] == "jinja2" else (500, b"")
+def fails_midway(query: dict[str, Any]) -> Answer:
+    return advises_on("jinja2")(query) if query["package"]["name"] == "jinja2" else (500, b"")
 
 
 @contextmanager
 def source(answer: Callable[[dict[str, Any]], Answer]) -> Iterator[str]:
-    """The address of an advisory source that speaks OSV's protocol."""
+    """Serve OSV's protocol and yield the address of the source."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -45,7 +45,7 @@ def source(answer: Callable[[dict[str, Any]], Answer]) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Nothing."""
+            pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever)
@@ -68,45 +68,45 @@ def lock(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "said"),
+    ("answer", "status", "message"),
     [
-        (knows("jinja2"), 0, "No known vulnerabilities found"),
-        (knows("jinja2", "idna"), 1, "TEST-2026-1"),
-        (breaks_off, 1, ""),
+        (advises_on("jinja2"), 0, "No known vulnerabilities found"),
+        (advises_on("jinja2", "idna"), 1, "TEST-2026-1"),
+        (fails_midway, 1, ""),
     ],
-    ids=["nothing found", "a finding", "it breaks off"],
+    ids=["nothing found", "a finding", "it fails midway"],
 )
-def test_a_source_that_is_reachable_decides(
+def test_a_reachable_source_decides(
     lock: str,
     capfd: pytest.CaptureFixture[str],
     answer: Callable[[dict[str, Any]], Answer],
     status: int,
-    said: str,
+    message: str,
 ) -> None:
     with source(answer) as url:
         assert dependency_audit.main([lock, "--osv-url", url]) == status
     out, err = capfd.readouterr()
-    assert said in out + err
+    assert message in out + err
     assert "not audited" not in out
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("answer", "reason"),
     [
         (lambda _query: (404, b"{}"), "HTTP status 404"),
         (lambda _query: (200, b"<html>"), "the response is not JSON"),
-        (knows(), "it does not report a known vulnerability"),
+        (advises_on(), "it does not report a known vulnerability"),
     ],
     ids=["not found", "a page", "an empty database"],
 )
-def test_what_is_no_source_audits_nothing_and_says_so(
-    lock: str, capfd: pytest.CaptureFixture[str], answer: Callable[[dict[str, Any]], Answer], why: str
+def test_an_unusable_source_is_reported(
+    lock: str, capfd: pytest.CaptureFixture[str], answer: Callable[[dict[str, Any]], Answer], reason: str
 ) -> None:
     with source(answer) as url:
         assert dependency_audit.main([lock, "--osv-url", url]) == 0
-    assert capfd.readouterr().out == f"not audited: no advisory source is reachable ({url}: {why})\n"
+    assert capfd.readouterr().out == f"not audited: no advisory source is reachable ({url}: {reason})\n"
 
 
-def test_nobody_at_the_address_is_no_source(lock: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_source_is_reported(lock: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert dependency_audit.main([lock, "--osv-url", f"http://127.0.0.1:{free_port()}/"]) == 0
     assert "not audited: no advisory source is reachable" in capfd.readouterr().out

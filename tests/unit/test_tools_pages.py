@@ -1,4 +1,4 @@
-"""The generated pages under docs/ are what the code says."""
+"""The generated pages under docs/ agree with the code."""
 
 import pytest
 

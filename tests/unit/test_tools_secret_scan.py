@@ -1,4 +1,4 @@
-"""The secret scan finds what is planted, only in what git tracks, and lets pass what was accepted."""
+"""The secret scan finds planted keys in tracked files and passes accepted findings."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 
 from tools import secret_scan
 
-PRIVATE_KEY = "-----BEGIN RSA " + "PRIVATE KEY-----"  # in two parts, so that this file holds none
+# In two parts, so that this file contains no key.
+PRIVATE_KEY = "-----BEGIN RSA " + "PRIVATE KEY-----"
 AWS_KEY = "AKIA" + "Q3EGRT7XVNLKPWBZ"
 
 
@@ -29,20 +30,21 @@ def track() -> None:
 @pytest.mark.parametrize(
     ("line", "kind"), [(PRIVATE_KEY, "Private Key"), (f'key = "{AWS_KEY}"', "AWS Access Key")]
 )
-def test_a_planted_key_fails_the_scan_and_its_place_is_named(
+def test_a_planted_key_fails_the_scan_with_its_place(
     repository: Path, capsys: pytest.CaptureFixture[str], line: str, kind: str
 ) -> None:
     assert secret_scan.main([]) == 0
     (repository / "planted.py").write_text(f"# a module\n{line}\n")
-    assert secret_scan.main([]) == 0  # not tracked yet
+    # The file is not tracked yet.
+    assert secret_scan.main([]) == 0
     track()
     assert secret_scan.main([]) == 1
-    said = capsys.readouterr().out
-    assert f"planted.py:2: {kind}" in said
-    assert AWS_KEY not in said
+    output = capsys.readouterr().out
+    assert f"planted.py:2: {kind}" in output
+    assert AWS_KEY not in output
 
 
-def test_what_was_accepted_may_move_but_a_second_one_is_new(repository: Path) -> None:
+def test_an_accepted_finding_may_move_but_another_fails(repository: Path) -> None:
     file = repository / "planted.py"
     file.write_text(f'key = "{AWS_KEY}"\n')
     track()
@@ -53,7 +55,7 @@ def test_what_was_accepted_may_move_but_a_second_one_is_new(repository: Path) ->
     assert secret_scan.main([]) == 1
 
 
-def test_without_git_it_does_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scan_fails_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""Links between pages still lead there once the pages are gathered for the site."""
+"""Links between pages stay valid when the pages are gathered for the site."""
 
 import doctest
 from pathlib import Path
@@ -33,5 +33,5 @@ def test_every_page_is_in_the_navigation(tmp_path: Path) -> None:
     assert [page for page in sorted(pages) if f": {page}\n" not in navigation] == []
 
 
-def test_the_examples_in_docstrings_hold() -> None:
+def test_the_examples_in_docstrings_pass() -> None:
     assert doctest.testmod(site) == (0, 2)

@@ -1,4 +1,4 @@
-"""When a topic waits for another, and when it goes on without it."""
+"""When a topic waits for another one, and when it continues without it."""
 
 import logging
 
@@ -17,84 +17,82 @@ def batch(topic: str, *times: int, partition: int = 0) -> RecordBatch:
     return RecordBatch(topic, partition, records, 0, len(records), EPOCH)
 
 
-def given(merger: TopicMerger, *behind: TopicPartition) -> list[tuple[str, list[int]]]:
-    """What is ready while these partitions have more on their brokers."""
+def ready_batches(merger: TopicMerger, *behind: TopicPartition) -> list[tuple[str, list[int]]]:
+    """Return the ready batches while the partitions `behind` have more records on their brokers."""
     ready = merger.ready(lambda where: where not in behind)
     return [(found.topic, [record.timestamp for record in found.records]) for found in ready]
 
 
-def test_a_long_run_is_cut_where_another_topic_has_an_older_record() -> None:
+def test_a_long_batch_is_cut_to_keep_time_order() -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10, 20, 26, 40))
     merger.put(batch(NOTES, 21))
-    assert given(merger) == [(EVENTS, [10, 20, 26]), (NOTES, [21]), (EVENTS, [40])]
+    assert ready_batches(merger) == [(EVENTS, [10, 20, 26]), (NOTES, [21]), (EVENTS, [40])]
 
 
-def test_a_topic_that_has_more_on_its_broker_is_waited_for() -> None:
+def test_a_topic_with_more_records_is_waited_for() -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10))
-    assert given(merger, TopicPartition(NOTES, 0)) == []
+    assert ready_batches(merger, TopicPartition(NOTES, 0)) == []
     assert merger.waited_for == {TopicPartition(NOTES, 0)}
-    assert given(merger) == [(EVENTS, [10])]
+    assert ready_batches(merger) == [(EVENTS, [10])]
     assert merger.waited_for == set()
 
 
-def test_other_partitions_go_on_while_one_waits() -> None:
+def test_other_partitions_continue_while_one_waits() -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10))
     merger.put(batch(EVENTS, 20, partition=1))
-    assert given(merger, TopicPartition(NOTES, 0)) == [(EVENTS, [20])]
+    assert ready_batches(merger, TopicPartition(NOTES, 0)) == [(EVENTS, [20])]
 
 
-def test_a_clock_that_is_ahead_holds_nothing_back_once_the_other_topic_is_read() -> None:
+def test_a_clock_ahead_delays_nothing_after_catching_up() -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10**12))
     merger.put(batch(NOTES, 10, 20))
-    assert given(merger) == [(NOTES, [10, 20]), (EVENTS, [10**12])]
+    assert ready_batches(merger) == [(NOTES, [10, 20]), (EVENTS, [10**12])]
 
 
 NOTES_0 = TopicPartition(NOTES, 0)
 
 
-def test_a_topic_that_returns_nothing_is_given_up_until_a_record_of_it_arrives(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_silent_topic_is_skipped_until_its_next_record(caplog: pytest.LogCaptureFixture) -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10))
-    assert given(merger, NOTES_0) == []
+    assert ready_batches(merger, NOTES_0) == []
     merger.count_poll([NOTES_0], [], 29.0)
-    assert given(merger, NOTES_0) == []
+    assert ready_batches(merger, NOTES_0) == []
     with caplog.at_level(logging.WARNING):
         merger.count_poll([NOTES_0], [], 2.0)
-    assert given(merger, NOTES_0) == [(EVENTS, [10])]
+    assert ready_batches(merger, NOTES_0) == [(EVENTS, [10])]
     assert caplog.messages == [
         "notes[0] returned no record in 31 s of polling although its broker has more. The other topics of partition 0 "
         "are processed without it, so records of the same time may be processed in another order."
     ]
     merger.put(batch(EVENTS, 20))
-    assert given(merger, NOTES_0) == [(EVENTS, [20])]
+    assert ready_batches(merger, NOTES_0) == [(EVENTS, [20])]
     merger.put(batch(NOTES, 25))
     merger.put(batch(EVENTS, 30))
-    assert given(merger, NOTES_0) == [(NOTES, [25])]
+    assert ready_batches(merger, NOTES_0) == [(NOTES, [25])]
     assert merger.waited_for == {NOTES_0}
 
 
-def test_a_catch_up_of_any_length_keeps_the_order_while_records_arrive() -> None:
+def test_a_long_catch_up_keeps_the_order() -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=0, patience_s=30)
     merger.put(batch(EVENTS, *range(0, 1_000, 10)))
     for at in range(5, 1_000, 10):
         merger.put(batch(NOTES, at))
-        assert given(merger, NOTES_0) == [(EVENTS, [at - 5]), (NOTES, [at])]
+        assert ready_batches(merger, NOTES_0) == [(EVENTS, [at - 5]), (NOTES, [at])]
         merger.count_poll([NOTES_0], [], 20.0)
 
 
 def test_time_without_polls_for_the_missing_topic_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     merger.put(batch(EVENTS, 10))
-    assert given(merger, NOTES_0) == []
+    assert ready_batches(merger, NOTES_0) == []
     merger.count_poll([TopicPartition(EVENTS, 1)], [], 1_000.0)
     merger.count_poll([NOTES_0], [NOTES_0], 1_000.0)
-    assert given(merger, NOTES_0) == []
+    assert ready_batches(merger, NOTES_0) == []
     assert not caplog.messages
 
 
@@ -105,14 +103,14 @@ def test_a_paused_partition_yields_nothing_and_waits_for_nothing() -> None:
     ready = merger.ready(lambda where: where != NOTES_0, paused={0})
     assert [found.partition for found in ready] == [1]
     assert merger.waited_for == set()
-    assert given(merger) == [(EVENTS, [10])]
+    assert ready_batches(merger) == [(EVENTS, [10])]
 
 
-def test_silence_before_an_end_was_reached_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
+def test_silence_does_not_add_up_across_ends(caplog: pytest.LogCaptureFixture) -> None:
     merger = TopicMerger([EVENTS, NOTES], slack_ms=5, patience_s=30)
     for at in (10, 20, 30):
         merger.put(batch(EVENTS, at))
-        assert given(merger, NOTES_0) == []
+        assert ready_batches(merger, NOTES_0) == []
         merger.count_poll([NOTES_0], [], 29.0)
-        assert given(merger) == [(EVENTS, [at])]
+        assert ready_batches(merger) == [(EVENTS, [at])]
     assert not caplog.messages

@@ -1,4 +1,4 @@
-"""Which topics are planned, and which existing ones do not fit."""
+"""The planned topics, and existing topics that differ from the plan."""
 
 from stream.settings import TopicSettings
 from stream.worker.input_limits import AFTER_MAX_MS
@@ -23,13 +23,13 @@ def test_every_topic_of_the_settings_is_planned() -> None:
     ]
 
 
-def test_only_what_has_no_user_as_its_key_has_one_partition() -> None:
+def test_topics_without_a_user_key_have_one_partition() -> None:
     counts = {plan.name: plan.partitions for plan in plan_topics(TOPICS, 6, history=False)}
     assert {name for name, count in counts.items() if count == 1} == {"sway.training", "sway.models"}
     assert set(counts.values()) == {1, 6}
 
 
-def test_history_keeps_everything_and_otherwise_only_requests_and_announcements_are_kept() -> None:
+def test_history_decides_which_topics_have_unlimited_retention() -> None:
     assert all(plan.has_unlimited_retention for plan in plan_topics(TOPICS, 6, history=True))
     kept = [plan.name for plan in plan_topics(TOPICS, 6, history=False) if plan.has_unlimited_retention]
     assert kept == ["sway.training", "sway.models"]
@@ -43,7 +43,7 @@ def test_the_broker_refuses_events_and_outcomes_from_the_future() -> None:
     assert all(plan.without(AFTER_MAX_MS).config == UNLIMITED_RETENTION for plan in planned)
 
 
-def test_a_wrong_partition_count_is_a_problem_and_a_missing_topic_is_none() -> None:
+def test_a_wrong_partition_count_is_a_problem() -> None:
     planned = plan_topics(TOPICS, 6, history=False)
     existing = {"sway.events": 3, "sway.outcomes": 6, "other": 1}
     assert find_problems(planned, existing) == ["sway.events has 3 partitions instead of 6"]

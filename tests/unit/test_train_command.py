@@ -1,4 +1,4 @@
-"""From a file of examples to a version, its report and its promotion, by the commands alone."""
+"""The commands from a file of examples to a version, its report and its promotion."""
 
 import json
 from base64 import b64encode
@@ -28,12 +28,20 @@ def example(index: int) -> Example:
     liked = index % 2 == 0
     words = "watch heat crime" if liked else "watch gigli comedy"
     return Example(
-        "watch alien liked", words, float(liked), None if index % 5 else 0.5, index, f"u{index % 7}", "i"
+        history="watch alien liked",
+        target=words,
+        y=float(liked),
+        z=None if index % 5 else 0.5,
+        occurred_at=index,
+        user_id=f"u{index % 7}",
+        item_id="i",
     )
 
 
 EXAMPLES = [example(index) for index in range(200)]
-SNAPSHOT = Snapshot(7, 1, 2, NO_ITEM, 0.5, NO_TOTALS, NO_PAST).encode()
+SNAPSHOT = Snapshot(
+    at_ms=7, item_key=1, text_key=2, item=NO_ITEM, mu=0.5, totals=NO_TOTALS, past=NO_PAST
+).encode()
 
 
 def sway(*arguments: str) -> str:
@@ -50,14 +58,14 @@ def test_examples_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert read_examples(write_examples(tmp_path / "e.parquet", examples)) == examples
 
 
-def test_a_snapshot_in_words_is_base64(tmp_path: Path) -> None:
+def test_a_snapshot_in_json_is_base64(tmp_path: Path) -> None:
     row = {"target": "watch Gigli", "y": 0, "occurred_at": 7, "snapshot": b64encode(SNAPSHOT).decode()}
     file = tmp_path / "e.jsonl"
     file.write_text(json.dumps(row) + "\n")
     assert read_examples(file)[0].snapshot == SNAPSHOT
 
 
-def test_behaviours_of_a_file_are_put_into_words(tmp_path: Path, tokenizer: BehaviourTokenizer) -> None:
+def test_behaviours_of_a_file_become_texts(tmp_path: Path, tokenizer: BehaviourTokenizer) -> None:
     past = [
         {"action": "watch", "item_text": "Alien", "y": 1.0, "z": 1.0},
         {"action": "watch", "item_text": "Heat"},
@@ -85,7 +93,7 @@ def test_behaviours_of_a_file_are_put_into_words(tmp_path: Path, tokenizer: Beha
         {"snapshot": b64encode(SNAPSHOT[:-1]).decode()},
     ],
 )
-def test_a_row_that_does_not_fit_is_named(
+def test_an_invalid_row_is_named_by_its_line(
     tmp_path: Path, tokenizer: BehaviourTokenizer, wrong: dict[str, object]
 ) -> None:
     file = tmp_path / "e.jsonl"
@@ -95,14 +103,15 @@ def test_a_row_that_does_not_fit_is_named(
         read_examples(file, lambda: tokenizer)
 
 
-def test_another_late_checkpoint_in_the_folder_to_start_from_makes_another_version(
+def test_another_start_checkpoint_makes_another_version(
     tmp_path: Path, tiny_base: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     file = write_examples(tmp_path / "e.parquet", audience(120, tokenizer))
     knobs = tmp_path / "knobs.toml"
     knobs.write_text("tensorboard = false\n[late]\nnumbers_epochs = 1\nepochs = 1\n")
     registry, start = tmp_path / "registry", tmp_path / "start"
-    for seed in (0, 1):  # both with the same encoder
+    # Both checkpoints have the same encoder.
+    for seed in (0, 1):
         parts = late_parts(tiny_base, seed=seed)
         late_checkpoint.save(start, *parts, parts.settings, tokenizer_from=tiny_base)
         command = (
@@ -118,7 +127,7 @@ def test_another_late_checkpoint_in_the_folder_to_start_from_makes_another_versi
     assert len(ModelRegistry(registry).versions()) == 2
 
 
-def test_flags_count_for_a_late_training_or_are_refused_in_one_line(
+def test_flags_apply_to_a_late_training_or_are_refused(
     tmp_path: Path, tiny_base: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     file = write_examples(tmp_path / "e.parquet", audience(120, tokenizer))
@@ -164,25 +173,28 @@ def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -
         "train", *common, "--start", str(tiny_base), "--trained-layers", "1", "--learning-rate", "0.001"
     )
     assert "160 train, 20 valid, 20 test" in first
-    told = [
-        line.strip() for line in first.splitlines() if line.startswith("  ")
-    ]  # no terminal: lines, not bars
-    assert told[0] == "preparing"
+    # Without a terminal, progress is shown as lines instead of bars.
+    progress_lines = [line.strip() for line in first.splitlines() if line.startswith("  ")]
+    assert progress_lines[0] == "preparing"
     for stage in ("texts: 160 of 160, took", "heads: 1 of 1, took", "valid texts: 20 of 20, took"):
-        assert sum(line.startswith(stage) for line in told) == 1, told
-    assert sum(line.startswith("texts: fine-tuning: 1 of 10") for line in told) == 1, told
-    assert sum(line.startswith("texts: fine-tuning: 10 of 10, loss 0.") for line in told) == 1, told
+        assert sum(line.startswith(stage) for line in progress_lines) == 1, progress_lines
+    assert sum(line.startswith("texts: fine-tuning: 1 of 10") for line in progress_lines) == 1, progress_lines
+    assert sum(line.startswith("texts: fine-tuning: 10 of 10, loss 0.") for line in progress_lines) == 1, (
+        progress_lines
+    )
     (version,) = ModelRegistry(registry).versions()
     assert f"published {version}" in first
+    # The repeated command finds its own work.
     assert f"published {version}" in sway(
         "train", *common, "--start", str(tiny_base), "--trained-layers", "1", "--learning-rate", "0.001"
-    )  # again: its own work is found
+    )
     manifest = ModelRegistry(registry).manifest(version)
     assert manifest.data["train_examples"] == 160
     assert manifest.config["learning_rate"] == 0.001
     sway("models", "promote", version, "--registry", registry)
 
-    sway("train", *common, "--seed", "1", "--trained-layers", "1")  # from the champion
+    # Without --start, a training starts from the champion.
+    sway("train", *common, "--seed", "1", "--trained-layers", "1")
     (second,) = set(ModelRegistry(registry).versions()) - {version}
     assert ModelRegistry(registry).manifest(second).parent == version
     report = tmp_path / "report"
@@ -207,7 +219,7 @@ def test_train_evaluate_promote_and_roll_back(tmp_path: Path, tiny_base: Path) -
     assert shown["manifest"]["parent"] == version
 
 
-def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
+def test_a_refused_training_says_why(tmp_path: Path) -> None:
     result = RUN.invoke(app, ["train", "--registry", str(tmp_path)])
     assert result.exit_code == 1
     assert "give one of --examples" in result.output
@@ -217,11 +229,11 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
     )
     assert result.exit_code == 1
     assert "80/10/10" in result.output
-    for text, said in (("seed = ", "not valid TOML"), ("sed = 1", "no knob is called sed")):
+    for text, message in (("seed = ", "not valid TOML"), ("sed = 1", "no knob is called sed")):
         knobs = tmp_path / "knobs.toml"
         knobs.write_text(text)
         result = RUN.invoke(
             app, ["train", "--examples", str(file), "--config", str(knobs), "--registry", str(tmp_path)]
         )
         assert result.exit_code == 1
-        assert said in result.output
+        assert message in result.output

@@ -1,4 +1,4 @@
-"""`sway trainer` ends with 0 after a signal alone."""
+"""`sway trainer` exits with status 0 only after a signal."""
 
 import os
 import signal
@@ -16,11 +16,11 @@ from trainer.errors import ServiceError
 
 
 class Exited(BaseException):
-    """The process has ended here, with this status."""
+    """Raised in place of ending the process with a status."""
 
 
-class Ending:
-    """A service whose run() returns after a signal, or raises; what it began may go on."""
+class FakeService:
+    """Service whose run() returns as after a signal, or raises. has_ended: whether its work has ended as well."""
 
     def __init__(self, failure: Exception | None = None, *, has_ended: bool) -> None:
         self.has_ended = has_ended
@@ -40,8 +40,8 @@ def no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_handlers() -> Iterator[None]:
-    """The command sets signal handlers; the test runner's come back after it."""
+def signal_handlers_restored() -> Iterator[None]:
+    """Restore the test runner's signal handlers, which the command replaces."""
     signals = (signal.SIGTERM, signal.SIGINT)
     before = [signal.getsignal(number) for number in signals]
     yield
@@ -52,30 +52,30 @@ def own_handlers() -> Iterator[None]:
 @pytest.mark.parametrize("has_ended", [True, False], ids=["all has ended", "a call goes on"])
 def test_a_signal_ends_the_process_at_once(has_ended: bool) -> None:
     with pytest.raises(Exited) as ended:
-        _run(Ending(has_ended=has_ended))  # type: ignore[arg-type]
+        _run(FakeService(has_ended=has_ended))  # type: ignore[arg-type]
     assert ended.value.args == (0,)
 
 
-def test_a_signal_before_the_service_is_made_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_before_the_service_exists_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "load_settings", lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Exited) as ended:
         command.trainer("info")
     assert ended.value.args == (0,)
 
 
-def test_a_failure_is_no_success_even_if_a_call_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_during_a_call_exits_with_an_error(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Exited) as ended:
-        _run(Ending(ServiceError("Kafka refuses it"), has_ended=False))  # type: ignore[arg-type]
+        _run(FakeService(ServiceError("Kafka refuses it"), has_ended=False))  # type: ignore[arg-type]
     assert ended.value.args == (1,)
     assert "Kafka refuses it" in caplog.text
 
 
-def test_a_failure_is_shown_by_the_command_line() -> None:
+def test_a_failure_reaches_the_command_line() -> None:
     with pytest.raises(ServiceError):
-        _run(Ending(ServiceError("Kafka refuses it"), has_ended=True))  # type: ignore[arg-type]
+        _run(FakeService(ServiceError("Kafka refuses it"), has_ended=True))  # type: ignore[arg-type]
 
 
-def test_a_work_folder_in_use_ends_the_command_with_one_line(
+def test_a_work_folder_in_use_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWAY_TRAINER__WORK_DIR", str(tmp_path))

@@ -1,3 +1,5 @@
+"""Examples: splits by time, labels, texts in order, and augmentation."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +22,33 @@ def example(occurred_at: int, y: float = 1.0, z: float | None = None) -> Example
     return Example("", f"watch film {occurred_at}", y, z, occurred_at)
 
 
+def labeled(
+    history: str,
+    target: str,
+    *,
+    occurred_at: int,
+    labeled_at: int,
+    z: float | None = None,
+    snapshot: bytes | None = None,
+) -> LabeledExample:
+    return LabeledExample(
+        event_id="e",
+        user_id="u",
+        item_id="i",
+        history=history,
+        target=target,
+        y=1.0,
+        y_hat=0.5,
+        z_hat=0.5,
+        model_version="v",
+        label_source="outcome",
+        occurred_at=occurred_at,
+        labeled_at=labeled_at,
+        z=z,
+        snapshot=snapshot,
+    )
+
+
 def pair(number: int, user: str, y: float) -> tuple[BehaviorEvent, Outcome]:
     event = BehaviorEvent(f"e{number}", user, "watch", 1000 + number, item_text=f"Film {number}")
     return event, Outcome(event.event_id, user, y, event.occurred_at, z=y)
@@ -31,33 +60,34 @@ def test_the_newest_share_is_held_out() -> None:
     assert [e.occurred_at for e in newest] == [4, 5]
 
 
-def test_one_moment_is_never_on_both_sides() -> None:
+def test_examples_of_one_time_stay_on_one_side() -> None:
     older, newest = split_by_time([example(at) for at in (1, 2, 2, 2, 3)], 0.6)
     assert [e.occurred_at for e in older] == [1, 2, 2, 2]
     assert [e.occurred_at for e in newest] == [3]
     assert split_by_time([example(1)] * 3, 0.5) == ([example(1)] * 3, [])
 
 
-def test_a_label_counts_as_known_from_when_its_example_was_made() -> None:
-    snapshot = Snapshot(5, 1, 2, NO_ITEM, 0.5, NO_TOTALS, NO_PAST).encode()
-    record = LabeledExample(
-        "e", "u", "i", "", "watch a", 1.0, 0.5, 0.5, "v", "expiry", 5, 9, snapshot=snapshot
-    )
+def test_a_label_is_known_when_its_example_is_made() -> None:
+    snapshot = Snapshot(
+        at_ms=5, item_key=1, text_key=2, item=NO_ITEM, mu=0.5, totals=NO_TOTALS, past=NO_PAST
+    ).encode()
+    record = labeled("", "watch a", occurred_at=5, labeled_at=9, snapshot=snapshot)
     made = Example.from_record(record)
     before = replace(made, occurred_at=4, labeled_at=None)
-    early = replace(made, occurred_at=6, labeled_at=2)  # as by a clock that was set back
+    # A clock was set back.
+    early = replace(made, occurred_at=6, labeled_at=2)
     assert [one.known_at for one in (made, before, early)] == [9, 4, 6]
     assert latest_known_at([before], [made]) == 9
     chosen = LateExamples.of([before, made, early], [], LateTraining())
     assert [one.known_at_ms for one in chosen.labelled()] == [5, 9, 6]
 
 
-def test_a_share_that_leaves_nothing_is_refused() -> None:
+def test_holding_out_everything_is_refused() -> None:
     with pytest.raises(ValueError, match="held_out=1"):
         split_by_time([example(1)], 1)
 
 
-def test_labels_mark_the_unknown_z() -> None:
+def test_an_unknown_z_is_nan() -> None:
     found = labels([example(1, 0.0, 0.25), example(2, 1.0, None)])
     assert found.dtype == np.float32
     assert found[0].tolist() == [0.0, 0.25]
@@ -65,7 +95,7 @@ def test_labels_mark_the_unknown_z() -> None:
     assert labels([]).shape == (0, 2)
 
 
-def test_a_text_knows_earlier_outcomes_of_its_user_and_nothing_else(tokenizer: BehaviourTokenizer) -> None:
+def test_a_text_contains_only_earlier_outcomes_of_its_user(tokenizer: BehaviourTokenizer) -> None:
     pairs = [pair(1, "ann", 1.0), pair(2, "bob", 0.0), pair(3, "ann", 0.0), pair(4, "ann", 1.0)]
     made = list(label_in_order(pairs, tokenizer))
     assert [(e.history, e.target) for e in made] == [
@@ -78,7 +108,7 @@ def test_a_text_knows_earlier_outcomes_of_its_user_and_nothing_else(tokenizer: B
 
 
 def test_a_later_outcome_changes_no_earlier_text(tokenizer: BehaviourTokenizer) -> None:
-    """Flip every label from the k-th on: the texts up to and with the k-th stay the same."""
+    """Flipping every label from the k-th on changes no text up to the k-th."""
     pairs = [pair(n, "ann", float(n % 2)) for n in range(12)]
     made = list(label_in_order(pairs, tokenizer))
     for k in range(12):
@@ -89,7 +119,7 @@ def test_a_later_outcome_changes_no_earlier_text(tokenizer: BehaviourTokenizer) 
         ]
 
 
-def test_a_window_forgets_its_oldest(tokenizer: BehaviourTokenizer) -> None:
+def test_a_full_window_drops_its_oldest_behaviour(tokenizer: BehaviourTokenizer) -> None:
     made = list(label_in_order([pair(n, "ann", 1.0) for n in range(5)], tokenizer, max_behaviours=2))
     assert made[-1].history == "user likes 100 percent of 2 ; watch Film 2 loved ; watch Film 3 loved"
     snapshot = Snapshot.decode(made[-1].snapshot or b"")
@@ -98,7 +128,7 @@ def test_a_window_forgets_its_oldest(tokenizer: BehaviourTokenizer) -> None:
 
 
 def test_an_example_is_made_from_a_record() -> None:
-    record = LabeledExample("e", "u", "i", "history", "target", 1.0, 0.5, 0.5, "v1", "outcome", 7, 8, z=0.75)
+    record = labeled("history", "target", occurred_at=7, labeled_at=8, z=0.75)
     assert Example.from_record(record) == Example("history", "target", 1.0, 0.75, 7, "u", "i", None, 8)
     assert Example.from_record(replace(record, snapshot=b"s")).snapshot == b"s"
 
@@ -122,7 +152,7 @@ def drop_histories(examples: list[Example], share: float, seed: int) -> list[Exa
     return augment_rows(examples, range(len(examples)), Augmentation(histories_dropped=share), seed=seed)
 
 
-def test_a_dropped_history_leaves_the_habits() -> None:
+def test_a_dropped_history_keeps_the_rates() -> None:
     long = Example(
         "user likes 50 percent of 2 ; watch Heat liked ; watch Alien hated", "watch x", 1.0, None, 1
     )

@@ -1,4 +1,4 @@
-"""Metrics with intervals, and baselines."""
+"""Metrics with confidence intervals, and baselines."""
 
 import json
 import math
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 def rows(
     count: int, users: int = 40, seed: int = 0
 ) -> tuple[Floats, Floats, Floats, Floats, NDArray[np.str_]]:
-    """y, z, y_hat, z_hat and user ids; each user has a taste of their own; every fifth z is not known."""
+    """Return y, z, y_hat, z_hat and user ids. Each user has its own taste; every fifth z is unknown."""
     random = np.random.default_rng(seed)
     user = random.integers(0, users, count)
     taste = 0.6 + 0.25 * random.standard_normal(users)[user]
@@ -57,7 +57,7 @@ def test_each_figure_is_the_plain_metric_of_all_rows() -> None:
     assert (found.drawn, found.units) == ("users", 40)
 
 
-def test_a_sample_is_measured_as_if_its_rows_stood_there_so_often() -> None:
+def test_a_weighted_sample_equals_repeated_rows() -> None:
     y, _, y_hat, _, _ = rows(200)
     positive = y >= 0.5
     counts = next(draws(units(None, 200), 5, seed=3))
@@ -66,13 +66,13 @@ def test_a_sample_is_measured_as_if_its_rows_stood_there_so_often() -> None:
     assert WeightedAuc(y_hat, positive)(counts).tolist() == pytest.approx(expected)
 
 
-def test_an_interval_is_as_wide_as_theory_says() -> None:
+def test_the_width_of_an_interval_matches_theory() -> None:
     y, _, y_hat, _, _ = rows(4000, seed=1)
     found = evaluate(y, None, y_hat, None, None, samples=1000).metrics["positive_rate"]
     assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(y.var() / len(y)), rel=0.1)
 
 
-def test_drawing_users_gives_a_wider_interval_where_rows_of_one_resemble_each_other() -> None:
+def test_drawing_users_widens_intervals_of_correlated_rows() -> None:
     y, _, y_hat, _, users = rows(4000, users=30)
     by_rows = evaluate(y, None, y_hat, None, None).metrics["positive_rate"]
     by_users = evaluate(y, None, y_hat, None, users).metrics["positive_rate"]
@@ -87,7 +87,7 @@ def test_without_users_rows_are_drawn() -> None:
         assert "loss" not in found.metrics
 
 
-def test_one_class_alone_has_no_auc_and_json_has_null_for_it() -> None:
+def test_a_single_class_has_no_auc() -> None:
     found = evaluate(np.ones(50), None, np.linspace(0, 0.4, 50), None, None, samples=20)
     plain = json.loads(json.dumps(found.to_plain(), allow_nan=False))
     assert plain["metrics"]["auc"] == {"value": None, "low": None, "high": None}
@@ -107,10 +107,11 @@ def test_ten_thousand_rows_are_drawn_five_hundred_times_in_seconds() -> None:
     y, z, y_hat, z_hat, users = rows(10_000, users=200)
     began = time.process_time()
     evaluate(y, z, y_hat, z_hat, users, lam=0.5, samples=500)
-    assert time.process_time() - began < 15  # about one; the rest is for a busy machine
+    # About one second; the rest is for a busy machine.
+    assert time.process_time() - began < 15
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_invalid_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="1 of 2 values of y_hat are NaN or infinite"):
         evaluate(np.ones(2), None, np.array([0.5, np.nan]), None, None)
     with pytest.raises(ValueError, match=r"one length, 1 or more; they have \[0\]"):
@@ -123,9 +124,10 @@ def example(user: str, item: str, y: float, at: int) -> Example:
     return Example("", f"watch {item}", y, None, at, user, item)
 
 
-def test_baselines_worked_by_hand() -> None:
+def test_baselines_match_a_worked_example() -> None:
     train = [example("ann", "heat", 1.0, 1), example("ann", "jaws", 0.0, 2), example("bob", "heat", 1.0, 3)]
-    test = [example("bob", "jaws", 1.0, 5), example("bob", "heat", 0.0, 4)]  # not in the order of time
+    # The examples are not in the order of time.
+    test = [example("bob", "jaws", 1.0, 5), example("bob", "heat", 0.0, 4)]
     found = baselines(train, test)
     mean = 2 / 3
     assert found["global mean"].tolist() == pytest.approx([mean, mean])
@@ -133,13 +135,14 @@ def test_baselines_worked_by_hand() -> None:
         [ITEM_WEIGHT * mean / (1 + ITEM_WEIGHT), (2 + ITEM_WEIGHT * mean) / (2 + ITEM_WEIGHT)]
     )
     bob_before = (1 + USER_WEIGHT * mean) / (1 + USER_WEIGHT)
-    bob_after = (1 + USER_WEIGHT * 2 / 4) / (2 + USER_WEIGHT)  # the outcome at 4 is known by 5
+    # The outcome at 4 is known by 5.
+    bob_after = (1 + USER_WEIGHT * 2 / 4) / (2 + USER_WEIGHT)
     assert found["user mean"].tolist() == pytest.approx([bob_before, bob_before])
     assert found["user mean so far"].tolist() == pytest.approx([bob_after, bob_before])
     assert found["item mean so far"][1] == pytest.approx(found["item mean"][1])
 
 
-def test_a_baseline_never_knows_the_outcome_it_is_asked_for() -> None:
+def test_a_baseline_never_uses_the_outcome_it_predicts() -> None:
     test = [example("ann", "heat", float(i % 2), i) for i in range(20)]
     first, changed = baselines([], test), baselines([], [*test[:-1], replace(test[-1], y=1 - test[-1].y)])
     for name, predicted in first.items():
@@ -147,15 +150,17 @@ def test_a_baseline_never_knows_the_outcome_it_is_asked_for() -> None:
         assert predicted[-1] == changed[name][-1]
 
 
-def test_no_figure_ranks_within_a_user_since_a_predictor_that_learns_would_look_worse_than_chance() -> None:
-    """Outcomes that depend on the user's taste alone cannot be ordered within a user: .5 would be right.
+def test_no_figure_ranks_within_a_user() -> None:
+    """The AUC within a user makes a predictor that learns look worse than chance.
 
-    A mean that goes on learning is lower before a positive than after it. So within a user the positives are those with
-    the lower predictions, the fewer rows the more so, though over all rows the predictor is a good one.
+    Here outcomes depend only on the user's taste, so within a user no order is better than chance and the AUC should be
+    0.5. A running mean is lower before a positive than after it. Positives therefore have the lower predictions of
+    their user, more so with fewer rows, although the predictor is good over all rows.
     """
     random = np.random.default_rng(0)
     taste = np.clip(random.normal(0.6, 0.25, 300), 0.05, 0.95)
-    users = random.permutation(np.repeat(np.arange(300), 10))  # in the order of time
+    # Rows are in the order of time.
+    users = random.permutation(np.repeat(np.arange(300), 10))
     y = (random.random(3000) < taste[users]).astype(np.float64)
     test = [
         example(f"u{user}", "i", outcome, at) for at, (user, outcome) in enumerate(zip(users, y, strict=True))
@@ -163,7 +168,8 @@ def test_no_figure_ranks_within_a_user_since_a_predictor_that_learns_would_look_
     y_hat = baselines([], test)["user mean so far"]
     of_users = [metrics.auc(y_hat[users == user], y[users == user] >= 0.5) for user in range(300)]
     assert metrics.auc(y_hat, y >= 0.5) > 0.6
-    assert np.nanmean(of_users) < 0.4  # the bias, where nothing is to be known
+    # The bias: 0.5 would be right.
+    assert np.nanmean(of_users) < 0.4
 
     found = evaluate(y, None, y_hat, None, users.astype(np.str_), samples=10)
     assert set(found.metrics) == {

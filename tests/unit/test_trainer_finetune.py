@@ -1,3 +1,5 @@
+"""Fine-tuning the top layers on stored activations of the frozen ones."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +26,7 @@ FAST = FinetuneConfig(epochs=6, batch_rows=8, learning_rate=1e-3, heads_learning
 
 @pytest.fixture
 def texts(tokenizer: BehaviourTokenizer) -> list[EncodedText]:
-    """Sixty-four texts of different lengths; every other one ends in a loved film."""
+    """Sixty-four texts of different lengths. Every second one ends in a loved film."""
     history = tokenizer.words([f"watch Film {n} liked" for n in range(8)])
     good, bad = tokenizer.words(["watch wonderful delight", "watch terrible waste"])
     return [tokenizer.encode(history[: n % 7], good if n % 2 else bad) for n in range(64)]
@@ -32,7 +34,7 @@ def texts(tokenizer: BehaviourTokenizer) -> list[EncodedText]:
 
 @pytest.fixture
 def labels() -> NDArray[np.float32]:
-    """y by the film; z the same, unknown for every fifth."""
+    """y depends on the film. z is the same, and unknown for every fifth text."""
     y = np.arange(64, dtype=np.float32) % 2
     z = np.where(np.arange(64) % 5, y, np.nan).astype(np.float32)
     return np.stack([y, z], axis=1)
@@ -45,24 +47,26 @@ def outputs_of(network: TwoHeadedNetwork, texts: list[EncodedText]) -> torch.Ten
     return outputs
 
 
-def activations_equal_the_whole(network: TwoHeadedNetwork, texts: list[EncodedText]) -> None:
-    """Assert that the top layers on activations give what the whole network gives on ids."""
+def assert_activations_match(network: TwoHeadedNetwork, texts: list[EncodedText]) -> None:
+    """Assert that the top layers, given activations, return what the whole network returns, given ids."""
     for trained in range(1, len(layer_list(network.encoder)) + 1):
         activations = frozen_activations(network, texts, trained, pad_id=0, batch_tokens=100)
         with torch.inference_mode():
             top = TopNetwork(network, trained).eval()(**activations.padded(range(len(texts))))
-        assert torch.allclose(top, outputs_of(network, texts), atol=2e-3)  # float16 in between
+        # Activations are stored in float16.
+        assert torch.allclose(top, outputs_of(network, texts), atol=2e-3)
 
 
 def test_the_top_layers_on_activations_equal_the_whole_network(
     tiny_network: TwoHeadedNetwork, texts: list[EncodedText]
 ) -> None:
-    activations_equal_the_whole(tiny_network, texts)
-    assert len(layer_list(tiny_network.encoder)) == 2  # the original keeps all its layers
+    assert_activations_match(tiny_network, texts)
+    # The original network keeps all its layers.
+    assert len(layer_list(tiny_network.encoder)) == 2
 
 
 @pytest.mark.parametrize("family", ["distilbert", "electra"])
-def test_other_families_are_split_too(family: str, texts: list[EncodedText]) -> None:
+def test_other_model_families_are_split(family: str, texts: list[EncodedText]) -> None:
     torch.manual_seed(0)
     encoder: PreTrainedModel
     if family == "distilbert":
@@ -79,7 +83,7 @@ def test_other_families_are_split_too(family: str, texts: list[EncodedText]) -> 
         )
     network = TwoHeadedNetwork(encoder, NetworkSettings())
     torch.nn.init.normal_(network.heads.weight, std=0.1)
-    activations_equal_the_whole(network, texts)
+    assert_activations_match(network, texts)
 
 
 def test_features_are_the_pooled_output(tiny_network: TwoHeadedNetwork, texts: list[EncodedText]) -> None:
@@ -116,7 +120,8 @@ def test_fine_tuning_learns(
     y_hat = outputs_of(tiny_network, texts)[:, 0].numpy()
     assert y_hat[1::2].min() > y_hat[::2].max()
     assert not tiny_network.training
-    assert tiny_network.encoder.get_submodule("embeddings.dropout").p == 0.1  # as the checkpoint says
+    # The dropout of the checkpoint is restored.
+    assert tiny_network.encoder.get_submodule("embeddings.dropout").p == 0.1
 
 
 def test_the_same_seed_gives_the_same_weights(
@@ -151,7 +156,7 @@ def test_batches_of_similar_length_keep_to_the_budget() -> None:
     assert all(len(batch) == 1 or len(batch) * tokens[batch].max() <= 100 for batch in batches)
 
 
-def test_impossible_knobs_are_refused(tiny_network: TwoHeadedNetwork, texts: list[EncodedText]) -> None:
+def test_invalid_knobs_are_refused(tiny_network: TwoHeadedNetwork, texts: list[EncodedText]) -> None:
     with pytest.raises(TrainingRefused, match="epochs=0"):
         FinetuneConfig(epochs=0)
     with pytest.raises(ValueError, match="trained_layers=3"):

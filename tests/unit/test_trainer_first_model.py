@@ -1,3 +1,5 @@
+"""The first model, fitted from a base model and published."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +35,7 @@ EXAMPLES = [
 ]
 
 
-def test_a_fitted_model_is_in_the_registry_and_scores(plain_base: Path, tmp_path: Path) -> None:
+def test_a_first_model_is_published_and_scores(plain_base: Path, tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     seen: list[Progress] = []
     version = fit_first_model(
@@ -64,7 +66,7 @@ def test_the_first_model_of_examples_with_snapshots_is_late(
     assert registry.manifest(version).data["to_ms"] == 10**12 + 299 * 60_000
 
 
-def test_a_repeated_call_finds_its_own_work(plain_base: Path, tmp_path: Path) -> None:
+def test_a_repeated_call_finds_its_own_version(plain_base: Path, tmp_path: Path) -> None:
     registry = ModelRegistry(tmp_path / "registry")
     version = fit_first_model(EXAMPLES, plain_base, registry, config=CONFIG)
     seen: list[Progress] = []

@@ -1,3 +1,5 @@
+"""The ridge regression of the heads, and AUC, compared with scikit-learn."""
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -31,7 +33,7 @@ def test_a_head_without_labels_is_zero() -> None:
     assert heads.weight[0].any()
 
 
-def test_features_that_never_vary_are_no_trouble() -> None:
+def test_constant_features_are_accepted() -> None:
     heads = fit_heads(np.ones((10, 3)), np.full((10, 2), 0.25), penalty=1.0)
     assert heads.predict(np.ones((1, 3)))[0] == pytest.approx([0.25, 0.25])
 

@@ -1,3 +1,5 @@
+"""A training for the joint reading: resuming, early stopping, knobs and versions."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +43,7 @@ def changed(before: Path, after: Path) -> set[str]:
 
 @pytest.fixture
 def champion(tiny_base: Path, tmp_path: Path) -> Path:
-    """A Sway checkpoint that was trained from the tiny base."""
+    """A Sway checkpoint trained from the tiny base."""
     config = replace(FAST, lam=0.25)
     return train(TRAIN, (), start=tiny_base, config=config, work=tmp_path / "champion").folder
 
@@ -58,9 +60,7 @@ def test_a_training_ends_in_a_checkpoint_that_scores(tiny_base: Path, tmp_path: 
     assert list((tmp_path / "tensorboard" / "texts").glob("events.*"))
 
 
-def test_an_interrupted_training_resumes_and_ends_as_if_it_had_not_been(
-    tiny_base: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_training_resumes_to_the_same_weights(tiny_base: Path, tmp_path: Path) -> None:
     config = replace(FAST, epochs=3, augmentation=Augmentation(behaviours_dropped=0.5))
     whole = train(TRAIN, VALID, start=tiny_base, config=config, work=tmp_path / "whole")
     steps: list[int] = []
@@ -76,15 +76,17 @@ def test_an_interrupted_training_resumes_and_ends_as_if_it_had_not_been(
     with pytest.raises(KeyboardInterrupt):
         train(TRAIN, VALID, start=tiny_base, config=config, work=tmp_path / "cut", progress=interrupt)
     resumed = train(TRAIN, VALID, start=tiny_base, config=config, work=tmp_path / "cut", progress=note)
-    assert steps == list(range(10, 19))  # a checkpoint every three steps
+    # Checkpoints are written every three steps.
+    assert steps == list(range(10, 19))
     assert not changed(whole.folder, resumed.folder)
 
 
-def test_a_training_that_is_stopped_resumes_from_that_very_step(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_stopped_training_resumes_at_the_same_step(tiny_base: Path, tmp_path: Path) -> None:
     config = replace(FAST, epochs=3, pretraining=Pretraining(epochs=1, batch_rows=8))
     whole = train(TRAIN, VALID, start=tiny_base, config=config, work=tmp_path / "whole")
     steps: list[tuple[str, int]] = []
-    stops = {("pretraining", 2), ("texts: fine-tuning", 11)}  # neither is a step with a checkpoint of its own
+    # Neither is a step with a regular checkpoint.
+    stops = {("pretraining", 2), ("texts: fine-tuning", 11)}
 
     def watch(progress: Progress) -> None:
         step = (progress.stage, progress.done)
@@ -112,7 +114,7 @@ def test_a_finished_training_is_found_and_another_is_refused(tiny_base: Path, tm
         train(TRAIN, (), start=tiny_base, config=replace(FAST, seed=1), work=tmp_path)
 
 
-def test_a_champion_goes_on_with_its_own_settings(champion: Path, tmp_path: Path) -> None:
+def test_a_champion_is_trained_with_its_own_settings(champion: Path, tmp_path: Path) -> None:
     trained = train(TRAIN, (), start=champion, config=FAST, work=tmp_path / "next")
     assert json.loads((trained.folder / "sway.json").read_text())["lam"] == 0.25
     assert changed(champion, trained.folder)
@@ -120,7 +122,7 @@ def test_a_champion_goes_on_with_its_own_settings(champion: Path, tmp_path: Path
         train(TRAIN, (), start=champion, config=replace(FAST, kept_layers=1), work=tmp_path / "no")
 
 
-def test_frozen_layers_do_not_move(champion: Path, tmp_path: Path) -> None:
+def test_frozen_layers_do_not_change(champion: Path, tmp_path: Path) -> None:
     trained = train(
         TRAIN, VALID, start=champion, config=replace(FAST, trained_layers=1), work=tmp_path / "next"
     )
@@ -139,13 +141,13 @@ def test_adapters_are_merged_into_a_plain_checkpoint(champion: Path, tmp_path: P
     assert torch.linalg.matrix_rank(update, rtol=1e-3) <= 2
 
 
-def test_early_stopping_ends_before_the_epochs_do(tiny_base: Path, tmp_path: Path) -> None:
-    contrary = [replace(example, y=1 - example.y, z=None) for example in VALID]
+def test_early_stopping_ends_before_the_last_epoch(tiny_base: Path, tmp_path: Path) -> None:
+    inverted = [replace(example, y=1 - example.y, z=None) for example in VALID]
     config = replace(FAST, epochs=30, patience=2, heads_first=True)
     steps: list[int] = []
     train(
         TRAIN,
-        contrary,
+        inverted,
         start=tiny_base,
         config=config,
         work=tmp_path,
@@ -172,13 +174,13 @@ def test_early_stopping_ends_before_the_epochs_do(tiny_base: Path, tmp_path: Pat
     ],
     ids=lambda config: next(k for k, v in config.to_plain().items() if v != FAST.to_plain()[k]),
 )
-def test_each_knob_makes_another_model(config: TrainingConfig, champion: Path, tmp_path: Path) -> None:
+def test_each_knob_changes_the_model(config: TrainingConfig, champion: Path, tmp_path: Path) -> None:
     as_it_is = train(TRAIN, (), start=champion, config=FAST, work=tmp_path / "plain")
     other = train(TRAIN, (), start=champion, config=config, work=tmp_path / "other")
     assert changed(as_it_is.folder, other.folder)
 
 
-def test_a_configuration_survives_json_and_names_what_is_wrong() -> None:
+def test_a_configuration_round_trips_through_json() -> None:
     config = replace(FAST, lora=Lora(rank=4), lam=1.0)
     assert TrainingConfig.from_plain(json.loads(json.dumps(config.to_plain()))) == config
     with pytest.raises(TrainingRefused, match=r"no knob is called lora\.rang"):
@@ -189,7 +191,7 @@ def test_a_configuration_survives_json_and_names_what_is_wrong() -> None:
         TrainingConfig.from_plain({"augmentation": {"cropped": 2}})
 
 
-def test_a_version_names_its_request_but_not_its_tracking() -> None:
+def test_a_version_does_not_depend_on_tracking() -> None:
     data = {"ranges": [{"partition": 0, "start": 0, "end": 9}]}
     first = version_of(None, "tiny", data, FAST)
     assert first.startswith("v-")

@@ -1,4 +1,4 @@
-"""What a request under way was read as is kept as it was, for its owner alone."""
+"""The examples of a request in progress are kept unchanged, readable only by their owner."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SPLIT = Split(
 
 
 @pytest.mark.parametrize("split", [SPLIT, Split([], [], []), Split([SPLIT.train[0]], [], [])])
-def test_a_split_comes_back_as_it_was(tmp_path: Path, split: Split) -> None:
+def test_a_split_is_loaded_unchanged(tmp_path: Path, split: Split) -> None:
     assert load(tmp_path / "work") is None
     save(tmp_path / "work", split)
     assert load(tmp_path / "work") == split
@@ -23,13 +23,13 @@ def test_a_split_comes_back_as_it_was(tmp_path: Path, split: Split) -> None:
     assert load(tmp_path / "work") == SPLIT
 
 
-def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     save(tmp_path, SPLIT)
     (file,) = tmp_path.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_was_cut_short_holds_nothing(tmp_path: Path) -> None:
+def test_a_truncated_file_is_ignored(tmp_path: Path) -> None:
     save(tmp_path, SPLIT)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-9])

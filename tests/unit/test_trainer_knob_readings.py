@@ -1,4 +1,4 @@
-"""A knob of the reading that is not trained is refused by its name; one that both have counts for the one that is."""
+"""A knob of the other reading is refused by name. A knob of both readings applies to the trained one."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ JOINT, LATE = Reading.JOINT, Reading.LATE
 USUAL = TrainingConfig(trained_layers=2, epochs=1.0)
 
 
-def test_flags_count_for_the_reading_that_is_trained() -> None:
+def test_flags_apply_to_the_trained_reading() -> None:
     joint = with_flags(USUAL, JOINT, epochs=3.5, learning_rate=1e-3, trained_layers=0, newest_texts=7)
     assert (joint.epochs, joint.learning_rate, joint.trained_layers, joint.newest_texts) == (
         3.5,
@@ -25,12 +25,13 @@ def test_flags_count_for_the_reading_that_is_trained() -> None:
     assert joint.late == LateTraining()
     late = with_flags(USUAL, LATE, epochs=3.0, learning_rate=1e-3, trained_layers=1)
     assert late.late == LateTraining(epochs=3, text_learning_rate=1e-3, trained_layers=1)
-    assert late == TrainingConfig(trained_layers=2, epochs=1.0, late=late.late)  # the joint reading's stay
+    # Knobs of the joint reading are unchanged.
+    assert late == TrainingConfig(trained_layers=2, epochs=1.0, late=late.late)
     assert with_flags(USUAL, LATE) == with_flags(USUAL, JOINT) == USUAL
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ({"newest_texts": 5}, "--newest-texts is for the joint reading.*most_rows under .late."),
         ({"trained_layers": 0}, "--trained-layers 0, for all, is for the joint reading"),
@@ -38,10 +39,8 @@ def test_flags_count_for_the_reading_that_is_trained() -> None:
         ({"learning_rate": 1e-3}, "--learning-rate is that of BERT.*--trained-layers"),
     ],
 )
-def test_a_flag_that_a_late_training_has_no_use_for_is_refused_in_one_line(
-    flags: dict[str, float], said: str
-) -> None:
-    with pytest.raises(TrainingRefused, match=said) as refused:
+def test_a_flag_unused_by_late_training_is_refused(flags: dict[str, float], message: str) -> None:
+    with pytest.raises(TrainingRefused, match=message) as refused:
         with_flags(USUAL, LATE, **flags)  # type: ignore[arg-type]
     assert "\n" not in str(refused.value)
     if flags != {"epochs": 1.5}:
@@ -57,7 +56,7 @@ def test_a_flag_that_a_late_training_has_no_use_for_is_refused_in_one_line(
         ({"late", "epochs", "reading"}, JOINT, "late"),
     ],
 )
-def test_knobs_of_the_other_reading_are_refused_by_their_names(
+def test_knobs_of_the_other_reading_are_refused_by_name(
     given: set[str], reading: Reading, named: str
 ) -> None:
     with pytest.raises(TrainingRefused, match=f"sets knobs of the .* one: {named};"):
@@ -66,11 +65,11 @@ def test_knobs_of_the_other_reading_are_refused_by_their_names(
 
 @pytest.mark.parametrize("reading", Reading)
 @pytest.mark.parametrize("given", [set(), {"seed", "lam", "threads", "text"}, {"epochs", "late"}])
-def test_knobs_of_both_readings_or_of_each_serve_either(given: set[str], reading: Reading) -> None:
+def test_shared_knobs_are_accepted_for_either_reading(given: set[str], reading: Reading) -> None:
     refuse_other_knobs(given, reading)
 
 
-def test_a_file_that_names_its_reading_is_checked_when_it_is_read(tmp_path: Path) -> None:
+def test_a_file_that_names_its_reading_is_checked(tmp_path: Path) -> None:
     file = tmp_path / "knobs.toml"
     file.write_text('reading = "late"\nepochs = 2.0\n')
     with pytest.raises(TrainingRefused, match="sets knobs of the joint one: epochs;"):
@@ -81,7 +80,7 @@ def test_a_file_that_names_its_reading_is_checked_when_it_is_read(tmp_path: Path
     assert found.config.late.epochs == 2
 
 
-def test_every_knob_is_of_one_reading_or_of_both() -> None:
+def test_every_knob_belongs_to_a_reading() -> None:
     for name in TrainingConfig().to_plain():
         outcomes = []
         for reading in Reading:

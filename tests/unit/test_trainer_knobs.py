@@ -1,4 +1,4 @@
-"""The knobs of a training act as they say, each on its own part."""
+"""Each knob of a training has its documented effect."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ def texts(tokenizer: BehaviourTokenizer) -> list[EncodedText]:
     return tokenizer.encode_texts([(f"view {words[n % 4]} liked", words[n % 4]) for n in range(40)])
 
 
-def test_the_adversarial_step_is_of_its_length_and_raises_the_loss(
+def test_the_adversarial_step_raises_the_loss(
     tiny_network: TwoHeadedNetwork, texts: list[EncodedText]
 ) -> None:
     network = tiny_network.eval()
@@ -51,10 +51,11 @@ def test_the_adversarial_step_is_of_its_length_and_raises_the_loss(
     assert perturbed.item() > clean.item() + 1e-4
     assert torch.linalg.vector_norm(moved[0] - before, dim=(1, 2)).numpy() == pytest.approx(0.5, rel=1e-3)
     again = two_head_loss(network(**inputs), y, z, 0.5)
-    assert again.item() == pytest.approx(clean.item(), abs=1e-6)  # nothing stays behind
+    # The perturbation is removed.
+    assert again.item() == pytest.approx(clean.item(), abs=1e-6)
 
 
-def test_pre_training_lowers_its_own_loss_on_text_that_it_did_not_see(
+def test_pretraining_lowers_its_loss_on_unseen_texts(
     tiny_network: TwoHeadedNetwork, texts: list[EncodedText], minilm_dir: Path
 ) -> None:
     vocabulary = Vocabulary.from_folder(minilm_dir)
@@ -62,7 +63,8 @@ def test_pre_training_lowers_its_own_loss_on_text_that_it_did_not_see(
     many = Pretraining(epochs=12, learning_rate=5e-3, batch_rows=16, mask_share=0.3)
     before = pretrain(tiny_network, texts, vocabulary, few, seed=0).validation["valid_loss"]
     after = pretrain(tiny_network, texts, vocabulary, many, seed=0).validation["valid_loss"]
-    assert before > 9  # about the logarithm of the vocabulary's size: it guesses
+    # About the logarithm of the vocabulary's size, the loss of a random guess.
+    assert before > 9
     assert after < 0.7 * before
 
 
@@ -83,11 +85,11 @@ def is_subsequence(part: list[str], whole: list[str]) -> bool:
         Augmentation(cropped=0.5, crop_to=4),
         Augmentation(behaviours_dropped=0.3),
         Augmentation(reordered=0.3),
-        Augmentation(0.2, 0.3, 4, 0.2, 0.2),
+        Augmentation(histories_dropped=0.2, cropped=0.3, crop_to=4, behaviours_dropped=0.2, reordered=0.2),
     ],
     ids=["histories", "cropping", "dropping", "reordering", "all"],
 )
-def test_augmentation_takes_from_a_history_and_adds_nothing(augmentation: Augmentation) -> None:
+def test_augmentation_adds_nothing_to_a_history(augmentation: Augmentation) -> None:
     _, whole = split_history(HISTORY)
     made = behaviours(augmentation)
     assert made == behaviours(augmentation)
@@ -102,7 +104,7 @@ def test_augmentation_takes_from_a_history_and_adds_nothing(augmentation: Augmen
     assert any(kept != whole for _, kept, _ in made)
 
 
-def test_a_crop_keeps_the_newest_and_a_reordering_keeps_all_near_their_place() -> None:
+def test_crops_keep_the_newest_and_reordering_swaps_neighbours() -> None:
     _, whole = split_history(HISTORY)
     cropped = [kept for _, kept, _ in behaviours(Augmentation(cropped=1.0, crop_to=4))]
     assert all(kept == whole[-len(kept) :] and len(kept) <= 4 for kept in cropped)
@@ -111,8 +113,9 @@ def test_a_crop_keeps_the_newest_and_a_reordering_keeps_all_near_their_place() -
         assert np.abs([kept.index(one) - place for place, one in enumerate(whole)]).max() <= 1
 
 
-def test_weights_and_biases_is_asked_for_by_a_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
+def test_weights_and_biases_is_opt_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if wandb were not installed.
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(TrackingError, match="wandb"), tracking(TrainingConfig(wandb=True), tmp_path):
         pass
     with tracking(TrainingConfig(wandb=False, tensorboard=True), tmp_path) as tracker:

@@ -1,4 +1,4 @@
-"""Texts of the past by their keys, out of what examples say in words."""
+"""Texts of past behaviours by key, taken from the words of examples."""
 
 from dataclasses import replace
 
@@ -8,9 +8,7 @@ from tests.support.late_examples import audience
 from trainer.known_texts import known_texts
 
 
-def test_the_words_of_the_past_are_found_in_histories_without_their_outcomes(
-    tokenizer: BehaviourTokenizer,
-) -> None:
+def test_past_texts_are_found_in_histories_without_outcomes(tokenizer: BehaviourTokenizer) -> None:
     examples = audience(120, tokenizer)
     newest = examples[-30:]
     texts = known_texts(newest)
@@ -23,5 +21,5 @@ def test_the_words_of_the_past_are_found_in_histories_without_their_outcomes(
     assert len(texts) > len(own)
 
 
-def test_examples_without_a_snapshot_tell_nothing(tokenizer: BehaviourTokenizer) -> None:
+def test_examples_without_a_snapshot_give_no_texts(tokenizer: BehaviourTokenizer) -> None:
     assert known_texts([replace(one, snapshot=None) for one in audience(5, tokenizer)]) == {}

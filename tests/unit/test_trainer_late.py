@@ -1,4 +1,4 @@
-"""Fitting a late network: on fixed vectors and through BERT's top layers, on rows whose rule is known."""
+"""Fitting a late network to rows with a known rule, on fixed vectors and through BERT's top layers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,7 +30,7 @@ TRAIN, VALID = np.arange(500), np.arange(500, ROWS)
 def feature_rows(
     y: NDArray[np.float32], text: NDArray[np.int32], past_text: NDArray[np.int32]
 ) -> FeatureRows:
-    """Rows whose numbers and items tell nothing."""
+    """Return rows whose numbers and items carry no information."""
     past = np.zeros((ROWS, BEHAVIOURS, 4), np.float32)
     past[:, :, 0] = 1
     return FeatureRows(
@@ -51,7 +51,7 @@ def feature_rows(
 
 
 def rows_by_text(seed: int = 0) -> tuple[FeatureRows, NDArray[np.float32]]:
-    """Rows that are positive by what the behaviour's own text is, and vectors of the texts."""
+    """Return rows whose label depends on the behaviour's own text, and the vectors of the texts."""
     random = np.random.default_rng(seed)
     text = random.integers(0, TEXTS, ROWS).astype(np.int32)
     past_text = random.integers(-1, TEXTS, (ROWS, BEHAVIOURS)).astype(np.int32)
@@ -59,8 +59,8 @@ def rows_by_text(seed: int = 0) -> tuple[FeatureRows, NDArray[np.float32]]:
     return feature_rows(y, text, past_text), random.normal(size=(TEXTS, WIDTH)).astype(np.float32)
 
 
-class Projected:
-    """Stands for BERT: the vectors of texts are a tuned projection of what each is."""
+class ProjectionEncoder:
+    """In place of BERT: text vectors are a tunable projection of fixed vectors."""
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self._below = torch.from_numpy(vectors)
@@ -75,7 +75,8 @@ class Projected:
         return self._below[texts] @ self.weight
 
     def parts(self, texts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        return [texts[1::2], texts[::2]]  # in another order than asked for
+        # In another order than the texts.
+        return [texts[1::2], texts[::2]]
 
 
 def fit(rows: FeatureRows, vectors: NDArray[np.float32], config: LateConfig = CONFIG) -> LateFit:
@@ -83,24 +84,25 @@ def fit(rows: FeatureRows, vectors: NDArray[np.float32], config: LateConfig = CO
     return fit_late(LateRows.of(rows, vectors), TRAIN, VALID, config)
 
 
-def test_a_network_learns_what_texts_tell() -> None:
+def test_a_network_learns_from_texts() -> None:
     found = fit(*rows_by_text())
     assert found.valid_loss < 0.1
     assert found.epochs[0] > found.valid_loss
 
 
-def test_the_epoch_that_is_best_on_the_validation_rows_is_kept() -> None:
+def test_the_epoch_with_the_best_validation_loss_is_kept() -> None:
     rows, vectors = rows_by_text()
-    rows.y[TRAIN] = 1 - rows.y[TRAIN]  # the more it learns the worse it is there
+    # Inverted labels: every epoch makes the validation loss worse.
+    rows.y[TRAIN] = 1 - rows.y[TRAIN]
     found = fit(rows, vectors)
-    told = score_late(found.network, LateRows.of(rows, vectors), VALID, found.texts)[:, 0]
+    y_hat = score_late(found.network, LateRows.of(rows, vectors), VALID, found.texts)[:, 0]
     assert found.valid_loss == min(found.epochs) == found.epochs[0]
-    assert np.mean(-np.log(np.where(rows.y[VALID] > 0, told, 1 - told))) == pytest.approx(
+    assert np.mean(-np.log(np.where(rows.y[VALID] > 0, y_hat, 1 - y_hat))) == pytest.approx(
         found.valid_loss, rel=1e-3
     )
 
 
-def test_the_second_stage_leaves_what_reads_numbers_as_it_is() -> None:
+def test_the_second_stage_keeps_the_weights_of_numbers() -> None:
     rows, vectors = rows_by_text()
     rows.numbers[:, 0] = np.random.default_rng(0).normal(size=ROWS)
     stages = [replace(CONFIG, epochs=epochs) for epochs in (0, 3)]
@@ -117,7 +119,7 @@ def test_the_same_seed_gives_the_same_network() -> None:
     assert one.epochs == other.epochs
 
 
-def test_a_network_learns_from_whose_history_has_the_same_text() -> None:
+def test_a_network_learns_from_repeated_texts() -> None:
     random = np.random.default_rng(3)
     text = random.integers(0, TEXTS, ROWS).astype(np.int32)
     past_text = (text[:, None] + random.integers(1, TEXTS, (ROWS, BEHAVIOURS))) % TEXTS
@@ -128,9 +130,9 @@ def test_a_network_learns_from_whose_history_has_the_same_text() -> None:
     assert fit(rows, np.eye(TEXTS, WIDTH, dtype=np.float32) * 3, config).valid_loss < 0.6
 
 
-def test_tuning_moves_the_vectors_and_returns_those_of_the_best_epoch() -> None:
+def test_tuning_returns_the_vectors_of_the_best_epoch() -> None:
     rows, vectors = rows_by_text()
-    encoder = Projected(vectors)
+    encoder = ProjectionEncoder(vectors)
     config = LateConfig(
         network=SMALL, numbers_epochs=1, epochs=3, batch_rows=32, group_rows=200, text_learning_rate=1e-2
     )
@@ -140,27 +142,36 @@ def test_tuning_moves_the_vectors_and_returns_those_of_the_best_epoch() -> None:
     torch.testing.assert_close(found.texts, torch.from_numpy(vectors) @ encoder.weight.detach())
 
 
-def test_a_fit_that_goes_on_from_a_network_is_no_worse_than_it() -> None:
+def test_a_continued_fit_is_never_worse_than_its_start() -> None:
     rows, vectors = rows_by_text()
     first = fit(rows, vectors)
-    rows.y[TRAIN] = 1 - rows.y[TRAIN]  # the more it learns from here on the worse it is
-    told = LateRows.of(rows, vectors)
-    again = fit_late(told, TRAIN, VALID, CONFIG, start=first.network)
+    # Inverted labels: every further epoch makes the validation loss worse.
+    rows.y[TRAIN] = 1 - rows.y[TRAIN]
+    late_rows = LateRows.of(rows, vectors)
+    again = fit_late(late_rows, TRAIN, VALID, CONFIG, start=first.network)
     assert again.valid_loss == again.epochs[0] == pytest.approx(first.valid_loss)
     for name, value in again.network.state_dict().items():
         assert torch.equal(value, first.network.state_dict()[name])
 
 
 @pytest.mark.parametrize("tuned", [False, True])
-def test_a_fit_cut_after_any_epoch_ends_as_if_it_had_not_been(tmp_path: Path, *, tuned: bool) -> None:
+def test_an_interrupted_fit_resumes_to_the_same_result(tmp_path: Path, *, tuned: bool) -> None:
     rows, vectors = rows_by_text()
     config = replace(CONFIG, network=replace(SMALL, dropout=0.2), numbers_epochs=2, epochs=2)
 
-    def fitted(progress: Callable[[int, int, float], None], kept: Path | None) -> tuple[LateFit, Projected]:
-        encoder = Projected(vectors)
-        told = LateRows.of(rows, vectors)
+    def fitted(
+        progress: Callable[[int, int, float], None], kept: Path | None
+    ) -> tuple[LateFit, ProjectionEncoder]:
+        encoder = ProjectionEncoder(vectors)
+        late_rows = LateRows.of(rows, vectors)
         return fit_late(
-            told, TRAIN, VALID, config, encoder=encoder if tuned else None, state_file=kept, progress=progress
+            late_rows,
+            TRAIN,
+            VALID,
+            config,
+            encoder=encoder if tuned else None,
+            state_file=kept,
+            progress=progress,
         ), encoder
 
     def cut(epoch: int, _of: int, _loss: float) -> None:
@@ -170,7 +181,8 @@ def test_a_fit_cut_after_any_epoch_ends_as_if_it_had_not_been(tmp_path: Path, *,
     for epoch in (1, 2, 3, 4):
         with pytest.raises(InterruptedError, match=str(epoch)):
             fitted(cut, tmp_path / "fit.pt")
-    again, resumed = fitted(cut, tmp_path / "fit.pt")  # nothing is left to do
+    # No epoch is left to fit.
+    again, resumed = fitted(cut, tmp_path / "fit.pt")
     assert again.epochs == whole.epochs
     assert torch.equal(again.texts, whole.texts)
     assert torch.equal(resumed.weight, encoder.weight)
@@ -178,39 +190,40 @@ def test_a_fit_cut_after_any_epoch_ends_as_if_it_had_not_been(tmp_path: Path, *,
         assert torch.equal(value, again.network.state_dict()[name])
 
 
-def test_the_encoder_is_left_as_it_was_in_the_best_epoch() -> None:
+def test_the_encoder_keeps_its_state_of_the_best_epoch() -> None:
     rows, vectors = rows_by_text()
     rows.y[TRAIN] = 1 - rows.y[TRAIN]
-    encoder = Projected(vectors)
+    encoder = ProjectionEncoder(vectors)
     found = fit_late(LateRows.of(rows, vectors), TRAIN, VALID, CONFIG, encoder=encoder)
     assert found.valid_loss == found.epochs[0]
     assert torch.equal(encoder.weight, torch.eye(WIDTH))
 
 
-def test_only_the_texts_of_a_group_are_encoded_for_it() -> None:
+def test_only_the_texts_of_a_group_are_encoded() -> None:
     rows, vectors = rows_by_text()
     rows.text[:] = np.where(rows.text < 4, rows.text, 0)
     rows.past_text[:] = np.where(rows.past_text < 4, rows.past_text, -1)
-    encoder = Projected(vectors)
+    encoder = ProjectionEncoder(vectors)
     config = LateConfig(network=SMALL, numbers_epochs=1, epochs=1, batch_rows=32, group_rows=500)
     fit_late(LateRows.of(rows, vectors), TRAIN, VALID, config, encoder=encoder)
-    trained = encoder.encoded[:8]  # twice the four texts: for the vectors, then for the gradient
+    # The four texts are encoded twice: for the vectors and for the gradient.
+    trained = encoder.encoded[:8]
     assert sorted(trained) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_the_cached_gradient_is_the_gradient_of_the_whole() -> None:
+def test_the_cached_gradient_equals_the_full_gradient() -> None:
     rows, vectors = rows_by_text()
-    told = LateRows.of(rows, vectors)
+    late_rows = LateRows.of(rows, vectors)
     places = torch.arange(64)
     torch.manual_seed(0)
     network = LateNetwork(SMALL).eval()
     nn.init.normal_(network.output.weight)
-    encoder = Projected(vectors)
+    encoder = ProjectionEncoder(vectors)
     every = np.arange(TEXTS)
 
     def loss(texts: Tensor) -> Tensor:
-        logits = network(told.batch(places), texts, told.items)
-        return late_loss(logits, told.y[places], told.z[places], SMALL)
+        logits = network(late_rows.batch(places), texts, late_rows.items)
+        return late_loss(logits, late_rows.y[places], late_rows.z[places], SMALL)
 
     (whole,) = torch.autograd.grad(loss(encoder.encode(every)), encoder.weight)
     leaf = encoder.encode(every).detach().requires_grad_()
@@ -221,14 +234,14 @@ def test_the_cached_gradient_is_the_gradient_of_the_whole() -> None:
     torch.testing.assert_close(encoder.weight.grad, whole)
 
 
-@pytest.mark.parametrize("nobody_is_known", [False, True])
-def test_a_batch_with_tables_of_its_own_has_the_gradients_of_the_whole_tables(nobody_is_known: bool) -> None:
+@pytest.mark.parametrize("no_text_is_known", [False, True])
+def test_own_tables_of_a_batch_give_the_same_gradients(no_text_is_known: bool) -> None:
     rows, vectors = rows_by_text()
     random = np.random.default_rng(1)
     rows.item[:] = random.integers(0, 50, ROWS)
     rows.past_item[:] = random.integers(0, 50, (ROWS, BEHAVIOURS))
-    rows.past_text[:] = -1 if nobody_is_known else rows.past_text
-    told, places = LateRows.of(rows, vectors), torch.arange(20)
+    rows.past_text[:] = -1 if no_text_is_known else rows.past_text
+    late_rows, places = LateRows.of(rows, vectors), torch.arange(20)
     torch.manual_seed(0)
     network = LateNetwork(SMALL).eval()
     for output in (network.output, network.fusion_output):
@@ -238,9 +251,9 @@ def test_a_batch_with_tables_of_its_own_has_the_gradients_of_the_whole_tables(no
         texts, items = (torch.from_numpy(of) for of in (vectors, random_items))
         texts.requires_grad_()
         items.requires_grad_()
-        batch = told.batch(places)
+        batch = late_rows.batch(places)
         logits = network(*own_tables(batch, texts, items)) if own else network(batch, texts, items)
-        loss = late_loss(logits, told.y[places], told.z[places], SMALL)
+        loss = late_loss(logits, late_rows.y[places], late_rows.z[places], SMALL)
         return list(torch.autograd.grad(loss, [texts, items, *network.parameters()], allow_unused=True))
 
     random_items = random.normal(size=(50, 32)).astype(np.float32)
@@ -254,15 +267,15 @@ def test_tables_of_a_batch_hold_each_distinct_row_once() -> None:
     rows, vectors = rows_by_text()
     rows.past_text[:2] = [[3, 3, -1, -1], [5, 3, -1, -1]]
     rows.text[:2] = [5, 7]
-    told = LateRows.of(rows, vectors)
-    found = own_tables(told.batch(torch.tensor([0, 1])), told.texts, told.items)
+    late_rows = LateRows.of(rows, vectors)
+    found = own_tables(late_rows.batch(torch.tensor([0, 1])), late_rows.texts, late_rows.items)
     assert found.texts.tolist() == vectors[[3, 5, 7]].tolist()
     assert found.inputs.text.tolist() == [1, 2]
     assert found.inputs.past_text.tolist() == [[0, 0], [1, 0]]
     assert len(found.items) == 1
 
 
-def test_a_batch_leaves_out_the_columns_that_no_row_needs() -> None:
+def test_a_batch_omits_columns_that_no_row_needs() -> None:
     rows, vectors = rows_by_text()
     rows.past_text[:, 2:] = -1
     rows.past_text[:, :2] = 1
@@ -270,11 +283,12 @@ def test_a_batch_leaves_out_the_columns_that_no_row_needs() -> None:
     assert batch.past_text.shape == (2, 2)
     assert batch.past.shape == (2, 2, 4)
     assert LateRows.of(rows, vectors).batch(torch.tensor([3, 1]), behaviours=1).past_item.shape == (2, 1)
-    rows.past_text[3] = [-1, -1, 1, -1]  # texts that are not known are no end
+    # An unknown text does not end the past.
+    rows.past_text[3] = [-1, -1, 1, -1]
     assert LateRows.of(rows, vectors).batch(torch.tensor([3, 1])).past_text.tolist()[0] == [-1, -1, 1]
 
 
-def test_top_layers_give_the_vectors_of_the_whole_network_and_tune_themselves_alone(
+def test_top_layers_match_the_network_and_tune_only_themselves(
     tiny_network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer
 ) -> None:
     pieces = tokenizer.words(["watch heat 1995", "buy a lamp", "view three red chairs in a row"])
@@ -291,17 +305,18 @@ def test_top_layers_give_the_vectors_of_the_whole_network_and_tune_themselves_al
 
 def test_without_validation_rows_the_last_epoch_is_kept(tmp_path: Path) -> None:
     rows, vectors = rows_by_text()
-    told = LateRows.of(rows, vectors)
-    found = fit_late(told, TRAIN, None, CONFIG, state_file=tmp_path / "kept.pt")
+    late_rows = LateRows.of(rows, vectors)
+    found = fit_late(late_rows, TRAIN, None, CONFIG, state_file=tmp_path / "kept.pt")
     assert np.isnan([found.valid_loss, *found.epochs]).all()
-    assert score_late(found.network, told, TRAIN, found.texts)[rows.y[TRAIN] > 0, 0].min() > 0.5
-    again = fit_late(told, TRAIN, None, CONFIG, state_file=tmp_path / "kept.pt")  # found, not fitted again
+    assert score_late(found.network, late_rows, TRAIN, found.texts)[rows.y[TRAIN] > 0, 0].min() > 0.5
+    # The finished fit is found and not repeated.
+    again = fit_late(late_rows, TRAIN, None, CONFIG, state_file=tmp_path / "kept.pt")
     assert all(
         torch.equal(a, b) for a, b in zip(found.network.parameters(), again.network.parameters(), strict=True)
     )
 
 
-def test_a_network_is_drawn_back_by_a_share_of_the_way_to_its_start() -> None:
+def test_weights_are_interpolated_towards_the_start() -> None:
     rows, vectors = rows_by_text()
     start = fit(rows, vectors, replace(CONFIG, epochs=1)).network
     fitted = fit_late(LateRows.of(rows, vectors), TRAIN, VALID, CONFIG, start=start).network

@@ -1,4 +1,4 @@
-"""Calibration of a late network: better by log-loss, never worse by calibration error, and part of the network."""
+"""Calibration of a late network lowers log-loss, never raises calibration error, and becomes part of the network."""
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ ROWS = 2_000
 
 
 def labels(logits: np.ndarray, seed: int = 1) -> np.ndarray:
-    """Draw outcomes by their log-odds."""
+    """Draw outcomes with the given log-odds."""
     random = np.random.default_rng(seed)
     return np.where(random.random(len(logits)) < 1 / (1 + np.exp(-logits)), 1.0, 0.0)
 
 
-def test_scale_and_shift_of_the_log_odds_are_found() -> None:
+def test_scale_and_shift_of_the_log_odds_are_recovered() -> None:
     true = np.random.default_rng(0).normal(size=20_000)
     found = fit_platt(3 * true + 1, labels(true))
     assert found.scale == pytest.approx(1 / 3, abs=0.03)
     assert found.shift == pytest.approx(-1 / 3, abs=0.06)
 
 
-def test_what_is_calibrated_already_hardly_changes_and_few_rows_change_nothing() -> None:
+def test_calibrated_log_odds_and_few_rows_change_little() -> None:
     true = np.random.default_rng(0).normal(size=5_000)
     found = fit_platt(true, labels(true))
     assert found.scale == pytest.approx(1, abs=0.1)
@@ -38,7 +38,7 @@ def test_what_is_calibrated_already_hardly_changes_and_few_rows_change_nothing()
     assert fit_platt(3 * true[:19], labels(true[:19])) == NO_CHANGE
 
 
-def test_rows_of_a_few_users_change_less_than_as_many_rows_of_many() -> None:
+def test_rows_of_few_users_change_less() -> None:
     true = np.random.default_rng(0).normal(size=1_000)
     many, few = (fit_platt(3 * true + 1, labels(true), rows_per_user) for rows_per_user in (1.0, 100.0))
     assert many.scale < few.scale < 1
@@ -49,19 +49,18 @@ def test_rows_of_a_few_users_change_less_than_as_many_rows_of_many() -> None:
 @given(
     scale=st.floats(-3, 8), shift=st.floats(-4, 4), rows=st.integers(20, 400), seed=st.integers(0, 2**32 - 1)
 )
-def test_neither_log_loss_nor_calibration_error_gets_worse_on_the_rows_that_it_was_fitted_on(
-    scale: float, shift: float, rows: int, seed: int
-) -> None:
+def test_calibration_never_worsens_its_own_rows(scale: float, shift: float, rows: int, seed: int) -> None:
     true = np.random.default_rng(seed).normal(size=rows)
     logits, y = scale * true + shift, labels(true, seed)
     found = fit_platt(logits, y)
     before, after = NO_CHANGE.of(logits), found.of(logits)
     assert log_loss(after, y) <= log_loss(before, y)
     assert calibration_error(after, y) <= calibration_error(before, y)
-    assert found.scale > 0  # the order stays
+    # The order is kept.
+    assert found.scale > 0
 
 
-def test_it_is_folded_into_the_network_and_leaves_the_order_as_it_was() -> None:
+def test_calibration_becomes_part_of_the_network() -> None:
     random = np.random.default_rng(2)
     numbers = random.normal(size=(ROWS, len(FEATURES))).astype(np.float32)
     rows = FeatureRows(
@@ -83,16 +82,16 @@ def test_it_is_folded_into_the_network_and_leaves_the_order_as_it_was() -> None:
     network = LateNetwork(LateSettings(text_width=4, width=8, heads=2, tower=16)).eval()
     for layer in (network.output, network.fusion_output):
         torch.nn.init.normal_(layer.weight)
-    told = LateRows.of(rows, random.normal(size=(3, 4)).astype(np.float32))
+    late_rows = LateRows.of(rows, random.normal(size=(3, 4)).astype(np.float32))
     every = np.arange(ROWS)
-    before = score_late(network, told, every, told.texts)
-    said = np.log(before) - np.log1p(-before.astype(np.float64))
-    rows.y[:] = labels(0.4 * said[:, 0])
-    rows.z[:] = 1 / (1 + np.exp(-0.5 * said[:, 1] - 0.3))
-    scales = calibrate(network, told, every, told.texts)
-    after = score_late(network, told, every, told.texts)
+    before = score_late(network, late_rows, every, late_rows.texts)
+    logits = np.log(before) - np.log1p(-before.astype(np.float64))
+    rows.y[:] = labels(0.4 * logits[:, 0])
+    rows.z[:] = 1 / (1 + np.exp(-0.5 * logits[:, 1] - 0.3))
+    scales = calibrate(network, late_rows, every, late_rows.texts)
+    after = score_late(network, late_rows, every, late_rows.texts)
     for head, platt in enumerate(scales):
         assert platt != NO_CHANGE
-        np.testing.assert_allclose(after[:, head], platt.of(said[:, head]), atol=1e-5)
+        np.testing.assert_allclose(after[:, head], platt.of(logits[:, head]), atol=1e-5)
     assert log_loss(after[:, 0], rows.y) < log_loss(before[:, 0], rows.y)
     assert auc(after[:, 0], rows.y > 0) == pytest.approx(auc(before[:, 0], rows.y > 0), abs=1e-4)

@@ -1,4 +1,4 @@
-"""A training for the late reading: from examples with snapshots to a calibrated checkpoint, whatever interrupts it."""
+"""A training for the late reading: from examples with snapshots to a calibrated checkpoint, also when interrupted."""
 
 import json
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def examples(tokenizer: BehaviourTokenizer) -> list[Example]:
 
 @pytest.fixture
 def fit(tiny_base: Path, tmp_path: Path, examples: list[Example]) -> Callable[..., Trained]:
-    """Train on the oldest 1,000, judge by the rest."""
+    """Return a function that trains on the oldest 1,000 examples and validates with the rest."""
 
     def fitted(
         name: str = "work",
@@ -79,9 +79,7 @@ def same(one: Trained, other: Trained) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_examples_with_snapshots_make_a_late_checkpoint_that_knows_the_items(
-    fit: Callable[..., Trained],
-) -> None:
+def test_examples_with_snapshots_make_a_late_checkpoint(fit: Callable[..., Trained]) -> None:
     trained = fit()
     assert checkpoint.reading_of(trained.folder) is Reading.LATE
     parts = late_checkpoint.load(trained.folder)
@@ -93,10 +91,11 @@ def test_examples_with_snapshots_make_a_late_checkpoint_that_knows_the_items(
     a, b, c = (parts.table.facts(name).vector for name in ("i2", "i4", "i5"))
     assert a @ b > 0 > a @ c
     assert parts.settings.lam == 0.5
-    assert fit().metrics == trained.metrics  # found, not made again
+    # The finished training is found and not repeated.
+    assert fit().metrics == trained.metrics
 
 
-def test_a_training_cut_anywhere_ends_as_if_it_had_not_been(fit: Callable[..., Trained]) -> None:
+def test_an_interrupted_training_resumes_to_the_same_weights(fit: Callable[..., Trained]) -> None:
     whole = fit("whole")
     seen: set[tuple[str, int]] = set()
 
@@ -116,7 +115,7 @@ def test_a_training_cut_anywhere_ends_as_if_it_had_not_been(fit: Callable[..., T
     assert same(whole, cut_short)
 
 
-def test_a_late_champion_goes_on_with_its_network_and_its_items(
+def test_a_late_champion_keeps_its_network_and_items(
     fit: Callable[..., Trained], tmp_path: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     champion = fit("champion")
@@ -129,7 +128,8 @@ def test_a_late_champion_goes_on_with_its_network_and_its_items(
     again = train(more[:600], more[600:], start=champion.folder, config=config, work=tmp_path / "again")
     before, after = (late_checkpoint.load(one.folder) for one in (champion, again))
     assert after.settings.lam == after.late.settings.lam == 0.25
-    assert [row["step"] for row in again.curves] == [0, 1, 2]  # 0: the champion as it was
+    # Step 0 is the champion itself.
+    assert [row["step"] for row in again.curves] == [0, 1, 2]
     old, new = weights(champion), weights(again)
     moved = max(float((new[name] - old[name]).abs().max()) for name in old)
     assert 0 < moved < 0.5
@@ -139,7 +139,7 @@ def test_a_late_champion_goes_on_with_its_network_and_its_items(
     assert again.metrics["valid_auc"] > 0.75
 
 
-def test_tuned_layers_are_those_of_the_checkpoint(fit: Callable[..., Trained], tiny_base: Path) -> None:
+def test_only_the_tuned_layers_of_the_checkpoint_change(fit: Callable[..., Trained], tiny_base: Path) -> None:
     late = replace(LATE, trained_layers=1, text_learning_rate=1e-2, group_rows=300)
     trained = fit(config=replace(CONFIG, late=late))
     plain = checkpoint.from_base(tiny_base, checkpoint.load_settings(tiny_base))
@@ -152,7 +152,7 @@ def test_tuned_layers_are_those_of_the_checkpoint(fit: Callable[..., Trained], t
     assert all("layer.1." in name for name in moved)
 
 
-def test_knobs_of_the_late_reading_are_read_from_a_file_and_name_versions(tmp_path: Path) -> None:
+def test_knobs_of_the_late_reading_are_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "knobs.toml"
     file.write_text('reading = "late"\n[late]\nepochs = 7\nloss = "mse"\ntrained_layers = 2\n')
     knobs = read_knobs(file).config
@@ -160,14 +160,15 @@ def test_knobs_of_the_late_reading_are_read_from_a_file_and_name_versions(tmp_pa
     assert TrainingConfig.from_plain(json.loads(json.dumps(knobs.to_plain()))) == knobs
     assert knobs.identity() != replace(knobs, late=LateTraining()).identity()
     usual = TrainingConfig().identity()
-    assert "late" not in usual  # so versions of before keep their names
+    # Existing versions keep their names.
+    assert "late" not in usual
     assert "reading" not in usual
     for wrong in ({"heads": 5}, {"epochs": 0}, {"held_out": 0.0}, {"layers": 1}):
         with pytest.raises(TrainingRefused):
             TrainingConfig.from_plain({"late": wrong})
 
 
-def test_without_validation_examples_the_newest_part_judges(
+def test_without_validation_examples_the_newest_are_held_out(
     tiny_base: Path, tmp_path: Path, examples: list[Example]
 ) -> None:
     config = replace(CONFIG, late=replace(LATE, held_out=0.2, most_rows=500))
@@ -187,7 +188,7 @@ def test_examples_without_a_snapshot_are_left_out_and_counted(
     assert trained.metrics["examples_without_snapshot"] == 101
 
 
-def test_a_snapshot_that_is_not_finite_spoils_no_training(
+def test_snapshots_with_non_finite_values_are_left_out(
     tiny_base: Path, tmp_path: Path, examples: list[Example]
 ) -> None:
     found = list(examples[:400])
@@ -195,14 +196,15 @@ def test_a_snapshot_that_is_not_finite_spoils_no_training(
         snapshot = replace(Snapshot.decode(found[place].snapshot or b""), **change)
         found[place] = replace(found[place], snapshot=snapshot.encode())
     past = Snapshot.decode(found[-1].snapshot or b"")
-    past.past["z"] = np.nan  # while residuals are known
+    # The residuals are still known.
+    past.past["z"] = np.nan
     found[-1] = replace(found[-1], snapshot=past.encode())
     trained = train(found, (), start=tiny_base, config=CONFIG, work=tmp_path / "work")
     assert trained.metrics["examples_without_snapshot"] == 3
     assert np.isfinite(trained.metrics["valid_loss"])
 
 
-def test_on_a_plain_checkpoint_examples_with_snapshots_are_read_late_and_texts_alone_jointly(
+def test_snapshots_decide_the_reading_on_a_plain_checkpoint(
     plain_base: Path, tmp_path: Path, examples: list[Example]
 ) -> None:
     texts = [replace(one, snapshot=None) for one in examples[:30]]
@@ -212,7 +214,7 @@ def test_on_a_plain_checkpoint_examples_with_snapshots_are_read_late_and_texts_a
         assert checkpoint.reading_of(trained.folder) is reading
 
 
-def test_the_late_reading_refuses_texts_alone(
+def test_the_late_reading_refuses_examples_without_snapshots(
     tiny_base: Path, tmp_path: Path, examples: list[Example]
 ) -> None:
     texts = [replace(one, snapshot=None) for one in examples[:30]]
@@ -222,7 +224,7 @@ def test_the_late_reading_refuses_texts_alone(
         )
 
 
-def test_across_readings_the_encoder_goes_on(
+def test_a_training_may_change_the_reading(
     fit: Callable[..., Trained], tmp_path: Path, examples: list[Example]
 ) -> None:
     late = fit("late")
@@ -233,7 +235,7 @@ def test_across_readings_the_encoder_goes_on(
     assert checkpoint.reading_of(again.folder) is Reading.LATE
 
 
-def test_a_loaded_model_scores_as_the_rows_of_a_training_do(
+def test_a_loaded_model_scores_like_the_training_rows(
     fit: Callable[..., Trained], examples: list[Example], tokenizer: BehaviourTokenizer
 ) -> None:
     folder = fit().folder
@@ -257,11 +259,12 @@ def test_a_loaded_model_scores_as_the_rows_of_a_training_do(
     np.testing.assert_allclose(scored, expected, atol=1e-4)
 
 
-def test_a_few_users_neither_stop_nor_calibrate_what_goes_on_from_a_champion(
+def test_few_users_neither_stop_nor_calibrate_a_training(
     fit: Callable[..., Trained], tmp_path: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     champion = fit("champion")
-    more = audience(300, tokenizer, seed=1, contrary_until=250)  # what is learned is wrong by those who judge
+    # The labels of the training examples contradict those of the validation examples.
+    more = audience(300, tokenizer, seed=1, contrary_until=250)
 
     def again(name: str, **late: float) -> Trained:
         config = replace(CONFIG, late=replace(LATE, champion_learning_rate=1e-2, **late))  # type: ignore[arg-type]
@@ -272,7 +275,8 @@ def test_a_few_users_neither_stop_nor_calibrate_what_goes_on_from_a_champion(
     assert {"valid_loss", "calibration_scale"} <= many.metrics.keys()
     few = again("few", least_judges=50)
     assert few.curves == []
-    assert not {"valid_loss", "calibration_scale"} & few.metrics.keys()  # they were learned from
+    # The validation examples were used for training.
+    assert not {"valid_loss", "calibration_scale"} & few.metrics.keys()
     assert (few.metrics["train_examples"], many.metrics["train_examples"]) == (300, 250)
     assert not same(few, champion)
     far = again("far", least_judges=50, champion_share=0.0)

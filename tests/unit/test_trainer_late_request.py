@@ -1,4 +1,4 @@
-"""Requests under both readings: a late challenger against a joint champion, and against a late one."""
+"""Requests with both readings: a late challenger against a joint champion and against a late one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ GATE = GateSettings(min_examples=50, min_users=10, max_slowdown=None)
 
 @dataclass
 class Stage:
-    """A registry with a joint champion, and examples that a handler reads."""
+    """A registry with a joint champion, and the examples that a handler reads."""
 
     registry: ModelRegistry
     work: Path
@@ -41,8 +41,9 @@ class Stage:
     given_knobs: frozenset[str] = frozenset()
 
     def handle(self, name: str) -> Decision:
-        """Bring a request of that name to its end."""
-        request = TrainingRequest(name, [OffsetRange("t.examples", 0, 0, 400)], 400, 0, "labels")
+        """Handle a request of that name."""
+        ranges = [OffsetRange("t.examples", 0, 0, 400)]
+        request = TrainingRequest(name, ranges, examples=400, created_at=0, reason="labels")
         config = RequestConfig(self.work, self.training, GATE, older=0, given_knobs=self.given_knobs)
         return RequestHandler(self.registry, self._read, self._announce, config).handle(request)
 
@@ -65,9 +66,7 @@ def stage(
     return Stage(registry, tmp_path / "work", audience(900, tokenizer))
 
 
-def test_a_late_challenger_replaces_a_joint_champion_and_goes_on_from_itself(
-    stage: Stage, tokenizer: BehaviourTokenizer
-) -> None:
+def test_a_late_challenger_replaces_a_joint_champion(stage: Stage, tokenizer: BehaviourTokenizer) -> None:
     decision = stage.handle("one")
     assert (decision.event, stage.registry.champion()) == (PROMOTED, decision.version), decision.reason
     assert decision.metrics["examples"] == 225
@@ -77,18 +76,20 @@ def test_a_late_challenger_replaces_a_joint_champion_and_goes_on_from_itself(
     champion = stage.registry.load(decision.version)
     assert isinstance(champion, LateModel)
 
-    stage.training = replace(TRAINING, reading=None)  # that of the start
-    stage.found = audience(900, tokenizer, seed=2, contrary_until=675)  # what it learns is wrong
-    worse = stage.handle("two")
-    assert worse.event == REJECTED
-    assert "p_value" in worse.metrics
-    assert stage.registry.load(worse.version).reading is Reading.LATE
-    assert stage.registry.manifest(worse.version).parent == decision.version
-    stage.found = stage.found[:300]  # older ones alone: what the parent knew is not forgotten
+    # The reading of the start is used. The training labels are wrong.
+    stage.training = replace(TRAINING, reading=None)
+    stage.found = audience(900, tokenizer, seed=2, contrary_until=675)
+    second = stage.handle("two")
+    assert second.event == REJECTED
+    assert "p_value" in second.metrics
+    assert stage.registry.load(second.version).reading is Reading.LATE
+    assert stage.registry.manifest(second.version).parent == decision.version
+    # With older examples only, the end of the parent's data is kept.
+    stage.found = stage.found[:300]
     assert stage.registry.manifest(stage.handle("three").version).data["to_ms"] == until_ms
 
 
-def test_the_two_are_compared_on_the_examples_that_both_can_read(stage: Stage) -> None:
+def test_models_are_compared_on_examples_both_can_read(stage: Stage) -> None:
     stage.found = [
         replace(one, snapshot=None) if place % 3 == 0 else one for place, one in enumerate(stage.found)
     ]
@@ -96,18 +97,20 @@ def test_the_two_are_compared_on_the_examples_that_both_can_read(stage: Stage) -
     assert decision.metrics["examples"] == 150
 
 
-def test_a_joint_champion_is_not_judged_by_examples_that_keep_its_history_from_it(stage: Stage) -> None:
+def test_a_joint_champion_is_not_judged_without_histories(stage: Stage) -> None:
+    # A late model writes examples without a history.
     stage.found = [
         replace(one, history="") if place % 3 == 0 else one for place, one in enumerate(stage.found)
-    ]  # as a late model had it written
+    ]
     decision = stage.handle("one")
     assert decision.metrics["examples"] == 150
     stage.training = replace(TRAINING, reading=None)
     assert stage.registry.champion() == decision.version
-    assert stage.handle("two").metrics["examples"] == 225  # both are late now
+    # Both models are late now.
+    assert stage.handle("two").metrics["examples"] == 225
 
 
-def test_examples_without_snapshots_are_no_lesson_for_a_late_champion(stage: Stage) -> None:
+def test_a_late_champion_rejects_examples_without_snapshots(stage: Stage) -> None:
     late = stage.handle("one")
     assert late.event == PROMOTED
     stage.training = replace(TRAINING, reading=None)
@@ -118,7 +121,7 @@ def test_examples_without_snapshots_are_no_lesson_for_a_late_champion(stage: Sta
     assert stage.registry.champion() == late.version
 
 
-def test_a_late_model_scores_examples_as_it_scored_their_events(stage: Stage) -> None:
+def test_a_late_model_scores_examples_like_their_events(stage: Stage) -> None:
     model = stage.registry.load(stage.handle("one").version)
     examples = stage.found[:80]
     y_hat, z_hat = score_examples(model, examples)
@@ -132,26 +135,28 @@ def test_a_late_model_scores_examples_as_it_scored_their_events(stage: Stage) ->
         score_examples(model, [replace(examples[0], snapshot=None)])
 
 
-def test_a_model_that_was_timed_scores_as_one_that_was_not(stage: Stage) -> None:
+def test_timing_a_model_does_not_change_its_scores(stage: Stage) -> None:
     version, texts = stage.handle("one").version, known_texts(stage.found)
     gate = [replace(one, history="") for one in stage.found[-120:]]
     expected = score_examples(stage.registry.load(version), gate, texts=texts)
     model = stage.registry.load(version)
-    (times,) = measure_in_turns([model], gate[:10], {})  # as if nobody said the words of their pasts
+    # The texts of the past behaviours are unknown.
+    (times,) = measure_in_turns([model], gate[:10], {})
     assert 0 < times.warm < 1000
     assert 0 < times.cold < 10_000
     np.testing.assert_allclose(score_examples(model, gate, texts=texts), expected, atol=1e-6)
 
 
-def test_the_gate_tells_what_a_text_takes_with_vectors_kept_and_without(stage: Stage) -> None:
-    assert "with an empty vector cache" not in stage.handle("one").reason  # the joint champion keeps none
+def test_the_gate_reports_times_with_and_without_cached_vectors(stage: Stage) -> None:
+    # A joint champion caches no vectors.
+    assert "with an empty vector cache" not in stage.handle("one").reason
     stage.training = replace(TRAINING, reading=None)
     decision = stage.handle("two")
     assert "with an empty vector cache" in decision.reason
     assert decision.metrics["challenger_cold_ms_per_text"] > 0
 
 
-def test_a_request_is_rejected_where_the_knobs_are_of_the_other_reading(stage: Stage) -> None:
+def test_knobs_of_the_other_reading_reject_a_request(stage: Stage) -> None:
     stage.given_knobs = frozenset({"epochs"})
     decision = stage.handle("one")
     assert decision.event == REJECTED

@@ -1,4 +1,4 @@
-"""The ridge from text vectors to item figures, against the normal equations and against leaving rows out for real."""
+"""The ridge regression from text vectors to item figures, compared with the normal equations."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ PENALTY = 3.0
 Floats = NDArray[np.float64]
 
 
-def made(rows: int, width: int) -> tuple[Floats, Floats, Floats]:
-    """Random vectors of uneven directions, weights and two figures."""
+def random_rows(rows: int, width: int) -> tuple[Floats, Floats, Floats]:
+    """Return random vectors with directions of different variance, weights, and two figures per row."""
     random = np.random.default_rng(rows)
     x = random.normal(size=(rows, width)) * np.linspace(0.01, 1, width) + 2.0
     return x, random.random(rows) + 0.1, random.normal(size=(rows, 2))
 
 
 def by_normal_equations(x: Floats, w: Floats, t: Floats) -> tuple[Floats, Floats, Floats]:
-    """Weights, and the means of x and t."""
+    """Return the weights and the means of x and t."""
     share = w / w.sum()
     x_mean, t_mean = share @ x, share @ t
     scaled = np.sqrt(w / w.mean())[:, None] * (x - x_mean)
@@ -30,15 +30,15 @@ def by_normal_equations(x: Floats, w: Floats, t: Floats) -> tuple[Floats, Floats
 
 @pytest.mark.parametrize(("rows", "width"), [(60, 7), (7, 60), (30, 30)])
 def test_the_weights_solve_the_normal_equations(rows: int, width: int) -> None:
-    x, w, t = made(rows, width)
+    x, w, t = random_rows(rows, width)
     found = Ridge(x, w, penalties=[PENALTY]).fit(t)
     weights, x_mean, t_mean = by_normal_equations(x, w, t)
     assert found.weights == pytest.approx(weights, abs=1e-8)
     assert found.predict(x) == pytest.approx((x - x_mean) @ weights + t_mean, abs=1e-8)
 
 
-def test_no_row_speaks_for_itself() -> None:
-    x, w, t = made(40, 6)
+def test_left_out_predictions_ignore_their_own_row() -> None:
+    x, w, t = random_rows(40, 6)
     other = t.copy()
     other[11] += 100.0
     one, two = (Ridge(x, w, penalties=[PENALTY]).fit(figures).left_out for figures in (t, other))
@@ -46,6 +46,6 @@ def test_no_row_speaks_for_itself() -> None:
     assert abs(two - one).max() > 0.1
 
 
-def test_texts_that_are_all_the_same_say_the_mean() -> None:
-    x, w, t = np.ones((5, 3)), np.ones(5), made(5, 3)[2]
+def test_identical_texts_predict_the_mean() -> None:
+    x, w, t = np.ones((5, 3)), np.ones(5), random_rows(5, 3)[2]
     assert Ridge(x, w).fit(t).predict(x) == pytest.approx(np.tile(t.mean(0), (5, 1)))

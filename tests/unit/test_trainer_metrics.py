@@ -1,4 +1,4 @@
-"""A trainer's metrics, by an injected clock, and its pages."""
+"""The metrics of a trainer, with an injected clock, and its pages."""
 
 import http.client
 import socket
@@ -23,7 +23,7 @@ class Clock:
 
 
 def value(metrics: TrainerMetrics, name: str, **labels: str) -> float:
-    """A sample as a scrape shows it."""
+    """Return the value of a sample in a scrape."""
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:
             if (sample.name, sample.labels) == (name, labels):
@@ -31,7 +31,7 @@ def value(metrics: TrainerMetrics, name: str, **labels: str) -> float:
     raise AssertionError(f"no {name} with {labels}")
 
 
-def test_time_is_counted_for_the_phase_in_which_it_passes() -> None:
+def test_time_is_counted_for_the_current_phase() -> None:
     clock = Clock()
     metrics = TrainerMetrics(monotonic_s=clock)
     clock.now_s += 5
@@ -47,7 +47,7 @@ def test_time_is_counted_for_the_phase_in_which_it_passes() -> None:
     assert [phase for phase, is_shown in shown.items() if is_shown] == ["reading"]
 
 
-def test_a_request_that_was_given_up_is_no_success() -> None:
+def test_an_abandoned_request_is_no_success() -> None:
     wall = Clock()
     metrics = TrainerMetrics(now_s=wall)
     metrics.on_result("given_up")
@@ -58,7 +58,7 @@ def test_a_request_that_was_given_up_is_no_success() -> None:
     assert value(metrics, "sway_trainer_requests_total", result="given_up") == 1
 
 
-def test_what_only_rises_is_a_counter() -> None:
+def test_each_metric_has_its_type() -> None:
     families = text_string_to_metric_families(TrainerMetrics().render().decode())
     kinds = {family.name: family.type for family in families if not family.name.endswith("_created")}
     assert kinds == {
@@ -81,7 +81,7 @@ def test_a_stage_belongs_to_a_phase(stage: str, phase: str | None) -> None:
     assert phase_of(stage) == phase
 
 
-def test_a_phase_that_there_is_not_is_refused() -> None:
+def test_an_unknown_phase_is_refused() -> None:
     with pytest.raises(ValueError, match="phase='dreaming' must be one of waiting, "):
         TrainerMetrics().enter("dreaming")
 
@@ -90,13 +90,13 @@ def test_a_phase_that_there_is_not_is_refused() -> None:
 
 
 class Site:
-    """The pages of a trainer whose readiness can be set."""
+    """The pages of a trainer with a controlled readiness."""
 
     def __init__(self) -> None:
         self.problem: str | None = None
         self.port = 0
 
-    def ask(self, path: str, method: str = "GET") -> tuple[int, str]:
+    def request(self, path: str, method: str = "GET") -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request(method, path)
         answer = connection.getresponse()
@@ -112,30 +112,31 @@ def site() -> Iterator[Site]:
         yield made
 
 
-def test_a_trainer_serves_three_pages_to_be_read_and_nothing_else(site: Site) -> None:
-    assert site.ask("/livez") == (200, "ok\n")
-    assert site.ask("/readyz") == (200, "ok\n")
-    assert site.ask("/metrics?name=a") == (200, "a 1\n")
-    assert site.ask("/livez", "HEAD") == (200, "")
-    assert site.ask("/")[0] == 404
-    assert site.ask("/livez", "POST")[0] == 501
+def test_a_trainer_serves_only_three_read_only_pages(site: Site) -> None:
+    assert site.request("/livez") == (200, "ok\n")
+    assert site.request("/readyz") == (200, "ok\n")
+    assert site.request("/metrics?name=a") == (200, "a 1\n")
+    assert site.request("/livez", "HEAD") == (200, "")
+    assert site.request("/")[0] == 404
+    assert site.request("/livez", "POST")[0] == 501
 
 
 def test_a_trainer_that_is_not_ready_says_why(site: Site) -> None:
     site.problem = "joining the group"
-    assert site.ask("/readyz") == (503, "joining the group\n")
-    assert site.ask("/livez")[0] == 200
+    assert site.request("/readyz") == (503, "joining the group\n")
+    assert site.request("/livez")[0] == 200
 
 
-def test_what_is_no_http_is_refused_and_hinders_nobody(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_request_without_http_is_refused(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_connection(("127.0.0.1", site.port), timeout=30) as caller:
         caller.sendall(b"\x16\x03\x01 secret\r\n\r\n")
         assert b"400" in caller.recv(1000)
-        assert site.ask("/livez") == (200, "ok\n")  # also while that connection stands
+        # Other requests are served while the connection is open.
+        assert site.request("/livez") == (200, "ok\n")
     assert "secret" not in "".join(capfd.readouterr())
 
 
-def test_a_port_that_is_taken_is_refused_with_its_setting(site: Site) -> None:
+def test_a_port_in_use_is_refused_with_its_setting(site: Site) -> None:
     taken = serving({}, "127.0.0.1", site.port)
     with (
         pytest.raises(

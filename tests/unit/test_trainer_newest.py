@@ -1,4 +1,4 @@
-"""The newest examples of many partitions are found, and little more than these is read."""
+"""The newest examples of many partitions are found without reading much more than them."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,15 @@ from trainer.dataset import Example
 from trainer.newest import Found, NewestFirst
 
 DEEP = 1_000_000
-"""Offsets of each partition: reading all would be a hundred million."""
+"""Offsets per partition. A hundred partitions have a hundred million."""
 
 
 class Partitions:
-    """So many partitions of DEEP offsets; labeled_at and holes by partition and offset. read: what was asked for."""
+    """Partitions of DEEP offsets.
+
+    labeled_at: returns the label time of a partition and an offset. hole: returns whether an offset has no record.
+    read: number of examples read. rounds: number of rounds of reading.
+    """
 
     def __init__(
         self,
@@ -28,7 +32,7 @@ class Partitions:
         self.rounds = 0
 
     def newest(self, wanted: int) -> list[int]:
-        """Search as trainer.ranges does; return when these were labelled, oldest first."""
+        """Search like trainer.ranges; return the label times of the examples found, in order."""
         search = NewestFirst(self.spans, wanted)
         while ranges := search.next_ranges():
             self.rounds += 1
@@ -44,21 +48,21 @@ class Partitions:
         return Found("t", partition, offset, at, Example("", "", 0.0, None, at))
 
 
-def test_of_a_hundred_balanced_partitions_not_twice_what_is_kept_is_read() -> None:
+def test_balanced_partitions_read_at_most_twice_the_result() -> None:
     partitions = Partitions(100, lambda partition, offset: 100 * offset + partition)
     assert partitions.newest(20_000) == list(range(100 * DEEP - 20_000, 100 * DEEP))
     assert partitions.read <= 40_000
     assert partitions.rounds <= 10
 
 
-def test_of_one_partition_that_holds_all_the_newest_not_three_times_as_much_is_read() -> None:
+def test_one_newest_partition_reads_at_most_three_times_the_result() -> None:
     partitions = Partitions(100, lambda partition, offset: offset + 2 * DEEP * (partition == 37))
     assert partitions.newest(20_000) == list(range(3 * DEEP - 20_000, 3 * DEEP))
     assert partitions.read <= 60_000
     assert partitions.rounds <= 30
 
 
-def test_markers_between_the_examples_cost_rounds_and_no_examples() -> None:
+def test_markers_between_examples_cost_only_rounds() -> None:
     partitions = Partitions(
         100, lambda partition, offset: 100 * offset + partition, lambda offset: offset % 4 > 0
     )
@@ -66,14 +70,14 @@ def test_markers_between_the_examples_cost_rounds_and_no_examples() -> None:
     assert partitions.read <= 40_000
 
 
-def test_partitions_that_hold_fewer_than_are_wanted_give_all_they_have() -> None:
+def test_small_partitions_are_read_once() -> None:
     search = NewestFirst([OffsetRange("t", 0, 5, 8), OffsetRange("t", 1, 3, 3)], 100)
     assert search.next_ranges() == [OffsetRange("t", 0, 5, 8)]
     assert search.next_ranges() == []
     assert search.examples() == []
 
 
-def test_examples_come_by_partition_and_offset_whatever_arrives_first() -> None:
+def test_examples_are_ordered_by_partition_and_offset() -> None:
     search = NewestFirst([OffsetRange("t", number, 0, 9) for number in range(2)], 9)
     search.next_ranges()
     for partition, offset, at in ((1, 4, 10), (0, 8, 20), (1, 5, 10), (0, 7, 15)):
@@ -81,6 +85,6 @@ def test_examples_come_by_partition_and_offset_whatever_arrives_first() -> None:
     assert [one.target for one in search.examples()] == ["0@7", "0@8", "1@4", "1@5"]
 
 
-def test_a_search_for_nothing_is_refused() -> None:
+def test_a_search_for_zero_examples_is_refused() -> None:
     with pytest.raises(ValueError, match="wanted=0"):
         NewestFirst([], 0)

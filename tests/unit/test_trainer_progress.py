@@ -1,4 +1,4 @@
-"""A training's progress in lines: at each stage, and every interval, by a clock that the test moves."""
+"""The progress lines of a training, at each stage and every interval, with a controlled clock."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ STAGE = "texts: fine-tuning"
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -19,33 +19,33 @@ class Clock:
         return self.now_s
 
 
-class Told:
-    """Lines, and the clock that they are told by."""
+class ProgressLog:
+    """Progress lines and the clock that they depend on."""
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.said: list[str] = []
-        self.lines = ProgressLines(self.said.append, now_s=self.clock, interval_s=30)
+        self.written: list[str] = []
+        self.lines = ProgressLines(self.written.append, now_s=self.clock, interval_s=30)
 
     def after(self, seconds: float, do: Callable[[], None]) -> list[str]:
-        """Move the clock, do something, and return what was said because of it."""
-        before = len(self.said)
+        """Advance the clock, call `do`, and return the lines that were written."""
+        before = len(self.written)
         self.clock.now_s += seconds
         do()
-        return self.said[before:]
+        return self.written[before:]
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def log() -> ProgressLog:
+    return ProgressLog()
 
 
-def test_each_stage_has_a_line_when_it_begins_and_one_when_it_ends(told: Told) -> None:
+def test_each_stage_has_a_first_and_a_last_line(log: ProgressLog) -> None:
     for stage, total in (("targets", 3), ("heads", 1), (STAGE, 2)):
         for done in range(1, total + 1):
-            told.clock.now_s += 1
-            told.lines(Progress(stage, done, total))
-    assert told.said == [
+            log.clock.now_s += 1
+            log.lines(Progress(stage, done, total))
+    assert log.written == [
         "targets: 1 of 3",
         "targets: 3 of 3, took 0:00:02",
         "heads: 1 of 1, took 0:00:00",
@@ -54,12 +54,12 @@ def test_each_stage_has_a_line_when_it_begins_and_one_when_it_ends(told: Told) -
     ]
 
 
-def test_a_long_stage_says_every_thirty_seconds_how_far_it_is_with_loss_and_time_to_go(told: Told) -> None:
-    told.lines(Progress(STAGE, 1, 1250))
+def test_a_long_stage_is_reported_every_thirty_seconds(log: ProgressLog) -> None:
+    log.lines(Progress(STAGE, 1, 1250))
     lines = [
         line
         for step in range(2, 122)
-        for line in told.after(1, lambda step=step: told.lines(Progress(STAGE, step, 1250, loss=1 / step)))  # type: ignore[misc]
+        for line in log.after(1, lambda step=step: log.lines(Progress(STAGE, step, 1250, loss=1 / step)))  # type: ignore[misc]
     ]
     assert lines == [
         f"{STAGE}: 31 of 1,250, loss 0.0323, 0:00:30 so far, 0:20:19 to go",
@@ -69,31 +69,32 @@ def test_a_long_stage_says_every_thirty_seconds_how_far_it_is_with_loss_and_time
     ]
 
 
-def test_a_single_step_that_takes_long_has_its_lines_too(told: Told) -> None:
-    told.lines(Progress(STAGE, 5, 10, loss=0.5))  # resumed
-    assert told.after(29, told.lines.tick) == []
-    assert told.after(1, told.lines.tick) == [f"{STAGE}: 5 of 10, loss 0.5000, 0:00:30 so far"]
-    assert told.after(29, told.lines.tick) == []
-    assert told.after(1, told.lines.tick) == [f"{STAGE}: 5 of 10, loss 0.5000, 0:01:00 so far"]
-    assert told.after(0, lambda: told.lines(Progress(STAGE, 6, 10))) == []
+def test_a_long_step_is_reported_every_thirty_seconds(log: ProgressLog) -> None:
+    # The stage is resumed.
+    log.lines(Progress(STAGE, 5, 10, loss=0.5))
+    assert log.after(29, log.lines.tick) == []
+    assert log.after(1, log.lines.tick) == [f"{STAGE}: 5 of 10, loss 0.5000, 0:00:30 so far"]
+    assert log.after(29, log.lines.tick) == []
+    assert log.after(1, log.lines.tick) == [f"{STAGE}: 5 of 10, loss 0.5000, 0:01:00 so far"]
+    assert log.after(0, lambda: log.lines(Progress(STAGE, 6, 10))) == []
 
 
-def test_what_follows_the_last_step_has_its_lines_too(told: Told) -> None:
-    told.lines(Progress("heads", 1, 1))
-    assert told.after(30, told.lines.tick) == ["after heads: in progress, 0:00:30 so far"]
-    assert told.after(30, told.lines.tick) == ["after heads: in progress, 0:01:00 so far"]
+def test_work_after_the_last_step_is_reported(log: ProgressLog) -> None:
+    log.lines(Progress("heads", 1, 1))
+    assert log.after(30, log.lines.tick) == ["after heads: in progress, 0:00:30 so far"]
+    assert log.after(30, log.lines.tick) == ["after heads: in progress, 0:01:00 so far"]
 
 
-def test_a_stage_without_a_count_says_how_long_it_takes(told: Told) -> None:
-    assert told.after(0, lambda: told.lines(Progress("preparing", 0, 0))) == ["preparing"]
-    assert told.after(31, told.lines.tick) == ["preparing: 0:00:31 so far"]
+def test_a_stage_without_a_count_is_reported_with_its_time(log: ProgressLog) -> None:
+    assert log.after(0, lambda: log.lines(Progress("preparing", 0, 0))) == ["preparing"]
+    assert log.after(31, log.lines.tick) == ["preparing: 0:00:31 so far"]
 
 
-def test_before_the_first_stage_there_is_nothing_to_say(told: Told) -> None:
-    assert told.after(60, told.lines.tick) == []
+def test_nothing_is_reported_before_the_first_stage(log: ProgressLog) -> None:
+    assert log.after(60, log.lines.tick) == []
 
 
-def test_the_same_stage_of_the_next_training_begins_anew(told: Told) -> None:
-    told.lines(Progress("texts", 8, 8))
-    assert told.after(5, lambda: told.lines(Progress("texts", 2, 8))) == ["texts: 2 of 8"]
-    assert told.after(9, lambda: told.lines(Progress("texts", 8, 8))) == ["texts: 8 of 8, took 0:00:09"]
+def test_the_same_stage_of_the_next_training_restarts(log: ProgressLog) -> None:
+    log.lines(Progress("texts", 8, 8))
+    assert log.after(5, lambda: log.lines(Progress("texts", 2, 8))) == ["texts: 2 of 8"]
+    assert log.after(9, lambda: log.lines(Progress("texts", 8, 8))) == ["texts: 8 of 8, took 0:00:09"]

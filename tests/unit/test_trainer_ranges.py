@@ -1,4 +1,4 @@
-"""Ranges whose records do not come are unavailable, not gone; and a read can be stopped."""
+"""A range whose records do not arrive is unavailable, not deleted. A read can be stopped."""
 
 import pytest
 
@@ -13,16 +13,16 @@ RANGE = OffsetRange("t.examples", 0, 3, 9)
 
 
 @pytest.fixture(autouse=True)
-def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def silent_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer.ranges, "reader", lambda *_args, **_settings: ScriptedConsumer(end=9))
 
 
-def test_a_range_without_a_record_for_too_long_is_unavailable_for_now() -> None:
+def test_a_range_without_records_is_unavailable_after_the_timeout() -> None:
     with pytest.raises(RangeUnavailable, match=r"no record of .*t\.examples.* came for 0 s"):
         ExampleRanges({}, timeout_s=0).read([RANGE], 0)
 
 
-def test_a_read_that_waits_can_be_stopped() -> None:
+def test_a_waiting_read_can_be_stopped() -> None:
     polls = []
 
     def check() -> None:

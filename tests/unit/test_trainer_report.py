@@ -1,4 +1,4 @@
-"""The report on disk: figures, plots and the page; and a model's predictions for examples."""
+"""The report on disk (figures, plots and page), and the predictions of a model for examples."""
 
 import base64
 import json
@@ -68,7 +68,7 @@ def test_the_report_holds_every_metric_and_every_baseline(tmp_path: Path, compar
     assert "data: a.csv" in text
 
 
-def test_the_plots_are_pictures_and_stand_in_the_page(tmp_path: Path, compared: Compared) -> None:
+def test_the_plots_are_images_embedded_in_the_page(tmp_path: Path, compared: Compared) -> None:
     page = write_report(tmp_path, compared, title="t", curves=CURVES).read_text()
     inside = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]+)", page)]
     files = [tmp_path / f"{name}.png" for name in ("roc", "precision_recall", "calibration", "training")]
@@ -77,11 +77,13 @@ def test_the_plots_are_pictures_and_stand_in_the_page(tmp_path: Path, compared: 
         picture = imread(file)  # (height, width, 4)
         assert picture.shape[0] > 300
         assert picture.shape[1] > 400
-        assert picture.std() > 0.01  # not blank
-    assert "http" not in page  # nothing from elsewhere
+        # The picture is not blank.
+        assert picture.std() > 0.01
+    # The page refers to nothing external.
+    assert "http" not in page
 
 
-def test_without_training_curves_there_is_no_plot_of_them(tmp_path: Path, compared: Compared) -> None:
+def test_without_training_curves_there_is_no_training_plot(tmp_path: Path, compared: Compared) -> None:
     write_report(tmp_path, compared, title="t")
     assert not (tmp_path / "training.png").exists()
 
@@ -98,20 +100,20 @@ def test_the_same_input_writes_the_same_page(tmp_path: Path, compared: Compared)
     assert first == again
 
 
-def test_one_class_alone_still_makes_a_report(tmp_path: Path) -> None:
+def test_a_single_class_still_makes_a_report(tmp_path: Path) -> None:
     test = [Example("", "watch a", 1.0, None, i, "ann", "a") for i in range(30)]
     y_hat = np.linspace(0, 0.4, 30, dtype=np.float32)
     page = write_report(tmp_path, compare(test, y_hat, y_hat, LAM, samples=10), title="t")
     assert "<td>–<small>– to –</small></td>" in page.read_text()
 
 
-def test_without_a_training_part_only_the_means_so_far_are_compared() -> None:
+def test_without_training_examples_only_running_means_are_compared() -> None:
     y_hat = np.full(20, 0.5, np.float32)
     found = compare(examples(20), y_hat, y_hat, LAM, samples=5).evaluations
     assert list(found) == ["model", "user mean so far", "item mean so far"]
 
 
-def test_examples_are_scored_in_their_own_order_whatever_the_batches(tiny_model: LoadedModel) -> None:
+def test_scores_keep_the_order_of_examples(tiny_model: LoadedModel) -> None:
     wanted = examples(40)
     seen: list[tuple[int, int]] = []
     y_hat, z_hat = score_examples(
@@ -128,10 +130,11 @@ def test_examples_are_scored_in_their_own_order_whatever_the_batches(tiny_model:
     assert seen[-1] == (40, 40)
 
 
-def test_the_time_of_a_text_is_measured(tiny_model: LoadedModel) -> None:
+def test_the_time_per_text_is_measured(tiny_model: LoadedModel) -> None:
     one, other = measure_in_turns([tiny_model, tiny_model], examples(300))
     assert 0 < one.warm < 1000
     assert 0 < other.warm < 1000
-    assert np.isnan([one.cold, other.cold]).all()  # it keeps no vectors
+    # A joint model caches no vectors.
+    assert np.isnan([one.cold, other.cold]).all()
     with pytest.raises(ValueError, match="no examples"):
         measure_in_turns([tiny_model], [])

@@ -1,4 +1,4 @@
-"""A worker's memory is what its settings say, whatever the number of users."""
+"""The memory of a worker follows its settings, whatever the number of users."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ from tests.support.many_users import Users
 VALUES_MB, ROCKSDB_MB = 40, 32
 
 
-def test_a_worker_with_more_users_than_fit_takes_what_is_set(tiny_base: Path, tmp_path: Path) -> None:
+def test_memory_with_many_users_matches_the_settings(tiny_base: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.support.many_users", str(tiny_base), str(tmp_path / "state")]
     ran = subprocess.run(
         [*command, str(VALUES_MB), str(ROCKSDB_MB)], capture_output=True, text=True, check=False, timeout=600
@@ -48,15 +48,17 @@ def test_a_worker_with_more_users_than_fit_takes_what_is_set(tiny_base: Path, tm
     took = json.loads(ran.stdout)
     grown_mb = took["after"] - took["before"]
     assert 0.85 * (VALUES_MB + ROCKSDB_MB) < grown_mb < 1.15 * (VALUES_MB + ROCKSDB_MB), took
-    assert took["windows"] > 0.93 * SHARES["windows"] * VALUES_MB  # they were full
+    # The cache of windows was full.
+    assert took["windows"] > 0.93 * SHARES["windows"] * VALUES_MB
 
 
-def test_the_size_of_a_window_is_told_without_walking_over_it(tiny_codec: WindowCodec) -> None:
+def test_the_estimated_size_of_a_window_is_accurate(tiny_codec: WindowCodec) -> None:
     users = Users(seed=2)
     windows = [tiny_codec.loads(users.window(tiny_codec)) for _ in range(20)]
     estimated = sum(window_bytes(one) for one in windows)
     for window in windows:
-        assert len(History(window, len(window)).newest(5)) == 5  # its words are there from then on
+        # This creates the words and columns that a window keeps.
+        assert len(History(window, len(window)).newest(5)) == 5
         assert len(columns_of(window, b"")) == len(window)
     assert sum(window_bytes(one) for one in windows) == estimated
     taken = sum(
@@ -78,7 +80,7 @@ LABELS = (
 
 
 @pytest.mark.parametrize("value", LABELS, ids=[f"{type(one).__name__}{i}" for i, one in enumerate(LABELS)])
-def test_the_size_of_a_label_is_told_without_walking_over_it(value: object) -> None:
+def test_the_estimated_size_of_a_label_is_accurate(value: object) -> None:
     codec = pending_codec()
     decoded = codec.loads(codec.dumps(value))  # type: ignore[arg-type]
     assert pending_bytes(decoded) == pytest.approx(deep_bytes(decoded), rel=0.2)
@@ -94,20 +96,20 @@ ITEMS = (
 
 
 @pytest.mark.parametrize("value", ESTIMATES, ids=lambda value: type(value).__name__)
-def test_the_size_of_an_estimate_is_told(value: EstimatesState) -> None:
+def test_the_estimated_size_of_an_estimate_is_accurate(value: EstimatesState) -> None:
     codec = estimates_codec()
     decoded = codec.loads(codec.dumps(value))
     assert estimates_bytes(decoded) == pytest.approx(deep_bytes(decoded), rel=0.2)
 
 
 @pytest.mark.parametrize("value", ITEMS, ids=lambda value: type(value).__name__)
-def test_the_size_of_what_is_known_of_items_and_users_is_told(value: ItemsState) -> None:
+def test_the_estimated_size_of_an_item_record_is_accurate(value: ItemsState) -> None:
     codec = items_codec()
     decoded = codec.loads(codec.dumps(value))
     assert items_bytes(decoded) == pytest.approx(deep_bytes(decoded), rel=0.2)
 
 
-def test_all_write_buffers_together_take_half_of_what_is_set_for_rocksdb() -> None:
+def test_write_buffers_take_at_most_half_of_the_rocksdb_memory() -> None:
     memory = StoreMemory(256 * MEBIBYTE)
     for stores in (4, 12, 100, 250):
         assert 2 * stores * memory.write_buffer_bytes(stores) <= 128 * MEBIBYTE

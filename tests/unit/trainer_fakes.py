@@ -1,4 +1,4 @@
-"""A consumer and a handler for the trainer service, without a broker and without a training."""
+"""A fake consumer and a fake handler for the trainer service. They need no broker and train no model."""
 
 import threading
 from collections import deque
@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from schemas.records import OffsetRange, TrainingRequest
 from schemas.wire import Codec
+from tests.integration.conftest import wait_for
 from trainer.request import PROMOTED, REJECTED, Decision
 from trainer.service import TrainerService
 
@@ -18,7 +19,8 @@ JOIN_S = 60.0
 
 
 def request(number: int) -> TrainingRequest:
-    return TrainingRequest(f"r{number}", [OffsetRange("t.examples", 0, number, number + 1)], 1, 0, "labels")
+    ranges = [OffsetRange("t.examples", 0, number, number + 1)]
+    return TrainingRequest(f"r{number}", ranges, examples=1, created_at=0, reason="labels")
 
 
 class FakeMessage:
@@ -44,14 +46,14 @@ class FakeMessage:
 
 
 class FakeConsumer:
-    """A topic of one partition, this consumer's until lose(); what it is told to do happens in poll()."""
+    """Consumer of a topic with one partition. Assignment and loss take effect in the next poll()."""
 
     def __init__(self, values: Sequence[bytes]) -> None:
         self.values = values
         self.committed = 0
         self.commit_errors: deque[KafkaError] = deque()
-        self.trouble: KafkaError | None = None
-        """What each poll gives while it is set."""
+        self.poll_error: KafkaError | None = None
+        """Error of every poll while it is set."""
         self.closed = False
         self.paused = False
         self._position = 0
@@ -66,27 +68,28 @@ class FakeConsumer:
     def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:
         assert topics == [TOPIC]
         self._callbacks = callbacks
-        self.gain()
+        self.assign_partition()
 
-    def gain(self) -> None:
-        """Have the partition assigned at the next poll."""
-        self._due.append(self._gain)
+    def assign_partition(self) -> None:
+        """Assign the partition in the next poll."""
+        self._due.append(self._assign)
 
-    def lose(self) -> None:
-        """Have the partition taken away at the next poll."""
+    def lose_partition(self) -> None:
+        """Take the partition away in the next poll."""
         self._due.append(self._lose)
 
     def poll(self, timeout_s: float) -> FakeMessage | None:
         if self._due:
             self._due.popleft()()
             return None
-        if self.trouble is not None:
+        if self.poll_error is not None:
             threading.Event().wait(0.002)
-            return FakeMessage(0, b"", self.trouble)
+            return FakeMessage(0, b"", self.poll_error)
         if self._owned and not self.paused and self._position < len(self.values):
             self._position += 1
             return FakeMessage(self._position - 1, self.values[self._position - 1])
-        threading.Event().wait(0.002)  # as a poll without a record takes its time
+        # A poll without a record blocks for a while.
+        threading.Event().wait(0.002)
         return None
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
@@ -117,7 +120,7 @@ class FakeConsumer:
     def close(self) -> None:
         self.closed = True
 
-    def _gain(self) -> None:
+    def _assign(self) -> None:
         self._owned, self._position, self.paused = True, self.committed, False
         self._callbacks["on_assign"](self, [PARTITION])
 
@@ -127,13 +130,13 @@ class FakeConsumer:
 
 
 class FakeHandler:
-    """Promotes each request, after `work`, and notes what it was asked."""
+    """Handler that promotes each request after `work` and records its calls."""
 
     def __init__(self, work: Callable[[TrainingRequest], None] = lambda _: None) -> None:
         self.work = work
         self.handled: list[str] = []
         self.given_up: list[tuple[str, str]] = []
-        self.begun_anew: list[str] = []
+        self.discarded: list[str] = []
         self.storage = True
 
     def handle(self, request: TrainingRequest) -> Decision:
@@ -146,16 +149,16 @@ class FakeHandler:
         return Decision(f"v-{request.request_id}", REJECTED, reason, {})
 
     def discard_work(self, request: TrainingRequest) -> None:
-        self.begun_anew.append(request.request_id)
+        self.discarded.append(request.request_id)
 
     def storage_answers(self) -> bool:
         return self.storage
 
 
-class Running:
-    """A service on a thread of its own, with a consumer of so many requests."""
+class RunningService:
+    """A trainer service on its own thread. requests: number of requests in the topic, or the record values."""
 
-    def __init__(self, handler: Any, requests: int | Sequence[bytes] = 1, **options: Any) -> None:
+    def __init__(self, handler: Any, *, requests: int | Sequence[bytes] = 1, **options: Any) -> None:
         codec = Codec(TrainingRequest)
         values = (
             [codec.encode(request(number)) for number in range(requests)]
@@ -174,7 +177,7 @@ class Running:
         except Exception as exc:
             self.failure = exc
 
-    def start(self) -> "Running":
+    def start(self) -> "RunningService":
         self._thread.start()
         return self
 
@@ -185,15 +188,37 @@ class Running:
         assert self.consumer.closed
 
     def stop(self) -> None:
-        """Stop it, and wait."""
+        """Stop the service and wait until it has ended."""
         self.service.stop()
         self.join()
         assert self.failure is None, self.failure
 
     def count(self, result: str) -> float:
-        """How many requests came to a result, by the metrics."""
+        """Return the number of requests with a result, as shown by the metrics."""
         value = self.service.metrics.registry.get_sample_value(
             "sway_trainer_requests_total", {"result": result}
         )
         assert value is not None
         return value
+
+
+def fails_for(request_id: str, failure: BaseException) -> FakeHandler:
+    """Return a handler whose work fails for one request."""
+
+    def work(training_request: TrainingRequest) -> None:
+        if training_request.request_id == request_id:
+            raise failure
+
+    return FakeHandler(work)
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition. what: its name in the error after a minute."""
+    wait_for(condition, what, 60)
+
+
+def work_until_stopped(running: RunningService) -> None:
+    """Work until the service raises Stopped."""
+    while True:
+        running.service.check()
+        threading.Event().wait(0.002)
