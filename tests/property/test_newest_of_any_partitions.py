@@ -1,4 +1,4 @@
-"""The newest examples of any partitions, holes and equal times among them, are found by reading each once at most."""
+"""The newest examples of any partitions, with gaps and equal times, are found by reading each offset at most once."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from trainer.dataset import Example
 from trainer.newest import Found, NewestFirst
 
 PARTITION = st.lists(st.none() | st.integers(0, 200), max_size=80)
-"""What lies at each offset: None for a hole, else when it was labelled, put in order below."""
+"""By offset: None for a gap, else the label's time; the test sorts the times."""
 
 
 @given(
