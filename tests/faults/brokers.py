@@ -104,7 +104,7 @@ def _wait_for_another(broker: Callable[[], int], lost: int) -> float:
         except EmbeddedError:  # none for the moment
             return False
 
-    wait_for(moved, f"another broker in the place of {lost}", 30)
+    wait_for(moved, f"another broker in the place of {lost}", timeout_s=30)
     return time.monotonic()
 
 

@@ -105,7 +105,7 @@ def _check_refused(stage: Stage, worker: ForkedWorker, name: str, reason: str) -
     """Wait until the newest promotion is refused for this reason; the alarm stands, and the old one serves on."""
     number = len(list((stage.registry / "promotions").iterdir()))
     line = f"Promotion {number} cannot be followed ({reason}); model tiny stays in use"
-    wait_for(lambda: line in worker.said(), f"refusal of {name}: {line!r}")
+    wait_for(lambda: line in worker.log_text(), f"refusal of {name}: {line!r}")
     assert worker.metric("sway_champion_alarm") == 1
     assert worker.metric(f'sway_champion_refused_total{{reason="{reason}"}}') >= 1
     stage.wait_for_more(30)

@@ -50,7 +50,7 @@ def close(stage: Stage) -> None:
         at_ms = newest + 2 * (_HORIZON_S + _GRACE_S) * 1000 + number * 10
         stage.give(Given(BehaviorEvent(f"{_CLOSER}{number}", f"user-{number % _USERS}", "watch", at_ms)))
     stage.flush()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", 90)
+    wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", timeout_s=90)
 
 
 def audit(stage: Stage) -> Audit:

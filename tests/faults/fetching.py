@@ -24,7 +24,7 @@ def fetcher_stops(stage: Stage) -> None:
     stops.touch()
     assert worker.wait(_STUCK_AFTER_S + _ENDS_WITHIN_S) == 1
     stage.notes["ended after"] = f"{time.monotonic() - began:.1f} s"
-    assert re.search(r"No progress for \d+ s .*the consumer's fetcher has stopped\.", worker.said())
+    assert re.search(r"No progress for \d+ s .*the consumer's fetcher has stopped\.", worker.log_text())
     worker.inside = Inside()
     worker.start()
     stage.wait_until_caught_up(began)

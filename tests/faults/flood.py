@@ -52,7 +52,7 @@ def outrun(stage: Stage) -> None:
         in_flight.append(found["in_flight"])
     stage.stop_feeding()
     began = time.monotonic()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "answers to all of it", 150)
+    wait_for(lambda: stage.answers.read() >= stage.due(), "answers to all of it", timeout_s=150)
     stage.recoveries_s.append(time.monotonic() - began)
     wait_for(lambda: _gauges(worker) == {"lag": 0, "in_flight": 0}, "an end of the lag")
     stage.notes["lag at most"] = f"{max(lag):.0f} records"
@@ -95,7 +95,7 @@ def one_user(stage: Stage) -> Audit:
         memory_mb.append((stage.answers.read(), _memory_mb(worker)))
         return memory_mb[-1][0] >= _EVENTS
 
-    wait_for(all_answered, f"{_EVENTS:,} scores", 300)
+    wait_for(all_answered, f"{_EVENTS:,} scores", timeout_s=300)
     early_mb = next(mb for answers, mb in memory_mb if answers >= _EVENTS // 5)
     most_mb = max(mb for answers, mb in memory_mb if answers >= _EVENTS // 5)
     stage.notes["memory after a fifth and at most"] = f"{early_mb:.0f} and {most_mb:.0f} MB"

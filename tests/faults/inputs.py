@@ -158,7 +158,7 @@ def large_texts(stage: Stage) -> None:
         stage.answers.read()
         return len(_large(stage)) == _LARGE_TEXTS
 
-    wait_for(all_scored, "scores of the large texts", 60)
+    wait_for(all_scored, "scores of the large texts", timeout_s=60)
     stage.wait_until_caught_up(began)
     stage.notes[f"memory before {_LARGE_TEXTS} texts of 1 MiB and at most"] = (
         f"{memory_mb[0]:.0f} and {max(memory_mb):.0f} MB"

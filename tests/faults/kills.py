@@ -101,9 +101,11 @@ def stopped_past_its_session(stage: Stage) -> None:
     second.process.send_signal(signal.SIGSTOP)
     stage.wait_until_caught_up(began)
     stage.wait_for_more(300)
-    epochs = second.said().count("partitions ready")
+    epochs = second.log_text().count("partitions ready")
     second.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: second.said().count("partitions ready") > epochs, "the second one back", 60)
+    wait_for(
+        lambda: second.log_text().count("partitions ready") > epochs, "the second one back", timeout_s=60
+    )
     stage.wait_for_more(300)
 
 
@@ -127,5 +129,7 @@ def stopped_in_a_commit(stage: Stage) -> None:
     # joins its group again.
     epochs = second.log.read_text().count("partitions ready")
     second.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: second.said().count("partitions ready") > epochs, "the second one back", 60)
+    wait_for(
+        lambda: second.log_text().count("partitions ready") > epochs, "the second one back", timeout_s=60
+    )
     stage.wait_for_more(300)

@@ -36,7 +36,9 @@ def long_restore(stage: Stage) -> None:
     began = time.monotonic()
     worker.start(SWAY, **_BOUNDS)
     _wait_out(stage, worker, began)
-    assert worker.said().count("partitions ready") == 2  # of the first start, and of this one: no rebalance
+    assert (
+        worker.log_text().count("partitions ready") == 2
+    )  # of the first start, and of this one: no rebalance
     _goes_on(stage, worker)
 
 
@@ -50,7 +52,7 @@ def long_take_over(stage: Stage) -> None:
     began = time.monotonic()
     first.kill()
     shutil.rmtree(first.state)
-    wait_for(lambda: second.page("/readyz")[0] == 503, "the rebalance", 60)
+    wait_for(lambda: second.page("/readyz")[0] == 503, "the rebalance", timeout_s=60)
     _wait_out(stage, second, began)
     _goes_on(stage, second)
 
@@ -60,11 +62,11 @@ def stands_still(stage: Stage) -> None:
     worker = _with_state_in_the_changelog_alone(stage)
     with _open_transaction(stage):
         worker.start(SWAY, **_BOUNDS)
-        wait_for(lambda: "to go" in worker.page("/readyz")[1], "the restore", 60)
+        wait_for(lambda: "to go" in worker.page("/readyz")[1], "the restore", timeout_s=60)
         began = time.monotonic()
         assert worker.wait(_STUCK_AFTER_S + _ENDS_WITHIN_S) == 1
         stage.notes["ended after"] = f"{time.monotonic() - began:.1f} s"
-    last = worker.said().splitlines()[-1]
+    last = worker.log_text().splitlines()[-1]
     assert re.search(r"No progress for \d+ s .* while recovering 4 partitions: .* to go", last), last
     _goes_on(stage, worker)
 
@@ -82,7 +84,7 @@ def _answer_some(stage: Stage) -> None:
     stage.feed()
     stage.wait_for_more(300)
     stage.stop_feeding()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", 60)
+    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", timeout_s=60)
 
 
 def _goes_on(stage: Stage, worker: ForkedWorker) -> None:
@@ -102,21 +104,21 @@ def _wait_out(stage: Stage, worker: ForkedWorker, began: float) -> None:
     told: dict[str, list[float]] = {"/readyz": [], "/metrics": []}
 
     def ready() -> bool:
-        assert worker.runs, f"the worker ended: {worker.said().splitlines()[-1]}"
+        assert worker.runs, f"the worker ended: {worker.log_text().splitlines()[-1]}"
         status, text = worker.page("/readyz")
         if found := re.search(r"partition 0: [\d,]+ records read, at most ([\d,]+) to go", text):
             told["/readyz"].append(float(found[1].replace(",", "")))
             told["/metrics"].append(worker.metric('sway_recovery_records_to_go{partition="0"}'))
         return status == 200
 
-    wait_for(ready, "the end of the restore", 150)
+    wait_for(ready, "the end of the restore", timeout_s=150)
     took_s = time.monotonic() - began
     assert took_s > _LONG_S, f"the restore took {took_s:.1f} s only"
     assert told["/readyz"] == sorted(told["/readyz"], reverse=True)
     for page, to_go in told.items():
         assert len(set(to_go)) > 5, f"{page} told {to_go}"
-    assert "Recovering: " in worker.said()
-    restored = re.findall(r"(\d+) changelog records recovered", worker.said())[-1]
+    assert "Recovering: " in worker.log_text()
+    restored = re.findall(r"(\d+) changelog records recovered", worker.log_text())[-1]
     stage.notes["restored"] = f"{int(restored):,} records in {took_s:.0f} s"
 
 

@@ -20,7 +20,7 @@ def _refuses(worker: ForkedWorker, *words: str) -> None:
     """Start a worker that must end with a line that says these words."""
     worker.start()
     assert worker.wait(_ENDS_S) == 1
-    line = worker.said().splitlines()[-1]
+    line = worker.log_text().splitlines()[-1]
     assert line.startswith("sway: "), line
     for word in words:
         assert word in line, line
@@ -36,7 +36,7 @@ def retention_passed(stage: Stage) -> None:
     committed = stage.committed()
     wait_for(lambda: len(stage.produced) > 1200, "more to lose")
     stage.stop_feeding()
-    lost = _delete_records(stage, committed, 40)
+    lost = _delete_records(stage, committed, count=40)
     _refuses(worker, "removed by retention", "lost_offset_reset")
 
     stage.feed(source=inputs(seed=8))
@@ -77,7 +77,7 @@ def made_again(stage: Stage) -> Audit:
     began = time.monotonic()
     topic = stage.topics.name("events")
     stage.topics.admin.delete_topics([topic])[topic].result(30)
-    stage.topics.create("events", stage.partitions)
+    stage.topics.create("events", partitions=stage.partitions)
     assert worker.wait(_ENDS_S) == 1  # while it runs
     _refuses(worker, topic, "recreated", "lost_offset_reset")  # and at each start
 

@@ -152,13 +152,13 @@ def away(stage: Stage) -> None:
                 registry.kill()
             door.fails, door.slow_s = number == 1, _SLOW_S * (number == 2)
             give(writer, 200)
-            wait_for(lambda: is_waiting(worker), "a worker that waits", 30)
+            wait_for(lambda: is_waiting(worker), "a worker that waits", timeout_s=30)
             stage.answers.read()
             assert all(one.reason not in {"unknown_schema"} for one in stage.answers.letters[letters:])
             if number == 0:
                 registry.start()
             door.fails, door.slow_s = False, 0.0
-            wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", 60)
+            wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", timeout_s=60)
             stage.recoveries_s.append(time.monotonic() - began)
         worker.wait_until_ready()
 

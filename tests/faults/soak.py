@@ -63,7 +63,7 @@ def main() -> int:
         registry = make_registry(folder / "registry", make_base(folder / "base"), folder / "champion")
         with Stage(Topics(kafka.bootstrap_servers, "soak"), registry, folder, kafka) as stage:
             samples = _soak(stage, seconds)
-            found = stage.finish(180)
+            found = stage.finish(timeout_s=180)
             problems = [problem for worker in ("a", "b") for problem in _grown(worker, samples)]
             if found.lost or found.duplicates:
                 problems.append(f"{found.lost} lost, {found.duplicates} double")
@@ -112,7 +112,7 @@ def _soak(stage: "Stage", seconds: float) -> list[Sample]:
 
 
 def _look(worker: "ForkedWorker", at_s: float) -> Sample:
-    assert worker.runs, f"worker {worker.log.stem} has ended: {worker.said()[-2000:]}"
+    assert worker.runs, f"worker {worker.log.stem} has ended: {worker.log_text()[-2000:]}"
     process = psutil.Process(worker.process.pid)
     return Sample(
         worker.log.stem,

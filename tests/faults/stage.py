@@ -143,7 +143,7 @@ class Stage(Sway):
         """The last words of every worker."""
         for worker in self._workers.values():
             yield f"--- {worker.log.name}"
-            yield from worker.said().splitlines()[-lines:]
+            yield from worker.log_text().splitlines()[-lines:]
 
     # --- load and answers -------------------------------------------------------------------------------
 
@@ -225,14 +225,14 @@ class Stage(Sway):
     def wait_for_more(self, count: int, timeout_s: float = 60.0) -> None:
         """Wait until so many more answers are visible than now."""
         wanted = self.answers.read() + count
-        wait_for(lambda: self.answers.read() >= wanted, f"{count} more answers", timeout_s)
+        wait_for(lambda: self.answers.read() >= wanted, f"{count} more answers", timeout_s=timeout_s)
 
     def wait_until_caught_up(self, since: float, timeout_s: float = 90.0) -> float:
         """Wait until all that was produced before the fault is answered, and then something of each partition.
 
         since: when the fault began, on the clock time.monotonic. Returns, and keeps, the seconds from then to here.
         """
-        wait_for(lambda: self._caught_up(since), "recovery", timeout_s)
+        wait_for(lambda: self._caught_up(since), "recovery", timeout_s=timeout_s)
         took_s = time.monotonic() - since
         self.recoveries_s.append(took_s)
         return took_s

@@ -49,7 +49,7 @@ def files_corrupted(stage: Stage) -> None:
     with stage.supervised(worker) as starts:
         stage.wait_until_caught_up(began)
     stage.notes["starts"] = str(1 + len(starts))
-    assert worker.said().count("it is rebuilt from Kafka") == stage.partitions
+    assert worker.log_text().count("it is rebuilt from Kafka") == stage.partitions
 
 
 @case("changelog compacted, and the state folder lost")
@@ -64,7 +64,11 @@ def changelog_compacted(stage: Stage) -> None:
     stage.feed()
     stage.wait_for_more(1500)
     stage.stop_feeding()
-    wait_for(lambda: 2 * _records(stage, changelog) < _ends(stage, changelog), "compaction by the broker", 60)
+    wait_for(
+        lambda: 2 * _records(stage, changelog) < _ends(stage, changelog),
+        "compaction by the broker",
+        timeout_s=60,
+    )
     stage.notes["changelog"] = f"{_records(stage, changelog)} records left of {_ends(stage, changelog)}"
     stage.feed(source=inputs(seed=8))
     stage.wait_for_more(200)
@@ -135,21 +139,21 @@ def _fill_and_make_room(stage: Stage, worker: ForkedWorker) -> None:
     filler = worker.state / "filler"
     began = time.monotonic()
     _fill(filler)
-    wait_for(lambda: not worker.runs, "the end of the worker", _AT_ONCE_S)
+    wait_for(lambda: not worker.runs, "the end of the worker", timeout_s=_AT_ONCE_S)
     assert worker.wait() == 1
     assert worker.page("/readyz")[0] != 200
-    assert "No space left" in worker.said().splitlines()[-1], worker.said()[-500:]
+    assert "No space left" in worker.log_text().splitlines()[-1], worker.log_text()[-500:]
 
     worker.start()  # there is no room still
     assert worker.wait(_AT_ONCE_S) == 1
-    assert "No space left" in worker.said().splitlines()[-1], worker.said()[-500:]
+    assert "No space left" in worker.log_text().splitlines()[-1], worker.log_text()[-500:]
 
     filler.unlink()
     worker.start()
     stage.wait_until_caught_up(began)
     # Its store is on a file system that goes with the case.
     stage.stop_feeding()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", 60)
+    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", timeout_s=60)
     assert worker.terminate() == 0
     shutil.copytree(worker.state, kept := Path(f"{worker.state}-kept"))
     worker.state = kept

@@ -30,13 +30,13 @@ def times_out(stage: Stage) -> None:
     stage.feed(source=inputs(bad_every=4))
     began = time.monotonic()
     wait_for(
-        lambda: stage.answers.read() >= 0 and "the broker ends a transaction after" in slow.said(),
+        lambda: stage.answers.read() >= 0 and "the broker ends a transaction after" in slow.log_text(),
         "the transaction that timed out",
-        60,
+        timeout_s=60,
     )
     stage.notes["a reader waited"] = f"{stage.answers.longest_wait_s:.1f} s"
     assert 1 < stage.answers.longest_wait_s < _TIMEOUT_S + _SWEEP_S + _READING_S
-    wait_for(lambda: slow.metric("sway_epochs") >= 2, "the worker in its group again", 60)
+    wait_for(lambda: slow.metric("sway_epochs") >= 2, "the worker in its group again", timeout_s=60)
     stage.wait_until_caught_up(began)
     stage.check_offsets()
 
@@ -48,7 +48,7 @@ def aborts(stage: Stage) -> None:
     stage.wait_for_more(200)
     began = time.monotonic()
     limit_scores(stage, "100")  # a transaction's marker is smaller than that, and no batch with a score is
-    wait_for(lambda: worker.said().count("writing the same unit again") >= 3, "aborted transactions")
+    wait_for(lambda: worker.log_text().count("writing the same unit again") >= 3, "aborted transactions")
     limit_scores(stage, "1000000")
     stage.wait_until_caught_up(began)
     stage.check_offsets()

@@ -46,7 +46,7 @@ def up_and_down_with_labels(stage: Stage) -> Audit:
     _replace(stage, worker, None, killed=True)
     stage.stop_feeding()
     stage.feed(falling_due.FIRST_RATE_PER_S, load)  # until what was read by ours falls due
-    stage.wait_for_more(falling_due.UNTIL_THE_FIRST_FALL_DUE, 200)
+    stage.wait_for_more(falling_due.UNTIL_THE_FIRST_FALL_DUE, timeout_s=200)
     stage.stop_feeding()
     stage.feed(source=load)
     for tree in (older, None):
@@ -119,7 +119,7 @@ def newer_state(stage: Stage) -> None:
     stage.feed()
     stage.wait_for_more(300)
     stage.stop_feeding()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", 60)
+    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", timeout_s=60)
     assert worker.terminate() == 0
     user = _write_newer_window(stage)
     committed = stage.committed()
@@ -147,10 +147,10 @@ def _write_newer_window(stage: Stage) -> str:
 
 
 def _refuses_the_state(worker: ForkedWorker) -> None:
-    before = worker.said()
+    before = worker.log_text()
     worker.start()
     assert worker.wait(60) == 1
-    said = worker.said()[len(before) :]
+    said = worker.log_text()[len(before) :]
     (line,) = [line for line in said.splitlines() if "The worker ends:" in line]
     fingerprints = [fingerprint(schema).hex() for schema in (json.loads(newer(Window)), current(Window))]
     for words in ("StateFormatError", "windows-changelog[", *fingerprints, "Upgrade this worker"):
@@ -164,25 +164,31 @@ def newer_events(stage: Stage) -> None:
     bounds = {"SWAY_WIRE__UNKNOWN_SCHEMA": "pause", "SWAY_TIME__STUCK_AFTER_S": _STUCK_AFTER_S}
     (worker,) = stage.create_topics().start("a", **bounds)
     stage.feed(source=_with_a_newer_event())
-    wait_for(lambda: "is paused at offset" in worker.page("/readyz")[1], "a partition that waits", 60)
+    wait_for(
+        lambda: "is paused at offset" in worker.page("/readyz")[1], "a partition that waits", timeout_s=60
+    )
     schema = f"schema fingerprint {fingerprint(json.loads(newer(BehaviorEvent))).hex()}"
     status, text = worker.page("/readyz")
     assert status == 503, text
     assert schema.removeprefix("schema ") in text, text
-    wait_for(lambda: f'schema="{schema}"' in worker.page("/metrics")[1], "the metric", 30)
+    wait_for(lambda: f'schema="{schema}"' in worker.page("/metrics")[1], "the metric", timeout_s=30)
     stage.wait_for_more(1_500)  # of the others, for longer than a worker may stand still
     (paused,) = [number for number in range(stage.partitions) if f"events[{number}] is paused" in text]
     assert worker.runs
     lag = f'sway_lag_records{{partition="{paused}",topic="{stage.topics.name("events")}"}}'
-    wait_for(lambda: worker.metric(lag) > 100, "lag of the partition, since it is not fetched", 30)
+    wait_for(lambda: worker.metric(lag) > 100, "lag of the partition, since it is not fetched", timeout_s=30)
     began = time.monotonic()
     assert worker.terminate() == 0
     took_s = time.monotonic() - began
     assert took_s < _ENDS_WITHIN_S
     stage.notes["ended on SIGTERM in"] = f"{took_s:.1f} s"
-    assert f"events[{paused}] is paused at offset" in worker.said()
+    assert f"events[{paused}] is paused at offset" in worker.log_text()
     worker.start()
-    wait_for(lambda: "is paused at offset" in worker.page("/readyz")[1], "the partition that waits again", 60)
+    wait_for(
+        lambda: "is paused at offset" in worker.page("/readyz")[1],
+        "the partition that waits again",
+        timeout_s=60,
+    )
     assert worker.terminate() == 0
     began = time.monotonic()
     worker.inside = Inside(newer_schemas=(newer(BehaviorEvent),))

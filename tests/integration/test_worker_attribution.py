@@ -1,4 +1,4 @@
-"""A worker that reads events alone labels them by what users did next, and by the end of the horizon."""
+"""A worker without outcomes labels events by later events of the user, and by the end of the horizon."""
 
 import json
 import time
@@ -15,7 +15,7 @@ def event(event_id: str, user_id: str, minute: int, action: str, item_id: str) -
     return BehaviorEvent(event_id, user_id, action, BEGAN_MS + minute * MINUTE_MS, item_id, f"lamp {item_id}")
 
 
-def test_without_outcomes_later_events_and_the_horizon_label(sway: Sway) -> None:
+def test_without_outcomes_later_events_and_the_horizon_label_events(sway: Sway) -> None:
     for short, partitions in (
         ("events", 1),
         ("scores", 1),
@@ -23,7 +23,7 @@ def test_without_outcomes_later_events_and_the_horizon_label(sway: Sway) -> None
         ("dead-letters", 1),
         ("training", 1),
     ):
-        sway.topics.create(short, partitions)  # and no outcomes
+        sway.topics.create(short, partitions=partitions)  # without the topic of outcomes
     sway.partitions = 1
     worker = sway.worker(
         SWAY_LABELS__OUTCOMES="false",
