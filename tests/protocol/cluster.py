@@ -1,4 +1,4 @@
-"""Workers and a broker, what can happen to them, and how they come to rest again."""
+"""A model of workers and a broker, with the faults that can happen to them, and a way back to idleness."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _STEPS_TO_REST = 6000
 
 @dataclass(frozen=True)
 class Schedule:
-    """Whose steps are made: without it, everybody's. Empty: no one in particular.
+    """Restricts which steps are made; by default any.
 
-    held: a task that stands still in every worker, or BROKER for its markers. only: this worker's, and markers.
-    late: whose transaction gets no marker.
+    held: a task that makes no step in any worker, or BROKER for no markers. only: steps of this worker, and markers.
+    late: the worker whose transactions get no markers.
     """
 
     held: str = ""
@@ -34,7 +34,7 @@ ANY_ORDER = Schedule()
 
 
 class Cluster:
-    """Each change is checked by the audit at once; `story` says what has happened."""
+    """A cluster whose audit runs after every step. story: all steps and faults so far."""
 
     def __init__(self, rules: Rules) -> None:
         topics = (*INPUTS, OUTPUT, CHANGELOG)
@@ -43,16 +43,16 @@ class Cluster:
         self.audit = Audit(self.broker)
         self.story: list[str] = []
         self.steps: Counter[str] = Counter()
-        self.workers: dict[str, Worker] = {}  # those that run
+        self.workers: dict[str, Worker] = {}  # the running workers
         self.paused: set[str] = set()
-        self.broken = False  # by an AuditError: nothing that follows says anything new
+        self.broken = False  # after an AuditError; later results are meaningless
         self._rules = rules
         self._disks: dict[str, Disk] = {}
         self._folders = 0
-        self._members: dict[str, str] = {}  # of the processes that have ended
+        self._members: dict[str, str] = {}  # the member ids of ended processes
 
     def start(self, name: str) -> None:
-        """Start a worker's process, if it does not run."""
+        """Start a worker's process unless it is running."""
         if name in self.workers:
             return
         if name not in self._disks:
@@ -64,7 +64,7 @@ class Cluster:
     # --- steps ------------------------------------------------------------------------------------------
 
     def step(self, pick: int, schedule: Schedule = ANY_ORDER) -> bool:
-        """Make one of the steps that are ready, and audit; False when there is none."""
+        """Make one ready step and audit; return False if there is none. pick: selects the step."""
         late = self._slot(schedule.late)
         choice: list[tuple[str, str | Transaction]] = [
             (BROKER, transaction)
@@ -107,16 +107,16 @@ class Cluster:
         return AuditError("\n".join([problem, *self.story]))
 
     def run(self, seed: int, steps: int, schedule: Schedule = ANY_ORDER) -> None:
-        """Make so many steps in an order drawn from the seed."""
+        """Make up to `steps` steps in a random order drawn from the seed."""
         random = Random(seed)  # noqa: S311  (a schedule)
         for _ in range(steps):
             if not self.step(random.getrandbits(16), schedule):
                 return
 
     def run_to(self, name: str, place: str, seed: int, *, alone: bool = False) -> bool:
-        """Run until this worker is right before a step; False when it does not come there.
+        """Run until this worker is right before a step; return False if it does not get there.
 
-        alone: only it makes steps, and none of its markers is written.
+        alone: only this worker makes steps, and none of its markers is written.
         """
         random = Random(seed)  # noqa: S311  (a schedule)
         own = Schedule(only=name, late=name if alone else "")
@@ -132,29 +132,29 @@ class Cluster:
         return False
 
     def run_until_idle(self) -> None:
-        """Let everybody go on, by turns, until nothing is left to do."""
+        """Run all workers in turns until no step is left."""
         for turn in range(_STEPS_TO_REST):
             if not self._step_in_turn(turn):
                 return
-        raise self._break(f"no rest after {_STEPS_TO_REST} steps")
+        raise self._break(f"not idle after {_STEPS_TO_REST} steps")
 
     def make(self, name: str, task: str) -> None:
-        """Make the next step of one task, which must be ready."""
+        """Make the next step of a task, which must be ready."""
         if task not in self.workers[name].ready():
             raise ValueError(f"{task} of {name} is not ready, only {self.workers[name].ready()}")
         self._do(name, task, 0)
 
     def write_marker(self, name: str, pick: int) -> None:
-        """Write one of the markers that are due of a worker's transaction."""
+        """Write one of the due markers of a worker's transaction."""
         for transaction in self.broker.deciding:
             if transaction.producer == self._slot(name):
                 self._do(BROKER, transaction, pick)
                 return
 
-    # --- what happens from outside ------------------------------------------------------------------------
+    # --- input and faults -------------------------------------------------------------------------------
 
     def produce(self, where: TopicPartition, key: bytes, value: bytes, fate: State | None) -> None:
-        """Write an input record. fate: how its transaction ends; None writes it without one."""
+        """Append an input record. fate: the outcome of its transaction; None for no transaction."""
         log = self.broker.logs[where]
         transaction = None if fate is None else Transaction("input")
         record = log.append(key, value, transaction)
@@ -166,7 +166,7 @@ class Cluster:
         self.story.append(f"{where.topic}[{where.partition}]@{record.offset} {key!r} {fate}")
 
     def crash(self, name: str, *, wipe: bool = False) -> None:
-        """End a process at once. wipe: its state folder is deleted as well."""
+        """Kill a process. wipe: also delete its state folder."""
         worker = self.workers.pop(name, None)
         if worker is not None:
             self.story.append(f"{name} is gone")
@@ -176,31 +176,31 @@ class Cluster:
             self.story.append(f"{name}'s folder is deleted")
 
     def stop(self, name: str) -> None:
-        """Ask a process to end: it commits what is ready and leaves the group."""
+        """Stop a process gracefully: it commits what is ready and leaves the group."""
         if name in self.workers:
             self.story.append(f"{name} is asked to stop")
             self.workers[name].stopping = True
 
     def pause(self, name: str) -> None:
-        """Stop a process where it is."""
+        """Pause a process."""
         if name in self.workers:
             self.story.append(f"{name} is paused")
             self.paused.add(name)
 
     def wake(self, name: str) -> None:
-        """Let a stopped process go on."""
+        """Resume a paused process."""
         if name in self.paused:
             self.story.append(f"{name} is woken")
             self.paused.discard(name)
 
     def stray(self, name: str) -> None:
-        """Let a worker's client seek by itself."""
+        """Make a worker's client seek to the committed offsets by itself."""
         if name in self.workers:
             self.story.append(f"{name}'s client seeks to the committed offsets")
             self.workers[name].delivery.stray()
 
     def expire(self, name: str) -> None:
-        """Let the group forget a worker, running or not."""
+        """Expire a worker's session in the group, whether it is running or not."""
         worker = self.workers.get(name)
         member = self._members.get(name, "") if worker is None else worker.member_id
         if member in self.broker.group.members:
@@ -208,26 +208,26 @@ class Cluster:
             self.broker.group.remove(member)
 
     def rebalance(self) -> None:
-        """Begin a rebalance for no reason that matters."""
+        """Begin a rebalance."""
         self.story.append("the group rebalances")
         self.broker.group.rebalance()
 
     def give_up_waiting(self) -> None:
-        """Go on without the members that have not joined again."""
+        """Complete a rebalance without the members that have not rejoined."""
         if self.broker.group.preparing:
             self.story.append("the group gives up on the others")
             self.broker.group.give_up_waiting()
 
     def time_out(self, name: str) -> None:
-        """Let a worker's open transaction time out."""
+        """Time out a worker's open transaction."""
         if name in self._disks and self.broker.time_out(self._disks[name].slot):
             self.story.append(f"{name}'s transaction times out")
 
-    # --- rest -------------------------------------------------------------------------------------------
+    # --- idleness ---------------------------------------------------------------------------------------
 
     def come_to_rest(self) -> None:
-        """Mend everything, let every worker go on until nothing is left to do, and audit. Raises AuditError."""
-        self.story.append("all is mended")
+        """End all faults, run all workers until no step is left, and audit. Raises AuditError."""
+        self.story.append("all faults end")
         for name in WORKERS:
             self.wake(name)
         for turn in range(_STEPS_TO_REST):
@@ -237,7 +237,7 @@ class Cluster:
             if not self._step_in_turn(turn):
                 break
         else:
-            raise self._break(f"no rest after {_STEPS_TO_REST} steps")
+            raise self._break(f"not idle after {_STEPS_TO_REST} steps")
         stores = {n: store.values for worker in self.workers.values() for n, store in worker.stores.items()}
         try:
             self.audit.settle(stores)
@@ -245,7 +245,7 @@ class Cluster:
             raise self._break(str(exc)) from exc
 
     def forget_the_dead(self) -> None:
-        """Let time pass: sessions and transactions of processes that are gone come to their end."""
+        """Expire the sessions and time out the transactions of ended processes."""
         group = self.broker.group
         alive = {worker.member_id for worker in self.workers.values()}
         for member in [member for member in group.members if member not in alive]:
@@ -256,7 +256,7 @@ class Cluster:
                 self.broker.time_out(producer)
 
     def _step_in_turn(self, turn: int) -> bool:
-        """Make a step, the broker's first, then the workers' by turns; a revocation's bound is over last."""
+        """Make a step: the broker's first, then the workers' in turns; a revocation times out only as a last resort."""
         if self.broker.deciding:
             self._do(BROKER, self.broker.deciding[0], 0)
             return True

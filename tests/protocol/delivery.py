@@ -1,7 +1,7 @@
-"""How records come to the engine: the consumer's thread, Faust's flow, and our own count of what was delivered.
+"""Delivery of records to the engine: the consumer's thread, Faust's flow control, and our own next offsets.
 
-As in stream/exactly_once/driver/transport.py and Faust's consumer, whose calls run on two threads: what the
-consumer's thread posts is seen by the event loop in that order.
+It follows stream/exactly_once/driver/transport.py and Faust's consumer, which use two threads: the event loop sees
+messages of the consumer's thread in the order in which they are posted.
 """
 
 from collections import deque
@@ -21,22 +21,22 @@ class Delivery:
     """The consumer of one process."""
 
     def __init__(self, broker: Broker, rules: Rules, has_room: Callable[[], bool]) -> None:
-        self.epoch: Epoch | None = None  # frozen at the last assignment
+        self.epoch: Epoch | None = None  # as of the last assignment
         self.assigned: tuple[int, ...] = ()
-        self.queue: deque[RecordBatch] = deque()  # Faust's stream: delivered, not taken
-        self._sought: Epoch | None = None  # the last epoch whose start the consumer was told
+        self.queue: deque[RecordBatch] = deque()  # Faust's stream: delivered, not yet taken
+        self._sought: Epoch | None = None  # the last epoch for which the consumer has sought
         self._broker = broker
         self._rules = rules
         self._has_room = has_room
-        self._reassigning = True  # the fetcher gives nothing out
+        self._reassigning = True  # the fetcher returns nothing
         self._paused = False
-        self._flow = False  # Faust starts fetching when the first epoch's delivery is resumed
+        self._flow = False  # Faust starts fetching when the delivery of the first epoch is resumed
         self._positions: dict[TopicPartition, int] = {}
         self._delivered: dict[TopicPartition, int] = {}
         self._posted: deque[str] = deque()
 
     def assign(self, epoch: Epoch, partitions: tuple[int, ...]) -> None:
-        """Take an assignment; the client starts at the committed offsets, stable or not."""
+        """Set an assignment; the client starts at the committed offsets, stable or not."""
         self.epoch = epoch
         self.assigned = partitions
         self._positions = {where: self._broker.group.offsets.get(where, 0) for where in inputs_of(partitions)}
@@ -44,21 +44,21 @@ class Delivery:
         self._reassigning = False
 
     def pause(self) -> None:
-        """Pause what was assigned: Faust does it a little after the assignment."""
+        """Pause the assigned partitions; Faust does so a little after the assignment."""
         self._paused = True
 
     def stray(self) -> None:
-        """Seek to the committed offsets, as the clients do of their own accord now and then."""
+        """Seek to the committed offsets, as clients sometimes do by themselves."""
         if not self._reassigning:
             committed = self._broker.group.offsets
             self._positions = {where: committed.get(where, 0) for where in inputs_of(self.assigned)}
 
     def prepare_revocation(self) -> None:
-        """Give nothing out until the next assignment."""
+        """Return no records until the next assignment."""
         self._reassigning = True
 
     def stop_flow(self) -> None:
-        """End an epoch's deliveries, as Faust does after the engine's own revocation."""
+        """End the deliveries of an epoch, as Faust does after the engine's revocation."""
         if self.assigned:
             self._flow = False
             self.queue.clear()
@@ -66,7 +66,7 @@ class Delivery:
     # --- fetching ---------------------------------------------------------------------------------------
 
     def fetch(self) -> Steps:
-        """Ask for records, wait for them, deliver them; for ever."""
+        """Request records, wait for them and deliver them, in a loop."""
         while True:
             yield Wait("ask for records", self._may_ask)
             asked = inputs_of(self.assigned)
@@ -83,8 +83,8 @@ class Delivery:
         return self._flow and not self._paused and bool(self.assigned) and self._has_room()
 
     def _may_come(self, asked: list[TopicPartition]) -> bool:
-        in_vain = not self._flow or asked != inputs_of(self.assigned)  # until the call's time is over
-        return not self._reassigning and (in_vain or bool(self._readable(asked)))
+        times_out = not self._flow or asked != inputs_of(self.assigned)
+        return not self._reassigning and (times_out or bool(self._readable(asked)))
 
     def _readable(self, asked: list[TopicPartition]) -> list[TopicPartition]:
         logs = self._broker.logs
@@ -96,7 +96,8 @@ class Delivery:
 
     def _take_records(self, asked: list[TopicPartition], pick: int) -> list[Record]:
         readable = self._readable(asked)
-        if not readable:  # the call timed out
+        if not readable:
+            # The call has timed out.
             return []
         where = readable[pick % len(readable)]
         limit = 1 + pick // len(readable) % 3
@@ -111,13 +112,13 @@ class Delivery:
         kept = [record for record in records if record.offset >= base or not self._rules.drop_below_base]
         if kept:
             end = self._delivered[where] = kept[-1].offset + 1
-            batch = cast("list[SourceRecord]", kept)  # whose key and value may be None
+            batch = cast("list[SourceRecord]", kept)  # a SourceRecord may have a key and value of None
             self.queue.append(RecordBatch(where.topic, where.partition, batch, base, end, epoch))
 
     # --- the start of an epoch --------------------------------------------------------------------------
 
     def resume(self, starts: Mapping[TopicPartition, int]) -> Steps:
-        """Seek, count from there, and let records through."""
+        """Seek to the start offsets and resume delivery."""
         yield Wait("count from the start")
         self._delivered = dict(starts)
         yield Wait("seek")

@@ -1,4 +1,4 @@
-"""The start of an epoch as steps: stream/exactly_once/kafka/recovery.py and what the engine does around it."""
+"""The start of an epoch in steps, as in stream/exactly_once/kafka/recovery.py and the engine."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ Offsets = dict[TopicPartition, Committed]
 
 
 def start_epoch(worker: "Worker", epoch: Epoch, partitions: Partitions) -> Steps:
-    """Bring the stores up to the changelog, adopt the epoch and let records through; stops when the group moves on."""
+    """Restore the stores from the changelog, adopt the epoch and resume delivery; stop if the group moves on."""
 
     def over() -> bool:
         return worker.over(epoch)
@@ -37,7 +37,8 @@ def start_epoch(worker: "Worker", epoch: Epoch, partitions: Partitions) -> Steps
     yield Wait("adopt the epoch")
     if not over():
         lost = find_lost(committed, {}, [number for number in partitions if worker.stores[number].values])
-        if lost:  # the process would refuse to go on; nothing here may bring that about
+        if lost:
+            # A real process refuses to continue; no fault of this model may cause it.
             raise OffsetOutOfRangeError(str(lost))
         starts = {where: one.offset or 0 for where, one in committed.items()}
         worker.adopt(epoch, starts)
