@@ -1,4 +1,4 @@
-"""A consumer that gets nothing any more, though the brokers have it."""
+"""A consumer that gets no more records, although the brokers have some."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from tests.faults.inside import Inside
 from tests.faults.stage import Stage
 
 _STUCK_AFTER_S = 4.0
-_ENDS_WITHIN_S = 30.0  # it is seen within seconds of that, on a machine with other things to do
+_ENDS_WITHIN_S = 30.0  # after _STUCK_AFTER_S; seconds on an idle machine
 
 
 @case("a consumer whose fetcher stops")

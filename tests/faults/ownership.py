@@ -1,4 +1,4 @@
-"""Two that want the same: one state folder, one leadership."""
+"""Two workers that compete for one state folder, or for the leadership."""
 
 import signal
 import time
@@ -43,10 +43,12 @@ def two_leaders(stage: Stage) -> None:
     made = len(requests(stage.topics))
     leader.process.send_signal(signal.SIGCONT)
     wait_for(
-        lambda: len(requests(stage.topics)) >= made + 2, "requests while the old one is awake", timeout_s=60
+        lambda: len(requests(stage.topics)) >= made + 2,
+        "requests after the old leader has woken",
+        timeout_s=60,
     )
     stage.stop_feeding()
     wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", timeout_s=60)
-    # What is left is fewer than a request takes: hold what was handed over against what there is.
+    # Fewer examples than a request needs may be left.
     stage.notes["requests"] = str(len(requests(stage.topics)))
     audit(stage.topics, partitions=stage.partitions, left_at_most=_MIN_EXAMPLES)

@@ -1,4 +1,4 @@
-"""The short cases of `make faults`, so that every change meets them."""
+"""The short cases of `make faults`, as part of `make test`."""
 
 from pathlib import Path
 

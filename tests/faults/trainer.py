@@ -1,4 +1,4 @@
-"""A trainer that is killed at each step of a request."""
+"""A trainer killed at each step of a request."""
 
 import signal
 import time

@@ -88,5 +88,5 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) 
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"no {what} within {timeout_s:g} s")
+            pytest.fail(f"timed out after {timeout_s:g} s waiting for {what}")
         time.sleep(0.02)

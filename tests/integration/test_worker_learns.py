@@ -46,7 +46,7 @@ def test_a_worker_hands_over_again_after_being_fenced(sway: Sway, monkeypatch: p
     assert "2 examples (forced)" in by_hand.output
 
     produce_examples(sway, range(7, 12))
-    wait_for(lambda: worker.metric("sway_handovers_total") == 2, "a request after it was fenced")
+    wait_for(lambda: worker.metric("sway_handovers_total") == 2, "a request after the fencing")
     assert worker.terminate() == 0
     made = [(request.reason, request.examples) for request in requests(sway.topics)]
     assert made == [("labels", 5), ("forced", 2), ("labels", 5)]
