@@ -14,7 +14,7 @@ from tests.protocol.worker import Worker
 
 WORKERS = ("one", "two", "three")
 BROKER = "broker"
-_STEPS_TO_REST = 6000
+_MAX_STEPS_TO_IDLE = 6000
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ ANY_ORDER = Schedule()
 
 
 class Cluster:
-    """A cluster whose audit runs after every step. story: all steps and faults so far."""
+    """A cluster whose audit runs after every step. history: all steps and faults so far."""
 
     def __init__(self, rules: Rules) -> None:
         topics = (*INPUTS, OUTPUT, CHANGELOG)
         logs = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
         self.broker = Broker(logs, PARTITIONS, markers_wait_for_leader=rules.markers_wait_for_leader)
         self.audit = Audit(self.broker)
-        self.story: list[str] = []
+        self.history: list[str] = []
         self.steps: Counter[str] = Counter()
         self.workers: dict[str, Worker] = {}  # the running workers
         self.paused: set[str] = set()
@@ -58,7 +58,7 @@ class Cluster:
         if name not in self._disks:
             self._folders += 1
             self._disks[name] = Disk(f"{name}-{self._folders}")
-        self.story.append(f"{name} starts")
+        self.history.append(f"{name} starts")
         self.workers[name] = Worker(self.broker, self._rules, self._disks[name])
 
     # --- steps ------------------------------------------------------------------------------------------
@@ -84,14 +84,14 @@ class Cluster:
 
     def _do(self, name: str, what: str | Transaction, pick: int) -> None:
         if isinstance(what, Transaction):
-            self.story.append(f"a marker of {what.producer} is written")
+            self.history.append(f"a marker of {what.producer} is written")
             self.broker.write_marker(what, pick)
             return
         worker = self.workers[name]
         wait = worker.tasks[what].wait
         before = "" if wait is None else wait.before
         self.steps[before] += 1
-        self.story.append(f"{name}: {before}")
+        self.history.append(f"{name}: {before}")
         worker.step(what, pick)
         if worker.failure is not None:
             raise self._break(f"{name} ends: {worker.failure!r}")
@@ -104,7 +104,7 @@ class Cluster:
 
     def _break(self, problem: str) -> AuditError:
         self.broken = True
-        return AuditError("\n".join([problem, *self.story]))
+        return AuditError("\n".join([problem, *self.history]))
 
     def run(self, seed: int, steps: int, schedule: Schedule = ANY_ORDER) -> None:
         """Make up to `steps` steps in a random order drawn from the seed."""
@@ -133,10 +133,10 @@ class Cluster:
 
     def run_until_idle(self) -> None:
         """Run all workers in turns until no step is left."""
-        for turn in range(_STEPS_TO_REST):
+        for turn in range(_MAX_STEPS_TO_IDLE):
             if not self._step_in_turn(turn):
                 return
-        raise self._break(f"not idle after {_STEPS_TO_REST} steps")
+        raise self._break(f"not idle after {_MAX_STEPS_TO_IDLE} steps")
 
     def make(self, name: str, task: str) -> None:
         """Make the next step of a task, which must be ready."""
@@ -163,88 +163,88 @@ class Cluster:
             log.end(transaction)
         if fate is not State.ABORTED:
             self.audit.expect(record)
-        self.story.append(f"{where.topic}[{where.partition}]@{record.offset} {key!r} {fate}")
+        self.history.append(f"{where.topic}[{where.partition}]@{record.offset} {key!r} {fate}")
 
     def crash(self, name: str, *, wipe: bool = False) -> None:
         """Kill a process. wipe: also delete its state folder."""
         worker = self.workers.pop(name, None)
         if worker is not None:
-            self.story.append(f"{name} is gone")
+            self.history.append(f"{name} ends")
             self._members[name] = worker.member_id
         self.paused.discard(name)
         if wipe and self._disks.pop(name, None) is not None:
-            self.story.append(f"{name}'s folder is deleted")
+            self.history.append(f"{name}'s folder is deleted")
 
     def stop(self, name: str) -> None:
         """Stop a process gracefully: it commits what is ready and leaves the group."""
         if name in self.workers:
-            self.story.append(f"{name} is asked to stop")
+            self.history.append(f"{name} is asked to stop")
             self.workers[name].stopping = True
 
     def pause(self, name: str) -> None:
         """Pause a process."""
         if name in self.workers:
-            self.story.append(f"{name} is paused")
+            self.history.append(f"{name} is paused")
             self.paused.add(name)
 
     def wake(self, name: str) -> None:
         """Resume a paused process."""
         if name in self.paused:
-            self.story.append(f"{name} is woken")
+            self.history.append(f"{name} is woken")
             self.paused.discard(name)
 
-    def stray(self, name: str) -> None:
+    def seek_to_committed(self, name: str) -> None:
         """Make a worker's client seek to the committed offsets by itself."""
         if name in self.workers:
-            self.story.append(f"{name}'s client seeks to the committed offsets")
-            self.workers[name].delivery.stray()
+            self.history.append(f"{name}'s client seeks to the committed offsets")
+            self.workers[name].delivery.seek_to_committed()
 
     def expire(self, name: str) -> None:
         """Expire a worker's session in the group, whether it is running or not."""
         worker = self.workers.get(name)
         member = self._members.get(name, "") if worker is None else worker.member_id
         if member in self.broker.group.members:
-            self.story.append(f"{name}'s session expires")
+            self.history.append(f"{name}'s session expires")
             self.broker.group.remove(member)
 
     def rebalance(self) -> None:
         """Begin a rebalance."""
-        self.story.append("the group rebalances")
+        self.history.append("the group rebalances")
         self.broker.group.rebalance()
 
-    def give_up_waiting(self) -> None:
+    def time_out_rebalance(self) -> None:
         """Complete a rebalance without the members that have not rejoined."""
         if self.broker.group.preparing:
-            self.story.append("the group gives up on the others")
-            self.broker.group.give_up_waiting()
+            self.history.append("the rebalance times out")
+            self.broker.group.time_out_rebalance()
 
     def time_out(self, name: str) -> None:
         """Time out a worker's open transaction."""
         if name in self._disks and self.broker.time_out(self._disks[name].slot):
-            self.story.append(f"{name}'s transaction times out")
+            self.history.append(f"{name}'s transaction times out")
 
     # --- idleness ---------------------------------------------------------------------------------------
 
-    def come_to_rest(self) -> None:
+    def end_faults_and_audit(self) -> None:
         """End all faults, run all workers until no step is left, and audit. Raises AuditError."""
-        self.story.append("all faults end")
+        self.history.append("all faults end")
         for name in WORKERS:
             self.wake(name)
-        for turn in range(_STEPS_TO_REST):
-            self.forget_the_dead()
+        for turn in range(_MAX_STEPS_TO_IDLE):
+            self.expire_ended_processes()
             for name in WORKERS:
                 self.start(name)
             if not self._step_in_turn(turn):
                 break
         else:
-            raise self._break(f"not idle after {_STEPS_TO_REST} steps")
+            raise self._break(f"not idle after {_MAX_STEPS_TO_IDLE} steps")
         stores = {n: store.values for worker in self.workers.values() for n, store in worker.stores.items()}
         try:
             self.audit.settle(stores)
         except AuditError as exc:
             raise self._break(str(exc)) from exc
 
-    def forget_the_dead(self) -> None:
+    def expire_ended_processes(self) -> None:
         """Expire the sessions and time out the transactions of ended processes."""
         group = self.broker.group
         alive = {worker.member_id for worker in self.workers.values()}
@@ -269,4 +269,4 @@ class Cluster:
 
     def _is_bound(self, name: str, task: str) -> bool:
         wait = self.workers[name].tasks[task].wait
-        return wait is not None and wait.before == "the bound of the revocation"
+        return wait is not None and wait.before == "revocation timeout"

@@ -116,7 +116,7 @@ def _attempt(worker: "Worker", content: Content) -> Generator[Wait, int, Positio
     yield Wait("commit")
     broker.end(name, epoch, commit=True)
     # With 7, the answer is lost. With 6, it is an error after a long outage of the brokers.
-    while (pick := (yield Wait("hear of the commit"))) % 8 == 7:
+    while (pick := (yield Wait("receive the commit result"))) % 8 == 7:
         if not worker.rules.repeat_commit:
             return (yield from _attempt(worker, content))
         broker.end(name, epoch, commit=True)

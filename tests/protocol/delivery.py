@@ -6,6 +6,7 @@ messages of the consumer's thread in the order in which they are posted.
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import cast
 
 from stream.exactly_once.units.records import Epoch, RecordBatch, SourceRecord, TopicPartition
@@ -47,7 +48,7 @@ class Delivery:
         """Pause the assigned partitions; Faust does so a little after the assignment."""
         self._paused = True
 
-    def stray(self) -> None:
+    def seek_to_committed(self) -> None:
         """Seek to the committed offsets, as clients sometimes do by themselves."""
         if not self._reassigning:
             committed = self._broker.group.offsets
@@ -68,10 +69,10 @@ class Delivery:
     def fetch(self) -> Steps:
         """Request records, wait for them and deliver them, in a loop."""
         while True:
-            yield Wait("ask for records", self._may_ask)
-            asked = inputs_of(self.assigned)
-            pick = yield Wait("records come", lambda asked=asked: self._may_come(asked))  # type: ignore[misc]
-            records = self._take_records(asked, pick)
+            yield Wait("request records", self._may_request)
+            requested = inputs_of(self.assigned)
+            pick = yield Wait("receive records", partial(self._may_receive, requested))
+            records = self._take_records(requested, pick)
             epoch = self.epoch if self.epoch is self._sought or not self._rules.fetched_after_seek else None
             self._posted.append(_RECORDS)
             yield Wait("deliver", lambda: self._posted[0] == _RECORDS)
@@ -79,23 +80,23 @@ class Delivery:
             if records and epoch is not None:
                 self._deliver(records, epoch)
 
-    def _may_ask(self) -> bool:
+    def _may_request(self) -> bool:
         return self._flow and not self._paused and bool(self.assigned) and self._has_room()
 
-    def _may_come(self, asked: list[TopicPartition]) -> bool:
-        times_out = not self._flow or asked != inputs_of(self.assigned)
-        return not self._reassigning and (times_out or bool(self._readable(asked)))
+    def _may_receive(self, requested: list[TopicPartition]) -> bool:
+        times_out = not self._flow or requested != inputs_of(self.assigned)
+        return not self._reassigning and (times_out or bool(self._readable(requested)))
 
-    def _readable(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+    def _readable(self, requested: list[TopicPartition]) -> list[TopicPartition]:
         logs = self._broker.logs
         return [
             where
-            for where in asked
+            for where in requested
             if where in self._positions and logs[where].read(self._positions[where], 1)[0]
         ]
 
-    def _take_records(self, asked: list[TopicPartition], pick: int) -> list[Record]:
-        readable = self._readable(asked)
+    def _take_records(self, requested: list[TopicPartition], pick: int) -> list[Record]:
+        readable = self._readable(requested)
         if not readable:
             # The call has timed out.
             return []

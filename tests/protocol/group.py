@@ -65,7 +65,7 @@ class Group:
             self.preparing = True
             self._complete_if_all_joined()
 
-    def give_up_waiting(self) -> None:
+    def time_out_rebalance(self) -> None:
         """Time out the rebalance: remove the members that have not joined."""
         if self.preparing:
             self.members = {member: True for member, joined in self.members.items() if joined}

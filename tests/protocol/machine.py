@@ -16,22 +16,22 @@ COMMIT = (
     "produce to changelog",
     "send offsets",
     "commit",
-    "hear of the commit",
+    "receive the commit result",
     "write to RocksDB",
     "drop the layers",
 )
 # The steps of an epoch's start, in order.
 START = (
     "join",
-    "hear of the assignment",
-    "ask for the offsets",
-    "ask for the changelog's end",
+    "receive the assignment",
+    "fetch the offsets",
+    "fetch the changelog's end",
     "read the changelog",
     "adopt the epoch",
     "seek",
     "resume",
 )
-PLACES = (*COMMIT, *START, "deliver", "take a batch", "score", "the bound of the revocation")
+PLACES = (*COMMIT, *START, "deliver", "take a batch", "score", "revocation timeout")
 HELD = st.sampled_from(["", "", "", BROKER, "scorer", "commit", "group", "recovery"])
 FAULTS = (
     "start",
@@ -42,8 +42,8 @@ FAULTS = (
     "wake",
     "expire",
     "time out",
-    "stray seek",
-    "stray seek",
+    "seek to committed",
+    "seek to committed",
     "rebalance",
     "give up waiting",
 )
@@ -126,7 +126,7 @@ class ProtocolMachine(RuleBasedStateMachine):
     ) -> None:
         """Pause a worker in its commit, expire its session and let others take over; perhaps resume it."""
         self._produce(burst)
-        self.cluster.forget_the_dead()
+        self.cluster.expire_ended_processes()
         for each in WORKERS:
             self.cluster.wake(each)
         self.cluster.start(name)
@@ -138,7 +138,7 @@ class ProtocolMachine(RuleBasedStateMachine):
             self.cluster.run(seed, 100, Schedule(held, late=name if late else ""))
             if wakes:
                 self.cluster.wake(name)
-                if self.cluster.run_to(name, "hear of the commit", seed, alone=True):
+                if self.cluster.run_to(name, "receive the commit result", seed, alone=True):
                     self._write_markers(name, markers)
                     self._produce(burst)
                     self.cluster.run(seed, 100, Schedule(late=name))
@@ -164,13 +164,13 @@ class ProtocolMachine(RuleBasedStateMachine):
             cluster.expire(name)
         elif fault == "time out":
             cluster.time_out(name)
-        elif fault == "stray seek":
-            cluster.stray(name)
+        elif fault == "seek to committed":
+            cluster.seek_to_committed(name)
         elif fault == "rebalance":
             cluster.rebalance()
         else:
-            cluster.give_up_waiting()
+            cluster.time_out_rebalance()
 
     def teardown(self) -> None:
         if not self.cluster.broken:
-            self.cluster.come_to_rest()
+            self.cluster.end_faults_and_audit()

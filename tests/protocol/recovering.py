@@ -28,11 +28,11 @@ def start_epoch(worker: "Worker", epoch: Epoch, partitions: Partitions) -> Steps
     for number in partitions:
         worker.stores[number] = worker.disk.open(number)
     if worker.rules.offsets_before_end:
-        yield from _ask_for_offsets(worker, partitions, committed, over)
-        yield from _ask_for_ends(worker, partitions, ends)
+        yield from _fetch_offsets(worker, partitions, committed, over)
+        yield from _fetch_ends(worker, partitions, ends)
     else:
-        yield from _ask_for_ends(worker, partitions, ends)
-        yield from _ask_for_offsets(worker, partitions, committed, over)
+        yield from _fetch_ends(worker, partitions, ends)
+        yield from _fetch_offsets(worker, partitions, committed, over)
     yield from _read_changelogs(worker, ends, over)
     yield Wait("adopt the epoch")
     if not over():
@@ -45,17 +45,17 @@ def start_epoch(worker: "Worker", epoch: Epoch, partitions: Partitions) -> Steps
         yield from worker.delivery.resume(starts)
 
 
-def _ask_for_offsets(
+def _fetch_offsets(
     worker: "Worker", partitions: Partitions, committed: Offsets, over: Callable[[], bool]
 ) -> Steps:
     group, inputs = worker.broker.group, inputs_of(partitions)
     stable = worker.rules.stable_offsets
-    yield Wait("ask for the offsets", lambda: over() or not stable or group.is_stable(inputs))
+    yield Wait("fetch the offsets", lambda: over() or not stable or group.is_stable(inputs))
     committed.update({where: Committed(group.offsets.get(where)) for where in inputs})
 
 
-def _ask_for_ends(worker: "Worker", partitions: Partitions, ends: dict[int, int]) -> Steps:
-    yield Wait("ask for the changelog's end")
+def _fetch_ends(worker: "Worker", partitions: Partitions, ends: dict[int, int]) -> Steps:
+    yield Wait("fetch the changelog's end")
     ends.update({number: worker.broker.logs[TopicPartition(CHANGELOG, number)].high for number in partitions})
 
 

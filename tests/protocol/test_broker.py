@@ -124,6 +124,6 @@ def test_a_rebalance_waits_for_all_members_or_times_out(broker: Broker) -> None:
     assert group.joined(one) == Assignment(2, (0,))
     group.rebalance()
     group.join(two)
-    group.give_up_waiting()
+    group.time_out_rebalance()
     assert group.joined(one) is Answer.UNKNOWN
     assert group.joined(two) == Assignment(3, (0,))

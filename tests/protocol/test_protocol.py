@@ -33,7 +33,7 @@ SEARCHES: dict[str, Search] = {
     "write_after_commit": Search(50),
     "stable_offsets": Search(150),
     "offsets_before_end": Search(700, ("produce to output", "produce to changelog")),
-    "read_to_end": Search(400, ("hear of the commit", "write to RocksDB")),
+    "read_to_end": Search(400, ("receive the commit result", "write to RocksDB")),
     "committed_changelog": Search(80),
     "drop_below_base": Search(450),
     "markers_wait_for_leader": Search(50),
@@ -97,4 +97,4 @@ def play_two_early_fetches(rules: Rules) -> None:
     # The second record arrives, and is delivered where the first one is expected.
     for _ in range(2):
         cluster.make(idle, "fetch")
-    cluster.come_to_rest()
+    cluster.end_faults_and_audit()

@@ -98,7 +98,7 @@ class Worker:
         while True:
             yield Wait("join")
             self.member_id = group.join(self.member_id)
-            yield Wait("hear of the assignment", lambda: group.joined(self.member_id) is not None)
+            yield Wait("receive the assignment", lambda: group.joined(self.member_id) is not None)
             answer = group.joined(self.member_id)
             if answer is None or isinstance(answer, Answer):
                 continue
@@ -108,7 +108,7 @@ class Worker:
             self.delivery.pause()
             self.begun = epoch_now
             self.tasks["recovery"] = Task(start_epoch(self, epoch_now, answer.partitions))
-            yield Wait("hear of a rebalance", self._moved_on(epoch_now))
+            yield Wait("notice a rebalance", self._moved_on(epoch_now))
             self._rejoin = False
             if group.heartbeat(epoch_now) is Answer.UNKNOWN:
                 self.shown = Epoch(-1, "")
@@ -139,15 +139,15 @@ class Worker:
         if self.epoch is not None:
             self.epoch = None
             self._close_unit()
-            yield Wait("the bound of the revocation")
+            yield Wait("revocation timeout")
             if not self.rules.drop_later_units:
                 self.units = deque(unit for unit in self.units if unit.scored)
-                yield Wait("later units", lambda: not self.units)
+                yield Wait("commit the later units", lambda: not self.units)
         self._revoking = True
-        yield Wait("the end of the running commit", lambda: not self.committing)
+        yield Wait("wait for the running commit", lambda: not self.committing)
         self._drop_units()
         recovery = self.tasks["recovery"]
-        yield Wait("the end of the recovery", lambda: recovery.wait is None)
+        yield Wait("wait for the recovery", lambda: recovery.wait is None)
         self.layers.drop()
         self.stores = {}
         self.delivery.stop_flow()
