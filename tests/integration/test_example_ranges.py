@@ -15,7 +15,18 @@ from trainer.ranges import ExampleRanges
 
 def labeled(number: int) -> LabeledExample:
     return LabeledExample(
-        f"e{number}", f"u{number}", "i", "", f"watch {number}", 1.0, 0.5, 0.5, "v", "outcome", number, number
+        event_id=f"e{number}",
+        user_id=f"u{number}",
+        item_id="i",
+        history="",
+        target=f"watch {number}",
+        y=1.0,
+        y_hat=0.5,
+        z_hat=0.5,
+        model_version="v",
+        label_source="outcome",
+        occurred_at=number,
+        labeled_at=number,
     )
 
 
@@ -68,18 +79,20 @@ def test_every_committed_example_is_read_once(topics: Topics, topic: str) -> Non
 
 
 def test_half_open_ranges_may_start_and_end_at_markers(topics: Topics, topic: str) -> None:
-    new, older = reader(topics).read([OffsetRange(topic, 0, 2, 4), OffsetRange(topic, 1, 5, 12)], 3)
+    new, older = reader(topics).read(
+        [OffsetRange(topic, partition=0, start=2, end=4), OffsetRange(topic, partition=1, start=5, end=12)], 3
+    )
     assert numbers(new) == [2, 3, 15, 16, 17, 18, 19]
     assert numbers(older) == [7, 8, 9]  # the newest before the ranges, of 5 to 9 in partition 1
-    assert reader(topics).read([OffsetRange(topic, 0, 5, 6)], 0) == ([], [])
+    assert reader(topics).read([OffsetRange(topic, partition=0, start=5, end=6)], 0) == ([], [])
 
 
 def test_a_range_outside_the_log_is_an_error(topics: Topics, topic: str) -> None:
     topics.admin.delete_records([TopicPartition(topic, 0, 6)])[TopicPartition(topic, 0)].result(30)
     with pytest.raises(RangeError, match="before 6, the oldest"):
-        reader(topics).read([OffsetRange(topic, 0, 2, 12)], 0)
+        reader(topics).read([OffsetRange(topic, partition=0, start=2, end=12)], 0)
     with pytest.raises(RangeError, match="ends at 12"):
-        reader(topics).read([OffsetRange(topic, 1, 2, 25)], 0)
+        reader(topics).read([OffsetRange(topic, partition=1, start=2, end=25)], 0)
     with pytest.raises(RangeError, match="no topic"):
         reader(topics).all_of(topics.name("nothing"))
 
@@ -103,7 +116,7 @@ def test_a_few_older_examples_cost_a_few_reads(topics: Topics) -> None:
     ranges = ExampleRanges({"bootstrap.servers": topics.bootstrap_servers, **received.config}, timeout_s=20)
     end = transactions * (records_each + 1)
     new, older = ranges.read(
-        [OffsetRange(name, number, end - 11, end) for number in range(partitions)], 1_600
+        [OffsetRange(name, partition=number, start=end - 11, end=end) for number in range(partitions)], 1_600
     )
     assert numbers(new) == list(range(records - 80, records))
     assert numbers(older) == list(range(records - 1_680, records - 80))

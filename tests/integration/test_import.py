@@ -49,9 +49,9 @@ def in_topic(topics: Topics, partitions: int) -> list[tuple[int, str, int, Behav
     return found
 
 
-def rows(start: int, number: int) -> list[dict[str, object]]:
+def rows(*, start: int, count: int) -> list[dict[str, object]]:
     users = ["21", "foobar", "u3"]
-    return [{"who": users[at % 3], "what": at, "at": ANCIENT_S + at} for at in range(start, start + number)]
+    return [{"who": users[at % 3], "what": at, "at": ANCIENT_S + at} for at in range(start, start + count)]
 
 
 def test_a_folder_of_all_formats_is_imported_completely(
@@ -59,7 +59,7 @@ def test_a_folder_of_all_formats_is_imported_completely(
 ) -> None:
     monkeypatch.setenv("SWAY_TOPICS__PARTITIONS", "3")
     for number, name in enumerate(("day-2.jsonl", "day-9.csv", "day-10.parquet")):
-        write_log(tmp_path / "logs" / name, rows(1000 * number, 1000))
+        write_log(tmp_path / "logs" / name, rows(start=1000 * number, count=1000))
     refused = sway_import(tmp_path / "logs", *MAPPING)
     assert refused.exit_code == 1
     assert f"there is no topic {topics.name('events')}: `--create` creates it" in refused.stderr
@@ -79,7 +79,7 @@ def test_a_folder_of_all_formats_is_imported_completely(
 
 
 def test_a_dry_run_shows_the_mapping_and_sends_nothing(topics: Topics, tmp_path: Path) -> None:
-    path = write_log(tmp_path / "a.csv", rows(0, 3))
+    path = write_log(tmp_path / "a.csv", rows(start=0, count=3))
     shown = sway_import(path, *MAPPING, "--create", "--dry-run")
     assert shown.exit_code == 0, shown.output
     assert "column who" in shown.stdout
@@ -90,7 +90,7 @@ def test_a_dry_run_shows_the_mapping_and_sends_nothing(topics: Topics, tmp_path:
 
 def test_a_stopped_import_resumes_at_the_reported_position(topics: Topics, tmp_path: Path) -> None:
     topics.create("events", partitions=1, config={"retention.ms": "-1"})
-    listed = rows(0, 5)
+    listed = rows(start=0, count=5)
     write_log(tmp_path / "a.csv", listed[:2])
     broken = write_log(tmp_path / "b.jsonl", [listed[2], listed[3] | {"who": ""}, listed[4]])
     stopped = sway_import(tmp_path, *MAPPING)
@@ -107,7 +107,7 @@ def test_a_stopped_import_resumes_at_the_reported_position(topics: Topics, tmp_p
 def test_invalid_rows_are_skipped_and_expired_rows_stop(topics: Topics, tmp_path: Path) -> None:
     topics.create("events", partitions=1)
     now_s = int(time.time())
-    listed = [row | {"at": now_s - 5} for row in rows(0, 3)] + rows(3, 1)
+    listed = [row | {"at": now_s - 5} for row in rows(start=0, count=3)] + rows(start=3, count=1)
     path = write_log(tmp_path / "a.csv", [listed[0], listed[1] | {"at": "soon"}, *listed[2:]])
     result = sway_import(path, *MAPPING, "--on-error", "skip")
     assert result.exit_code == 1
@@ -118,10 +118,10 @@ def test_invalid_rows_are_skipped_and_expired_rows_stop(topics: Topics, tmp_path
 
 def test_a_record_refused_by_the_broker_is_the_resume_position(topics: Topics, tmp_path: Path) -> None:
     topics.create("events", partitions=1, config={"retention.ms": "-1", "max.message.bytes": "2000"})
-    write_log(tmp_path / "a.csv", rows(0, 1))
+    write_log(tmp_path / "a.csv", rows(start=0, count=1))
     # Varied enough that lz4 does not compress it below the limit.
     large = "".join(chr(0x4E00 + at * 7919 % 20000) for at in range(4000))
-    write_log(tmp_path / "b.csv", [rows(1, 1)[0] | {"what": "x", "title": large}])
+    write_log(tmp_path / "b.csv", [rows(start=1, count=1)[0] | {"what": "x", "title": large}])
     assert sway_import(tmp_path / "a.csv", *MAPPING).exit_code == 0
     failed = sway_import(tmp_path, "--pattern", "b.csv", *MAPPING, "--map", "item_text=title")
     assert failed.exit_code == 1

@@ -11,7 +11,7 @@ MINUTE_MS = 60_000
 BEGAN_MS = int(time.time() * 1000) - 60 * MINUTE_MS
 
 
-def event(event_id: str, user_id: str, minute: int, action: str, item_id: str) -> BehaviorEvent:
+def event(event_id: str, user_id: str, *, minute: int, action: str, item_id: str) -> BehaviorEvent:
     return BehaviorEvent(event_id, user_id, action, BEGAN_MS + minute * MINUTE_MS, item_id, f"lamp {item_id}")
 
 
@@ -35,12 +35,13 @@ def test_without_outcomes_later_events_and_the_horizon_label_events(sway: Sway) 
     ).start()
     worker.wait_until_ready()
     for one in (
-        event("bought", "ann", 0, "view", "i1"),
-        event("left", "ann", 1, "view", "i2"),
-        event("cart", "ann", 2, "cart", "i2"),
-        event("purchase", "ann", 3, "purchase", "i1"),
-        event("later", "bob", 30, "view", "i1"),  # moves stream time past the others' horizon
-        event("tells", "ann", 31, "view", "i3"),
+        event("bought", "ann", minute=0, action="view", item_id="i1"),
+        event("left", "ann", minute=1, action="view", item_id="i2"),
+        event("cart", "ann", minute=2, action="cart", item_id="i2"),
+        event("purchase", "ann", minute=3, action="purchase", item_id="i1"),
+        # These move stream time past the horizon of the others.
+        event("later", "bob", minute=30, action="view", item_id="i1"),
+        event("last", "ann", minute=31, action="view", item_id="i3"),
     ):
         sway.produce(one)
     sway.flush()

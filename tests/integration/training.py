@@ -168,7 +168,18 @@ class Training:
 
 def labeled(number: int, target: str, y: float) -> LabeledExample:
     user, item = f"u{number % 61}", f"i{number % 2}"
-    estimates = 0.5, 0.5, "tiny"
     return LabeledExample(
-        f"e{number}", user, item, "watch alien liked", target, y, *estimates, "outcome", number, number, y
+        event_id=f"e{number}",
+        user_id=user,
+        item_id=item,
+        history="watch alien liked",
+        target=target,
+        y=y,
+        y_hat=0.5,
+        z_hat=0.5,
+        model_version="tiny",
+        label_source="outcome",
+        occurred_at=number,
+        labeled_at=number,
+        z=y,
     )

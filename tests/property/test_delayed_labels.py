@@ -62,7 +62,7 @@ def of_rate(rate: float, count: int, spacing_ms: int, choice: np.random.Generato
 
 
 def example_of(one: Closing) -> Example:
-    return Example(one.history, one.target, one.y, one.z, one.occurred_at)
+    return Example(history=one.history, target=one.target, y=one.y, z=one.z, occurred_at=one.occurred_at)
 
 
 def rate_of(examples: Sequence[Example]) -> float:

@@ -50,7 +50,9 @@ def snapshot_of(shown: Sequence[tuple[int, Shown]], kept: int, at_ms: int) -> Sn
         (time_ms, one.item, one.text, *(unknown if one.y is None else (one.y, one.z, one.residual)))
         for time_ms, one in shown[len(shown) - kept :]
     ]
-    return Snapshot(at_ms, 1, 2, NO_ITEM, 0.5, totals, np.array(records, PAST))
+    return Snapshot(
+        at_ms=at_ms, item_key=1, text_key=2, item=NO_ITEM, mu=0.5, totals=totals, past=np.array(records, PAST)
+    )
 
 
 @given(shown=st.lists(SHOWN, min_size=1, max_size=12), beyond=st.integers(0, 11), place=st.integers(0, 11))

@@ -170,8 +170,26 @@ PASTS = st.builds(lambda at_ms, item_id, outcome: Past(at_ms, item_id, *outcome)
 def test_numbers_are_finite_for_hostile_input(
     at_ms: int, pasts: list[Past], cosine: float, size: int, z_sum: float
 ) -> None:
-    item = ItemState(size, z_sum, z_sum, z_sum, -z_sum, at_ms, (1.0,) * 10)
-    totals = UserTotals(size, size, z_sum, z_sum, -z_sum, z_sum, 1.0, -at_ms, at_ms)
+    item = ItemState(
+        outcomes=size,
+        y_sum=z_sum,
+        z_sum=z_sum,
+        above_mean=z_sum,
+        above_user=-z_sum,
+        last_at_ms=at_ms,
+        recent=(1.0,) * 10,
+    )
+    totals = UserTotals(
+        behaviours=size,
+        outcomes=size,
+        y_sum=z_sum,
+        z_sum=z_sum,
+        residual_sum=-z_sum,
+        residual_squares=z_sum,
+        slow=1.0,
+        first_at_ms=-at_ms,
+        last_at_ms=at_ms,
+    )
     table = ItemTable(
         np.sort(np.array([item_key("a"), item_key("b")], np.uint64)),
         np.full((3, 32), 1e3, np.float32),
@@ -188,13 +206,31 @@ def test_numbers_are_finite_for_hostile_input(
 
 SNAPSHOTS = st.builds(
     lambda at_ms, keys, outcomes, mu, pasts: Snapshot(
-        at_ms,
-        keys[0],
-        keys[1],
-        ItemState(outcomes, 1.5, 1.25, -0.5, 0.25, at_ms, (0.5,) * min(outcomes, 10)),
-        mu,
-        UserTotals(outcomes, outcomes, 1.0, 0.5, 0.25, 0.125, -0.5, -at_ms, at_ms),
-        past_array(pasts, list(range(len(pasts)))) if pasts else NO_PAST,
+        at_ms=at_ms,
+        item_key=keys[0],
+        text_key=keys[1],
+        item=ItemState(
+            outcomes=outcomes,
+            y_sum=1.5,
+            z_sum=1.25,
+            above_mean=-0.5,
+            above_user=0.25,
+            last_at_ms=at_ms,
+            recent=(0.5,) * min(outcomes, 10),
+        ),
+        mu=mu,
+        totals=UserTotals(
+            behaviours=outcomes,
+            outcomes=outcomes,
+            y_sum=1.0,
+            z_sum=0.5,
+            residual_sum=0.25,
+            residual_squares=0.125,
+            slow=-0.5,
+            first_at_ms=-at_ms,
+            last_at_ms=at_ms,
+        ),
+        past=past_array(pasts, list(range(len(pasts)))) if pasts else NO_PAST,
     ),
     st.integers(-(2**53), 2**53),
     st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)),

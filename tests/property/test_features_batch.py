@@ -34,11 +34,35 @@ def snapshot(random: np.random.Generator, *, behaviours: int, known: float) -> S
     outcomes = int(random.integers(0, 12))
     recent = tuple(random.random(min(outcomes, 10)).astype(np.float32).tolist())
     sums = random.random(9).tolist()
-    item = ItemState(outcomes, sums[0], sums[1], sums[2], sums[3], at_ms - 5_000, recent)
-    totals = UserTotals(
-        behaviours, outcomes, sums[4], sums[5], sums[6], sums[7], sums[8], at_ms - 10**7, at_ms
+    item = ItemState(
+        outcomes=outcomes,
+        y_sum=sums[0],
+        z_sum=sums[1],
+        above_mean=sums[2],
+        above_user=sums[3],
+        last_at_ms=at_ms - 5_000,
+        recent=recent,
     )
-    return Snapshot(at_ms, int(random.integers(0, 50)), 1, item, float(random.random()), totals, past)
+    totals = UserTotals(
+        behaviours=behaviours,
+        outcomes=outcomes,
+        y_sum=sums[4],
+        z_sum=sums[5],
+        residual_sum=sums[6],
+        residual_squares=sums[7],
+        slow=sums[8],
+        first_at_ms=at_ms - 10**7,
+        last_at_ms=at_ms,
+    )
+    return Snapshot(
+        at_ms=at_ms,
+        item_key=int(random.integers(0, 50)),
+        text_key=1,
+        item=item,
+        mu=float(random.random()),
+        totals=totals,
+        past=past,
+    )
 
 
 @given(

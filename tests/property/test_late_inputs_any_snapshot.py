@@ -117,7 +117,15 @@ def snapshot(text: str, item: str, past: Sequence[tuple[str, str, float | None]]
     for place, (words, of, grade) in enumerate(past):
         known = (np.nan,) * 3 if grade is None else (float(grade > 0.5), grade, grade - 0.5)
         records[place] = (at_ms - (len(past) - place) * HOUR_MS, item_key(of), text_key(words), *known)
-    return Snapshot(at_ms, item_key(item), text_key(text), NO_ITEM, 0.5, NO_TOTALS, records)
+    return Snapshot(
+        at_ms=at_ms,
+        item_key=item_key(item),
+        text_key=text_key(text),
+        item=NO_ITEM,
+        mu=0.5,
+        totals=NO_TOTALS,
+        past=records,
+    )
 
 
 def padded(array: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
@@ -147,7 +155,16 @@ def test_training_gate_and_worker_build_the_same_inputs(
         rows = [(text, item, [one for one in past if one[0] in said]) for text, item, past in rows]
     taken = [snapshot(*row, 10**12 + place * HOUR_MS) for place, row in enumerate(rows)]
     examples = [
-        Example("", row[0], 1.0, None, one.at_ms, "u", row[1], one.encode())
+        Example(
+            history="",
+            target=row[0],
+            y=1.0,
+            z=None,
+            occurred_at=one.at_ms,
+            user_id="u",
+            item_id=row[1],
+            snapshot=one.encode(),
+        )
         for row, one in zip(rows, taken, strict=True)
     ]
     trained = of_training(examples, tiny_network, tokenizer)

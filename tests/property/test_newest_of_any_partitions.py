@@ -24,7 +24,7 @@ def test_the_newest_are_found_and_nothing_is_read_twice(
         times = iter(sorted(at for at in content if at is not None))
         partitions.append([None if at is None else next(times) for at in content])
     spans = [
-        OffsetRange("t", number, start, start + len(content))
+        OffsetRange("t", partition=number, start=start, end=start + len(content))
         for number, (start, content) in enumerate(zip(starts, partitions, strict=False))
     ]
     search = NewestFirst(spans, wanted)
@@ -36,6 +36,14 @@ def test_the_newest_are_found_and_nothing_is_read_twice(
                 read.add((part.partition, offset))
                 at = partitions[part.partition][offset - starts[part.partition]]
                 if at is not None:
-                    search.add(Found("t", part.partition, offset, at, Example("", "", 0.0, None, at)))
+                    search.add(
+                        Found(
+                            "t",
+                            part.partition,
+                            offset,
+                            at,
+                            Example(history="", target="", y=0.0, z=None, occurred_at=at),
+                        )
+                    )
     everything = sorted(at for content in partitions for at in content if at is not None)
     assert sorted(one.occurred_at for one in search.examples()) == everything[-wanted:]

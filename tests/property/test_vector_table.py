@@ -28,7 +28,7 @@ def stored_keys(table: VectorTable) -> set[int]:
 
 @given(st.integers(1, 20), st.lists(KEYS, min_size=1, max_size=30))
 def test_lookups_are_correct_and_evict_the_least_recently_used(most: int, batches: list[list[int]]) -> None:
-    table = VectorTable(2, most, torch.device("cpu"))
+    table = VectorTable(width=2, capacity=most, device=torch.device("cpu"))
     used: dict[int, int] = {}
     for now, keys in enumerate(batches):
         before = stored_keys(table)
@@ -50,7 +50,7 @@ def test_lookups_are_correct_and_evict_the_least_recently_used(most: int, batche
 
 
 def test_a_full_table_keeps_recently_used_vectors() -> None:
-    table = VectorTable(2, 10_000, torch.device("cpu"))
+    table = VectorTable(width=2, capacity=10_000, device=torch.device("cpu"))
     put(table, list(range(1, 10_001)))
     table.find(np.array([1, 2, 3], np.uint64))
     put(table, [20_001])
@@ -61,7 +61,7 @@ def test_a_full_table_keeps_recently_used_vectors() -> None:
 
 
 def test_memory_grows_with_the_stored_vectors() -> None:
-    table = VectorTable(8, 1_000_000, torch.device("cpu"))
+    table = VectorTable(width=8, capacity=1_000_000, device=torch.device("cpu"))
     put_keys = list(range(1, 5_001))
     table.put(np.array(put_keys, np.uint64), [b""] * 5_000, torch.ones(5_000, 8), torch.ones(5_000))
     assert table._vectors.shape == (8_192, 8)
@@ -71,7 +71,7 @@ def test_memory_grows_with_the_stored_vectors() -> None:
 
 
 def test_non_finite_vectors_and_empty_keys_are_not_stored() -> None:
-    table = VectorTable(2, 10, torch.device("cpu"))
+    table = VectorTable(width=2, capacity=10, device=torch.device("cpu"))
     put(table, [NO_KEY, 5, 6], torch.tensor([[1.0, 1], [float("nan"), 1], [float("inf"), 1]]))
     assert len(table) == 0
     put(table, [5])
@@ -79,7 +79,7 @@ def test_non_finite_vectors_and_empty_keys_are_not_stored() -> None:
 
 
 def test_a_text_put_twice_is_stored_once() -> None:
-    table = VectorTable(2, 10, torch.device("cpu"))
+    table = VectorTable(width=2, capacity=10, device=torch.device("cpu"))
     put(table, [1, 2])
     put(table, [2, 3])
     assert (len(table), stored_keys(table)) == (3, {1, 2, 3})
@@ -87,13 +87,13 @@ def test_a_text_put_twice_is_stored_once() -> None:
 
 def test_a_capacity_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="capacity=0"):
-        VectorTable(2, 0, torch.device("cpu"))
+        VectorTable(width=2, capacity=0, device=torch.device("cpu"))
 
 
 def test_a_table_that_cannot_grow_keeps_its_size(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    table = VectorTable(2, 1_000_000, torch.device("cpu"))
+    table = VectorTable(width=2, capacity=1_000_000, device=torch.device("cpu"))
     put(table, list(range(1, 4_001)))
 
     def full() -> None:
@@ -109,7 +109,7 @@ def test_a_table_that_cannot_grow_keeps_its_size(
 
 
 def test_a_table_without_any_memory_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = VectorTable(2, 10, torch.device("cpu"))
+    table = VectorTable(width=2, capacity=10, device=torch.device("cpu"))
 
     def full() -> None:
         raise torch.OutOfMemoryError("injected: out of memory")

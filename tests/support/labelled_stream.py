@@ -49,9 +49,10 @@ class LabelledStream:
         for at_ms, is_outcome, one in batch:
             join.advance("ann", at_ms, at_ms)
             if is_outcome:
-                join.outcome("ann", one.event_id, at_ms, 1.0, None)
+                join.outcome("ann", one.event_id, at_ms, y=1.0, z=None)
             else:
-                join.event(NewEvent("ann", one.event_id, "", "view", one.occurred_at), "", "view lamp")
+                event = NewEvent("ann", one.event_id, item_id="", action="view", occurred_at=one.occurred_at)
+                join.event(event, history="", target="view lamp")
         join.end()
 
     def _put(self, key: str, value: PendingState | None) -> None:

@@ -108,10 +108,30 @@ def late_text(
         at = at_ms - (len(past) - place) * 3_600_000
         records[place] = (at, item_key(of), text_key(words.text), *known)
     grades = [grade for *_, grade in past if grade is not None]
-    totals = UserTotals(len(past), len(grades), sum(grades), sum(grades), sum(grades) - 0.6 * len(grades))
-    state = ItemState(3, 2.0, 1.75, 0.1, 0.2, at_ms - DAY_MS, (0.5, 0.75, 0.5)) if item else ItemState()
+    totals = UserTotals(
+        behaviours=len(past),
+        outcomes=len(grades),
+        y_sum=sum(grades),
+        z_sum=sum(grades),
+        residual_sum=sum(grades) - 0.6 * len(grades),
+    )
+    state = (
+        ItemState(
+            outcomes=3,
+            y_sum=2.0,
+            z_sum=1.75,
+            above_mean=0.1,
+            above_user=0.2,
+            last_at_ms=at_ms - DAY_MS,
+            recent=(0.5, 0.75, 0.5),
+        )
+        if item
+        else ItemState()
+    )
     own = text_key(piece.text) if piece.text else NO_KEY
-    snapshot = Snapshot(at_ms, item_key(item), own, state, 0.6, totals, records)
+    snapshot = Snapshot(
+        at_ms=at_ms, item_key=item_key(item), text_key=own, item=state, mu=0.6, totals=totals, past=records
+    )
 
     def pieces() -> Sequence[Piece]:
         if asked is not None:

@@ -103,4 +103,13 @@ def planned(
         outcomes=Span(0, story.ends[TOPICS.outcomes]),
         old_scores=Span(min(scores_from, story.ends[TOPICS.scores]), story.ends[TOPICS.scores]),
     )
-    return ReplayPlan("again", "v1", with_labels, "topic again and parquet", "digest", 77, {}, {0: part})
+    return ReplayPlan(
+        replay_id="again",
+        model_version="v1",
+        with_labels=with_labels,
+        outputs="topic again and parquet",
+        settings="digest",
+        created_at_ms=77,
+        topic_ids={},
+        partitions={0: part},
+    )

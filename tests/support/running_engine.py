@@ -50,7 +50,8 @@ def held_back(where: TopicPartition, offset: int) -> PausedPartition:
     record = Record(where.topic, where.partition, offset, b"")
     batch = RecordBatch(where.topic, where.partition, [record], offset, offset + 1, Epoch(1, "member"))
     return PausedPartition(
-        Hold(0, "schema fingerprint 00", "No published schema has it. Upgrade."), deque([batch])
+        Hold(readable=0, missing="schema fingerprint 00", reason="No published schema has it. Upgrade."),
+        deque([batch]),
     )
 
 
@@ -274,7 +275,7 @@ class Running:
             raise self.recovery_fails
         starts = {TopicPartition(t, p): 0 for p in stores for t in (EVENTS, NOTES)}
         found = {tp: self.writer.offsets.get(tp, 0) for tp in starts}
-        return Recovered(found, 0, 0.0, starts_changed=self.starts_changed)
+        return Recovered(starts=found, records=0, seconds=0.0, starts_changed=self.starts_changed)
 
     def assign(self, *partitions: int) -> Epoch:
         """Begin the next epoch and return at once."""
