@@ -57,7 +57,7 @@ class Service:
 
 
 def newer(schema: Any, added: str) -> Any:
-    """Return a schema with a field added with a default, a default field removed, and one renamed with an alias."""
+    """Return a compatible schema: one field added, one with a default removed, one renamed with an alias."""
     changed = copy.deepcopy(schema)
     changed["fields"] = [field for field in changed["fields"] if field["name"] != "domain"]
     text = next(field for field in changed["fields"] if field["name"] == "item_text")

@@ -45,9 +45,8 @@ def test_waiting_time_counts_from_the_examples_timestamp(topics: Topics) -> None
     with lead(topics, now_ms=lambda: late_ms) as leader:
         read_to_end(leader)
         assert leader.hand_over() is None
-        late_ms = (
-            2_000_000_000_000  # the wait is measured from the record's timestamp, not from the leader's start
-        )
+        # The wait is measured from the record's timestamp, not from the leader's start.
+        late_ms = 2_000_000_000_000
         made = leader.hand_over()
         assert made is not None
         assert (made.reason, made.examples) == ("time", 4)

@@ -76,7 +76,7 @@ def test_a_started_plan_is_visible_at_once(filled: Sway, registry: Path) -> None
 def test_concurrent_machines_agree_on_one_plan(
     filled: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch, plans_at: int
 ) -> None:
-    """plans_at: at which lookup the other machine has a plan; with 2, it has only fenced the first by then."""
+    """plans_at: the lookup after which the other machine stores its plan; with 2, it fences this one at the first."""
     one, other = Replay(filled, registry, "p"), Replay(filled, registry, "p", machine="other")
     look, looks, stands = Journal.look, count(1), []
 

@@ -47,12 +47,8 @@ FAULTS = (
     "rebalance",
     "give up waiting",
 )
-FATES = (
-    None,
-    None,
-    State.COMMITTED,
-    State.ABORTED,
-)  # of an input record's transaction; None for no transaction
+# Outcomes of an input record's transaction; None for no transaction.
+FATES = (None, None, State.COMMITTED, State.ABORTED)
 BURST = st.binary(min_size=1, max_size=6)
 ANY_WORKER = st.sampled_from(WORKERS)
 SEED = st.integers(0, 2**16 - 1)

@@ -239,9 +239,8 @@ class Worker:
                 yield from commit(self, units)
             except FencedError as exc:
                 self._drop_units()
-                self._rejoin = isinstance(
-                    exc, TransactionEndedError
-                )  # the group does not rebalance by itself
+                # After an ended transaction the group does not rebalance by itself.
+                self._rejoin = isinstance(exc, TransactionEndedError)
             else:
                 yield Wait("drop the layers")
                 for _ in units:
