@@ -3,10 +3,11 @@
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message
 
 from clients.consumers import reader
 from clients.ranges import StalledError, read_ranges
+from clients.watermarks import watermarks
 from sway.cluster import reason
 from sway.errors import CommandError
 
@@ -66,7 +67,7 @@ def _spans(
     for number in found.partitions:
         if partitions is not None and number not in partitions:
             continue
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_CALL_TIMEOUT_S)
+        low, high = watermarks(consumer, (topic, number), _CALL_TIMEOUT_S)
         if low < high:
             spans[number] = (low if newest is None else max(low, high - newest), high)
     return spans

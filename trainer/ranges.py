@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import MappingProxyType
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 
 from clients.consumers import reader
 from clients.ranges import StalledError, read_ranges
+from clients.watermarks import watermarks
 from schemas.errors import DecodeError
 from schemas.records import LabeledExample, OffsetRange
 from schemas.wire import Codec
@@ -67,7 +68,9 @@ class ExampleRanges:
             found = consumer.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
             if found.error is not None or not found.partitions:
                 raise RangeError(f"cannot read examples: there is no topic {topic!r}")
-            ends = {number: self._watermarks(consumer, topic, number) for number in found.partitions}
+            ends = {
+                number: watermarks(consumer, (topic, number), _CALL_TIMEOUT_S) for number in found.partitions
+            }
             return [
                 OffsetRange(topic, number, low, high) for number, (low, high) in ends.items() if low < high
             ]
@@ -75,13 +78,9 @@ class ExampleRanges:
     def _consumer(self, fetching: Mapping[str, int] = MappingProxyType({})) -> Consumer:
         return reader(self._client_config, _GROUP, **fetching, log_level=0)
 
-    def _watermarks(self, consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_TIMEOUT_S)
-        return low, high
-
     def _check(self, consumer: Consumer, ranges: Sequence[OffsetRange]) -> None:
         for part in ranges:
-            low, high = self._watermarks(consumer, part.topic, part.partition)
+            low, high = watermarks(consumer, (part.topic, part.partition), _CALL_TIMEOUT_S)
             if part.start < low:
                 raise RangeError(
                     f"{part.topic}[{part.partition}] was requested from offset {part.start}, but retention has deleted "
@@ -95,7 +94,7 @@ class ExampleRanges:
     def _newest_before(self, consumer: Consumer, ranges: Sequence[OffsetRange], older: int) -> list[Example]:
         spans = []
         for part in ranges:
-            low, _ = self._watermarks(consumer, part.topic, part.partition)
+            low, _ = watermarks(consumer, (part.topic, part.partition), _CALL_TIMEOUT_S)
             if low < part.start:
                 spans.append(OffsetRange(part.topic, part.partition, low, part.start))
         newest = NewestFirst(spans, older)

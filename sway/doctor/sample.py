@@ -4,10 +4,11 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message
 
 from clients.consumers import reader
 from clients.ranges import read_ranges
+from clients.watermarks import watermarks
 from sway.cluster import QUIET, reason
 from sway.doctor.keys import SampledRecord
 from sway.errors import CommandError
@@ -49,7 +50,7 @@ def _ranges(
     ranges = {}
     for number in range(partitions):
         left_s = max(0.1, deadline - time.monotonic())
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=left_s)
+        low, high = watermarks(consumer, (topic, number), left_s)
         ranges[topic, number] = max(low, high - each), high
     return ranges
 

@@ -1,7 +1,8 @@
 """The output topics of a replay: create missing ones, and reject those that belong to something else."""
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
+from clients.watermarks import watermarks
 from stream.replay.outputs import TopicNames
 from stream.settings import Settings
 from sway.cluster import QUIET, Cluster, reason
@@ -69,10 +70,7 @@ def make_topics(
 def _records(settings: Settings, topic: str, partitions: int) -> int:
     consumer = Consumer({**settings.kafka.client_config(), **QUIET, "group.id": settings.app_id})
     try:
-        bounds = [
-            consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_CALL_TIMEOUT_S)
-            for number in range(partitions)
-        ]
+        bounds = [watermarks(consumer, (topic, number), _CALL_TIMEOUT_S) for number in range(partitions)]
     except KafkaException as exc:
         raise CommandError(f"cannot read the size of {topic}: {reason(exc)}") from exc
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from clients.watermarks import watermarks
 from sway.cluster import reason
 from sway.errors import CommandError
 
@@ -59,22 +60,18 @@ def _start(consumer: Consumer, topic: str, partitions: int, *, from_beginning: b
     if from_beginning:
         return [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)]
     # Resolved now: OFFSET_END is resolved when fetching starts, which would skip records produced until then.
-    start = []
-    for number in range(partitions):
-        partition = TopicPartition(topic, number)
-        start.append(TopicPartition(topic, number, _end(consumer, partition)))
-    return start
+    return [TopicPartition(topic, number, _end(consumer, topic, number)) for number in range(partitions)]
 
 
-def _end(consumer: Consumer, partition: TopicPartition) -> int:
+def _end(consumer: Consumer, topic: str, number: int) -> int:
     deadline = time.monotonic() + _END_TIMEOUT_S
     while True:
         try:
-            return int(consumer.get_watermark_offsets(partition, timeout=_END_TIMEOUT_S)[1])
+            return watermarks(consumer, (topic, number), _END_TIMEOUT_S)[1]
         except KafkaException as exc:
             # Just after a broker starts, a partition may not have a leader yet.
             if time.monotonic() > deadline:
-                raise CommandError(f"cannot find the end of {partition.topic}: {reason(exc)}") from exc
+                raise CommandError(f"cannot find the end of {topic}: {reason(exc)}") from exc
             time.sleep(_RETRY_S)
 
 

@@ -1,6 +1,7 @@
 """A cluster of three brokers: it tolerates the loss of one, and keeps acknowledged records."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -12,7 +13,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
 )
 from confluent_kafka.cimpl import NewTopic
 
+from clients.consumers import reader
+from clients.transient import is_transient
+from clients.watermarks import watermarks
+from stream.exactly_once.kafka.offsets import watermarks as wait_for_watermarks
 from stream.exactly_once.kafka.topics import ensure_changelogs
+from stream.exactly_once.units.records import TopicPartition as PartitionOf
 from stream.settings import KafkaSettings, TopicSettings
 from stream.worker.input_limits import AFTER_MAX_MS
 from sway.cluster import Cluster
@@ -147,3 +153,26 @@ def test_unknown_brokers_topics_and_partitions_are_errors(cluster: EmbeddedClust
         cluster.leader_of("typo", 0)
     with pytest.raises(EmbeddedError, match=r"kept\[9\] has no leader"):
         cluster.leader_of(TOPIC, 9)
+
+
+def test_a_partition_without_a_leader_is_waited_for(cluster: EmbeddedCluster) -> None:
+    """librdkafka reports such a partition as unknown; a recovery must not end by it."""
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
+    admin.create_topics([NewTopic("unreplicated", 1, 1)])["unreplicated"].result(timeout=30)
+    produce(cluster.bootstrap_servers, "unreplicated", [b"a", b"b"])
+    where = "unreplicated", 0
+    lost = cluster.leader_of(*where)
+    cluster.kill_broker(lost)
+
+    def has_no_leader() -> bool:
+        return admin.list_topics(where[0], timeout=5).topics[where[0]].partitions[0].leader == -1
+
+    wait_for(has_no_leader, "the partition to be without a leader")
+    with closing(reader({"bootstrap.servers": cluster.bootstrap_servers}, "any")) as consumer:
+        with pytest.raises(KafkaException) as raised:
+            watermarks(consumer, where, timeout_s=5)
+        assert is_transient(raised.value.args[0])
+        with pytest.raises(KafkaException, match="UNKNOWN_TOPIC_OR_PART"):
+            watermarks(consumer, ("unreplicated", 1), timeout_s=5)
+        cluster.start_broker(lost)
+        assert wait_for_watermarks(consumer, PartitionOf(*where), lambda: False) == (0, 2)

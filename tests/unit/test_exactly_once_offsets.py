@@ -45,6 +45,9 @@ class FakeConsumer:
             raise answer
         return answer
 
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        return SimpleNamespace(topics={TP.topic: SimpleNamespace(partitions={TP.partition: None})})
+
     def close(self) -> None: ...
 
     def as_consumer(self) -> Consumer:
@@ -212,6 +215,7 @@ def test_watermarks_are_asked_for_again_while_the_broker_does_not_answer() -> No
     [
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._UNKNOWN_PARTITION,  # librdkafka's code for a partition without a leader
         KafkaError.OFFSET_NOT_AVAILABLE,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError._ALL_BROKERS_DOWN,

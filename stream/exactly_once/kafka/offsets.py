@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from clients.transient import is_transient
+from clients.watermarks import watermarks as fetch_watermarks
 from stream.exactly_once.units.errors import OffsetOutOfRangeError
 from stream.exactly_once.units.records import TopicPartition
 from stream.exactly_once.units.topic_ids import Committed
@@ -187,17 +188,12 @@ def _lost(
 
 
 def watermarks(consumer: Consumer, tp: TopicPartition, cancelled: Callable[[], bool]) -> tuple[int, int]:
-    """Return the first offset and the end offset, as seen at the consumer's isolation level. Raises Cancelled."""
+    """Like clients.watermarks, but retry while brokers are unreachable or have no leader. Raises Cancelled."""
     while not cancelled():
         try:
-            answer = consumer.get_watermark_offsets(
-                KafkaTopicPartition(tp.topic, tp.partition), timeout=_CALL_TIMEOUT_S
-            )
+            return fetch_watermarks(consumer, (tp.topic, tp.partition), _CALL_TIMEOUT_S)
         except KafkaException as exc:
             if not is_transient(exc.args[0]):
                 raise
-        else:
-            if answer is not None:
-                return answer
         time.sleep(_RETRY_PAUSE_S)
     raise Cancelled
