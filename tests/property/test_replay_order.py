@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,13 +64,17 @@ def lives(draw: st.DrawFn) -> Live:
         st.integers(0, 2),
     )
     fewest = draw(st.sampled_from([0, 6, 12]))  # without this, nearly all lists are short
-    for what, hole, time in draw(st.lists(steps, min_size=fewest, max_size=24)):
+    for what, gap, time in draw(st.lists(steps, min_size=fewest, max_size=24)):
         if what == "outcome":
-            record = Record(OUTCOMES, PARTITION, live.outcomes_end + hole, time, b"", b"")
+            record = Record(
+                OUTCOMES, PARTITION, offset=live.outcomes_end + gap, timestamp=time, key=b"", value=b""
+            )
             live.outcomes.append(record)
             live.outcomes_end = outcomes_next = record.offset + 1
         else:
-            record = Record(EVENTS, PARTITION, live.events_end + hole, time, b"", b"")
+            record = Record(
+                EVENTS, PARTITION, offset=live.events_end + gap, timestamp=time, key=b"", value=b""
+            )
             live.events.append(record)
             live.events_end = record.offset + 1
             if what == "event":
@@ -128,7 +133,7 @@ def score_topics(draw: st.DrawFn, live: Live) -> tuple[list[Record], dict[int, i
     offset, records = 0, []
     for value in values:
         offset += draw(st.integers(1, 2))
-        records.append(Record(SCORES, PARTITION, offset, 0, None, value))
+        records.append(Record(SCORES, PARTITION, offset=offset, timestamp=0, key=None, value=value))
     return records, dict(known_next)
 
 
@@ -144,26 +149,31 @@ def plenty() -> Room:
     return Room(UNLIMITED, UNLIMITED)
 
 
+class Position(NamedTuple):
+    """The next offsets of a replay."""
+
+    events: int
+    outcomes: int
+    scores: int
+
+
+START = Position(events=0, outcomes=0, scores=0)
+
+
 class Replayed:
-    """Replays a live run from a start position, and records the order and `outcomes_next` of each event.
+    """Replays a live run from a position, and records the order and `outcomes_next` of each event."""
 
-    begin: the next offsets of events, outcomes and old scores.
-    """
-
-    def __init__(
-        self, live: Live, scores: list[Record] | None, begin: tuple[int, int, int] = (0, 0, 0)
-    ) -> None:
+    def __init__(self, live: Live, scores: list[Record] | None, begin: Position = START) -> None:
         self.live, self.scores = live, scores
-        events_at, outcomes_at, scores_at = begin
         old = None
         if scores is not None:
-            old = MemoryStream(scores, Span(scores_at, scores[-1].offset + 1 if scores else 0))
+            old = MemoryStream(scores, Span(begin.scores, scores[-1].offset + 1 if scores else 0))
         self.known = KnownOrder(old, CODEC.decode, EVENTS)
         self.order = MergedOrder(
             (EVENTS, OUTCOMES),
             PARTITION,
-            MemoryStream(live.events, Span(events_at, live.events_end)),
-            MemoryStream(live.outcomes, Span(outcomes_at, live.outcomes_end)),
+            MemoryStream(live.events, Span(begin.events, live.events_end)),
+            MemoryStream(live.outcomes, Span(begin.outcomes, live.outcomes_end)),
             self.known,
         )
         self.read: list[Read] = []
@@ -171,9 +181,9 @@ class Replayed:
         """By event offset: the `outcomes_next` that its new score contains."""
 
     @property
-    def place(self) -> tuple[int, int, int]:
+    def position(self) -> Position:
         """The position at which reading continues."""
-        return self.order.events_next, self.order.outcomes_next, self.known.position
+        return Position(self.order.events_next, self.order.outcomes_next, self.known.position)
 
     def batches(self, stop: int, sizes: Iterator[int]) -> Iterator[list[Read]]:
         """Read batch by batch, each with at most as many records as the next size."""
@@ -252,7 +262,8 @@ def test_an_event_with_an_old_score_keeps_its_live_order(
 @given(live=lives(), sizes=SIZES)
 def test_complete_old_scores_restore_the_live_order(live: Live, sizes: list[int]) -> None:
     scores = [
-        Record(SCORES, PARTITION, n, 0, None, old_score(*one)) for n, one in enumerate(live.scored, start=1)
+        Record(SCORES, PARTITION, offset=n, timestamp=0, key=None, value=old_score(*one))
+        for n, one in enumerate(live.scored, start=1)
     ]
     replayed = Replayed(live, scores).to_the_end(repeated(sizes))
     scored = dict(live.scored)
@@ -283,14 +294,14 @@ def test_an_interrupted_replay_resumes_in_the_same_order(
 ) -> None:
     live, scores, _ = story
     whole, todo = Replayed(live, scores), repeated(sizes)
-    places = [(whole.place, 0)]
+    positions = [(whole.position, 0)]
     # A step of a replay may end at any offset.
     for end in (stop, live.events_end):
-        places += [(whole.place, len(whole.read)) for _ in whole.batches(end, todo)]
-        places.append((whole.place, len(whole.read)))
+        positions += [(whole.position, len(whole.read)) for _ in whole.batches(end, todo)]
+        positions.append((whole.position, len(whole.read)))
     whole.to_the_end(todo)
-    for place, done in places:
-        again = Replayed(live, scores, place).to_the_end(repeated([]))
+    for position, done in positions:
+        again = Replayed(live, scores, position).to_the_end(repeated([]))
         assert whole.read[:done] + again.read == whole.read
         assert again.outcomes_next.items() <= whole.outcomes_next.items()
 

@@ -72,7 +72,9 @@ def read_live(core: Core, inputs: Sequence[Input]) -> Story:
         processing.deliver(*run)
     live = processing.published
     for number, score in enumerate(live.scores):
-        topics[TOPICS.scores].append(Record(TOPICS.scores, 0, 2 * number, 0, None, CODEC.encode(score)))
+        topics[TOPICS.scores].append(
+            Record(TOPICS.scores, 0, offset=2 * number, timestamp=0, key=None, value=CODEC.encode(score))
+        )
     ends[TOPICS.scores] = 2 * len(live.scores)
     return Story(live, topics, {topic: end + 1 for topic, end in ends.items()})
 
