@@ -8,13 +8,14 @@ from typing import cast
 from sway.embedded import EmbeddedError
 from tests.faults.case import case
 from tests.faults.inside import Inside
+from tests.faults.probe import Probe
 from tests.faults.process import ForkedWorker
 from tests.faults.stage import Stage
 from tests.integration.conftest import wait_for
 from tests.support.kafka_cluster import EmbeddedCluster
 
 _AWAY_S = 60.0
-_RECOVERY_S = 30.0  # from when the brokers answer again, also on a busy machine
+_RECOVERY_S = 30.0  # from when the brokers can commit again, also on a busy machine
 _PAUSE_S = 0.2  # within each transaction, so that a broker can be killed during one
 
 
@@ -22,14 +23,14 @@ _PAUSE_S = 0.2  # within each transaction, so that a broker can be killed during
 def one_broker_restarted(stage: Stage) -> None:
     workers = stage.create_topics().start("a")
     stage.feed()
-    kafka = stage.single_kafka
+    kafka, probe = stage.single_kafka, stage.probe()
     # Without a kill, the restart shuts the running broker down cleanly.
     for lose in (kafka.kill, kafka.kill, lambda: None):
         stage.wait_for_more(300)
         began = time.monotonic()
         lose()
         kafka.restart()
-        _recover(stage, began, workers, answered=time.monotonic())
+        _recover(stage, began, workers, probe)
 
 
 @case("the only broker gone for a minute", own_brokers=True, limit_s=300)
@@ -37,11 +38,12 @@ def one_broker_away(stage: Stage) -> None:
     workers = stage.create_topics().start("a")
     stage.feed()
     stage.wait_for_more(300)
+    probe = stage.probe()
     stage.single_kafka.kill()
     time.sleep(_AWAY_S)
     began = time.monotonic()  # the outage itself does not count as recovery
     stage.single_kafka.restart()
-    _recover(stage, began, workers, answered=time.monotonic())
+    _recover(stage, began, workers, probe)
 
 
 @case("one of three brokers gone and back, two workers", brokers=3, limit_s=300)
@@ -50,15 +52,15 @@ def one_of_three(stage: Stage) -> None:
     cluster = _cluster(stage)
     stage.feed()
     stage.wait_for_more(300)
-    lost = cluster.leader_of(stage.topics.name("events"), 0)
+    lost, probe = cluster.leader_of(stage.topics.name("events"), 0), stage.probe()
     began = time.monotonic()
     cluster.kill_broker(lost)
-    answered = _wait_for_another(lambda: cluster.leader_of(stage.topics.name("events"), 0), lost)
-    _recover(stage, began, workers, answered=answered)
+    _wait_for_another(lambda: cluster.leader_of(stage.topics.name("events"), 0), lost)
+    _recover(stage, began, workers, probe)
     stage.wait_for_more(1000)  # while it stays down
     cluster.start_broker(lost)
     began = time.monotonic()
-    _recover(stage, began, workers, answered=began)
+    _recover(stage, began, workers, probe)
 
 
 @case("the coordinator of a worker's transactions killed in the middle of one", brokers=3, limit_s=300)
@@ -85,19 +87,20 @@ def _move(stage: Stage, coordinator: Callable[[ForkedWorker], int]) -> None:
     workers.append(paused)
     stage.feed()
     stage.wait_for_more(300)
+    probe = stage.probe()
     for _ in range(2):
         lost = coordinator(paused)
         marker.unlink(missing_ok=True)
         wait_for(marker.exists, "open transaction")
         began = time.monotonic()
         _cluster(stage).kill_broker(lost)
-        answered = _wait_for_another(partial(coordinator, paused), lost)
-        _recover(stage, began, workers, answered=answered)
+        _wait_for_another(partial(coordinator, paused), lost)
+        _recover(stage, began, workers, probe)
         _cluster(stage).start_broker(lost)
 
 
-def _wait_for_another(broker: Callable[[], int], lost: int) -> float:
-    """Wait until another broker has taken over from the lost one; return the time by time.monotonic."""
+def _wait_for_another(broker: Callable[[], int], lost: int) -> None:
+    """Wait until another broker has taken over from the lost one."""
 
     def moved() -> bool:
         try:
@@ -107,14 +110,14 @@ def _wait_for_another(broker: Callable[[], int], lost: int) -> float:
             return False
 
     wait_for(moved, f"another broker in place of {lost}", timeout_s=30)
-    return time.monotonic()
 
 
-def _recover(stage: Stage, began: float, workers: list[ForkedWorker], *, answered: float) -> None:
+def _recover(stage: Stage, began: float, workers: list[ForkedWorker], probe: Probe) -> None:
     """Wait until the workers have caught up without a restart.
 
-    began: when the brokers were lost. answered: when they answered again. Both by time.monotonic.
+    began: when the brokers were lost, by time.monotonic. probe: measures when the brokers can commit again.
     """
+    answered = probe.wait()
     stage.wait_until_caught_up(began)
     after_s = time.monotonic() - answered
     stage.after_answers_s.append(after_s)

@@ -30,7 +30,7 @@ class Row:
     """The result of a case.
 
     recovery_s: the longest time from a fault until the workers had caught up. after_answer_s: the same, from when the
-    brokers answered again, for cases that stop brokers.
+    brokers can commit again, for cases that stop brokers.
     """
 
     case: str

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stubs forget these
 
 from clients.consumers import reader
 from stream.exactly_once.kafka.offsets import stable_offsets
@@ -20,6 +21,7 @@ from tests.faults.answers import Answers, Where
 from tests.faults.audit import Audit, audit, is_due
 from tests.faults.inside import Inside
 from tests.faults.load import Given, Input, inputs
+from tests.faults.probe import Probe
 from tests.faults.process import ForkedWorker
 from tests.integration.conftest import Topics, wait_for
 from tests.integration.workers import Sway
@@ -91,6 +93,15 @@ class Stage(Sway):
                 }
             ),
         ]
+
+    def probe(self) -> Probe:
+        """Create a probe of the brokers, with a topic of its own; call it while the brokers are up."""
+        topic = self.topics.name("probe")
+        admin = AdminClient({"bootstrap.servers": self.topics.bootstrap_servers})
+        admin.create_topics([NewTopic(topic, self.partitions)])[topic].result(30)
+        probe = Probe(self.topics.bootstrap_servers, topic, self.partitions, self.internal_partitions())
+        probe.wait()
+        return probe
 
     def __exit__(self, *_: object) -> None:
         self._feeding.clear()
