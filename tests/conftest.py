@@ -1,7 +1,6 @@
-"""Fixtures that many tests share: one Kafka, the real weights and tokenizer, and a tiny random model.
+"""Shared fixtures: one Kafka, the real weights and tokenizer, and a tiny random model.
 
-What is slow to import (torch, transformers, Kafka's clients) is imported by the fixture that needs it, so that a pure
-test starts at once.
+Fixtures import slow packages (torch, transformers, Kafka's clients) themselves, so that pure tests start fast.
 """
 
 import asyncio
@@ -11,7 +10,7 @@ import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# The models here are tiny: more threads would only wait for each other.
+# The models in tests are tiny: more threads only slow them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator
@@ -29,15 +28,15 @@ if TYPE_CHECKING:
     from model.tokens import BehaviourTokenizer
     from sway.embedded import EmbeddedKafka, EmbeddedRegistry
 
-# The same examples at every run, so that what passed once passes for whoever comes: `make explore` draws new ones.
-# No deadline: how long an example takes says how busy the machine is.
+# The same examples in every run, so that results are reproducible; `make explore` draws new ones. No deadline: the
+# duration of an example depends on the load of the machine.
 settings.register_profile("same examples", derandomize=True, deadline=None)
 settings.load_profile("same examples")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine on an event loop of its own."""
+    """Run a coroutine test on its own event loop."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = pyfuncitem._fixtureinfo.argnames
@@ -46,13 +45,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def pytest_configure() -> None:
-    """Take Ctrl-C: a shell starts background jobs with it ignored, and children that are sent one inherit that."""
+    """Handle SIGINT: shells start background jobs with it ignored, and child processes would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def kafka() -> "Iterator[EmbeddedKafka]":
-    """The broker that all tests share, with topics and groups of their own: to stop one, start another."""
+    """The broker shared by all tests, which use their own topics and groups; a test that stops a broker starts one."""
     from sway.embedded import EmbeddedKafka
 
     with EmbeddedKafka() as embedded:
@@ -61,7 +60,7 @@ def kafka() -> "Iterator[EmbeddedKafka]":
 
 @pytest.fixture(scope="session")
 def schema_registry() -> "Iterator[EmbeddedRegistry]":
-    """The Schema Registry that tests share, with subjects of their own; who kills it restarts it."""
+    """The Schema Registry shared by all tests, which use their own subjects; a test that kills it restarts it."""
     from sway.embedded import EmbeddedRegistry
 
     with EmbeddedRegistry() as embedded:
@@ -70,7 +69,7 @@ def schema_registry() -> "Iterator[EmbeddedRegistry]":
 
 @pytest.fixture(scope="session")
 def minilm_dir() -> Path:
-    """The folder of all-MiniLM-L6-v2, as its package ships it."""
+    """The folder of all-MiniLM-L6-v2 in its package."""
     from sway import base_model
 
     return base_model.minilm_dir()
@@ -78,7 +77,7 @@ def minilm_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(minilm_dir: Path) -> "BehaviourTokenizer":
-    """The real tokenizer with default settings, shared: its cache only makes it faster."""
+    """The real tokenizer with default settings; sharing it is safe, since its only state is a cache."""
     from model.text import TextSettings
     from model.tokens import BehaviourTokenizer
 
@@ -87,19 +86,19 @@ def tokenizer(minilm_dir: Path) -> "BehaviourTokenizer":
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face checkpoint: two layers, 32 wide, random weights, the real tokenizer."""
+    """A checkpoint with two layers, width 32, random weights and the real tokenizer."""
     return tiny.make_base(tmp_path_factory.mktemp("tiny-base"))
 
 
 @pytest.fixture(scope="session")
 def plain_base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny base without what makes it a Sway checkpoint."""
+    """The tiny base without heads and Sway's settings."""
     return tiny.plain(tiny_base, tmp_path_factory.mktemp("plain-base") / "base")
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
-    """A model registry whose champion is the tiny network with heads that tell texts apart; do not write to it."""
+    """A read-only model registry whose champion is the tiny network with random heads."""
     return tiny.make_registry(
         tmp_path_factory.mktemp("registry"), tiny_base, tmp_path_factory.mktemp("champion")
     )
@@ -107,7 +106,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Path:
 
 @pytest.fixture
 def tiny_network(tiny_base: Path) -> "TwoHeadedNetwork":
-    """A network on the tiny base with random heads; each test has its own."""
+    """A network on the tiny base with random heads, new for each test."""
     import torch
 
     from model import checkpoint
@@ -123,7 +122,7 @@ def tiny_network(tiny_base: Path) -> "TwoHeadedNetwork":
 
 @pytest.fixture
 def tiny_model(tiny_network: "TwoHeadedNetwork", tokenizer: "BehaviourTokenizer") -> "LoadedModel":
-    """The tiny network, loaded on the CPU in fp32."""
+    """The tiny network on the CPU in fp32."""
     import torch
 
     from model.loaded import LoadedModel

@@ -1,1 +1,1 @@
-"""The mechanism alone: a program of its own on stream.exactly_once, broken on purpose and audited."""
+"""Tests of stream.exactly_once alone: a small program on it, with faults and an audit."""

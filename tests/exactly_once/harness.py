@@ -1,4 +1,4 @@
-"""Runs toy workers under a steady load of known events, breaks them, and audits what a reader may see."""
+"""Run toy workers under a steady load, and audit their output and state against the produced events."""
 
 import itertools
 import json
@@ -26,16 +26,16 @@ KEYS = 40
 
 
 def wait_for(what: str, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    """Wait until a condition holds; fail naming it."""
+    """Wait until a condition holds; after timeout_s fail with `what` in the message."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout_s:g} s in vain for: {what}")
+            raise AssertionError(f"timed out after {timeout_s:g} s waiting for: {what}")
         time.sleep(0.05)
 
 
 class ToyWorker:
-    """One worker process with a state folder of its own."""
+    """One worker process with its own state folder."""
 
     def __init__(self, options: dict[str, Any], log: Path) -> None:
         self.options = options
@@ -66,7 +66,7 @@ class ToyWorker:
         return self.process.wait(timeout_s)
 
     def stop(self) -> None:
-        """End it in peace; a worker that does not is killed and fails the test."""
+        """Stop the worker with SIGTERM; if it does not end, kill it and fail the test."""
         if self.process is None or self.process.poll() is not None:
             return
         self.signal(signal.SIGCONT)
@@ -77,13 +77,13 @@ class ToyWorker:
             self.kill()
             raise
 
-    def said(self, text: str) -> int:
+    def log_count(self, text: str) -> int:
         return self.log.read_text(errors="replace").count(text) if self.log.exists() else 0
 
 
 @dataclass
 class Audit:
-    """What a read_committed reader and the state say, against what was produced."""
+    """The committed output and the state, compared with the produced events."""
 
     produced: int
     scores: int
@@ -94,7 +94,7 @@ class Audit:
 
 
 class ToyCluster:
-    """Topics of their own, a feeder and any number of workers."""
+    """Separate topics, a feeder and any number of workers."""
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path, **options: Any) -> None:
         self.bootstrap = bootstrap
@@ -119,7 +119,8 @@ class ToyCluster:
 
     def __exit__(self, *_: object) -> None:
         self._feeding.clear()
-        for worker in self.workers.values():  # pytest shows what is printed when a test fails
+        # pytest shows this output if the test fails.
+        for worker in self.workers.values():
             if worker.log.exists():
                 lines = worker.log.read_text(errors="replace").splitlines()
                 print(f"--- {worker.log.name}", *lines[-40:], sep="\n")  # noqa: T201
@@ -129,7 +130,7 @@ class ToyCluster:
         self._reader.close()
 
     def worker(self, name: str, **options: Any) -> ToyWorker:
-        """Return the named worker, not started; the same folder each time."""
+        """Return the named worker, not started; its state folder stays the same."""
         if name not in self.workers:
             self.workers[name] = ToyWorker(
                 {
@@ -146,7 +147,7 @@ class ToyCluster:
     # --- load -------------------------------------------------------------------------------------------
 
     def feed(self, rate_per_s: float) -> None:
-        """Produce at a rate, on a thread, to both inputs, one in a hundred bad, until `finish_feeding`."""
+        """Produce to both inputs at a rate, on a thread, until `finish_feeding`; one record in 100 is invalid."""
         self._feeding.set()
         self._feeder = threading.Thread(target=self._feed, args=(rate_per_s,), daemon=True)
         self._feeder.start()
@@ -185,7 +186,7 @@ class ToyCluster:
         self._feeder.join(120)
         assert not self._feeder.is_alive()
 
-    # --- what is visible --------------------------------------------------------------------------------
+    # --- output -----------------------------------------------------------------------------------------
 
     def _consumer(self, topic: str) -> Consumer:
         consumer = Consumer(
@@ -201,7 +202,7 @@ class ToyCluster:
         return consumer
 
     def scores(self) -> int:
-        """Read on and return how many scores are visible so far."""
+        """Continue reading; return the number of committed scores so far."""
         for message in self._reader.consume(10_000, 0.05):
             if message.error() is None:
                 score = json.loads(message.value() or b"")
@@ -209,14 +210,14 @@ class ToyCluster:
         return sum(self._seen.values())
 
     def wait_for_scores(self, count: int, timeout_s: float = 60.0) -> None:
-        wait_for(f"{count} scores", lambda: self.scores() >= count, timeout_s)
+        wait_for(f"{count} scores", lambda: self.scores() >= count, timeout_s=timeout_s)
 
     def wait_for_all(self, timeout_s: float = 90.0) -> None:
         def all_there() -> bool:
             self.scores()
             return len(self._seen) >= self._count
 
-        wait_for(f"a score for each of {self._count} events", all_there, timeout_s)
+        wait_for(f"a score for each of {self._count} events", all_there, timeout_s=timeout_s)
 
     def audit(self) -> Audit:
         """Stop the workers and compare scores, dead letters, changelog and RocksDB with what was produced."""
@@ -265,7 +266,9 @@ class ToyCluster:
             if [p for p in seen if p[0] == letter] != [p for p in self.produced[user] if p[0] == letter]:
                 audit.problems.append(f"{user}: behaviours of {letter} out of order")
         if any(lengths.get(pair) != index + 1 for index, pair in enumerate(seen)):
-            audit.problems.append(f"{user}: a score was made from other state than the final one")
+            audit.problems.append(
+                f"{user}: a score was computed from a state that differs from the final one"
+            )
 
     def _newest_store(self, partition: int) -> dict[bytes, Any]:
         best: tuple[int, dict[bytes, Any]] = (-1, {})

@@ -1,4 +1,4 @@
-"""Every event once in the scores and once in the state, whatever is killed, stopped or deleted when."""
+"""Every event is once in the scores and once in the state, despite killed and paused workers and deleted state."""
 
 import shutil
 import signal
@@ -20,7 +20,7 @@ NewCluster = Callable[..., ToyCluster]
 
 @pytest.fixture
 def new_cluster(kafka: EmbeddedKafka, tmp_path: Path) -> Iterator[NewCluster]:
-    """A toy cluster of its own; small units, so that several are open at once."""
+    """Create toy clusters with small units, so that several are open at once."""
     made: list[ToyCluster] = []
 
     def make(**options: Any) -> ToyCluster:
@@ -46,7 +46,7 @@ def check(audit: Audit) -> None:
     assert not audit.problems, audit.problems[:5]
 
 
-def test_killed_again_and_again_in_mid_stream(new_cluster: NewCluster) -> None:
+def test_a_worker_killed_repeatedly_under_load(new_cluster: NewCluster) -> None:
     cluster = new_cluster()
     worker = cluster.worker("a").start()
     cluster.feed(RATE)
@@ -54,42 +54,48 @@ def test_killed_again_and_again_in_mid_stream(new_cluster: NewCluster) -> None:
         cluster.wait_for_scores(cluster.scores() + 300)
         worker.kill()
         if kill == 2:
-            shutil.rmtree(cluster.folder / "a")  # state rebuilt from the changelog, under a new slot
+            shutil.rmtree(cluster.folder / "a")  # the state is rebuilt from the changelog, under a new slot
         worker.start()
     cluster.finish_feeding()
     cluster.wait_for_all()
     check(cluster.audit())
 
 
-def test_two_workers_one_killed_and_back(new_cluster: NewCluster) -> None:
+def test_one_of_two_workers_killed_and_restarted(new_cluster: NewCluster) -> None:
     cluster = new_cluster()
     first, second = cluster.worker("a").start(), cluster.worker("b").start()
     cluster.feed(RATE)
     wait_for(
-        "both to have partitions", lambda: bool(first.said("2 partitions ready") and second.said("2 part"))
+        "both to have partitions",
+        lambda: bool(first.log_count("2 partitions ready") and second.log_count("2 part")),
     )
     cluster.wait_for_scores(500)
     second.kill()
-    wait_for("the first to take over", lambda: first.said("4 partitions ready") >= 1 + first_alone(first))
+    wait_for(
+        "the first to take over", lambda: first.log_count("4 partitions ready") >= 1 + first_alone(first)
+    )
     cluster.wait_for_scores(cluster.scores() + 500)
     second.start()
-    wait_for("the second to be back", lambda: second.said("2 partitions ready") >= 2)
+    wait_for("the second to be back", lambda: second.log_count("2 partitions ready") >= 2)
     cluster.wait_for_scores(cluster.scores() + 500)
     cluster.finish_feeding()
     cluster.wait_for_all()
     check(cluster.audit())
 
 
-def test_stopped_past_the_session_and_woken(new_cluster: NewCluster) -> None:
-    cluster = new_cluster(delay_s=0.001)  # slower than the feed: the stopped one has units in every stage
+def test_a_worker_paused_past_its_session(new_cluster: NewCluster) -> None:
+    cluster = new_cluster(delay_s=0.001)  # slower than the feed: the paused worker has units in every stage
     first, second = cluster.worker("a").start(), cluster.worker("b").start()
     cluster.feed(RATE)
     wait_for(
-        "both to have partitions", lambda: bool(first.said("2 partitions ready") and second.said("2 part"))
+        "both to have partitions",
+        lambda: bool(first.log_count("2 partitions ready") and second.log_count("2 part")),
     )
     cluster.wait_for_scores(500)
     second.signal(signal.SIGSTOP)
-    wait_for("the first to take over", lambda: first.said("4 partitions ready") >= 1 + first_alone(first))
+    wait_for(
+        "the first to take over", lambda: first.log_count("4 partitions ready") >= 1 + first_alone(first)
+    )
     cluster.wait_for_scores(cluster.scores() + 1000)
     second.signal(signal.SIGCONT)
     cluster.finish_feeding()
@@ -98,26 +104,31 @@ def test_stopped_past_the_session_and_woken(new_cluster: NewCluster) -> None:
 
 
 def first_alone(worker: Any) -> int:
-    """How often the worker had all partitions before it shared them."""
+    """Return how often the worker had all partitions before it shared them."""
     log: str = worker.log.read_text()
     return log.split("2 partitions ready")[0].count("4 partitions ready")
 
 
-def test_stopped_in_the_middle_of_a_commit_and_woken(new_cluster: NewCluster, tmp_path: Path) -> None:
+def test_a_worker_paused_within_a_commit(new_cluster: NewCluster, tmp_path: Path) -> None:
     cluster = new_cluster(limits={"transaction_timeout_s": 10.0})
     marker = tmp_path / "in-commit"
     first = cluster.worker("a").start()
     second = cluster.worker("b").start(commit_pause_s=0.5, marker=str(marker))
     cluster.feed(RATE)
     wait_for(
-        "both to have partitions", lambda: bool(first.said("2 partitions ready") and second.said("2 part"))
+        "both to have partitions",
+        lambda: bool(first.log_count("2 partitions ready") and second.log_count("2 part")),
     )
     wait_for("the second to be inside a commit", marker.exists)
     marker.unlink()
     wait_for("the second to be inside another commit", marker.exists)
     second.signal(signal.SIGSTOP)
-    # Its session ends, the group moves on, and its transaction, which holds offsets, is ended by the broker.
-    wait_for("the first to take over", lambda: first.said("4 partitions ready") >= 1 + first_alone(first), 90)
+    # Its session expires, the group rebalances, and the broker aborts its transaction, which contains offsets.
+    wait_for(
+        "the first to take over",
+        lambda: first.log_count("4 partitions ready") >= 1 + first_alone(first),
+        timeout_s=90,
+    )
     cluster.wait_for_scores(cluster.scores() + 200)
     second.signal(signal.SIGCONT)
     cluster.finish_feeding()
@@ -129,10 +140,10 @@ def test_a_third_worker_joins_and_leaves(new_cluster: NewCluster) -> None:
     cluster = new_cluster()
     workers = [cluster.worker(name).start() for name in "ab"]
     cluster.feed(RATE)
-    wait_for("both to have partitions", lambda: all(w.said("2 partitions ready") for w in workers))
+    wait_for("both to have partitions", lambda: all(w.log_count("2 partitions ready") for w in workers))
     cluster.wait_for_scores(500)
     third = cluster.worker("c").start()
-    wait_for("the third to have a partition", lambda: third.said("1 partitions ready") > 0)
+    wait_for("the third to have a partition", lambda: third.log_count("1 partitions ready") > 0)
     cluster.wait_for_scores(cluster.scores() + 500)
     third.stop()
     cluster.wait_for_scores(cluster.scores() + 500)

@@ -1,7 +1,7 @@
 """A small program on stream.exactly_once, run as a worker process: `python -m tests.exactly_once.toy`.
 
-It appends every event to its user's list (state) and answers each with one score, after a delay that stands for
-a model. Its events are `{"user", "id"}` in JSON; "notes" are a second input topic of the same shape.
+It appends every event to its user's list in the state and answers each with one score, after a delay in place of a
+model. Its events are `{"user", "id"}` in JSON; "notes" is a second input topic with the same format.
 Environment: TOY (JSON: bootstrap, prefix, state_dir, delay_s, limits …).
 """
 
@@ -25,14 +25,14 @@ USERS = "users"
 
 
 class ToyProcessor:
-    """State is a tuple of (topic letter, id) a user; a score says how long the list was."""
+    """The state is a tuple of (topic letter, id) per user; a score contains the length of that tuple."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.table: Any = None
 
     async def prepare(self, batch: RecordBatch) -> None:
-        """Nothing to wait for."""
+        """Do nothing: there is nothing to wait for."""
 
     def read(self, batch: RecordBatch, unit: Unit) -> Work:
         jobs = []
@@ -56,7 +56,7 @@ class ToyProcessor:
 
 
 class SlowScorer:
-    """Gives back each job's length after a delay a job, on a thread of its own."""
+    """Returns each job's length after a delay per job, on its own thread."""
 
     def __init__(self, delay_s: float) -> None:
         self.delay_s = delay_s
@@ -71,7 +71,7 @@ class SlowScorer:
 
 
 class SlowCommits(TransactionWriter):
-    """Sleeps between the offsets and the commit, so that a signal lands in the middle of one."""
+    """Sleeps between the offsets and the commit, so that a signal can arrive within a transaction."""
 
     pause_s = 0.0
     marker: Path | None = None
@@ -84,7 +84,7 @@ class SlowCommits(TransactionWriter):
 
 
 def main() -> None:
-    """Run the worker until a signal comes."""
+    """Run the worker until it gets a signal."""
     options = json.loads(os.environ["TOY"])
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()

@@ -1,8 +1,9 @@
-"""`make faults`: breaks Sway in every way that the catalogue names, and audits what became of the events.
+"""`make faults`: play the fault cases of the catalogue on real brokers and workers, and audit the results.
 
-One row a case; all of them in build/faults.json. Exits with 1 if one failed. `make faults ONLY="disk full"` plays those
-whose name holds the words, or one of several between bars; the broker is real, and so are the workers. With REPEAT=30
-each is played so often, COPIES=2 at once, BESIDE=training: one JSON line a play in build/faults-repeated.jsonl.
+Prints a row per case and writes all rows to build/faults.json. Exits with 1 if a case failed. `make faults ONLY="disk
+full"` plays the cases whose names contain the words, or one of several alternatives separated by bars. With REPEAT=30
+each case is played that often, COPIES=2 at once, BESIDE=training beside a load: each play is a JSON line in
+build/faults-repeated.jsonl.
 """
 
 import argparse
@@ -28,17 +29,20 @@ REPEATED = Path("build/faults-repeated.jsonl")
 _COLUMNS = "{:>8} {:>8} {:>6} {:>5} {:>6} {:>10}  {}"
 
 
-_OWN_NAME_SPACE = "SWAY_FAULTS_NAME_SPACE"
+_IN_NAMESPACE = "SWAY_FAULTS_NAME_SPACE"
 
 
-def ask_for_a_name_space() -> None:
-    """Start this program again where it may mount a small disk, if the system lets it: Linux, also without root."""
+def enter_mount_namespace() -> None:
+    """Restart this program in its own mount namespace, where it may mount a small disk, if the system allows it.
+
+    Linux allows it, also without root.
+    """
     unshare = shutil.which("unshare")
-    if unshare is None or _OWN_NAME_SPACE in os.environ:
+    if unshare is None or _IN_NAMESPACE in os.environ:
         return
     flags = ["-m"] if os.geteuid() == 0 else ["-Urm"]
     if subprocess.run([unshare, *flags, "true"], capture_output=True, check=False).returncode == 0:
-        os.environ[_OWN_NAME_SPACE] = "1"
+        os.environ[_IN_NAMESPACE] = "1"
         os.execv(unshare, [unshare, *flags, sys.executable, "-m", "tests.faults", *sys.argv[1:]])  # noqa: S606
 
 
@@ -49,25 +53,30 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from tests.faults.catalogue import CASES
 
-    faulthandler.register(signal.SIGUSR1)  # where does it hang? `kill -USR1` tells
+    faulthandler.register(signal.SIGUSR1)  # `kill -USR1` prints the stacks of a run that hangs
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
-    parser.add_argument("only", nargs="?", default="", help="play the cases whose names hold these words")
+    parser.add_argument("only", nargs="?", default="", help="play the cases whose names contain these words")
     parser.add_argument(
-        "--repeat", type=int, default=0, help="play each so many times, in processes of their own"
+        "--repeat", type=int, default=0, help="play each case so many times, each play in a separate process"
     )
-    parser.add_argument("--copies", type=int, default=1, help="how many plays at once, with --repeat")
+    parser.add_argument("--copies", type=int, default=1, help="number of concurrent plays, with --repeat")
     parser.add_argument(
-        "--beside", choices=("", "training"), default="", help="a load beside them, with --repeat"
+        "--beside",
+        choices=("", "training"),
+        default="",
+        help="a load that runs beside the plays, with --repeat",
     )
     parser.add_argument(
-        "--table", action="store_true", help="show the last run's rows as a table, and play nothing"
+        "--table", action="store_true", help="print the last run's rows as a table, and play nothing"
     )
     options = parser.parse_args()
     if options.table:
         return show_table()
     chosen = [case for case in CASES if _is_chosen(case.name, options.only)]
     if not chosen:
-        parser.error(f"no case holds {options.only!r}; there are: {'; '.join(case.name for case in CASES)}")
+        parser.error(
+            f"no case contains {options.only!r}; the cases are: {'; '.join(case.name for case in CASES)}"
+        )
     if options.repeat:
         return play_repeatedly(chosen, options.repeat, options.copies, options.beside)
     return play_once(chosen)
@@ -89,7 +98,7 @@ def play_repeatedly(cases: "Sequence[Case]", times: int, copies: int, beside: st
 
 
 def play_once(chosen: "Sequence[Case]") -> int:
-    """Play each case once, one after the other, and return the exit status."""
+    """Play each case once, in order, and return the exit status."""
     from tests.faults.brokers_of import Brokers
     from tests.faults.playing import play
     from tests.support.tiny import make_base, make_registry
@@ -114,7 +123,7 @@ def play_once(chosen: "Sequence[Case]") -> int:
 
 def show_table() -> int:
     """Print docs/faults.md from build/faults.json."""
-    from tests.faults.catalogue import CASES  # imports the workers
+    from tests.faults.catalogue import CASES
     from tests.faults.table import page
 
     sys.stdout.write(page(json.loads(OUTPUT.read_text()), [case.name for case in CASES]))
@@ -139,5 +148,5 @@ def _show(row: "Row") -> None:
 
 
 if __name__ == "__main__":
-    ask_for_a_name_space()
+    enter_mount_namespace()
     sys.exit(main())

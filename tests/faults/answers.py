@@ -1,4 +1,4 @@
-"""What a read_committed reader has seen of scores and dead letters so far."""
+"""The answers, that is scores and dead letters, that a read_committed reader has read so far."""
 
 import time
 from collections import Counter, defaultdict
@@ -10,11 +10,11 @@ from schemas.wire import Codec
 from tests.integration.workers import Sway, Visible
 
 Where = tuple[str, int, int]
-"""Topic, partition, offset of a source record."""
+"""Topic, partition and offset of a record."""
 
 
 class Answers:
-    """Reads on whenever it is asked; an answer is found by the coordinates of what it answers."""
+    """Reads answers on demand, and counts them by the coordinates of the answered record."""
 
     def __init__(self, sway: Sway) -> None:
         self._scores = Codec(InfluenceScore)
@@ -25,11 +25,11 @@ class Answers:
         self.letters: list[DeadLetter] = []
         self.seen: Counter[Where] = Counter()
         self.places: dict[Where, list[Where]] = defaultdict(list)
-        """Where the answers to a record lie."""
+        """The coordinates of all answers to a record."""
         self.written_ms: dict[int, list[int]] = defaultdict(list)
-        """When the answers to a partition's records were written, by Kafka's time, in the order of reading."""
+        """The timestamps of the answers to a partition's records, in the order of reading."""
         self.longest_wait_s = 0.0
-        """From being written to being seen, the longest; it means something only while somebody reads on."""
+        """The longest time from an answer's timestamp to its reading; meaningful only while answers are read."""
 
     def __enter__(self) -> Self:
         return self
@@ -38,20 +38,20 @@ class Answers:
         self._visible.close()
 
     def longest_pause_s(self) -> float:
-        """Return the longest time in which no record of some partition was answered, between its first and last."""
+        """Return the longest time between two consecutive answers of a partition."""
         gaps = (
             later - sooner for times in self.written_ms.values() for sooner, later in pairwise(sorted(times))
         )
         return max(gaps, default=0) / 1000
 
     def read_to_the_end(self) -> None:
-        """Read all that is visible by now; what comes later is another question."""
+        """Read up to the current end of the topics."""
         ends = self._visible.ends()
         while not self._visible.reached(ends):
             self.read()
 
     def read(self) -> int:
-        """Read on; return how many answers are visible so far."""
+        """Continue reading; return the number of answers read so far."""
         for message in self._visible.more():
             if message.topic() == self._letters_topic:
                 letter = self._letters.decode(message.value())

@@ -1,4 +1,4 @@
-"""A training beside the plays: forward and backward passes on all cores, until the process that is named is gone."""
+"""A training load beside the plays: forward and backward passes on all cores until the parent process ends."""
 
 import os
 import sys

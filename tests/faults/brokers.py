@@ -1,4 +1,4 @@
-"""Brokers that are killed, stopped in order or away for a minute, and coordinators that move; the workers stay."""
+"""Brokers that are killed, restarted cleanly or down for a minute, and coordinators that move; no worker may end."""
 
 import time
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from tests.integration.conftest import wait_for
 from tests.support.kafka_cluster import EmbeddedCluster
 
 _AWAY_S = 60.0
-_RECOVERY_S = 30.0  # from when the brokers can commit again, also on a machine with other things to do
-_PAUSE_S = 0.2  # inside each transaction, so that a broker can be killed in the middle of one
+_RECOVERY_S = 30.0  # from when the brokers can commit again, also on a busy machine
+_PAUSE_S = 0.2  # within each transaction, so that a broker can be killed during one
 
 
 @case("the only broker killed and restarted, and stopped in order", own_brokers=True, limit_s=240)
@@ -24,7 +24,8 @@ def one_broker_restarted(stage: Stage) -> None:
     workers = stage.create_topics().start("a")
     stage.feed()
     kafka, probe = stage.single_kafka, stage.probe()
-    for lose in (kafka.kill, kafka.kill, lambda: None):  # a restart stops in order what runs
+    # Without a kill, the restart shuts the running broker down cleanly.
+    for lose in (kafka.kill, kafka.kill, lambda: None):
         stage.wait_for_more(300)
         began = time.monotonic()
         lose()
@@ -40,7 +41,7 @@ def one_broker_away(stage: Stage) -> None:
     probe = stage.probe()
     stage.single_kafka.kill()
     time.sleep(_AWAY_S)
-    began = time.monotonic()  # what counts is how soon it goes on once it can
+    began = time.monotonic()  # the outage itself does not count as recovery
     stage.single_kafka.restart()
     _recover(stage, began, workers, probe)
 
@@ -56,7 +57,7 @@ def one_of_three(stage: Stage) -> None:
     cluster.kill_broker(lost)
     _wait_for_another(lambda: cluster.leader_of(stage.topics.name("events"), 0), lost)
     _recover(stage, began, workers, probe)
-    stage.wait_for_more(1000)  # it stays away
+    stage.wait_for_more(1000)  # while it stays down
     cluster.start_broker(lost)
     began = time.monotonic()
     _recover(stage, began, workers, probe)
@@ -77,7 +78,7 @@ def group_coordinator(stage: Stage) -> None:
 
 
 def _move(stage: Stage, coordinator: Callable[[ForkedWorker], int]) -> None:
-    """Kill whoever coordinates while a transaction is open; it comes back, and then so does its successor."""
+    """Kill the coordinator while a transaction is open, restart it, and do the same with its successor."""
     marker = stage.folder / "in-a-transaction"
     workers = stage.create_topics().start("a")
     paused = stage.worker("b", Inside(pause_in_transaction_s=_PAUSE_S, marker=marker))
@@ -99,19 +100,20 @@ def _move(stage: Stage, coordinator: Callable[[ForkedWorker], int]) -> None:
 
 
 def _wait_for_another(broker: Callable[[], int], lost: int) -> None:
-    """Wait until another broker than the lost one has its role."""
+    """Wait until another broker has taken over from the lost one."""
 
     def moved() -> bool:
         try:
             return broker() != lost
-        except EmbeddedError:  # none for the moment
+        except EmbeddedError:
+            # There is no such broker at the moment.
             return False
 
-    wait_for(moved, f"another broker in the place of {lost}", 30)
+    wait_for(moved, f"another broker in place of {lost}", timeout_s=30)
 
 
 def _recover(stage: Stage, began: float, workers: list[ForkedWorker], probe: Probe) -> None:
-    """Wait until the workers have caught up by themselves.
+    """Wait until the workers have caught up without a restart.
 
     began: when the brokers were lost, by time.monotonic. probe: measures when the brokers can commit again.
     """
@@ -119,13 +121,14 @@ def _recover(stage: Stage, began: float, workers: list[ForkedWorker], probe: Pro
     stage.wait_until_caught_up(began)
     after_s = time.monotonic() - answered
     stage.after_answers_s.append(after_s)
-    if after_s > _RECOVERY_S:  # the case goes on, so that its audit is complete
+    if after_s > _RECOVERY_S:
+        # The case continues, so that its audit is complete.
         stage.problems.append(
-            f"caught up {after_s:.1f} s after the brokers' answer; {_RECOVERY_S:g} s are allowed"
+            f"caught up {after_s:.1f} s after the brokers answered again; {_RECOVERY_S:g} s are allowed"
         )
     stage.check_offsets()
     ended = [worker.log.stem for worker in workers if not worker.runs]
-    assert not ended, f"workers that ended while a broker was away: {ended}"
+    assert not ended, f"workers that ended while a broker was down: {ended}"
 
 
 def _cluster(stage: Stage) -> EmbeddedCluster:

@@ -1,4 +1,4 @@
-"""The brokers of a case: one that all share, or a cluster of its own."""
+"""The brokers of a case: a shared one, or its own cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from tests.support.kafka_cluster import EmbeddedCluster
 
 
 class Brokers:
-    """Starts what is needed when it is needed."""
+    """Starts brokers when a case needs them."""
 
     def __init__(self) -> None:
         self._shared: EmbeddedKafka | None = None
@@ -24,7 +24,7 @@ class Brokers:
 
     @contextmanager
     def of(self, case: Case) -> Iterator[Any]:
-        """The brokers for a case; those of its own end with it."""
+        """Yield the brokers for a case; its own brokers end with it."""
         if case.own_brokers:
             with EmbeddedKafka() if case.brokers == 1 else EmbeddedCluster(case.brokers) as own:
                 yield own

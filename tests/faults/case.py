@@ -1,4 +1,4 @@
-"""A case of the suite: what is broken, and for whom it is short enough."""
+"""A case of the fault suite."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ Play = Callable[["Stage"], "Audit | None"]
 class Case:
     """One row of the table.
 
-    play: starts workers and load, breaks something, and waits until that has healed; the stage then stops both and
-    audits, unless it returns an audit of its own. brokers: 1 or 3; own_brokers: a cluster that no other case sees,
-    since this one breaks it. quick: part of `make test` too. limit_s: longer than this is a failure.
+    play: starts workers and load, injects a fault, and waits until the workers have recovered. The stage then stops
+    both and audits, unless `play` returns its own audit. brokers: 1 or 3. own_brokers: use brokers that no other case
+    uses, since this one breaks them. quick: also part of `make test`. limit_s: the case fails if it takes longer.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Case:
 def case(
     name: str, *, quick: bool = False, brokers: int = 1, own_brokers: bool = False, limit_s: float = 180.0
 ) -> Callable[[Play], Case]:
-    """Make a Case of a function."""
+    """Turn a function into a Case."""
 
     def made(play: Play) -> Case:
         return Case(name, play, quick, brokers, own_brokers or brokers > 1, limit_s)

@@ -1,4 +1,4 @@
-"""All cases, in the order of the table."""
+"""All fault cases, in the order of the table."""
 
 from tests.faults import (
     brokers,

@@ -1,4 +1,4 @@
-"""Champions that cannot be used, promoted while the old one serves."""
+"""Unusable champions that are promoted while the old one serves."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def _flip_a_bit(folder: Path) -> None:
 
 
 def _pickle(folder: Path) -> None:
-    weights = load((folder / _ENCODER).read_bytes())  # no mapping: the file is written over
+    weights = load((folder / _ENCODER).read_bytes())  # from bytes, not a mapping: the file is overwritten
     torch.save(weights, folder / _ENCODER)
 
 
@@ -58,7 +58,7 @@ _SPOILED: dict[str, tuple[Change, str]] = {
     "half-a-manifest": (lambda folder: (folder / MANIFEST_FILE).write_text("{"), "corrupt"),
     "gone": (shutil.rmtree, "missing"),
 }
-"""What became of a version after it was published, and why it is refused."""
+"""Changes to a published version, and the reason for its refusal."""
 _WRONG: dict[str, tuple[Change, str]] = {
     "pickle": (_pickle, "incompatible"),
     "another-width": (_say_another_width, "incompatible"),
@@ -66,7 +66,7 @@ _WRONG: dict[str, tuple[Change, str]] = {
     "endless-heads": (_heads(torch.full((2, 32), torch.inf)), "not_finite"),
     "tokenizer": (lambda folder: (folder / TOKENIZER_FILE).write_text("{}"), "tokenizer"),
 }
-"""What was published so, all hashes right, and why it is refused."""
+"""Changes before a version is published, so that its hashes match, and the reason for its refusal."""
 
 
 @case("champion replaced by a corrupt, truncated or wrong file: refused, old model serves, alarm")
@@ -96,16 +96,16 @@ def bad_champions(stage: Stage) -> None:
 
     _publish(registry, "good", good)
     _promote(stage, "good")
-    wait_for(lambda: _versions(stage) == {"tiny", "good"}, "scores of the good one")
+    wait_for(lambda: _versions(stage) == {"tiny", "good"}, "scores of the good version")
     assert worker.metric("sway_champion_alarm") == 0
     assert worker.metric("sway_model_swaps_total") == 1
 
 
 def _check_refused(stage: Stage, worker: ForkedWorker, name: str, reason: str) -> None:
-    """Wait until the newest promotion is refused for this reason; the alarm stands, and the old one serves on."""
+    """Wait until the newest promotion is refused for this reason; check the alarm, and that the old model serves."""
     number = len(list((stage.registry / "promotions").iterdir()))
     line = f"Promotion {number} cannot be followed ({reason}); model tiny stays in use"
-    wait_for(lambda: line in worker.said(), f"refusal of {name}: {line!r}")
+    wait_for(lambda: line in worker.log_text(), f"refusal of {name}: {line!r}")
     assert worker.metric("sway_champion_alarm") == 1
     assert worker.metric(f'sway_champion_refused_total{{reason="{reason}"}}') >= 1
     stage.wait_for_more(30)
@@ -122,7 +122,7 @@ def _publish(registry: ModelRegistry, name: str, folder: Path) -> None:
 
 
 def _promote(stage: Stage, name: str) -> None:
-    """Promote without the registry's own look at the version."""
+    """Promote a version without the registry's checks."""
     _write_promotion(stage, Promotion(name, 0).to_json())
 
 

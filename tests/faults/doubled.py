@@ -1,7 +1,7 @@
-"""Where both copies of a doubled record lie: their batches, producers, epochs and the markers that ended them.
+"""Locate all copies of a duplicate record: their batches, producers, epochs and transaction markers.
 
-Kafka's own DumpLogSegments reads the brokers' log folders. The dumps of the topics and of the two internal ones stay as
-files beside a summary, since the brokers go with their case.
+Kafka's DumpLogSegments reads the brokers' log folders. The dumps of the topics and of the two internal topics are kept
+as files beside a summary, since the brokers are removed with their case.
 """
 
 import re
@@ -32,9 +32,9 @@ def keep_doubled(
     log_folder: LogFolder,
     folder: Path,
 ) -> Path:
-    """Write what is known of doubled answers into a folder; return the summary's path.
+    """Write a summary of duplicate answers, and the dumps, to a folder; return the summary's path.
 
-    places: by the record that was answered, where its answers lie. internal: partitions of the internal topics to keep.
+    places: the coordinates of all answers, by the answered record. internal: partitions of internal topics to dump.
     """
     folder.mkdir(parents=True, exist_ok=True)
     doubled = {where: found for where, found in places.items() if len(found) > 1}
@@ -56,14 +56,14 @@ def keep_doubled(
 
 
 def story(dump: str, offset: int) -> Iterator[str]:
-    """Yield the batch that holds an offset, and the marker that ended its transaction with the one before. Pure.
+    """Yield the batch that contains an offset, the marker that ends its transaction, and its producer's marker before.
 
-    dump: what DumpLogSegments prints with --print-data-log.
+    dump: the output of DumpLogSegments with --print-data-log.
     """
     batches = _batches(dump)
     held = next((batch for batch in batches if batch.first <= offset <= batch.last), None)
     if held is None:
-        yield "no batch holds it any more"
+        yield "no batch contains it any more"
         return
     markers = [batch for batch in batches if batch.producer == held.producer and batch.marker]
     before = [batch for batch in markers if batch.last < held.first][-1:]
@@ -75,7 +75,7 @@ def story(dump: str, offset: int) -> Iterator[str]:
 
 
 class _Batch:
-    """A batch as DumpLogSegments tells it. marker: COMMIT or ABORT, if it is one."""
+    """A batch in the output of DumpLogSegments. marker: COMMIT or ABORT for a control batch, else ""."""
 
     def __init__(self, line: str, found: re.Match[str]) -> None:
         self.line = line
@@ -94,13 +94,13 @@ def _batches(dump: str) -> list[_Batch]:
 
 
 def _dump(topic: str, log_folder: Path, folder: Path) -> str:
-    """Return what Kafka's tool prints of a partition; it stays as a file, too."""
+    """Return the dump of a partition, which is also written to a file."""
     segments = ",".join(str(path) for path in sorted(log_folder.glob("*.log")))
     main = ["kafka.tools.DumpLogSegments", "--files", segments, "--print-data-log"]
     if topic in _DECODERS:
         main.append(_DECODERS[topic])
     command = KafkaRuntime.prepare(ArtifactCache()).command(256, [], main)
     done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
-    said = (done.stdout + done.stderr).decode("utf-8", "replace")
-    (folder / f"{log_folder.name}.txt").write_text(said, "utf-8")
-    return said
+    output = (done.stdout + done.stderr).decode("utf-8", "replace")
+    (folder / f"{log_folder.name}.txt").write_text(output, "utf-8")
+    return output

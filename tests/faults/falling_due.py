@@ -1,4 +1,4 @@
-"""A load whose every event gets a label: an outcome at once for one in three, the negative when the others fall due."""
+"""A load in which every event gets a label: one in three by its outcome, the others a negative when they expire."""
 
 import time
 from collections import Counter
@@ -11,11 +11,10 @@ from tests.faults.stage import Stage
 from tests.integration.conftest import wait_for
 
 FIRST_RATE_PER_S = 400.0
-_STEP_MS = 100  # of event time between two events: 15 s of it go by in a second
+_STEP_MS = 100  # event time between two events: at 150 events a second, 15 s pass in a second
 _HORIZON_S = 100
-_GRACE_S = (
-    900  # a minute of the clock: as long an older version may have had the state, and an outcome be late
-)
+# A minute of real time, in which an older version may run, and an outcome may be late.
+_GRACE_S = 900
 SETTINGS = {
     "SWAY_LABELS__NEGATIVE": "0",
     "SWAY_LABELS__HORIZON_S": str(_HORIZON_S),
@@ -28,7 +27,7 @@ _CLOSER = "closer-"
 
 
 def load() -> Iterator[Given]:
-    """Endless events in order, with their outcomes right behind them."""
+    """Yield events in order without end, each directly followed by its outcome, if any."""
     start_ms = int(time.time() * 1000) - 86_400_000
     number = 0
     while True:
@@ -43,18 +42,18 @@ def load() -> Iterator[Given]:
 
 
 def close(stage: Stage) -> None:
-    """End the load, and have all that it left open fall due; the closers themselves stay open."""
+    """End the load, and expire all its open events with later ones (closers), which stay open themselves."""
     stage.stop_feeding()
     newest = max(what.occurred_at for what in _events(stage))
     for number in range(_CLOSERS):
         at_ms = newest + 2 * (_HORIZON_S + _GRACE_S) * 1000 + number * 10
         stage.give(Given(BehaviorEvent(f"{_CLOSER}{number}", f"user-{number % _USERS}", "watch", at_ms)))
     stage.flush()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", 90)
+    wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", timeout_s=90)
 
 
 def audit(stage: Stage) -> Audit:
-    """Audit scores and examples; all workers have ended. That expired events enter later texts is not looked at."""
+    """Audit scores and examples after all workers have ended; texts are not checked."""
     stage.answers.read_to_the_end()
     due = {where for where, what in stage.produced if isinstance(what, BehaviorEvent)}
     found = Audit(
@@ -72,9 +71,9 @@ def audit(stage: Stage) -> Audit:
 
 
 def _check_examples(stage: Stage) -> Iterator[str]:
-    told = {what.event_id: what.y for _where, what in stage.produced if isinstance(what, Outcome)}
+    observed = {what.event_id: what.y for _where, what in stage.produced if isinstance(what, Outcome)}
     due = Counter(
-        (one.event_id, told.get(one.event_id, 0.0))
+        (one.event_id, observed.get(one.event_id, 0.0))
         for one in _events(stage)
         if not one.event_id.startswith(_CLOSER)
     )
@@ -82,14 +81,14 @@ def _check_examples(stage: Stage) -> Iterator[str]:
     found = Counter((one.event_id, one.y) for one in examples)
     stage.notes["examples"] = f"{found.total():,}"
     if found != due:
-        missing, strange = due - found, found - due
+        missing, unexpected = due - found, found - due
         yield (
             f"examples: {missing.total()} of {due.total()} are missing, such as {sorted(missing)[:3]}; "
-            f"{strange.total()} are not due, such as {sorted(strange)[:3]}"
+            f"{unexpected.total()} are not due, such as {sorted(unexpected)[:3]}"
         )
     published = {score.event_id: (score.y_hat, score.z_hat) for score in stage.answers.scores}
     if any(published.get(one.event_id) != (one.y_hat, one.z_hat) for one in examples):
-        yield "an example has not the estimates that were published"
+        yield "an example does not have the published estimates"
 
 
 def _events(stage: Stage) -> Iterator[BehaviorEvent]:

@@ -1,4 +1,4 @@
-"""More than a worker can take: a producer that outruns it, and a user who never stops."""
+"""Overload: a producer that is faster than the worker, and one user with very many events."""
 
 import time
 from collections import deque
@@ -26,14 +26,14 @@ _FLOOD_S = 40
 _FLOOD_PER_S = 250.0
 _READ_PAUSE_S = 0.25
 _IN_FLIGHT = 100
-_WARM = 8  # samples, about a second each
+_WARM = 8  # samples before the measurement, about a second each
 _FLAT_MB = 60.0
 
 _EVENTS = 100_000
 _USER = "user-who-never-stops"
 _PART = 10_000
-_SLOWER = 2.0  # the last part may take so many times the first
-_GROWTH_MB = 150.0  # from a fifth of the events to the end: RocksDB's buffers, and the labels that wait
+_SLOWER = 2.0  # the largest allowed ratio of the last part's time to the first's
+_GROWTH_MB = 150.0  # from a fifth of the events to the end: RocksDB's buffers and pending labels
 
 
 @case("the producer outruns the worker: memory is flat, lag is told, it catches up", limit_s=300)
@@ -53,16 +53,16 @@ def outrun(stage: Stage) -> None:
         in_flight.append(found["in_flight"])
     stage.stop_feeding()
     began = time.monotonic()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "answers to all of it", 150)
+    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", timeout_s=150)
     stage.recoveries_s.append(time.monotonic() - began)
-    wait_for(lambda: _gauges(worker) == {"lag": 0, "in_flight": 0}, "an end of the lag")
+    wait_for(lambda: _gauges(worker) == {"lag": 0, "in_flight": 0}, "the end of the lag")
     stage.notes["lag at most"] = f"{max(lag):.0f} records"
     stage.notes["in flight at most"] = f"{max(in_flight):.0f} of {_IN_FLIGHT}"
     stage.notes["memory when warm and at most"] = (
         f"{memory_mb[_WARM]:.0f} and {max(memory_mb[_WARM:]):.0f} MB"
     )
     assert max(lag) > 2000
-    assert max(in_flight) <= 2 * _IN_FLIGHT, "a poll may come on top of what is in flight, no more"
+    assert max(in_flight) <= 2 * _IN_FLIGHT, "more in flight than the limit and one poll"
     assert max(memory_mb[_WARM:]) - memory_mb[_WARM] < _FLAT_MB
 
 
@@ -71,7 +71,7 @@ def _memory_mb(worker: ForkedWorker) -> float:
 
 
 def _gauges(worker: ForkedWorker) -> dict[str, float]:
-    """What lags and what is in flight, by the worker's metrics."""
+    """Return the worker's metrics of lag and of records in flight."""
     page = worker.page("/metrics")[1].splitlines()
     lag = sum(float(line.rsplit(" ", 1)[1]) for line in page if line.startswith("sway_lag_records{"))
     in_flight = sum(
@@ -96,7 +96,7 @@ def one_user(stage: Stage) -> Audit:
         memory_mb.append((stage.answers.read(), _memory_mb(worker)))
         return memory_mb[-1][0] >= _EVENTS
 
-    wait_for(all_answered, f"{_EVENTS:,} scores", 300)
+    wait_for(all_answered, f"{_EVENTS:,} scores", timeout_s=300)
     early_mb = next(mb for answers, mb in memory_mb if answers >= _EVENTS // 5)
     most_mb = max(mb for answers, mb in memory_mb if answers >= _EVENTS // 5)
     stage.notes["memory after a fifth and at most"] = f"{early_mb:.0f} and {most_mb:.0f} MB"
@@ -108,11 +108,11 @@ def one_user(stage: Stage) -> Audit:
     )
     assert worker.terminate() == 0
     found = Audit(
-        _EVENTS,
-        len(stage.answers.scores),
-        len(stage.answers.letters),
-        _EVENTS - len(stage.answers.seen),
-        sum(count - 1 for count in stage.answers.seen.values()),
+        events=_EVENTS,
+        scores=len(stage.answers.scores),
+        dead_letters=len(stage.answers.letters),
+        lost=_EVENTS - len(stage.answers.seen),
+        duplicates=sum(count - 1 for count in stage.answers.seen.values()),
     )
     found.problems += _check(stage)
     assert last_ms < _SLOWER * first_ms
@@ -128,21 +128,21 @@ def _events() -> Iterator[BehaviorEvent]:
 
 
 def _check(stage: Stage) -> Iterator[str]:
-    """Compare each score and the window at the end with a loop for this load: in order, nothing twice, no outcome."""
+    """Compare each score and the final window with a loop for this load, which is ordered and has no outcomes."""
     tokenizer = ModelRegistry(stage.registry).load("tiny").tokenizer
     scores = {score.source.offset: score for score in stage.answers.scores}
     window: deque[tuple[Behaviour, Piece, int]] = deque()
     size = 0
-    for offset, one in enumerate(_given(stage)):
+    for offset, one in enumerate(_produced_events(stage)):
         behaviour = Behaviour(
             one.event_id, offset, one.occurred_at, one.action, one.item_id, one.item_text, None
         )
         text = tokenizer.encode([piece for _, piece, _ in window], tokenizer.target(behaviour))
         score = scores[offset]
-        said = (score.event_id, score.duplicate, score.behaviours, score.truncated)
+        values = (score.event_id, score.duplicate, score.behaviours, score.truncated)
         due = (one.event_id, False, text.behaviours, text.truncated)
-        if said != due:
-            yield f"the score of {offset} says {said} and not {due}"
+        if values != due:
+            yield f"the score of {offset} has {values} and not {due}"
             return
         size += (length := len(encode_behaviour(behaviour)))
         window.append((behaviour, tokenizer.piece(behaviour), length))
@@ -152,13 +152,13 @@ def _check(stage: Stage) -> Iterator[str]:
     codec = WindowCodec(tokenizer)
     kept = [codec.loads(raw) for users in changelog.values() for raw in users.values()]
     if [[entry.behaviour for entry in one.entries] for one in kept] != [[one for one, _, _ in window]]:
-        yield "the window is not what a plain loop computes"
+        yield "the window differs from that of a plain loop"
     if stage.stores() != changelog:
         yield "RocksDB differs from its changelog"
     stage.notes["behaviours in the window"] = f"{len(window)}"
 
 
-def _given(stage: Stage) -> Iterator[BehaviorEvent]:
+def _produced_events(stage: Stage) -> Iterator[BehaviorEvent]:
     for _where, what in sorted(stage.produced, key=lambda pair: pair[0]):
         assert isinstance(what, BehaviorEvent)
         yield what

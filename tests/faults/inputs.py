@@ -1,4 +1,4 @@
-"""Inputs that no worker can want: garbage, wrong times, wrong order, and texts of a megabyte."""
+"""Difficult inputs: undecodable bytes, wrong times, wrong order, and texts of a megabyte."""
 
 import random
 import time
@@ -23,7 +23,7 @@ _MIB = 1024 * 1024
 _MAX_RECORD_BYTES = 2048
 _LARGE_TEXTS = 60
 _LARGE_GROWTH_MB = 200.0
-"""Two copies of what may be fetched or be in flight at once, and the allocator's reserve."""
+"""Two copies of the records that may be fetched or in flight at once, and the allocator's reserve."""
 
 _event = Codec(BehaviorEvent)
 _outcome = Codec(Outcome)
@@ -64,7 +64,7 @@ _SPOILED: dict[str, tuple[Callable[[bytes, int], bytes | None], str]] = {
     "an outcome": (lambda _value, _number: _outcome.encode(Outcome("e1", "user-1", 1.0, 0)), "wrong_record"),
     "too many bytes": (lambda value, _number: value + bytes(_MAX_RECORD_BYTES), "too_large"),
 }
-"""What becomes of an event's bytes, by its number too, and the reason of the dead letter."""
+"""Changes to an encoded event, which may depend on its number, and the reason of its dead letter."""
 
 
 @case("unknown schema id, garbage, truncated Avro, wrong magic: one record in three")
@@ -105,9 +105,9 @@ def wrong_times(stage: Stage) -> None:
 
 
 def _wrong_times(seed: int = 11) -> Iterator[Given]:
-    """The load out of order, one event in five once more some time later, and events of wrong clocks among them.
+    """Yield the load out of order, with one event in five repeated later, and events of wrong clocks.
 
-    The audit knows of no label that falls due: it would miss the labels that come after a clock has settled them.
+    No label expires in this load, since the audit does not model expiry.
     """
     draw = random.Random(seed)  # noqa: S311
     waiting: list[Given] = []
@@ -127,7 +127,8 @@ def _wrong_times(seed: int = 11) -> Iterator[Given]:
             if number % 13 == 0:
                 fast = replace(one, event_id=f"fast{number}", occurred_at=now_ms + _TEN_YEARS_MS)
                 waiting.append(Given(fast, "time_in_future"))
-            if number % 17 == 0:  # on a topic that takes any time the same clock sets Kafka's too
+            if number % 17 == 0:
+                # On a topic without a limit for timestamps, a wrong clock sets Kafka's timestamp too.
                 ahead_ms = now_ms + _TEN_YEARS_MS + number
                 wrong = replace(one, event_id=f"wrong{number}", user_id=_WRONG_USER, occurred_at=ahead_ms)
                 waiting.append(Given(wrong, at_ms=ahead_ms))
@@ -158,7 +159,7 @@ def large_texts(stage: Stage) -> None:
         stage.answers.read()
         return len(_large(stage)) == _LARGE_TEXTS
 
-    wait_for(all_scored, "scores of the large texts", 60)
+    wait_for(all_scored, "scores of the large texts", timeout_s=60)
     stage.wait_until_caught_up(began)
     stage.notes[f"memory before {_LARGE_TEXTS} texts of 1 MiB and at most"] = (
         f"{memory_mb[0]:.0f} and {max(memory_mb):.0f} MB"

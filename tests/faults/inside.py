@@ -1,4 +1,4 @@
-"""Faults inside a worker process, at the seams where a signal from outside cannot aim."""
+"""Faults inside a worker process, at points that a signal from outside cannot hit."""
 
 import asyncio
 import json
@@ -16,20 +16,20 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What goes wrong in a worker. All counts start with the process.
+    """The faults of a worker process. All counts start with the process.
 
-    die_after_commit: SIGKILL to itself after this many transactions, before the local write.
-    die_in_transaction: SIGKILL to itself inside this transaction, before its commit.
-    pause_in_transaction_s: sleep inside each transaction, or inside the first `pauses` of them. marker: a file written
-    when such a sleep begins. pause_topic: only transactions that write to a topic with this ending count.
-    poison_word: the model raises for a batch that holds this word.
-    memory_rows: the device has no room for more rows than that.
-    read_pause_s: sleep before each batch is read, or before the first `pauses` of them.
-    free_model: the model answers 0 at once.
-    newer_schemas: schemas, as JSON, that this worker knows and a worker of today does not: an upgraded one.
-    restore_pause_s: sleep before what one poll brought of the changelogs is written to the stores: a slow disk.
-    fetcher_stops: once this file is there, nothing more that the consumer asks the brokers for comes back.
-    timer_fails: a timer of Faust's, beside the engine, raises once records are processed.
+    die_after_commit: kill itself (SIGKILL) after this many transactions, before the local write.
+    die_in_transaction: kill itself within the transaction of this number, before its commit.
+    pause_in_transaction_s: sleep within each transaction, or within the first `pauses`. marker: a file that is created
+    when such a sleep begins. pause_topic: sleep only if the transaction writes to a topic with this ending.
+    poison_word: the model raises for a batch that contains this word.
+    memory_rows: the device runs out of memory for a batch with more rows.
+    read_pause_s: sleep before reading each batch, or before the first `pauses`.
+    free_model: the model returns 0 without computing.
+    newer_schemas: schemas, as JSON, that only this worker knows, as after an upgrade.
+    restore_pause_s: sleep before each write to the stores during a restore, as on a slow disk.
+    fetcher_stops: once this file exists, the consumer's fetches return nothing.
+    timer_fails: a Faust timer outside the engine raises once records are processed.
     """
 
     die_after_commit: int | None = None
@@ -48,7 +48,7 @@ class Inside:
     fetcher_stops: Path | None = None
 
     def arm(self) -> None:
-        """Put the faults in place, in this process."""
+        """Install the faults in this process."""
         self._arm_transactions()
         self._arm_model()
         self._arm_reading()
@@ -126,9 +126,8 @@ def _stop_fetching_at(file: Path) -> None:
 
     async def unless_stopped(*args: Any) -> Any:
         if file.exists():
-            with suppress(
-                asyncio.CancelledError
-            ):  # as the real one: aiokafka awaits its fetches when it closes
+            # Like the real method, end quietly on cancellation: aiokafka awaits its fetches when it closes.
+            with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             return False
         return await fetch(*args)
@@ -142,12 +141,12 @@ async def _fail(app: Any) -> None:
 
 
 def _know(schemas: list[Any]) -> None:
-    """Have these schemas known as if they were published."""
+    """Add schemas to the known ones, as if they were published."""
     from schemas.contracts import all_known, fingerprint
     from schemas.resolvers import LocalResolver
 
     more = {fingerprint(schema): schema for schema in schemas}
-    all_known().update(more)  # for resolvers made from now on; those that exist have a copy
+    all_known().update(more)  # for new resolvers; existing ones have a copy
     known = LocalResolver.by_fingerprint
 
     def by_fingerprint(self: Any, schema_fingerprint: bytes) -> Any:
@@ -163,7 +162,7 @@ def _score_free(_model: Any, batch: Any) -> Any:
 
 
 def _before(owner: type | ModuleType, name: str, do: Callable[..., None]) -> None:
-    """Have `do` called before each call of a method or a function, with its arguments."""
+    """Patch a method or function so that `do` is called before it, with the same arguments."""
     method = getattr(owner, name)
 
     def both(*args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Workers that are killed, stopped, ended in peace, and that come and go."""
+"""Workers that are killed, paused, stopped gracefully, and that join and leave."""
 
 import random
 import signal
@@ -11,7 +11,7 @@ from tests.faults.process import ForkedWorker
 from tests.faults.stage import Stage
 from tests.integration.conftest import wait_for
 
-_PAUSE_BOUND_S = 20.0  # session, rebalance and recovery, on a machine with other things to do
+_PAUSE_BOUND_S = 20.0  # session, rebalance and recovery, on a busy machine
 
 
 @case("SIGKILL at 20 random moments, one of two workers", limit_s=300)
@@ -80,14 +80,14 @@ def members_come_and_go(stage: Stage) -> None:
         assert leaving.terminate() == 0
         stage.wait_until_caught_up(began)
         stage.check_offsets()
-    wait_for(lambda: _partitions(second) == stage.partitions, "every partition at the last one")
+    wait_for(lambda: _partitions(second) == stage.partitions, "every partition at the last worker")
     served = {where[1] for where in stage.answers.seen}
     assert served == set(range(stage.partitions))
     assert stage.answers.longest_pause_s() < _PAUSE_BOUND_S
 
 
 def _partitions(worker: ForkedWorker) -> int:
-    """How many partitions of the events it has, by its metrics."""
+    """Return the number of event partitions of a worker, by its metrics."""
     lines = worker.page("/metrics")[1].splitlines()
     return sum(line.startswith("sway_lag_records{") and '.events"' in line for line in lines)
 
@@ -101,9 +101,13 @@ def stopped_past_its_session(stage: Stage) -> None:
     second.process.send_signal(signal.SIGSTOP)
     stage.wait_until_caught_up(began)
     stage.wait_for_more(300)
-    epochs = second.said().count("partitions ready")
+    epochs = second.log_text().count("partitions ready")
     second.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: second.said().count("partitions ready") > epochs, "the second one back", 60)
+    wait_for(
+        lambda: second.log_text().count("partitions ready") > epochs,
+        "the second worker to be back",
+        timeout_s=60,
+    )
     stage.wait_for_more(300)
 
 
@@ -123,9 +127,13 @@ def stopped_in_a_commit(stage: Stage) -> None:
     second.process.send_signal(signal.SIGSTOP)
     stage.wait_until_caught_up(began)
     stage.check_offsets()
-    # Its transaction has timed out on the broker by now: it wakes with a producer that is fenced, takes another, and
-    # joins its group again.
+    # The broker has aborted its transaction after the timeout. It wakes with a fenced producer, creates another one,
+    # and rejoins its group.
     epochs = second.log.read_text().count("partitions ready")
     second.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: second.said().count("partitions ready") > epochs, "the second one back", 60)
+    wait_for(
+        lambda: second.log_text().count("partitions ready") > epochs,
+        "the second worker to be back",
+        timeout_s=60,
+    )
     stage.wait_for_more(300)

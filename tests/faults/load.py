@@ -1,4 +1,4 @@
-"""A steady load of known inputs: events with their outcomes among them, repeated, late and bad ones. Seeded."""
+"""A seeded, steady load of inputs: events and outcomes, with repeated, late and invalid ones."""
 
 import math
 import random
@@ -12,7 +12,7 @@ from schemas.records import BehaviorEvent, Outcome
 YEAR_9999_MS = 253_402_300_799_000
 FILMS = ["Alien (1979) horror", "Brazil (1985) dystopia", "Casablanca (1942)", "Amélie 🎬 <b>2001</b>", ""]
 _TWO_HOURS_MS = 7_200_000
-_EVENT_MS = 20  # between two events, by their own times: some 25 minutes of load end before now
+_EVENT_MS = 20  # event time between two events: events of about 25 minutes of load are in the past
 
 Input = BehaviorEvent | Outcome | bytes | None
 
@@ -21,8 +21,8 @@ Input = BehaviorEvent | Outcome | bytes | None
 class Given:
     """One input.
 
-    reason: of the dead letter that it must become, if it must. encoded: by another writer's schema. at_ms: Kafka's
-    time; 0 is now.
+    reason: the expected reason of its dead letter; None if it is valid. encoded: the value, if encoded by another
+    writer. at_ms: Kafka's timestamp; 0 means now.
     """
 
     what: Input
@@ -46,9 +46,9 @@ _BAD: dict[str, Callable[[BehaviorEvent], Input]] = {
 
 
 def inputs(seed: int = 7, *, users: int = 25, outcomes: bool = True, bad_every: int = 50) -> Iterator[Given]:
-    """Endless inputs: one event in 40 is sent again, one in three has an outcome.
+    """Yield inputs without end: one event in 40 is repeated, one in three has an outcome.
 
-    bad_every: one event in so many is bad; 0: none.
+    bad_every: one event in this many is invalid; 0 for none.
     """
     draw = random.Random(seed)  # noqa: S311
     scored: deque[BehaviorEvent] = deque(maxlen=60)
@@ -58,7 +58,7 @@ def inputs(seed: int = 7, *, users: int = 25, outcomes: bool = True, bad_every: 
     number = 0
     while True:
         number += 1
-        late_ms = draw.choice([0, 0, 0, 60_000, 3_600_000])  # some come late, some of those again
+        late_ms = draw.choice([0, 0, 0, 60_000, 3_600_000])
         one = BehaviorEvent(
             f"e{number}",
             f"user-{draw.randrange(users)}",
@@ -73,7 +73,7 @@ def inputs(seed: int = 7, *, users: int = 25, outcomes: bool = True, bad_every: 
             yield Given(spoiled(one), reason)
             continue
         if scored and number % 40 == 3:
-            one = draw.choice(list(scored)[-20:])  # its producer sends it again
+            one = draw.choice(list(scored)[-20:])  # a repeated event
         yield Given(one)
         scored.append(one)
         if outcomes and number % 3 == 0:

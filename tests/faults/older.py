@@ -1,4 +1,4 @@
-"""Workers of an older version of Sway: its files come out of git's history, its packages are ours."""
+"""Workers of an older version of Sway: its files are from git's history, with the packages installed here."""
 
 import shutil
 import subprocess
@@ -15,14 +15,14 @@ REPOSITORY = Path(__file__).parents[2]
 OLD_VERSION = "e102bdb"
 """The last commit before state formats and their policy were written down (docs/schemas.md)."""
 _UNKNOWN_TO_IT = ("SWAY_TRAINER__WEB_PORT",)
-"""Settings of tests that the older version has not; it refuses what it does not know."""
+"""Settings of tests that the older version does not have; it refuses unknown settings."""
 _ON_THE_PATH = ("sway", "stream", "trainer", "model", "schemas")
 
 
 def old_tree(version: str = OLD_VERSION) -> Path:
-    """Return a folder with the packages of an older commit, taken out of git's history the first time.
+    """Return a folder with the packages of an older commit, which is extracted from git's history the first time.
 
-    Raises RuntimeError if this checkout has no such history.
+    Raises RuntimeError if the checkout does not have that commit.
     """
     folder = REPOSITORY / "build" / f"sway-{version}"
     if folder.is_dir():
@@ -56,16 +56,16 @@ def _archive(version: str, archive: Path) -> None:
 
 
 class VersionedWorker(ForkedWorker):
-    """A worker that is started in the older version if it has a tree of it, else in ours.
+    """A worker that starts in the older version if `tree` is set, else in ours.
 
-    Both have one state folder, one port and one log.
+    Both versions share a state folder, a port and a log.
     """
 
     tree: Path | None = None
 
     @property
     def version(self) -> str:
-        """What it is started in."""
+        """The version in which it starts."""
         return "ours" if self.tree is None else OLD_VERSION
 
     def _launch(self, command: Sequence[str], environment: dict[str, str]) -> RunningProcess:

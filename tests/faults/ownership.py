@@ -1,4 +1,4 @@
-"""Two that want the same: one state folder, one leadership."""
+"""Two workers that compete for one state folder, or for the leadership."""
 
 import signal
 import time
@@ -20,7 +20,7 @@ def same_state_folder(stage: Stage) -> None:
     second = stage.worker("b", SWAY_STATE_DIR=worker.state)
     second.start(SWAY_STATE_DIR=worker.state)
     assert second.wait(60) == 1
-    assert "is in use by another worker" in second.said().splitlines()[-1]
+    assert "is in use by another worker" in second.log_text().splitlines()[-1]
     stage.wait_until_caught_up(began)
     second.state = stage.folder / "none"
 
@@ -29,18 +29,26 @@ def same_state_folder(stage: Stage) -> None:
 def two_leaders(stage: Stage) -> None:
     workers = stage.create_topics().start("a", "b", SWAY_HANDOVER__MIN_EXAMPLES=_MIN_EXAMPLES)
     stage.feed()
-    wait_for(lambda: any(worker.metric("sway_handovers_total") >= 1 for worker in workers), "a request", 60)
+    wait_for(
+        lambda: any(worker.metric("sway_handovers_total") >= 1 for worker in workers),
+        "a request",
+        timeout_s=60,
+    )
     leader = next(worker for worker in workers if worker.metric("sway_handover_leader"))
     other = next(worker for worker in workers if worker is not leader)
     began = time.monotonic()
     leader.process.send_signal(signal.SIGSTOP)
     stage.wait_until_caught_up(began)
-    wait_for(lambda: other.metric("sway_handovers_total") >= 1, "a request of the new leader", 60)
+    wait_for(lambda: other.metric("sway_handovers_total") >= 1, "a request of the new leader", timeout_s=60)
     made = len(requests(stage.topics))
     leader.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: len(requests(stage.topics)) >= made + 2, "requests while the old one is awake", 60)
+    wait_for(
+        lambda: len(requests(stage.topics)) >= made + 2,
+        "requests after the old leader has woken",
+        timeout_s=60,
+    )
     stage.stop_feeding()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", 60)
-    # What is left is fewer than a request takes: hold what was handed over against what there is.
+    wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", timeout_s=60)
+    # Fewer examples than a request needs may be left.
     stage.notes["requests"] = str(len(requests(stage.topics)))
-    audit(stage.topics, stage.partitions, left_at_most=_MIN_EXAMPLES)
+    audit(stage.topics, partitions=stage.partitions, left_at_most=_MIN_EXAMPLES)

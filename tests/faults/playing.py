@@ -1,4 +1,4 @@
-"""Plays one case from nothing to its row."""
+"""Play one case and return its row."""
 
 import shutil
 import signal
@@ -27,10 +27,10 @@ KEPT = Path("build/faults-failed")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a case came to.
+    """The result of a case.
 
-    recovery_s: from the fault to having caught up, the longest of them. after_answer_s: the same from when the brokers
-    can commit again, of the cases that take brokers away.
+    recovery_s: the longest time from a fault until the workers had caught up. after_answer_s: the same, from when the
+    brokers can commit again, for cases that stop brokers.
     """
 
     case: str
@@ -51,7 +51,7 @@ class Row:
 
 
 def play(case: Case, kafka: Any, registry: Path, say: Callable[[str], None]) -> Row:
-    """Play a case on these brokers; what goes wrong stands in the row, and in `say` the workers' last words."""
+    """Play a case on these brokers. Failures are in the row; `say` gets the last log lines of the workers."""
     began = time.monotonic()
     topics = Topics(kafka.bootstrap_servers, f"fault-{uuid.uuid4().hex[:8]}")
     with (
@@ -72,23 +72,23 @@ def play(case: Case, kafka: Any, registry: Path, say: Callable[[str], None]) -> 
         if pause_s := stage.answers.longest_pause_s():
             stage.notes.setdefault("longest pause", f"{pause_s:.1f} s")
         return Row(
-            case.name,
-            found.events,
-            found.scores,
-            found.dead_letters,
-            found.lost,
-            found.duplicates,
-            round(max(stage.recoveries_s, default=0.0), 1),
-            passed,
-            round(time.monotonic() - began, 1),
-            stage.notes,
-            found.problems,
-            round(max(stage.after_answers_s, default=0.0), 1),
+            case=case.name,
+            events=found.events,
+            scores=found.scores,
+            dead_letters=found.dead_letters,
+            lost=found.lost,
+            duplicates=found.duplicates,
+            recovery_s=round(max(stage.recoveries_s, default=0.0), 1),
+            passed=passed,
+            took_s=round(time.monotonic() - began, 1),
+            notes=stage.notes,
+            problems=found.problems,
+            after_answer_s=round(max(stage.after_answers_s, default=0.0), 1),
         )
 
 
 def keep(stage: Stage, found: Audit, folder: Path) -> Path:
-    """Keep the logs of a play that failed, and where its doubled records lie; returns the folder."""
+    """Copy the logs of a failed play, and write where its duplicate records are; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "problems.txt").write_text("\n".join(found.problems) + "\n", "utf-8")
     for log in stage.folder.glob("*.log"):
@@ -98,14 +98,15 @@ def keep(stage: Stage, found: Audit, folder: Path) -> Path:
     if found.duplicates:
         try:
             keep_doubled(stage.answers.places, stage.internal_partitions(), stage.log_folder, folder)
-        except (OSError, EmbeddedError, subprocess.SubprocessError) as exc:  # the row counts all the same
-            found.problems.append(f"where the doubled records lie is not known: {exc}")
+        except (OSError, EmbeddedError, subprocess.SubprocessError) as exc:
+            # The row is still valid.
+            found.problems.append(f"cannot locate the duplicate records: {exc}")
     return folder
 
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the main thread after so long."""
+    """Raise TimeoutError in the main thread after this time."""
 
     def expired(_number: int, _frame: FrameType | None) -> None:
         raise TimeoutError(f"the case took more than {seconds:g} s")

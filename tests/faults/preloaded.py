@@ -1,4 +1,4 @@
-"""Imported once by the server that worker processes are forked from; it starts no thread."""
+"""Modules that the fork server of worker processes imports once; they start no thread."""
 
 import stream.replay.session
 import stream.worker.run

@@ -1,6 +1,6 @@
 """Worker processes that start within a second: forked from a server that has imported torch, Faust and Sway.
 
-What runs in them is `sway worker`, or another command; only the import is shared.
+They run `sway worker` or another command; only the imports are shared.
 """
 
 import multiprocessing
@@ -19,18 +19,18 @@ from tests.faults.inside import Inside
 from tests.integration.workers import RunningProcess, Worker
 
 PRELOADED = ["tests.faults.preloaded", "tests.integration.dying_leader", "tests.integration.killed_trainer"]
-"""There is one server for all tests, and it loads at its start only: so all of them name the same."""
+"""The modules that the fork server imports at its start. There is one server, so all tests use this list."""
 
 
 def context() -> ForkServerContext:
-    """Return the server that workers are forked from; it starts with the first of them."""
+    """Return the context of the fork server, which starts with the first worker."""
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(PRELOADED)
     return made
 
 
 class Forked:
-    """A forked process with the part of subprocess.Popen's interface that a Worker uses."""
+    """A forked process with the methods of subprocess.Popen that a Worker uses."""
 
     def __init__(self, process: ForkServerProcess) -> None:
         assert process.pid is not None
@@ -56,25 +56,25 @@ class Forked:
 
 
 class ForkedWorker(Worker):
-    """A Worker with a fault inside, perhaps: `inside` is what its next start brings with it."""
+    """A Worker that is forked. inside: the faults of its next start."""
 
     inside = Inside()
     _ended_on_purpose = False
 
     def wait(self, timeout_s: float = 30.0) -> int:
-        """Wait until it has ended, which is what the case wants; return its exit code."""
+        """Wait for an expected end of the process; return its exit code."""
         status = super().wait(timeout_s)
         self._ended_on_purpose = True
         return status
 
     def kill(self) -> None:
-        """End it in the middle of whatever it does (SIGKILL)."""
+        """Kill the process with SIGKILL."""
         self._ended_on_purpose = self._ended_on_purpose or self.runs
         super().kill()
 
     @property
     def ended_by_itself(self) -> bool:
-        """Whether it has ended though nobody killed it, and nobody waited for that."""
+        """Whether it has ended without being killed and without anyone waiting for its end."""
         return self._process is not None and not self.runs and not self._ended_on_purpose
 
     def _launch(self, command: Sequence[str], environment: dict[str, str]) -> RunningProcess:
@@ -89,7 +89,7 @@ class ForkedWorker(Worker):
 def run(
     environment: Mapping[str, str], inside: Inside, log: str, arguments: Sequence[str] = ("sway", "worker")
 ) -> None:
-    """Run a command in this process, `sway` or `faust`; its output goes to the file."""
+    """Run `sway` or `faust` in this process, with its output appended to the log file."""
     with Path(log).open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

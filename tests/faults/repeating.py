@@ -1,7 +1,7 @@
-"""Plays cases many times, several copies at once and a load beside them: what one play hides, thirty may show.
+"""Play cases many times, several at once and beside a load, to find failures that a single play does not show.
 
-Each play is a process pool's task with brokers of its own, and one JSON line in the file of rows. A play that stands
-there is not played again, so a series that was broken off goes on where it was.
+Each play is a task of a process pool with its own brokers, and one JSON line in the file of rows. Plays that have a
+row are not repeated, so an interrupted series continues where it stopped.
 """
 
 import json
@@ -21,15 +21,18 @@ from typing import Any
 from tests.faults.case import Case
 
 Plain = dict[str, Any]
-"""A row of playing.Row as plain values, with the series it belongs to."""
+"""A playing.Row as plain values, with the name of its series."""
 
-_kept = ExitStack()  # of a pool's process: what its plays share
+_kept = ExitStack()  # resources shared by the plays of a pool process
 _registry: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """times: plays of each case. copies: how many at once. beside: "training" or nothing. code: the commit played."""
+    """A series of plays.
+
+    times: plays of each case. copies: concurrent plays. beside: "training" or "". code: the commit that is played.
+    """
 
     times: int
     copies: int
@@ -38,20 +41,20 @@ class Series:
 
     @property
     def slower(self) -> int:
-        """How many times longer than alone on the machine a case may take in all; its bounds of recovery stay."""
+        """The factor for a case's total time limit; its limits of recovery stay the same."""
         return self.copies + bool(self.beside)
 
     @property
     def name(self) -> str:
-        """What rows must have in common to be counted together."""
+        """The name of the series; rows with the same name are counted together."""
         return f"{self.code}, {self.copies} at once, beside: {self.beside or 'nothing'}"
 
 
 def repeat(cases: Sequence[Case], series: Series, path: Path, say: Callable[[str], None]) -> list[Plain]:
-    """Play what is missing in the file of rows, one case a process; return all rows of the series."""
+    """Play the cases missing in the file of rows, each in a process; return all rows of the series."""
     rows = read_rows(path, series)
     left = missing(cases, rows, series.times)
-    say(f"{len(left)} plays to go, {len(rows)} done: {series.name}")
+    say(f"{len(left)} plays left, {len(rows)} done: {series.name}")
     with (
         _beside(series.beside),
         ProcessPoolExecutor(series.copies, get_context("spawn"), initializer=_set_up) as pool,
@@ -61,12 +64,12 @@ def repeat(cases: Sequence[Case], series: Series, path: Path, say: Callable[[str
             row = one.result() | {"series": series.name}
             rows.append(row)
             _append(path, row)
-            say(told(row))
+            say(report(row))
     return rows
 
 
 def missing(cases: Sequence[Case], rows: Sequence[Plain], times: int) -> list[Case]:
-    """Return the plays to do: each case in turn, so that a series that is broken off has some of each."""
+    """Return the remaining plays in turns, so that an interrupted series has some plays of each case."""
     done: dict[str, int] = defaultdict(int)
     for row in rows:
         done[row["case"]] += 1
@@ -74,7 +77,7 @@ def missing(cases: Sequence[Case], rows: Sequence[Plain], times: int) -> list[Ca
 
 
 def read_rows(path: Path, series: Series) -> list[Plain]:
-    """Return the rows of this series that the file has; none without a file."""
+    """Return the rows of this series in the file; none if there is no file."""
     if not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
@@ -82,7 +85,7 @@ def read_rows(path: Path, series: Series) -> list[Plain]:
 
 
 def summary(rows: Sequence[Plain]) -> Iterator[str]:
-    """Yield a line a case, in Markdown: how many plays passed, what was lost or doubled, how long recovery took."""
+    """Yield a Markdown table with a line per case: passed plays, lost and duplicate records, and recovery times."""
     yield "| case | plays | passed | events | lost | double | recovery: median, longest | after an answer, longest |"
     yield "|---|---|---|---|---|---|---|---|"
     by_case: dict[str, list[Plain]] = defaultdict(list)
@@ -104,7 +107,7 @@ def summary(rows: Sequence[Plain]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def told(row: Plain) -> str:
+def report(row: Plain) -> str:
     """Return one line about a play, and one for each of its problems."""
     line = (
         f"{'passed' if row['passed'] else 'FAILED'}: {row['events']} events, lost {row['lost']}, double "
@@ -115,7 +118,7 @@ def told(row: Plain) -> str:
 
 
 def commit() -> str:
-    """Return the commit that is played, with a + if files differ from it."""
+    """Return the current commit, with a + if the checkout has changes."""
     git = ["git", "describe", "--always", "--exclude", "*", "--dirty=+"]
     return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -142,7 +145,7 @@ def _beside(what: str) -> Iterator[None]:
 
 
 def _set_up() -> None:
-    """Make what the plays of this process share."""
+    """Create the resources shared by the plays of this process."""
     global _registry
     from tests.support.tiny import make_base, make_registry
 

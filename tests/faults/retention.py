@@ -1,4 +1,4 @@
-"""Records that went while nobody read them: retention, and topics that are deleted and made again."""
+"""Records removed before they are read: retention, and topics that are deleted and recreated."""
 
 import time
 
@@ -12,15 +12,15 @@ from tests.faults.process import ForkedWorker
 from tests.faults.stage import Stage
 from tests.integration.conftest import wait_for
 
-_ENDS_S = 60.0  # Faust's own shutdown takes some of it
+_ENDS_S = 60.0  # including Faust's shutdown
 _RESET = {"SWAY_LOST_OFFSET_RESET": "earliest"}
 
 
 def _refuses(worker: ForkedWorker, *words: str) -> None:
-    """Start a worker that must end with a line that says these words."""
+    """Start a worker that must end with a line that contains these words."""
     worker.start()
     assert worker.wait(_ENDS_S) == 1
-    line = worker.said().splitlines()[-1]
+    line = worker.log_text().splitlines()[-1]
     assert line.startswith("sway: "), line
     for word in words:
         assert word in line, line
@@ -34,22 +34,22 @@ def retention_passed(stage: Stage) -> None:
     began = time.monotonic()
     worker.kill()
     committed = stage.committed()
-    wait_for(lambda: len(stage.produced) > 1200, "more to lose")
+    wait_for(lambda: len(stage.produced) > 1200, "1,200 inputs")
     stage.stop_feeding()
-    lost = _delete_records(stage, committed, 40)
+    lost = _delete_records(stage, committed, count=40)
     _refuses(worker, "removed by retention", "lost_offset_reset")
 
     stage.feed(source=inputs(seed=8))
     worker.start(**_RESET)
     stage.wait_until_caught_up(began)
     counted = {"sway_offset_resets": stage.partitions, "sway_lost_records": lost}
-    # Answers are visible sooner than the page that tells of them is written anew.
+    # Answers may be visible before the metrics are updated.
     wait_for(lambda: {name: worker.metric(name) for name in counted} == counted, f"metrics {counted}")
     stage.notes["passed over"] = f"{lost} records, counted"
 
 
 def _delete_records(stage: Stage, committed: dict[Where, int | None], count: int) -> int:
-    """Delete so many records behind each committed offset of the events, as retention would; return how many."""
+    """Delete `count` offsets after each committed offset of the events, as retention does; return the records lost."""
     topic = stage.topics.name("events")
     ends = {number: (committed[Where(topic, number)] or 0) + count for number in range(stage.partitions)}
     parts = [TopicPartition(topic, number, end) for number, end in ends.items()]
@@ -77,9 +77,10 @@ def made_again(stage: Stage) -> Audit:
     began = time.monotonic()
     topic = stage.topics.name("events")
     stage.topics.admin.delete_topics([topic])[topic].result(30)
-    stage.topics.create("events", stage.partitions)
-    assert worker.wait(_ENDS_S) == 1  # while it runs
-    _refuses(worker, topic, "recreated", "lost_offset_reset")  # and at each start
+    stage.topics.create("events", partitions=stage.partitions)
+    # The running worker ends, and so does each restart.
+    assert worker.wait(_ENDS_S) == 1
+    _refuses(worker, topic, "recreated", "lost_offset_reset")
 
     stage.produced.clear()
     stage.answers.seen.clear()

@@ -1,4 +1,4 @@
-"""A Schema Registry that is down, slow or failing, and schemas that change in the middle of the stream."""
+"""A Schema Registry that is down, slow or failing, and schemas that change during the load."""
 
 import copy
 import io
@@ -26,11 +26,11 @@ from tests.faults.process import ForkedWorker
 from tests.faults.stage import Stage
 from tests.integration.conftest import wait_for
 
-_SLOW_S = 8.0  # longer than the worker waits for one answer
+_SLOW_S = 8.0  # longer than the worker's timeout for a request
 
 
 class Writer:
-    """Writes events under a schema of its own, in Confluent's format."""
+    """Writes events with its own schema, in Confluent's format."""
 
     def __init__(self, stage: Stage, client: SchemaRegistryClient, schema: Any) -> None:
         subject = f"{stage.topics.name('events')}-value"
@@ -40,7 +40,10 @@ class Writer:
         self._names = {field["name"]: field.get("aliases", []) for field in schema["fields"]}
 
     def give(self, given: Given) -> Given:
-        """Return the input as this writer writes it, and as a reader must read it; what is no good event stays."""
+        """Encode a valid event as this writer does, and set its fields as a reader must decode them.
+
+        Any other input is returned unchanged.
+        """
         if not isinstance(given.what, BehaviorEvent) or given.reason is not None:
             return given
         fields = asdict(given.what)
@@ -53,12 +56,12 @@ class Writer:
         body.seek(0)
         read: Any = fastavro.schemaless_reader(body, self._writer, self._reader)
         encoded = b"\0" + self._id.to_bytes(4, "big") + body.getvalue()
-        read["occurred_at"] = given.what.occurred_at  # fastavro makes a datetime of it
+        read["occurred_at"] = given.what.occurred_at  # fastavro returns a datetime
         return Given(BehaviorEvent(**{name: read[name] for name in fields}), encoded=encoded)
 
 
 def changed(*, added: str, removed: str | None = None, renamed: tuple[str, str] | None = None) -> Any:
-    """Return the schema of events with a field added, one removed, one renamed with its old name as alias."""
+    """Return the schema of events with a field added, one removed, and one renamed with an alias."""
     schema = copy.deepcopy(current(BehaviorEvent))
     schema["fields"] = [field for field in schema["fields"] if field["name"] != removed]
     if renamed is not None:
@@ -68,13 +71,13 @@ def changed(*, added: str, removed: str | None = None, renamed: tuple[str, str] 
     return schema
 
 
-class Door:
-    """An HTTP proxy before the registry that answers late, or with 500, when told to."""
+class FaultyProxy:
+    """An HTTP proxy for the registry with switches: answer late, or with status 500."""
 
     def __init__(self, registry: EmbeddedRegistry) -> None:
         self.slow_s = 0.0
         self.fails = False
-        door, base = self, "/".join(registry.url.split("/")[:3])
+        proxy, base = self, "/".join(registry.url.split("/")[:3])
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -86,8 +89,8 @@ class Door:
             def log_message(self, *_: Any) -> None: ...
 
             def _pass(self, body: bytes | None) -> None:
-                time.sleep(door.slow_s)
-                status, answer = (500, b"{}") if door.fails else _ask(base + self.path, self, body)
+                time.sleep(proxy.slow_s)
+                status, answer = (500, b"{}") if proxy.fails else _ask(base + self.path, self, body)
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
@@ -118,24 +121,24 @@ def _ask(address: str, asked: BaseHTTPRequestHandler, body: bytes | None) -> tup
 
 
 @contextmanager
-def registry_and_door(stage: Stage) -> Iterator[tuple[EmbeddedRegistry, Door, SchemaRegistryClient]]:
-    """A registry of the case's own; workers see it through the door, the test as it is."""
+def registry_and_proxy(stage: Stage) -> Iterator[tuple[EmbeddedRegistry, FaultyProxy, SchemaRegistryClient]]:
+    """Yield a registry for this case, the proxy through which workers use it, and a direct client."""
     with EmbeddedRegistry() as registry:
-        door = Door(registry)
-        stage.environment["SWAY_WIRE__REGISTRY_URL"] = door.url
+        proxy = FaultyProxy(registry)
+        stage.environment["SWAY_WIRE__REGISTRY_URL"] = proxy.url
         with connect(registry.url) as client:
-            yield registry, door, client
-        door.close()
+            yield registry, proxy, client
+        proxy.close()
 
 
 def is_waiting(worker: ForkedWorker) -> bool:
-    """Whether the worker says that it waits for the registry."""
+    """Return whether the worker reports that it waits for the registry."""
     return worker.page("/readyz") == (503, "waiting for the Schema Registry\n")
 
 
 @case("Schema Registry down, slow, answering 500")
 def away(stage: Stage) -> None:
-    with registry_and_door(stage) as (registry, door, client):
+    with registry_and_proxy(stage) as (registry, proxy, client):
         (worker,) = stage.create_topics().start("a")
         source = inputs()
         writers = [Writer(stage, client, changed(added=f"extra{number}")) for number in range(3)]
@@ -145,27 +148,28 @@ def away(stage: Stage) -> None:
                 stage.give(writer.give(next(source)))
             stage.flush()
 
-        for number, writer in enumerate(writers):  # each has an id that the worker has not met
+        # Each writer has a schema id that is new to the worker.
+        for number, writer in enumerate(writers):
             letters = len(stage.answers.letters)
             began = time.monotonic()
             if number == 0:
                 registry.kill()
-            door.fails, door.slow_s = number == 1, _SLOW_S * (number == 2)
+            proxy.fails, proxy.slow_s = number == 1, _SLOW_S * (number == 2)
             give(writer, 200)
-            wait_for(lambda: is_waiting(worker), "a worker that waits", 30)
+            wait_for(lambda: is_waiting(worker), "a worker that waits", timeout_s=30)
             stage.answers.read()
             assert all(one.reason not in {"unknown_schema"} for one in stage.answers.letters[letters:])
             if number == 0:
                 registry.start()
-            door.fails, door.slow_s = False, 0.0
-            wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", 60)
+            proxy.fails, proxy.slow_s = False, 0.0
+            wait_for(lambda: stage.answers.read() >= stage.due(), "an answer to each event", timeout_s=60)
             stage.recoveries_s.append(time.monotonic() - began)
         worker.wait_until_ready()
 
 
 @case("a schema that evolves in mid-stream: added, removed, renamed with an alias")
 def evolves(stage: Stage) -> None:
-    with registry_and_door(stage) as (_registry, _door, client):
+    with registry_and_proxy(stage) as (_registry, _proxy, client):
         (worker,) = stage.create_topics().start("a")
 
         def source() -> Iterator[Given]:
@@ -176,7 +180,7 @@ def evolves(stage: Stage) -> None:
             )
             given = inputs()
             for schema in schemas:
-                writer = Writer(stage, client, schema)  # registered when the first of its events comes
+                writer = Writer(stage, client, schema)  # registers the schema
                 yield from (writer.give(next(given)) for _ in range(500))
             yield from given
 

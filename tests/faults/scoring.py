@@ -1,4 +1,4 @@
-"""A model that fails on some texts, and a device without room for a whole batch."""
+"""A model that fails on some texts, and a device that runs out of memory for a whole batch."""
 
 import time
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from tests.integration.conftest import wait_for
 _POISON = "arsenic"
 _AGAIN = "sway_forward_again_total"
 _FAILED = 'sway_dead_letters_total{reason="scoring_failed"}'
-_RATE_PER_S = 80.0  # each text that fails costs a dozen passes
-_ROOM_ROWS = 6  # as many as the warm-up scores at once
+_RATE_PER_S = 80.0  # each failing text takes a dozen passes
+_ROOM_ROWS = 6  # the largest batch of the warm-up
 
 
 @case("a poison text that makes scoring fail: found by halving, the others scored", quick=True)
@@ -48,12 +48,12 @@ def out_of_memory(stage: Stage) -> None:
 
 
 def _wait_for_backlog(stage: Stage) -> None:
-    """Let so much pile up before there is a worker that its first batches are full."""
+    """Wait for a backlog, so that the worker's first batches are full."""
     wait_for(lambda: len(stage.produced) >= 240, "a backlog")
 
 
 def _with_poison(every: int) -> Iterator[Given]:
-    """The load with a poison text among each `every` inputs, each in the window of a user of its own."""
+    """Yield the load with a poison text after every `every` inputs, each of a different user."""
     for number, given in enumerate(inputs(), 1):
         yield given
         if number % every == 0:

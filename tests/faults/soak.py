@@ -1,8 +1,9 @@
-"""`make soak`: two workers under a steady load for 20 minutes, or SOAK_S seconds; do they keep growing?
+"""`make soak`: run two workers under a steady load for 20 minutes, or SOAK_S seconds, and check that they do not grow.
 
-Every few seconds the memory, open files and threads of each worker are noted, once they are warm. At the end every
-topic and the state are audited. All of it goes to build/soak.json. Exits with 1 if a worker grew or the audit fails:
-memory by a line through the second half, files and threads by the medians of the first and the last fifth.
+After a warm-up, the memory, open files and threads of each worker are sampled every few seconds. At the end every topic
+and the state are audited. The results go to build/soak.json. Exits with 1 if a worker grew or the audit fails. Growth
+of memory is the slope of a line through the second half; growth of files and threads is the difference of the medians
+of the first and last fifth.
 """
 
 import json
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from tests.faults.stage import Stage
 
 OUTPUT = Path("build/soak.json")
-_WARM_S = 120.0  # of the whole, at most a third
+_WARM_S = 120.0  # at most a third of the run
 _SAMPLES = 100
 _RATE_PER_S = 60.0
 _USERS = 500
-_VALUES_MB = 16  # at its default the memory for decoded values would fill during the whole soak
+_VALUES_MB = 16  # with the default, the memory for decoded values would keep growing during the whole soak
 _GROWTH_MB = 40.0
-"""Allowed of the line through the second half: RocksDB's buffers and cache fill for the first ten minutes or so."""
-_MORE_FILES = 20  # RocksDB has one open for each of its tables
+"""The allowed growth in the second half; RocksDB's buffers and cache fill in about the first ten minutes."""
+_MORE_FILES = 20  # RocksDB opens a file for each of its tables
 _MORE_THREADS = 2
 _COLUMNS = "{:>7} {:>7} {:>9} {:>6} {:>8}"
 _MIB = 1024 * 1024
@@ -38,7 +39,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at a worker. at_s: since the load began."""
+    """One measurement of a worker. at_s: seconds since the load began."""
 
     worker: str
     at_s: float
@@ -63,7 +64,7 @@ def main() -> int:
         registry = make_registry(folder / "registry", make_base(folder / "base"), folder / "champion")
         with Stage(Topics(kafka.bootstrap_servers, "soak"), registry, folder, kafka) as stage:
             samples = _soak(stage, seconds)
-            found = stage.finish(180)
+            found = stage.finish(timeout_s=180)
             problems = [problem for worker in ("a", "b") for problem in _grown(worker, samples)]
             if found.lost or found.duplicates:
                 problems.append(f"{found.lost} lost, {found.duplicates} double")
@@ -87,7 +88,7 @@ def main() -> int:
 
 
 def _soak(stage: "Stage", seconds: float) -> list[Sample]:
-    """Look at both workers now and then, from when they are warm."""
+    """Run the load and return the samples of both workers after the warm-up."""
     from tests.faults.load import inputs
 
     workers = stage.create_topics().start("a", "b", SWAY_MEMORY__VALUES_MB=_VALUES_MB)
@@ -100,19 +101,19 @@ def _soak(stage: "Stage", seconds: float) -> list[Sample]:
     due_s = warm_s
     while due_s <= seconds:
         while time.monotonic() - began < due_s:
-            stage.answers.read()  # waits a little, and keeps up with what is answered
+            stage.answers.read()
             time.sleep(0.2)
-        looks = [_look(worker, time.monotonic() - began) for worker in workers]
+        newest = [_sample(worker, time.monotonic() - began) for worker in workers]
         if len(samples) % 20 == 0:
-            for look in looks:
-                _show(look)
-        samples += looks
+            for sample in newest:
+                _show(sample)
+        samples += newest
         due_s += every_s
     return samples
 
 
-def _look(worker: "ForkedWorker", at_s: float) -> Sample:
-    assert worker.runs, f"worker {worker.log.stem} has ended: {worker.said()[-2000:]}"
+def _sample(worker: "ForkedWorker", at_s: float) -> Sample:
+    assert worker.runs, f"worker {worker.log.stem} has ended: {worker.log_text()[-2000:]}"
     process = psutil.Process(worker.process.pid)
     return Sample(
         worker.log.stem,
@@ -129,7 +130,7 @@ def _show(sample: Sample) -> None:
 
 
 def _grown(worker: str, samples: Sequence[Sample]) -> list[str]:
-    """What of a worker grew by more than is allowed, in words."""
+    """Return descriptions of the resources of a worker that grew by more than is allowed."""
     of_it = [sample for sample in samples if sample.worker == worker]
     half = of_it[len(of_it) // 2 :]
     times = [sample.at_s for sample in half]

@@ -1,4 +1,4 @@
-"""Where a case plays: topics, workers, a steady load on a thread, and an audience that reads what is visible."""
+"""The environment of a case: topics, workers, a steady load on a thread, and a reader of the answers."""
 
 import signal
 import threading
@@ -30,7 +30,7 @@ from tests.support.leaders import coordinator_partition
 
 RATE_PER_S = 150.0
 _SETTINGS = {
-    "SWAY_KAFKA__SESSION_TIMEOUT_S": "3",  # a killed worker's partitions wait so long
+    "SWAY_KAFKA__SESSION_TIMEOUT_S": "3",  # how long a killed worker's partitions wait
     "SWAY_KAFKA__HEARTBEAT_INTERVAL_S": "0.8",
     "SWAY_UNITS__MAX_RECORDS": "40",  # small, so that several are open at once
     "SWAY_UNITS__LINGER_S": "0.01",
@@ -39,10 +39,10 @@ _SETTINGS = {
 
 
 class Stage(Sway):
-    """A Sway whose workers can carry a fault; `finish` audits it."""
+    """A Sway whose workers can have faults; `finish` audits it."""
 
     def __init__(self, topics: Topics, registry: Path, folder: Path, kafka: Any) -> None:
-        """kafka: the EmbeddedKafka or EmbeddedCluster behind the topics; registry: whose champion is "tiny"."""
+        """kafka: the EmbeddedKafka or EmbeddedCluster of the topics. registry: one with the champion "tiny"."""
         super().__init__(topics, registry, folder)
         self.kafka = kafka
         self.registry = registry
@@ -51,9 +51,9 @@ class Stage(Sway):
         self.recoveries_s: list[float] = []
         self.after_answers_s: list[float] = []
         self.problems: list[str] = []
-        """What the case found wrong and went on after, in words."""
+        """Descriptions of problems that did not stop the case."""
         self.notes: dict[str, str] = {}
-        """Figures of this case beside those that every case has."""
+        """Additional figures of this case."""
         self._feeding = threading.Event()
         self._feeder: threading.Thread | None = None
         self._fed_wrong: list[BaseException] = []
@@ -63,17 +63,17 @@ class Stage(Sway):
 
     @property
     def single_kafka(self) -> EmbeddedKafka:
-        """The one broker."""
+        """The broker of a case with a single one."""
         return cast("EmbeddedKafka", self.kafka)
 
     def broker_logs(self) -> list[Path]:
-        """The log file of each broker."""
+        """Return the log file of each broker."""
         if isinstance(self.kafka, EmbeddedCluster):
             return [self.kafka.log_path(number) for number in self.kafka.brokers]
         return [self.single_kafka.log_path]
 
     def log_folder(self, topic: str, partition: int) -> Path:
-        """The folder of a partition's segments, on the broker that leads it."""
+        """Return the folder of a partition's segments, on the broker that leads it."""
         if isinstance(self.kafka, EmbeddedCluster):
             log = self.kafka.log_path(self.kafka.leader_of(topic, partition))
         else:
@@ -81,7 +81,7 @@ class Stage(Sway):
         return log.parent / DATA_FOLDER / f"{topic}-{partition}"
 
     def internal_partitions(self) -> list[tuple[str, int]]:
-        """The partitions of Kafka's own topics that tell of this stage's group and its workers' transactions."""
+        """Return the partitions of Kafka's internal topics with this stage's group and its workers' transactions."""
         app_id = self.environment["SWAY_APP_ID"]
         slots = [file.read_text().strip() for file in self.folder.glob("*/slot")]
         return [
@@ -115,7 +115,7 @@ class Stage(Sway):
     # --- workers ----------------------------------------------------------------------------------------
 
     def worker(self, name: str = "a", inside: Inside | None = None, **environment: Any) -> ForkedWorker:
-        """Return the named worker, not started. inside: what its next start brings with it."""
+        """Return the named worker, not started. inside: the faults of its next start."""
         worker = cast("ForkedWorker", super().worker(name, **environment))
         worker.inside = inside or Inside()
         return worker
@@ -131,7 +131,7 @@ class Stage(Sway):
 
     @contextmanager
     def supervised(self, *workers: ForkedWorker) -> Iterator[list[float]]:
-        """Start workers again when they end, as a service manager does; yields the times of the starts."""
+        """Restart workers when they end, as a service manager does; yield a list of the times of restarts."""
         starts: list[float] = []
         over = threading.Event()
 
@@ -151,10 +151,10 @@ class Stage(Sway):
             thread.join()
 
     def tail(self, lines: int = 25) -> Iterator[str]:
-        """The last words of every worker."""
+        """Yield the last log lines of every worker."""
         for worker in self._workers.values():
             yield f"--- {worker.log.name}"
-            yield from worker.said().splitlines()[-lines:]
+            yield from worker.log_text().splitlines()[-lines:]
 
     # --- load and answers -------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class Stage(Sway):
             self._fed_wrong.append(exc)
 
     def give(self, given: Given, key: str = "user-1") -> None:
-        """Produce one input; key: of what says itself not whose it is."""
+        """Produce one input. key: for raw bytes, which have no user."""
         raw = given.what is None or isinstance(given.what, bytes)
         self.produce(
             given.what,
@@ -192,15 +192,15 @@ class Stage(Sway):
         )
 
     def give_event(self, what: Input, reason: str | None = None) -> None:
-        """Produce one input of the case's own."""
+        """Produce one input."""
         self.give(Given(what, reason))
 
     def stop_feeding(self) -> None:
-        """End the load; all of it is in the log then."""
+        """End the load, and wait until all of it is acknowledged."""
         self._feeding.clear()
         if self._feeder is not None:
             self._feeder.join(120)
-            assert not self._feeder.is_alive(), "the feeder hangs"
+            assert not self._feeder.is_alive(), "the feeder does not end"
             self._feeder = None
         if self._fed_wrong:
             raise self._fed_wrong[0]
@@ -208,13 +208,13 @@ class Stage(Sway):
 
     @property
     def answers(self) -> Answers:
-        """What a read_committed reader has seen."""
+        """The reader of the committed answers."""
         if self._answers is None:
             self._answers = Answers(self)
         return self._answers
 
     def due(self) -> int:
-        """How many answers are due to what is in the log by now."""
+        """Return the number of answers due for all acknowledged inputs."""
         produced = self.produced
         while self._counted < len(produced):
             where, what = produced[self._counted]
@@ -223,7 +223,7 @@ class Stage(Sway):
         return self._due
 
     def forget(self, gone: set[Where]) -> None:
-        """Take inputs back that were deleted from their topic before anybody read them."""
+        """Remove inputs that were deleted from their topic before they were read."""
         kept = [
             pair for pair in zip(self.produced, self.acknowledged_at, strict=True) if pair[0][0] not in gone
         ]
@@ -234,16 +234,16 @@ class Stage(Sway):
         self._due = self._counted = 0
 
     def wait_for_more(self, count: int, timeout_s: float = 60.0) -> None:
-        """Wait until so many more answers are visible than now."""
+        """Wait until this many more answers are visible."""
         wanted = self.answers.read() + count
-        wait_for(lambda: self.answers.read() >= wanted, f"{count} more answers", timeout_s)
+        wait_for(lambda: self.answers.read() >= wanted, f"{count} more answers", timeout_s=timeout_s)
 
     def wait_until_caught_up(self, since: float, timeout_s: float = 90.0) -> float:
-        """Wait until all that was produced before the fault is answered, and then something of each partition.
+        """Wait until all inputs produced before the fault are answered, and a newer one of each partition.
 
-        since: when the fault began, on the clock time.monotonic. Returns, and keeps, the seconds from then to here.
+        since: when the fault began, by time.monotonic. Returns and records the seconds since then.
         """
-        wait_for(lambda: self._caught_up(since), "recovery", timeout_s)
+        wait_for(lambda: self._caught_up(since), "recovery", timeout_s=timeout_s)
         took_s = time.monotonic() - since
         self.recoveries_s.append(took_s)
         return took_s
@@ -258,7 +258,7 @@ class Stage(Sway):
         )
 
     def check_offsets(self) -> None:
-        """Fail if an offset is committed whose record is not answered yet for a read_committed reader."""
+        """Fail if an offset is committed whose record has no committed answer."""
         committed = self.committed()
         deadline = time.monotonic() + 30
 
@@ -272,12 +272,12 @@ class Stage(Sway):
                 and where not in self.answers.seen
             ]
 
-        # The reader is asynchronous: what was visible when the offsets were asked may be on its way still.
+        # The reader may still be fetching answers that were visible when the offsets were read.
         while unanswered():
             assert time.monotonic() < deadline, f"committed and not answered: {unanswered()[:5]}"
 
     def committed(self) -> dict[TopicPartition, int | None]:
-        """The group's stable offsets of all inputs."""
+        """Return the group's stable offsets of all inputs."""
         inputs_ = [
             TopicPartition(self.topics.name(short), number)
             for short in ("events", "outcomes")
@@ -295,12 +295,12 @@ class Stage(Sway):
     # --- the end ----------------------------------------------------------------------------------------
 
     def finish(self, timeout_s: float = 90.0) -> Audit:
-        """End the load, wait until all is answered, end the workers in peace, and audit."""
+        """End the load, wait until all inputs are answered, stop the workers, and audit."""
         self.stop_feeding()
         self.check_offsets()
         wait_until = time.monotonic() + timeout_s
         while self.answers.read() < self.due() and time.monotonic() < wait_until:
-            pass  # reading waits
+            pass  # `read` waits for records
         problems = list(self.problems)
         for name, worker in self._workers.items():
             if cast("ForkedWorker", worker).ended_by_itself:
@@ -315,11 +315,17 @@ class Stage(Sway):
         return found
 
     def unfinished(self) -> Audit:
-        """What a case that broke off had come to: what was not answered by then counts as lost."""
+        """Return the audit of an aborted case, in which unanswered inputs count as lost."""
         due = self.due()
-        doubled = self.answers.read() - len(self.answers.seen)
+        duplicates = self.answers.read() - len(self.answers.seen)
         lost = max(0, due - len(self.answers.seen))
-        return Audit(due, len(self.answers.scores), len(self.answers.letters), lost, doubled)
+        return Audit(
+            events=due,
+            scores=len(self.answers.scores),
+            dead_letters=len(self.answers.letters),
+            lost=lost,
+            duplicates=duplicates,
+        )
 
     def __enter__(self) -> Self:
         return self

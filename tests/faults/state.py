@@ -1,4 +1,4 @@
-"""What can happen to the local state and to its changelog."""
+"""Faults of the local state and its changelog."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ from tests.faults.transactions import alter
 from tests.integration.conftest import wait_for
 
 _DISK_MB = 24
-_AT_ONCE_S = 15.0  # within which a worker without room must have ended
+_ENDS_WITHIN_S = 15.0  # for a worker whose disk is full
 
 
 @case("state folder deleted")
@@ -39,17 +39,17 @@ def files_corrupted(stage: Stage) -> None:
     (worker,) = stage.create_topics().start("a")
     stage.feed()
     stage.wait_for_more(1000)
-    assert worker.terminate() == 0  # which flushes: what is only in the log of RocksDB has no file to damage
+    assert worker.terminate() == 0  # flushes RocksDB, so that all its records are in files
     began = time.monotonic()
     for file in worker.state.glob("partition-*/*.sst"):
         raw = bytearray(file.read_bytes())
-        raw[20] ^= 0xFF  # in the first block: the file opens, and its checksum fails when that is read
+        raw[20] ^= 0xFF  # in the first block: the file opens, but reading the block fails its checksum
         file.write_bytes(raw)
     worker.start()
     with stage.supervised(worker) as starts:
         stage.wait_until_caught_up(began)
     stage.notes["starts"] = str(1 + len(starts))
-    assert worker.said().count("it is rebuilt from Kafka") == stage.partitions
+    assert worker.log_text().count("it is rebuilt from Kafka") == stage.partitions
 
 
 @case("changelog compacted, and the state folder lost")
@@ -64,7 +64,11 @@ def changelog_compacted(stage: Stage) -> None:
     stage.feed()
     stage.wait_for_more(1500)
     stage.stop_feeding()
-    wait_for(lambda: 2 * _records(stage, changelog) < _ends(stage, changelog), "compaction by the broker", 60)
+    wait_for(
+        lambda: 2 * _records(stage, changelog) < _ends(stage, changelog),
+        "compaction by the broker",
+        timeout_s=60,
+    )
     stage.notes["changelog"] = f"{_records(stage, changelog)} records left of {_ends(stage, changelog)}"
     stage.feed(source=inputs(seed=8))
     stage.wait_for_more(200)
@@ -93,7 +97,7 @@ def _ends(stage: Stage, topic: str) -> int:
 
 
 def _records(stage: Stage, topic: str) -> int:
-    """Return how many records a topic still holds."""
+    """Return the number of records in a topic."""
     consumer = _consumer(stage)
     consumer.assign([TopicPartition(topic, number, 0) for number in range(stage.partitions)])
     count, ended = 0, set[int | None]()
@@ -118,8 +122,8 @@ def disk_full(stage: Stage) -> None:
         text=True,
     )
     assert mounted.returncode == 0, (
-        f"a small file system cannot be mounted: {mounted.stderr.strip()}. `make faults` asks for a name space of its "
-        "own, which this system does not give"
+        f"cannot mount a small file system: {mounted.stderr.strip()}. `make faults` needs its own mount namespace, "
+        "which this system does not allow"
     )
     try:
         _fill_and_make_room(stage, worker)
@@ -135,28 +139,28 @@ def _fill_and_make_room(stage: Stage, worker: ForkedWorker) -> None:
     filler = worker.state / "filler"
     began = time.monotonic()
     _fill(filler)
-    wait_for(lambda: not worker.runs, "the end of the worker", _AT_ONCE_S)
+    wait_for(lambda: not worker.runs, "the end of the worker", timeout_s=_ENDS_WITHIN_S)
     assert worker.wait() == 1
     assert worker.page("/readyz")[0] != 200
-    assert "No space left" in worker.said().splitlines()[-1], worker.said()[-500:]
+    assert "No space left" in worker.log_text().splitlines()[-1], worker.log_text()[-500:]
 
-    worker.start()  # there is no room still
-    assert worker.wait(_AT_ONCE_S) == 1
-    assert "No space left" in worker.said().splitlines()[-1], worker.said()[-500:]
+    worker.start()  # the disk is still full
+    assert worker.wait(_ENDS_WITHIN_S) == 1
+    assert "No space left" in worker.log_text().splitlines()[-1], worker.log_text()[-500:]
 
     filler.unlink()
     worker.start()
     stage.wait_until_caught_up(began)
-    # Its store is on a file system that goes with the case.
+    # Keep the store for the audit: its file system is unmounted at the end of the case.
     stage.stop_feeding()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", 60)
+    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", timeout_s=60)
     assert worker.terminate() == 0
     shutil.copytree(worker.state, kept := Path(f"{worker.state}-kept"))
     worker.state = kept
 
 
 def _fill(file: Path) -> None:
-    """Take all the room that there is."""
+    """Fill the file system with one file."""
     try:
         with file.open("wb", buffering=0) as filler:
             for size in (1 << 20, 1 << 12):

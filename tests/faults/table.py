@@ -1,4 +1,4 @@
-"""Renders docs/faults.md from the rows of build/faults.json; `python -m tests.faults --table` prints it."""
+"""Render docs/faults.md from the rows of build/faults.json; `python -m tests.faults --table` prints it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,9 +25,9 @@ of the trainer have audits of their own: of the new topic's events; of requests 
 
 
 def page(rows: Sequence[Mapping[str, Any]], cases: Sequence[str]) -> str:
-    """Return the page in Markdown, which ends with the cases that were not played.
+    """Return the page in Markdown, with the cases that were not played at the end.
 
-    rows: of one run, as build/faults.json has them. cases: the names of all cases.
+    rows: the rows of build/faults.json. cases: the names of all cases.
     """
     minutes = sum(row["took_s"] for row in rows) / 60
     played = {row["case"] for row in rows}

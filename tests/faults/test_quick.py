@@ -1,4 +1,4 @@
-"""The short cases of `make faults`, so that every change meets them."""
+"""The short cases of `make faults`, as part of `make test`."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ QUICK = [case for case in CASES if case.quick]
 @pytest.mark.integration
 @pytest.mark.faults
 @pytest.mark.parametrize("case", QUICK, ids=[case.name.replace(" ", "-") for case in QUICK])
-def test_nothing_is_lost_and_nothing_is_double(case: Case, kafka: EmbeddedKafka, registry: Path) -> None:
+def test_no_event_is_lost_or_duplicated(case: Case, kafka: EmbeddedKafka, registry: Path) -> None:
     row = play(case, kafka, registry, print)
     assert row.events > 0
     assert (row.lost, row.duplicates, row.problems) == (0, 0, [])

@@ -1,4 +1,4 @@
-"""A trainer that is killed at each step of a request."""
+"""A trainer killed at each step of a request."""
 
 import signal
 import time
@@ -22,7 +22,7 @@ def killed_at_each_step(stage: Stage) -> Audit:
 
 
 def _kill_and_audit(stage: Stage, training: Training) -> Audit:
-    request = training.hand_over("watch heat crime", "watch gigli comedy")
+    request = training.hand_over(liked="watch heat crime", disliked="watch gigli comedy")
     for step in STEPS:
         versions, promotions, _offset = training.end_at(step, context())
         assert versions <= 2

@@ -1,4 +1,4 @@
-"""Versions side by side: workers of an older one in our group, state and events of a newer one."""
+"""Different versions side by side: workers of an older one in our group, and state and events of a newer one."""
 
 import json
 import time
@@ -22,8 +22,8 @@ from tests.faults.process import ForkedWorker
 from tests.faults.stage import Stage
 from tests.integration.conftest import wait_for
 
-_STUCK_AFTER_S = 10  # at 150 events a second, of which three partitions in four go on
-_ENDS_WITHIN_S = 20.0  # a worker that waits for a schema, on SIGTERM, on a machine with other things to do
+_STUCK_AFTER_S = 10  # three of four partitions make progress, at 150 events a second
+_ENDS_WITHIN_S = 20.0  # for a worker that waits for a schema and gets SIGTERM, on a busy machine
 
 
 # --- an older version -------------------------------------------------------------------------------------------
@@ -46,8 +46,9 @@ def up_and_down_with_labels(stage: Stage) -> Audit:
     stage.wait_for_more(300)
     _replace(stage, worker, None, killed=True)
     stage.stop_feeding()
-    stage.feed(falling_due.FIRST_RATE_PER_S, load)  # until what was read by ours falls due
-    stage.wait_for_more(falling_due.UNTIL_THE_FIRST_FALL_DUE, 200)
+    # Until events that our version has read fall due.
+    stage.feed(falling_due.FIRST_RATE_PER_S, load)
+    stage.wait_for_more(falling_due.UNTIL_THE_FIRST_FALL_DUE, timeout_s=200)
     stage.stop_feeding()
     stage.feed(source=load)
     for tree in (older, None):
@@ -72,12 +73,12 @@ def _old_ones(stage: Stage, *names: str, **settings: Any) -> list[VersionedWorke
 
 
 def _up_and_down(stage: Stage, workers: list[VersionedWorker]) -> None:
-    """Upgrade the workers one by one, and then take them back; each second one is killed for it."""
+    """Upgrade the workers one by one, and then downgrade them; every other worker is killed for it."""
     older = workers[0].tree
     for goal in (None, older):
         for number, worker in enumerate(workers):
             _replace(stage, worker, goal, killed=number % 2 == 0)
-            stage.wait_for_more(300)  # of versions side by side, or at last of one
+            stage.wait_for_more(300)
 
 
 def _versioned(stage: Stage, *names: str, **settings: Any) -> list[VersionedWorker]:
@@ -86,7 +87,7 @@ def _versioned(stage: Stage, *names: str, **settings: Any) -> list[VersionedWork
 
 
 def _replace(stage: Stage, worker: VersionedWorker, tree: Path | None, *, killed: bool) -> None:
-    """Start a worker again in another version, with the state folder that it has."""
+    """Restart a worker in another version with its state folder."""
     began = time.monotonic()
     if killed:
         worker.kill()
@@ -102,14 +103,14 @@ def _replace(stage: Stage, worker: VersionedWorker, tree: Path | None, *, killed
 
 
 def newer(record_type: type[Any]) -> str:
-    """The schema of a record as a later version of Sway may have it: with a field at the end."""
+    """Return the schema of a record in a later version of Sway, with an added field."""
     schema = current(record_type)
     schema["fields"].append({"name": "added", "type": "string", "default": ""})
     return json.dumps(schema)
 
 
 def as_newer(record_type: type[Any], value: bytes) -> bytes:
-    """A value of our schema as that version writes it."""
+    """Return a value of our schema as the later version encodes it."""
     header = SINGLE_OBJECT_MAGIC + fingerprint(json.loads(newer(record_type)))
     return header + value[SINGLE_OBJECT_HEADER_BYTES:] + b"\x06new"
 
@@ -120,7 +121,7 @@ def newer_state(stage: Stage) -> None:
     stage.feed()
     stage.wait_for_more(300)
     stage.stop_feeding()
-    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", 60)
+    wait_for(lambda: stage.answers.read() >= stage.due(), "all answers", timeout_s=60)
     assert worker.terminate() == 0
     user = _write_newer_window(stage)
     committed = stage.committed()
@@ -137,7 +138,7 @@ def newer_state(stage: Stage) -> None:
 
 
 def _write_newer_window(stage: Stage) -> str:
-    """Write a user's window as a newer version would; return the user."""
+    """Write a user's window as a newer version does; return the user."""
     partition, users = next((number, users) for number, users in stage.changelog().items() if users)
     user, window = next(iter(users.items()))
     producer = Producer({"bootstrap.servers": stage.topics.bootstrap_servers})
@@ -148,16 +149,16 @@ def _write_newer_window(stage: Stage) -> str:
 
 
 def _refuses_the_state(worker: ForkedWorker) -> None:
-    before = worker.said()
+    before = worker.log_text()
     worker.start()
     assert worker.wait(60) == 1
-    said = worker.said()[len(before) :]
-    (line,) = [line for line in said.splitlines() if "The worker ends:" in line]
+    new = worker.log_text()[len(before) :]
+    (line,) = [line for line in new.splitlines() if "The worker ends:" in line]
     fingerprints = [fingerprint(schema).hex() for schema in (json.loads(newer(Window)), current(Window))]
     for words in ("StateFormatError", "windows-changelog[", *fingerprints, "Upgrade this worker"):
         assert words in line, (words, line)
-    assert "errors.StateFormatError: " not in said  # as a stack trace ends; Faust's own end may have one
-    assert "rebuilt" not in said
+    assert "errors.StateFormatError: " not in new  # the end of a stack trace
+    assert "rebuilt" not in new
 
 
 @case("events of a newer producer with wire.unknown_schema=pause: their partition waits for the upgrade")
@@ -165,25 +166,29 @@ def newer_events(stage: Stage) -> None:
     bounds = {"SWAY_WIRE__UNKNOWN_SCHEMA": "pause", "SWAY_TIME__STUCK_AFTER_S": _STUCK_AFTER_S}
     (worker,) = stage.create_topics().start("a", **bounds)
     stage.feed(source=_with_a_newer_event())
-    wait_for(lambda: "is paused at offset" in worker.page("/readyz")[1], "a partition that waits", 60)
+    wait_for(lambda: "is paused at offset" in worker.page("/readyz")[1], "a paused partition", timeout_s=60)
     schema = f"schema fingerprint {fingerprint(json.loads(newer(BehaviorEvent))).hex()}"
     status, text = worker.page("/readyz")
     assert status == 503, text
     assert schema.removeprefix("schema ") in text, text
-    wait_for(lambda: f'schema="{schema}"' in worker.page("/metrics")[1], "the metric", 30)
-    stage.wait_for_more(1_500)  # of the others, for longer than a worker may stand still
+    wait_for(lambda: f'schema="{schema}"' in worker.page("/metrics")[1], "the metric", timeout_s=30)
+    stage.wait_for_more(1_500)  # from the other partitions, for longer than _STUCK_AFTER_S
     (paused,) = [number for number in range(stage.partitions) if f"events[{number}] is paused" in text]
     assert worker.runs
     lag = f'sway_lag_records{{partition="{paused}",topic="{stage.topics.name("events")}"}}'
-    wait_for(lambda: worker.metric(lag) > 100, "lag of the partition, since it is not fetched", 30)
+    wait_for(lambda: worker.metric(lag) > 100, "lag of the paused partition", timeout_s=30)
     began = time.monotonic()
     assert worker.terminate() == 0
     took_s = time.monotonic() - began
     assert took_s < _ENDS_WITHIN_S
     stage.notes["ended on SIGTERM in"] = f"{took_s:.1f} s"
-    assert f"events[{paused}] is paused at offset" in worker.said()
+    assert f"events[{paused}] is paused at offset" in worker.log_text()
     worker.start()
-    wait_for(lambda: "is paused at offset" in worker.page("/readyz")[1], "the partition that waits again", 60)
+    wait_for(
+        lambda: "is paused at offset" in worker.page("/readyz")[1],
+        "the partition to be paused again",
+        timeout_s=60,
+    )
     assert worker.terminate() == 0
     began = time.monotonic()
     worker.inside = Inside(newer_schemas=(newer(BehaviorEvent),))

@@ -1,7 +1,7 @@
-"""`make fuzz`: the decoders under atheris, which mutates what reached new code; its arguments are libFuzzer's.
+"""`make fuzz`: fuzz the decoders with atheris, which takes libFuzzer's arguments.
 
-python -m tests.fuzz CORPUS [-max_total_time=60 …]: CORPUS is filled with valid encodings first. What breaks a decoder
-is written to crash-… in the folder of -artifact_prefix; give that file in place of CORPUS to see it again.
+python -m tests.fuzz CORPUS [-max_total_time=60 …]: CORPUS is first filled with valid encodings. An input that breaks a
+decoder is written to crash-… in the folder of -artifact_prefix; pass that file in place of CORPUS to reproduce it.
 """
 
 import sys

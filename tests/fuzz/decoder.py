@@ -1,7 +1,7 @@
-"""What decoding may do with any bytes at all: one oracle, for Hypothesis and for a coverage-guided fuzzer.
+"""The oracle for decoding arbitrary bytes, shared by Hypothesis and a coverage-guided fuzzer.
 
-The first byte of an input chooses the decoder, the rest is what it reads. A decoder gives a record or a DecodeError,
-a short one. What it gave can be written and read again; and fastavro, a second implementation, reads the same.
+The first byte of an input selects the decoder, which reads the rest. It returns a record or raises a DecodeError with
+a short message. A record round-trips through its encoding, and fastavro decodes the same one.
 """
 
 import io
@@ -31,7 +31,7 @@ from tests.golden.make import OneSchemaResolver
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ID = b"\x00\x00\x00\x00\x07"
-_MORE = {"name": "more", "type": ["null", "string"], "default": None}  # makes it another schema than ours
+_MORE = {"name": "more", "type": ["null", "string"], "default": None}  # turns a schema into an evolved one
 _MAX_MESSAGE_CHARS = 200
 _WINDOWS = Codec(Window)
 
@@ -39,13 +39,13 @@ Check = Callable[[bytes], None]
 
 
 def check(data: bytes) -> None:
-    """Let the decoder that the first byte chooses read the rest. Raises AssertionError, or whatever it should not."""
+    """Decode the input with the decoder of its first byte. Raises AssertionError, or the decoder's unexpected error."""
     if data:
         CHECKS[data[0] % len(CHECKS)](data[1:])
 
 
 def seeds() -> Iterator[bytes]:
-    """Valid inputs for every decoder: the golden records, in each format."""
+    """Yield valid inputs for every decoder: the golden records in each format."""
     for number, name in enumerate(NAMES):
         kind, _, how = name.partition(" ")
         for path in sorted(GOLDEN.glob(f"{kind}.*.confluent.bin")):
@@ -53,7 +53,8 @@ def seeds() -> Iterator[bytes]:
             single = path.with_name(path.name.replace("confluent", "single_object")).read_bytes()
             value = {"plan": body, "evolved": body + b"\x00"}.get(how, single)
             yield bytes([number]) + value
-            if how == "window":  # as the state holds it: blocks of one behaviour each
+            if how == "window":
+                # State contains one block per behaviour.
                 blocks, _ = read_window(single)
                 yield bytes([number]) + join_window(blocks)
                 yield bytes([number]) + join_window(blocks, (1_750_000_000_000, 7))
@@ -90,7 +91,8 @@ def _state_or_error(codec: StateCodec[Any]) -> Check:
         except DecodeError as error:
             _check_message(error)
             return
-        except StateFormatError:  # a fingerprint that no version here has
+        except StateFormatError:
+            # Allowed only for the fingerprint of an unknown schema.
             assert (header_of(raw) or b"")[len(SINGLE_OBJECT_MAGIC) :] not in all_known()
             return
         assert repr(codec.loads(codec.dumps(value))) == repr(value)
@@ -112,7 +114,7 @@ def _window_or_error(raw: bytes) -> None:
         assert block_head(block) == (one.event_id, one.occurred_at, one.offset)
         assert repr(block_outcome(block)) == repr(one.y)
     assert split_body(b"".join(blocks)) == blocks
-    whole = _WINDOWS.decode(raw)  # the general reader, which knows nothing of blocks
+    whole = _WINDOWS.decode(raw)  # the general decoder, which ignores blocks
     assert repr(whole.behaviours) == repr(behaviours)
     assert floor in (None, (whole.floor_occurred_at, whole.floor_offset))
 

@@ -1,7 +1,7 @@
-"""Values of every published schema version, as bytes: what was written once must stay readable.
+"""Encoded values of every published schema version, which must stay readable.
 
-<Record>.v<n>.<format>.bin   the value as it was written
-<Record>.v<n>.json           what it must be read as; for Confluent's format also the schema id
+<Record>.v<n>.<format>.bin   the encoded value
+<Record>.v<n>.json           the expected record, and the schema id of Confluent's format
 
-A new version is added with `python -m tests.golden.make`; what is there is never written again.
+`python -m tests.golden.make` adds a new version and never rewrites an existing one.
 """

@@ -1,8 +1,8 @@
-"""Publishes what changed: `python -m tests.golden.make`.
+"""Publish changed schemas: `python -m tests.golden.make`.
 
-For each record whose current schema is not the newest published one, the current schema becomes the next
-version under schemas/published, and a golden value of it is written in each format. A version that has
-its goldens is left alone: old ones cannot be made again, only kept readable.
+If the current schema of a record differs from the newest published one, it becomes the next version under
+schemas/published, and a golden value of it is written in each format. Existing golden files are never rewritten: an
+old version cannot be encoded again, only kept readable.
 """
 
 import json
@@ -31,18 +31,18 @@ class OneSchemaResolver(LocalResolver):
         self._schema = schema
 
     def by_id(self, schema_id: int) -> Schema:
-        """The schema, or UnknownSchemaError."""
+        """Return the schema. Raises UnknownSchemaError for any other id."""
         if schema_id != self._schema_id:
             raise UnknownSchemaError(f"No schema {schema_id}.")
         return self._schema
 
     def id_of(self, subject: str, record_type: type[Any]) -> int:
-        """The one id."""
+        """Return the only id."""
         return self._schema_id
 
 
 def publish(record_type: type[Record]) -> int:
-    """The number of the version that the current schema is, published now if it was not."""
+    """Return the version number of the current schema, and publish it if it is new."""
     versions = published(record_type)
     if not versions or without_docs(versions[-1]) != without_docs(current(record_type)):
         folder = PUBLISHED / record_type.__name__
@@ -53,7 +53,7 @@ def publish(record_type: type[Record]) -> int:
 
 
 def without_docs(schema: Schema) -> Schema:
-    """A schema without its docs, which may be mended at any time; everything else makes a new version."""
+    """Return a schema without its docs, the only part that may change without a new version."""
     if isinstance(schema, list):
         return [without_docs(part) for part in schema]
     if isinstance(schema, dict):
@@ -62,7 +62,7 @@ def without_docs(schema: Schema) -> Schema:
 
 
 def make_golden(record: Record, version: int) -> list[Path]:
-    """Write the goldens of a record's version; returns the files, none if they were there."""
+    """Write the golden files of a record's version; return the new files, none if they exist."""
     record_type = type(record)
     stem = f"{record_type.__name__}.v{version}"
     if (GOLDEN / f"{stem}.json").exists():
@@ -82,7 +82,7 @@ def make_golden(record: Record, version: int) -> list[Path]:
 
 
 def main() -> None:
-    """Publish, write, and say what was written."""
+    """Publish schemas, write golden files, and print the names of new ones."""
     made = [file for record in SAMPLES for file in make_golden(record, publish(type(record)))]
     sys.stdout.writelines(f"{file.name}\n" for file in made)
 

@@ -1,4 +1,4 @@
-"""One record of each type with every field set to something that tells, for goldens, tests and benchmarks."""
+"""One record of each type with a distinctive value in every field, for golden files, tests and benchmarks."""
 
 from schemas.records import (
     BehaviorEvent,

@@ -1,4 +1,4 @@
-"""A worker whose model never answers: `python -m tests.integration.blocked_worker`; settings as ever."""
+"""A worker whose model never answers: `python -m tests.integration.blocked_worker`, with Sway's usual settings."""
 
 import logging
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from stream.worker.run import run_app
 
 
 class BlockingScorer:
-    """Takes texts, and gives no score, ever."""
+    """A scorer whose futures never complete."""
 
     def submit(self, jobs: Sequence[Any]) -> "Future[Any]":
         return Future()
 
 
 def main() -> None:
-    """Run the worker until it ends itself."""
+    """Run the worker until it ends."""
     set_up_log(logging.INFO)
     settings = Settings()
     run_app(build_app(settings, Components(load_champion(settings), BlockingScorer())))

@@ -1,4 +1,4 @@
-"""Topics and groups of its own for each test, on the session's one Kafka (the fixture `kafka`, one folder up)."""
+"""Separate topics and groups for each test, on one Kafka per session (the fixture `kafka` of tests/conftest.py)."""
 
 import multiprocessing
 import re
@@ -22,14 +22,14 @@ _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what stands in this folder; pytest calls this once with the tests of all folders."""
+    """Mark the tests of this folder as integration tests; pytest passes the tests of all folders."""
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.integration)
 
 
 class Topics:
-    """Topics and groups under a prefix that no other test has."""
+    """Topics and groups with a prefix unique to a test."""
 
     def __init__(self, bootstrap_servers: str, prefix: str) -> None:
         self.bootstrap_servers = bootstrap_servers
@@ -37,14 +37,14 @@ class Topics:
         self.admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
 
     def name(self, short: str) -> str:
-        """The full name of a topic, made or not."""
+        """Return the full name of a topic, which need not exist."""
         return f"{self.prefix}.{short}"
 
     def group(self, short: str = "group") -> str:
-        """The full name of a consumer group."""
+        """Return the full name of a consumer group."""
         return f"{self.prefix}.{short}"
 
-    def create(self, short: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+    def create(self, short: str, *, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         """Create a topic and return its full name once every partition has a leader."""
         name = self.name(short)
         new = NewTopic(name, num_partitions=partitions, config=dict(config or {}))
@@ -59,14 +59,14 @@ class Topics:
 
 @pytest.fixture
 def topics(kafka: EmbeddedKafka, request: pytest.FixtureRequest) -> Topics:
-    """Topics of this test's own; `topics.prefix` is also good as an app id."""
+    """Separate topics for this test; `topics.prefix` can also serve as an app id."""
     test = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")[:40]
     return Topics(kafka.bootstrap_servers, f"{test}-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
-    """Processes that have imported what they need: there is one server of them, and it loads at its start only."""
+    """The fork server of this session; it imports the tests' modules once, at its start."""
     context = multiprocessing.get_context("forkserver")
     from tests.faults.process import PRELOADED
 
@@ -76,7 +76,7 @@ def processes() -> ForkServerContext:
 
 @pytest.fixture
 def sway(topics: Topics, registry: Path, tmp_path: Path) -> "Iterator[Sway]":
-    """Topics of this test's own and workers on them; what still runs at the end is killed."""
+    """Separate topics for this test, and workers on them, which are killed at its end."""
     from tests.integration.workers import Sway
 
     with Sway(topics, registry, tmp_path) as made:
@@ -84,9 +84,9 @@ def sway(topics: Topics, registry: Path, tmp_path: Path) -> "Iterator[Sway]":
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    """Return once the condition holds; after timeout_s fail naming `what`. The one place that sleeps."""
+    """Wait until the condition holds; after timeout_s fail with `what` in the message. No other helper sleeps."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"no {what} within {timeout_s:g} s")
+            pytest.fail(f"timed out after {timeout_s:g} s waiting for {what}")
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A leader that is killed at one step of a hand-over; run by multiprocessing, which tells that it was."""
+"""A leader that is killed at one step of a hand-over; multiprocessing runs it and reports its exit code."""
 
 import os
 import signal
@@ -14,15 +14,15 @@ STEPS = ("took over", "wrote the ends", "produced", "sent the offsets", "committ
 
 
 def die_at(step: str, bootstrap_servers: str, prefix: str) -> None:
-    """Read all examples, hand them over, and die on the way, as by SIGKILL."""
-    with lead(Topics(bootstrap_servers, prefix), 1000, writer_type=_dying(step)) as leader:
+    """Read all examples, hand them over, and kill this process (SIGKILL) after the given step."""
+    with lead(Topics(bootstrap_servers, prefix), min_examples=1000, writer_type=_dying(step)) as leader:
         read_to_end(leader)
         leader.hand_over(forced=True)
 
 
 def _dying(step: str) -> type[TransactionWriter]:
     class Dying(TransactionWriter):
-        """Dies behind its step; the first commit writes the ends alone."""
+        """Kills its process after the given step; the first commit writes only the ends."""
 
         outputs: Sequence[Output] = ()
 

@@ -1,4 +1,4 @@
-"""Examples in transactions, leaders, and the audit of what they handed over."""
+"""Examples written in transactions, hand-over leaders, and the audit of their requests."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from tests.integration.conftest import Topics, wait_for
 PARTITIONS = 2
 
 
-def lead(topics: Topics, min_examples: int = 10, **extra: Any) -> HandoverLeader:
-    """Become the leader of this test's topics."""
+def lead(topics: Topics, *, min_examples: int = 10, **extra: Any) -> HandoverLeader:
+    """Return a leader for this test's topics. extra: further arguments of HandoverLeader."""
     return HandoverLeader(
         {"bootstrap.servers": topics.bootstrap_servers},
         topics.group("handover"),
@@ -27,7 +27,7 @@ def lead(topics: Topics, min_examples: int = 10, **extra: Any) -> HandoverLeader
 
 
 def read_to_end(leader: HandoverLeader) -> None:
-    """Read until every partition's end was seen; fewer than its min_examples must be there."""
+    """Read to the end of every partition; there must be fewer examples than its min_examples."""
 
     def read() -> bool:
         leader.read(0.05)
@@ -37,7 +37,7 @@ def read_to_end(leader: HandoverLeader) -> None:
 
 
 class Examples:
-    """Writes records to the topic of examples, four to a transaction: each transaction's marker is a hole."""
+    """Writes to the topic of examples, four records per transaction; each marker leaves a gap in the offsets."""
 
     def __init__(self, topics: Topics) -> None:
         self._topic = topics.name("examples")
@@ -46,9 +46,9 @@ class Examples:
         )
         self._producer.init_transactions(30)
 
-    def write(self, transactions: int, partitions: int = PARTITIONS) -> None:
-        """Write so many transactions, each of four records and seen by none before it returns."""
-        for _ in range(transactions):
+    def write_transactions(self, count: int, *, partitions: int = PARTITIONS) -> None:
+        """Write and commit transactions of four records each."""
+        for _ in range(count):
             self._producer.begin_transaction()
             for number in range(4):
                 self._producer.produce(self._topic, b"example", partition=number % partitions)
@@ -56,7 +56,7 @@ class Examples:
 
 
 def visible(topics: Topics, short: str, partitions: int) -> list[Message]:
-    """All that a read_committed reader sees of a topic now."""
+    """Return all committed records of a topic."""
     consumer = Consumer(
         {
             "bootstrap.servers": topics.bootstrap_servers,
@@ -67,7 +67,7 @@ def visible(topics: Topics, short: str, partitions: int) -> list[Message]:
     )
     consumer.assign([TopicPartition(topics.name(short), number, 0) for number in range(partitions)])
     found: list[Message] = []
-    ended: set[int | None] = set()  # an end may be told twice
+    ended: set[int | None] = set()  # the end of a partition may be reported twice
     while len(ended) < partitions:
         for message in consumer.consume(10_000, 0.1):
             if message.error() is None:
@@ -79,16 +79,15 @@ def visible(topics: Topics, short: str, partitions: int) -> list[Message]:
 
 
 def requests(topics: Topics) -> list[TrainingRequest]:
-    """All requests that a read_committed reader sees now, oldest first."""
+    """Return all committed requests, oldest first."""
     return [Codec(TrainingRequest).decode(message.value()) for message in visible(topics, "training", 1)]
 
 
-def audit(topics: Topics, partitions: int = PARTITIONS, *, left_at_most: int = 0) -> dict[int, int]:
-    """Hold the requests against the examples: no gap, no overlap, none left, and each says how many it holds.
+def audit(topics: Topics, *, partitions: int = PARTITIONS, left_at_most: int = 0) -> dict[int, int]:
+    """Check that requests cover the examples without gap, overlap or rest, and contain the right counts.
 
     left_at_most: how many examples may wait for the next request.
-
-    Returns how far each partition was handed over.
+    Returns the end offset handed over of each partition.
     """
     offsets: dict[int, list[int]] = {number: [] for number in range(partitions)}
     for message in visible(topics, "examples", partitions):
@@ -98,11 +97,11 @@ def audit(topics: Topics, partitions: int = PARTITIONS, *, left_at_most: int = 0
         count = 0
         for part in request.ranges:
             assert part.topic == topics.name("examples")
-            assert part.start == reached[part.partition], f"{request} starts elsewhere than {reached}"
+            assert part.start == reached[part.partition], f"{request} does not start at {reached}"
             assert part.end > part.start
             reached[part.partition] = part.end
             count += sum(part.start <= offset < part.end for offset in offsets[part.partition])
-        assert request.examples == count, f"{request} holds {count} examples"
+        assert request.examples == count, f"{request} contains {count} examples"
     left = {number: sum(offset >= reached[number] for offset in found) for number, found in offsets.items()}
-    assert sum(left.values()) <= left_at_most, f"examples that nobody handed over: {left}"
+    assert sum(left.values()) <= left_at_most, f"examples not handed over: {left}"
     return reached

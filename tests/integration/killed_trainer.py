@@ -1,4 +1,4 @@
-"""A trainer that ends itself at one step of a request; run by multiprocessing, which tells how it ended."""
+"""A trainer that ends at one step of a request; multiprocessing runs it and reports its exit code."""
 
 import os
 import signal
@@ -22,18 +22,18 @@ STOPPED = "asked to stop in the middle of training"
 HANGING = "asked to stop while the registry does not answer"
 HELD = "held in the middle of training"
 STEPS = ("read", "in the middle of training", "published", "promoted", "announced")
-"""Where it is killed: behind each, and before what comes next."""
+"""The steps after which it is killed."""
 
-_HANGING_STOP_S = 2.0  # in place of the service's own twenty
+_HANGING_STOP_S = 2.0  # replaces the service's 20 s
 
-_step = ""  # of this process
+_step = ""  # the step at which this process ends
 _until: Path | None = None
 
 
 def end_at(step: str, environment: Mapping[str, str], until: Path | None = None) -> None:
-    """Run `sway trainer` until it is killed (SIGKILL) behind a step, or asked to stop (SIGTERM).
+    """Run `sway trainer` until it is killed (SIGKILL) after a step, or asked to stop (SIGTERM).
 
-    HELD: it goes on once there is a file `until`.
+    HELD: it pauses in training until the file `until` exists.
     """
     global _step, _until
     _step, _until = step, until
@@ -83,9 +83,8 @@ class Service(trainer.service.TrainerService):
     def __init__(self, client_config: Mapping[str, str], *args: Any, **extra: Any) -> None:
         if _step == HANGING:
             extra["stop_s"] = _HANGING_STOP_S
-        if (
-            _step != HELD
-        ):  # the next of this name has the partition at once, not when the killed one's session is over
+        if _step != HELD:
+            # A static member: its successor gets the partition at once, not after the killed one's session timeout.
             client_config = {**client_config, "group.instance.id": "killed"}
         super().__init__(client_config, *args, **extra)
 

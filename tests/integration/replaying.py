@@ -1,4 +1,4 @@
-"""Replays of what a test's workers have done: in this process, or as the command's own."""
+"""Replays of a test's live run: in this process, or as processes of the command."""
 
 import hashlib
 import os
@@ -29,26 +29,26 @@ from tests.integration.workers import Sway
 
 Place = tuple[int, int]
 """Partition and offset of an event."""
-_MOMENTS = frozenset({"scored_at", "failed_at"})
+_PROCESSING_TIMES = frozenset({"scored_at", "failed_at"})
 
 
 def places(rows: Iterable[dict[str, Any]]) -> dict[Place, dict[str, Any]]:
-    """Rows by the event they are of, each once."""
+    """Return rows by the partition and offset of their event; fails on a duplicate."""
     found: dict[Place, dict[str, Any]] = {}
     for row in rows:
         place = row["source_partition"], row["source_offset"]
-        assert place not in found, f"twice: {place}"
+        assert place not in found, f"duplicate: {place}"
         found[place] = row
     return found
 
 
 def places_of(messages: Iterable[Message]) -> dict[Place, InfluenceScore]:
-    """Scores of a topic by the event they are of, each once."""
+    """Return scores of a topic by the partition and offset of their event; fails on a duplicate."""
     found: dict[Place, InfluenceScore] = {}
     for message in messages:
         score = Codec(InfluenceScore).decode(message.value())
         place = score.source.partition, score.source.offset
-        assert place not in found, f"twice: {place}"
+        assert place not in found, f"duplicate: {place}"
         found[place] = score
     return found
 
@@ -59,19 +59,19 @@ class Output:
     folder: Path
 
     def rows(self, kind: str = "scores") -> list[dict[str, Any]]:
-        """What its files hold."""
+        """Return the rows of one kind; none if there is no folder."""
         if not (self.folder / kind).exists():
             return []
         found: list[dict[str, Any]] = ds.dataset(self.folder / kind, format="parquet").to_table().to_pylist()
         return found
 
     def files(self) -> int:
-        """How many files of scores are visible."""
+        """Return the number of published files of scores."""
         return len(list((self.folder / "scores").glob("*.parquet")))
 
 
 def differences(one: Output, other: Output, tolerance: float = 1e-5) -> list[tuple[str, Any, Any]]:
-    """What two replays do not say alike, but for when they said it: kind of record, and the two rows."""
+    """Return the rows in which two replays differ, with their kind; times of processing are ignored."""
     found: list[tuple[str, Any, Any]] = []
     for kind in ("scores", "dead_letters", "examples"):
         pairs = zip_longest(_sorted(one.rows(kind)), _sorted(other.rows(kind)))
@@ -80,10 +80,10 @@ def differences(one: Output, other: Output, tolerance: float = 1e-5) -> list[tup
 
 
 def _sorted(rows: list[dict[str, Any]]) -> list[tuple[str, list[float]]]:
-    """Each row as its words, and its numbers that may differ in the last digits."""
+    """Return sorted pairs: a row's exact values as text, and its floats, which are compared with a tolerance."""
     return sorted(
         (
-            repr({k: v for k, v in row.items() if k not in _MOMENTS and not isinstance(v, float)}),
+            repr({k: v for k, v in row.items() if k not in _PROCESSING_TIMES and not isinstance(v, float)}),
             [value for value in row.values() if isinstance(value, float)],
         )
         for row in rows
@@ -97,7 +97,7 @@ def _alike(one: Any, other: Any, tolerance: float) -> bool:
 
 
 class Replay(Output):
-    """One replay; `run` may be called again, as a person would give the same command again."""
+    """One replay; `run` may be called again, like the same command."""
 
     def __init__(
         self,
@@ -130,12 +130,12 @@ class Replay(Output):
         self._model = ModelRegistry(registry).load("tiny", dtype="fp32")
 
     def plan(self) -> ReplayPlan:
-        """The plan, begun if it was not yet."""
+        """Return the plan; start the replay if it has none."""
         standing = self.session.standing(self._partitions)
         return standing[0] if standing else self.session.begin(self.session.plan("tiny"), self._partitions)
 
     def run(self, scorer: Any = None, **options: Any) -> dict[int, Progress]:
-        """Run it to its end."""
+        """Run the replay to its end and return the progress by partition."""
         plan = self.plan()
         if scorer is not None:
             return self.session.run(plan, self._partitions, self._model, scorer, **options)
@@ -144,7 +144,7 @@ class Replay(Output):
 
     @contextmanager
     def in_a_thread(self) -> "Iterator[Running]":
-        """It running on a thread of its own; stopped at the end."""
+        """Run the replay on a thread, which is stopped at the end."""
         running = Running(self)
         try:
             yield running
@@ -176,16 +176,16 @@ class Running:
         assert self._started.wait(30)
 
     def wait_for_files(self, count: int) -> None:
-        """Wait until so many files are visible."""
+        """Wait until this many files are published."""
         wait_for(lambda: self._replay.files() >= count, f"{count} files")
 
     def wait(self) -> None:
-        """Wait for its end, and raise what it raised."""
+        """Wait for the end of the replay. Raises its exception."""
         self._end.result(60)
 
 
 class Command(Output):
-    """`sway replay` in processes of its own; the same command each time."""
+    """`sway replay` as a process; each start runs the same command."""
 
     def __init__(
         self,
@@ -212,14 +212,14 @@ class Command(Output):
             **{key: str(value) for key, value in settings.items()},
         }
 
-    def runs_as(self, machine: str) -> None:
-        """Be the same command on another machine: with a state folder and a log of its own."""
+    def move_to(self, machine: str) -> None:
+        """Run the command as on another machine: with its own state folder and log."""
         self.state, self.log = self.state.with_name(machine), self.log.with_name(f"{machine}.log")
         self._environment["SWAY_STATE_DIR"] = str(self.state)
 
     @contextmanager
     def started(self, *more: str) -> Iterator[Forked]:
-        """The running command; what is left of it at the end is killed."""
+        """Start the command; it is killed at the end."""
         arguments = ["sway", "replay", *self._arguments, *more]
         started = context().Process(
             target=run, args=(self._environment, Inside(), str(self.log), arguments), daemon=False
@@ -233,31 +233,31 @@ class Command(Output):
             process.wait(30)
 
     def run(self, *more: str) -> int:
-        """Run it to its end; returns its exit status."""
+        """Run the command to its end and return its exit status."""
         with self.started(*more) as process:
             return process.wait(90)
 
     def wait_for_files(self, count: int, process: Forked) -> None:
-        """Wait until so many files are visible; the process must not end before."""
+        """Wait until this many files are published; fails if the process ends before."""
 
         def there() -> bool:
-            assert process.poll() is None, self.said()
+            assert process.poll() is None, self.log_text()
             return self.files() >= count
 
-        wait_for(there, f"{count} files of {self.folder.name}", 60)
+        wait_for(there, f"{count} files of {self.folder.name}", timeout_s=60)
 
     def workers(self, process: Forked) -> list[psutil.Process]:
-        """The processes that it has started to work."""
+        """Return the worker processes of the command."""
         children = psutil.Process(process.pid).children()
         return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
 
-    def said(self) -> str:
-        """What its processes have said so far."""
+    def log_text(self) -> str:
+        """Return the log of its processes."""
         return self.log.read_text(errors="replace")
 
 
 def production(sway: Sway, registry: Path) -> dict[str, Any]:
-    """All that belongs to the live application: offsets of its groups, ends of its topics, its registry and state."""
+    """Return everything of the live application: its offsets, the ends of its topics, its registry and state."""
     consumer = Consumer({"bootstrap.servers": sway.topics.bootstrap_servers, "group.id": sway.topics.prefix})
     try:
         topics = consumer.list_topics(timeout=10).topics
@@ -280,7 +280,7 @@ def production(sway: Sway, registry: Path) -> dict[str, Any]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The content of each file below a folder."""
+    """Return the SHA-256 of each file below a folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -289,7 +289,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def settings_of(sway: Sway, registry: Path, **more: Any) -> Settings:
-    """The settings that the test's workers have, but for their folder."""
+    """Return the settings of the test's workers, without their folder."""
     topics = sway.topics
     return Settings.model_validate(
         {

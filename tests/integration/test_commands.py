@@ -27,7 +27,7 @@ NOW_MS = int(time.time() * 1000)
 
 @pytest.fixture(autouse=True)
 def settings(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings that point to the test's broker and to topics of its own."""
+    """Settings that point to the test's broker and topics."""
     monkeypatch.setenv("SWAY_KAFKA__BOOTSTRAP_SERVERS", topics.bootstrap_servers)
     monkeypatch.setenv("SWAY_TOPICS__PREFIX", topics.prefix)
 
@@ -37,7 +37,7 @@ def sway(*arguments: object) -> Result:
 
 
 def tail(*arguments: str) -> list[dict[str, object]]:
-    """The records of a topic, oldest first in each partition."""
+    """Return the records of a topic as JSON, oldest first in each partition."""
     result = sway("tail", *arguments, "--from-beginning", "--json")
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
@@ -62,7 +62,7 @@ def test_topics_are_created_once_and_wrong_counts_are_refused(topics: Topics) ->
     assert other.stderr.count("\n") == 1
 
 
-def test_history_also_changes_topics_that_are_there(topics: Topics, tmp_path: Path) -> None:
+def test_history_also_changes_existing_topics(topics: Topics, tmp_path: Path) -> None:
     old = write_events(tmp_path / "old.csv", ["e1,u1,view,2001-02-03T04:05:06Z"])
     sway("topics", "create", "--partitions", 1)
     refused = sway("produce", old)
@@ -76,14 +76,14 @@ def test_history_also_changes_topics_that_are_there(topics: Topics, tmp_path: Pa
     assert record["timestamp"] == 981_173_106_000
 
 
-def test_more_replicas_than_brokers_are_told(topics: Topics) -> None:
+def test_more_replicas_than_brokers_is_an_error(topics: Topics) -> None:
     result = sway("topics", "create", "--replication", 2)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"sway: cannot create {topics.prefix}.events (")
     assert result.stderr.count("\n") == 1
 
 
-def test_events_come_out_as_they_went_in_one_user_in_one_partition(topics: Topics, tmp_path: Path) -> None:
+def test_events_of_a_user_stay_in_order_in_one_partition(topics: Topics, tmp_path: Path) -> None:
     sway("topics", "create", "--partitions", 4)
     lines = [f"e{number},u{number % 10},view,{NOW_MS - 1000 + number}" for number in range(100)]
     result = sway("produce", write_events(tmp_path / "events.csv", lines))
@@ -106,15 +106,15 @@ def test_events_come_out_as_they_went_in_one_user_in_one_partition(topics: Topic
     assert len({partition for events in by_user.values() for partition, _ in events}) > 1
 
 
-def test_users_are_where_javas_partitioner_puts_them(topics: Topics, tmp_path: Path) -> None:
+def test_users_are_partitioned_as_by_the_java_client(topics: Topics, tmp_path: Path) -> None:
     sway("topics", "create", "--partitions", 7)
-    # Kafka's own UtilsTest: murmur2("21") = -973932308, murmur2("foobar") = -790332482
+    # From Kafka's UtilsTest: murmur2("21") = -973932308, murmur2("foobar") = -790332482.
     sway("produce", write_events(tmp_path / "a.csv", [f"1,21,view,{NOW_MS}", f"2,foobar,view,{NOW_MS}"]))
     where = {record["key"]: record["partition"] for record in tail("events", "--limit", "2")}
     assert where == {"21": (-973932308 & 0x7FFFFFFF) % 7, "foobar": (-790332482 & 0x7FFFFFFF) % 7}
 
 
-def test_a_bad_row_stops_with_its_line_or_is_skipped(topics: Topics, tmp_path: Path) -> None:
+def test_an_invalid_row_stops_with_its_line_or_is_skipped(topics: Topics, tmp_path: Path) -> None:
     sway("topics", "create", "--partitions", 1)
     rows = [f"e1,u1,view,{NOW_MS}", "e2,,view,1", "e3,u3,view,soon", f"e4,u4,view,{NOW_MS}"]
     path = write_events(tmp_path / "events.csv", rows)
@@ -145,7 +145,7 @@ def test_outcomes_go_to_their_own_topic(topics: Topics, tmp_path: Path) -> None:
     }
 
 
-def test_the_present_time_leaves_the_events_own_alone(topics: Topics, tmp_path: Path) -> None:
+def test_now_changes_only_the_timestamp_of_the_record(topics: Topics, tmp_path: Path) -> None:
     sway("topics", "create", "--partitions", 1)
     assert sway("produce", write_events(tmp_path / "a.csv", ["e1,u1,view,1000"]), "--now").exit_code == 0
     (record,) = tail("events", "--limit", "1")
@@ -156,7 +156,7 @@ def test_the_present_time_leaves_the_events_own_alone(topics: Topics, tmp_path: 
     assert timestamp >= NOW_MS
 
 
-def test_a_topic_that_is_not_there_is_told(topics: Topics, tmp_path: Path) -> None:
+def test_a_missing_topic_is_an_error(topics: Topics, tmp_path: Path) -> None:
     path = write_events(tmp_path / "a.csv", [])
     for result in (sway("produce", path), sway("tail", "events")):
         assert result.exit_code == 1
@@ -165,7 +165,7 @@ def test_a_topic_that_is_not_there_is_told(topics: Topics, tmp_path: Path) -> No
         )
 
 
-def test_tail_shows_what_is_committed_and_says_what_cannot_be_decoded(topics: Topics) -> None:
+def test_tail_shows_committed_records_and_reports_undecodable_ones(topics: Topics) -> None:
     topic = topics.create("mixed")
     codec = Codec(BehaviorEvent)
     producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "transactional.id": topics.prefix})
@@ -198,7 +198,7 @@ def test_tail_starts_at_the_end_and_stops_on_ctrl_c(topics: Topics, tmp_path: Pa
         assert read_all(process.stderr) == ""
 
 
-def test_tail_leaves_no_trace_in_the_cluster(topics: Topics, tmp_path: Path) -> None:
+def test_tail_leaves_no_consumer_group(topics: Topics, tmp_path: Path) -> None:
     sway("topics", "create", "--partitions", 1)
     sway("produce", write_events(tmp_path / "a.csv", [f"e1,u1,view,{NOW_MS}"]))
     tail("events", "--limit", "1")
@@ -206,7 +206,7 @@ def test_tail_leaves_no_trace_in_the_cluster(topics: Topics, tmp_path: Path) -> 
     assert "sway-tail" not in {group.group_id for group in groups.valid}
 
 
-def test_up_creates_the_topics_keeps_the_data_and_ends_on_sigterm(tmp_path: Path, topics: Topics) -> None:
+def test_up_creates_topics_keeps_data_and_stops_on_sigterm(tmp_path: Path, topics: Topics) -> None:
     with running("up", "--port", free_port(), "--data-dir", tmp_path / "kafka") as process:
         name, _, address = read_line(process.stdout).partition("=")
         assert name == "export SWAY_KAFKA__BOOTSTRAP_SERVERS"
@@ -222,10 +222,10 @@ def test_up_creates_the_topics_keeps_the_data_and_ends_on_sigterm(tmp_path: Path
         metadata = Topics(kafka.bootstrap_servers, topics.prefix).admin.list_topics(timeout=10)
         assert topics.name("recommendations") in metadata.topics
         partitions = [TopicPartition(topics.name("events"), number) for number in range(4)]
-        assert _records(kafka, partitions) == 1
+        assert _count_records(kafka, partitions) == 1
 
 
-def test_up_with_a_registry_has_the_schemas_in_it_and_says_so_when_it_ends_by_itself(topics: Topics) -> None:
+def test_up_registers_schemas_and_reports_a_registry_that_exits(topics: Topics) -> None:
     with running("up", "--port", free_port(), "--registry", "--registry-port", free_port()) as process:
         assert read_line(process.stdout).startswith("export SWAY_KAFKA__BOOTSTRAP_SERVERS=")
         name, _, url = read_line(process.stdout).partition("=")
@@ -236,12 +236,12 @@ def test_up_with_a_registry_has_the_schemas_in_it_and_says_so_when_it_ends_by_it
         javas = [c for c in psutil.Process(process.pid).children(recursive=True) if c.name() == "java"]
         next(java for java in javas if "-jar" in java.cmdline()).kill()
         assert process.wait(60) == 1
-        said = read_all(process.stderr)
-        assert "export SWAY_WIRE__FORMAT=confluent" in said
-        assert "sway: the Schema Registry exited with status 137" in said
+        messages = read_all(process.stderr)
+        assert "export SWAY_WIRE__FORMAT=confluent" in messages
+        assert "sway: the Schema Registry exited with status 137" in messages
 
 
-def test_up_says_so_when_kafka_ends_by_itself() -> None:
+def test_up_reports_a_kafka_that_exits() -> None:
     with running("up", "--port", free_port()) as process:
         assert read_line(process.stdout).startswith("export ")
         children = psutil.Process(process.pid).children(recursive=True)
@@ -252,7 +252,7 @@ def test_up_says_so_when_kafka_ends_by_itself() -> None:
 
 @contextmanager
 def running(*arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A command as a process of its own, gone at the end whatever happens."""
+    """Run a command as a process, which is killed at the end."""
     command = [sys.executable, "-m", "sway.cli", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -271,7 +271,7 @@ def read_all(stream: IO[str] | None) -> str:
     return stream.read()
 
 
-def _records(kafka: EmbeddedKafka, partitions: list[TopicPartition]) -> int:
+def _count_records(kafka: EmbeddedKafka, partitions: list[TopicPartition]) -> int:
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "counting"})
     try:
         return sum(high - low for low, high in map(consumer.get_watermark_offsets, partitions))

@@ -1,6 +1,6 @@
-"""Confluent's wire format against a real Schema Registry and confluent-kafka's own serializers.
+"""Confluent's wire format with a real Schema Registry and confluent-kafka's own serializers.
 
-One worker lives through it all: what a service changes needs no restart.
+One worker runs through the whole test: changes of a producer's schema need no restart.
 """
 
 import copy
@@ -23,11 +23,11 @@ from tests.integration.conftest import wait_for
 from tests.integration.workers import Sway, Worker
 
 NOW_MS = int(time.time() * 1000)
-EACH = 12  # events of a service
+EVENTS_PER_SERVICE = 12
 
 
 class Service:
-    """Somebody else's producer: confluent-kafka's serializer, which registers its schema under the topic's subject."""
+    """A producer with confluent-kafka's serializer, which registers its schema under the topic's subject."""
 
     def __init__(self, sway: Sway, client: SchemaRegistryClient, name: str, schema: Any) -> None:
         self._sway = sway
@@ -37,8 +37,8 @@ class Service:
         self._context = SerializationContext(sway.topics.name("events"), MessageField.VALUE)
 
     def values(self) -> list[tuple[str, bytes]]:
-        """EACH events as user and value, of which none is produced yet."""
-        return [(f"user-{number % 3}", self._value(number)) for number in range(EACH)]
+        """Return EVENTS_PER_SERVICE encoded events, each with its user."""
+        return [(f"user-{number % 3}", self._value(number)) for number in range(EVENTS_PER_SERVICE)]
 
     def _value(self, number: int) -> bytes:
         event = {
@@ -57,7 +57,7 @@ class Service:
 
 
 def newer(schema: Any, added: str) -> Any:
-    """A field added with a default, one removed that has a default, one renamed with an alias."""
+    """Return a compatible schema: one field added, one with a default removed, one renamed with an alias."""
     changed = copy.deepcopy(schema)
     changed["fields"] = [field for field in changed["fields"] if field["name"] != "domain"]
     text = next(field for field in changed["fields"] if field["name"] == "item_text")
@@ -67,20 +67,20 @@ def newer(schema: Any, added: str) -> Any:
 
 
 def broken(schema: Any) -> Any:
-    """A field without a default that older values do not have."""
+    """Return an incompatible schema: it adds a field without a default."""
     return {**schema, "fields": [*schema["fields"], {"name": "needed", "type": "string"}]}
 
 
 @pytest.fixture
 def client(sway: Sway, schema_registry: EmbeddedRegistry, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client of the registry, in which the schemas of this test's topics are."""
+    """A client of the registry, after `sway schemas register` for this test's topics."""
     sway.environment["SWAY_WIRE__REGISTRY_URL"] = schema_registry.url
     sway.environment["SWAY_WIRE__FORMAT"] = "confluent"
     for name in ("SWAY_WIRE__REGISTRY_URL", "SWAY_TOPICS__PREFIX"):
         monkeypatch.setenv(name, sway.environment[name])
     registered = CliRunner().invoke(app, ["schemas", "register"])
     assert registered.exit_code == 0, registered.output
-    # a foreign program's client: it asks again after an answer that did not come, as its defaults say
+    # A foreign program's client, which by default retries after a timeout.
     with SchemaRegistryClient({"url": schema_registry.url, "timeout": 30}) as made:
         yield made
 
@@ -92,14 +92,14 @@ def produce(sway: Sway, values: list[tuple[str, bytes]]) -> None:
 
 
 def read(sway: Sway, client: SchemaRegistryClient, short: str) -> list[dict[str, Any]]:
-    """What a foreign reader sees of a topic now."""
+    """Return the committed records of a topic as a foreign reader decodes them."""
     deserialize = AvroDeserializer(client)
     context = SerializationContext(sway.topics.name(short), MessageField.VALUE)
     return [deserialize(message.value(), context) for message in sway.read(short)]
 
 
 def scored(sway: Sway, client: SchemaRegistryClient) -> dict[str, int]:
-    """How many scores each service's events have, each once."""
+    """Return the number of scores by service; fails on a duplicate."""
     ids = [score["event_id"] for score in read(sway, client, "scores")]
     assert len(set(ids)) == len(ids)
     names = [event_id.rsplit("-", 1)[0] for event_id in ids]
@@ -111,7 +111,7 @@ def is_waiting(worker: Worker) -> bool:
 
 
 @pytest.mark.faults
-def test_a_worker_follows_the_schemas_of_a_real_registry_and_waits_while_it_is_away(
+def test_a_worker_follows_registry_schemas_and_waits_during_an_outage(
     sway: Sway, client: SchemaRegistryClient, schema_registry: EmbeddedRegistry
 ) -> None:
     worker = sway.create_topics().worker().start()
@@ -119,47 +119,52 @@ def test_a_worker_follows_the_schemas_of_a_real_registry_and_waits_while_it_is_a
     first = Service(sway, client, "first", schema)
     worker.wait_until_ready()
     produce(sway, first.values())
-    sway.wait_for_answers(EACH)
+    sway.wait_for_answers(EVENTS_PER_SERVICE)
     (score,) = [s for s in read(sway, client, "scores") if s["event_id"] == "first-0"]
     assert (score["user_id"], score["item_id"]) == ("user-0", "i1")
     assert score["source"]["topic"] == sway.topics.name("events")
     assert 0 <= score["influence"] <= 1
 
-    # A newer service, in the middle of the stream.
+    # A producer with a newer schema, in the middle of the stream.
     newer_schema = newer(schema, "campaign")
     produce(sway, Service(sway, client, "newer", newer_schema).values())
     assert client.get_versions(subject) == [1, 2]
-    sway.wait_for_answers(2 * EACH)
-    assert scored(sway, client) == {"first": EACH, "newer": EACH}
+    sway.wait_for_answers(2 * EVENTS_PER_SERVICE)
+    assert scored(sway, client) == {"first": EVENTS_PER_SERVICE, "newer": EVENTS_PER_SERVICE}
 
-    # One that would break the readers.
+    # A schema that would break readers is refused.
     with pytest.raises(SchemaRegistryError) as refused:
         client.register_schema(subject, Schema(json.dumps(broken(newer_schema)), "AVRO"))
     assert refused.value.http_status_code == 409
     assert client.get_versions(subject) == [1, 2]
 
-    # One that uses a registry of its own.
+    # A producer with another registry, whose ids are unknown here.
     produce(sway, [("user-0", b"\x00\x7f\xff\xff\xff" + first.values()[0][1][5:])])
-    sway.wait_for_answers(2 * EACH + 1)
+    sway.wait_for_answers(2 * EVENTS_PER_SERVICE + 1)
     (letter,) = read(sway, client, "dead-letters")
     assert letter["reason"] == "unknown_schema"
 
-    # The registry is away: known ids go on, a new one waits.
+    # The registry is down: events with known ids are processed, one with a new id waits.
     known = Service(sway, client, "known", schema).values()
     last = Service(sway, client, "last", newer(schema, "season")).values()
     schema_registry.kill()
     try:
         produce(sway, known)
-        sway.wait_for_answers(3 * EACH + 1)
+        sway.wait_for_answers(3 * EVENTS_PER_SERVICE + 1)
         produce(sway, last)
-        wait_for(lambda: is_waiting(worker), "a worker that says what it waits for")
+        wait_for(lambda: is_waiting(worker), "a worker that reports what it waits for")
         assert worker.page("/livez") == (200, "ok\n")
-        assert len(list(sway.read("scores"))) == 3 * EACH
+        assert len(list(sway.read("scores"))) == 3 * EVENTS_PER_SERVICE
     finally:
         schema_registry.start()
-    sway.wait_for_answers(4 * EACH + 1)
-    assert scored(sway, client) == {"first": EACH, "newer": EACH, "known": EACH, "last": EACH}
+    sway.wait_for_answers(4 * EVENTS_PER_SERVICE + 1)
+    assert scored(sway, client) == {
+        "first": EVENTS_PER_SERVICE,
+        "newer": EVENTS_PER_SERVICE,
+        "known": EVENTS_PER_SERVICE,
+        "last": EVENTS_PER_SERVICE,
+    }
     assert len(read(sway, client, "dead-letters")) == 1
     worker.wait_until_ready()
     assert worker.terminate() == 0
-    assert "Traceback" not in worker.said()
+    assert "Traceback" not in worker.log_text()

@@ -1,4 +1,4 @@
-"""`sway doctor` against a real broker and a model on disk."""
+"""`sway doctor` with a real broker and a model on disk."""
 
 import json
 import time
@@ -38,7 +38,7 @@ CHECKS = [
 
 @pytest.fixture(autouse=True)
 def settings(topics: Topics, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_base: Path) -> None:
-    """Settings with which a worker could start, but for the topics."""
+    """Valid settings and topics for a worker."""
     registry = ModelRegistry(tmp_path / "registry")
     registry.promote(registry.publish(tiny_base, Manifest("v1", base="tiny", created_at_ms=0)))
     for name, value in {
@@ -56,7 +56,7 @@ def settings(topics: Topics, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ti
 
 
 def doctor(topics: Topics) -> tuple[int, dict[str, list[dict[str, Any]]]]:
-    """The exit code, and the findings by check, the test's prefix taken out of their names."""
+    """Return the exit code, and the findings by check, with the test's prefix replaced by "sway"."""
     result = CliRunner().invoke(app, ["doctor", "--json"])
     by_check: dict[str, list[dict[str, Any]]] = {}
     for finding in json.loads(result.stdout)["findings"]:
@@ -76,7 +76,7 @@ def events() -> list[tuple[str, bytes]]:
     return [(user, encode(BehaviorEvent(f"e-{user}", user, "view", NOW_MS))) for user in USERS]
 
 
-def test_all_is_well(topics: Topics, tmp_path: Path) -> None:
+def test_a_correct_setup_passes_every_check(topics: Topics, tmp_path: Path) -> None:
     produce(topics, "events", events(), partitioner="murmur2_random")
     outcome = Codec(Outcome).encode(Outcome("e-u0", "u0", 1.0, NOW_MS))
     produce(topics, "outcomes", [("u0", outcome)], partitioner="murmur2_random")
@@ -93,10 +93,8 @@ def test_all_is_well(topics: Topics, tmp_path: Path) -> None:
     assert "sway-doctor" not in {group.group_id for group in groups.valid}
 
 
-def test_wrong_partitioner_keys_changelog_and_model_fail_each_with_advice(
-    topics: Topics, tmp_path: Path
-) -> None:
-    produce(topics, "events", [*events(), ("u1", b"{}")])  # librdkafka's own partitioner
+def test_every_fault_fails_its_check_with_advice(topics: Topics, tmp_path: Path) -> None:
+    produce(topics, "events", [*events(), ("u1", b"{}")])  # with librdkafka's default partitioner
     produce(topics, "outcomes", [(f'"{user}"', value) for user, value in _outcomes()])
     changelog = f"{topics.prefix}-windows-changelog"
     topics.admin.create_topics([NewTopic(changelog, 2, 1)])[changelog].result(30)
@@ -112,9 +110,9 @@ def test_wrong_partitioner_keys_changelog_and_model_fail_each_with_advice(
     assert (undecodable["status"], keys["status"]) == ("warn", "ok")
     assert "1 of 31 sampled records cannot be decoded (bad_magic)" in undecodable["found"]
     assert findings["keys of sway.outcomes"][0]["status"] == "FAIL"
-    told = " ".join(finding["found"] for finding in findings["topics"])
-    assert f"{changelog} has 2 partitions, but the inputs have 4" in told
-    assert f"{changelog} has cleanup.policy=delete" in told
+    messages = " ".join(finding["found"] for finding in findings["topics"])
+    assert f"{changelog} has 2 partitions, but the inputs have 4" in messages
+    assert f"{changelog} has cleanup.policy=delete" in messages
     assert "heads.safetensors has sha256" in findings["model"][0]["found"]
     assert findings["dtypes"][0]["found"] == "not checked: no model (see above)"
     assert findings["broker"][0]["status"] == "ok"

@@ -1,4 +1,4 @@
-"""What the suite of faults keeps of a record that was answered twice: both places, and who wrote them."""
+"""What the fault suite records about a duplicate answer: both copies and their producers."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.faults.doubled import keep_doubled
 from tests.integration.conftest import Topics
 
 
-def test_both_places_are_kept_with_their_producers_and_markers(
+def test_both_copies_are_recorded_with_producers_and_markers(
     kafka: EmbeddedKafka, topics: Topics, tmp_path: Path
 ) -> None:
     scores = topics.create("scores")
@@ -31,11 +31,11 @@ def test_both_places_are_kept_with_their_producers_and_markers(
         lambda topic, partition: data / f"{topic}-{partition}",
         tmp_path,
     )
-    said = [line.strip() for line in summary.read_text().splitlines()]
-    assert said[:2] == ["1 records were answered more than once", "events[0]@7 was answered at"]
-    kinds = [line.split(": baseOffset: ")[0] for line in said[2:]]
+    lines = [line.strip() for line in summary.read_text().splitlines()]
+    assert lines[:2] == ["1 records were answered more than once", "events[0]@7 was answered at"]
+    kinds = [line.split(": baseOffset: ")[0] for line in lines[2:]]
     assert kinds == [f"{scores}[0]@0", "records", "ABORT", f"{scores}[0]@2", "records", "COMMIT"]
-    assert all("producerEpoch: " in line for line in said if "baseOffset" in line)
+    assert all("producerEpoch: " in line for line in lines if "baseOffset" in line)
     assert {path.name for path in tmp_path.iterdir()} == {
         "doubled.txt",
         f"{scores}-0.txt",

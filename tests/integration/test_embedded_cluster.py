@@ -1,11 +1,11 @@
-"""Three brokers: any one may be lost, what was acknowledged stays, and it comes back."""
+"""A cluster of three brokers: it tolerates the loss of one, and keeps acknowledged records."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export these
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not export these
     AdminClient,
     ConfigResource,
     ConfigSource,
@@ -35,7 +35,7 @@ PARTITIONS = 3
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedCluster]:
-    """Three brokers that all tests of this page share; each test leaves them all running."""
+    """Three brokers shared by the tests of this module; each test leaves all of them running."""
     with EmbeddedCluster() as embedded:
         admin = AdminClient({"bootstrap.servers": embedded.bootstrap_servers})
         admin.create_topics([NewTopic(TOPIC, PARTITIONS)])[TOPIC].result(timeout=30)
@@ -46,12 +46,13 @@ def cluster() -> Iterator[EmbeddedCluster]:
 def leaders(cluster: EmbeddedCluster) -> set[int]:
     try:
         return {cluster.leader_of(TOPIC, partition) for partition in range(PARTITIONS)}
-    except EmbeddedError:  # a partition that is between two leaders
+    except EmbeddedError:
+        # A partition has no leader at the moment.
         return set()
 
 
 @pytest.mark.parametrize("lose", [EmbeddedCluster.kill_broker, EmbeddedCluster.stop_broker])
-def test_without_any_one_broker_the_others_lead_and_take_records(
+def test_two_brokers_serve_while_any_one_is_down(
     cluster: EmbeddedCluster, lose: Callable[[EmbeddedCluster, int], None]
 ) -> None:
     lost = cluster.leader_of(TOPIC, 0)
@@ -64,24 +65,24 @@ def test_without_any_one_broker_the_others_lead_and_take_records(
 
 
 def committed(consumer: Consumer) -> bool:
-    """Commit an offset; returns whether the group's coordinator was there for it."""
+    """Commit an offset; return whether the group's coordinator was available."""
     try:
         consumer.commit(offsets=[TopicPartition(TOPIC, 0, 0)], asynchronous=False)
     except KafkaException as exc:
-        # The client does not ask again by itself while a broker takes the groups of another one over.
-        passing = (
+        # The client does not retry by itself while the coordinator moves to another broker.
+        transient = (
             KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
             KafkaError.COORDINATOR_NOT_AVAILABLE,
             KafkaError.NOT_COORDINATOR,
             KafkaError._WAIT_COORD,
         )
-        if exc.args[0].code() not in passing:
+        if exc.args[0].code() not in transient:
             raise
         return False
     return True
 
 
-def test_a_group_and_a_transactional_id_are_found_where_kafka_keeps_them(cluster: EmbeddedCluster) -> None:
+def test_coordinators_lead_their_partitions_of_the_internal_topics(cluster: EmbeddedCluster) -> None:
     address = cluster.bootstrap_servers
     producer = Producer({"bootstrap.servers": address, "transactional.id": "worker-7"})
     producer.init_transactions(30)
@@ -101,7 +102,7 @@ def test_a_group_and_a_transactional_id_are_found_where_kafka_keeps_them(cluster
     reader.close()
 
 
-def test_what_all_acknowledged_is_there_when_all_brokers_were_lost(cluster: EmbeddedCluster) -> None:
+def test_acknowledged_records_survive_the_loss_of_all_brokers(cluster: EmbeddedCluster) -> None:
     address = cluster.bootstrap_servers
     sent = [str(number).encode() for number in range(100)]
     produce(address, TOPIC, sent)
@@ -116,7 +117,7 @@ def test_what_all_acknowledged_is_there_when_all_brokers_were_lost(cluster: Embe
     assert sorted(value for value in found if b"lost" not in value) == sorted(sent)
 
 
-def test_topics_and_changelogs_have_three_replicas_of_which_two_acknowledge(cluster: EmbeddedCluster) -> None:
+def test_topics_and_changelogs_have_three_replicas_two_in_sync(cluster: EmbeddedCluster) -> None:
     kafka = KafkaSettings(bootstrap_servers=cluster.bootstrap_servers)
     names = TopicSettings(prefix="kept-thrice", partitions=1)
     reached = Cluster(kafka)
@@ -125,25 +126,27 @@ def test_topics_and_changelogs_have_three_replicas_of_which_two_acknowledge(clus
     inputs = [names.events, names.outcomes]
     ensure_changelogs(kafka.client_config(), inputs, tables, replication=names.replication, timeout_s=30)
     there = [*names.names().values(), *tables.values()]
-    wait_for(lambda: set(there) <= set(reached.view().replicas), "all brokers to know the topics", 30)
+    wait_for(
+        lambda: set(there) <= set(reached.view().replicas), "all brokers to know the topics", timeout_s=30
+    )
     replicas = reached.view().replicas
     assert {replicas[name] for name in there} == {3}
     admin = AdminClient({**kafka.client_config()})
-    # These brokers' own default is the same, so look where it comes from.
-    said = {name: told_to_a_topic(admin, name) for name in there}
-    assert {config.get("min.insync.replicas") for config in said.values()} == {"2"}
-    assert {said[name].get(AFTER_MAX_MS) for name in inputs} == {"3600000"}
+    # The default of these brokers is the same, so check the topics' own configuration.
+    configs = {name: own_config(admin, name) for name in there}
+    assert {config.get("min.insync.replicas") for config in configs.values()} == {"2"}
+    assert {configs[name].get(AFTER_MAX_MS) for name in inputs} == {"3600000"}
 
 
-def told_to_a_topic(admin: AdminClient, topic: str) -> dict[str, str]:
-    """What a topic was told itself, the brokers' defaults left out."""
+def own_config(admin: AdminClient, topic: str) -> dict[str, str]:
+    """Return the configuration set on a topic, without the brokers' defaults."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     entries = admin.describe_configs([resource])[resource].result(30)
     own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
     return {name: entry.value for name, entry in entries.items() if entry.source == own}
 
 
-def test_what_the_cluster_does_not_have_is_said(cluster: EmbeddedCluster) -> None:
+def test_unknown_brokers_topics_and_partitions_are_errors(cluster: EmbeddedCluster) -> None:
     with pytest.raises(EmbeddedError, match="no broker 4; its brokers are: 1, 2, 3"):
         cluster.kill_broker(4)
     with pytest.raises(EmbeddedError, match="no topic typo"):

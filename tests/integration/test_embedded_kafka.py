@@ -1,4 +1,4 @@
-"""The embedded Kafka: it starts, keeps data, survives crashes and leaves nothing behind."""
+"""The embedded Kafka: starts, restarts with data, crashes and clean-up."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ def consume(bootstrap_servers: str, topic: str, count: int, group: str = "reader
     return values
 
 
-def test_what_is_produced_can_be_consumed(kafka: EmbeddedKafka, topics: Topics) -> None:
+def test_produced_records_can_be_consumed(kafka: EmbeddedKafka, topics: Topics) -> None:
     topic = topics.create("events", partitions=3)
     sent = [str(number).encode() for number in range(100)]
     produce(kafka.bootstrap_servers, topic, sent)
@@ -68,7 +68,7 @@ def test_a_transaction_is_seen_only_when_committed(kafka: EmbeddedKafka, topics:
     assert consume(kafka.bootstrap_servers, topic, 1, topics.group()) == [b"committed"]
 
 
-def test_a_topic_that_nobody_made_is_an_error(kafka: EmbeddedKafka, topics: Topics) -> None:
+def test_a_topic_that_was_not_created_is_an_error(kafka: EmbeddedKafka, topics: Topics) -> None:
     metadata = topics.admin.list_topics(topics.name("typo"), timeout=10)
     error = metadata.topics[topics.name("typo")].error
     assert error is not None
@@ -86,7 +86,7 @@ def test_the_log_file_is_written(kafka: EmbeddedKafka) -> None:
     assert "Kafka Server started" in kafka.log_path.read_text("utf-8")
 
 
-def test_two_brokers_live_side_by_side(kafka: EmbeddedKafka, topics: Topics) -> None:
+def test_two_brokers_run_side_by_side(kafka: EmbeddedKafka, topics: Topics) -> None:
     topic = topics.create("events")
     with EmbeddedKafka() as other:
         assert other.bootstrap_servers != kafka.bootstrap_servers
@@ -129,13 +129,13 @@ import os, sys, time
 from sway.embedded import EmbeddedKafka
 kafka = EmbeddedKafka().start()
 if os.fork() == 0:
-    time.sleep(600)  # holds every pipe of its parent open
+    time.sleep(600)  # keeps every pipe of its parent open
 print(kafka.pid, kafka.log_path.parent, flush=True)
 sys.stdin.read()
 """
 
 
-def test_the_broker_dies_with_an_owner_that_is_killed() -> None:
+def test_the_broker_dies_with_its_killed_owner() -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER],
         stdin=subprocess.PIPE,
@@ -156,7 +156,7 @@ def test_the_broker_dies_with_an_owner_that_is_killed() -> None:
             os.killpg(owner.pid, signal.SIGKILL)  # the forked child
 
 
-def test_the_broker_dies_with_its_leash(tmp_path: Path) -> None:
+def test_the_broker_dies_with_its_supervisor(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux tells a process that its parent died")
     with EmbeddedKafka() as kafka:
@@ -186,18 +186,18 @@ def test_a_restart_does_not_change_its_address_silently(tmp_path: Path) -> None:
                 first.start()
 
 
-def test_a_wanted_port_that_is_taken_gives_another(kafka: EmbeddedKafka) -> None:
+def test_a_taken_port_is_replaced_by_another(kafka: EmbeddedKafka) -> None:
     taken = int(kafka.bootstrap_servers.rsplit(":", 1)[1])
     with EmbeddedKafka(port=taken) as other:
         assert other.bootstrap_servers != kafka.bootstrap_servers
 
 
-def test_a_damaged_jar_is_fetched_again(kafka: EmbeddedKafka, tmp_path: Path) -> None:
+def test_a_damaged_jar_is_downloaded_again(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     mine, users = tmp_path / "cache", default_cache_dir()
     fetched: list[str] = []
 
     def fetch(artifact: Artifact, folder: Path) -> Path:
-        """From the user's cache, which the shared broker has filled, in place of Maven Central."""
+        """Copy from the user's cache, which the shared broker has filled, in place of Maven Central."""
         fetched.append(artifact.name)
         folder.mkdir()
         return Path(shutil.copy(users / artifact.file_name, folder))
@@ -213,14 +213,14 @@ def test_a_damaged_jar_is_fetched_again(kafka: EmbeddedKafka, tmp_path: Path) ->
     assert fetched == ["slf4j-api"]
 
 
-def test_a_broker_that_cannot_start_says_why() -> None:
+def test_a_failed_start_of_a_broker_reports_the_cause() -> None:
     starved = EmbeddedKafka(heap_mb=4)
     with pytest.raises(KafkaStartError, match="heap"):
         starved.start()
     assert not starved.running
 
 
-def test_a_client_gets_no_answer_once_it_is_stopped() -> None:
+def test_a_stopped_broker_answers_no_client() -> None:
     with EmbeddedKafka() as kafka:
         topics = Topics(kafka.bootstrap_servers, "gone")
     with pytest.raises(KafkaException):

@@ -1,4 +1,4 @@
-"""The supervisor: a command ends with its owner, and its owner learns how it ended."""
+"""The supervisor: a command ends with its owner, which gets its exit status."""
 
 import sys
 from pathlib import Path
@@ -22,14 +22,14 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_the_exit_status_and_the_output_are_kept(tmp_path: Path) -> None:
-    process = SupervisedProcess(python("import sys; print('said'); sys.exit(3)"), tmp_path, "out.log")
+def test_exit_status_and_output_are_kept(tmp_path: Path) -> None:
+    process = SupervisedProcess(python("import sys; print('output'); sys.exit(3)"), tmp_path, "out.log")
     wait_for(lambda: process.exit_status() == 3, "exit status")
     process.stop()
-    assert (tmp_path / "out.log").read_text() == "said\n"
+    assert (tmp_path / "out.log").read_text() == "output\n"
 
 
-def test_stop_asks_and_kill_does_not(tmp_path: Path) -> None:
+def test_stop_sends_sigterm_and_kill_sends_sigkill(tmp_path: Path) -> None:
     asked = SupervisedProcess(["sleep", "600"], tmp_path, "out.log")
     asked.stop()
     assert asked.exit_status() == 128 + 15
@@ -38,7 +38,7 @@ def test_stop_asks_and_kill_does_not(tmp_path: Path) -> None:
     assert killed.exit_status() == 128 + 9
 
 
-def test_a_command_that_does_not_listen_is_killed_after_the_grace(tmp_path: Path) -> None:
+def test_a_command_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     process = SupervisedProcess(python(STUBBORN), tmp_path, "out.log", grace_s=0.1)
     wait_for((tmp_path / "ready").exists, "start of the command")
     process.stop()

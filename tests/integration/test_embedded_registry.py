@@ -1,4 +1,4 @@
-"""The embedded Schema Registry: it starts, speaks Confluent's API, survives crashes and leaves nothing behind."""
+"""The embedded Schema Registry: starts, Confluent's API, crashes and clean-up."""
 
 import socket
 from pathlib import Path
@@ -25,24 +25,25 @@ def test_only_loopback_listens_and_the_log_is_written(schema_registry: EmbeddedR
     assert "apicurio-registry-app" in schema_registry.log_path.read_text("utf-8")
 
 
-def test_an_id_that_the_real_registry_does_not_know_is_unknown_and_not_unavailable(
+def test_an_unknown_id_is_not_reported_as_an_outage(
     schema_registry: EmbeddedRegistry,
 ) -> None:
     with connect(schema_registry.url) as client, pytest.raises(UnknownSchemaError):
         RegistryResolver(client).by_id(4_000_000)
 
 
-def test_a_killed_one_keeps_its_address_and_a_given_folder_stays(
+def test_a_killed_registry_keeps_its_address_and_folder(
     schema_registry: EmbeddedRegistry, tmp_path: Path
 ) -> None:
-    """That schemas and ids live through a kill is shown by test_confluent_format."""
-    registry = EmbeddedRegistry(tmp_path, port=port_of(schema_registry)).start()  # taken, so another
+    """test_confluent_format.py checks that schemas and ids survive a kill."""
+    # The port is taken, so the registry chooses another.
+    registry = EmbeddedRegistry(tmp_path, port=port_of(schema_registry)).start()
     assert registry.url != schema_registry.url
     assert registry.log_path.parent == tmp_path
     with pytest.raises(RegistryFolderInUseError, match=f"another embedded Schema Registry uses {tmp_path}"):
         EmbeddedRegistry(tmp_path).start()
     assert registry.running
-    assert any((tmp_path / "tmp").iterdir())  # what the other one needs is still there
+    assert any((tmp_path / "tmp").iterdir())  # the refused start did not remove the first one's files
     pid = registry.pid
     registry.kill()
     assert not registry.running
@@ -62,7 +63,7 @@ def test_a_killed_one_keeps_its_address_and_a_given_folder_stays(
         _ = registry.url
 
 
-def test_a_registry_that_cannot_start_says_why() -> None:
+def test_a_failed_start_of_a_registry_reports_the_cause() -> None:
     starved = EmbeddedRegistry(heap_mb=2)
     with pytest.raises(RegistryStartError, match="heap"):
         starved.start()
@@ -71,7 +72,9 @@ def test_a_registry_that_cannot_start_says_why() -> None:
         _ = starved.pid
 
 
-def test_a_damaged_program_says_what_to_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_program_names_the_folder_to_remove(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sway.embedded.registry_runtime.unpacked", lambda *_, **__: tmp_path)
     with pytest.raises(RegistryStartError, match=f"Remove {tmp_path} to download it again"):
         EmbeddedRegistry().start()

@@ -1,4 +1,4 @@
-"""Examples come out of ranges as a read_committed reader sees them, holes and all."""
+"""Reading ranges of examples: committed records only, with the gaps of transaction markers."""
 
 import json
 from typing import Any
@@ -15,14 +15,25 @@ from trainer.ranges import ExampleRanges
 
 def labeled(number: int) -> LabeledExample:
     return LabeledExample(
-        f"e{number}", f"u{number}", "i", "", f"watch {number}", 1.0, 0.5, 0.5, "v", "outcome", number, number
+        event_id=f"e{number}",
+        user_id=f"u{number}",
+        item_id="i",
+        history="",
+        target=f"watch {number}",
+        y=1.0,
+        y_hat=0.5,
+        z_hat=0.5,
+        model_version="v",
+        label_source="outcome",
+        occurred_at=number,
+        labeled_at=number,
     )
 
 
 @pytest.fixture
 def topic(topics: Topics) -> str:
     """Two partitions of ten examples each, in transactions of five: offsets 5 and 11 are markers."""
-    name = topics.create("examples", 2)
+    name = topics.create("examples", partitions=2)
     producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "transactional.id": topics.prefix})
     producer.init_transactions(30)
     codec = Codec(LabeledExample)
@@ -39,7 +50,7 @@ def reader(topics: Topics) -> ExampleRanges:
 
 
 class Received:
-    """Counts the records that a client has received, also those that nobody asked it for, as librdkafka tells."""
+    """Counts all records that a client has received, including prefetched ones, by librdkafka's statistics."""
 
     def __init__(self) -> None:
         self.config: dict[str, Any] = {"stats_cb": self._take, "statistics.interval.ms": 20}
@@ -55,56 +66,58 @@ class Received:
                 self._by_partition[topic, number] = partition["rxmsgs"]
 
 
-def told(examples: list[Any]) -> list[int]:
+def numbers(examples: list[Any]) -> list[int]:
     return sorted(example.occurred_at for example in examples)
 
 
-def test_all_that_is_committed_is_read_once(topics: Topics, topic: str) -> None:
+def test_every_committed_example_is_read_once(topics: Topics, topic: str) -> None:
     ranges = reader(topics).all_of(topic)
     assert [(part.partition, part.start, part.end) for part in ranges] == [(0, 0, 12), (1, 0, 12)]
     new, older = reader(topics).read(ranges, 5)
-    assert told(new) == list(range(20))
+    assert numbers(new) == list(range(20))
     assert older == []
 
 
-def test_a_range_is_half_open_and_may_begin_and_end_in_a_hole(topics: Topics, topic: str) -> None:
-    new, older = reader(topics).read([OffsetRange(topic, 0, 2, 4), OffsetRange(topic, 1, 5, 12)], 3)
-    assert told(new) == [2, 3, 15, 16, 17, 18, 19]
-    assert told(older) == [7, 8, 9]  # the newest of what is before: partition 1 holds 5 to 9 there
-    assert reader(topics).read([OffsetRange(topic, 0, 5, 6)], 0) == ([], [])
+def test_half_open_ranges_may_start_and_end_at_markers(topics: Topics, topic: str) -> None:
+    new, older = reader(topics).read(
+        [OffsetRange(topic, partition=0, start=2, end=4), OffsetRange(topic, partition=1, start=5, end=12)], 3
+    )
+    assert numbers(new) == [2, 3, 15, 16, 17, 18, 19]
+    assert numbers(older) == [7, 8, 9]  # the newest before the ranges, of 5 to 9 in partition 1
+    assert reader(topics).read([OffsetRange(topic, partition=0, start=5, end=6)], 0) == ([], [])
 
 
-def test_a_range_that_is_not_in_the_log_says_what_is(topics: Topics, topic: str) -> None:
+def test_a_range_outside_the_log_is_an_error(topics: Topics, topic: str) -> None:
     topics.admin.delete_records([TopicPartition(topic, 0, 6)])[TopicPartition(topic, 0)].result(30)
     with pytest.raises(RangeError, match="before 6, the oldest"):
-        reader(topics).read([OffsetRange(topic, 0, 2, 12)], 0)
+        reader(topics).read([OffsetRange(topic, partition=0, start=2, end=12)], 0)
     with pytest.raises(RangeError, match="ends at 12"):
-        reader(topics).read([OffsetRange(topic, 1, 2, 25)], 0)
+        reader(topics).read([OffsetRange(topic, partition=1, start=2, end=25)], 0)
     with pytest.raises(RangeError, match="no topic"):
         reader(topics).all_of(topics.name("nothing"))
 
 
-def test_a_few_older_examples_of_many_partitions_cost_a_few_reads(topics: Topics) -> None:
-    partitions, transactions, of_each = 8, 100, 20
-    name = topics.create("examples", partitions)
+def test_a_few_older_examples_cost_a_few_reads(topics: Topics) -> None:
+    partitions, transactions, records_each = 8, 100, 20
+    name = topics.create("examples", partitions=partitions)
     producer = Producer({"bootstrap.servers": topics.bootstrap_servers, "transactional.id": topics.prefix})
     producer.init_transactions(30)
     codec = Codec(LabeledExample)
     for transaction in range(transactions):
         producer.begin_transaction()
-        for number in range(transaction * of_each, (transaction + 1) * of_each):
+        for number in range(transaction * records_each, (transaction + 1) * records_each):
             for partition in range(partitions):
                 one = labeled(number * partitions + partition)
                 one.history = "watch alien liked ; " * 50
                 producer.produce(name, codec.encode(one), partition=partition)
         producer.commit_transaction(30)
-    records = partitions * transactions * of_each
+    records = partitions * transactions * records_each
     received = Received()
     ranges = ExampleRanges({"bootstrap.servers": topics.bootstrap_servers, **received.config}, timeout_s=20)
-    end = transactions * (of_each + 1)
+    end = transactions * (records_each + 1)
     new, older = ranges.read(
-        [OffsetRange(name, number, end - 11, end) for number in range(partitions)], 1_600
+        [OffsetRange(name, partition=number, start=end - 11, end=end) for number in range(partitions)], 1_600
     )
-    assert told(new) == list(range(records - 80, records))
-    assert told(older) == list(range(records - 1_680, records - 80))
+    assert numbers(new) == list(range(records - 80, records))
+    assert numbers(older) == list(range(records - 1_680, records - 80))
     assert 1_680 <= received.records <= 4 * 1_680, received.records

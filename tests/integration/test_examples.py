@@ -1,4 +1,4 @@
-"""The programs in examples/ run as they stand."""
+"""The programs in examples/ run unchanged."""
 
 import signal
 import subprocess
@@ -26,7 +26,7 @@ def program(name: str) -> list[str]:
 
 
 def read_committed(topics: Topics, topic: str) -> list[tuple[int, bytes, bytes]]:
-    """What a read_committed reader sees now: partition, key and value, each partition in its order."""
+    """Return the partition, key and value of all committed records, in order within each partition."""
     config = {
         "bootstrap.servers": topics.bootstrap_servers,
         "group.id": topics.group("audit"),
@@ -46,8 +46,8 @@ def read_committed(topics: Topics, topic: str) -> list[tuple[int, bytes, bytes]]
     return found  # type: ignore[return-value]  # neither is None here
 
 
-def test_an_event_is_produced_where_sway_looks_for_it(topics: Topics) -> None:
-    topic = topics.create("events", PARTITIONS)
+def test_an_event_is_produced_to_the_partition_sway_expects(topics: Topics) -> None:
+    topic = topics.create("events", partitions=PARTITIONS)
     subprocess.run([*program("produce_event.py"), topics.bootstrap_servers, topic], check=True, timeout=60)
     ((partition, key, value),) = read_committed(topics, topic)
     assert partition == murmur2_partition(key, PARTITIONS)
@@ -57,15 +57,20 @@ def test_an_event_is_produced_where_sway_looks_for_it(topics: Topics) -> None:
 
 
 @pytest.mark.faults
-def test_the_counter_counts_every_click_once_although_it_is_killed(topics: Topics, tmp_path: Path) -> None:
-    clicks, counts = topics.create("clicks", PARTITIONS), topics.create("counts", PARTITIONS)
+def test_a_killed_counter_counts_every_click_once(topics: Topics, tmp_path: Path) -> None:
+    clicks, counts = (
+        topics.create("clicks", partitions=PARTITIONS),
+        topics.create("counts", partitions=PARTITIONS),
+    )
     produce_clicks(topics, clicks, range(CLICKS))
     with counter(topics, tmp_path) as first:
         wait_for(lambda: bool(read_committed(topics, counts)), "count")
         first.kill()
     produce_clicks(topics, clicks, range(CLICKS, 2 * CLICKS))
     with counter(topics, tmp_path) as second:
-        wait_for(lambda: len(read_committed(topics, counts)) >= 2 * CLICKS, f"{2 * CLICKS} counts", 60)
+        wait_for(
+            lambda: len(read_committed(topics, counts)) >= 2 * CLICKS, f"{2 * CLICKS} counts", timeout_s=60
+        )
         second.send_signal(signal.SIGTERM)
         second.wait(30)
     by_user: dict[bytes, list[int]] = {}
@@ -84,7 +89,7 @@ def produce_clicks(topics: Topics, topic: str, numbers: range) -> None:
 
 @contextmanager
 def counter(topics: Topics, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """The program as a process of its own, gone at the end."""
+    """Run the program as a process, which is killed at the end."""
     command = [*program("exactly_once.py"), topics.bootstrap_servers, topics.prefix, str(folder / "state")]
     with (folder / "log").open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:

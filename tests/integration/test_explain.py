@@ -18,7 +18,7 @@ from tests.support.late import publish_late
 FILMS = ("alien", "heat", "amelie", "brazil")
 
 
-def test_a_late_models_scores_are_explained_whether_their_labels_have_come_or_not(
+def test_late_scores_are_explained_with_and_without_labels(
     sway: Sway, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = ModelRegistry(tmp_path / "registry")
@@ -26,7 +26,7 @@ def test_a_late_models_scores_are_explained_whether_their_labels_have_come_or_no
     sway.environment["SWAY_MODEL__REGISTRY"] = str(tmp_path / "registry")
     for name, value in sway.environment.items():
         monkeypatch.setenv(name, value)
-    worker = sway.create_topics(2).worker().start()
+    worker = sway.create_topics(partitions=2).worker().start()
     worker.wait_until_ready()
     now_ms = int(time.time() * 1000) - 60_000
     for number, film in enumerate(FILMS):
@@ -46,11 +46,11 @@ def test_a_late_models_scores_are_explained_whether_their_labels_have_come_or_no
         assert result.exit_code == 0, result.output
         return result.stdout
 
-    for shown, past in ((explain("--user", "ann"), 3), (explain("bob-2"), 2)):
-        (influence,) = re.findall(r"influence +(\d\.\d+) +(\d\.\d+)", shown)
+    for output, past in ((explain("--user", "ann"), 3), (explain("bob-2"), 2)):
+        (influence,) = re.findall(r"influence +(\d\.\d+) +(\d\.\d+)", output)
         assert float(influence[0]) == pytest.approx(float(influence[1]), abs=2e-4)
         for film in FILMS[:past]:
-            assert len(re.findall(rf"watch {film} .* [+-]\d\.\d{{4}} ", shown)) == 1
+            assert len(re.findall(rf"watch {film} .* [+-]\d\.\d{{4}} ", output)) == 1
     config, topic = {"bootstrap.servers": sway.topics.bootstrap_servers}, sway.topics.name("examples")
     whole, last = (
         [

@@ -1,4 +1,4 @@
-"""Whatever dies, is fenced or is forgotten: the requests hold every example once."""
+"""Requests contain every example once, despite crashes, fencing and expired offsets."""
 
 import logging
 import signal
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def examples(topics: Topics) -> Examples:
-    topics.create("examples", PARTITIONS)
+    topics.create("examples", partitions=PARTITIONS)
     topics.create("training")
     return Examples(topics)
 
 
 def committed(topics: Topics) -> dict[int, int]:
-    """How far the group's offsets say that examples were handed over."""
+    """Return the group's committed offsets of the examples, by partition."""
     consumer = Consumer({"bootstrap.servers": topics.bootstrap_servers, "group.id": topics.group("handover")})
     asked = [TopicPartition(topics.name("examples"), number) for number in range(PARTITIONS)]
     found = {part.partition: part.offset for part in consumer.committed(asked, timeout=30)}
@@ -32,26 +32,26 @@ def committed(topics: Topics) -> dict[int, int]:
     return found
 
 
-def forget(topics: Topics) -> None:
+def expire_offsets(topics: Topics) -> None:
     """Delete the group's offsets, as the broker does after their retention."""
     group = topics.group("handover")
     topics.admin.delete_consumer_groups([group])[group].result(30)
 
 
-def test_a_leader_that_is_killed_at_any_step_loses_and_doubles_nothing(
+def test_a_leader_killed_at_any_step_hands_over_everything_once(
     topics: Topics, examples: Examples, processes: ForkServerContext
 ) -> None:
     seen = []
     for step in STEPS:
-        examples.write(1)
+        examples.write_transactions(1)
         process = processes.Process(target=die_at, args=(step, topics.bootstrap_servers, topics.prefix))
         process.start()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL, step
         seen.append(len(requests(topics)))
-    assert seen == [0, 0, 0, 0, 1]  # what was not committed is not seen
-    examples.write(1)
-    with lead(topics, 1000) as leader:
+    assert seen == [0, 0, 0, 0, 1]  # only the last step has committed a request
+    examples.write_transactions(1)
+    with lead(topics, min_examples=1000) as leader:
         read_to_end(leader)
         last = leader.hand_over(forced=True)
     assert last is not None
@@ -59,7 +59,7 @@ def test_a_leader_that_is_killed_at_any_step_loses_and_doubles_nothing(
     assert audit(topics) == committed(topics)
 
 
-def test_two_workers_that_both_believe_they_lead_hand_over_every_example_once(
+def test_two_competing_workers_hand_over_every_example_once(
     topics: Topics, examples: Examples, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "stream.handover.watch")
@@ -67,30 +67,28 @@ def test_two_workers_that_both_believe_they_lead_hand_over_every_example_once(
         wait_for(lambda: one.shows("sway_handover_leader", 1), "a leader")
         wait_for(lambda: other.shows("sway_handover_leader", 1), "two leaders")
         for _ in range(30):
-            examples.write(1)
+            examples.write_transactions(1)
         wait_for(lambda: sum(request.examples for request in requests(topics)) >= 120, "all requests")
     assert "FatalTransactionError" in caplog.text
     assert audit(topics) == committed(topics)
 
 
-def test_ends_that_the_broker_forgot_are_read_from_the_requests_and_written_again(
-    topics: Topics, examples: Examples
-) -> None:
-    examples.write(3, partitions=1)  # partition 1 was never handed over
-    with lead(topics, 8) as leader:
+def test_expired_offsets_are_restored_from_the_requests(topics: Topics, examples: Examples) -> None:
+    examples.write_transactions(3, partitions=1)  # nothing in partition 1
+    with lead(topics, min_examples=8) as leader:
         while leader.hand_over() is None:
             leader.read(0.2)
         read_to_end(leader)
         assert leader.hand_over(forced=True) is not None
     reached = committed(topics)
-    forget(topics)
+    expire_offsets(topics)
     assert committed(topics) != reached
 
     with lead(topics):
         pass
     assert committed(topics) == reached
-    forget(topics)
-    examples.write(1)
+    expire_offsets(topics)
+    examples.write_transactions(1)
     with lead(topics) as leader:
         read_to_end(leader)
         made = leader.hand_over(forced=True)
@@ -99,10 +97,8 @@ def test_ends_that_the_broker_forgot_are_read_from_the_requests_and_written_agai
     audit(topics)
 
 
-def test_a_record_that_is_no_request_stops_a_leader_that_needs_to_read_it(
-    topics: Topics, examples: Examples
-) -> None:
-    examples.write(1)
+def test_an_undecodable_request_stops_the_leader(topics: Topics, examples: Examples) -> None:
+    examples.write_transactions(1)
     producer = Producer({"bootstrap.servers": topics.bootstrap_servers})
     producer.produce(topics.name("training"), b"?")
     assert producer.flush(30) == 0

@@ -1,4 +1,4 @@
-"""Every example is in exactly one request, also when two believe that they lead."""
+"""Every example is in exactly one request, also with two leaders."""
 
 import pytest
 from confluent_kafka import Producer
@@ -10,10 +10,10 @@ from tests.integration.conftest import Topics
 from tests.integration.handovers import PARTITIONS, Examples, audit, lead, read_to_end, requests
 
 
-def test_two_leaders_hand_over_every_example_once_and_without_a_gap(topics: Topics) -> None:
-    topics.create("examples", PARTITIONS)
+def test_two_leaders_hand_over_every_example_once(topics: Topics) -> None:
+    topics.create("examples", partitions=PARTITIONS)
     topics.create("training")
-    Examples(topics).write(3)
+    Examples(topics).write_transactions(3)
     with lead(topics) as first:
         read_first = 0
         while first.waiting < 10:
@@ -24,7 +24,8 @@ def test_two_leaders_hand_over_every_example_once_and_without_a_gap(topics: Topi
         assert made is not None
         assert (made.reason, made.examples) == ("labels", 10)
         read_to_end(first)
-        with lead(topics) as second:  # the first still believes that it leads
+        with lead(topics) as second:
+            # The second leader has fenced the first, which does not know it yet.
             with pytest.raises(FatalTransactionError):
                 first.hand_over(forced=True)
             read_to_end(second)
@@ -36,30 +37,31 @@ def test_two_leaders_hand_over_every_example_once_and_without_a_gap(topics: Topi
     audit(topics)
 
 
-def test_few_examples_wait_for_their_time_which_counts_from_when_they_were_written(topics: Topics) -> None:
-    topics.create("examples", PARTITIONS)
+def test_waiting_time_counts_from_the_examples_timestamp(topics: Topics) -> None:
+    topics.create("examples", partitions=PARTITIONS)
     topics.create("training")
-    Examples(topics).write(1)
+    Examples(topics).write_transactions(1)
     late_ms = 0
     with lead(topics, now_ms=lambda: late_ms) as leader:
         read_to_end(leader)
         assert leader.hand_over() is None
-        late_ms = 2_000_000_000_000  # another leader would have waited as long: the record has the time
+        # The wait is measured from the record's timestamp, not from the leader's start.
+        late_ms = 2_000_000_000_000
         made = leader.hand_over()
         assert made is not None
         assert (made.reason, made.examples) == ("time", 4)
 
 
-def test_topics_that_are_missing_are_named(topics: Topics) -> None:
+def test_missing_topics_are_named(topics: Topics) -> None:
     topics.create("examples")
     with pytest.raises(StartError, match=rf"do not exist: {topics.name('training')}\. Create"):
         lead(topics)
 
 
-def test_handoff_prints_what_it_hands_over_and_then_that_there_is_nothing_new(
+def test_handoff_prints_its_request_or_no_new_examples(
     topics: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topics.create("examples", 2)
+    topics.create("examples", partitions=2)
     topics.create("training")
     producer = Producer({"bootstrap.servers": topics.bootstrap_servers})
     for number in range(3):

@@ -1,4 +1,4 @@
-"""`sway import` against a real broker."""
+"""`sway import` with a real broker."""
 
 import json
 import time
@@ -17,12 +17,12 @@ from tests.support.importing import write_log
 ANCIENT_S = 964_982_703  # years older than any retention
 MAPPING = ["--map", "user_id=who", "--map", "item_id=what", "--map", "occurred_at=at"]
 MAPPING += ["--set", "action=rate", "--time-unit", "s"]
-JAVAS = {"21": -973932308, "foobar": -790332482}  # murmur2, from Kafka's own UtilsTest
+MURMUR2 = {"21": -973932308, "foobar": -790332482}  # from Kafka's UtilsTest
 
 
 @pytest.fixture(autouse=True)
 def settings(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings that point to the test's broker and to topics of its own."""
+    """Settings that point to the test's broker and topics."""
     monkeypatch.setenv("SWAY_KAFKA__BOOTSTRAP_SERVERS", topics.bootstrap_servers)
     monkeypatch.setenv("SWAY_TOPICS__PREFIX", topics.prefix)
 
@@ -32,7 +32,7 @@ def sway_import(*arguments: object) -> Result:
 
 
 def in_topic(topics: Topics, partitions: int) -> list[tuple[int, str, int, BehaviorEvent]]:
-    """Every record of the events: partition, key, Kafka's time and the event, in the order of each partition."""
+    """Return the partition, key, timestamp and event of every record, in order within each partition."""
     name, codec, found = topics.name("events"), Codec(BehaviorEvent), []
     consumer = Consumer({"bootstrap.servers": topics.bootstrap_servers, "group.id": topics.group()})
     try:
@@ -49,17 +49,17 @@ def in_topic(topics: Topics, partitions: int) -> list[tuple[int, str, int, Behav
     return found
 
 
-def rows(start: int, number: int) -> list[dict[str, object]]:
+def rows(*, start: int, count: int) -> list[dict[str, object]]:
     users = ["21", "foobar", "u3"]
-    return [{"who": users[at % 3], "what": at, "at": ANCIENT_S + at} for at in range(start, start + number)]
+    return [{"who": users[at % 3], "what": at, "at": ANCIENT_S + at} for at in range(start, start + count)]
 
 
-def test_a_folder_of_all_formats_arrives_complete_and_where_users_live(
+def test_a_folder_of_all_formats_is_imported_completely(
     topics: Topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWAY_TOPICS__PARTITIONS", "3")
     for number, name in enumerate(("day-2.jsonl", "day-9.csv", "day-10.parquet")):
-        write_log(tmp_path / "logs" / name, rows(1000 * number, 1000))
+        write_log(tmp_path / "logs" / name, rows(start=1000 * number, count=1000))
     refused = sway_import(tmp_path / "logs", *MAPPING)
     assert refused.exit_code == 1
     assert f"there is no topic {topics.name('events')}: `--create` creates it" in refused.stderr
@@ -72,14 +72,14 @@ def test_a_folder_of_all_formats_arrives_complete_and_where_users_live(
     for partition, key, time_ms, event in found:
         assert key == event.user_id
         assert time_ms == event.occurred_at == (ANCIENT_S + int(event.item_id)) * 1000
-        assert key not in JAVAS or partition == (JAVAS[key] & 0x7FFFFFFF) % 3
+        assert key not in MURMUR2 or partition == (MURMUR2[key] & 0x7FFFFFFF) % 3
         by_user.setdefault(key, []).append(int(event.item_id))
     assert all(items == sorted(items) for items in by_user.values())
     assert len({event.event_id for *_, event in found}) == 3000
 
 
 def test_a_dry_run_shows_the_mapping_and_sends_nothing(topics: Topics, tmp_path: Path) -> None:
-    path = write_log(tmp_path / "a.csv", rows(0, 3))
+    path = write_log(tmp_path / "a.csv", rows(start=0, count=3))
     shown = sway_import(path, *MAPPING, "--create", "--dry-run")
     assert shown.exit_code == 0, shown.output
     assert "column who" in shown.stdout
@@ -88,9 +88,9 @@ def test_a_dry_run_shows_the_mapping_and_sends_nothing(topics: Topics, tmp_path:
     assert topics.name("events") not in topics.admin.list_topics(timeout=10).topics
 
 
-def test_an_import_that_stopped_goes_on_where_it_says(topics: Topics, tmp_path: Path) -> None:
-    topics.create("events", 1, {"retention.ms": "-1"})
-    listed = rows(0, 5)
+def test_a_stopped_import_resumes_at_the_reported_position(topics: Topics, tmp_path: Path) -> None:
+    topics.create("events", partitions=1, config={"retention.ms": "-1"})
+    listed = rows(start=0, count=5)
     write_log(tmp_path / "a.csv", listed[:2])
     broken = write_log(tmp_path / "b.jsonl", [listed[2], listed[3] | {"who": ""}, listed[4]])
     stopped = sway_import(tmp_path, *MAPPING)
@@ -104,12 +104,10 @@ def test_an_import_that_stopped_goes_on_where_it_says(topics: Topics, tmp_path: 
     assert [int(event.item_id) for *_, event in in_topic(topics, 1)] == [0, 1, 2, 3, 4]
 
 
-def test_rows_that_do_not_fit_are_skipped_and_those_too_old_are_not_sent(
-    topics: Topics, tmp_path: Path
-) -> None:
-    topics.create("events", 1)
+def test_invalid_rows_are_skipped_and_expired_rows_stop(topics: Topics, tmp_path: Path) -> None:
+    topics.create("events", partitions=1)
     now_s = int(time.time())
-    listed = [row | {"at": now_s - 5} for row in rows(0, 3)] + rows(3, 1)
+    listed = [row | {"at": now_s - 5} for row in rows(start=0, count=3)] + rows(start=3, count=1)
     path = write_log(tmp_path / "a.csv", [listed[0], listed[1] | {"at": "soon"}, *listed[2:]])
     result = sway_import(path, *MAPPING, "--on-error", "skip")
     assert result.exit_code == 1
@@ -118,12 +116,12 @@ def test_rows_that_do_not_fit_are_skipped_and_those_too_old_are_not_sent(
     assert [int(event.item_id) for *_, event in in_topic(topics, 1)] == [0, 2]
 
 
-def test_what_the_broker_refuses_is_where_to_go_on(topics: Topics, tmp_path: Path) -> None:
-    topics.create("events", 1, {"retention.ms": "-1", "max.message.bytes": "2000"})
-    write_log(tmp_path / "a.csv", rows(0, 1))
-    # Random enough that lz4 does not make it small.
+def test_a_record_refused_by_the_broker_is_the_resume_position(topics: Topics, tmp_path: Path) -> None:
+    topics.create("events", partitions=1, config={"retention.ms": "-1", "max.message.bytes": "2000"})
+    write_log(tmp_path / "a.csv", rows(start=0, count=1))
+    # Varied enough that lz4 does not compress it below the limit.
     large = "".join(chr(0x4E00 + at * 7919 % 20000) for at in range(4000))
-    write_log(tmp_path / "b.csv", [rows(1, 1)[0] | {"what": "x", "title": large}])
+    write_log(tmp_path / "b.csv", [rows(start=1, count=1)[0] | {"what": "x", "title": large}])
     assert sway_import(tmp_path / "a.csv", *MAPPING).exit_code == 0
     failed = sway_import(tmp_path, "--pattern", "b.csv", *MAPPING, "--map", "item_text=title")
     assert failed.exit_code == 1

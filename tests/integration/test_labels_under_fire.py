@@ -1,4 +1,4 @@
-"""A worker that dies twice: every label in exactly one example, every example in exactly one hand-over."""
+"""A worker killed twice: every label is in exactly one example, and every example in exactly one request."""
 
 import random
 import shutil
@@ -24,7 +24,7 @@ MIN_EXAMPLES = 20
 
 
 def stream() -> Iterator[BehaviorEvent | Outcome]:
-    """Events and their outcomes, some of them before their event, some told twice, some of nothing."""
+    """Yield events and outcomes; some outcomes come before their event, twice, or without an event."""
     draw = random.Random(4)  # noqa: S311
     sent: list[BehaviorEvent] = []
     for number in range(EVENTS):
@@ -42,7 +42,8 @@ def stream() -> Iterator[BehaviorEvent | Outcome]:
         else:
             yield event  # its outcome never comes
         sent.append(event)
-        if number % 10 == 5:  # both a second time, the outcome with another value
+        if number % 10 == 5:
+            # Repeat an event, and its outcome with another value.
             again = draw.choice(sent[-40:])
             yield again
             if int(again.event_id[1:]) % 10 < 7:
@@ -51,7 +52,7 @@ def stream() -> Iterator[BehaviorEvent | Outcome]:
             yield Outcome("never-seen", user, 1.0, NOW_MS)
 
 
-def test_every_label_is_in_one_example_and_every_example_in_one_request_whatever_the_worker_dies_of(
+def test_crashes_neither_lose_nor_duplicate_labels_and_examples(
     sway: Sway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sway.create_topics()
@@ -78,7 +79,7 @@ def test_every_label_is_in_one_example_and_every_example_in_one_request_whatever
 
         wait_for(some, "examples")
         feed(600)
-        worker.kill()  # in the middle of these
+        worker.kill()  # while it processes these inputs
         assert examples.count() < len(labels.joined)
 
         feed(300)
@@ -89,14 +90,14 @@ def test_every_label_is_in_one_example_and_every_example_in_one_request_whatever
         made = requests(sway.topics)
         assert sum(request.examples for request in made) < len(labels.joined)
 
-        shutil.rmtree(worker.state)  # the changelogs have all
+        shutil.rmtree(worker.state)  # the changelogs contain the whole state
         feed(10_000)
         worker.start().wait_until_ready()
         wait_for(lambda: examples.count() >= len(labels.joined), "the rest of the examples")
         sway.wait_for_answers(sum(topic.endswith(".events") for (topic, *_), _ in sway.produced))
     wait_for(lambda: len(requests(sway.topics)) > len(made), "a request of the last worker")
     assert worker.terminate() == 0
-    assert "Traceback" not in worker.said()
+    assert "Traceback" not in worker.log_text()
 
     found = Counter((one.user_id, one.event_id, one.y, one.z) for one in sway.examples())
     assert found == Counter(labels.joined)
@@ -110,6 +111,6 @@ def test_every_label_is_in_one_example_and_every_example_in_one_request_whatever
         monkeypatch.setenv(name, value)
     by_hand = CliRunner().invoke(app, ["handoff"])
     assert by_hand.exit_code == 0, by_hand.output
-    audit(sway.topics, sway.partitions)
+    audit(sway.topics, partitions=sway.partitions)
     counts = Counter(request.examples for request in requests(sway.topics) if request.reason == "labels")
     assert set(counts) == {MIN_EXAMPLES}

@@ -1,6 +1,6 @@
-"""Clients of a real Kafka, opened and closed many times, leave no thread, no open file and no memory behind.
+"""Clients of a real Kafka, opened and closed many times, leak no thread, file or memory.
 
-With fakes, a hundred times each: tests/unit/test_nothing_is_left_open.py.
+tests/unit/test_nothing_is_left_open.py does the same with fakes, a hundred times each.
 """
 
 import pytest
@@ -20,12 +20,12 @@ TIMES = 20
 @pytest.fixture
 def made(topics: Topics) -> Topics:
     """The topics of a hand-over."""
-    topics.create("examples", PARTITIONS)
+    topics.create("examples", partitions=PARTITIONS)
     topics.create("training")
     return topics
 
 
-def test_clients_of_kafka_leave_nothing_behind(made: Topics) -> None:
+def test_kafka_clients_leave_nothing_open(made: Topics) -> None:
     config = {"bootstrap.servers": made.bootstrap_servers}
     examples_0 = TopicPartition(made.name("examples"), 0)
 
@@ -42,7 +42,7 @@ def test_clients_of_kafka_leave_nothing_behind(made: Topics) -> None:
     assert leaves_behind(cycle, TIMES, warm_up=3) == ""
 
 
-def test_leaders_of_the_hand_over_leave_nothing_behind(made: Topics) -> None:
+def test_hand_over_leaders_leave_nothing_open(made: Topics) -> None:
     def cycle() -> None:
         with lead(made) as leader:
             leader.read(0.01)

@@ -1,4 +1,4 @@
-"""The registry in an object store: a local S3 server, reached by s3fs as any other."""
+"""The registry in an object store: a local S3 server, accessed through s3fs."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ EXISTS = "PreconditionFailed"
 
 
 class Faults:
-    """Errors that the server answers the next writes with, oldest first."""
+    """Errors with which the server answers the next writes, in order."""
 
     def __init__(self) -> None:
         self.next: list[str] = []
@@ -44,12 +44,12 @@ def faults() -> Faults:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, faults: Faults) -> Iterator[str]:
-    """The address of an empty bucket; the settings that a person would set are in the environment."""
+    """The address of an empty bucket, with credentials in the environment."""
     lock = threading.Lock()
     put_object: Callable[[S3Response], Any] = S3Response.put_object
 
     def at_once(response: S3Response) -> Any:
-        """S3 looks and writes in one step; the server here would let another thread in between."""
+        """Check and write atomically, as S3 does; this server would let another thread in between."""
         with lock:
             if faults.next:
                 raise S3ClientError(faults.next.pop(0), "a fault of the test")
@@ -72,7 +72,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch, faults: Faults) -> Iterator[str]:
         yield "s3://models"
     finally:
         files.rm("models", recursive=True)
-        type(files).clear_instance_cache()  # the next server has another port
+        type(files).clear_instance_cache()  # cached clients have the port of this server
         server.stop()
         if server._server is not None:
             server._server.server_close()
@@ -84,7 +84,7 @@ def address(bucket: str) -> str:
 
 
 def files(folder: Path, content: str) -> Path:
-    """Files that stand for a checkpoint where nothing reads them."""
+    """Write files in place of a checkpoint, for tests that do not load it; return the folder."""
     (folder / "deep").mkdir(parents=True)
     (folder / "config.json").write_text(content)
     (folder / "deep" / "file.txt").write_text(content * 1_000)
@@ -115,7 +115,7 @@ def test_a_version_scores_as_it_does_from_a_local_disk(
     assert ModelRegistry(address).versions() == ["v1"]
 
 
-def test_promotions_rollbacks_and_rejections_are_seen_by_everybody(address: str, tmp_path: Path) -> None:
+def test_promotions_rollbacks_and_rejections_are_visible_to_all_clients(address: str, tmp_path: Path) -> None:
     registry, other = ModelRegistry(address), ModelRegistry(address)
     assert (registry.champion(), registry.versions()) == (None, [])
     publish(registry, tmp_path, "v1", "v2", "v3")
@@ -133,7 +133,7 @@ def test_promotions_rollbacks_and_rejections_are_seen_by_everybody(address: str,
         registry.manifest("v4")
 
 
-def test_writers_that_promote_at_once_get_a_number_each(address: str, tmp_path: Path, faults: Faults) -> None:
+def test_concurrent_promotions_get_distinct_numbers(address: str, tmp_path: Path, faults: Faults) -> None:
     publish(ModelRegistry(address), tmp_path, "v1")
     ready = threading.Barrier(WRITERS)
     faults.next = [CONFLICT] * 3
@@ -146,12 +146,12 @@ def test_writers_that_promote_at_once_get_a_number_each(address: str, tmp_path: 
     with ThreadPoolExecutor(WRITERS) as writers:
         numbers = list(writers.map(promote, range(WRITERS)))
     assert sorted(numbers) == list(range(1, WRITERS + 1))
-    told = {number: promotion.reason for number, promotion in ModelRegistry(address).history()}
-    assert told == {number: str(writer) for writer, number in enumerate(numbers)}
+    reasons = {number: promotion.reason for number, promotion in ModelRegistry(address).history()}
+    assert reasons == {number: str(writer) for writer, number in enumerate(numbers)}
 
 
-def test_what_another_process_created_is_read_after_the_folder_was_listed(address: str) -> None:
-    files = fsspec.filesystem("s3", skip_instance_cache=True)  # as another process has it
+def test_files_created_by_another_process_are_visible(address: str) -> None:
+    files = fsspec.filesystem("s3", skip_instance_cache=True)  # without this process's cached listing
     storage = Storage(address)
     storage.create("promotions/000001.json", b"first")
     assert storage.names("promotions") == ["000001.json"]
@@ -161,7 +161,7 @@ def test_what_another_process_created_is_read_after_the_folder_was_listed(addres
     assert storage.read("promotions/000002.json") == b"theirs"
 
 
-def test_of_writers_that_expect_one_champion_one_promotes(address: str, tmp_path: Path) -> None:
+def test_one_of_several_writers_expecting_a_champion_promotes(address: str, tmp_path: Path) -> None:
     publish(ModelRegistry(address), tmp_path, "v1")
     ready = threading.Barrier(WRITERS)
 
@@ -179,7 +179,7 @@ def test_of_writers_that_expect_one_champion_one_promotes(address: str, tmp_path
     assert ModelRegistry(address).promotions() == [1]
 
 
-def test_a_pruned_version_is_gone_for_everybody_and_the_others_stay(address: str, tmp_path: Path) -> None:
+def test_pruning_removes_one_version_and_keeps_the_others(address: str, tmp_path: Path) -> None:
     registry, other = ModelRegistry(address), ModelRegistry(address)
     publish(registry, tmp_path, "v1", "v2", "v3")
     registry.attach("v1", files(tmp_path / "report", "report"))
@@ -193,13 +193,13 @@ def test_a_pruned_version_is_gone_for_everybody_and_the_others_stay(address: str
     assert other.versions() == ["v2", "v3"]
     assert (removal.size_bytes("v1"), other.reports("v1")) == (0, [])
     Storage(address).put(tmp_path / "v1" / "config.json", "versions/half/0a1b/config.json")
-    assert Removal(other).remove_incomplete() == 0  # just written: somebody publishes
+    assert Removal(other).remove_incomplete() == 0  # a recent file may belong to a running publish
     assert removal.remove_incomplete() == 2
     assert Storage(address).names("versions") == ["v2", "v3"]
     other.fetch("v2", tmp_path / "copy")
 
 
-def test_reports_stand_beside_a_version(address: str, tmp_path: Path) -> None:
+def test_reports_are_stored_with_their_version(address: str, tmp_path: Path) -> None:
     registry = ModelRegistry(address)
     publish(registry, tmp_path, "v1")
     registry.attach("v1", files(tmp_path / "first", "first"))
@@ -211,7 +211,7 @@ def test_reports_stand_beside_a_version(address: str, tmp_path: Path) -> None:
         registry.fetch_report("v1", tmp_path / "none", "gate")
 
 
-def test_a_publish_that_was_cut_is_invisible_and_can_be_repeated(
+def test_an_interrupted_publish_is_invisible_and_can_be_repeated(
     address: str, tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry, folder = ModelRegistry(address), files(tmp_path / "v1", "v1")
@@ -229,7 +229,7 @@ def test_a_publish_that_was_cut_is_invisible_and_can_be_repeated(
         with pytest.raises(KeyboardInterrupt):
             registry.publish(folder, manifest("v1"))
     assert done
-    assert Storage(address).read(done[0])  # it is there, and belongs to nothing
+    assert Storage(address).read(done[0])  # the file exists, but belongs to no version
     assert not registry.exists("v1")
     assert registry.versions() == []
     with pytest.raises(ModelMissing):
@@ -248,12 +248,12 @@ def test_the_second_writer_of_a_file_is_refused(address: str, faults: Faults) ->
     with pytest.raises(FileExistsError):
         storage.create("promotions/000001.json", b"second")
     assert Storage(address).read("promotions/000001.json") == b"first"
-    faults.next = [EXISTS]  # so answer stores that do not say which condition
+    faults.next = [EXISTS]  # the answer of stores that do not name the failed condition
     with pytest.raises(FileExistsError):
         storage.create("promotions/000002.json", b"second")
 
 
-def test_a_conflict_is_not_the_end_but_other_errors_are(address: str, faults: Faults) -> None:
+def test_conflicts_are_retried_and_other_errors_are_raised(address: str, faults: Faults) -> None:
     storage = Storage(address)
     faults.next = [CONFLICT, CONFLICT]
     storage.create("file", b"mine")

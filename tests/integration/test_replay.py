@@ -1,4 +1,4 @@
-"""What was live, replayed: the same scores, dead letters and examples, and nothing of production is touched."""
+"""A replay of a live run gives the same scores, dead letters and examples, and changes nothing of production."""
 
 import shutil
 import signal
@@ -32,7 +32,7 @@ TOLERANCE = 1e-5
 
 @dataclass
 class Live:
-    """What two workers made of inputs with bad, late and repeated ones, while the group rebalanced."""
+    """The output of two workers for valid, invalid, late and repeated inputs during a rebalance."""
 
     sway: Sway
     scores: dict[Place, InfluenceScore]
@@ -42,7 +42,7 @@ class Live:
 
 @pytest.fixture(scope="module")
 def live(kafka: EmbeddedKafka, registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """One live run that all tests here replay."""
+    """One live run, shared by the tests of this module."""
     topics = Topics(kafka.bootstrap_servers, "replayed")
     with Sway(topics, registry, tmp_path_factory.mktemp("live")) as sway:
         sway.create_topics()
@@ -53,11 +53,12 @@ def live(kafka: EmbeddedKafka, registry: Path, tmp_path_factory: pytest.TempPath
         source = inputs()
         for part in range(PARTS):
             if part == PARTS // 2:
-                second = sway.worker("b", **limits).start()  # joins while the first works: a rebalance
+                # The second worker joins while the first is processing, which causes a rebalance.
+                second = sway.worker("b", **limits).start()
             feed(sway, source, INPUTS // PARTS)
         events = sum(where[0] == topics.name("events") for where, _ in sway.produced)
         bad_outcomes = sum(where[0] == topics.name("outcomes") for where in sway.reasons)
-        sway.wait_for_answers(events + bad_outcomes, 90)
+        sway.wait_for_answers(events + bad_outcomes, timeout_s=90)
         second.wait_until_ready()
         assert [first.terminate(), second.terminate()] == [0, 0]
         yield Live(
@@ -70,7 +71,7 @@ def live(kafka: EmbeddedKafka, registry: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def undisturbed(live: Live, registry: Path) -> Replay:
-    """A replay that ran through, with labels; what production had and had done is the same before and after."""
+    """An uninterrupted replay with labels; it must not change anything of production."""
     before = production(live.sway, registry)
     replay = Replay(live.sway, registry, with_labels=True)
     replay.run()
@@ -78,7 +79,7 @@ def undisturbed(live: Live, registry: Path) -> Replay:
     return replay
 
 
-def test_live_scores_and_their_replay_are_equal(live: Live, undisturbed: Replay) -> None:
+def test_replayed_scores_equal_the_live_ones(live: Live, undisturbed: Replay) -> None:
     assert all(part.known.size for part in undisturbed.plan().partitions.values())
     again = places(undisturbed.rows())
     assert again.keys() == live.scores.keys()
@@ -95,7 +96,7 @@ def test_live_scores_and_their_replay_are_equal(live: Live, undisturbed: Replay)
     assert sorted(letters) == sorted(live.dead_letters)
 
 
-def test_the_examples_of_a_replay_are_those_that_were_live(live: Live, undisturbed: Replay) -> None:
+def test_replayed_examples_equal_the_live_ones(live: Live, undisturbed: Replay) -> None:
     again = {(row["user_id"], row["event_id"]): row for row in undisturbed.rows("examples")}
     assert again.keys() == live.examples.keys()
     for key, example in live.examples.items():
@@ -106,12 +107,12 @@ def test_the_examples_of_a_replay_are_those_that_were_live(live: Live, undisturb
 
 
 @pytest.mark.faults
-def test_a_replay_that_is_killed_three_times_gives_what_an_undisturbed_one_does(
+def test_a_replay_killed_three_times_gives_the_same_output(
     live: Live, registry: Path, undisturbed: Replay
 ) -> None:
-    """Processes of the command itself, into a topic and into Parquet; the third start finds its state folder gone.
+    """The command runs as a process, into a topic and into Parquet; its state folder is deleted before the third start.
 
-    The last one has two workers, and loses one of them too. (Crashes at each seam of a commit: tests/property.)
+    The last run has two workers, of which one is killed too. tests/property covers crashes at each step of a commit.
     """
     command = Command(
         live.sway, registry, "killed", topic="killed", labels=True, SWAY_REPLAY__BATCH_RECORDS=12
@@ -120,13 +121,13 @@ def test_a_replay_that_is_killed_three_times_gives_what_an_undisturbed_one_does(
         with command.started() as process:
             command.wait_for_files(files, process)
             process.kill()
-            assert process.wait(30) == -signal.SIGKILL, command.said()
+            assert process.wait(30) == -signal.SIGKILL, command.log_text()
         if without_state:
             shutil.rmtree(command.state)
     with command.started("--workers", "2") as process:
         command.wait_for_files(60, process)
         command.workers(process)[0].kill()
-        assert process.wait(90) == 0, command.said()
+        assert process.wait(90) == 0, command.log_text()
     assert differences(command, undisturbed)[:3] == []
     topic = places_of(live.sway.read("killed"))
     assert topic.keys() == places(command.rows()).keys()
@@ -137,9 +138,11 @@ def test_a_replay_that_is_killed_three_times_gives_what_an_undisturbed_one_does(
     assert sorted((one.user_id, one.event_id) for one in examples) == sorted(live.examples)
 
 
-def test_the_order_by_time_is_said_and_differs_from_the_live_one(live: Live, registry: Path) -> None:
-    """Without the old scores nobody can know when an outcome was read; the plan says so."""
-    replay = Replay(live.sway, registry, "by-time", old_scores=live.sway.topics.create("nothing", 4))
+def test_a_replay_without_old_scores_differs_from_live(live: Live, registry: Path) -> None:
+    """Without old scores the live order of outcomes is unknown, and the plan records that."""
+    replay = Replay(
+        live.sway, registry, "by-time", old_scores=live.sway.topics.create("nothing", partitions=4)
+    )
     replay.run()
     plan = replay.plan()
     assert not any(part.known.size for part in plan.partitions.values())
@@ -148,4 +151,4 @@ def test_the_order_by_time_is_said_and_differs_from_the_live_one(live: Live, reg
         place for place, score in live.scores.items() if abs(again[place]["y_hat"] - score.y_hat) > TOLERANCE
     ]
     assert again.keys() == live.scores.keys()
-    assert moved  # so the equality above is owed to outcomes_next
+    assert moved  # so the equality in the other tests depends on outcomes_next

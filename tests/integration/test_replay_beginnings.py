@@ -1,4 +1,4 @@
-"""Several machines that begin a replay at once, and outputs and states that are not what a replay left."""
+"""Several machines that start one replay, and outputs or state that do not belong to it."""
 
 import shutil
 from itertools import count
@@ -25,8 +25,8 @@ START_MS = 1_750_000_000_000
 
 @pytest.fixture
 def filled(sway: Sway) -> Sway:
-    """A topic of one partition; nothing was ever live."""
-    sway.create_topics(1)
+    """A topic of events with one partition; there was no live run."""
+    sway.create_topics(partitions=1)
     for number in range(EVENTS):
         event = BehaviorEvent(f"e{number}", f"user-{number % 9}", "watch", START_MS + number, "i", "alien")
         sway.produce(event)
@@ -39,8 +39,8 @@ def command(filled: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch) -> Co
     return Commands(filled, registry, monkeypatch)
 
 
-def while_it_loads(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
-    """Have something happen elsewhere while the command loads its model."""
+def run_while_loading(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
+    """Call `what` while the command loads its model."""
     real = assembly.load_champion
 
     def load(settings: Any) -> Any:
@@ -51,19 +51,19 @@ def while_it_loads(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
     monkeypatch.setattr(assembly, "load_champion", load)
 
 
-def test_a_machine_that_begins_a_little_later_takes_part(
+def test_a_machine_that_starts_later_takes_part(
     filled: Sway, command: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By then the first has written: those are not the files of another replay."""
+    """The first machine has written files by then, which must not count as another replay's."""
     folder, first = str(filled.folder / "both"), []
-    while_it_loads(monkeypatch, lambda: first.append(command("--to-parquet", folder)))
+    run_while_loading(monkeypatch, lambda: first.append(command("--to-parquet", folder)))
     second = command("--to-parquet", folder)
     assert first[0].exit_code == 0, first[0].output
     assert second.exit_code == 0, second.output
 
 
-def test_a_plan_that_was_begun_is_seen_at_once(filled: Sway, registry: Path) -> None:
-    """A group shows what a transaction committed to it a moment after the commit has returned, if asked too early."""
+def test_a_started_plan_is_visible_at_once(filled: Sway, registry: Path) -> None:
+    """Offsets of a transaction may become visible only after its commit has returned."""
     for number in range(12):
         begun = Replay(filled, registry, f"begun-{number}").session
         plan = begun.begin(begun.plan("tiny"), 1)
@@ -73,10 +73,10 @@ def test_a_plan_that_was_begun_is_seen_at_once(filled: Sway, registry: Path) -> 
 
 
 @pytest.mark.parametrize("plans_at", [1, 2])
-def test_of_two_that_plan_at_once_one_plan_stands(
+def test_concurrent_machines_agree_on_one_plan(
     filled: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch, plans_at: int
 ) -> None:
-    """Also if the other takes the right to plan, and has not planned yet when the one looks for its plan."""
+    """plans_at: the lookup after which the other machine stores its plan; with 2, it fences this one at the first."""
     one, other = Replay(filled, registry, "p"), Replay(filled, registry, "p", machine="other")
     look, looks, stands = Journal.look, count(1), []
 
@@ -94,20 +94,20 @@ def test_of_two_that_plan_at_once_one_plan_stands(
     assert one.session.begin(plan, 1) == stands[0]
 
 
-def test_the_model_of_the_plan_that_stands_scores(
+def test_the_stored_plan_determines_the_model(
     filled: Sway, command: Commands, registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another machine planned first, with a version that this one does not have."""
+    """Another machine has planned first, with a version that this one does not have."""
     other = Replay(filled, registry, "both", machine="other")
-    while_it_loads(monkeypatch, lambda: other.session.begin(other.session.plan("newer"), 1))
-    said = command("--to-parquet", str(filled.folder / "both"))
-    assert said.exit_code == 1
-    assert "newer" in said.stderr
+    run_while_loading(monkeypatch, lambda: other.session.begin(other.session.plan("newer"), 1))
+    result = command("--to-parquet", str(filled.folder / "both"))
+    assert result.exit_code == 1
+    assert "newer" in result.stderr
     assert other.rows() == []
 
 
-def test_an_id_leads_to_no_other_folder(filled: Sway, command: Commands) -> None:
-    """A worker's stores may lie where `..` would lead."""
+def test_a_replay_id_cannot_leave_its_folder(filled: Sway, command: Commands) -> None:
+    """The folder `..` may contain a worker's stores."""
     store = PartitionStore(filled.folder / "partition-00000")
     store.write([("windows", b"ann", b"x")], {"windows": Position("topic", 5, 0)})
     store.close()
@@ -117,7 +117,7 @@ def test_an_id_leads_to_no_other_folder(filled: Sway, command: Commands) -> None
     store.close()
 
 
-def test_output_that_is_gone_is_told(filled: Sway, command: Commands, registry: Path) -> None:
+def test_missing_output_is_an_error(filled: Sway, command: Commands, registry: Path) -> None:
     folder = filled.folder / "gone"
     assert command("--to-parquet", str(folder)).exit_code == 0
     shutil.rmtree(folder)
@@ -133,13 +133,13 @@ def test_output_that_is_gone_is_told(filled: Sway, command: Commands, registry: 
     for future in filled.topics.admin.delete_topics([topic]).values():
         future.result(30)
     wait_for(lambda: topic not in cluster.view().partition_counts, "end of the topic")
-    said = command("--to-topic", topic, "--id", "deleted")
-    assert said.exit_code == 1
-    assert f"{topic} was deleted" in said.stderr
+    result = command("--to-topic", topic, "--id", "deleted")
+    assert result.exit_code == 1
+    assert f"{topic} was deleted" in result.stderr
 
 
-def test_what_is_after_the_range_makes_its_last_events_due(filled: Sway, registry: Path) -> None:
-    """The negative of an event comes with the first record past its horizon, however much later that is."""
+def test_records_after_the_range_settle_its_last_events(filled: Sway, registry: Path) -> None:
+    """The first record past its horizon gives an event its negative label, however late that record is."""
     labels = {"outcomes": False, "negative": 0.0, "horizon_s": 0.005, "grace_s": 0.0}
     replay = Replay(filled, registry, labels=labels, end=AtOffsets({0: 10}), with_labels=True)
     replay.run()

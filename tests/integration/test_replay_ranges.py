@@ -1,4 +1,4 @@
-"""What can be replayed and what cannot: retention, times, offsets, outputs of others; and the words of the command."""
+"""Valid and invalid ranges and outputs of a replay, and the messages of the command."""
 
 import json
 from collections import Counter
@@ -21,8 +21,8 @@ START_MS = 1_750_000_000_000
 
 @pytest.fixture
 def cut(sway: Sway) -> Sway:
-    """A topic of one partition whose oldest events retention has taken; nothing was ever live."""
-    sway.create_topics(1)
+    """A topic with one partition whose oldest events retention has removed; there was no live run."""
+    sway.create_topics(partitions=1)
     for number in range(EVENTS):
         user = f"user-{number * number % 31}"
         sway.produce(BehaviorEvent(f"e{number}", user, "watch", START_MS + number, f"i{number % 7}", "alien"))
@@ -32,13 +32,13 @@ def cut(sway: Sway) -> Sway:
 
 
 def delete_before(sway: Sway, offset: int) -> None:
-    """Take events away, as retention does."""
+    """Delete events before an offset, as retention does."""
     oldest = TopicPartition(sway.topics.name("events"), 0, offset)
     for future in sway.topics.admin.delete_records([oldest]).values():
         future.result(30)
 
 
-def test_users_whose_window_may_reach_past_retention_are_counted(cut: Sway, registry: Path) -> None:
+def test_users_whose_window_reaches_past_retention_are_counted(cut: Sway, registry: Path) -> None:
     replay = Replay(cut, registry, start=AtOffsets({0: SCORED_FROM}), window={"max_behaviours": WINDOW})
     done = replay.run()
     assert sorted(places(replay.rows())) == [(0, offset) for offset in range(SCORED_FROM, EVENTS)]
@@ -56,10 +56,8 @@ def test_users_whose_window_may_reach_past_retention_are_counted(cut: Sway, regi
     assert max(texts.values()) == WINDOW
 
 
-def test_retention_that_passes_before_a_partition_is_begun_takes_of_its_past_alone(
-    cut: Sway, registry: Path
-) -> None:
-    """What it takes of the past is counted as missing; of the range, it ends the replay with the oldest offset."""
+def test_retention_before_the_start_only_shortens_the_history(cut: Sway, registry: Path) -> None:
+    """A shorter history affects more users, which are counted; a shorter range is an error with the oldest offset."""
     found = {}
     for name, oldest in (("whole", KEPT_FROM), ("late", SCORED_FROM - 20)):
         replay = Replay(
@@ -78,20 +76,20 @@ def test_retention_that_passes_before_a_partition_is_begun_takes_of_its_past_alo
 
 
 @pytest.mark.parametrize(
-    ("start", "said"),
+    ("start", "message"),
     [
         (AtOffsets({0: KEPT_FROM - 1}), f"the oldest offset of .* is {KEPT_FROM}"),
         (AtTime(0), f"the oldest offset of .* is {KEPT_FROM}, of 20"),
     ],
 )
-def test_a_range_that_begins_past_retention_is_refused(
-    cut: Sway, registry: Path, start: AtOffsets | AtTime, said: str
+def test_a_range_that_starts_before_retention_is_refused(
+    cut: Sway, registry: Path, start: AtOffsets | AtTime, message: str
 ) -> None:
-    with pytest.raises(PastRetentionError, match=said):
+    with pytest.raises(PastRetentionError, match=message):
         Replay(cut, registry, start=start).plan()
 
 
-def test_a_range_that_is_not_there_is_refused(cut: Sway, registry: Path) -> None:
+def test_a_range_outside_the_topic_is_refused(cut: Sway, registry: Path) -> None:
     with pytest.raises(RangeError, match=f"ends at offset {EVENTS}; {EVENTS + 1} is past it"):
         Replay(cut, registry, end=AtOffsets({0: EVENTS + 1})).plan()
     with pytest.raises(RangeError, match="The range contains no records of"):
@@ -100,8 +98,8 @@ def test_a_range_that_is_not_there_is_refused(cut: Sway, registry: Path) -> None
         Replay(cut, registry, start=AtOffsets({7: 1})).plan()
 
 
-def test_a_replay_that_was_begun_stands(cut: Sway, registry: Path) -> None:
-    """The same command means the same range later; another model, output or setting is refused."""
+def test_a_started_replay_keeps_its_plan(cut: Sway, registry: Path) -> None:
+    """The same command later has the same range; another output or setting is refused."""
     replay = Replay(cut, registry)
     plan = replay.plan()
     cut.produce(BehaviorEvent("later", "ann", "watch", START_MS))
@@ -116,9 +114,9 @@ def test_a_replay_that_was_begun_stands(cut: Sway, registry: Path) -> None:
     assert done[0].events_next == EVENTS
 
 
-def test_files_that_are_missing_are_told_and_not_passed_over(cut: Sway, registry: Path) -> None:
+def test_missing_files_of_a_resumed_replay_are_an_error(cut: Sway, registry: Path) -> None:
     replay = Replay(cut, registry, batch_records=50)
-    replay.run(on_start=lambda runner: runner.stop())  # nothing is done yet: the plan stands
+    replay.run(on_start=lambda runner: runner.stop())  # only stores the plan
     with replay.in_a_thread() as running:
         running.wait_for_files(1)
         running.runner.stop()
@@ -130,7 +128,7 @@ def test_files_that_are_missing_are_told_and_not_passed_over(cut: Sway, registry
 
 
 class Commands:
-    """The command in this process."""
+    """Runs the command in this process."""
 
     def __init__(self, sway: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = {
@@ -141,9 +139,8 @@ class Commands:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr(
-            "sway.replay.processes.tune_garbage_collection", lambda: None
-        )  # it is for a process's life
+        # It would change the garbage collection of the whole test process.
+        monkeypatch.setattr("sway.replay.processes.tune_garbage_collection", lambda: None)
 
     def __call__(self, *arguments: str) -> Result:
         return CliRunner().invoke(app, ["replay", *arguments])
@@ -154,16 +151,16 @@ def command(cut: Sway, registry: Path, monkeypatch: pytest.MonkeyPatch) -> Comma
     return Commands(cut, registry, monkeypatch)
 
 
-def test_the_command_plans_runs_and_sums_up(cut: Sway, command: Commands) -> None:
+def test_the_command_plans_runs_and_prints_a_summary(cut: Sway, command: Commands) -> None:
     folder, topic = cut.folder / "again", cut.topics.name("again")
     arguments = ("--from", "oldest", "--to-parquet", str(folder), "--to-topic", topic)
     dry = command(*arguments, "--dry-run")
     assert dry.exit_code == 0, dry.output
-    words = " ".join(dry.stderr.split())
-    assert f"{KEPT_FROM} to {EVENTS}" in words
-    assert f"{EVENTS - KEPT_FROM} records to score, into topic {topic} and parquet" in words
-    assert "no outcomes" in words
-    assert "scored/s" in words
+    plan = " ".join(dry.stderr.split())
+    assert f"{KEPT_FROM} to {EVENTS}" in plan
+    assert f"{EVENTS - KEPT_FROM} records to score, into topic {topic} and parquet" in plan
+    assert "no outcomes" in plan
+    assert "scored/s" in plan
     assert not folder.exists()
     assert topic not in cut.topics.admin.list_topics(timeout=10).topics
 
@@ -178,11 +175,11 @@ def test_the_command_plans_runs_and_sums_up(cut: Sway, command: Commands) -> Non
     assert len(list(cut.read("again"))) == EVENTS - KEPT_FROM
 
 
-def test_the_command_refuses_what_it_must_not_write(cut: Sway, command: Commands) -> None:
+def test_the_command_refuses_live_and_foreign_outputs(cut: Sway, command: Commands) -> None:
     live = command("--to-topic", cut.topics.name("scores"))
     assert live.exit_code == 1
     assert "belongs to the live application" in live.stderr
-    other = cut.topics.create("other", 1)
+    other = cut.topics.create("other", partitions=1)
     cut.produce(b"somebody's", topic="other", key="k")
     cut.flush()
     taken = command("--to-topic", other)

@@ -1,4 +1,4 @@
-"""A replay into a topic alone, whose state is lost: its examples tell what that topic tells, whatever was since."""
+"""A replay into a topic only, whose state is lost: its examples contain the scores published to that topic."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ EVENTS, BATCH = 60, 10
 START_MS = 1_750_000_000_000
 
 
-class Says:
-    """A scorer that gives every text the same score, and is gone after so many calls."""
+class ConstantScorer:
+    """A scorer that gives every text the same score, and fails after `calls` calls."""
 
-    def __init__(self, score: float, calls: int) -> None:
+    def __init__(self, score: float, *, calls: int) -> None:
         self._score, self._calls_left = score, calls
 
     def submit(self, texts: Sequence[EncodedText]) -> Future[ScoredTexts]:
-        """Score them at once."""
+        """Return completed scores. Raises ConnectionError after the last call."""
         if not self._calls_left:
             raise ConnectionError("the scorer is gone")
         self._calls_left -= 1
@@ -39,8 +39,8 @@ class Says:
 
 @pytest.fixture
 def replay(sway: Sway, registry: Path) -> Replay:
-    """Of a partition whose events are a millisecond apart, and are labelled 30 ms later."""
-    sway.create_topics(1)
+    """A replay of one partition whose events are 1 ms apart and are labelled after 30 ms."""
+    sway.create_topics(partitions=1)
     for number in range(EVENTS):
         event = BehaviorEvent(f"e{number}", f"user-{number % 9}", "watch", START_MS + number, "i", "alien")
         sway.produce(event)
@@ -52,18 +52,16 @@ def replay(sway: Sway, registry: Path) -> Replay:
     return Replay(sway, registry, "alone", batch_records=BATCH, labels=labels, with_labels=True, **into)
 
 
-def test_examples_tell_what_was_published_though_the_state_that_knew_it_is_lost(
-    sway: Sway, replay: Replay
-) -> None:
+def test_examples_keep_published_scores_after_state_loss(sway: Sway, replay: Replay) -> None:
     with pytest.raises(ConnectionError):
-        replay.run(Says(0.25, calls=4))
+        replay.run(ConstantScorer(0.25, calls=4))
     assert 0 < replay.session.standing(1)[1][0].events_next < EVENTS  # type: ignore[index]
     shutil.rmtree(replay.settings.state_dir)
-    assert replay.run(Says(0.75, calls=EVENTS))[0].done
+    assert replay.run(ConstantScorer(0.75, calls=EVENTS))[0].done
     published = {score.event_id: score.y_hat for score in places_of(sway.read("alone")).values()}
     assert set(published.values()) == {0.25, 0.75}
     examples = [Codec(LabeledExample).decode(one.value()) for one in sway.read("alone.examples")]
-    told = {one.event_id: one.y_hat for one in examples}
-    assert len(told) == len(examples) == EVENTS - 30
-    assert told == {event_id: published[event_id] for event_id in told}
-    assert 0.25 in told.values()
+    learned = {one.event_id: one.y_hat for one in examples}
+    assert len(learned) == len(examples) == EVENTS - 30
+    assert learned == {event_id: published[event_id] for event_id in learned}
+    assert 0.25 in learned.values()

@@ -1,4 +1,4 @@
-"""Retention that goes on while a replay does: what it takes of the past is counted, by whoever goes on."""
+"""Retention that removes records during a replay: affected users are counted by whichever machine continues."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ ALL = [(0, offset) for offset in range(SCORED_FROM, EVENTS)]
 
 @pytest.fixture
 def filled(sway: Sway) -> Sway:
-    """A topic of one partition, all of it there; nothing was ever live."""
-    sway.create_topics(1)
+    """A topic with one partition, before retention; there was no live run."""
+    sway.create_topics(partitions=1)
     for number in range(EVENTS):
         sway.produce(BehaviorEvent(f"e{number}", f"user-{number % USERS}", "watch", START_MS + number, "i"))
     sway.flush()
@@ -27,13 +27,13 @@ def filled(sway: Sway) -> Sway:
 
 
 def replay(sway: Sway, registry: Path, name: str, machine: str = "one") -> Replay:
-    """A replay of the last events, in small batches."""
+    """Return a replay of the last events, in small batches."""
     start = AtOffsets({0: SCORED_FROM})
     return Replay(sway, registry, name, machine=machine, start=start, batch_records=20)
 
 
 def run_in_part(one: Replay) -> None:
-    """Run it until something of the range is committed."""
+    """Run a replay until it has committed a part of its range."""
     with one.in_a_thread() as running:
         running.wait_for_files(1)
         running.runner.stop()
@@ -44,10 +44,10 @@ def run_in_part(one: Replay) -> None:
 
 
 @pytest.mark.parametrize("machine", ["one", "other"])
-def test_what_was_taken_before_it_was_opened_stays_counted_when_it_is_opened_again(
+def test_reopening_keeps_the_count_of_users_past_retention(
     filled: Sway, registry: Path, machine: str
 ) -> None:
-    """Also by a process that knows the plan as it was before."""
+    """The count also holds for a process that has read the plan before."""
     whole, first, second = (
         replay(filled, registry, name, at)
         for name, at in (("whole", "one"), ("shared", "one"), ("shared", machine))
@@ -63,9 +63,7 @@ def test_what_was_taken_before_it_was_opened_stays_counted_when_it_is_opened_aga
     assert sorted(places(second.rows())) == ALL
 
 
-def test_what_is_taken_after_it_was_begun_is_counted_by_a_machine_that_must_read_it_again(
-    filled: Sway, registry: Path
-) -> None:
+def test_another_machine_counts_records_removed_since_the_start(filled: Sway, registry: Path) -> None:
     run_in_part(replay(filled, registry, "begun"))
     delete_before(filled, TAKEN)
     other = replay(filled, registry, "begun", "other")
@@ -74,9 +72,7 @@ def test_what_is_taken_after_it_was_begun_is_counted_by_a_machine_that_must_read
     assert done.counts["users_past_retention"] == USERS
 
 
-def test_what_is_taken_of_the_range_itself_ends_a_machine_that_must_read_it_again_and_no_other(
-    filled: Sway, registry: Path
-) -> None:
+def test_retention_within_the_range_stops_only_new_machines(filled: Sway, registry: Path) -> None:
     first = replay(filled, registry, "begun")
     run_in_part(first)
     delete_before(filled, SCORED_FROM + 1)
@@ -86,9 +82,9 @@ def test_what_is_taken_of_the_range_itself_ends_a_machine_that_must_read_it_agai
     assert sorted(places(first.rows())) == ALL
 
 
-def test_a_late_event_behind_the_range_takes_nothing_of_it(sway: Sway, registry: Path) -> None:
-    """Labels are waited for after the newest event of the range, whatever the time of the one behind it."""
-    sway.create_topics(1)
+def test_a_late_event_after_the_range_changes_nothing(sway: Sway, registry: Path) -> None:
+    """The wait for labels starts at the newest event of the range, whatever the time of later offsets."""
+    sway.create_topics(partitions=1)
     day_ms = 86_400_000
     for number in range(60):
         at_ms = START_MS + number + (0 if 40 <= number < 45 else 10 * day_ms)

@@ -1,4 +1,4 @@
-"""A machine of a replay that is stopped, loses its partitions, and wakes when another has done all of its work."""
+"""A machine of a replay that is paused, loses its partitions, and wakes after another has done all of its work."""
 
 import os
 import signal
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def watched(sway: Sway) -> Sway:
-    """Events in two partitions; nothing was ever live."""
-    sway.create_topics(2)
+    """Events in two partitions; there was no live run."""
+    sway.create_topics(partitions=2)
     sway.partitions = 2
     for number in range(EVENTS):
         user = f"user-{number % 9}"
@@ -27,22 +27,20 @@ def watched(sway: Sway) -> Sway:
     return sway
 
 
-def test_a_machine_that_wakes_when_another_has_done_its_work_changes_nothing(
-    watched: Sway, registry: Path
-) -> None:
-    """Stopped between any two of its steps, past its session: each offset once, and it ends well by itself."""
+def test_a_machine_that_wakes_too_late_changes_nothing(watched: Sway, registry: Path) -> None:
+    """It is paused past its session between any two steps; each offset is published once, and it exits with 0."""
     stopped, other = (
         Command(watched, registry, "shared", topic="shared", SWAY_REPLAY__BATCH_RECORDS=5) for _ in range(2)
     )
-    other.runs_as("other")
+    other.move_to("other")
     with stopped.started() as process:
         stopped.wait_for_files(8, process)
         os.kill(process.pid, signal.SIGSTOP)
         visible = stopped.files()
-        assert other.run() == 0, other.said()
-        assert stopped.files() > visible  # so there was work left for the other
+        assert other.run() == 0, other.log_text()
+        assert stopped.files() > visible  # so the other had work to do
         os.kill(process.pid, signal.SIGCONT)
-        assert process.wait(60) == 0, stopped.said()
+        assert process.wait(60) == 0, stopped.log_text()
     scores, topic = places(stopped.rows()), places_of(watched.read("shared"))
     assert len(scores) == len(topic) == EVENTS
     assert {place: row["y_hat"] for place, row in scores.items()} == {

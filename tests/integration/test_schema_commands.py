@@ -1,4 +1,4 @@
-"""`sway schemas` against a real Schema Registry, with subjects of this test's own."""
+"""`sway schemas` with a real Schema Registry, and separate subjects for each test."""
 
 import json
 import uuid
@@ -16,7 +16,7 @@ from sway.embedded import EmbeddedRegistry
 
 @pytest.fixture
 def prefix(schema_registry: EmbeddedRegistry, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Topics that no other test has; the settings name them and the registry."""
+    """The prefix of topics unique to this test; the settings name it and the registry."""
     name = f"commands-{uuid.uuid4().hex[:8]}"
     monkeypatch.setenv("SWAY_WIRE__REGISTRY_URL", schema_registry.url)
     monkeypatch.setenv("SWAY_TOPICS__PREFIX", name)
@@ -27,7 +27,7 @@ def sway_schemas(command: str) -> Result:
     return CliRunner().invoke(app, ["schemas", command])
 
 
-def test_what_is_not_registered_is_told_then_registered_once_and_in_order(
+def test_missing_schemas_are_reported_and_registered_once(
     schema_registry: EmbeddedRegistry, prefix: str
 ) -> None:
     missing = sway_schemas("check")
@@ -48,14 +48,14 @@ def test_what_is_not_registered_is_told_then_registered_once_and_in_order(
     assert checked.stdout == registered.stdout.replace("are registered", "are in order")
 
 
-def test_a_schema_that_cannot_follow_is_refused_in_the_registrys_words_and_the_others_are_registered(
+def test_an_incompatible_schema_does_not_block_the_others(
     schema_registry: EmbeddedRegistry, prefix: str
 ) -> None:
     subject = f"{prefix}.events-value"
     schema = current(BehaviorEvent)
     for field in schema["fields"]:
         if field["name"] == "occurred_at":
-            field["type"] = "string"  # so that ours, with a long, cannot read it
+            field["type"] = "string"  # our schema, with a long, cannot read it
     with connect(schema_registry.url) as client:
         client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
     sway_schemas("register")
@@ -64,6 +64,6 @@ def test_a_schema_that_cannot_follow_is_refused_in_the_registrys_words_and_the_o
     assert checked.stderr.count("\n") == registered.stderr.count("\n") == 1
     assert checked.stderr.startswith(f"{subject}: not registered, and the registry will refuse it")
     assert registered.stderr.startswith(f"{subject}: the registry refuses it: ")
-    assert "/fields/" in registered.stderr  # where, as Apicurio says it
+    assert "/fields/" in registered.stderr  # the position in Apicurio's message
     assert f"PROBLEM  {subject} " in registered.stdout
     assert registered.stdout.count("\nok ") == 9

@@ -1,4 +1,4 @@
-"""Which stores are rebuilt after a long time, on a real broker: those alone that may have missed a deletion."""
+"""On a real broker, only old stores that may have missed a deletion are rebuilt."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ TABLES = ("users", "items")
 
 
 class Partition:
-    """Partition 0 of a group with two tables: its changelogs on the broker, and a store that is kept beside it."""
+    """Partition 0 of a group with two tables: its changelogs on the broker, and a local store."""
 
     def __init__(self, topics: Topics, folder: Path) -> None:
         client = {"bootstrap.servers": topics.bootstrap_servers}
@@ -59,8 +59,8 @@ class Partition:
         written = self._writer.commit(outputs, {self.events: 0}, metadata, tracked)
         return {table: written[TopicPartition(self.changelogs[table].topic, 0)] for table in TABLES}
 
-    def keep(self, written: dict[str, int], *, days_ago: float) -> None:
-        """Have the store hold a key of its own, as if it had been brought to these offsets so long ago."""
+    def store_at(self, written: dict[str, int], *, days_ago: float) -> None:
+        """Write a key that only the store has, and positions as of a recovery that many days ago."""
         at_ms = int(time.time() * 1000 - days_ago * DAY_MS)
         positions = {
             table: Position(self.changelogs[table].topic_id, offset, at_ms)
@@ -70,7 +70,7 @@ class Partition:
 
     @property
     def kept(self) -> bool:
-        """Whether the store is the one that was kept, and not a new one."""
+        """Whether the store was not rebuilt."""
         return self.store.get("users", b"only here") is not None
 
     def recover(self) -> Recovered:
@@ -85,32 +85,32 @@ def partition(topics: Topics, tmp_path: Path) -> Iterator[Partition]:
 
 
 def test_a_store_at_the_end_is_kept_whatever_its_age(partition: Partition) -> None:
-    partition.keep(partition.commit(b"ann", b"1"), days_ago=30)
+    partition.store_at(partition.commit(b"ann", b"1"), days_ago=30)
     assert partition.recover().records == 0
     assert partition.kept
 
 
 def test_a_store_that_may_have_missed_a_deletion_is_rebuilt(partition: Partition) -> None:
     partition.commit(b"ann", b"1")
-    partition.keep(partition.commit(b"bob", b"1"), days_ago=2)
+    partition.store_at(partition.commit(b"bob", b"1"), days_ago=2)
     partition.commit(b"ann", None)
     assert partition.recover().records == 6
     assert not partition.kept
     assert dict(partition.store.items("users")) == {b"bob": b"1"}
 
 
-def test_a_store_that_was_at_the_end_within_the_retention_is_read_on(partition: Partition) -> None:
-    partition.keep(partition.commit(b"ann", b"1"), days_ago=0.9)
+def test_a_store_within_delete_retention_is_continued(partition: Partition) -> None:
+    partition.store_at(partition.commit(b"ann", b"1"), days_ago=0.9)
     partition.commit(b"bob", b"1")
     assert partition.recover().records == 2
     assert partition.kept
 
 
-def test_a_recovery_confirms_the_stores_of_tables_that_had_nothing_new(partition: Partition) -> None:
-    """So the commit that comes next may be missing from the store, whatever the age of the one before it."""
-    partition.keep(partition.commit(b"ann", b"1"), days_ago=30)
+def test_a_recovery_refreshes_stores_without_new_records(partition: Partition) -> None:
+    """So the store may miss the next commit, whatever the age of the commit before it."""
+    partition.store_at(partition.commit(b"ann", b"1"), days_ago=30)
     partition.recover()
-    partition.recover()  # reads nothing at all: both stores are past the marker
+    partition.recover()  # reads nothing: both stores are past the marker
     partition.commit(b"bob", b"1")
     assert partition.recover().records == 2
     assert partition.kept

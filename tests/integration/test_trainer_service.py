@@ -1,4 +1,4 @@
-"""A trainer process on a real Kafka: a request comes to one promotion, whatever ends the process where."""
+"""A trainer process on a real Kafka: each request leads to one promotion, wherever the process is killed."""
 
 import shutil
 import signal
@@ -23,19 +23,19 @@ def training(topics: Topics, registry: Path, tmp_path: Path) -> Iterator[Trainin
     made = Training(topics, registry, tmp_path)
     yield made
     made.trainer.kill()
-    print(made.trainer.said())  # noqa: T201
+    print(made.trainer.log_text())  # noqa: T201
 
 
-def test_a_trainer_that_is_killed_at_every_step_promotes_once_and_goes_on_with_the_next_request(
+def test_a_trainer_killed_at_every_step_promotes_each_request_once(
     training: Training, processes: ForkServerContext
 ) -> None:
-    first = training.hand_over("watch heat crime", "watch gigli comedy")
+    first = training.hand_over(liked="watch heat crime", disliked="watch gigli comedy")
     seen = []
     read, training_under_way, *later = STEPS
     for step in (read, STOPPED, training_under_way, HANGING, *later):
         seen.append(training.end_at(step, processes))
         if step == "published":
-            shutil.rmtree(training.work)  # the registry is what counts
+            shutil.rmtree(training.work)  # the published version is enough to continue
     before, published, promoted = (1, 1, NO_OFFSET), (2, 1, NO_OFFSET), (2, 2, NO_OFFSET)
     assert seen == [before, before, before, before, published, promoted, promoted]
 
@@ -44,20 +44,20 @@ def test_a_trainer_that_is_killed_at_every_step_promotes_once_and_goes_on_with_t
     (version,) = training.audit([first])
     assert set(training.announced()) == {(version, PUBLISHED), (version, PROMOTED)}
 
-    told = len(training.announced())
-    second = training.hand_over("watch jaws sea", "watch casablanca war")
+    announced_before = len(training.announced())
+    second = training.hand_over(liked="watch jaws sea", disliked="watch casablanca war")
     training.wait_until_committed(2)
     training.trainer.process.send_signal(signal.SIGTERM)
     assert training.trainer.wait(5) == 0
-    assert "Traceback" not in training.trainer.said()
+    assert "Traceback" not in training.trainer.log_text()
     better = training.audit([first, second])[-1]
-    assert training.announced()[told:] == [(better, PUBLISHED), (better, PROMOTED)]
+    assert training.announced()[announced_before:] == [(better, PUBLISHED), (better, PROMOTED)]
 
 
-def test_a_trainer_that_joins_stands_by_and_takes_over_when_the_first_dies(
+def test_a_standby_trainer_takes_over_when_the_first_dies(
     training: Training, processes: ForkServerContext, tmp_path: Path
 ) -> None:
-    first = training.hand_over("watch heat crime", "watch gigli comedy")
+    first = training.hand_over(liked="watch heat crime", disliked="watch gigli comedy")
     until = tmp_path / "until"
     working = training.hold(until, processes)
     second = training.second_trainer().start()
@@ -65,19 +65,21 @@ def test_a_trainer_that_joins_stands_by_and_takes_over_when_the_first_dies(
         second.wait_until_ready()
         assert second.metric("sway_trainer_owner") == 0
         until.touch()
-        wait_for(lambda: training.committed() == 1, "commit of the first", 60)
+        wait_for(lambda: training.committed() == 1, "commit of the first", timeout_s=60)
         assert training.trainer.metric('sway_trainer_requests_total{result="promoted"}') == 1
         assert training.trainer.metric("sway_trainer_owner") == 1
-        assert "Request" not in second.said()  # it has not begun with the first one's request
+        assert "Request" not in second.log_text()  # it has not started the first one's request
 
         until.unlink()
-        again = training.hand_over("watch jaws sea", "watch casablanca war")
+        again = training.hand_over(liked="watch jaws sea", disliked="watch casablanca war")
         wait_for(
-            lambda: training.trainer.metric('sway_trainer_phase{phase="fine_tuning"}') == 1, "training", 60
+            lambda: training.trainer.metric('sway_trainer_phase{phase="fine_tuning"}') == 1,
+            "training",
+            timeout_s=60,
         )
         working.kill()
         working.join(30)
-        shutil.rmtree(training.work)  # on a machine of its own
+        shutil.rmtree(training.work)  # the second runs on another machine
         training.wait_until_committed(2, by=second)
         assert second.metric('sway_trainer_requests_total{result="promoted"}') == 1
         assert second.terminate() == 0
@@ -86,4 +88,4 @@ def test_a_trainer_that_joins_stands_by_and_takes_over_when_the_first_dies(
         working.kill()
         working.join(30)
         second.kill()
-        print(second.said())  # noqa: T201
+        print(second.log_text())  # noqa: T201

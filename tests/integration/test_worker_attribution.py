@@ -1,4 +1,4 @@
-"""A worker that reads events alone labels them by what users did next, and by the end of the horizon."""
+"""A worker without outcomes labels events by later events of the user, and by the end of the horizon."""
 
 import json
 import time
@@ -11,11 +11,11 @@ MINUTE_MS = 60_000
 BEGAN_MS = int(time.time() * 1000) - 60 * MINUTE_MS
 
 
-def event(event_id: str, user_id: str, minute: int, action: str, item_id: str) -> BehaviorEvent:
+def event(event_id: str, user_id: str, *, minute: int, action: str, item_id: str) -> BehaviorEvent:
     return BehaviorEvent(event_id, user_id, action, BEGAN_MS + minute * MINUTE_MS, item_id, f"lamp {item_id}")
 
 
-def test_without_outcomes_later_events_and_the_horizon_label(sway: Sway) -> None:
+def test_without_outcomes_later_events_and_the_horizon_label_events(sway: Sway) -> None:
     for short, partitions in (
         ("events", 1),
         ("scores", 1),
@@ -23,7 +23,7 @@ def test_without_outcomes_later_events_and_the_horizon_label(sway: Sway) -> None
         ("dead-letters", 1),
         ("training", 1),
     ):
-        sway.topics.create(short, partitions)  # and no outcomes
+        sway.topics.create(short, partitions=partitions)  # without the topic of outcomes
     sway.partitions = 1
     worker = sway.worker(
         SWAY_LABELS__OUTCOMES="false",
@@ -35,12 +35,13 @@ def test_without_outcomes_later_events_and_the_horizon_label(sway: Sway) -> None
     ).start()
     worker.wait_until_ready()
     for one in (
-        event("bought", "ann", 0, "view", "i1"),
-        event("left", "ann", 1, "view", "i2"),
-        event("cart", "ann", 2, "cart", "i2"),
-        event("purchase", "ann", 3, "purchase", "i1"),
-        event("later", "bob", 30, "view", "i1"),  # moves stream time past the others' horizon
-        event("tells", "ann", 31, "view", "i3"),
+        event("bought", "ann", minute=0, action="view", item_id="i1"),
+        event("left", "ann", minute=1, action="view", item_id="i2"),
+        event("cart", "ann", minute=2, action="cart", item_id="i2"),
+        event("purchase", "ann", minute=3, action="purchase", item_id="i1"),
+        # These move stream time past the horizon of the others.
+        event("later", "bob", minute=30, action="view", item_id="i1"),
+        event("last", "ann", minute=31, action="view", item_id="i3"),
     ):
         sway.produce(one)
     sway.flush()

@@ -1,6 +1,6 @@
-"""Positives come at once, negatives at the end of the horizon; each part of a trainer's request has the true rate.
+"""Positive outcomes arrive early and negatives late, yet each part of a trainer's request has the true rate.
 
-A worker that was away for long reads a backlog and writes the same labels.
+A worker that reads a backlog of hours writes the same labels.
 """
 
 import time
@@ -17,12 +17,12 @@ from trainer.ranges import ExampleRanges
 SPACING_MS = 4_000
 WAIT_S = 660
 BEGAN_MS = int(time.time() * 1000) - 4 * 3_600_000
-SLICE = 60  # events that are read before their outcomes: four minutes, within the horizon
-POSITIVE = 5  # one of so many
+SLICE = 60  # events read before their outcomes: four minutes, within the horizon
+POSITIVE = 5  # one event in five is positive
 
 
 def produce(sway: Sway, worker: Worker, numbers: range) -> None:
-    """Produce events; then, once they were read, a positive outcome for some, two seconds after each of these."""
+    """Produce events; once they are read, produce positive outcomes for some, observed 2 s after the event."""
     for first in numbers[::SLICE]:
         sliced = range(first, first + SLICE)
         for number in sliced:
@@ -71,7 +71,7 @@ def wait_until_all_due_is_written(sway: Sway, worker: Worker) -> None:
 
 
 def hand_over(sway: Sway) -> TrainingRequest:
-    with lead(sway.topics, 10_000) as leader:
+    with lead(sway.topics, min_examples=10_000) as leader:
         read_to_end(leader)
         request = leader.hand_over(forced=True)
     assert request is not None
@@ -79,7 +79,7 @@ def hand_over(sway: Sway) -> TrainingRequest:
 
 
 def missing(sway: Sway, part: list[Example]) -> list[str]:
-    """The events of the part's time, partition by partition, that are not in it."""
+    """Return the events within the part's time that are not in it, partition by partition."""
     there = {one.occurred_at for one in part}
     found = []
     for events in events_by_partition(sway).values():
@@ -92,8 +92,8 @@ def missing(sway: Sway, part: list[Example]) -> list[str]:
     return found
 
 
-def test_each_part_of_a_request_has_all_events_of_its_time_and_their_true_rate(sway: Sway) -> None:
-    worker = sway.create_topics(2).worker(
+def test_each_part_of_a_request_has_the_true_rate(sway: Sway) -> None:
+    worker = sway.create_topics(partitions=2).worker(
         SWAY_LABELS__NEGATIVE="0",
         SWAY_LABELS__HORIZON_S="600",
         SWAY_LABELS__GRACE_S="60",
@@ -132,7 +132,7 @@ def produce_a_backlog(sway: Sway, numbers: range) -> dict[str, float]:
 
 
 def test_a_backlog_of_hours_gets_its_true_labels(sway: Sway) -> None:
-    worker = sway.create_topics(2).worker(
+    worker = sway.create_topics(partitions=2).worker(
         SWAY_LABELS__NEGATIVE="0",
         SWAY_LABELS__HORIZON_S="600",
         SWAY_LABELS__GRACE_S="60",

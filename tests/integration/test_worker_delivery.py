@@ -1,4 +1,4 @@
-"""Two workers, one killed and back: one score or dead letter for each event, made from the state that stayed."""
+"""Two workers, one killed and restarted: each event has one score or dead letter, and the state equals a plain loop."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -41,7 +41,7 @@ def workers(sway: Sway) -> dict[str, Worker]:
     return started
 
 
-def test_every_event_has_one_score_or_dead_letter_and_the_state_equals_a_plain_loop(
+def test_every_event_gets_exactly_one_score_or_dead_letter(
     sway: Sway, workers: dict[str, Worker], registry: Path
 ) -> None:
     source = inputs()
@@ -53,7 +53,7 @@ def test_every_event_has_one_score_or_dead_letter_and_the_state_equals_a_plain_l
     feed(sway, source, INPUTS - 1800)
     with Answers(sway) as answers:
         due = sum(is_due(sway, where, what) for where, what in sway.produced)
-        wait_for(lambda: answers.read() >= due, "an answer to each event", 90)
+        wait_for(lambda: answers.read() >= due, "an answer to each event", timeout_s=90)
         second.wait_until_ready()
         check_metrics([first, second])
         assert [first.terminate(), second.terminate()] == [0, 0]
@@ -64,7 +64,7 @@ def test_every_event_has_one_score_or_dead_letter_and_the_state_equals_a_plain_l
 
 
 def check_metrics(workers: list[Worker]) -> None:
-    """Both have partitions and nothing left to do; the one that lived has counted its work."""
+    """Wait until both workers are idle with partitions, and check the metrics of the one that was not killed."""
     wait_for(lambda: all(map(is_idle, workers)), "idleness of both")
     alive = workers[0]
     assert alive.metric("sway_scores_total") > 0
@@ -83,7 +83,7 @@ def is_idle(worker: Worker) -> bool:
 
 
 def check_scores(texts: list[tuple[InfluenceScore, EncodedText]], registry: Path) -> None:
-    """The published numbers are the model's for exactly these texts."""
+    """Check that the published scores are the model's scores of these texts."""
     model = joint(ModelRegistry(registry).load("tiny", dtype="fp32"))
     for start in range(0, len(texts), 64):
         part = texts[start : start + 64]

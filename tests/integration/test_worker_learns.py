@@ -1,4 +1,4 @@
-"""What a running worker does for a trainer: it hands its examples over, and takes a new champion in between."""
+"""A running worker hands over examples to the trainer, and adopts a new champion."""
 
 import shutil
 import time
@@ -24,21 +24,19 @@ def event(number: int) -> BehaviorEvent:
 
 
 def produce_examples(sway: Sway, numbers: range) -> None:
-    """Events whose outcomes follow: each makes an example."""
+    """Produce events with outcomes; each pair becomes an example."""
     for number in numbers:
         sway.produce(event(number))
         sway.produce(Outcome(f"e{number}", f"user-{number % 3}", float(number % 2), NOW_MS + number + 1))
     sway.flush()
 
 
-def test_a_worker_hands_over_the_examples_that_it_makes_also_after_somebody_else_did(
-    sway: Sway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker = sway.create_topics(2).worker(SWAY_HANDOVER__MIN_EXAMPLES=5).start()
+def test_a_worker_hands_over_again_after_being_fenced(sway: Sway, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = sway.create_topics(partitions=2).worker(SWAY_HANDOVER__MIN_EXAMPLES=5).start()
     worker.wait_until_ready()
     produce_examples(sway, range(7))
     wait_for(lambda: worker.metric("sway_handovers_total") == 1, "a request")
-    wait_for(lambda: worker.metric("sway_handover_examples_waiting") == 2, "two that wait")
+    wait_for(lambda: worker.metric("sway_handover_examples_waiting") == 2, "two waiting examples")
     assert worker.metric("sway_handover_leader") == 1
 
     for name, value in sway.environment.items():
@@ -48,20 +46,20 @@ def test_a_worker_hands_over_the_examples_that_it_makes_also_after_somebody_else
     assert "2 examples (forced)" in by_hand.output
 
     produce_examples(sway, range(7, 12))
-    wait_for(lambda: worker.metric("sway_handovers_total") == 2, "a request after it was fenced")
+    wait_for(lambda: worker.metric("sway_handovers_total") == 2, "a request after the fencing")
     assert worker.terminate() == 0
     made = [(request.reason, request.examples) for request in requests(sway.topics)]
     assert made == [("labels", 5), ("forced", 2), ("labels", 5)]
-    audit(sway.topics, 2)
-    assert "Traceback" not in worker.said()
+    audit(sway.topics, partitions=2)
+    assert "Traceback" not in worker.log_text()
 
 
-def test_a_worker_takes_a_new_champion_while_events_come_and_refuses_a_broken_one(
+def test_a_worker_adopts_new_champions_and_refuses_broken_ones(
     sway: Sway, registry: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(registry, tmp_path / "registry")
     models = ModelRegistry(tmp_path / "registry")
-    worker = sway.create_topics(2).worker(
+    worker = sway.create_topics(partitions=2).worker(
         SWAY_MODEL__REGISTRY=tmp_path / "registry", SWAY_MODEL__POLL_INTERVAL_S=0.2
     )
     worker.start().wait_until_ready()
@@ -73,7 +71,7 @@ def test_a_worker_takes_a_new_champion_while_events_come_and_refuses_a_broken_on
         sway.flush()
 
     def stream_until(metric: str, value: float) -> None:
-        """Events go on while it is waited for, and one more set comes after."""
+        """Produce events until the metric has the value, and some more afterwards."""
 
         def there() -> bool:
             produce()
@@ -107,4 +105,4 @@ def test_a_worker_takes_a_new_champion_while_events_come_and_refuses_a_broken_on
     assert scores[-1].model_version == "second"
     for user in ("user-0", "user-1", "user-2"):
         versions = [score.model_version for score in scores if score.user_id == user]
-        assert versions == sorted(versions, key=["tiny", "second"].index)  # it never goes back
+        assert versions == sorted(versions, key=["tiny", "second"].index)  # never back to the older version

@@ -1,4 +1,4 @@
-"""One worker process from its start to its end: pages, signals, Faust's own command, and a model that never answers."""
+"""One worker process from start to end: pages, signals, Faust's own command, and a model that never answers."""
 
 import time
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def event(number: int) -> BehaviorEvent:
 
 @contextmanager
 def open_transaction(sway: Sway) -> Iterator[None]:
-    """A transaction that holds offsets of the worker's group, as one that was killed in the middle leaves behind."""
+    """Open a transaction with offsets of the worker's group, as a killed worker leaves it."""
     servers = {"bootstrap.servers": sway.topics.bootstrap_servers}
     producer = Producer({**servers, "transactional.id": f"{sway.topics.prefix}-killed"})
     consumer = Consumer({**servers, "group.id": sway.topics.prefix})
@@ -38,21 +38,23 @@ def open_transaction(sway: Sway) -> Iterator[None]:
     consumer.close()
 
 
-def test_a_first_recovery_that_stands_still_ends_the_worker(sway: Sway) -> None:
+def test_a_stuck_first_recovery_ends_the_worker(sway: Sway) -> None:
     worker = sway.create_topics().worker(SWAY_TIME__STUCK_AFTER_S=2)
     with open_transaction(sway):
         assert worker.start().wait(60) == 1
-    assert "No progress for" in worker.said().splitlines()[-1]
-    assert "while recovering 4 partitions" in worker.said().splitlines()[-1]
+    assert "No progress for" in worker.log_text().splitlines()[-1]
+    assert "while recovering 4 partitions" in worker.log_text().splitlines()[-1]
 
 
-def test_a_worker_tells_its_state_and_ends_with_what_was_ready_committed(
+def test_a_worker_reports_its_state_and_commits_on_sigterm(
     sway: Sway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = sway.create_topics().worker(SWAY_UNITS__LINGER_S=60)  # so that a unit waits to be closed
+    worker = sway.create_topics().worker(SWAY_UNITS__LINGER_S=60)  # a unit stays open
     with open_transaction(sway):
         worker.start()
-        wait_for(lambda: worker.page("/readyz") == (503, "recovering 4 partitions\n"), "recovery", 60)
+        wait_for(
+            lambda: worker.page("/readyz") == (503, "recovering 4 partitions\n"), "recovery", timeout_s=60
+        )
         assert worker.page("/livez") == (200, "ok\n")
         assert worker.metric("sway_ready") == 0
     worker.wait_until_ready()
@@ -78,11 +80,11 @@ def test_a_worker_tells_its_state_and_ends_with_what_was_ready_committed(
     assert [letter.reason for letter in sway.dead_letters()] == ["bad_magic"]
     assert sway.stores() == sway.changelog()
     assert sum(map(len, sway.changelog().values())) == 3
-    assert "Traceback" not in worker.said()
+    assert "Traceback" not in worker.log_text()
 
 
 @pytest.mark.parametrize("command", [("sway", "worker"), ("faust", "-A", "stream.app", "worker")])
-def test_a_fault_in_a_timer_beside_the_engine_ends_the_worker_with_1(
+def test_a_failing_timer_ends_the_worker_with_an_error(
     sway: Sway, processes: ForkServerContext, command: tuple[str, ...]
 ) -> None:
     worker = sway.create_topics().worker()
@@ -91,12 +93,12 @@ def test_a_fault_in_a_timer_beside_the_engine_ends_the_worker_with_1(
     )
     process.start()
     process.join(60)
-    assert process.exitcode in {1, 70}, process.exitcode  # 70: its shutdown took more than 5 s
-    assert "LookupError" in worker.said()
+    assert process.exitcode in {1, 70}, process.exitcode  # 70 if its shutdown took more than 5 s
+    assert "LookupError" in worker.log_text()
 
 
 @pytest.mark.faults
-def test_a_worker_whose_model_never_answers_ends_itself_and_one_under_fausts_command_goes_on(
+def test_a_worker_with_a_blocked_model_ends_itself(
     sway: Sway,
 ) -> None:
     blocked = sway.create_topics().worker("blocked", SWAY_TIME__STUCK_AFTER_S=3)
@@ -106,9 +108,9 @@ def test_a_worker_whose_model_never_answers_ends_itself_and_one_under_fausts_com
         sway.produce(event(number))
     sway.flush()
     assert blocked.wait() == 1
-    assert "No progress for" in blocked.said()
-    assert "time.stuck_after_s=3" in blocked.said()
-    assert "6 in flight" in blocked.said()
+    assert "No progress for" in blocked.log_text()
+    assert "time.stuck_after_s=3" in blocked.log_text()
+    assert "6 in flight" in blocked.log_text()
     assert sway.scores() == []
 
     faust = sway.worker("faust").start(("-m", "faust", "-A", "stream.app", "worker"))

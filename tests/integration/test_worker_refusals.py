@@ -1,4 +1,4 @@
-"""What cannot work is refused within seconds, in one line that names the cause and the setting."""
+"""A worker with an invalid setup ends within seconds, with one line that names the cause and the setting."""
 
 import shutil
 import time
@@ -17,7 +17,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def refused(sway: Sway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refused:
-    """Runs `sway worker` with settings that cannot work; returns the one line that it ends with."""
+    """Run `sway worker` with an invalid setup; return its last line."""
 
     def run(**settings: object) -> str:
         for name, value in {
@@ -50,28 +50,28 @@ def test_no_broker_ends_the_process_within_seconds(sway: Sway) -> None:
         SWAY_KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}", SWAY_KAFKA__CONNECT_TIMEOUT_S=1
     )
     assert worker.start(SWAY).wait(60) == 1
-    assert "kafka.bootstrap_servers" in worker.said()
-    assert "Traceback" not in worker.said()
+    assert "kafka.bootstrap_servers" in worker.log_text()
+    assert "Traceback" not in worker.log_text()
 
 
-def test_topics_that_are_missing(refused: Refused, sway: Sway) -> None:
+def test_missing_topics(refused: Refused, sway: Sway) -> None:
     line = refused()
     assert f"{sway.topics.prefix}.events" in line
     assert f"{sway.topics.prefix}.outcomes" in line
-    sway.topics.create("events", 2)
+    sway.topics.create("events", partitions=2)
     assert f"do not exist: {sway.topics.prefix}.outcomes" in refused()
 
 
-def test_partition_counts_that_differ(refused: Refused, sway: Sway) -> None:
-    sway.create_topics(4, outcomes=3)
+def test_different_partition_counts_of_the_inputs(refused: Refused, sway: Sway) -> None:
+    sway.create_topics(partitions=4, outcomes=3)
     line = refused()
     assert f"{sway.topics.prefix}.events has 4" in line
     assert f"{sway.topics.prefix}.outcomes has 3" in line
 
 
-def test_inputs_that_were_extended_after_their_state_was_made(refused: Refused, sway: Sway) -> None:
-    sway.create_topics(2)
-    sway.topics.create("app-windows-changelog", 3)
+def test_different_partition_counts_of_input_and_changelog(refused: Refused, sway: Sway) -> None:
+    sway.create_topics(partitions=2)
+    sway.topics.create("app-windows-changelog", partitions=3)
     line = refused(SWAY_APP_ID=sway.topics.name("app"))
     assert "has 3 partitions, its inputs have 2" in line
     assert "app_id" in line
@@ -83,13 +83,13 @@ def test_no_champion(refused: Refused, tmp_path: Path) -> None:
     assert "model.registry" in line
 
 
-def test_a_version_that_is_not_there(refused: Refused) -> None:
+def test_a_missing_version(refused: Refused) -> None:
     line = refused(SWAY_MODEL__VERSION="v9")
     assert "'v9'" in line
     assert "model.registry" in line
 
 
-def test_a_checkpoint_that_was_altered(refused: Refused, registry: Path, tmp_path: Path) -> None:
+def test_an_altered_checkpoint(refused: Refused, registry: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(registry, broken)
     weights = broken / "versions" / "tiny" / "model.safetensors"
@@ -101,15 +101,15 @@ def test_a_checkpoint_that_was_altered(refused: Refused, registry: Path, tmp_pat
     assert "model.registry" in line
 
 
-def test_a_state_folder_that_cannot_be_written(refused: Refused, sway: Sway, tmp_path: Path) -> None:
-    sway.create_topics(1)
+def test_an_unwritable_state_folder(refused: Refused, sway: Sway, tmp_path: Path) -> None:
+    sway.create_topics(partitions=1)
     (tmp_path / "file").touch()
     line = refused(SWAY_STATE_DIR=tmp_path / "file")
     assert "Cannot write to the state folder" in line
     assert "state_dir" in line
 
 
-def test_settings_that_do_not_fit_each_other(refused: Refused) -> None:
+def test_inconsistent_settings(refused: Refused) -> None:
     line = refused(SWAY_WINDOW__MAX_BYTES=1000)
     assert "window.max_bytes=1000" in line
     assert "text.max_item_text_chars=512" in line

@@ -1,4 +1,4 @@
-"""Labels come due by a robust stream time: beside a clock a year ahead, and where nothing comes any more."""
+"""Labels fall due by a robust stream time: despite a clock that is a year ahead, and in idle partitions."""
 
 import time
 
@@ -11,11 +11,11 @@ YEAR_MS = 365 * 86_400_000
 ANY_TIME = {"message.timestamp.after.max.ms": str(2**63 - 1)}
 
 
-def test_labels_come_due_in_idle_partitions_and_not_by_a_clock_a_year_ahead(sway: Sway) -> None:
+def test_labels_fall_due_despite_idle_partitions_and_wrong_clocks(sway: Sway) -> None:
     for short in ("scores", "examples", "dead-letters"):
-        sway.topics.create(short, 2)
+        sway.topics.create(short, partitions=2)
     for short in ("events", "outcomes"):
-        sway.topics.create(short, 2, ANY_TIME)
+        sway.topics.create(short, partitions=2, config=ANY_TIME)
     sway.topics.create("training")
     sway.partitions = 2
     worker = sway.worker(
@@ -35,7 +35,9 @@ def test_labels_come_due_in_idle_partitions_and_not_by_a_clock_a_year_ahead(sway
         )
     sway.flush()
     sway.wait_for_answers(60)
-    wait_for(lambda: worker.metric('sway_labels_total{source="expiry"}') == 60, "labels by ticks", 60)
+    wait_for(
+        lambda: worker.metric('sway_labels_total{source="expiry"}') == 60, "labels by ticks", timeout_s=60
+    )
     assert worker.terminate() == 0
     ended_ms = int(time.time() * 1000)
     examples = [one for one in sway.examples() if one.event_id.startswith("e")]

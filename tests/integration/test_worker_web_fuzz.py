@@ -1,4 +1,4 @@
-"""Whatever is sent to a worker's port, it answers without a fault of its own, and scores on."""
+"""Arbitrary requests to a worker's port cause no server error, and the worker continues to score."""
 
 import re
 import select
@@ -22,7 +22,7 @@ FAUSTS = [
     "/graph",
     "/performance/",
 ]
-_QUIET_S = 0.1  # no further answer within this: there is none
+_QUIET_S = 0.1  # without an answer for this long, no more is expected
 _LIMIT_S = 5.0
 
 token = st.from_regex(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}", fullmatch=True)
@@ -75,7 +75,7 @@ bodies = st.one_of(
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """One request: in order, or with one thing or several that are not."""
+    """Draw a request: valid, or with up to three invalid parts."""
     odd = draw(
         st.sets(
             st.sampled_from(["method", "path", "version", "host", "headers", "body", "cut", "all"]),
@@ -98,16 +98,17 @@ connections = st.lists(requests(), min_size=1, max_size=3).map(b"".join)
 
 
 def answers(port: int, sent: list[bytes]) -> bytes:
-    """Send each on a connection of its own, all at once; return all that comes back until it is quiet."""
+    """Send each item on its own connection, all at once; return all answers until there are no more."""
     opened = [socket.create_connection(("127.0.0.1", port), timeout=_LIMIT_S) for _ in sent]
     try:
         for number, (one, data) in enumerate(zip(opened, sent, strict=True)):
             try:
                 one.sendall(data)
-                if number % 4 == 3:  # half closed: then an answer may not come
+                if number % 4 == 3:
+                    # A half-closed connection may get no answer.
                     one.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # refused in the middle, which is allowed
+                pass  # the server may close the connection early
         return b"\n".join(_read(opened))
     finally:
         for one in opened:
@@ -132,7 +133,7 @@ def _read(opened: list[socket.socket]) -> list[bytes]:
     return found
 
 
-def test_nothing_that_is_sent_to_the_port_harms_a_worker(sway: Sway) -> None:
+def test_no_request_to_the_port_harms_a_worker(sway: Sway) -> None:
     worker = sway.create_topics().worker().start()
     worker.wait_until_ready()
     assert {page: worker.page(page)[0] for page in PAGES} == dict.fromkeys(PAGES, 200)
@@ -147,11 +148,11 @@ def test_nothing_that_is_sent_to_the_port_harms_a_worker(sway: Sway) -> None:
         seen.update(codes)
 
     fuzz()
-    assert {200, 400} <= set(seen)  # it does reach the pages, and aiohttp refuses some
+    assert {200, 400} <= set(seen)  # some requests reach a page, and aiohttp refuses others
     assert worker.page("/livez") == (200, "ok\n")
     assert worker.page("/readyz") == (200, "ok\n")
     sway.produce(BehaviorEvent("e1", "ann", "watch", int(time.time() * 1000), item_text="alien"))
     sway.flush()
     sway.wait_for_answers(1)
-    assert not re.search("Traceback|ERROR aiohttp", worker.said())
+    assert not re.search("Traceback|ERROR aiohttp", worker.log_text())
     assert worker.terminate() == 0

@@ -1,4 +1,4 @@
-"""A trainer process on topics of its own: what it is asked, and the audit of what it made of it."""
+"""A trainer process on separate topics: its requests, and the audit of its versions and promotions."""
 
 import shutil
 import signal
@@ -33,7 +33,7 @@ threads = 1
 
 
 class ForkedTrainer(Worker):
-    """A trainer that is forked from a process that has imported what it needs: it starts at once."""
+    """A trainer forked from the fork server, which has imported its modules, so that it starts quickly."""
 
     def _launch(self, command: Sequence[str], environment: dict[str, str]) -> RunningProcess:
         arguments = (environment, Inside(), str(self.log), ("sway", "trainer"))
@@ -43,11 +43,11 @@ class ForkedTrainer(Worker):
 
 
 class Training:
-    """Topics, a registry whose champion has learned nothing, and a trainer."""
+    """Topics, a registry with an untrained champion, and a trainer."""
 
     def __init__(self, topics: Topics, champion: Path, folder: Path) -> None:
         self.topics = topics
-        topics.create("examples", PARTITIONS)
+        topics.create("examples", partitions=PARTITIONS)
         topics.create("training")
         topics.create("models")
         shutil.copytree(champion, folder / "registry")
@@ -65,23 +65,24 @@ class Training:
             "SWAY_TRAINER__CONFIG": str(folder / "training.toml"),
             "SWAY_TRAINER__OLDER_EXAMPLES": "0",
             "SWAY_TRAINER__GATE_MIN_EXAMPLES": "50",
-            "SWAY_TRAINER__GATE_MAX_SLOWDOWN": "100",  # a pass takes 0.1 ms here, and the machine may be busy
+            "SWAY_TRAINER__GATE_MAX_SLOWDOWN": "100",  # a pass takes only 0.1 ms, and the machine may be busy
             "SWAY_TRAINER__NICE": "0",
         }
         self._folder = folder
         self.trainer = Worker(folder, "trainer", self.environment)
-        self.environment["SWAY_TRAINER__WEB_PORT"] = str(self.trainer.port)  # of those that run in its place
+        # Trainers of killed_trainer run in its place, on the same port.
+        self.environment["SWAY_TRAINER__WEB_PORT"] = str(self.trainer.port)
 
     def second_trainer(self) -> Worker:
-        """Return a trainer with a port and a work folder of its own, not started."""
+        """Return a trainer with its own port and work folder, not started."""
         return ForkedTrainer(
             self._folder,
             "second",
             {**self.environment, "SWAY_TRAINER__WORK_DIR": str(self._folder / "work-2")},
         )
 
-    def hand_over(self, liked: str, disliked: str) -> TrainingRequest:
-        """Write examples of two items in one transaction, then a request."""
+    def hand_over(self, *, liked: str, disliked: str) -> TrainingRequest:
+        """Write examples of two items in one transaction, then a request for them."""
         codec = Codec(LabeledExample)
         producer = Producer(
             {"bootstrap.servers": self.topics.bootstrap_servers, "transactional.id": self.topics.prefix}
@@ -94,7 +95,7 @@ class Training:
                 self.topics.name("examples"), codec.encode(example), partition=number // 2 % PARTITIONS
             )
         producer.commit_transaction(30)
-        with lead(self.topics, EXAMPLES + 1) as leader:
+        with lead(self.topics, min_examples=EXAMPLES + 1) as leader:
             read_to_end(leader)
             request = leader.hand_over(forced=True)
         assert request is not None
@@ -102,35 +103,39 @@ class Training:
         return request
 
     def end_at(self, step: str, processes: ForkServerContext) -> tuple[int, int, int]:
-        """Run a trainer until it ends at a step; return how many versions and promotions there are, and its offset."""
+        """Run a trainer until it ends at a step; return the numbers of versions and promotions, and its offset."""
         process = processes.Process(target=end_at, args=(step, self.environment))
         process.start()
         process.join(60)
         status = process.exitcode
-        process.kill()  # one that has not come to its step would hold up the end of all tests
+        process.kill()  # in case it has not reached its step
         process.join(30)
         assert status == (0 if step in (STOPPED, HANGING) else -signal.SIGKILL), step
         return len(self.registry.versions()), len(self.registry.promotions()), self.committed()
 
     def hold(self, until: Path, processes: ForkServerContext) -> BaseProcess:
-        """Start a trainer that stays in the middle of its training until there is a file; return its process."""
+        """Start a trainer that pauses in training until the file exists; return its process."""
         process = processes.Process(target=end_at, args=(HELD, self.environment, until))
         process.start()
-        wait_for(lambda: self.trainer.metric('sway_trainer_phase{phase="fine_tuning"}') == 1, "training", 60)
+        wait_for(
+            lambda: self.trainer.metric('sway_trainer_phase{phase="fine_tuning"}') == 1,
+            "training",
+            timeout_s=60,
+        )
         return process
 
     def wait_until_committed(self, offset: int, by: Worker | None = None) -> None:
-        """Wait until a trainer process, `trainer` if none is named, is done with what is before the offset."""
+        """Wait until a trainer, by default `trainer`, has committed the offset."""
         trainer = by or self.trainer
 
         def done() -> bool:
-            assert trainer.process.poll() is None, trainer.said()
+            assert trainer.process.poll() is None, trainer.log_text()
             return self.committed() >= offset
 
-        wait_for(done, f"commit of {offset}", 90)
+        wait_for(done, f"commit of {offset}", timeout_s=90)
 
     def committed(self) -> int:
-        """The offset that trainers read on from, or NO_OFFSET."""
+        """Return the committed offset of the trainers' group, or NO_OFFSET."""
         group = f"{self.topics.prefix}-trainer"
         consumer = Consumer({"bootstrap.servers": self.topics.bootstrap_servers, "group.id": group})
         asked = [TopicPartition(self.topics.name("training"), 0)]
@@ -139,14 +144,14 @@ class Training:
         return offset
 
     def announced(self) -> list[tuple[str, str]]:
-        """Versions and what was said of them, oldest first."""
+        """Return the announced versions and events, oldest first."""
         found = [
             Codec(ModelAnnouncement).decode(message.value()) for message in visible(self.topics, "models", 1)
         ]
         return [(one.version, one.event) for one in found]
 
     def audit(self, requests_made: list[TrainingRequest]) -> list[str]:
-        """Each request has made one version, whole, and promoted it once; return them."""
+        """Check that each request led to one complete version and one promotion; return the versions."""
         assert requests(self.topics) == requests_made
         first, *promoted = [promotion.version for _, promotion in self.registry.history()]
         assert self.registry.versions() == sorted([first, *promoted])
@@ -163,7 +168,18 @@ class Training:
 
 def labeled(number: int, target: str, y: float) -> LabeledExample:
     user, item = f"u{number % 61}", f"i{number % 2}"
-    estimates = 0.5, 0.5, "tiny"
     return LabeledExample(
-        f"e{number}", user, item, "watch alien liked", target, y, *estimates, "outcome", number, number, y
+        event_id=f"e{number}",
+        user_id=user,
+        item_id=item,
+        history="watch alien liked",
+        target=target,
+        y=y,
+        y_hat=0.5,
+        z_hat=0.5,
+        model_version="tiny",
+        label_source="outcome",
+        occurred_at=number,
+        labeled_at=number,
+        z=y,
     )

@@ -1,4 +1,4 @@
-"""Real worker processes on topics of their own: what goes in, and what a read_committed reader sees."""
+"""Real worker processes on separate topics: their input, and the output that a read_committed reader sees."""
 
 import os
 import signal
@@ -22,15 +22,14 @@ from tests.integration.conftest import Topics, wait_for
 
 R = TypeVar("R", bound=Record)
 SWAY = ("-m", "sway", "worker")
-_QUIET: dict[str, Any] = {"log_level": 0}  # a broker that is away on purpose is no news
-_START_CPU_S = (
-    60.0  # importing torch and Faust takes eight or so; on a busy machine that may be a minute of the clock
-)
+_QUIET: dict[str, Any] = {"log_level": 0}  # tests stop brokers on purpose
+# CPU time of a start: importing torch and Faust takes about 8 s, which can be a minute on a busy machine.
+_START_CPU_S = 60.0
 _START_TIMEOUT_S = 300.0
 
 
 class RunningProcess(Protocol):
-    """The part of subprocess.Popen that is used."""
+    """The part of subprocess.Popen that a Worker uses."""
 
     pid: int
 
@@ -41,7 +40,7 @@ class RunningProcess(Protocol):
 
 
 class Worker:
-    """One worker process with a state folder and a port of its own."""
+    """One worker process with its own state folder and port."""
 
     def __init__(self, folder: Path, name: str, environment: dict[str, str]) -> None:
         self.state = folder / name
@@ -52,16 +51,15 @@ class Worker:
             **environment,
             "SWAY_STATE_DIR": str(self.state),
             "SWAY_WEB__PORT": str(self.port),
-            "SWAY_TRAINER__WEB_PORT": str(self.port),  # if it is started as a trainer
+            "SWAY_TRAINER__WEB_PORT": str(self.port),  # for a process started as a trainer
             "OMP_NUM_THREADS": "1",
         }
-        self.environment.pop(
-            "PYTHONDONTWRITEBYTECODE", None
-        )  # else each process compiles torch anew, for 10 s
+        # With this set, each process compiles torch again, for 10 s.
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._process: RunningProcess | None = None
 
     def start(self, command: Sequence[str] = SWAY, **changes: Any) -> Self:
-        """Start it, again perhaps; changes: environment variables."""
+        """Start or restart the process. changes: environment variables."""
         environment = {**self.environment, **{name: str(value) for name, value in changes.items()}}
         self._process = self._launch(command, environment)
         return self
@@ -77,15 +75,15 @@ class Worker:
 
     @property
     def runs(self) -> bool:
-        """Whether its process is there."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
-    def said(self) -> str:
-        """Its log."""
+    def log_text(self) -> str:
+        """Return the log of the process."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def page(self, path: str) -> tuple[int, str]:
-        """Status and text of a page; (0, "") while nobody answers."""
+        """Return the status and text of a page; (0, "") if there is no answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -96,27 +94,27 @@ class Worker:
             return 0, ""
 
     def metric(self, line: str) -> float:
-        """The value of a metric, named with its labels; 0 while it is not there."""
+        """Return the value of a metric, named with its labels; 0 if it does not exist."""
         text = self.page("/metrics")[1]
         return next(
             (float(value.rsplit(" ", 1)[1]) for value in text.splitlines() if value.startswith(f"{line} ")), 0
         )
 
     def wait_until_ready(self) -> None:
-        """Wait until records are being processed; a start is bounded by the CPU time that it uses."""
+        """Wait until the worker processes records; its start is limited by CPU time."""
         used_s = self._cpu_s()
 
         def ready() -> bool:
-            assert self.process.poll() is None, self.said()
+            assert self.process.poll() is None, self.log_text()
             if self.page("/readyz")[0] == 200:
                 return True
-            assert self._cpu_s() - used_s < _START_CPU_S, self.said()
+            assert self._cpu_s() - used_s < _START_CPU_S, self.log_text()
             return False
 
-        wait_for(ready, f"readiness of {self.log.stem}", _START_TIMEOUT_S)
+        wait_for(ready, f"readiness of {self.log.stem}", timeout_s=_START_TIMEOUT_S)
 
     def _cpu_s(self) -> float:
-        """The CPU time that its process has used; 0 if it is gone."""
+        """Return the CPU time used by the process; 0 if it has ended."""
         try:
             times = psutil.Process(self.process.pid).cpu_times()
         except psutil.NoSuchProcess:
@@ -124,16 +122,16 @@ class Worker:
         return times.user + times.system
 
     def wait(self, timeout_s: float = 30.0) -> int:
-        """Wait until it has ended; return its exit code."""
+        """Wait for the end of the process and return its exit code."""
         return self.process.wait(timeout_s)
 
     def terminate(self) -> int:
-        """Ask it to end (SIGTERM); return its exit code."""
+        """Stop the process with SIGTERM and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait()
 
     def kill(self) -> None:
-        """End it in the middle of whatever it does (SIGKILL)."""
+        """Kill the process with SIGKILL."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait(30)
@@ -164,18 +162,18 @@ class Sway:
                 "bootstrap.servers": topics.bootstrap_servers,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
-                "message.max.bytes": 3_000_000,  # as large as a case's topics allow; 1 MB by default
+                "message.max.bytes": 3_000_000,  # the limit of a fault case's topics; the default is 1 MB
                 **_QUIET,
             }
         )
         self._codecs: dict[type, Codec[Any]] = {kind: Codec(kind) for kind in (BehaviorEvent, Outcome)}
         self.produced: list[tuple[tuple[str, int, int], BehaviorEvent | Outcome | bytes | None]] = []
-        """What was acknowledged: (topic, partition, offset), and what it was."""
+        """The acknowledged inputs, each with its (topic, partition, offset)."""
         self.acknowledged_at: list[float] = []
-        """When each of these was acknowledged, on the clock time.monotonic."""
+        """When each of these was acknowledged, by time.monotonic."""
         self.reasons: dict[tuple[str, int, int], str] = {}
-        """The reason of the dead letter that an input must become, by (topic, partition, offset)."""
-        self._somewhere: list[tuple[Message, BehaviorEvent | Outcome | bytes | None, str | None]] = []
+        """The expected reason of the dead letter of each invalid input, by (topic, partition, offset)."""
+        self._without_offset: list[tuple[Message, BehaviorEvent | Outcome | bytes | None, str | None]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -183,13 +181,13 @@ class Sway:
     def __exit__(self, *_: object) -> None:
         for worker in self._workers.values():
             worker.kill()
-            print(f"--- {worker.log.name}", *worker.said().splitlines()[-40:], sep="\n")  # noqa: T201
+            print(f"--- {worker.log.name}", *worker.log_text().splitlines()[-40:], sep="\n")  # noqa: T201
 
-    def create_topics(self, partitions: int = 4, **others: int) -> Self:
-        """Create the topics of the main job and of the hand-over; others: counts that differ."""
+    def create_topics(self, *, partitions: int = 4, **others: int) -> Self:
+        """Create the topics of the worker and the hand-over. others: different partition counts, by topic."""
         self.partitions = partitions
         for short in ("events", "outcomes", "scores", "examples", "dead-letters"):
-            self.topics.create(short, others.get(short, partitions))
+            self.topics.create(short, partitions=others.get(short, partitions))
         self.topics.create("training")
         return self
 
@@ -212,10 +210,10 @@ class Sway:
         encoded: bytes | None = None,
         at_ms: int = 0,
     ) -> None:
-        """Produce an event or an outcome with its user as key, or any bytes to a topic.
+        """Produce an event or an outcome keyed by its user, or any bytes to a topic.
 
-        reason: of the dead letter that it must become, if it must. encoded: the value, if another writer wrote it.
-        at_ms: Kafka's time; 0 is now.
+        reason: the expected reason of its dead letter; None if it is valid. encoded: the value, if encoded by another
+        writer. at_ms: Kafka's timestamp; 0 means now.
         """
         value: bytes | None
         if isinstance(what, BehaviorEvent | Outcome):
@@ -227,8 +225,9 @@ class Sway:
         def acknowledged(error: Any, message: Message) -> None:
             assert error is None, error
             offset = message.offset()
-            if offset is None:  # sent again, to a leader that has it already and does not say where
-                self._somewhere.append((message, what, reason))
+            if offset is None:
+                # A retry to a leader that has the record already is acknowledged without an offset.
+                self._without_offset.append((message, what, reason))
             else:
                 self._note((message.topic() or "", message.partition() or 0, offset), what, reason)
 
@@ -236,9 +235,9 @@ class Sway:
         self._producer.poll(0)
 
     def flush(self) -> None:
-        """Wait until all that was produced is in the log."""
+        """Wait until all inputs are acknowledged."""
         assert self._producer.flush(30) == 0
-        if self._somewhere:
+        if self._without_offset:
             self._find()
 
     def _note(
@@ -253,7 +252,7 @@ class Sway:
         self.produced.append((where, what))
 
     def _find(self) -> None:
-        """Look in the log for what was acknowledged without an offset; of equal records any is the one."""
+        """Find the offsets of inputs acknowledged without one; equal records are interchangeable."""
         known = {where for where, _what in self.produced}
         left: dict[tuple[str, int, bytes], list[int]] = {}
         for short in ("events", "outcomes"):
@@ -261,38 +260,40 @@ class Sway:
                 topic, partition, offset = found.topic() or "", found.partition() or 0, found.offset() or 0
                 if (topic, partition, offset) not in known:
                     left.setdefault((topic, partition, found.value() or b""), []).append(offset)
-        for message, what, reason in self._somewhere:
+        for message, what, reason in self._without_offset:
             topic, partition = message.topic() or "", message.partition() or 0
             offset = left[topic, partition, message.value() or b""].pop(0)
             self._note((topic, partition, offset), what, reason)
-        self._somewhere.clear()
+        self._without_offset.clear()
 
     # --- output -----------------------------------------------------------------------------------------
 
     def scores(self) -> list[InfluenceScore]:
-        """All scores that a read_committed reader sees now."""
+        """Return all committed scores."""
         return [Codec(InfluenceScore).decode(message.value()) for message in self.read("scores")]
 
     def dead_letters(self) -> list[DeadLetter]:
-        """All dead letters that a read_committed reader sees now."""
+        """Return all committed dead letters."""
         return [Codec(DeadLetter).decode(message.value()) for message in self.read("dead-letters")]
 
     def examples(self) -> list[LabeledExample]:
-        """All examples that a read_committed reader sees now."""
+        """Return all committed examples."""
         return [Codec(LabeledExample).decode(message.value()) for message in self.read("examples")]
 
     def wait_for_answers(self, count: int, timeout_s: float = 60.0) -> None:
-        """Wait until so many scores and dead letters are visible."""
+        """Wait until this many scores and dead letters are committed."""
         with Visible(self, ("scores", "dead-letters")) as visible:
-            wait_for(lambda: visible.count() >= count, f"{count} scores and dead letters", timeout_s)
+            wait_for(
+                lambda: visible.count() >= count, f"{count} scores and dead letters", timeout_s=timeout_s
+            )
 
     def read(self, short: str) -> Iterator[Message]:
-        """All that a read_committed reader sees of a topic now."""
+        """Yield all committed records of a topic."""
         with Visible(self, (short,)) as visible:
             yield from visible.to_the_end()
 
     def changelog(self, table: str = "windows") -> dict[int, dict[bytes, bytes]]:
-        """The newest value of every key of a table's changelog, by partition."""
+        """Return the newest value of every key of a table's changelog, by partition."""
         found: dict[int, dict[bytes, bytes]] = {partition: {} for partition in range(self.partitions)}
         with Visible(self, ()) as visible:
             visible.follow(f"{self.topics.prefix}-{table}-changelog")
@@ -305,7 +306,7 @@ class Sway:
         return found
 
     def stores(self, table: str = "windows") -> dict[int, dict[bytes, bytes]]:
-        """A table of every partition, from the worker that was the last to have it; none may run."""
+        """Return a table's values by partition, from the worker that had it last; no worker may be running."""
         newest = dict.fromkeys(range(self.partitions), -1)
         found: dict[int, dict[bytes, bytes]] = {partition: {} for partition in newest}
         for worker in self._workers.values():
@@ -346,26 +347,26 @@ class Visible:
         self.close()
 
     def close(self) -> None:
-        """Leave the brokers."""
+        """Close the consumer."""
         self._consumer.close()
 
     def follow(self, topic: str) -> None:
-        """Read this topic too."""
+        """Read another topic, from its beginning."""
         numbers = self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
         self._partitions += [TopicPartition(topic, number, 0) for number in numbers]
         self._consumer.assign(self._partitions)
 
     def count(self) -> int:
-        """Read on; return how many records were visible so far."""
+        """Continue reading; return the number of records read so far."""
         self._seen += len(self.more())
         return self._seen
 
     def more(self) -> list[Message]:
-        """The records that have become visible since, perhaps not all of them."""
+        """Return the next available records, perhaps not all of them."""
         return [message for message in self._consumer.consume(10_000, 0.05) if message.error() is None]
 
     def ends(self) -> list[TopicPartition]:
-        """Where every partition ends now, for a read_committed reader."""
+        """Return the current end of every partition for a read_committed reader."""
         ends = []
         for tp in self._partitions:
             high = self._consumer.get_watermark_offsets(tp, timeout=30)[1]
@@ -373,13 +374,13 @@ class Visible:
         return ends
 
     def reached(self, ends: list[TopicPartition]) -> bool:
-        """Whether `more` has gone past these ends."""
+        """Return whether `more` has reached these ends."""
         positions = self._consumer.position(ends)
         return all(at.offset >= end.offset or not end.offset for at, end in zip(positions, ends, strict=True))
 
     def to_the_end(self) -> Iterator[Message]:
-        """The records up to the end that every partition has now."""
-        ended: set[tuple[str | None, int | None]] = set()  # an end may be told twice
+        """Yield the records up to the current end of every partition."""
+        ended: set[tuple[str | None, int | None]] = set()  # the end of a partition may be reported twice
         while len(ended) < len(self._partitions):
             for message in self._consumer.consume(10_000, 1.0):
                 if message.error() is None:

@@ -1,4 +1,4 @@
-"""What labels that come at different delays do to the examples: at any moment they are those of a time that is over."""
+"""Labels with different delays: at any moment the written examples cover one closed period of time."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ DAY_MS = 24 * HOUR_MS
     grace=st.integers(5, 20),
     until=st.integers(0, 250),
 )
-def test_what_is_written_is_a_prefix_of_the_events_whatever_their_labels_and_delays(
+def test_written_examples_are_a_prefix_of_the_events(
     gaps: list[int], delays: list[int | None], horizon: int, grace: int, until: int
 ) -> None:
     events, at = [], 0
@@ -42,7 +42,7 @@ def test_what_is_written_is_a_prefix_of_the_events_whatever_their_labels_and_del
         in_time = one.positive_after_ms is not None and one.positive_after_ms <= join.horizon_ms
         assert example.y == float(in_time)
         assert example.labeled_at >= one.occurred_at + join.wait_ms
-    # Time goes on, and nothing is lost.
+    # Once time has passed the wait, every example is written.
     later = [Seen(f"later{n}", (at + 5 * n) * MINUTE_MS, None) for n in range(1, 40)]
     rest = LabelledStream(join)
     rest.play([*events, *later], later[-1].occurred_at)
@@ -50,7 +50,7 @@ def test_what_is_written_is_a_prefix_of_the_events_whatever_their_labels_and_del
 
 
 def of_rate(rate: float, count: int, spacing_ms: int, choice: np.random.Generator) -> list[Seen]:
-    """Events at even spaces; one of each 1 / rate in a row is positive, after any delay within a day."""
+    """Return evenly spaced events; one in each block of 1 / rate is positive, after a delay within a day."""
     found = []
     block = round(1 / rate)
     for first in range(0, count, block):
@@ -62,7 +62,7 @@ def of_rate(rate: float, count: int, spacing_ms: int, choice: np.random.Generato
 
 
 def example_of(one: Closing) -> Example:
-    return Example(one.history, one.target, one.y, one.z, one.occurred_at)
+    return Example(history=one.history, target=one.target, y=one.y, z=one.z, occurred_at=one.occurred_at)
 
 
 def rate_of(examples: Sequence[Example]) -> float:
@@ -70,15 +70,15 @@ def rate_of(examples: Sequence[Example]) -> float:
 
 
 def parts(new: list[Example], older: list[Example]) -> dict[str, list[Example]]:
-    """Divide as trainer.request does: the gate's slice is the newest of the request's own examples."""
+    """Split as trainer.request does: the gate gets the newest of the request's own examples."""
     rest, gate = split_by_time(new, 0.25)
     train, valid = split_by_time([*older, *rest], 0.1)
     return {"train": train, "valid": valid, "gate": gate}
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.5])
-def test_the_true_rate_stands_in_training_validation_and_gate(rate: float) -> None:
-    """Four partitions, three of them behind the first; five days; a request every twelve hours."""
+def test_training_validation_and_gate_have_the_true_rate(rate: float) -> None:
+    """Use four partitions, three of them lagging, five days of events, and a request every twelve hours."""
     choice = np.random.default_rng(7)
     join = JoinSettings(negative=0.0, horizon_ms=DAY_MS, grace_ms=HOUR_MS)
     lags_h = (0, 1, 7, 30)

@@ -1,4 +1,4 @@
-"""Whatever order scores come in, whichever commits are fenced and whenever the group moves on: every record once."""
+"""Exactly-once results for any order of scores, fenced commits and rebalances."""
 
 import asyncio
 import tempfile
@@ -22,7 +22,7 @@ STORY = st.lists(st.one_of(TAKE, TAKE, SCORE, SCORE, OTHER), max_size=25)
 
 
 class Log:
-    """The input partitions, endless; where delivery is in each, and how far they count."""
+    """Endless input partitions. reached: the next offset to deliver. longest: the end offset delivered so far."""
 
     def __init__(self, worker: Running) -> None:
         self.worker = worker
@@ -42,7 +42,7 @@ class Log:
 
 
 async def play(worker: Running, story: list[tuple]) -> dict[TopicPartition, int]:  # type: ignore[type-arg]
-    """Play the story, then deliver and score what is left; return how long each input was."""
+    """Play the story, then deliver and score the rest; return the end offset of each input."""
     log = Log(worker)
     await log.begin()
     for step, *args in story:
@@ -50,15 +50,17 @@ async def play(worker: Running, story: list[tuple]) -> dict[TopicPartition, int]
             log.deliver(*args)
         elif step == "score" and worker.scorer.submitted:
             worker.scorer.score(int(args[0] * (len(worker.scorer.submitted) - 1)))
-        elif step == "hold":  # commits take longer than revocation waits for scores
+        elif step == "hold":
+            # The commit takes longer than a revocation waits for scores.
             worker.writer.free.clear()
             asyncio.get_running_loop().call_later(0.015, worker.writer.free.set)
         elif step == "fence":
-            worker.writer.fails = [FencedError("moved on")]
+            worker.writer.fails = [FencedError("fenced by the test")]
         elif step == "rebalance":
             await worker.engine.revoke()
             await log.begin()
-        elif step == "rebalance early":  # while the recovery still runs
+        elif step == "rebalance early":
+            # Revoke while the recovery is still running.
             await worker.engine.revoke()
             worker.assign(*PARTITIONS)
             await worker.engine.revoke()
@@ -78,7 +80,7 @@ async def play(worker: Running, story: list[tuple]) -> dict[TopicPartition, int]
 
 @settings(deadline=None, max_examples=60)
 @given(story=STORY, max_records=st.integers(1, 5))
-def test_every_record_is_committed_once_and_in_the_state_once(story: list[tuple], max_records: int) -> None:  # type: ignore[type-arg]
+def test_every_record_is_committed_and_applied_once(story: list[tuple], max_records: int) -> None:  # type: ignore[type-arg]
     async def scenario(folder: Path, patch: pytest.MonkeyPatch) -> None:
         limits = {"max_records": max_records, "revoke_timeout_s": 0.01}
         async with Running(folder, patch, at_once=False, **limits) as worker:
@@ -98,9 +100,11 @@ def test_every_record_is_committed_once_and_in_the_state_once(story: list[tuple]
                     for offset in range(lengths[TopicPartition(topic, partition)])
                 ]
                 assert Counter(state) == Counter(expected)
-                # Each score was made from a state that came to stay.
-                made_from = [values for name, values in scores.items() if f"[{partition}]" in name]
-                assert all(values == state[: len(values)] for values in made_from)
+                # Each score was computed from a state that was committed later.
+                states = [values for name, values in scores.items() if f"[{partition}]" in name]
+                assert all(values == state[: len(values)] for values in states), (
+                    "scored from uncommitted state"
+                )
             await until(lambda: len(worker.table.layers) == 0)
 
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

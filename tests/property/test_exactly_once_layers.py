@@ -1,4 +1,4 @@
-"""Layers and units against a plain dictionary, under random cuts, commits and drops."""
+"""Layers and units compared with a plain dictionary, for random units, commits and drops."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ KEYS = st.integers(0, 5)
 
 
 class LayersMachine(RuleBasedStateMachine):
-    """Every open unit's view is kept as a whole dictionary: a plain and obviously right model of layers."""
+    """Compare layers with a simple model that keeps a full copy of the table for each open unit."""
 
     @initialize(cached=st.integers(0, 3))
     def start(self, cached: int) -> None:
-        self.store: dict[int, int] = {}  # what RocksDB would hold
+        self.store: dict[int, int] = {}  # in place of RocksDB
         self.layers: Layers[int, int] = Layers(self.store.get, cached, lambda _key, _value: 1)
         self.open: list[dict[int, int | None]] = []  # real layers, oldest first
-        self.views: list[dict[int, int]] = []  # the model: the whole table as of the end of each open unit
+        self.views: list[dict[int, int]] = []  # the model: the full table at the end of each open unit
         self.committed: dict[int, int] = {}
         self.value = 0
 
@@ -79,7 +79,7 @@ TestLayers.settings = settings(max_examples=60, stateful_step_count=40, deadline
 
 
 class FakeRecord:
-    """Only what cutting looks at."""
+    """The part of a record that splitting reads."""
 
     topic, partition, timestamp = "t", 0, 0
     key: bytes | None = None
@@ -96,10 +96,11 @@ class FakeRecord:
     max_records=st.integers(1, 10),
     max_bytes=st.integers(1, 100),
 )
-def test_a_batch_is_cut_into_units_without_losing_or_moving_a_record(
+def test_splitting_a_batch_keeps_every_record_in_order(
     gaps: list[int], sizes: Any, max_records: int, max_bytes: int
 ) -> None:
-    offsets = [sum(gaps[: i + 1]) for i in range(len(gaps))]  # holes: markers and compaction
+    # Offsets have gaps, as after transaction markers and compaction.
+    offsets = [sum(gaps[: i + 1]) for i in range(len(gaps))]
     byte_sizes = sizes.draw(st.lists(st.integers(0, 60), min_size=len(gaps), max_size=len(gaps)))
     rest: RecordBatch | None = RecordBatch(
         "t", 0, [FakeRecord(o) for o in offsets], offsets[0], offsets[-1] + 1, Epoch(1, "m")

@@ -1,4 +1,4 @@
-"""A snapshot without a behaviour is the one that a user has who never showed it."""
+"""Removing a behaviour from a snapshot gives the snapshot of a user without that behaviour."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ SHARES = st.floats(0, 1, width=32)
 
 
 class Shown(NamedTuple):
-    """A behaviour; y is None while its outcome is not known."""
+    """A behaviour; y is None while its outcome is unknown."""
 
     gap_ms: int
     item: int
@@ -39,7 +39,7 @@ SHOWN = st.builds(
 
 
 def snapshot_of(shown: Sequence[tuple[int, Shown]], kept: int, at_ms: int) -> Snapshot:
-    """What is known of a user after these behaviours, by time; the window holds the newest."""
+    """Return a user's snapshot after these timed behaviours; the window contains the newest `kept`."""
     totals: UserTotals = NO_TOTALS
     for time_ms, one in shown:
         totals = totals.with_behaviour(time_ms)
@@ -50,26 +50,27 @@ def snapshot_of(shown: Sequence[tuple[int, Shown]], kept: int, at_ms: int) -> Sn
         (time_ms, one.item, one.text, *(unknown if one.y is None else (one.y, one.z, one.residual)))
         for time_ms, one in shown[len(shown) - kept :]
     ]
-    return Snapshot(at_ms, 1, 2, NO_ITEM, 0.5, totals, np.array(records, PAST))
+    return Snapshot(
+        at_ms=at_ms, item_key=1, text_key=2, item=NO_ITEM, mu=0.5, totals=totals, past=np.array(records, PAST)
+    )
 
 
 @given(shown=st.lists(SHOWN, min_size=1, max_size=12), beyond=st.integers(0, 11), place=st.integers(0, 11))
-def test_the_snapshot_is_the_one_that_there_would_have_been(
+def test_removing_a_behaviour_gives_the_snapshot_without_it(
     shown: list[Shown], beyond: int, place: int
 ) -> None:
     times = np.cumsum([10**12, *(one.gap_ms for one in shown)]).tolist()
     timed = list(zip(times[1:], shown, strict=True))
     kept = max(len(shown) - beyond, 1)
     edge = len(shown) - kept
-    assume(
-        not edge or timed[edge - 1][0] < timed[edge][0]
-    )  # else the first behaviour is in the window and is not
+    # With equal times the first behaviour of the window is not well defined.
+    assume(not edge or timed[edge - 1][0] < timed[edge][0])
     place = edge + place % kept
     at_ms = times[-1] + 5_000
     made = without(snapshot_of(timed, kept, at_ms), place - edge)
     expected = snapshot_of([*timed[:place], *timed[place + 1 :]], kept - 1, at_ms)
     assert made.past.tobytes() == expected.past.tobytes()
-    last = {"last_at_ms": 0}  # no number is made of it
+    last = {"last_at_ms": 0}  # not used by any number
     assert list(made.totals._replace(**last)) == pytest.approx(
         [*expected.totals._replace(first_at_ms=expected.totals.first_at_ms or at_ms, **last)],
         abs=1e-9,
@@ -81,7 +82,7 @@ def test_the_snapshot_is_the_one_that_there_would_have_been(
 @given(
     outcomes=st.lists(st.tuples(SHARES, SHARES, st.floats(-1, 1)), min_size=1, max_size=60), which=st.data()
 )
-def test_totals_without_an_outcome_are_those_of_the_others(
+def test_totals_without_an_outcome_equal_those_of_the_rest(
     outcomes: list[tuple[float, float, float]], which: st.DataObject
 ) -> None:
     place = which.draw(st.integers(0, len(outcomes) - 1))
@@ -89,8 +90,8 @@ def test_totals_without_an_outcome_are_those_of_the_others(
 
     def totals(of: Sequence[tuple[float, float, float]]) -> UserTotals:
         made: UserTotals = NO_TOTALS
-        for one in of:
-            made = made.with_outcome(*one)
+        for outcome in of:
+            made = made.with_outcome(*outcome)
         return made
 
     newer = [residual for _, _, residual in rounded[place + 1 :]]

@@ -1,4 +1,4 @@
-"""The feature numbers of any stream of events and outcomes: as recomputed and blind to what comes later."""
+"""Feature numbers of any stream of events and outcomes: equal to a recomputation, independent of later records."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,7 +49,7 @@ LIMITS = st.integers(1, 6)
 
 
 def pairs_of(rows: Sequence[tuple[str, str, int, float, float]]) -> list[Pair]:
-    """Make events in the order of their times, each with its outcome."""
+    """Return events in time order, each with its outcome."""
     at_ms, pairs = 900_000_000_000, []
     for place, (user, item, gap_ms, y, z) in enumerate(rows):
         at_ms += gap_ms
@@ -59,12 +59,12 @@ def pairs_of(rows: Sequence[tuple[str, str, int, float, float]]) -> list[Pair]:
 
 
 def text_of(event: BehaviorEvent) -> str:
-    """A behaviour in words."""
+    """Return the text of a behaviour."""
     return f"watch {event.item_text}"
 
 
 def text_vectors(pairs: Sequence[Pair]) -> TextVectors:
-    """Give each text a fixed direction."""
+    """Return vectors in which each text has a fixed direction."""
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
         places = [ITEMS.index(text.removeprefix("watch ")) for text in texts]
@@ -76,8 +76,8 @@ def text_vectors(pairs: Sequence[Pair]) -> TextVectors:
     return TextVectors.of(said, encode)
 
 
-def made(pairs: Sequence[Pair], delay_ms: int, max_behaviours: int) -> FeatureRows:
-    """Make rows without item vectors."""
+def rows_of(pairs: Sequence[Pair], *, delay_ms: int, max_behaviours: int = 4) -> FeatureRows:
+    """Return feature rows without item vectors."""
     stream = StreamSettings(delay_ms=delay_ms, max_behaviours=max_behaviours)
     chosen = RowSettings(kept=3, refit_rows=0, unseen_share=0)
     return feature_rows(snapshots(pairs, text_of, stream), text_vectors(pairs), chosen)
@@ -85,7 +85,7 @@ def made(pairs: Sequence[Pair], delay_ms: int, max_behaviours: int) -> FeatureRo
 
 @settings(deadline=None, max_examples=40)
 @given(rows=STREAMS, delay_ms=DELAYS_MS, max_behaviours=LIMITS)
-def test_incremental_numbers_are_those_recomputed_from_all_events(
+def test_incremental_numbers_equal_those_recomputed_from_all_events(
     rows: list[tuple[str, str, int, float, float]], delay_ms: int, max_behaviours: int
 ) -> None:
     pairs = pairs_of(rows)
@@ -100,7 +100,7 @@ def test_incremental_numbers_are_those_recomputed_from_all_events(
         a, b = texts.unit[texts.rows_of(keys)]
         return float(a @ b)
 
-    found = made(pairs, delay_ms, max_behaviours).numbers
+    found = rows_of(pairs, delay_ms=delay_ms, max_behaviours=max_behaviours).numbers
     for now in range(len(pairs)):
         expected = plain_numbers(
             rated, now, max_behaviours=max_behaviours, to_float32=as_float32, cosine=cosine
@@ -111,7 +111,7 @@ def test_incremental_numbers_are_those_recomputed_from_all_events(
 
 @settings(deadline=None, max_examples=40)
 @given(rows=STREAMS, delay_ms=DELAYS_MS, data=st.data())
-def test_a_row_is_blind_to_its_own_outcome_and_to_all_that_come_later(
+def test_a_row_ignores_its_own_and_later_outcomes(
     rows: list[tuple[str, str, int, float, float]], delay_ms: int, data: st.DataObject
 ) -> None:
     pairs = pairs_of(rows)
@@ -122,7 +122,7 @@ def test_a_row_is_blind_to_its_own_outcome_and_to_all_that_come_later(
     for place in hidden:
         event, outcome = pairs[place]
         others[place] = event, replace(outcome, y=1 - outcome.y, z=1 - (outcome.z or 0.0))
-    one, other = made(pairs, delay_ms, 4), made(others, delay_ms, 4)
+    one, other = rows_of(pairs, delay_ms=delay_ms), rows_of(others, delay_ms=delay_ms)
     assert one.numbers[now].tobytes() == other.numbers[now].tobytes()
     assert one.past[now].tobytes() == other.past[now].tobytes()
 
@@ -134,13 +134,12 @@ def test_rows_do_not_depend_on_where_the_stream_is_cut(
 ) -> None:
     pairs = pairs_of(rows)
     cut = data.draw(st.integers(1, len(pairs)))
-    assert (
-        made(pairs[:cut], delay_ms, 4).numbers.tobytes() == made(pairs, delay_ms, 4).numbers[:cut].tobytes()
-    )
+    start, whole = rows_of(pairs[:cut], delay_ms=delay_ms), rows_of(pairs, delay_ms=delay_ms)
+    assert start.numbers.tobytes() == whole.numbers[:cut].tobytes()
 
 
 @given(outcomes=st.lists(st.tuples(SHARES, st.none() | SHARES, st.integers(0, 2**53)), max_size=15))
-def test_state_comes_back_from_its_bytes_bit_for_bit(outcomes: list[tuple[float, float | None, int]]) -> None:
+def test_state_round_trips_through_its_bytes(outcomes: list[tuple[float, float | None, int]]) -> None:
     item, totals, mean = NO_ITEM, NO_TOTALS, NO_MEAN
     for y, z, at_ms in outcomes:
         totals = totals.with_behaviour(at_ms)
@@ -171,8 +170,26 @@ PASTS = st.builds(lambda at_ms, item_id, outcome: Past(at_ms, item_id, *outcome)
 def test_numbers_are_finite_for_hostile_input(
     at_ms: int, pasts: list[Past], cosine: float, size: int, z_sum: float
 ) -> None:
-    item = ItemState(size, z_sum, z_sum, z_sum, -z_sum, at_ms, (1.0,) * 10)
-    totals = UserTotals(size, size, z_sum, z_sum, -z_sum, z_sum, 1.0, -at_ms, at_ms)
+    item = ItemState(
+        outcomes=size,
+        y_sum=z_sum,
+        z_sum=z_sum,
+        above_mean=z_sum,
+        above_user=-z_sum,
+        last_at_ms=at_ms,
+        recent=(1.0,) * 10,
+    )
+    totals = UserTotals(
+        behaviours=size,
+        outcomes=size,
+        y_sum=z_sum,
+        z_sum=z_sum,
+        residual_sum=-z_sum,
+        residual_squares=z_sum,
+        slow=1.0,
+        first_at_ms=-at_ms,
+        last_at_ms=at_ms,
+    )
     table = ItemTable(
         np.sort(np.array([item_key("a"), item_key("b")], np.uint64)),
         np.full((3, 32), 1e3, np.float32),
@@ -189,13 +206,31 @@ def test_numbers_are_finite_for_hostile_input(
 
 SNAPSHOTS = st.builds(
     lambda at_ms, keys, outcomes, mu, pasts: Snapshot(
-        at_ms,
-        keys[0],
-        keys[1],
-        ItemState(outcomes, 1.5, 1.25, -0.5, 0.25, at_ms, (0.5,) * min(outcomes, 10)),
-        mu,
-        UserTotals(outcomes, outcomes, 1.0, 0.5, 0.25, 0.125, -0.5, -at_ms, at_ms),
-        past_array(pasts, list(range(len(pasts)))) if pasts else NO_PAST,
+        at_ms=at_ms,
+        item_key=keys[0],
+        text_key=keys[1],
+        item=ItemState(
+            outcomes=outcomes,
+            y_sum=1.5,
+            z_sum=1.25,
+            above_mean=-0.5,
+            above_user=0.25,
+            last_at_ms=at_ms,
+            recent=(0.5,) * min(outcomes, 10),
+        ),
+        mu=mu,
+        totals=UserTotals(
+            behaviours=outcomes,
+            outcomes=outcomes,
+            y_sum=1.0,
+            z_sum=0.5,
+            residual_sum=0.25,
+            residual_squares=0.125,
+            slow=-0.5,
+            first_at_ms=-at_ms,
+            last_at_ms=at_ms,
+        ),
+        past=past_array(pasts, list(range(len(pasts)))) if pasts else NO_PAST,
     ),
     st.integers(-(2**53), 2**53),
     st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)),
@@ -206,7 +241,7 @@ SNAPSHOTS = st.builds(
 
 
 @given(snapshot=SNAPSHOTS)
-def test_a_snapshot_comes_back_from_its_bytes_and_gives_the_same_numbers(snapshot: Snapshot) -> None:
+def test_a_decoded_snapshot_gives_the_same_numbers(snapshot: Snapshot) -> None:
     found = Snapshot.decode(snapshot.encode())
     assert found.encode() == snapshot.encode()
     assert (found.at_ms, found.item_key, found.text_key) == (
@@ -220,7 +255,7 @@ def test_a_snapshot_comes_back_from_its_bytes_and_gives_the_same_numbers(snapsho
 
 
 @given(snapshot=SNAPSHOTS, data=st.data())
-def test_bytes_that_are_no_snapshot_are_refused(snapshot: Snapshot, data: st.DataObject) -> None:
+def test_invalid_snapshot_bytes_are_refused(snapshot: Snapshot, data: st.DataObject) -> None:
     raw = snapshot.encode()
     cut = data.draw(st.integers(0, len(raw) - 1))
     for bad in (raw[:cut], raw + b"x", bytes([raw[0] + 1]) + raw[1:]):

@@ -1,4 +1,4 @@
-"""The numbers of many behaviours at once are, bit for bit, those of each alone."""
+"""Feature numbers computed for a batch are bitwise equal to those computed one by one."""
 
 import numpy as np
 import pytest
@@ -22,23 +22,47 @@ def item_table(random: np.random.Generator) -> ItemTable:
     return ItemTable(KEYS, vectors, bias, np.abs(outcomes))
 
 
-def snapshot(random: np.random.Generator, behaviours: int, known: float) -> Snapshot:
-    """A snapshot at random, whose items are partly unknown. known: the share of known outcomes."""
+def snapshot(random: np.random.Generator, *, behaviours: int, known: float) -> Snapshot:
+    """Return a random snapshot; some of its items are not in the table. known: the share of known outcomes."""
     at_ms = int(random.integers(10**9, 2 * 10**9))
     past = np.zeros(behaviours, PAST)
     past["at_ms"] = np.sort(at_ms + random.integers(-(10**8), 10**5, behaviours))
     past["item"] = random.integers(0, 50, behaviours)
-    told = random.random(behaviours) < known
+    is_known = random.random(behaviours) < known
     for name, values in zip(("y", "z", "residual"), random.random((3, behaviours)), strict=True):
-        past[name] = np.where(told, values, np.nan)
+        past[name] = np.where(is_known, values, np.nan)
     outcomes = int(random.integers(0, 12))
     recent = tuple(random.random(min(outcomes, 10)).astype(np.float32).tolist())
     sums = random.random(9).tolist()
-    item = ItemState(outcomes, sums[0], sums[1], sums[2], sums[3], at_ms - 5_000, recent)
-    totals = UserTotals(
-        behaviours, outcomes, sums[4], sums[5], sums[6], sums[7], sums[8], at_ms - 10**7, at_ms
+    item = ItemState(
+        outcomes=outcomes,
+        y_sum=sums[0],
+        z_sum=sums[1],
+        above_mean=sums[2],
+        above_user=sums[3],
+        last_at_ms=at_ms - 5_000,
+        recent=recent,
     )
-    return Snapshot(at_ms, int(random.integers(0, 50)), 1, item, float(random.random()), totals, past)
+    totals = UserTotals(
+        behaviours=behaviours,
+        outcomes=outcomes,
+        y_sum=sums[4],
+        z_sum=sums[5],
+        residual_sum=sums[6],
+        residual_squares=sums[7],
+        slow=sums[8],
+        first_at_ms=at_ms - 10**7,
+        last_at_ms=at_ms,
+    )
+    return Snapshot(
+        at_ms=at_ms,
+        item_key=int(random.integers(0, 50)),
+        text_key=1,
+        item=item,
+        mu=float(random.random()),
+        totals=totals,
+        past=past,
+    )
 
 
 @given(
@@ -46,10 +70,10 @@ def snapshot(random: np.random.Generator, behaviours: int, known: float) -> Snap
     st.booleans(),
     st.integers(0, 2**32 - 1),
 )
-def test_numbers_of_many_are_those_of_each(sizes: list[tuple[int, float]], no_items: bool, seed: int) -> None:
+def test_batched_numbers_equal_single_ones(sizes: list[tuple[int, float]], no_items: bool, seed: int) -> None:
     random = np.random.default_rng(seed)
     table = NO_ITEMS if no_items else item_table(random)
-    snapshots = [snapshot(random, *size) for size in sizes]
+    snapshots = [snapshot(random, behaviours=count, known=share) for count, share in sizes]
     cosines = [random.uniform(-1.01, 1.01, len(each.past)).astype(np.float32) for each in snapshots]
     for near in cosines:
         near[random.random(len(near)) < 0.1] = np.nan
@@ -67,8 +91,8 @@ def test_numbers_of_many_are_those_of_each(sizes: list[tuple[int, float]], no_it
         assert found[row].tobytes() == numbers_of(each, near, fact, table).tobytes()
 
 
-def test_there_is_one_cosine_a_behaviour() -> None:
-    one = snapshot(np.random.default_rng(0), 3, 1.0)
+def test_cosines_must_match_the_number_of_behaviours() -> None:
+    one = snapshot(np.random.default_rng(0), behaviours=3, known=1.0)
     pasts = Pasts(np.array([3]), History.of(one.past), np.full(3, -1))
     with pytest.raises(ValueError, match="2 cosines for 3 behaviours"):
         numbers_of_all([one], pasts, np.zeros(2), [NO_ITEMS.facts_of_row(-1)], NO_ITEMS)

@@ -1,4 +1,4 @@
-"""Valid encodings that were changed, by the oracle of `make fuzz`: a record or a DecodeError, never anything else."""
+"""Mutated encodings checked by the oracle of `make fuzz`: decoding gives a record or a DecodeError, nothing else."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 from tests.fuzz.decoder import CHECKS, NAMES, check, seeds
 
 SEEDS = list(seeds())
-# What comes from outside, or has a reader of its own.
-_ODDEST = ("BehaviorEvent", "Outcome", "Window window", "PendingLabel pending")
-OFTEN = [seed for seed in SEEDS if NAMES[seed[0]].startswith(_ODDEST)]
+# Records from outside, and those with a reader of their own: drawn more often.
+_MOST_EXPOSED = ("BehaviorEvent", "Outcome", "Window window", "PendingLabel pending")
+OFTEN = [seed for seed in SEEDS if NAMES[seed[0]].startswith(_MOST_EXPOSED)]
 positions = st.integers(0, 1 << 16)
 
 
 @st.composite
 def mutants(draw: st.DrawFn) -> bytes:
-    """A valid input with bits flipped, bytes cut out, put in or repeated, or a piece of another input in it."""
+    """Draw a valid input with bits flipped, bytes removed, inserted or repeated, or part of another input."""
     seed = draw(st.sampled_from(SEEDS) | st.sampled_from(OFTEN))
     choice, value = seed[:1], bytearray(seed[1:])
     for kind in draw(
@@ -49,11 +49,11 @@ def test_every_decoder_has_a_seed_that_it_reads() -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(mutants())
-def test_a_changed_encoding_is_a_record_or_a_decode_error(data: bytes) -> None:
+def test_a_mutated_encoding_is_a_record_or_decode_error(data: bytes) -> None:
     check(data)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, len(CHECKS) - 1), st.binary(max_size=400))
-def test_any_bytes_are_a_record_or_a_decode_error(number: int, body: bytes) -> None:
+def test_arbitrary_bytes_are_a_record_or_decode_error(number: int, body: bytes) -> None:
     check(bytes([number]) + body)

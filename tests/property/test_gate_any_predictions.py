@@ -1,4 +1,4 @@
-"""The gate under any predictions: it never promotes what is not better, and is blind to the rows' order."""
+"""The gate for any predictions: it promotes only a better model, and the order of rows does not matter."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ GATE = GateSettings(samples=50, min_examples=1, min_users=2)
 
 @given(ROWS, ROWS, LABELS, st.floats(0, 3))
 @settings(max_examples=50, deadline=None)
-def test_of_two_versions_at_most_one_beats_the_other_and_only_with_less_loss(
+def test_only_the_version_with_the_lower_loss_can_win(
     first: np.ndarray, second: np.ndarray, y: np.ndarray, lam: float
 ) -> None:
     one, two = Predictions(first, second), Predictions(second, first)
@@ -29,7 +29,7 @@ def test_of_two_versions_at_most_one_beats_the_other_and_only_with_less_loss(
 
 @given(ROWS, ANY_ROWS, LABELS)
 @settings(max_examples=50, deadline=None)
-def test_no_predictions_whatever_raise_and_those_not_finite_are_refused(
+def test_predictions_never_raise_and_non_finite_ones_are_rejected(
     champion: np.ndarray, challenger: np.ndarray, y: np.ndarray
 ) -> None:
     verdict = judge(
@@ -43,7 +43,7 @@ def test_no_predictions_whatever_raise_and_those_not_finite_are_refused(
 
 @given(ROWS, ROWS, LABELS, st.randoms(use_true_random=False))
 @settings(max_examples=50, deadline=None)
-def test_drawing_users_is_blind_to_the_order_of_the_rows(
+def test_user_sampling_ignores_the_order_of_rows(
     champion: np.ndarray, challenger: np.ndarray, y: np.ndarray, random: st.DataObject
 ) -> None:
     users = np.array([f"user {i % 7}" for i in range(N)])

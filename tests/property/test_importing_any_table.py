@@ -1,4 +1,4 @@
-"""Any table gives the same records through every format, and at once or row by row."""
+"""Any table gives the same records in every file format, and by columns as row by row."""
 
 from decimal import Context, Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ from sway.load.row_by_row import RowByRow
 from sway.load.targets import EVENTS, OUTCOMES, Target
 from tests.support.importing import NOW_MS, Run, write_log
 
-# A CSV file's line ends in texts are kept, but a carriage return alone is one to few others.
+# CSV keeps line ends within texts, but few other formats treat a lone carriage return as one.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=20)
 TIME = st.integers(0, NOW_MS)
 ROW_NAMES = ("user_id", "action", "occurred_at", "item_text", "value", "page")
@@ -47,7 +47,7 @@ def test_every_format_gives_the_same_records(rows: list[dict[str, Any]]) -> None
         with TemporaryDirectory() as folder:
             run = Run(write_log(Path(folder) / name, rows, SCHEMA), sets=["event_id=e"], attributes="page")
             assert run.error == ""
-            found.append((run.records, [told.split(": ", 1)[1] for told in run.told]))
+            found.append((run.records, [problem.split(": ", 1)[1] for problem in run.told]))
     assert found[1] == found[0]
     assert found[2] == found[0]
     assert len(found[0][0]) + len(found[0][1]) == len(rows)
@@ -99,7 +99,7 @@ OTHERS = st.sampled_from(
 
 
 def decimals(kind: Any) -> st.SearchStrategy[Any]:
-    """Two values of a decimal type, half of them of few digits, half of them whole."""
+    """Draw two values of a decimal type: any, of few digits, or whole."""
     few = st.integers(0, 99_999)
     whole = few.map(lambda number: int(Decimal(number % 2000).scaleb(max(kind.scale, 0))))
     digits = st.integers(1 - 10**kind.precision, 10**kind.precision - 1) | few | whole | whole
@@ -108,14 +108,14 @@ def decimals(kind: Any) -> st.SearchStrategy[Any]:
     return st.lists(values, min_size=2, max_size=2).map(lambda pair: pa.array(pair, kind))
 
 
-def counted(kind: Any) -> st.SearchStrategy[Any]:
-    """Two small whole numbers as another of Arrow's types."""
+def small_numbers(kind: Any) -> st.SearchStrategy[Any]:
+    """Draw two small whole numbers in one of Arrow's types."""
     through: dict[Any, Any] = {pa.time32("s"): pa.int32(), pa.date32(): pa.int32(), pa.binary(): pa.string()}
     numbers = st.lists(st.integers(0, 100) | st.none(), min_size=2, max_size=2)
     return numbers.map(lambda pair: pa.array(pair, pa.int64()).cast(through.get(kind, pa.int64())).cast(kind))
 
 
-TYPED = DECIMALS.flatmap(decimals) | OTHERS.flatmap(counted)
+TYPED = DECIMALS.flatmap(decimals) | OTHERS.flatmap(small_numbers)
 MIXED = st.permutations([1.5, True]) | st.permutations([5.0, True]) | st.just(["0x10", "0X1"])
 COLUMN = LISTED | TYPED | TYPED.map(lambda values: values.dictionary_encode())
 FITS: dict[str, list[Any]] = {
@@ -138,23 +138,21 @@ TARGET = st.sampled_from([EVENTS, OUTCOMES])
     UNIT,
     TARGET,
 )
-def test_what_fits_at_once_is_what_row_by_row_says(
-    columns: dict[str, Any], unit: str, target: Target
-) -> None:
+def test_column_conversion_matches_row_by_row(columns: dict[str, Any], unit: str, target: Target) -> None:
     fast, slow = both_ways(columns, unit, target)
     assert fast in (None, slow)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(["value", "occurred_at"]), TYPED | MIXED, UNIT)
-def test_a_time_and_a_number_of_any_type_are_the_same_both_ways(field: str, values: Any, unit: str) -> None:
+def test_typed_times_and_numbers_match_row_by_row(field: str, values: Any, unit: str) -> None:
     fast, slow = both_ways({field: values}, unit, EVENTS)
     assert fast in (None, slow)
 
 
 @settings(max_examples=100, deadline=None)
 @given(DECIMALS.flatmap(decimals))
-def test_decimals_are_the_nearest_floats_and_are_read_at_once(values: Any) -> None:
+def test_column_conversion_reads_decimals_as_the_nearest_floats(values: Any) -> None:
     fast, slow = both_ways({"value": values}, "ms", EVENTS)
     assert fast == slow
     decoded: list[Any] = Codec(BehaviorEvent).decode_batch(slow.values)
@@ -163,7 +161,7 @@ def test_decimals_are_the_nearest_floats_and_are_read_at_once(values: Any) -> No
 
 
 def both_ways(columns: dict[str, Any], unit: str, target: Target) -> tuple[Encoded | None, Encoded]:
-    """Return what comes of a batch at once, None if it does not fit, and what comes of it row by row."""
+    """Convert a batch by columns, None if a value does not fit, and row by row."""
     record_type: type[Any] = target.record_type
     codec: Codec[Any] = Codec(record_type)
     names = record_type.__slots__
@@ -192,7 +190,7 @@ EVENT = st.builds(
 
 
 @given(st.lists(EVENT, min_size=1))
-def test_columns_are_written_as_records_are(events: list[BehaviorEvent]) -> None:
+def test_event_columns_encode_like_records(events: list[BehaviorEvent]) -> None:
     kinds = [pa.string()] * 3 + [pa.int64()] + [pa.string()] * 2 + [pa.float64(), pa.string(), None]
     columns = [
         [getattr(event, name) for event in events]
@@ -205,7 +203,7 @@ def test_columns_are_written_as_records_are(events: list[BehaviorEvent]) -> None
 
 
 @given(st.lists(st.tuples(TEXT, st.floats(), st.none() | st.floats()), min_size=1))
-def test_outcomes_are_written_as_records_are(rows: list[tuple[str, float, float | None]]) -> None:
+def test_outcome_columns_encode_like_records(rows: list[tuple[str, float, float | None]]) -> None:
     codec = Codec(Outcome)
     columns = [pa.array([row[0] for row in rows], pa.string()), pa.scalar("u")]
     columns += [pa.array([row[1] for row in rows], pa.float64()), pa.scalar(5)]

@@ -1,4 +1,4 @@
-"""A late network is given the same inputs of the same snapshot by a training, by the gate and by a worker."""
+"""Training, gate and worker build the same network inputs from the same snapshot of a late model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ from trainer.late_texts import kept_vectors
 from trainer.text_vectors import TextVectors
 
 SCORED = ("watch heat crime", "watch alien", "watch gigli comedy")
-GONE = ("watch big", "watch ran war")
+UNSCORED = ("watch big", "watch ran war")
 EMPTY = ""
 ITEMS = ("", "a", "b", "c", "not in the table")
 TABLE = item_table(ITEMS[1:4])
@@ -43,14 +43,16 @@ LATE = LateTraining(behaviours=4)
 HOUR_MS = 3_600_000
 
 PAST_ROWS = st.tuples(
-    st.sampled_from([*SCORED, *GONE, EMPTY]), st.sampled_from(ITEMS), st.none() | st.floats(0, 1, width=32)
+    st.sampled_from([*SCORED, *UNSCORED, EMPTY]),
+    st.sampled_from(ITEMS),
+    st.none() | st.floats(0, 1, width=32),
 )
 ROWS = st.tuples(st.sampled_from(SCORED), st.sampled_from(ITEMS), st.lists(PAST_ROWS, max_size=6))
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the network reads of N rows with H behaviours, the vectors in place of the rows of tables."""
+    """The network's inputs for N rows with H behaviours, with vectors in place of table rows."""
 
     numbers: NDArray[np.float32]
     text: NDArray[np.float32]
@@ -62,7 +64,7 @@ class Inputs:
 
 
 def looked_up(inputs: LateInputs, texts: Tensor, items: Tensor) -> Inputs:
-    """Put vectors in place of rows."""
+    """Replace table rows by their vectors."""
     there = inputs.past_text >= 0
     past_text, past_item, past = (
         (of * there[..., None]).numpy()
@@ -79,11 +81,11 @@ def looked_up(inputs: LateInputs, texts: Tensor, items: Tensor) -> Inputs:
     )
 
 
-class Watched(LateModel):
-    """Says what its network is given."""
+class ObservedModel(LateModel):
+    """A late model that returns the inputs of its network."""
 
-    def seen(self, jobs: Sequence[Job]) -> Inputs:
-        """The inputs of these rows."""
+    def inputs_of(self, jobs: Sequence[Job]) -> Inputs:
+        """Return the network's inputs for these jobs."""
         rows = [job for job in jobs if isinstance(job, LateText)]
         with torch.inference_mode():
             return looked_up(*self._inputs(self.pack(rows)))
@@ -92,7 +94,7 @@ class Watched(LateModel):
 def of_training(
     examples: Sequence[Example], network: TwoHeadedNetwork, tokenizer: BehaviourTokenizer
 ) -> Inputs:
-    """The inputs of a training's rows, all of which read the same items."""
+    """Return the inputs that a training builds; all rows use the same item table."""
     chosen = LateExamples.of(examples[:-1], examples[-1:], LATE)
     with TemporaryDirectory() as folder:
         texts = TextVectors.of(
@@ -115,7 +117,15 @@ def snapshot(text: str, item: str, past: Sequence[tuple[str, str, float | None]]
     for place, (words, of, grade) in enumerate(past):
         known = (np.nan,) * 3 if grade is None else (float(grade > 0.5), grade, grade - 0.5)
         records[place] = (at_ms - (len(past) - place) * HOUR_MS, item_key(of), text_key(words), *known)
-    return Snapshot(at_ms, item_key(item), text_key(text), NO_ITEM, 0.5, NO_TOTALS, records)
+    return Snapshot(
+        at_ms=at_ms,
+        item_key=item_key(item),
+        text_key=text_key(text),
+        item=NO_ITEM,
+        mu=0.5,
+        totals=NO_TOTALS,
+        past=records,
+    )
 
 
 def padded(array: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
@@ -133,31 +143,42 @@ def assert_same(one: Inputs, other: Inputs) -> None:
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, min_size=3, max_size=6), st.booleans())
-def test_a_training_the_gate_and_a_worker_give_the_same_inputs(
+def test_training_gate_and_worker_build_the_same_inputs(
     tiny_network: TwoHeadedNetwork,
     tokenizer: BehaviourTokenizer,
     rows: list[tuple[str, str, list[tuple[str, str, float | None]]]],
     worker_knows: bool,
 ) -> None:
-    """worker_knows: only texts that some example says or that are empty, so that a worker can be asked as well."""
+    """worker_knows: use only texts of the examples, and empty ones, which a worker can encode too."""
     said = {row[0] for row in rows} | {EMPTY}
     if worker_knows:
         rows = [(text, item, [one for one in past if one[0] in said]) for text, item, past in rows]
     taken = [snapshot(*row, 10**12 + place * HOUR_MS) for place, row in enumerate(rows)]
     examples = [
-        Example("", row[0], 1.0, None, one.at_ms, "u", row[1], one.encode())
+        Example(
+            history="",
+            target=row[0],
+            y=1.0,
+            z=None,
+            occurred_at=one.at_ms,
+            user_id="u",
+            item_id=row[1],
+            snapshot=one.encode(),
+        )
         for row, one in zip(rows, taken, strict=True)
     ]
     trained = of_training(examples, tiny_network, tokenizer)
     parts = LateComponents(tiny_network, late_network(behaviours=LATE.behaviours), TABLE, None)
 
-    def model() -> Watched:
-        return Watched("v", parts, tokenizer, device=torch.device("cpu"), dtype="fp32", cached_vectors=50)
+    def model() -> ObservedModel:
+        return ObservedModel(
+            "v", parts, tokenizer, device=torch.device("cpu"), dtype="fp32", cached_vectors=50
+        )
 
     gate = model()
     jobs = jobs_of(gate, examples, known_texts(examples))
-    assert_same(trained, gate.seen(jobs))
-    assert_same(trained, gate.seen(jobs))  # now by the vectors that it keeps
+    assert_same(trained, gate.inputs_of(jobs))
+    assert_same(trained, gate.inputs_of(jobs))  # from the cached vectors
     if worker_knows:
         pieces = {
             text_key(text): piece for text, piece in zip(said, tokenizer.words(list(said)), strict=True)
@@ -166,4 +187,4 @@ def test_a_training_the_gate_and_a_worker_give_the_same_inputs(
             LateText(one, pieces[one.text_key], partial(words_of, pieces, one), truncated=False)
             for one in taken
         ]
-        assert_same(trained, model().seen(own))
+        assert_same(trained, model().inputs_of(own))

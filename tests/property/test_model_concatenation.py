@@ -1,4 +1,4 @@
-"""Concatenated ids equal those of the whole text, whatever the texts contain."""
+"""Concatenated token ids equal those of the whole text, for any texts."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -70,7 +70,7 @@ behaviours = st.builds(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(behaviours, max_size=12), behaviours)
-def test_pieces_together_equal_the_whole_text(past: list[Fields], scored: Fields) -> None:
+def test_concatenated_pieces_encode_like_the_whole_text(past: list[Fields], scored: Fields) -> None:
     ours = tokenizer()
     history, target = ours.pieces(past), ours.target(scored)
     rates = ours.rates(
@@ -85,7 +85,7 @@ def test_pieces_together_equal_the_whole_text(past: list[Fields], scored: Fields
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(behaviours, max_size=12), behaviours)
-def test_what_is_kept_is_the_newest_and_no_more_would_fit(past: list[Fields], scored: Fields) -> None:
+def test_the_text_keeps_the_newest_behaviours_that_fit(past: list[Fields], scored: Fields) -> None:
     ours = tokenizer()
     history, target = ours.pieces(past), ours.target(scored)
     encoded = ours.encode(history, target)
@@ -109,7 +109,9 @@ def test_stored_texts_encode_to_the_same_ids(past: list[Fields], scored: Fields)
 
 @settings(max_examples=300, deadline=None)
 @given(item_texts, st.integers(1, 60), st.booleans())
-def test_cleaned_text_is_clean(raw: str, max_chars: int, lowercase: bool) -> None:
+def test_cleaned_text_is_short_printable_and_without_separators(
+    raw: str, max_chars: int, lowercase: bool
+) -> None:
     text = clean(raw, max_chars=max_chars, lowercase=lowercase).text
     assert len(text) <= max_chars
     assert text == " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Batches within their limits; nothing lost, doubled or starved; order restored."""
+"""Batches stay within their limits, and no text is lost, duplicated or starved."""
 
 from concurrent.futures import Future
 
@@ -27,7 +27,7 @@ def padded(tokens: int, multiple: int) -> int:
 
 @settings(max_examples=500, deadline=None)
 @given(counts, limits)
-def test_a_batch_is_within_its_limits_and_holds_the_oldest(
+def test_a_batch_stays_within_limits_and_contains_the_oldest(
     tokens: list[int], packing: PackingSettings
 ) -> None:
     chosen = choose_batch(tokens, packing)
@@ -41,7 +41,7 @@ def test_a_batch_is_within_its_limits_and_holds_the_oldest(
 
 @settings(max_examples=300, deadline=None)
 @given(counts, limits)
-def test_batches_lose_and_double_nothing(tokens: list[int], packing: PackingSettings) -> None:
+def test_batches_lose_and_duplicate_nothing(tokens: list[int], packing: PackingSettings) -> None:
     waiting = list(enumerate(tokens))
     served: list[int] = []
     while waiting:
@@ -66,7 +66,7 @@ def test_equal_texts_fill_the_batch(tokens: int, rows: int, packing: PackingSett
     ),
     limits,
 )
-def test_groups_are_served_whole_in_order_of_their_oldest(
+def test_every_text_is_served_once_oldest_group_first(
     submitted: list[tuple[list[int], int, bool]], packing: PackingSettings
 ) -> None:
     models = [EchoModel("one"), EchoModel("two")]

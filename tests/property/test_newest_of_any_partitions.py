@@ -1,4 +1,4 @@
-"""The newest examples of any partitions, holes and equal times among them, are found by reading each once at most."""
+"""The newest examples of any partitions, with gaps and equal times, are found by reading each offset at most once."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from trainer.dataset import Example
 from trainer.newest import Found, NewestFirst
 
 PARTITION = st.lists(st.none() | st.integers(0, 200), max_size=80)
-"""What lies at each offset: None for a hole, else when it was labelled, put in order below."""
+"""By offset: None for a gap, else the label's time; the test sorts the times."""
 
 
 @given(
@@ -24,7 +24,7 @@ def test_the_newest_are_found_and_nothing_is_read_twice(
         times = iter(sorted(at for at in content if at is not None))
         partitions.append([None if at is None else next(times) for at in content])
     spans = [
-        OffsetRange("t", number, start, start + len(content))
+        OffsetRange("t", partition=number, start=start, end=start + len(content))
         for number, (start, content) in enumerate(zip(starts, partitions, strict=False))
     ]
     search = NewestFirst(spans, wanted)
@@ -36,6 +36,14 @@ def test_the_newest_are_found_and_nothing_is_read_twice(
                 read.add((part.partition, offset))
                 at = partitions[part.partition][offset - starts[part.partition]]
                 if at is not None:
-                    search.add(Found("t", part.partition, offset, at, Example("", "", 0.0, None, at)))
+                    search.add(
+                        Found(
+                            "t",
+                            part.partition,
+                            offset,
+                            at,
+                            Example(history="", target="", y=0.0, z=None, occurred_at=at),
+                        )
+                    )
     everything = sorted(at for content in partitions for at in content if at is not None)
     assert sorted(one.occurred_at for one in search.examples()) == everything[-wanted:]

@@ -1,4 +1,4 @@
-"""A note fits into what a broker takes, and is read as it was written, for any plan."""
+"""Offset metadata of any plan fits the broker's limit and decodes to the same plan."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,12 +7,12 @@ from stream.replay.notes import decode_progress, encode_progress
 from stream.replay.parquet import FileName
 from stream.replay.plan import COUNTS, PartitionPlan, Progress, ReplayPlan, Span
 
-BROKER_TAKES_BYTES = 4096  # offset.metadata.max.bytes
-MOST = 2**63 - 1
+OFFSET_METADATA_MAX_BYTES = 4096  # the default of the broker's offset.metadata.max.bytes
+MAX_OFFSET = 2**63 - 1
 
-OFFSETS = st.integers(0, MOST) | st.just(MOST)
+OFFSETS = st.integers(0, MAX_OFFSET) | st.just(MAX_OFFSET)
 SPANS = st.builds(Span, OFFSETS, OFFSETS)
-NAMES = st.text("abc._-XYZ019", min_size=1, max_size=249)  # as Kafka allows for topics
+NAMES = st.text("abc._-XYZ019", min_size=1, max_size=249)  # valid names of Kafka topics
 TOPICS = NAMES | st.just("t" * 249)
 PARTS = st.builds(PartitionPlan, SPANS, SPANS, SPANS, SPANS, SPANS, SPANS)
 PLANS = st.builds(
@@ -41,12 +41,10 @@ PROGRESS = st.builds(
 
 @settings(deadline=None, max_examples=100)
 @given(plan=PLANS, progress=PROGRESS)
-def test_any_plan_and_progress_fit_into_the_metadata_of_an_offset(
-    plan: ReplayPlan, progress: Progress
-) -> None:
+def test_any_plan_and_progress_fit_into_offset_metadata(plan: ReplayPlan, progress: Progress) -> None:
     (partition,) = plan.partitions
     note = encode_progress(plan, partition, progress)
-    assert len(note.encode()) < BROKER_TAKES_BYTES
+    assert len(note.encode()) < OFFSET_METADATA_MAX_BYTES
     assert decode_progress("again", {partition: (progress.events_next, note)}) == (
         plan,
         {partition: progress},

@@ -1,4 +1,4 @@
-"""A replayed partition publishes what the live run did, each offset once, wherever its process ends."""
+"""A replayed partition publishes the records of the live run, each offset once, wherever its process crashes."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from schemas.records import BehaviorEvent, InfluenceScore, LabeledExample, Outco
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
 from stream.scoring.labels.ticks import tick_at
 from tests.support.processing import NOW_MS, TOPICS, event, outcome
-from tests.support.replay_stories import MINUTE, core_of, planned, read_live
+from tests.support.replay_stories import MINUTE, Input, core_of, planned, read_live
 from tests.support.replayed_partition import TURNS, ReplayedPartition
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,36 +37,42 @@ EVENTS = st.builds(
 )
 
 
-def told(event_id: str, user: str, minute: int, y: float, z: float | None) -> Outcome:
-    """An outcome, observed so many minutes ago."""
+def outcome_at(event_id: str, user: str, minute: int, y: float, z: float | None) -> Outcome:
+    """Return an outcome that was observed `minute` minutes ago."""
     one = outcome(event_id, user, y, z)
     one.observed_at = NOW_MS - minute * MINUTE
     return one
 
 
-OUTCOMES = st.builds(told, IDS, USERS, MINUTES, st.sampled_from([0.0, 1.0]), st.sampled_from([None, 0.5]))
+OUTCOMES = st.builds(
+    outcome_at, IDS, USERS, MINUTES, st.sampled_from([0.0, 1.0]), st.sampled_from([None, 0.5])
+)
 BAD = st.sampled_from([event(user_id=""), b"?", outcome(y=2.0)])
 TICKS = st.integers(-12, 25).map(lambda minute: tick_at(NOW_MS - minute * MINUTE))
-HOLES = st.sampled_from([0, 0, 1, 2])  # before a record
+GAPS = st.sampled_from([0, 0, 1, 2])  # missing offsets before a record
 YEAR = 365 * 24 * 60
 
 
-def ahead(one: BehaviorEvent, hole: int, minutes: int) -> tuple[BehaviorEvent, int, int]:
-    """An event of a producer whose clock is so far ahead, and sets Kafka's time too."""
-    return replace(one, occurred_at=NOW_MS + minutes * MINUTE), hole, minutes * MINUTE
+def ahead(one: BehaviorEvent, gap: int, minutes: int) -> Input:
+    """Return an event of a producer whose clock, which also sets Kafka's timestamp, is ahead by `minutes`."""
+    wrong = replace(one, occurred_at=NOW_MS + minutes * MINUTE)
+    return Input(wrong, gap=gap, timestamp_delay_ms=minutes * MINUTE)
 
 
-RIGHT = st.tuples(
-    st.one_of(EVENTS, EVENTS, EVENTS, OUTCOMES, OUTCOMES, BAD, TICKS),
-    HOLES,
-    st.integers(0, 3) | st.just(15 * MINUTE),  # by so many milliseconds Kafka's time is later
+RIGHT_CLOCK = st.builds(
+    Input,
+    what=st.one_of(EVENTS, EVENTS, EVENTS, OUTCOMES, OUTCOMES, BAD, TICKS),
+    gap=GAPS,
+    timestamp_delay_ms=st.integers(0, 3) | st.just(15 * MINUTE),
 )
-WRONG = st.builds(ahead, EVENTS, HOLES, st.integers(2, 12) | st.integers(YEAR, YEAR + 12))
-INPUTS = st.lists(st.one_of(RIGHT, RIGHT, RIGHT, RIGHT, WRONG), min_size=16, max_size=32)
+WRONG_CLOCK = st.builds(ahead, EVENTS, GAPS, st.integers(2, 12) | st.integers(YEAR, YEAR + 12))
+INPUTS = st.lists(
+    st.one_of(RIGHT_CLOCK, RIGHT_CLOCK, RIGHT_CLOCK, RIGHT_CLOCK, WRONG_CLOCK), min_size=16, max_size=32
+)
 
 
 def row_of(record: InfluenceScore | LabeledExample) -> dict[str, Any]:
-    """The record as a row of Parquet."""
+    """Return a record as a row of Parquet."""
     row = asdict(record)
     row |= {f"source_{name}": value for name, value in row.pop("source", {}).items()}
     times = row.keys() & {"occurred_at", "scored_at", "labeled_at"}
@@ -75,12 +81,20 @@ def row_of(record: InfluenceScore | LabeledExample) -> dict[str, Any]:
 
 @contextmanager
 def folders() -> Iterator[Iterator[Path]]:
-    """As many new folders as one takes."""
+    """Yield an iterator of new empty folders."""
     with tempfile.TemporaryDirectory() as folder:
         yield (Path(tempfile.mkdtemp(dir=folder)) for _ in iter(int, 1))
 
 
-SIZES = st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(3, 30), st.integers(0, 20))
+SIZES = st.fixed_dictionaries(
+    {
+        "skipped": st.integers(0, 3),
+        "warm_up": st.integers(0, 6),
+        "scored": st.integers(3, 30),
+        "run_out": st.integers(0, 20),
+    }
+)
+EVERYTHING = 99
 BATCHES = st.integers(1, 9)
 ORDER_OF_WORK = st.lists(st.sampled_from(TURNS), max_size=60)
 
@@ -89,14 +103,16 @@ ORDER_OF_WORK = st.lists(st.sampled_from(TURNS), max_size=60)
 @given(inputs=INPUTS, sizes=SIZES, batch_records=BATCHES, turns=ORDER_OF_WORK)
 def test_a_replay_publishes_what_was_published_live(
     tokenizer: BehaviourTokenizer,
-    inputs: list[tuple[Any, int, int]],
-    sizes: tuple[int, ...],
+    inputs: list[Input],
+    sizes: dict[str, int],
     batch_records: int,
     turns: list[str],
 ) -> None:
     core = core_of(tokenizer)
     story = read_live(core, inputs)
-    plan = planned(story, (0, *sizes[1:3], 99), with_labels=True)
+    plan = planned(
+        story, warm_up=sizes["warm_up"], scored=sizes["scored"], run_out=EVERYTHING, with_labels=True
+    )
     with folders() as new:
         done = ReplayedPartition(
             next(new), core, plan, story.topics, batch_records=batch_records, turns=turns
@@ -113,7 +129,7 @@ def test_a_replay_publishes_what_was_published_live(
         for letter in story.live.dead_letters
         if letter.topic == TOPICS.events and scored.start <= letter.offset < scored.end
     ]
-    # An id that was sent inside the range and outside may be either's; all other examples are the live ones.
+    # An id that was sent both inside and outside the range is ambiguous; all other examples are the live ones.
     inside = {(one.user_id, one.event_id): set[bool]() for one in story.live.scores}
     for score in story.live.scores:
         inside[score.user_id, score.event_id].add(scored.start <= score.source.offset < scored.end)
@@ -135,10 +151,10 @@ def test_a_replay_publishes_what_was_published_live(
         st.tuples(st.integers(0, 60), st.sampled_from([True, True, False])), min_size=1, max_size=4
     ),
 )
-def test_a_process_that_ends_anywhere_changes_nothing_that_is_published(
+def test_a_crash_anywhere_does_not_change_the_output(
     tokenizer: BehaviourTokenizer,
-    inputs: list[tuple[Any, int, int]],
-    sizes: tuple[int, ...],
+    inputs: list[Input],
+    sizes: dict[str, int],
     scores_from: int,
     with_labels: bool,
     batch_records: int,
@@ -147,7 +163,7 @@ def test_a_process_that_ends_anywhere_changes_nothing_that_is_published(
 ) -> None:
     core = core_of(tokenizer)
     story = read_live(core, inputs)
-    plan = planned(story, sizes, with_labels=with_labels, scores_from=scores_from)
+    plan = planned(story, **sizes, with_labels=with_labels, scores_from=scores_from)
     with folders() as new:
         whole = ReplayedPartition(next(new), core, plan, story.topics, batch_records=7, fails=fails).run()
         again = ReplayedPartition(
@@ -176,5 +192,5 @@ def test_a_process_that_ends_anywhere_changes_nothing_that_is_published(
 
 
 def fails(text: EncodedText) -> bool:
-    """The model fails on some texts, whenever it meets them."""
+    """Return whether the model fails on a text; always the same answer for the same text."""
     return sum(text.ids) % 7 == 0

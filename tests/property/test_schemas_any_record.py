@@ -1,4 +1,4 @@
-"""The codec against fastavro: the same bytes, the same records, and no way to make it fail otherwise."""
+"""The codec compared with fastavro: equal bytes, equal records, and no error other than DecodeError."""
 
 import io
 import json
@@ -89,20 +89,20 @@ def by_fastavro(record: Any) -> bytes:
 
 
 @given(ANY_RECORD)
-def test_every_record_goes_through_both_formats(record: Any) -> None:
+def test_every_record_round_trips_in_both_formats(record: Any) -> None:
     for codec in (SINGLE[type(record)], CONFLUENT[type(record)]):
         assert codec.decode(codec.encode(record)) == record
 
 
 @given(ANY_RECORD)
-def test_the_bytes_are_those_that_fastavro_writes(record: Any) -> None:
+def test_encoded_bytes_equal_those_of_fastavro(record: Any) -> None:
     body = by_fastavro(record)
     assert CONFLUENT[type(record)].encode(record) == ID + body
     assert from_mapping(type(record), to_mapping(record)) == record
 
 
 @given(ANY_RECORD, st.none() | st.text(max_size=20))
-def test_the_path_for_other_schemas_reads_the_same(record: Any, more: str | None) -> None:
+def test_an_evolved_schema_decodes_to_the_same_record(record: Any, more: str | None) -> None:
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, EVOLVED["type"], more)
     value = ID + by_fastavro(record) + stream.getvalue()
@@ -112,7 +112,7 @@ def test_the_path_for_other_schemas_reads_the_same(record: Any, more: str | None
 
 
 @given(ANY_RECORD, st.data())
-def test_a_cut_record_is_a_decode_error(record: Any, data: st.DataObject) -> None:
+def test_a_truncated_record_is_a_decode_error(record: Any, data: st.DataObject) -> None:
     for codec in (SINGLE[type(record)], CONFLUENT[type(record)]):
         value = codec.encode(record)
         size = data.draw(st.integers(0, len(value) - 1))
@@ -147,8 +147,8 @@ def test_a_damaged_record_is_a_record_or_a_decode_error(record: Any, data: st.Da
 
 
 @given(ANY_RECORD, st.data())
-def test_what_is_read_from_damaged_bytes_is_what_fastavro_reads(record: Any, data: st.DataObject) -> None:
-    """Where we read something, a second implementation reads the same; where it reads nothing, nor do we."""
+def test_damaged_bytes_decode_as_fastavro_decodes_them(record: Any, data: st.DataObject) -> None:
+    """If our codec decodes a record, fastavro decodes the same one; if fastavro fails, so does our codec."""
     record_type = type(record)
     body = bytearray(by_fastavro(record))
     if body:
@@ -178,7 +178,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(RECORD_TYPES), JSON, st.binary(max_size=60))
-def test_any_json_as_a_writer_schema_is_a_record_or_a_decode_error(
+def test_an_arbitrary_writer_schema_gives_a_record_or_decode_error(
     record_type: type[Any], field_type: Any, body: bytes
 ) -> None:
     schema = json.loads(json.dumps({**current(record_type), "fields": [{"name": "x", "type": field_type}]}))

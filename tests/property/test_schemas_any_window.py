@@ -1,4 +1,4 @@
-"""Windows made of blocks are windows: any reader agrees, in any order of additions."""
+"""Windows assembled from blocks: fastavro reads them, and damaged ones never raise anything but DecodeError."""
 
 import io
 from contextlib import suppress
@@ -38,7 +38,7 @@ WINDOWS = st.lists(BEHAVIOURS, max_size=8)
 
 
 @given(WINDOWS)
-def test_plain_fastavro_reads_a_joined_window(behaviours: list[Behaviour]) -> None:
+def test_fastavro_reads_a_joined_window(behaviours: list[Behaviour]) -> None:
     value = join_window(map(encode_behaviour, behaviours))
     stream = io.BytesIO(value[len(HEADER) :])
     decoded: Any = fastavro.schemaless_reader(stream, SCHEMA, None)
@@ -47,7 +47,7 @@ def test_plain_fastavro_reads_a_joined_window(behaviours: list[Behaviour]) -> No
 
 
 @given(WINDOWS)
-def test_a_window_that_plain_fastavro_wrote_is_split_alike(behaviours: list[Behaviour]) -> None:
+def test_a_window_written_by_fastavro_splits_equally(behaviours: list[Behaviour]) -> None:
     stream = io.BytesIO()
     fastavro.schemaless_writer(stream, SCHEMA, asdict(Window(behaviours)))
     blocks = [encode_behaviour(behaviour) for behaviour in behaviours]
@@ -56,7 +56,7 @@ def test_a_window_that_plain_fastavro_wrote_is_split_alike(behaviours: list[Beha
 
 
 @given(BEHAVIOURS)
-def test_a_block_holds_its_behaviour_and_its_head(behaviour: Behaviour) -> None:
+def test_a_block_contains_its_behaviour_and_head(behaviour: Behaviour) -> None:
     block = encode_behaviour(behaviour)
     assert decode_block(block) == behaviour
     assert block_head(block) == (behaviour.event_id, behaviour.occurred_at, behaviour.offset)
@@ -64,14 +64,14 @@ def test_a_block_holds_its_behaviour_and_its_head(behaviour: Behaviour) -> None:
 
 
 @given(WINDOWS)
-def test_blocks_in_a_row_are_split_where_they_were_joined(behaviours: list[Behaviour]) -> None:
+def test_joined_blocks_split_at_their_boundaries(behaviours: list[Behaviour]) -> None:
     blocks = [encode_behaviour(behaviour) for behaviour in behaviours]
     assert split_body(b"".join(blocks)) == blocks
     assert join_window([b"".join(blocks)]) == join_window(blocks)
 
 
 @given(WINDOWS, st.data())
-def test_damaged_state_is_state_or_a_decode_error(behaviours: list[Behaviour], data: st.DataObject) -> None:
+def test_damaged_state_decodes_or_is_a_decode_error(behaviours: list[Behaviour], data: st.DataObject) -> None:
     value = bytearray(join_window(map(encode_behaviour, behaviours)))
     value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(value[: data.draw(st.integers(0, len(value)))])
@@ -106,22 +106,20 @@ USUAL = st.builds(
 
 
 @given(st.lists(USUAL, min_size=1, max_size=8))
-def test_rows_of_usual_blocks_are_what_the_blocks_hold(behaviours: list[Behaviour]) -> None:
+def test_the_fast_path_reads_all_usual_blocks(behaviours: list[Behaviour]) -> None:
     body, starts = joined(behaviours)
-    assert told(body, read_rows(body, starts)) == [fields(behaviour) for behaviour in behaviours]
+    assert fields_of(body, read_rows(body, starts)) == [fields(behaviour) for behaviour in behaviours]
 
 
 @given(st.lists(BEHAVIOURS, min_size=1, max_size=8))
-def test_rows_of_any_blocks_are_what_they_hold_or_are_left_alone(behaviours: list[Behaviour]) -> None:
+def test_the_fast_path_reads_blocks_correctly_or_declines(behaviours: list[Behaviour]) -> None:
     body, starts = joined(behaviours)
     with suppress(FastPathError):
-        assert told(body, read_rows(body, starts)) == [fields(behaviour) for behaviour in behaviours]
+        assert fields_of(body, read_rows(body, starts)) == [fields(behaviour) for behaviour in behaviours]
 
 
 @given(st.lists(USUAL, min_size=1, max_size=4), st.data())
-def test_rows_of_broken_blocks_are_left_alone_or_end_where_the_blocks_do(
-    behaviours: list[Behaviour], data: st.DataObject
-) -> None:
+def test_the_fast_path_stays_within_damaged_blocks(behaviours: list[Behaviour], data: st.DataObject) -> None:
     body, starts = joined(behaviours)
     at = data.draw(st.integers(0, len(body) - 1))
     broken = body[:at] + data.draw(st.binary(min_size=1, max_size=1)) + body[at + 1 :]
@@ -142,7 +140,7 @@ def fields(behaviour: Behaviour) -> tuple[Any, ...]:
     return behaviour.offset, behaviour.occurred_at, words, behaviour.value, behaviour.y, behaviour.z
 
 
-def told(body: bytes, rows: Rows) -> list[tuple[Any, ...]]:
+def fields_of(body: bytes, rows: Rows) -> list[tuple[Any, ...]]:
     def number(value: float, there: bool) -> float | None:
         return value if there else None
 

@@ -1,4 +1,4 @@
-"""What a worker knows of an event is what the trainer's rows are made of, bit for bit, and the same for any batches."""
+"""A worker's snapshots are bitwise equal to the trainer's, for any batches."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ ROWS = st.tuples(st.sampled_from("uv"), st.sampled_from(ITEMS), GAPS_MS, SHARES,
 
 
 def pairs_of(rows: Sequence[tuple[str, str, int, float, float | None]]) -> list[Pair]:
-    """Make events in the order of their times, each with its outcome."""
+    """Return events in time order, each with its outcome."""
     at_ms, pairs = NOW_MS - 40 * 86_400_000, []
     for place, (user, item, gap_ms, y, z) in enumerate(rows):
         at_ms += gap_ms
@@ -41,8 +41,8 @@ def pairs_of(rows: Sequence[tuple[str, str, int, float, float | None]]) -> list[
     return pairs
 
 
-def told(pairs: Sequence[Pair], delay_ms: int) -> Iterator[BehaviorEvent | Outcome]:
-    """Events in order, and each outcome before the first event that is late enough to know it."""
+def arrivals(pairs: Sequence[Pair], delay_ms: int) -> Iterator[BehaviorEvent | Outcome]:
+    """Yield events in order, and each outcome before the first event at least `delay_ms` after its own event."""
     waiting: deque[Pair] = deque()
     for event, outcome in pairs:
         while waiting and waiting[0][0].occurred_at + delay_ms <= event.occurred_at:
@@ -52,7 +52,7 @@ def told(pairs: Sequence[Pair], delay_ms: int) -> Iterator[BehaviorEvent | Outco
 
 
 def deliver(processing: Processing, records: Sequence[Any], steps: Sequence[str]) -> None:
-    """Read records one after the other; after each do what the steps say."""
+    """Read records one by one, and take one step after each."""
     todo = iter(steps)
     processing.open()
     for record in records:
@@ -69,7 +69,7 @@ def deliver(processing: Processing, records: Sequence[Any], steps: Sequence[str]
 
 
 def snapshots(processing: Processing) -> list[Snapshot]:
-    """What was known of each event, in order, read from its bytes."""
+    """Return the snapshot of each event, in order, decoded from its bytes."""
     pending = [one for context in processing.published.contexts for one in context.pending]
     found = [one.text.snapshot if isinstance(one.text, LateText) else one.snapshot for one in pending]
     return [Snapshot.decode(one.encode()) for one in found if one is not None]
@@ -83,7 +83,7 @@ def snapshots(processing: Processing) -> list[Snapshot]:
     most=st.integers(1, 6),
     steps=st.lists(st.sampled_from(["go on", "cut", "commit"]), max_size=50),
 )
-def test_a_workers_snapshots_are_those_of_the_trainers_stream(
+def test_worker_snapshots_equal_trainer_snapshots(
     tokenizer: BehaviourTokenizer,
     reading: Reading,
     rows: list[tuple[str, str, int, float, float | None]],
@@ -100,17 +100,17 @@ def test_a_workers_snapshots_are_those_of_the_trainers_stream(
     expected = [one.snapshot.encode() for one in labelled_snapshots(pairs, text_of, wanted)]
 
     processing = Processing(tokenizer, windows=WindowLimits(most, 10_000), join=FOR_EVER, reading=reading)
-    deliver(processing, list(told(pairs, delay_ms)), steps)
+    deliver(processing, list(arrivals(pairs, delay_ms)), steps)
     found = snapshots(processing)
     assert [one.encode() for one in found] == expected
 
 
 @settings(deadline=None, max_examples=60)
 @given(inputs=INPUTS, limits=LIMITS, cuts=CUTS, steps=STEPS)
-def test_snapshots_and_sums_are_the_same_for_any_batches_units_and_restarts(
+def test_batches_units_and_restarts_do_not_change_snapshots(
     tokenizer: BehaviourTokenizer, inputs: list[Any], limits: WindowLimits, cuts: list[bool], steps: list[str]
 ) -> None:
-    """Any order of events, duplicates and repeated outcomes among them."""
+    """The inputs are in any order and contain duplicate events and repeated outcomes."""
     made = []
     for each, then in ((cuts, steps), ([True] * len(inputs), ["commit"] * len(inputs))):
         processing = Processing(tokenizer, windows=limits, behaviours=BehaviourLimits(MAX_CHARS))
@@ -127,10 +127,10 @@ def test_snapshots_and_sums_are_the_same_for_any_batches_units_and_restarts(
 
 @settings(deadline=None, max_examples=40)
 @given(inputs=INPUTS, limits=LIMITS, cuts=CUTS, steps=STEPS)
-def test_a_snapshot_holds_the_behaviours_of_the_window_before_its_event(
+def test_a_snapshot_contains_the_window_before_its_event(
     tokenizer: BehaviourTokenizer, inputs: list[Any], limits: WindowLimits, cuts: list[bool], steps: list[str]
 ) -> None:
-    """A late model is given every behaviour that a joint one is, duplicates and events out of order too."""
+    """A late model gets the same behaviours as a joint one, also for duplicates and unordered events."""
     late, joint = (
         Processing(tokenizer, windows=limits, behaviours=BehaviourLimits(MAX_CHARS), reading=reading)
         for reading in (Reading.LATE, Reading.JOINT)

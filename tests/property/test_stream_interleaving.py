@@ -1,4 +1,4 @@
-"""Any interleaving of events and outcomes, cut into any batches and units, gives what one plain loop gives."""
+"""Any interleaving of events and outcomes, in any batches and units, gives the result of a plain loop."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ STEPS = st.lists(st.sampled_from(["go on", "go on", "cut", "commit", "drop"]), m
 
 
 class Reference:
-    """One record after the other, without units, over plain windows."""
+    """Processes records one by one, without units, with plain windows and labels."""
 
     def __init__(self, tokenizer: BehaviourTokenizer, limits: WindowLimits) -> None:
         self.plain: dict[int, PlainWindows] = defaultdict(lambda: PlainWindows(tokenizer, limits, MAX_CHARS))
@@ -69,7 +69,7 @@ class Reference:
 
 @dataclass
 class Story:
-    """Inputs, and the records that they became, in the one order of delivery."""
+    """Inputs and their records, in the order of delivery."""
 
     inputs: list[Any]
     records: list[Record]
@@ -86,7 +86,7 @@ class Story:
         )
 
     def batches(self, start: int, cuts: list[bool]) -> Iterator[list[Record]]:
-        """The records from a place on, in runs of one partition and also cut where `cuts` says."""
+        """Yield the records from `start` as batches of one partition, also split after each record with a cut."""
         numbers = iter(range(len(self.records)))
         cut = 0
 
@@ -101,7 +101,7 @@ class Story:
 
 
 def play(processing: Processing, story: Story, cuts: list[bool], steps: list[str]) -> None:
-    """Deliver the story; between the batches do what the steps say, and after the last one commit all."""
+    """Deliver the story, take one step after each batch, and commit all units at the end."""
     todo = iter(steps)
     processing.open()
     start = 0
@@ -130,7 +130,7 @@ def play(processing: Processing, story: Story, cuts: list[bool], steps: list[str
 
 @settings(deadline=None)
 @given(inputs=INPUTS, limits=LIMITS, cuts=CUTS, steps=STEPS)
-def test_any_batches_and_units_give_the_reference(
+def test_any_batches_and_units_equal_the_plain_loop(
     tokenizer: BehaviourTokenizer,
     inputs: list[Any],
     limits: WindowLimits,
@@ -169,7 +169,7 @@ def test_any_batches_and_units_give_the_reference(
 
 @settings(deadline=None)
 @given(inputs=st.lists(EVENTS, min_size=1, max_size=20), cuts=CUTS)
-def test_a_batch_in_any_slicing_gives_the_same_bytes(
+def test_slicing_a_batch_does_not_change_the_bytes(
     tokenizer: BehaviourTokenizer, inputs: list[BehaviorEvent], cuts: list[bool]
 ) -> None:
     whole, sliced = Processing(tokenizer), Processing(tokenizer)
@@ -177,5 +177,6 @@ def test_a_batch_in_any_slicing_gives_the_same_bytes(
     play(sliced, Story.of(sliced, inputs), cuts, ["cut"] * len(inputs))
     assert sliced.published.scores == whole.published.scores
     for ours, theirs in zip(sliced.tables, whole.tables, strict=True):
-        if ours.name != PENDING:  # its due lists are one a batch
+        # The due lists in PENDING depend on the batches.
+        if ours.name != PENDING:
             assert ours.stored == theirs.stored

@@ -1,4 +1,4 @@
-"""Labels are blind to the order of arrival within the grace, to duplicates and restarts; and nothing is kept."""
+"""Labels do not depend on arrival order within the grace, duplicates or restarts, and no state is left behind."""
 
 from itertools import count
 
@@ -43,7 +43,7 @@ EVENTS = st.lists(
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[BehaviorEvent], list[Outcome]]:
-    """Events of two hours and a half, and for some an outcome, in time or late; or one without an event."""
+    """Draw events of two and a half hours; some have an outcome, in time or late; one outcome may lack an event."""
     numbers = count()
     events = [
         event(f"e{next(numbers)}", user, BEGAN + minute * MINUTE, action=action, item_id=item)
@@ -53,13 +53,13 @@ def histories(draw: st.DrawFn) -> tuple[list[BehaviorEvent], list[Outcome]]:
     for one in events:
         after = draw(st.sampled_from([None, None, 0, 5, HORIZON, HORIZON + 1, 3 * HORIZON]))
         if after is not None:
-            told = outcome(one.event_id, one.user_id, y=draw(st.sampled_from([0.0, 1.0])), z=0.25)
-            told.observed_at = one.occurred_at + after * MINUTE
-            outcomes.append(told)
+            observed = outcome(one.event_id, one.user_id, y=draw(st.sampled_from([0.0, 1.0])), z=0.25)
+            observed.observed_at = one.occurred_at + after * MINUTE
+            outcomes.append(observed)
     if draw(st.booleans()):
-        nobody = outcome("nobody", "ann")
-        nobody.observed_at = BEGAN
-        outcomes.append(nobody)
+        without_event = outcome("no-such-event", "ann")
+        without_event.observed_at = BEGAN
+        outcomes.append(without_event)
     return events, outcomes
 
 
@@ -68,7 +68,7 @@ def time_of(one: BehaviorEvent | Outcome) -> int:
 
 
 def deliver(processing: Processing, arrivals: list[BehaviorEvent | Outcome], steps: list[str]) -> None:
-    """Read these one by one, cut into units, committed, dropped and read again as the steps say."""
+    """Read records one by one; after each, open a unit, commit, or drop and read again, by the steps."""
     records: list[Record] = [processing.record(one) for one in arrivals]
     todo = iter(steps)
     processing.open()
@@ -110,7 +110,7 @@ def test_any_arrival_within_the_grace_gives_the_same_labels(
     order = sorted(range(len(sent)), key=lambda index: time_of(sent[index]) + jitter[index % len(jitter)])
     processing = Processing(tokenizer, join=join)
     deliver(processing, [sent[index] for index in order], steps)
-    # Time goes on: what is open falls due, and a grace later it is forgotten.
+    # Time passes: open events fall due, and after another grace period their state is deleted.
     later = [event(f"later{n}", f"other{n % 5}", NOW_MS - 300 * MINUTE + n) for n in range(40)]
     much_later = [event(f"much-later{n}", f"other{n % 5}", NOW_MS - 100 * MINUTE + n) for n in range(40)]
     deliver(processing, [*later, *much_later], [])
@@ -122,30 +122,36 @@ def test_any_arrival_within_the_grace_gives_the_same_labels(
         assert (one.y_hat, one.z_hat, one.model_version) == (score.y_hat, score.z_hat, score.model_version)
     kept = [processing.pending.codec.loads(raw) for raw in processing.pending.stored.values()]
     waiting = [state for state in kept if isinstance(state, PendingLabel)]
-    assert len(waiting) == len(much_later)  # nothing of the story is left
+    assert len(waiting) == len(much_later)  # no state of the drawn history is left
     assert sum(isinstance(state, JoinClock) for state in kept) == 1
     assert sum(isinstance(state, Witnesses) for state in kept) == 1
     assert len(kept) <= 2 * len(much_later) + 2
-    assert len(processing.estimates.stored) == 2 * len(much_later)  # an estimate and a snapshot of each
+    assert len(processing.estimates.stored) == 2 * len(much_later)  # an estimate and a snapshot per event
 
 
-def test_what_labels_an_event_stays_until_an_event_that_was_read_ahead_of_stream_time_is_settled(
+def test_a_signal_stays_until_events_ahead_of_stream_time_settle(
     tokenizer: BehaviourTokenizer,
 ) -> None:
-    rule = Rule("view", "cart", HORIZON * MINUTE, 0.5)
-    join = JoinSettings((rule,), {}, None, HORIZON * MINUTE, GRACE * MINUTE)
+    join = JoinSettings(
+        rules=(Rule("view", by="cart", within_ms=HORIZON * MINUTE, y=0.5),),
+        negative=None,
+        horizon_ms=HORIZON * MINUTE,
+        grace_ms=GRACE * MINUTE,
+    )
     events = [
         event("first", "bob", BEGAN),
-        event("second", "ann", BEGAN + 65 * MINUTE),  # two users apart: stream time stays behind both
+        # With two users far apart, stream time stays behind both.
+        event("second", "ann", BEGAN + 65 * MINUTE),
         event("viewed", "bob", BEGAN + 66 * MINUTE, action="view", item_id="i2"),
         event("carted", "bob", BEGAN + 75 * MINUTE, action="cart", item_id="i2"),
         event("third", "ann", BEGAN + 85 * MINUTE),
         event("fourth", "ann", BEGAN + 95 * MINUTE),
     ]
-    told = [outcome("carted", "bob"), outcome("fourth", "ann")]  # these bring stream time on in steps
-    told[0].observed_at, told[1].observed_at = BEGAN + 135 * MINUTE, BEGAN + 155 * MINUTE
+    # The outcomes advance stream time in steps.
+    outcomes = [outcome("carted", "bob"), outcome("fourth", "ann")]
+    outcomes[0].observed_at, outcomes[1].observed_at = BEGAN + 135 * MINUTE, BEGAN + 155 * MINUTE
     processing = Processing(tokenizer, join=join)
-    deliver(processing, [*events, *told], [])
+    deliver(processing, [*events, *outcomes], [])
     later = [event(f"later{n}", f"other{n % 5}", NOW_MS - 300 * MINUTE + n) for n in range(40)]
     much_later = [event(f"much-later{n}", f"other{n % 5}", NOW_MS - 100 * MINUTE + n) for n in range(40)]
     deliver(processing, [*later, *much_later], [])
@@ -159,17 +165,17 @@ def test_what_labels_an_event_stays_until_an_event_that_was_read_ahead_of_stream
     most=st.integers(1, 4),
     cuts=st.lists(st.integers(1, 12), max_size=20),
 )
-def test_lists_of_few_entries_are_worked_off_as_long_ones_are(
+def test_short_due_lists_give_the_same_labels_as_long_ones(
     tokenizer: BehaviourTokenizer,
     history: tuple[list[BehaviorEvent], list[Outcome]],
     join: JoinSettings,
     most: int,
     cuts: list[int],
 ) -> None:
-    """Time jumps inside a batch, so that the cursors stand in lists that are not cut yet."""
+    """Time jumps within a batch, so that cursors point into lists that are not split yet."""
     events, outcomes = history
     later = [event(f"later{n}", f"other{n % 5}", NOW_MS - (300 - 50 * (n % 4)) * MINUTE) for n in range(20)]
-    told = []
+    results = []
     for entries in (512, most):
         processing = Processing(tokenizer, join=join)
         with pytest.MonkeyPatch.context() as patch:
@@ -183,5 +189,5 @@ def test_lists_of_few_entries_are_worked_off_as_long_ones_are(
                     processing.deliver(*batch)
         kept = [processing.pending.codec.loads(raw) for raw in processing.pending.stored.values()]
         states = [state for state in kept if not isinstance(state, DueList | JoinClock)]
-        told.append((processing.published.examples, states))
-    assert told[0] == told[1]
+        results.append((processing.published.examples, states))
+    assert results[0] == results[1]

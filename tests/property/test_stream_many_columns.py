@@ -1,4 +1,4 @@
-"""Columns of many windows made at once are those of each window alone, decoded behaviour by behaviour."""
+"""Columns computed for many windows at once equal those of each window, decoded behaviour by behaviour."""
 
 from dataclasses import replace
 
@@ -32,20 +32,19 @@ WINDOWS = st.lists(st.lists(BEHAVIOURS, max_size=6), min_size=1, max_size=4)
 
 @settings(deadline=None)
 @given(drawn=WINDOWS, data=st.data())
-def test_columns_of_many_windows_are_those_of_each_alone(
+def test_batched_columns_equal_those_of_single_windows(
     tokenizer: BehaviourTokenizer, drawn: list[list[Behaviour]], data: st.DataObject
 ) -> None:
-    """Residuals of all outcomes, of some, and in any order; an id of an event comes twice in no window."""
+    """Residuals cover all outcomes or half of them, in any order; event ids are unique within a window."""
     windows, residuals = [], []
     for behaviours in drawn:
         placed = [replace(one, offset=one.offset + place) for place, one in enumerate(behaviours)]
         offsets = {one.offset for one in placed if one.y is not None}
         known = data.draw(st.permutations(sorted(offsets)) | st.just(sorted(offsets)))
-        told = known if data.draw(st.booleans()) else known[: len(known) // 2]
         windows.append([encode_behaviour(one) for one in placed])
-        residuals.append(_residuals(told))
+        residuals.append(_residuals(known if data.draw(st.booleans()) else known[: len(known) // 2]))
     keys = WordKeys(tokenizer)
-    for _ in ("words that are new", "words that were met"):
+    for _ in ("new words", "cached words"):
         together = [Window.of(blocks, None, tokenizer) for blocks in windows]
         make_columns(together, residuals, keys)
         for window, blocks, of_window in zip(together, windows, residuals, strict=True):
@@ -53,7 +52,7 @@ def test_columns_of_many_windows_are_those_of_each_alone(
             assert columns_of(window, of_window) == alone
 
 
-def test_usual_windows_have_their_columns_made_at_once(tokenizer: BehaviourTokenizer) -> None:
+def test_usual_windows_get_batched_columns(tokenizer: BehaviourTokenizer) -> None:
     behaviours = [
         Behaviour(f"e{place}", place, 1_700_000_000_000 + place, "watch", "i1", "Alien 1979", value, y)
         for place, (value, y) in enumerate([(None, None), (90.0, 0.5), (None, 1.0)])

@@ -1,4 +1,4 @@
-"""Stream time equals its definition, and one wrong clock settles nobody else's labels early, nor holds them up."""
+"""Stream time equals its definition, and one wrong clock neither settles nor delays the labels of other users."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ RECORDS = st.lists(
 
 
 @given(records=RECORDS, cuts=st.sets(st.integers(0, 60)), from_older_version=st.booleans())
-def test_stream_time_equals_its_definition_however_it_is_cut(
+def test_stream_time_equals_its_definition_after_any_restart(
     records: list[tuple[int | None, int]], cuts: set[int], from_older_version: bool
 ) -> None:
     at = 1000 * MINUTE if from_older_version else 0
@@ -49,10 +49,10 @@ def test_stream_time_equals_its_definition_however_it_is_cut(
     ),
     ahead=st.sampled_from([GRACE + 1, 3 * HORIZON, 365 * 24 * 60]),
 )
-def test_one_clock_ahead_settles_nobody_elses_labels_early_nor_holds_them_up(
+def test_one_wrong_clock_does_not_shift_other_users_labels(
     tokenizer: BehaviourTokenizer, arrivals: list[tuple[int, int]], ahead: int
 ) -> None:
-    """User 0's clock is ahead. Afterwards the others go on for long enough that all must be settled."""
+    """The clock of user 0 is ahead. The other users then continue until all their labels must be settled."""
     later = [(1 + number % 9, 2) for number in range(3 * (HORIZON + GRACE))]
     processing = Processing(tokenizer, join=JOIN)
     minute, read_at = 0, dict[str, int]()

@@ -1,4 +1,4 @@
-"""A window comes back from its bytes as it was, its words too: state read from disk gives the text that memory gave."""
+"""A window decodes to its entries and words: state read from disk gives the same text as memory."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,16 +26,16 @@ FLOORS = st.none() | st.tuples(st.integers(0, 2**53), st.integers(0, 2**53))
 
 @settings(deadline=None)
 @given(drawn=st.lists(st.tuples(BEHAVIOURS, KNOWN), max_size=16), floor=FLOORS)
-def test_a_window_comes_back_from_its_bytes(
+def test_a_window_round_trips_through_its_bytes(
     tokenizer: BehaviourTokenizer,
     drawn: list[tuple[Behaviour, tuple[float, float | None] | None]],
     floor: tuple[int, int] | None,
 ) -> None:
     entries = []
     for behaviour, known in drawn:
-        entry = entry_of(behaviour, tokenizer.target(behaviour))  # as an event puts it in
+        entry = entry_of(behaviour, tokenizer.target(behaviour))
         if known is not None:
-            entry = entry_with_outcome(behaviour, *known, tokenizer)  # as an outcome changes it
+            entry = entry_with_outcome(behaviour, *known, tokenizer)
         entries.append(entry)
     window = Window.of([entry.block for entry in entries], floor)
     codec = WindowCodec(tokenizer)

@@ -1,4 +1,4 @@
-"""Topics that are fetched in any pieces are read by time, each record once and none before its time."""
+"""Topics fetched in any chunks are merged by time, with each record exactly once."""
 
 from collections import deque
 from itertools import pairwise
@@ -19,7 +19,7 @@ pieces = st.lists(st.tuples(st.sampled_from(TOPICS), st.integers(1, 5)), max_siz
 
 
 class Log:
-    """What the brokers have of one partition number, and how far each topic is fetched."""
+    """The records of one partition number by topic, less those that were fetched."""
 
     def __init__(self, times_by_topic: dict[str, list[int]]) -> None:
         self.left = {
@@ -41,32 +41,32 @@ class Log:
 def read_all(
     log: Log, fetches: list[tuple[str, int]], *, sorted_times: dict[str, list[int]]
 ) -> list[RecordBatch]:
-    """Fetch in these pieces, and what is left of each topic then; check every batch when it is given."""
+    """Fetch in these chunks, and then the rest of each topic; check the order of every merged batch."""
     merger = TopicMerger(TOPICS, SLACK_MS, patience_s=1e9)
     read: list[RecordBatch] = []
     rest = [(topic, 100) for topic in TOPICS]
     for topic, most in [*fetches, *rest, *rest]:
         if TopicPartition(topic, 0) in merger.buffered:
-            continue  # as the transport does
+            continue  # the transport does not fetch a buffered partition either
         batch = log.fetch(topic, most)
         if batch is not None:
             merger.put(batch)
-        for given_out in merger.ready(log.is_at_end):
-            read.append(given_out)
+        for merged in merger.ready(log.is_at_end):
+            read.append(merged)
             unread = {
                 name: of[sum(len(b.records) for b in read if b.topic == name) :]
                 for name, of in sorted_times.items()
-                if name != given_out.topic
+                if name != merged.topic
             }
             first = min((of[0] for of in unread.values() if of), default=None)
-            assert first is None or all(r.timestamp <= first + SLACK_MS for r in given_out.records)
+            assert first is None or all(r.timestamp <= first + SLACK_MS for r in merged.records)
     assert merger.records == 0
     assert merger.waited_for == set()
     return read
 
 
 @given(st.fixed_dictionaries({topic: times.map(sorted) for topic in TOPICS}), pieces)
-def test_no_record_is_read_before_an_older_one_of_another_topic(
+def test_records_are_read_in_time_order_across_topics(
     times_by_topic: dict[str, list[int]], fetches: list[tuple[str, int]]
 ) -> None:
     read = read_all(Log(times_by_topic), fetches, sorted_times=times_by_topic)
@@ -77,7 +77,7 @@ def test_no_record_is_read_before_an_older_one_of_another_topic(
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(TOPICS, times)), pieces)
-def test_times_in_any_disorder_lose_nothing(
+def test_unsorted_times_lose_no_record(
     times_by_topic: dict[str, list[int]], fetches: list[tuple[str, int]]
 ) -> None:
     log = Log(times_by_topic)
@@ -87,7 +87,7 @@ def test_times_in_any_disorder_lose_nothing(
         batch = log.fetch(topic, most)
         if batch is not None:
             merger.put(batch)
-        for given_out in merger.ready(log.is_at_end):
-            read[given_out.topic] += [record.timestamp for record in given_out.records]
+        for merged in merger.ready(log.is_at_end):
+            read[merged.topic] += [record.timestamp for record in merged.records]
     assert read == times_by_topic
     assert merger.records == 0

@@ -1,4 +1,4 @@
-"""The sliding window: one answer for every order of arrival, within its limits, and blind to repeats."""
+"""The sliding window: the same for any order of arrival, within its limits, and unchanged by repeats."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ from stream.scoring.windows import (
 
 
 def entry(offset: int, occurred_at: int, text: str = "", y: float | None = None) -> Entry:
-    behaviour = Behaviour(f"e{offset}", offset, occurred_at, "view", "i", text, None, y, None)
+    behaviour = Behaviour(f"e{offset}", offset, occurred_at, "view", "i", text, y=y)
     return Entry(
         (occurred_at, offset),
         behaviour.event_id,
@@ -47,7 +47,7 @@ def target(behaviour: Behaviour) -> Piece:
 
 
 class Words:
-    """Says which behaviour, and what came of it."""
+    """Renders a behaviour as its id and outcome."""
 
     def pieces(self, behaviours: Sequence[Behaviour]) -> list[Piece]:
         return [piece(behaviour) for behaviour in behaviours]
@@ -56,7 +56,7 @@ class Words:
         return [target(behaviour) for behaviour in behaviours]
 
 
-def said(history: Sequence[Piece]) -> list[str]:
+def texts(history: Sequence[Piece]) -> list[str]:
     return [one.text for one in history]
 
 
@@ -79,7 +79,7 @@ def filled(entries: list[Entry], limits: WindowLimits) -> Window:
 
 
 def reference(entries: list[Entry], limits: WindowLimits) -> list[Entry]:
-    """The longest newest-first run within the limits, said plainly."""
+    """Return the newest entries that fit the limits, by definition, oldest first."""
     kept: list[Entry] = []
     size = 0
     for one in sorted(entries, key=lambda e: e.position, reverse=True):
@@ -104,7 +104,7 @@ def test_any_order_of_arrival_gives_the_same_window(entries, limits, shuffled) -
 
 
 @given(entries=ENTRIES, limits=LIMITS)
-def test_the_same_events_again_change_nothing(entries: list[Entry], limits: WindowLimits) -> None:
+def test_repeated_events_change_nothing(entries: list[Entry], limits: WindowLimits) -> None:
     window = filled(entries, limits)
     again = window
     for one in entries:
@@ -113,17 +113,17 @@ def test_the_same_events_again_change_nothing(entries: list[Entry], limits: Wind
 
 
 @given(entries=ENTRIES, limits=LIMITS, position=st.tuples(st.integers(-1, 21), st.integers(-1, 15)))
-def test_history_is_what_happened_before(
+def test_history_is_everything_before_a_position(
     entries: list[Entry], limits: WindowLimits, position: tuple[int, int]
 ) -> None:
     window = filled(entries, limits)
     before = [e for e in window.entries if e.position < position]
     past = history(window, position)
-    assert said(past) == [piece(e.behaviour).text for e in before]
-    assert said(list(reversed(past))) == said(past)[::-1]
+    assert texts(past) == [piece(e.behaviour).text for e in before]
+    assert texts(list(reversed(past))) == texts(past)[::-1]
     assert (len(past), past.habits) == (len(before), count_habits(e.behaviour.y for e in before))
     for count in range(len(before) + 1):
-        assert said(past.newest(count)) == said(past)[len(before) - count :]
+        assert texts(past.newest(count)) == texts(past)[len(before) - count :]
 
 
 @given(entries=ENTRIES.filter(bool), limits=LIMITS, data=st.data())
@@ -137,79 +137,82 @@ def test_an_outcome_changes_its_own_entry_only(
     changed = with_outcome(window, index, known, limits)
     left = len(changed.entries)
     expected = [Stored(*known[:4]) if e.event_id == old.event_id else e for e in window.entries]
-    # its outcome takes bytes: the oldest may go
+    # An outcome makes its entry longer, so the oldest entries may be dropped.
     assert list(changed.entries) == expected[len(expected) - left :]
-    assert said(history(changed, (99, 0))) == [piece(e.behaviour).text for e in changed.entries]
+    assert texts(history(changed, (99, 0))) == [piece(e.behaviour).text for e in changed.entries]
     assert changed.habits == count_habits(e.behaviour.y for e in changed.entries)
     assert [find(changed, e.event_id) for e in changed.entries] == list(range(left))
     assert find(changed, "e-none") is None
 
 
 @given(entries=ENTRIES.filter(bool), limits=LIMITS)
-def test_a_window_that_was_read_from_the_state_goes_on_as_one_in_memory(
+def test_a_window_read_from_state_behaves_like_one_in_memory(
     entries: list[Entry], limits: WindowLimits
 ) -> None:
     in_memory = Window(tokenizer=Words())
     for one in entries:
         read = Window.of([e.block for e in in_memory.entries], in_memory.floor, Words())
-        assert said(history(in_memory, one.position)) == said(history(read, one.position))
+        assert texts(history(in_memory, one.position)) == texts(history(read, one.position))
         in_memory, read = insert(in_memory, one, limits), insert(read, one, limits)
         assert in_memory == read
-        assert said(history(in_memory, (99, 0))) == said(history(read, (99, 0)))
+        assert texts(history(in_memory, (99, 0))) == texts(history(read, (99, 0)))
 
 
 @given(entries=ENTRIES, limits=LIMITS, data=st.data())
-def test_columns_that_are_kept_up_are_those_made_anew(
+def test_updated_columns_equal_rebuilt_ones(
     entries: list[Entry], limits: WindowLimits, data: st.DataObject
 ) -> None:
-    """Events in any order, and outcomes of some of them; some of these without a residual, as older versions left."""
-    window, residuals, asked = Window(tokenizer=Words()), b"", False
+    """Events in any order, some with outcomes; some outcomes have no residual, as in state of older versions."""
+    window, residuals, have_columns = Window(tokenizer=Words()), b"", False
     for one in entries:
-        asked = asked or data.draw(st.booleans())
-        if asked:
+        have_columns = have_columns or data.draw(st.booleans())
+        if have_columns:
             columns_of(window, residuals)
-        told = one.behaviour
-        new = replace(told, y=None)
+        labelled = one.behaviour
+        new = replace(labelled, y=None)
         window = insert(
             window, Entry(one.position, one.event_id, new, encode_behaviour(new), target(new)), limits
         )
         index = find(window, one.event_id)
-        if told.y is None or index is None:
+        if labelled.y is None or index is None:
             continue
-        known = Entry(one.position, one.event_id, told, encode_behaviour(told), piece(told))
+        known = Entry(one.position, one.event_id, labelled, encode_behaviour(labelled), piece(labelled))
         columns_of(window, residuals)
-        learned = Past(told.occurred_at, told.item_id, told.y, told.y, told.offset / 64)
+        learned = Past(
+            labelled.occurred_at, labelled.item_id, labelled.y, labelled.y, residual=labelled.offset / 64
+        )
         window = with_outcome(window, index, known, limits, data.draw(st.sampled_from([learned, None])))
         residuals = columns_of(window, residuals).residuals()
-    kept = columns_of(window, residuals)
-    anew = columns_of(Window.of([e.block for e in window.entries], window.floor, Words()), residuals)
-    assert kept == anew
-    assert len(kept) == len(window)
-    rows = kept.array(len(kept))
+    updated = columns_of(window, residuals)
+    rebuilt = columns_of(Window.of([e.block for e in window.entries], window.floor, Words()), residuals)
+    assert updated == rebuilt
+    assert len(updated) == len(window)
+    rows = updated.array(len(updated))
     assert rows["at_ms"].tolist() == [e.position[0] for e in window.entries]
     assert rows["text"].tolist() == [text_key(e.event_id) for e in window.entries]
     assert rows["item"].tolist() == [item_key("i")] * len(window)
     plain = [Past(0, "i", float(y), float(z), float(r)) for _, _, _, y, z, r in rows.tolist()]
-    assert kept.known_mean(0.25) == known_mean(plain, 0.25)
+    assert updated.known_mean(0.25) == known_mean(plain, 0.25)
 
 
-def test_columns_of_no_behaviours_know_nothing() -> None:
+def test_columns_of_an_empty_window_are_empty() -> None:
     columns = columns_of(Window(), b"")
     assert columns == Columns()
     assert (len(columns), columns.known_mean(0.25), columns.residuals()) == (0, 0.25, b"")
 
 
-def test_an_id_that_stands_in_another_events_texts_is_not_found_there() -> None:
-    told = entry(1, 10, "as e77 said")
-    window = insert(insert(Window(tokenizer=Words()), told, WindowLimits()), entry(777, 20), WindowLimits())
+def test_an_event_id_inside_a_text_is_not_found() -> None:
+    quoting = entry(1, occurred_at=10, text="as e77 said")
+    longer_id = entry(777, occurred_at=20)
+    window = insert(insert(Window(tokenizer=Words()), quoting, WindowLimits()), longer_id, WindowLimits())
     assert find(window, "e77") is None
-    assert find(insert(window, entry(77, 30), WindowLimits()), "e77") == 2
+    assert find(insert(window, entry(77, occurred_at=30), WindowLimits()), "e77") == 2
 
 
-def test_an_older_and_smaller_one_cannot_slip_in_behind_what_was_dropped() -> None:
-    limits = WindowLimits(10, 300)
-    big = entry(1, 10, "x" * 260)
-    newest = entry(2, 20, "y" * 30)
-    small = entry(0, 5, "z")
+def test_a_small_event_older_than_a_dropped_one_is_dropped() -> None:
+    limits = WindowLimits(max_behaviours=10, max_bytes=300)
+    big = entry(1, occurred_at=10, text="x" * 260)
+    newest = entry(2, occurred_at=20, text="y" * 30)
+    small = entry(0, occurred_at=5, text="z")
     assert [e.event_id for e in filled([newest, big, small], limits).entries] == ["e2"]
     assert filled([small, big, newest], limits) == filled([newest, big, small], limits)

@@ -1,7 +1,7 @@
 """A broker in memory: logs with transactions and markers, producers with epochs, and one consumer group.
 
-It keeps only what the protocol rests on. A transaction is decided in one step; each of its markers is written in a
-step of its own, as a real broker's are, since it writes them to many partitions.
+It models only what the protocol depends on. The outcome of a transaction is decided in one step, and each of its
+markers is written in a separate step, as by a real broker, which writes them to many partitions.
 """
 
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from tests.protocol.group import Group
 
 
 class AbortableError(Exception):
-    """The transaction must be aborted; the producer can go on."""
+    """The transaction must be aborted; the producer remains usable."""
 
 
 class ProducerFencedError(Exception):
-    """The transactional id has a newer epoch: the process must end."""
+    """The transactional id has a newer epoch, or its transaction is decided otherwise."""
 
 
 class State(Enum):
-    """Of a transaction. From COMMITTING and ABORTING on its fate is decided."""
+    """The state of a transaction; its outcome is decided in every state but OPEN."""
 
     OPEN = auto()
     COMMITTING = auto()
@@ -32,7 +32,7 @@ class State(Enum):
 
 
 class Participant(Protocol):
-    """What gets a marker of a transaction: a log, or the group's offsets."""
+    """A receiver of a transaction's markers: a log, or the group's offsets."""
 
     def end(self, transaction: "Transaction") -> None:
         """Write the marker."""
@@ -41,7 +41,7 @@ class Participant(Protocol):
 
 @dataclass(eq=False)
 class Transaction:
-    """Records and offsets that become visible together, by whom, and who still waits for a marker."""
+    """Records and offsets that become visible together. participants: those without a marker yet."""
 
     producer: str
     state: State = State.OPEN
@@ -51,35 +51,35 @@ class Transaction:
 
     @property
     def decided(self) -> bool:
-        """Whether markers are being written."""
+        """Whether the outcome is decided and markers are still to be written."""
         return self.state in (State.COMMITTING, State.ABORTING)
 
     @property
     def kept(self) -> bool:
-        """Whether it is committed, by decision at least."""
+        """Whether the outcome is a commit."""
         return self.state in (State.COMMITTING, State.COMMITTED)
 
     def take_part(self, participant: Participant) -> None:
-        """Note that this one needs a marker."""
+        """Add a participant that needs a marker."""
         if participant not in self.participants:
             self.participants.append(participant)
 
     def write_marker(self, index: int, *, dropped: bool = False) -> None:
-        """Write one of the markers that are left. dropped: forget it instead, and count it as written."""
+        """Write one of the remaining markers. dropped: skip it, and count it as written."""
         participant = self.participants.pop(index % len(self.participants))
         if not dropped:
             participant.end(self)
         self.finish()
 
     def finish(self) -> None:
-        """Be done when no marker is left."""
+        """Enter the final state if no marker is left."""
         if not self.participants:
             self.state = State.COMMITTED if self.kept else State.ABORTED
 
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """A record in a log; it serves as a SourceRecord."""
+    """A record in a log; it satisfies the protocol SourceRecord."""
 
     topic: str
     partition: int
@@ -91,25 +91,25 @@ class Record:
 
 
 class Log:
-    """A partition: records and markers, each at an offset of its own."""
+    """A partition: records and markers, each with its own offset."""
 
     def __init__(self, where: TopicPartition) -> None:
         self.where = where
         self.entries: list[Record | None] = []  # None: a marker
-        self._open: dict[Transaction, int] = {}  # a transaction without its marker -> its first offset
+        self._open: dict[Transaction, int] = {}  # the first offset of each transaction without a marker
 
     @property
     def high(self) -> int:
-        """The offset after the newest entry."""
+        """The high watermark: the offset after the newest entry."""
         return len(self.entries)
 
     @property
     def stable(self) -> int:
-        """The last stable offset: where the first open transaction begins."""
+        """The last stable offset: the first offset of the oldest open transaction."""
         return min(self._open.values(), default=self.high)
 
     def append(self, key: bytes, value: bytes, transaction: Transaction | None = None) -> Record:
-        """Write a record."""
+        """Append a record."""
         record = Record(*self.where, self.high, key, value, transaction)
         self.entries.append(record)
         if transaction is not None:
@@ -119,7 +119,7 @@ class Log:
         return record
 
     def end(self, transaction: Transaction) -> None:
-        """Write the marker of a transaction. It ends all that its producer has open here, older transactions too."""
+        """Write the marker of a transaction. It also ends older transactions of its producer in this log."""
         for ended in [each for each in self._open if each.producer == transaction.producer]:
             del self._open[ended]
             for record in ended.records:
@@ -128,9 +128,10 @@ class Log:
         self.entries.append(None)
 
     def read(self, start: int, limit: int, *, committed: bool = True) -> tuple[list[Record], int]:
-        """Return up to `limit` records from an offset on, and the offset after them; nothing past `stable`.
+        """Return up to `limit` records from an offset, and the next offset.
 
-        committed: as read_committed, without what was aborted. Reaching the end skips the markers before it.
+        committed: as read_committed, up to `stable` and without aborted records; else up to `high`. At the end, the
+        next offset is after trailing markers.
         """
         found: list[Record] = []
         end = self.stable if committed else self.high
@@ -143,34 +144,34 @@ class Log:
         return found, max(start, end)
 
     def visible(self) -> list[Record]:
-        """Return what a read_committed reader sees."""
+        """Return all records that a read_committed reader sees."""
         return self.read(0, self.high)[0]
 
 
 @dataclass
 class Producer:
-    """What the coordinator knows of a transactional id."""
+    """The coordinator's state of a transactional id."""
 
     epoch: int = 0
     transaction: Transaction | None = None
 
 
 class Broker:
-    """Logs, the group, and the coordinator of transactions."""
+    """Logs, the group, and the transaction coordinator."""
 
     def __init__(
         self, logs: list[TopicPartition], partitions: int, *, markers_wait_for_leader: bool = True
     ) -> None:
-        """markers_wait_for_leader: False drops one in four markers, as if its partition had no leader then."""
+        """markers_wait_for_leader: False drops one marker in four, as if its partition had no leader."""
         self._markers_wait_for_leader = markers_wait_for_leader
         self.logs = {where: Log(where) for where in logs}
         self.group = Group(partitions)
         self.producers: dict[str, Producer] = {}
         self.kept: list[Transaction] = []  # committed, in the order of the decisions
-        self.deciding: list[Transaction] = []  # with markers to write
+        self.deciding: list[Transaction] = []  # decided, with markers to write
 
     def init(self, name: str) -> int | None:
-        """Fence older holders of the id and return its new epoch; None while an older transaction ends."""
+        """Fence older producers of the id and return its new epoch; None while an older transaction is ending."""
         producer = self.producers.setdefault(name, Producer())
         if self.time_out(name) or self.busy(name):
             return None
@@ -178,12 +179,12 @@ class Broker:
         return producer.epoch
 
     def busy(self, name: str) -> bool:
-        """Whether markers of the id's transaction are being written: nothing new can begin."""
+        """Return whether the id's transaction still has markers to write, so that no new one can begin."""
         producer = self.producers.get(name)
         return producer is not None and producer.transaction is not None and producer.transaction.decided
 
     def is_open(self, name: str) -> bool:
-        """Whether the id has a transaction that nobody has decided."""
+        """Return whether the id has an undecided transaction."""
         producer = self.producers.get(name)
         return (
             producer is not None
@@ -192,13 +193,13 @@ class Broker:
         )
 
     def produce(self, name: str, epoch: int, where: TopicPartition, key: bytes, value: bytes) -> int:
-        """Write a record in the id's transaction, which begins with it, and return its offset."""
+        """Append a record in the id's transaction, which it begins if necessary; return its offset."""
         return self.logs[where].append(key, value, self._transaction(name, epoch)).offset
 
     def send_offsets(
         self, name: str, epoch: int, offsets: Mapping[TopicPartition, int], member: Epoch
     ) -> None:
-        """Add offsets to the id's transaction; the group checks generation and member, now and only now."""
+        """Add offsets to the id's transaction; only this call checks the generation and member."""
         transaction = self._transaction(name, epoch)
         self.group.check(member)
         transaction.offsets.update(offsets)
@@ -206,7 +207,7 @@ class Broker:
         self.group.pending.add(transaction)
 
     def end(self, name: str, epoch: int, *, commit: bool) -> None:
-        """Decide the id's transaction; the same call again changes nothing."""
+        """Commit or abort the id's transaction; a repeated call changes nothing."""
         producer = self._current(name, epoch)
         transaction = producer.transaction
         if transaction is None:
@@ -214,10 +215,10 @@ class Broker:
         if transaction.state is State.OPEN:
             self._decide(transaction, commit=commit)
         elif transaction.kept is not commit:
-            raise ProducerFencedError(f"{name}: its transaction was decided otherwise")
+            raise ProducerFencedError(f"{name}: its transaction has the opposite outcome")
 
     def time_out(self, name: str) -> bool:
-        """Abort the id's open transaction and fence its producer; False when there is none."""
+        """Abort the id's open transaction and fence its producer; return False if there is none."""
         if not self.is_open(name):
             return False
         producer = self.producers[name]
@@ -244,7 +245,7 @@ class Broker:
         if producer.transaction is None or producer.transaction.state in (State.COMMITTED, State.ABORTED):
             producer.transaction = Transaction(name)
         if producer.transaction.decided:
-            raise ProducerFencedError(f"{name}: its transaction has been decided")
+            raise ProducerFencedError(f"{name}: its transaction is already decided")
         return producer.transaction
 
     def _decide(self, transaction: Transaction, *, commit: bool) -> None:

@@ -1,4 +1,4 @@
-"""A commit as steps: stream/exactly_once/driver/committing.py and transactions.py, in their order."""
+"""A commit in steps, in the order of stream/exactly_once/driver/committing.py and kafka/transactions.py."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,17 @@ from tests.protocol.topics import CHANGELOG, OUTPUT, TABLE
 if TYPE_CHECKING:
     from tests.protocol.worker import Worker
 
-Positions = dict[int, int]  # partition -> the offset after its last changelog record
+Positions = dict[int, int]
+"""By partition: the offset after its last changelog record."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What one transaction holds."""
+    """The content of one transaction. epoch: of its units."""
 
     outputs: Sequence[Output]
     offsets: Mapping[TopicPartition, int]
-    epoch: Epoch  # of the units
+    epoch: Epoch
 
 
 def commit(worker: "Worker", units: Sequence[Unit]) -> Steps:
@@ -69,7 +70,7 @@ def _write_stores(
 
 
 def _write(worker: "Worker", content: Content) -> Generator[Wait, int, Positions]:
-    """As TransactionWriter.commit: again from memory when it aborts; a new producer when the broker has ended it."""
+    """Commit as TransactionWriter.commit does: retry an abort from memory, replace a fenced producer."""
     while True:
         try:
             try:
@@ -86,7 +87,7 @@ def _write(worker: "Worker", content: Content) -> Generator[Wait, int, Positions
 
 
 def take_over(worker: "Worker") -> Steps:
-    """Get the transactional id a new epoch, as a start does; what an older self left open is aborted first."""
+    """Initialise the transactional id, as at a start: its open transaction is aborted first."""
     broker, name = worker.broker, worker.disk.slot
     epoch = None
     while epoch is None:
@@ -104,7 +105,7 @@ def _attempt(worker: "Worker", content: Content) -> Generator[Wait, int, Positio
     broker, name, epoch = worker.broker, worker.disk.slot, worker.producer_epoch
     pick = yield Wait("begin", lambda: not broker.busy(name))
     positions: Positions = {}
-    late = pick % 2 == 1  # librdkafka sends records in the background: only the commit waits for them
+    late = pick % 2 == 1  # librdkafka sends records in the background; only the commit waits for them
     if not late:
         yield from _produce(worker, content.outputs, positions)
     if content.offsets:
@@ -114,17 +115,18 @@ def _attempt(worker: "Worker", content: Content) -> Generator[Wait, int, Positio
         yield from _produce(worker, content.outputs, positions)
     yield Wait("commit")
     broker.end(name, epoch, commit=True)
-    while (pick := (yield Wait("hear of the commit"))) % 8 == 7:  # the answer is lost
+    # With 7, the answer is lost. With 6, it is an error after a long outage of the brokers.
+    while (pick := (yield Wait("receive the commit result"))) % 8 == 7:
         if not worker.rules.repeat_commit:
             return (yield from _attempt(worker, content))
         broker.end(name, epoch, commit=True)
-    if pick % 16 == 6:  # or comes as an error after the brokers were away for long
-        raise ProducerFencedError(f"{name} does not know what became of its commit")
+    if pick % 16 == 6:
+        raise ProducerFencedError(f"{name} does not know the outcome of its commit")
     return positions
 
 
 def _produce(worker: "Worker", outputs: Sequence[Output], positions: Positions) -> Steps:
-    """One step for each partition of each topic, as a producer's batches are."""
+    """Produce in one step per partition, as a producer sends batches."""
     batches: dict[TopicPartition, list[Output]] = {}
     for output in outputs:
         batches.setdefault(TopicPartition(output.topic, output.partition or 0), []).append(output)
@@ -143,5 +145,5 @@ def _produce(worker: "Worker", outputs: Sequence[Output], positions: Positions) 
 def _metadata(worker: "Worker", epoch: Epoch) -> Epoch:
     if not worker.rules.frozen_epoch:
         return worker.shown
-    group_metadata("group", epoch)  # refuses what the broker would not check
+    group_metadata("group", epoch)  # refuses metadata that the broker would not check
     return epoch

@@ -1,4 +1,4 @@
-"""The consumer group: generations, members, and committed offsets with those that still depend on a transaction."""
+"""The consumer group: generations, members, committed offsets, and offsets of open transactions."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -11,31 +11,31 @@ if TYPE_CHECKING:
 
 
 class GroupMovedOnError(Exception):
-    """ILLEGAL_GENERATION or UNKNOWN_MEMBER_ID."""
+    """The broker's errors ILLEGAL_GENERATION and UNKNOWN_MEMBER_ID."""
 
 
 class Answer(Enum):
-    """What a member hears when it does not get an assignment or a plain heartbeat."""
+    """The answer to a member that gets no assignment, or whose heartbeat fails."""
 
-    UNKNOWN = auto()  # it is no member any more
-    REJOIN = auto()  # a rebalance goes on
+    UNKNOWN = auto()  # it is not a member any more
+    REJOIN = auto()  # a rebalance is running
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A member's part of a generation."""
+    """A member's partitions in a generation."""
 
     generation: int
     partitions: tuple[int, ...]
 
 
 class Group:
-    """The classic protocol: a rebalance waits until every member has joined again, or gives up on the others."""
+    """The classic group protocol: a rebalance waits until every member has rejoined, or until it times out."""
 
     def __init__(self, partitions: int) -> None:
         self.generation = 0
         self.preparing = False
-        self.members: dict[str, bool] = {}  # member id -> whether it has joined the generation to come
+        self.members: dict[str, bool] = {}  # whether each member has joined the next generation
         self.offsets: dict[TopicPartition, int] = {}
         self.pending: set[Transaction] = set()
         self._partitions = partitions
@@ -45,7 +45,7 @@ class Group:
     # --- membership -------------------------------------------------------------------------------------
 
     def join(self, member: str) -> str:
-        """Join the next generation, and return the member's id: a new one unless the group knows it."""
+        """Join the next generation and return the member's id; an unknown member gets a new one."""
         if member not in self.members:
             self._ids += 1
             member = f"member-{self._ids}"
@@ -55,18 +55,18 @@ class Group:
         return member
 
     def rebalance(self) -> None:
-        """Ask everyone to join again."""
+        """Begin a rebalance, which every member must join."""
         if self.members:
             self.preparing = True
 
     def remove(self, member: str) -> None:
-        """Forget a member: it left, or its session has expired."""
+        """Remove a member that has left or whose session has expired."""
         if self.members.pop(member, None) is not None:
             self.preparing = True
             self._complete_if_all_joined()
 
-    def give_up_waiting(self) -> None:
-        """The rebalance time-out: those that have not joined are members no more."""
+    def time_out_rebalance(self) -> None:
+        """Time out the rebalance: remove the members that have not joined."""
         if self.preparing:
             self.members = {member: True for member, joined in self.members.items() if joined}
             self._complete_if_all_joined()
@@ -80,11 +80,11 @@ class Group:
         names = sorted(self.members)
         self._assigned = dict.fromkeys(names, ())
         for number in range(self._partitions if names else 0):
-            name = names[(number + self.generation) % len(names)]  # so that partitions move
+            name = names[(number + self.generation) % len(names)]  # partitions move in each generation
             self._assigned[name] = (*self._assigned[name], number)
 
     def joined(self, member: str) -> Assignment | Answer | None:
-        """Return what the join of a member came to; None while the group waits for others."""
+        """Return the result of a member's join; None while the group waits for others."""
         waits = self.members.get(member)
         if waits is None:
             return Answer.UNKNOWN
@@ -93,7 +93,7 @@ class Group:
         return Answer.REJOIN if self.preparing else Assignment(self.generation, self._assigned[member])
 
     def heartbeat(self, epoch: Epoch) -> Answer | None:
-        """Return None when nothing has changed for this member."""
+        """Return None if nothing has changed for this member."""
         if epoch.member_id not in self.members or epoch.generation != self.generation:
             return Answer.UNKNOWN
         return Answer.REJOIN if self.preparing else None
@@ -101,10 +101,10 @@ class Group:
     # --- offsets ----------------------------------------------------------------------------------------
 
     def check(self, member: Epoch) -> None:
-        """Refuse offsets in a transaction from one who is not of this generation, as the broker does.
+        """Check the generation of a transaction's offsets, as the broker does.
 
-        It skips the check for generation -1 with an empty member id, and while members join it still takes the
-        old generation.
+        Generation -1 with an empty member id is not checked. During a rebalance the old generation is still accepted.
+        Raises GroupMovedOnError for any other generation or member.
         """
         if member.generation < 0 and not member.member_id:
             return
@@ -112,11 +112,11 @@ class Group:
             raise GroupMovedOnError(f"{member} is not of generation {self.generation}")
 
     def is_stable(self, inputs: list[TopicPartition]) -> bool:
-        """Whether no transaction that holds offsets of these waits for its end."""
+        """Return whether no unfinished transaction contains offsets of these inputs."""
         return not any(where in transaction.offsets for transaction in self.pending for where in inputs)
 
     def end(self, transaction: "Transaction") -> None:
-        """Write the marker of a transaction: all offsets that its producer has pending count from now on, or never."""
+        """Write the marker of a transaction: commit or discard all pending offsets of its producer."""
         for ended in [each for each in self.pending if each.producer == transaction.producer]:
             self.pending.discard(ended)
             if transaction.kept and ended is not transaction:

@@ -1,4 +1,4 @@
-"""Hypothesis plays the world: input, crashes, pauses, rebalances and time-outs between any two steps."""
+"""A Hypothesis state machine of input, crashes, pauses, rebalances and timeouts between any two steps."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -8,28 +8,30 @@ from tests.protocol.cluster import BROKER, WORKERS, Cluster, Schedule
 from tests.protocol.rules import Rules
 from tests.protocol.topics import KEYS, PARTITIONS, inputs_of
 
-COMMIT = (  # the places of a commit, in their order
+# The steps of a commit, in order.
+COMMIT = (
     "finish the oldest units",
     "begin",
     "produce to output",
     "produce to changelog",
     "send offsets",
     "commit",
-    "hear of the commit",
+    "receive the commit result",
     "write to RocksDB",
     "drop the layers",
 )
-START = (  # and of an epoch's start
+# The steps of an epoch's start, in order.
+START = (
     "join",
-    "hear of the assignment",
-    "ask for the offsets",
-    "ask for the changelog's end",
+    "receive the assignment",
+    "fetch the offsets",
+    "fetch the changelog's end",
     "read the changelog",
     "adopt the epoch",
     "seek",
     "resume",
 )
-PLACES = (*COMMIT, *START, "deliver", "take a batch", "score", "the bound of the revocation")
+PLACES = (*COMMIT, *START, "deliver", "take a batch", "score", "revocation timeout")
 HELD = st.sampled_from(["", "", "", BROKER, "scorer", "commit", "group", "recovery"])
 FAULTS = (
     "start",
@@ -40,22 +42,23 @@ FAULTS = (
     "wake",
     "expire",
     "time out",
-    "stray seek",
-    "stray seek",
+    "seek to committed",
+    "seek to committed",
     "rebalance",
     "give up waiting",
 )
-FATES = (None, None, State.COMMITTED, State.ABORTED)  # of an input's transaction, if it has one
+# Outcomes of an input record's transaction; None for no transaction.
+FATES = (None, None, State.COMMITTED, State.ABORTED)
 BURST = st.binary(min_size=1, max_size=6)
 ANY_WORKER = st.sampled_from(WORKERS)
 SEED = st.integers(0, 2**16 - 1)
 
 
 class ProtocolMachine(RuleBasedStateMachine):
-    """All rules of the protocol hold; subclasses take one away."""
+    """The state machine with all rules of the protocol; a subclass may remove one."""
 
     protocol = Rules()
-    places: tuple[str, ...] = COMMIT  # where a hand-over finds a worker
+    places: tuple[str, ...] = COMMIT  # where a hand-over pauses a worker
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +72,7 @@ class ProtocolMachine(RuleBasedStateMachine):
         self.cluster.run(seed, 30)
 
     def _produce(self, burst: bytes) -> None:
-        """Each byte is a record: its input, key, size, and the fate of its transaction."""
+        """Produce a record per byte, which encodes its input, key, size, and the outcome of its transaction."""
         inputs = inputs_of(tuple(range(PARTITIONS)))
         for byte in burst:
             where, key, size = inputs[byte % 4], KEYS[byte // 4 % 2], 1 + byte // 8 % 8
@@ -90,7 +93,7 @@ class ProtocolMachine(RuleBasedStateMachine):
 
     @rule(name=ANY_WORKER, place=st.sampled_from(PLACES), seed=SEED, fault=st.sampled_from(FAULTS))
     def run_to(self, name: str, place: str, seed: int, fault: str) -> None:
-        """Go right to a place where something can go wrong, and let it."""
+        """Run a worker to a step, and inject a fault right before it."""
         if self.cluster.run_to(name, place, seed):
             self.happen(fault, name)
 
@@ -117,9 +120,9 @@ class ProtocolMachine(RuleBasedStateMachine):
         late: bool,
         wakes: bool,
     ) -> None:
-        """Stop a worker in its commit, let the group forget it and others take over; perhaps it wakes up."""
+        """Pause a worker in its commit, expire its session and let others take over; perhaps resume it."""
         self._produce(burst)
-        self.cluster.forget_the_dead()
+        self.cluster.expire_ended_processes()
         for each in WORKERS:
             self.cluster.wake(each)
         self.cluster.start(name)
@@ -131,7 +134,7 @@ class ProtocolMachine(RuleBasedStateMachine):
             self.cluster.run(seed, 100, Schedule(held, late=name if late else ""))
             if wakes:
                 self.cluster.wake(name)
-                if self.cluster.run_to(name, "hear of the commit", seed, alone=True):
+                if self.cluster.run_to(name, "receive the commit result", seed, alone=True):
                     self._write_markers(name, markers)
                     self._produce(burst)
                     self.cluster.run(seed, 100, Schedule(late=name))
@@ -157,13 +160,13 @@ class ProtocolMachine(RuleBasedStateMachine):
             cluster.expire(name)
         elif fault == "time out":
             cluster.time_out(name)
-        elif fault == "stray seek":
-            cluster.stray(name)
+        elif fault == "seek to committed":
+            cluster.seek_to_committed(name)
         elif fault == "rebalance":
             cluster.rebalance()
         else:
-            cluster.give_up_waiting()
+            cluster.time_out_rebalance()
 
     def teardown(self) -> None:
         if not self.cluster.broken:
-            self.cluster.come_to_rest()
+            self.cluster.end_faults_and_audit()

@@ -1,4 +1,4 @@
-"""The start of an epoch as steps: stream/exactly_once/kafka/recovery.py and what the engine does around it."""
+"""The start of an epoch in steps, as in stream/exactly_once/kafka/recovery.py and the engine."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ Offsets = dict[TopicPartition, Committed]
 
 
 def start_epoch(worker: "Worker", epoch: Epoch, partitions: Partitions) -> Steps:
-    """Bring the stores up to the changelog, adopt the epoch and let records through; stops when the group moves on."""
+    """Restore the stores from the changelog, adopt the epoch and resume delivery; stop if the group moves on."""
 
     def over() -> bool:
         return worker.over(epoch)
@@ -28,33 +28,34 @@ def start_epoch(worker: "Worker", epoch: Epoch, partitions: Partitions) -> Steps
     for number in partitions:
         worker.stores[number] = worker.disk.open(number)
     if worker.rules.offsets_before_end:
-        yield from _ask_for_offsets(worker, partitions, committed, over)
-        yield from _ask_for_ends(worker, partitions, ends)
+        yield from _fetch_offsets(worker, partitions, committed, over)
+        yield from _fetch_ends(worker, partitions, ends)
     else:
-        yield from _ask_for_ends(worker, partitions, ends)
-        yield from _ask_for_offsets(worker, partitions, committed, over)
+        yield from _fetch_ends(worker, partitions, ends)
+        yield from _fetch_offsets(worker, partitions, committed, over)
     yield from _read_changelogs(worker, ends, over)
     yield Wait("adopt the epoch")
     if not over():
         lost = find_lost(committed, {}, [number for number in partitions if worker.stores[number].values])
-        if lost:  # the process would refuse to go on; nothing here may bring that about
+        if lost:
+            # A real process refuses to continue; no fault of this model may cause it.
             raise OffsetOutOfRangeError(str(lost))
         starts = {where: one.offset or 0 for where, one in committed.items()}
         worker.adopt(epoch, starts)
         yield from worker.delivery.resume(starts)
 
 
-def _ask_for_offsets(
+def _fetch_offsets(
     worker: "Worker", partitions: Partitions, committed: Offsets, over: Callable[[], bool]
 ) -> Steps:
     group, inputs = worker.broker.group, inputs_of(partitions)
     stable = worker.rules.stable_offsets
-    yield Wait("ask for the offsets", lambda: over() or not stable or group.is_stable(inputs))
+    yield Wait("fetch the offsets", lambda: over() or not stable or group.is_stable(inputs))
     committed.update({where: Committed(group.offsets.get(where)) for where in inputs})
 
 
-def _ask_for_ends(worker: "Worker", partitions: Partitions, ends: dict[int, int]) -> Steps:
-    yield Wait("ask for the changelog's end")
+def _fetch_ends(worker: "Worker", partitions: Partitions, ends: dict[int, int]) -> Steps:
+    yield Wait("fetch the changelog's end")
     ends.update({number: worker.broker.logs[TopicPartition(CHANGELOG, number)].high for number in partitions})
 
 

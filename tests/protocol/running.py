@@ -1,4 +1,4 @@
-"""Plays the machine with any rules, as long as wanted."""
+"""Run the state machine with any rules, for any number of examples."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,26 +13,26 @@ from tests.protocol.rules import Rules
 
 @dataclass
 class Played:
-    """What was tried, and what came of it."""
+    """The result of a run. steps: how often each step was made, by name. broken: the violation, if one was found."""
 
     examples: int = 0
-    steps: Counter[str] = field(default_factory=Counter)  # how often each step was made, by its name
+    steps: Counter[str] = field(default_factory=Counter)
     broken: AuditError | None = None
 
 
 def run_model(
     examples: int,
+    *,
     steps: int,
     rules: Rules | None = None,
-    *,
     places: tuple[str, ...] = (),
     same_each_time: bool = False,
 ) -> Played:
-    """Play until an audit fails, or to the end; a failure is not made smaller.
+    """Run until an audit fails or all examples are done; failures are not shrunk.
 
-    rules: all of them by default. places: where hand-overs happen, all of a commit by default.
-    same_each_time: the same examples at each call.
-    Any error but an AuditError is raised.
+    steps: per example. rules: all of them by default. places: where a hand-over pauses a worker; by default every step
+    of a commit. same_each_time: run the same examples in each call.
+    Raises any error other than an AuditError.
     """
     played = Played()
     broken: list[bool] = []

@@ -1,4 +1,4 @@
-"""The fake broker does what a real one does, as far as the protocol rests on it."""
+"""The fake broker behaves like a real one where the protocol depends on it."""
 
 import pytest
 
@@ -29,10 +29,10 @@ def values(broker: Broker) -> list[bytes]:
     return [record.value for record in broker.logs[OUTPUT].visible()]
 
 
-def test_a_reader_stops_at_the_first_open_transaction_and_skips_what_was_aborted(broker: Broker) -> None:
+def test_readers_stop_at_open_transactions_and_skip_aborted_records(broker: Broker) -> None:
     one, two = start(broker, "one"), start(broker, "two")
-    broker.produce("one", one, OUTPUT, b"", b"aborted")
-    broker.produce("two", two, OUTPUT, b"", b"kept")
+    broker.produce("one", one, OUTPUT, key=b"", value=b"aborted")
+    broker.produce("two", two, OUTPUT, key=b"", value=b"kept")
     broker.end("two", two, commit=True)
     write_markers(broker)
     assert values(broker) == []
@@ -44,7 +44,7 @@ def test_a_reader_stops_at_the_first_open_transaction_and_skips_what_was_aborted
 
 def test_a_decided_transaction_is_not_visible_before_its_marker(broker: Broker) -> None:
     epoch = start(broker, "one")
-    broker.produce("one", epoch, OUTPUT, b"", b"kept")
+    broker.produce("one", epoch, OUTPUT, key=b"", value=b"kept")
     broker.end("one", epoch, commit=True)
     assert values(broker) == []
     assert broker.busy("one")
@@ -52,26 +52,26 @@ def test_a_decided_transaction_is_not_visible_before_its_marker(broker: Broker) 
     assert values(broker) == [b"kept"]
 
 
-def test_records_whose_abort_marker_was_dropped_are_committed_by_the_producers_next_transaction() -> None:
-    """What Kafka 4.3.0 to 4.4.0 do while a partition has no leader."""
+def test_a_dropped_abort_marker_commits_aborted_records_later() -> None:
+    """Kafka 4.3.0 to 4.4.0 behave so while a partition has no leader."""
     broker = Broker([INPUT, OUTPUT], partitions=1, markers_wait_for_leader=False)
     epoch, member = start(broker, "one"), broker.group.join("")
-    broker.produce("one", epoch, OUTPUT, b"", b"aborted")
+    broker.produce("one", epoch, OUTPUT, key=b"", value=b"aborted")
     broker.send_offsets("one", epoch, {INPUT: 1}, Epoch(1, member))
     broker.time_out("one")
     while broker.deciding:
         broker.write_marker(broker.deciding[0], 3)
-    assert not broker.group.is_stable([INPUT])  # and nothing that waits for stable offsets goes on
+    assert not broker.group.is_stable([INPUT])  # readers of stable offsets wait
     epoch = start(broker, "one")
-    broker.produce("one", epoch, OUTPUT, b"", b"again")
+    broker.produce("one", epoch, OUTPUT, key=b"", value=b"again")
     broker.end("one", epoch, commit=True)
     write_markers(broker)
     assert values(broker) == [b"aborted", b"again"]
 
 
-def test_the_same_commit_again_changes_nothing_and_the_opposite_is_refused(broker: Broker) -> None:
+def test_a_repeated_commit_changes_nothing_and_an_abort_fails(broker: Broker) -> None:
     epoch = start(broker, "one")
-    broker.produce("one", epoch, OUTPUT, b"", b"kept")
+    broker.produce("one", epoch, OUTPUT, key=b"", value=b"kept")
     broker.end("one", epoch, commit=True)
     write_markers(broker)
     broker.end("one", epoch, commit=True)
@@ -80,15 +80,15 @@ def test_the_same_commit_again_changes_nothing_and_the_opposite_is_refused(broke
         broker.end("one", epoch, commit=False)
 
 
-def test_who_takes_over_an_id_aborts_what_its_older_self_left_open(broker: Broker) -> None:
+def test_taking_over_a_transactional_id_aborts_its_open_transaction(broker: Broker) -> None:
     old = start(broker, "one")
-    broker.produce("one", old, OUTPUT, b"", b"left open")
-    assert broker.init("one") is None  # not before that transaction has ended
+    broker.produce("one", old, OUTPUT, key=b"", value=b"left open")
+    assert broker.init("one") is None  # the open transaction must end first
     write_markers(broker)
     assert start(broker, "one") > old
     assert values(broker) == []
     with pytest.raises(ProducerFencedError):
-        broker.produce("one", old, OUTPUT, b"", b"too late")
+        broker.produce("one", old, OUTPUT, key=b"", value=b"too late")
 
 
 def test_offsets_are_unstable_until_the_groups_marker_is_written(broker: Broker) -> None:
@@ -101,19 +101,21 @@ def test_offsets_are_unstable_until_the_groups_marker_is_written(broker: Broker)
     assert (broker.group.offsets, broker.group.is_stable([INPUT])) == ({INPUT: 5}, True)
 
 
-def test_offsets_are_refused_from_an_old_generation_but_not_from_nobody(broker: Broker) -> None:
+def test_offsets_of_an_old_generation_are_refused(broker: Broker) -> None:
     epoch, member = start(broker, "one"), broker.group.join("")
     broker.group.rebalance()
-    broker.send_offsets("one", epoch, {INPUT: 1}, Epoch(1, member))  # until the next generation is formed
+    # The old generation is accepted until the next one is complete.
+    broker.send_offsets("one", epoch, {INPUT: 1}, Epoch(1, member))
     broker.group.join(member)
     with pytest.raises(GroupMovedOnError):
         broker.send_offsets("one", epoch, {INPUT: 2}, Epoch(1, member))
     with pytest.raises(GroupMovedOnError):
-        broker.send_offsets("one", epoch, {INPUT: 2}, Epoch(2, "a stranger"))
+        broker.send_offsets("one", epoch, {INPUT: 2}, Epoch(2, "unknown member"))
+    # Without generation and member, offsets are not checked.
     broker.send_offsets("one", epoch, {INPUT: 2}, Epoch(-1, ""))
 
 
-def test_a_rebalance_waits_for_all_members_or_gives_up_on_them(broker: Broker) -> None:
+def test_a_rebalance_waits_for_all_members_or_times_out(broker: Broker) -> None:
     group = broker.group
     one = group.join("")
     two = group.join("")
@@ -122,6 +124,6 @@ def test_a_rebalance_waits_for_all_members_or_gives_up_on_them(broker: Broker) -
     assert group.joined(one) == Assignment(2, (0,))
     group.rebalance()
     group.join(two)
-    group.give_up_waiting()
+    group.time_out_rebalance()
     assert group.joined(one) is Answer.UNKNOWN
     assert group.joined(two) == Assignment(3, (0,))

@@ -1,6 +1,7 @@
-"""Nothing breaks while all rules of the protocol are kept; take one away, and something does."""
+"""The guarantees hold with all rules of the protocol, and are violated without any one of them."""
 
 from dataclasses import fields
+from typing import NamedTuple
 
 import pytest
 
@@ -12,51 +13,64 @@ from tests.protocol.rules import Rules
 from tests.protocol.running import run_model
 from tests.protocol.topics import EVENTS
 
-# Removed: in how many examples at most it must be found, and where in a commit a worker is stopped (all places if
-# empty). The bound is some three times of what it took at worst in five random runs.
-FOUND_IN: dict[str, tuple[int, tuple[str, ...]]] = {
-    "layers": (20, ()),
-    "drop_later_units": (250, ()),
-    "frozen_epoch": (150, ()),
-    "offsets_in_every_unit": (20, ()),
-    "one_transaction": (50, ()),
-    "repeat_commit": (50, ()),
-    "rejoin_when_ended": (50, ()),
-    "write_after_commit": (50, ()),
-    "stable_offsets": (150, ()),
-    "offsets_before_end": (700, ("produce to output", "produce to changelog")),
-    "read_to_end": (400, ("hear of the commit", "write to RocksDB")),
-    "committed_changelog": (80, ()),
-    "drop_below_base": (450, ()),
-    "markers_wait_for_leader": (50, ()),
+
+class Search(NamedTuple):
+    """How a missing rule is found. places: where in a commit a worker is paused; all places if empty."""
+
+    max_examples: int
+    places: tuple[str, ...] = ()
+
+
+# Bounds are about three times the worst of five random runs.
+SEARCHES: dict[str, Search] = {
+    "layers": Search(20),
+    "drop_later_units": Search(250),
+    "frozen_epoch": Search(150),
+    "offsets_in_every_unit": Search(20),
+    "one_transaction": Search(50),
+    "repeat_commit": Search(50),
+    "rejoin_when_ended": Search(50),
+    "write_after_commit": Search(50),
+    "stable_offsets": Search(150),
+    "offsets_before_end": Search(700, ("produce to output", "produce to changelog")),
+    "read_to_end": Search(400, ("receive the commit result", "write to RocksDB")),
+    "committed_changelog": Search(80),
+    "drop_below_base": Search(450),
+    "markers_wait_for_leader": Search(50),
 }
 
 
-def test_nothing_is_lost_or_doubled_whatever_happens_between_two_steps() -> None:
+def test_nothing_is_lost_or_duplicated_between_any_two_steps() -> None:
     played = run_model(examples=200, steps=20, same_each_time=True)
     if played.broken is not None:
         raise played.broken
-    # And it was really tried: each place where something can happen was passed often.
+    # Each place where a fault can happen was passed often.
     assert {place: played.steps[place] for place in PLACES if played.steps[place] < 100} == {}
     assert played.steps["abort"] > 50
 
 
-@pytest.mark.parametrize("rule", FOUND_IN)
-def test_without_one_rule_something_is_lost_or_doubled(rule: str) -> None:
-    examples, places = FOUND_IN[rule]
-    played = run_model(examples, 20, Rules().without(rule), same_each_time=True, places=places)
+@pytest.mark.parametrize("rule", SEARCHES)
+def test_without_one_rule_something_is_lost_or_duplicated(rule: str) -> None:
+    search = SEARCHES[rule]
+    played = run_model(
+        search.max_examples,
+        steps=20,
+        rules=Rules().without(rule),
+        same_each_time=True,
+        places=search.places,
+    )
     assert played.broken is not None, f"not found in {played.examples} examples"
 
 
-def test_a_fetch_of_before_the_seek_skips_records_if_it_is_delivered() -> None:
-    """Too rare for chance: a worker that had no partition gets one, and asks twice before Faust pauses it."""
+def test_delivering_a_fetch_from_before_the_seek_skips_records() -> None:
+    """The case is too rare for a random search: an idle worker gets a partition, and fetches twice before its pause."""
     with pytest.raises(AuditError, match="which has no output"):
         play_two_early_fetches(Rules().without("fetched_after_seek"))
     play_two_early_fetches(Rules())
 
 
-def test_every_rule_has_its_test() -> None:
-    assert {*FOUND_IN, "fetched_after_seek"} == {field.name for field in fields(Rules)}
+def test_every_rule_is_tested() -> None:
+    assert {*SEARCHES, "fetched_after_seek"} == {field.name for field in fields(Rules)}
 
 
 def play_two_early_fetches(rules: Rules) -> None:
@@ -68,16 +82,19 @@ def play_two_early_fetches(rules: Rules) -> None:
     for name in others:
         cluster.crash(name)
         cluster.expire(name)
-    for _ in range(6):  # a revocation of nothing, which leaves Faust's flow as it is, and the next assignment
+    # A revocation of no partition, which does not stop Faust's flow, and the next assignment.
+    for _ in range(6):
         cluster.make(idle, "group")
     where = TopicPartition(EVENTS, cluster.workers[idle].delivery.assigned[0])
-    cluster.produce(where, b"ann", b"x", None)
-    for _ in range(4):  # ask, get the first record, skip it since the epoch has not begun, ask again
+    cluster.produce(where, key=b"ann", value=b"x", fate=None)
+    # Request, receive the first record, skip it since the epoch has not begun, request again.
+    for _ in range(4):
         cluster.make(idle, "fetch")
-    cluster.produce(where, b"ann", b"x", None)
-    cluster.make(idle, "group")  # only now Faust pauses the partition
+    cluster.produce(where, key=b"ann", value=b"x", fate=None)
+    cluster.make(idle, "group")  # Faust pauses the partition
     while not cluster.workers[idle].at("seek"):
         cluster.make(idle, "recovery")
-    for _ in range(2):  # the second record comes, and is delivered where the first one is expected
+    # The second record arrives, and is delivered where the first one is expected.
+    for _ in range(2):
         cluster.make(idle, "fetch")
-    cluster.come_to_rest()
+    cluster.end_faults_and_audit()

@@ -15,5 +15,5 @@ def inputs_of(partitions: tuple[int, ...]) -> list[TopicPartition]:
 
 
 def name_of(where: TopicPartition, offset: int) -> bytes:
-    """Return an input record's name: the key of its output, and what the state remembers of it."""
+    """Return an input record's name: the key of its output, and its entry in the state."""
     return f"{where.topic[0]}{where.partition}@{offset}".encode()

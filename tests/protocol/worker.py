@@ -1,6 +1,6 @@
 """A worker process as tasks of small steps.
 
-It does what stream/exactly_once/driver/engine.py does, in its order, with the real units, layers and cuts.
+It follows the order of stream/exactly_once/driver/engine.py, with the real units, layers and splitting.
 """
 
 from collections import deque
@@ -26,12 +26,13 @@ from tests.protocol.rules import Rules
 from tests.protocol.steps import Steps, Task, Wait
 from tests.protocol.topics import INPUTS, TABLE, name_of
 
-_MAX_RECORDS, _MAX_BYTES = 2, 12  # of a unit; a record has 3 bytes of key, and a value of 1 to 9
+# Limits of a unit; a record has a key of 3 bytes and a value of 1 to 9.
+_MAX_RECORDS, _MAX_BYTES = 2, 12
 _MAX_IN_FLIGHT = 6  # records
 
 
 class Worker:
-    """One process, from its start to its end. `step` lets it go on where it is ready to."""
+    """One process from start to end. `step` advances one of its ready tasks."""
 
     def __init__(self, broker: Broker, rules: Rules, disk: Disk) -> None:
         self.broker = broker
@@ -40,8 +41,8 @@ class Worker:
         self.failure: Exception | None = None
         self.producer_epoch = 0
         self.member_id = ""
-        self.shown = Epoch(-1, "")  # what the client shows live
-        self.epoch: Epoch | None = None  # None: nothing is taken
+        self.shown = Epoch(-1, "")  # the client's current group metadata
+        self.epoch: Epoch | None = None  # None while no records are taken
         self.begun: Epoch | None = None
         self.stores: dict[int, Store] = {}
         self.layers: Layers[tuple[int, bytes], bytes] = Layers(
@@ -49,7 +50,7 @@ class Worker:
         )
         self.units: deque[Unit] = deque()
         self.committing = False
-        self.stopping = False  # it is asked to end in peace
+        self.stopping = False  # asked to stop gracefully
         self.stopped = False
         self.delivery = Delivery(broker, rules, self._has_room)
         self._revoking = False
@@ -57,7 +58,7 @@ class Worker:
         self._open: Unit | None = None
         self._numbers = 0
         self._next: dict[TopicPartition, int] = {}
-        self._waiting: list[Future[None]] = []  # for the scorer
+        self._waiting: list[Future[None]] = []  # scores to come
         self.tasks = {
             "group": Task(self._membership()),
             "fetch": Task(self.delivery.fetch()),
@@ -70,23 +71,23 @@ class Worker:
     # --- steps ------------------------------------------------------------------------------------------
 
     def ready(self) -> list[str]:
-        """Return the tasks that can make a step."""
+        """Return the tasks that can make a step now."""
         return [name for name, task in self.tasks.items() if task.ready]
 
     def step(self, name: str, pick: int) -> None:
-        """Let a task make its next step; what ends the process is in `failure` then."""
+        """Make the next step of a task; an error that ends the process is stored in `failure`."""
         try:
             self.tasks[name].step(pick)
         except ExactlyOnceError as exc:
             self.failure = exc
 
     def at(self, place: str) -> bool:
-        """Whether a task is held right before this step."""
+        """Return whether a task is right before this step."""
         return any(task.wait is not None and task.wait.before == place for task in self.tasks.values())
 
     @property
     def busy(self) -> bool:
-        """Whether something was taken that is not committed."""
+        """Whether records are taken or queued that are not committed."""
         return bool(self.units or self.delivery.queue)
 
     # --- the group --------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ class Worker:
         while True:
             yield Wait("join")
             self.member_id = group.join(self.member_id)
-            yield Wait("hear of the assignment", lambda: group.joined(self.member_id) is not None)
+            yield Wait("receive the assignment", lambda: group.joined(self.member_id) is not None)
             answer = group.joined(self.member_id)
             if answer is None or isinstance(answer, Answer):
                 continue
@@ -107,7 +108,7 @@ class Worker:
             self.delivery.pause()
             self.begun = epoch_now
             self.tasks["recovery"] = Task(start_epoch(self, epoch_now, answer.partitions))
-            yield Wait("hear of a rebalance", self._moved_on(epoch_now))
+            yield Wait("notice a rebalance", self._moved_on(epoch_now))
             self._rejoin = False
             if group.heartbeat(epoch_now) is Answer.UNKNOWN:
                 self.shown = Epoch(-1, "")
@@ -123,11 +124,11 @@ class Worker:
         return lambda: self.stopping or self._rejoin or self.broker.group.heartbeat(epoch) is not None
 
     def over(self, epoch: Epoch) -> bool:
-        """Whether a recovery for this epoch is of no use any more."""
+        """Return whether this epoch is over, so that its recovery must stop."""
         return self.begun is not epoch or self.delivery.epoch is not epoch
 
     def adopt(self, epoch: Epoch, starts: dict[TopicPartition, int]) -> None:
-        """Take records of this epoch from now on."""
+        """Begin to take records of this epoch."""
         self.layers.drop()
         self._next = dict(starts)
         self.epoch = epoch
@@ -138,15 +139,15 @@ class Worker:
         if self.epoch is not None:
             self.epoch = None
             self._close_unit()
-            yield Wait("the bound of the revocation")  # whatever is committed by then
+            yield Wait("revocation timeout")
             if not self.rules.drop_later_units:
                 self.units = deque(unit for unit in self.units if unit.scored)
-                yield Wait("later units", lambda: not self.units)
+                yield Wait("commit the later units", lambda: not self.units)
         self._revoking = True
-        yield Wait("the end of the running commit", lambda: not self.committing)
+        yield Wait("wait for the running commit", lambda: not self.committing)
         self._drop_units()
         recovery = self.tasks["recovery"]
-        yield Wait("the end of the recovery", lambda: recovery.wait is None)
+        yield Wait("wait for the recovery", lambda: recovery.wait is None)
         self.layers.drop()
         self.stores = {}
         self.delivery.stop_flow()
@@ -157,7 +158,7 @@ class Worker:
         return sum(unit.records for unit in self.units) < _MAX_IN_FLIGHT
 
     def committed_value(self, where: tuple[int, bytes]) -> bytes | None:
-        """Read from the store."""
+        """Return the committed value of a key from the store."""
         partition, key = where
         return self.stores[partition].values.get(key)
 
@@ -167,7 +168,7 @@ class Worker:
             self._take(self.delivery.queue.popleft())
 
     def _take(self, batch: RecordBatch) -> None:
-        """As Engine.take, line by line."""
+        """Take a batch, line by line as Engine.take does."""
         if self.epoch is None or batch.epoch is not self.epoch:
             return
         where = TopicPartition(batch.topic, batch.partition)
@@ -189,7 +190,7 @@ class Worker:
                 self._close_unit()
 
     def _read(self, part: RecordBatch, unit: Unit, size_bytes: int) -> None:
-        """The program: each key's state is the names of its records, and an output says the state after its record."""
+        """Run the program: a key's state is the names of its records; an output is the state after its record."""
         get = self.layers.get if self.rules.layers else self.committed_value
         where = TopicPartition(part.topic, part.partition)
         jobs: list[tuple[int, bytes, bytes]] = []
@@ -238,7 +239,8 @@ class Worker:
                 yield from commit(self, units)
             except FencedError as exc:
                 self._drop_units()
-                self._rejoin = isinstance(exc, TransactionEndedError)  # the group itself has no reason to
+                # After an ended transaction the group does not rebalance by itself.
+                self._rejoin = isinstance(exc, TransactionEndedError)
             else:
                 yield Wait("drop the layers")
                 for _ in units:
@@ -259,7 +261,7 @@ class Worker:
         return ready
 
     def _drop_units(self) -> None:
-        """Forget every unit; a dropped one takes all later ones with it, which read its state."""
+        """Drop all units: later units have read the state of a dropped one."""
         self.epoch = None
         while self.units:
             self.units.popleft().dropped = True

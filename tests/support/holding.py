@@ -1,4 +1,4 @@
-"""What this process holds: for tests that open and close something many times and look whether anything is left."""
+"""Detection of leaks: open and close something many times, and compare the process's resources."""
 
 import gc
 import time
@@ -7,47 +7,47 @@ from dataclasses import dataclass
 
 import psutil
 
-_END_S = 20.0  # threads end after they were asked to, and the machine may be busy
+_SETTLE_S = 20.0  # time for threads to end, also on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Threads, those of libraries among them; open files and sockets; resident memory."""
+class Resources:
+    """Threads, including those of libraries; open files and sockets; resident memory."""
 
     threads: int
     files: int
     memory_bytes: int
 
 
-def held() -> Held:
-    """Return what this process holds now."""
+def resources() -> Resources:
+    """Return the resources of this process now."""
     gc.collect()
     process = psutil.Process()
     with process.oneshot():
-        return Held(process.num_threads(), process.num_fds(), process.memory_info().rss)
+        return Resources(process.num_threads(), process.num_fds(), process.memory_info().rss)
 
 
 def leaves_behind(
     cycle: Callable[[], object], times: int, *, warm_up: int = 10, memory_bytes: int = 16 * 2**20
 ) -> str:
-    """Run what opens and closes something, and return what is left after so many times, in words; "" if nothing.
+    """Run a cycle that opens and closes something many times; return a description of what it leaks, or "".
 
-    warm_up: runs before, after which caches, pools and modules are there. memory_bytes: growth that is no leak.
+    warm_up: cycles before the measurement, which fill caches and pools. memory_bytes: allowed growth of memory.
     """
     for _ in range(warm_up):
         cycle()
-    before = held()
+    before = resources()
     for _ in range(times):
         cycle()
-    deadline = time.monotonic() + _END_S
-    while said := _grown(before, held(), memory_bytes):
+    deadline = time.monotonic() + _SETTLE_S
+    while leaked := _growth(before, resources(), memory_bytes):
         if time.monotonic() > deadline:
-            return f"after {times} times: {said}"
+            return f"after {times} cycles: {leaked}"
         time.sleep(0.02)
     return ""
 
 
-def _grown(before: Held, after: Held, memory_bytes: int) -> str:
+def _growth(before: Resources, after: Resources, memory_bytes: int) -> str:
     grown = {
         "threads": (after.threads - before.threads, 0),
         "open files": (after.files - before.files, 0),

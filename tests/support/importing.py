@@ -1,4 +1,4 @@
-"""What the tests of `sway import` share: logs in all formats, and an import into memory."""
+"""Shared by the tests of `sway import`: logs in all formats, and an import into memory."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ NOW_MS = 1_700_000_000_000
 
 
 class Memory:
-    """Takes records as Kafka would; max_bytes: of a value."""
+    """Accepts records as Kafka does. max_bytes: the largest value accepted."""
 
     def __init__(self, max_bytes: int = 1_000_000) -> None:
         self.sent: list[tuple[bytes, bytes, int]] = []
@@ -44,7 +44,7 @@ class Memory:
 
 
 class Run:
-    """One import into memory: what was sent, what was told, and the error that ended it."""
+    """One import into memory. told: the problems reported for skipped rows. error: the one that stopped it, or ""."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Run:
 
 
 def write_log(path: Path, rows: Sequence[dict[str, Any]], schema: Any = None) -> Path:
-    """Write rows as the path's extension says; all rows have the columns of the first."""
+    """Write rows in the format of the path's extension; all rows have the columns of the first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(list(rows), schema), path)

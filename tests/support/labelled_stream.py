@@ -1,4 +1,4 @@
-"""A partition's label join on a dictionary: events and outcomes in by time, examples out in the order of writing."""
+"""The label join of a partition with its state in a dictionary: events and outcomes in, examples out."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -12,7 +12,7 @@ _BATCH = 20
 
 
 class Seen(NamedTuple):
-    """An event and what came of it. positive_after_ms: when its outcome was observed; None for none."""
+    """An event and its outcome. positive_after_ms: delay of its positive outcome; None if it has none."""
 
     event_id: str
     occurred_at: int
@@ -20,11 +20,11 @@ class Seen(NamedTuple):
 
 
 Record = tuple[int, int, Seen]
-"""When it is read; 0 for an event, 1 for its outcome; of which event."""
+"""The time at which it is read, 0 for an event and 1 for its outcome, and the event."""
 
 
 class LabelledStream:
-    """One partition. written: the examples so far, in order."""
+    """One partition. written: the examples written so far, in order."""
 
     def __init__(self, settings: JoinSettings) -> None:
         self._settings = settings
@@ -32,7 +32,7 @@ class LabelledStream:
         self.written: list[Closing] = []
 
     def play(self, events: Iterable[Seen], until_ms: int) -> None:
-        """Read events and their outcomes in the order of their times, up to a moment."""
+        """Read events and their outcomes in time order, up to `until_ms`."""
         feed = [(one.occurred_at, 0, one) for one in events]
         feed += [
             (one.occurred_at + one.positive_after_ms, 1, one)
@@ -49,9 +49,10 @@ class LabelledStream:
         for at_ms, is_outcome, one in batch:
             join.advance("ann", at_ms, at_ms)
             if is_outcome:
-                join.outcome("ann", one.event_id, at_ms, 1.0, None)
+                join.outcome("ann", one.event_id, at_ms, y=1.0, z=None)
             else:
-                join.event(NewEvent("ann", one.event_id, "", "view", one.occurred_at), "", "view lamp")
+                event = NewEvent("ann", one.event_id, item_id="", action="view", occurred_at=one.occurred_at)
+                join.event(event, history="", target="view lamp")
         join.end()
 
     def _put(self, key: str, value: PendingState | None) -> None:

@@ -1,4 +1,4 @@
-"""Late models on the tiny base, and rows for them, for tests: random weights in all parts, as if trained."""
+"""Late models on the tiny base with random weights in all parts, and rows for them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,18 +29,19 @@ DAY_MS = 86_400_000
 
 
 def late_network(seed: int = 0, **settings: object) -> LateNetwork:
-    """A small network that tells any two rows apart."""
+    """Return a small network with different scores for any two rows."""
     torch.manual_seed(seed)
     network = LateNetwork(LateSettings(text_width=WIDTH, width=8, heads=2, tower=16, **settings))  # type: ignore[arg-type]
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     for output in (network.output, network.fusion_output):
-        torch.nn.init.normal_(output.weight, std=0.1)  # so that scores are not all 0 or 1
+        # A small deviation keeps scores away from 0 and 1.
+        torch.nn.init.normal_(output.weight, std=0.1)
     return network.eval()
 
 
 def item_table(items: Sequence[str], seed: int = 0) -> ItemTable:
-    """A table of items with random facts."""
+    """Return a table of items with random values."""
     random = np.random.default_rng(seed)
     keys = np.sort(np.array([item_key(item) for item in items], np.uint64))
     columns = [random.normal(size=(len(keys) + 1, *of)).astype(np.float32) * 0.3 for of in ((32,), (), ())]
@@ -50,14 +51,14 @@ def item_table(items: Sequence[str], seed: int = 0) -> ItemTable:
 
 
 def item_map(seed: int = 0) -> ItemMap:
-    """A map with random weights."""
+    """Return an item map with random weights."""
     random = np.random.default_rng(seed)
     shapes = (WIDTH, ITEM_DIMENSIONS + 1), (WIDTH,), (ITEM_DIMENSIONS + 1,)
     return ItemMap(*(random.normal(size=shape).astype(np.float32) * 0.1 for shape in shapes))
 
 
 def late_parts(base: Path, items: Sequence[str] = ("a", "b", "c"), seed: int = 0) -> LateComponents:
-    """All parts of a checkpoint on the tiny base."""
+    """Return all components of a late checkpoint on the tiny base."""
     encoder = checkpoint.from_base(base, NetworkSettings(lam=0.25))
     return LateComponents(encoder, late_network(seed), item_table(items, seed), item_map(seed))
 
@@ -70,7 +71,7 @@ def late_model(
     version: str = "late",
     cached_vectors: int = 1_000,
 ) -> LateModel:
-    """A late model on the CPU in fp32."""
+    """Return a late model on the CPU in fp32."""
     return LateModel(
         version,
         parts or late_parts(base),
@@ -82,7 +83,7 @@ def late_model(
 
 
 def publish_late(registry: "ModelRegistry", version: str, base: Path, folder: Path, *, seed: int = 0) -> str:
-    """Publish a late version on the tiny base; folder: empty, for the checkpoint. Returns the version."""
+    """Publish a late version on the tiny base and return it. folder: an empty folder for the checkpoint."""
     parts = late_parts(base, seed=seed)
     late_checkpoint.save(folder, *parts, parts.settings, tokenizer_from=base)
     return registry.publish(folder, Manifest(version, base="tiny", created_at_ms=0))
@@ -96,9 +97,10 @@ def late_text(
     at_ms: int = 100 * DAY_MS,
     asked: list[str] | None = None,
 ) -> LateText:
-    """A row of a behaviour of an item. past: of each behaviour its words, its item and its grade, oldest first.
+    """Return a job for a behaviour of an item.
 
-    asked: gets the text of the row each time that it is asked for its past's words.
+    past: the words, item and grade of each earlier behaviour, oldest first; a grade of None is not known yet.
+    asked: collects the job's text each time the words of its past are requested.
     """
     records = np.zeros(len(past), PAST)
     for place, (words, of, grade) in enumerate(past):
@@ -106,10 +108,30 @@ def late_text(
         at = at_ms - (len(past) - place) * 3_600_000
         records[place] = (at, item_key(of), text_key(words.text), *known)
     grades = [grade for *_, grade in past if grade is not None]
-    totals = UserTotals(len(past), len(grades), sum(grades), sum(grades), sum(grades) - 0.6 * len(grades))
-    state = ItemState(3, 2.0, 1.75, 0.1, 0.2, at_ms - DAY_MS, (0.5, 0.75, 0.5)) if item else ItemState()
+    totals = UserTotals(
+        behaviours=len(past),
+        outcomes=len(grades),
+        y_sum=sum(grades),
+        z_sum=sum(grades),
+        residual_sum=sum(grades) - 0.6 * len(grades),
+    )
+    state = (
+        ItemState(
+            outcomes=3,
+            y_sum=2.0,
+            z_sum=1.75,
+            above_mean=0.1,
+            above_user=0.2,
+            last_at_ms=at_ms - DAY_MS,
+            recent=(0.5, 0.75, 0.5),
+        )
+        if item
+        else ItemState()
+    )
     own = text_key(piece.text) if piece.text else NO_KEY
-    snapshot = Snapshot(at_ms, item_key(item), own, state, 0.6, totals, records)
+    snapshot = Snapshot(
+        at_ms=at_ms, item_key=item_key(item), text_key=own, item=state, mu=0.6, totals=totals, past=records
+    )
 
     def pieces() -> Sequence[Piece]:
         if asked is not None:

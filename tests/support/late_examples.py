@@ -1,4 +1,4 @@
-"""Examples of a made-up audience, with snapshots: two kinds of people, and of items."""
+"""Examples with snapshots of a synthetic audience: two groups of users and two kinds of items."""
 
 import numpy as np
 
@@ -11,7 +11,10 @@ USERS, ITEMS = 20, 30
 
 
 def audience_pairs(events: int, *, seed: int = 0, contrary_until: int = 0) -> list[Pair]:
-    """Events a minute apart; half of the people like even items, half odd ones; the first so many say the opposite."""
+    """Return events a minute apart; half of the users like even items, half odd ones.
+
+    contrary_until: the first events, this many, have inverted outcomes.
+    """
     random = np.random.default_rng(seed)
     pairs = []
     for place in range(events):
@@ -29,5 +32,5 @@ def audience_pairs(events: int, *, seed: int = 0, contrary_until: int = 0) -> li
 def audience(
     events: int, tokenizer: BehaviourTokenizer, *, seed: int = 0, contrary_until: int = 0
 ) -> list[Example]:
-    """The examples that a worker would have made of audience_pairs()."""
+    """Return the examples that a worker makes of audience_pairs()."""
     return list(label_in_order(audience_pairs(events, seed=seed, contrary_until=contrary_until), tokenizer))

@@ -1,8 +1,8 @@
-"""A program: a worker's tables over real stores under more users than its memory holds; says what it takes.
+"""Measure the memory of a worker's tables over real stores, with more users than fit into memory.
 
     python -m tests.support.many_users MODEL_FOLDER STATE_FOLDER VALUES_MB ROCKSDB_MB
 
-Prints JSON: resident memory in MB before, when full, and after as many writes again.
+Prints JSON: resident memory in MB before, with stored windows, when full, and after as many writes again.
 """
 
 import gc
@@ -30,7 +30,7 @@ PARTITIONS = 8
 USERS_A_PARTITION = 1_200
 WRITES = 4_500
 UNIT = 100
-SMALL = 1  # pending labels, estimates with their snapshots and items a write
+SMALL = 1  # pending labels, estimates with their snapshots, and items per write
 LIMITS = WindowLimits()
 WORDS = (
     "the",
@@ -55,14 +55,14 @@ class _NoScorer:
 
 
 class Users:
-    """Users' windows, each behaviour with words of its own."""
+    """Random windows; each behaviour has its own words."""
 
     def __init__(self, seed: int) -> None:
         self._draw = random.Random(seed)  # noqa: S311
         self._offset = 0
 
     def behaviour(self) -> Behaviour:
-        """Return the next behaviour of anybody."""
+        """Return a new behaviour."""
         self._offset += 1
         words = " ".join(self._draw.choices(WORDS, k=self._draw.randint(2, 8)))
         event_id = f"{self._draw.getrandbits(128):032x}"
@@ -81,6 +81,47 @@ class Users:
         return self._draw.randrange(PARTITIONS), b"user-%d" % self._draw.randrange(USERS_A_PARTITION)
 
 
+def pending_label(number: int, small: int, history: str) -> PendingLabel:
+    """Return an open label whose size is typical; its numbers only make it distinct."""
+    return PendingLabel(
+        status="open",
+        due_at=10**12 + number,
+        occurred_at=10**12 + small,
+        action="watch",
+        item_id=f"item-{number}",
+        history=history,
+        target=f"watch {number}",
+    )
+
+
+def item_state(number: int) -> ItemState:
+    """Return the state of an item with full-length grades."""
+    return ItemState(
+        outcomes=number + 300,
+        y_sum=0.5,
+        z_sum=0.25,
+        above_mean=number / 7,
+        above_user=number / 9,
+        last_at_ms=10**12 + number,
+        recent=(0.5,) * 10,
+    )
+
+
+def user_totals(number: int) -> UserTotals:
+    """Return totals in which every field is set."""
+    return UserTotals(
+        behaviours=number,
+        outcomes=number + 300,
+        y_sum=0.5,
+        z_sum=number / 7,
+        residual_sum=number / 9,
+        residual_squares=0.25,
+        slow=0.125,
+        first_at_ms=10**12,
+        last_at_ms=10**12,
+    )
+
+
 def rss_mb() -> float:
     """Return the resident memory of this process."""
     gc.collect()
@@ -93,13 +134,13 @@ def fill(stores: dict[int, PartitionStore], users: Users, codec: WindowCodec) ->
     for store in stores.values():
         for number in range(USERS_A_PARTITION):
             store.write([("windows", b"user-%d" % number, windows[number % len(windows)])], {})
-    for store in stores.values():  # as if all had been there before
+    for store in stores.values():
         for number in range(USERS_A_PARTITION):
             store.get("windows", b"user-%d" % number)
 
 
 def write(app: SwayApp, stores: dict[int, PartitionStore], users: Users, codec: WindowCodec) -> None:
-    """Read and write as a worker does, a unit after the other."""
+    """Read and write as a worker does, unit by unit."""
     tables = {table.name: table for table in app._layered}
     for first in range(0, WRITES, UNIT):
         layers = {name: table.layers.open() for name, table in tables.items()}
@@ -108,34 +149,21 @@ def write(app: SwayApp, stores: dict[int, PartitionStore], users: Users, codec: 
             window: Window = tables["windows"].get_in(*where)  # type: ignore[assignment]
             behaviour = users.behaviour()
             entry = entry_of(behaviour, codec.tokenizer.target(behaviour))
-            history(window, entry.position).newest(5)  # as a text does
+            history(window, entry.position).newest(5)
             residuals = tables["items"].get_in(where[0], user_sums_key(where[1]))
             columns_of(window, residuals.residuals if isinstance(residuals, UserSums) else b"")
             layers["windows"][where] = insert_new(window, entry, LIMITS)
             for small in range(SMALL):
                 key = f"e9:{behaviour.event_id}-{small}".encode()
                 text = " ; ".join([f"watch film {number} liked"] * 12)
-                layers["pending"][where[0], key] = PendingLabel(
-                    "open",
-                    10**12 + number,
-                    10**12 + small,
-                    "watch",
-                    f"item-{number}",
-                    text,
-                    f"watch {number}",
-                )
+                layers["pending"][where[0], key] = pending_label(number, small, text)
                 layers["estimates"][where[0], key] = Estimate(number / WRITES, 0.5 / (small + 1), "v-1")
                 past = bytes(160) + columns_of(window, b"").past
                 layers["estimates"][where[0], snapshot_key(key)] = ScoredSnapshot(past)
                 layers["items"][where[0], key] = ItemRate(number + 300, number + 400, number / 7)
-                item = ItemState(
-                    number + 300, 0.5, 0.25, number / 7, number / 9, 10**12 + number, (0.5,) * 10
-                )
-                layers["items"][where[0], item_sums_key(f"{behaviour.item_id}-{small}")] = item_record(item)
-            totals = UserTotals(
-                number, number + 300, 0.5, number / 7, number / 9, 0.25, 0.125, 10**12, 10**12
-            )
-            user = UserState(totals, bytes(12 * len(window)))
+                item = item_record(item_state(number))
+                layers["items"][where[0], item_sums_key(f"{behaviour.item_id}-{small}")] = item
+            user = UserState(user_totals(number), bytes(12 * len(window)))
             layers["items"][where[0], user_sums_key(where[1])] = user_record(user)
         for name, layer in layers.items():
             for (partition, key), value in layer.items():
@@ -145,7 +173,7 @@ def write(app: SwayApp, stores: dict[int, PartitionStore], users: Users, codec: 
 
 
 def main(model_folder: Path, state: Path, values_mb: int, rocksdb_mb: int) -> dict[str, float]:
-    """Measure."""
+    """Fill the tables, write twice, and return the measured memory in MB by name."""
     model = LoadedModel.from_folder("tiny", model_folder, cached_pieces=50)
     settings = Settings(
         state_dir=state,
@@ -181,5 +209,5 @@ def main(model_folder: Path, state: Path, values_mb: int, rocksdb_mb: int) -> di
 
 
 if __name__ == "__main__":
-    took = main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
-    sys.stdout.write(json.dumps(took))
+    memory_mb = main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    sys.stdout.write(json.dumps(memory_mb))

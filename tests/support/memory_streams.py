@@ -1,4 +1,4 @@
-"""A partition's records in memory, in place of streams.RecordStream."""
+"""An in-memory replacement for stream.replay.streams.RecordStream."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from stream.replay.streams import Record
 
 
 class MemoryStream:
-    """The records of a span. As in streams.RecordStream, the position is the span's end once nothing is left."""
+    """The records of a span. As in RecordStream, the position is the span's end once no record is left."""
 
     def __init__(self, records: Sequence[Record], span: Span) -> None:
         self.position = span.start
@@ -16,17 +16,17 @@ class MemoryStream:
         self._left.reverse()
 
     def head(self) -> Record | None:
-        """The next record; None at the end."""
+        """Return the next record without consuming it; None at the end."""
         if not self._left:
             self.position = max(self.position, self._end)
             return None
         return self._left[-1]
 
     def take(self) -> Record:
-        """Take it."""
+        """Consume and return the next record."""
         record = self._left.pop()
         self.position = record.offset + 1
         return record
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no connection to close."""

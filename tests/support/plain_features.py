@@ -1,6 +1,6 @@
-"""The feature numbers by the book: recomputed for each event from the list of all events, in plain Python.
+"""A reference implementation of the feature numbers: recomputed for each event from the list of all events.
 
-Slow, and written from the meanings in model/features/names.py, so that a fault of the incremental state shows.
+It is slow and follows the definitions in model/features/names.py, so that it finds errors of the incremental state.
 """
 
 import math
@@ -12,7 +12,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Rated:
-    """An event and its outcome, known to events from known_at_ms on that come after it."""
+    """An event and its outcome, which later events know from known_at_ms on."""
 
     user: str
     item: str
@@ -24,7 +24,7 @@ class Rated:
 
 @dataclass(frozen=True)
 class Known:
-    """An outcome with what was made of it when it became known. place: of its event in the list."""
+    """An outcome and the values derived when it became known. place: index of its event in the list."""
 
     place: int
     residual: float
@@ -35,12 +35,12 @@ class Known:
 def outcomes_known(
     rated: Sequence[Rated], now: int, max_behaviours: int, to_float32: Callable[[float], float]
 ) -> list[Known]:
-    """Return the outcomes that event number `now` may know, in the order of events."""
+    """Return the outcomes known to event number `now`, in the order of events."""
     known: list[Known] = []
     for place in range(now):
         if rated[place].known_at_ms > rated[now].at_ms:
             continue
-        # What the window held when this outcome became known: its user's events up to the first that knows it.
+        # The window when this outcome became known: its user's events up to the first event that knows it.
         first = next(n for n in range(place + 1, now + 1) if rated[n].at_ms >= rated[place].known_at_ms)
         one, mine = rated[place], rated[place].item
         mu = mean(rated, known)
@@ -62,7 +62,7 @@ def window_of(rated: Sequence[Rated], now: int, user: str, max_behaviours: int) 
 
 
 def mean(rated: Sequence[Rated], known: Sequence[Known]) -> float:
-    """Return mu."""
+    """Return mu, the mean grade with a prior of one grade of 0.5."""
     return (sum(rated[k.place].z for k in known) + 0.5) / (len(known) + 1)
 
 
@@ -74,17 +74,17 @@ def plain_numbers(
     to_float32: Callable[[float], float],
     cosine: Callable[[str, str], float],
 ) -> dict[str, float]:
-    """Return the numbers of event number `now` by name, without those of a checkpoint's items."""
+    """Return the numbers of event number `now` by name, without those that need a checkpoint's item table."""
     event = rated[now]
     known = outcomes_known(rated, now, max_behaviours, to_float32)
     by_place = {k.place: k for k in known}
     mu = mean(rated, known)
     window = window_of(rated, now, event.user, max_behaviours)
     mine = [k for k in known if rated[k.place].item == event.item and event.item]
-    told = [by_place[place] for place in window if place in by_place]
-    residuals = [k.residual for k in told]
-    grades = [to_float32(rated[k.place].z) for k in told]
-    n = len(told)
+    in_window = [by_place[place] for place in window if place in by_place]
+    residuals = [k.residual for k in in_window]
+    grades = [to_float32(rated[k.place].z) for k in in_window]
+    n = len(in_window)
     item_mean = mu + sum(k.above_mean for k in mine) / (len(mine) + 8)
     bias = sum(residuals) / (n + 5)
     shrunk = (sum(grades) + 5 * mu) / (n + 5)
@@ -99,7 +99,7 @@ def plain_numbers(
         "known": math.log1p(n),
         "pending": math.log1p(len(window) - n),
         "mean": shrunk,
-        "rate": (sum(to_float32(rated[k.place].y) for k in told) + 5 * shrunk) / (n + 5),
+        "rate": (sum(to_float32(rated[k.place].y) for k in in_window) + 5 * shrunk) / (n + 5),
         "spread": _spread(grades),
         "share_high": sum(grade > 0.9 for grade in grades) / max(n, 1),
         "share_low": sum(grade < 0.3 for grade in grades) / max(n, 1),
@@ -112,7 +112,9 @@ def plain_numbers(
         "expected": item_mean + bias,
     }
     found |= _times(event.at_ms, [rated[place].at_ms for place in window])
-    found |= _texts([cosine(event.item, rated[k.place].item) for k in told], [r - bias for r in residuals])
+    found |= _texts(
+        [cosine(event.item, rated[k.place].item) for k in in_window], [r - bias for r in residuals]
+    )
     return found | _totals(rated, now, known, mu, item_mean)
 
 

@@ -1,4 +1,4 @@
-"""The contract of the label join, said plainly: dictionaries, one record after the other. Tests compare with it."""
+"""A reference implementation of the label join: dictionaries, one record after the other."""
 
 from collections.abc import Iterable
 
@@ -6,13 +6,13 @@ from schemas.records import BehaviorEvent, Outcome
 from stream.scoring.labels.rules import JoinSettings
 
 Joined = tuple[Outcome, str]
-"""An outcome that closed its event, and the event's item."""
+"""An outcome that was joined with its event, and the event's item."""
 
 Label = tuple[str, float, float | None]
 
 
 class PlainLabels:
-    """Explicit outcomes only, and nothing falls due."""
+    """A label join with explicit outcomes only, in which no event expires."""
 
     def __init__(self) -> None:
         self.open: dict[tuple[str, str], BehaviorEvent] = {}
@@ -21,7 +21,7 @@ class PlainLabels:
         self.joined: list[tuple[str, str, float, float | None]] = []
 
     def event(self, one: BehaviorEvent) -> Joined | None:
-        """Let an event wait; or return the outcome that waited for it."""
+        """Open an event, or return the parked outcome that closes it."""
         key = (one.user_id, one.event_id)
         if key in self.open or key in self.closed:
             return None
@@ -29,7 +29,7 @@ class PlainLabels:
         return self._close(self.parked.pop(key)) if key in self.parked else None
 
     def outcome(self, one: Outcome) -> Joined | None:
-        """Close an event, or let the outcome wait for it."""
+        """Close an event, or park the outcome until its event arrives."""
         key = (one.user_id, one.event_id)
         if key in self.open:
             return self._close(one)
@@ -47,9 +47,9 @@ class PlainLabels:
 def labels_of(
     events: Iterable[BehaviorEvent], outcomes: Iterable[Outcome], settings: JoinSettings
 ) -> set[Label]:
-    """Return the label of each event, by the definition: from everything that ever happened, by event times alone."""
+    """Return the label of each event by definition: from all events and outcomes, by event times alone."""
     known = {(one.user_id, one.event_id): one for one in events}
-    told = {
+    in_time = {
         (one.user_id, one.event_id): one
         for one in outcomes
         if (one.user_id, one.event_id) in known
@@ -57,8 +57,8 @@ def labels_of(
     }
     labels: set[Label] = set()
     for key, one in known.items():
-        if key in told:
-            labels.add((one.event_id, told[key].y, told[key].z))
+        if key in in_time:
+            labels.add((one.event_id, in_time[key].y, in_time[key].z))
             continue
         later = [
             (other.occurred_at - one.occurred_at, other.action)
@@ -83,17 +83,17 @@ def labels_of(
 
 
 class PlainStreamTime:
-    """Stream time by its definition: from the whole list of records that were read, at each of them anew."""
+    """Stream time by definition: recomputed at each record from the list of all records read."""
 
     def __init__(self, settings: JoinSettings, before: int = 0) -> None:
-        """before: the stream time that a version without witnesses has left."""
+        """before: the stream time in state of a version without witnesses; 0 without one."""
         self._step_ms = max(settings.grace_ms, 60_000)
         self._wait_ms = settings.horizon_ms + settings.grace_ms
         self._records: list[tuple[object, int]] = [("the past", before)] if before else []
         self._at = before
 
     def read(self, user: object, time_ms: int) -> int:
-        """Take in a record; return stream time as of it."""
+        """Read a record; return stream time after it."""
         users_before = {one for one, _time in self._records}
         self._records.append((user, time_ms))
         users = users_before | {user}
@@ -105,11 +105,11 @@ class PlainStreamTime:
         if self._at < time_ms <= self._at + self._step_ms:
             self._at = time_ms
         elif time_ms > self._at:
-            self._at = max(self._at, self._borne_out())
+            self._at = max(self._at, self._majority_time())
         return self._at
 
     def tick(self, time_ms: int) -> int:
-        """Take in a tick; return stream time as of it."""
+        """Read a tick; return stream time after it."""
         if self._at < time_ms <= self._at + self._step_ms:
             self._at = time_ms
         return self._at
@@ -126,8 +126,8 @@ class PlainStreamTime:
     def _newest(self) -> dict[object, int]:
         return {user: time_ms for turn in self._turns() for user, time_ms in turn}
 
-    def _borne_out(self) -> int:
-        """Return the latest time that more than half of the users of the newest turns have reached."""
+    def _majority_time(self) -> int:
+        """Return the latest time reached by more than half of the users of the newest turns."""
         times = list(self._newest().values())
         if len(times) == 1 and len(self._turns()) < 16:
             return 0

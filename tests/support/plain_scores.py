@@ -1,4 +1,4 @@
-"""Runs of a few scores, as rows with defaults, as tables, and as a replay's folders."""
+"""Small runs of scores: as rows with defaults, as tables, and as a replay's files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ REPLAY_SCHEMA = pa.schema(_TYPES)
 
 
 def row(offset: int, influence: float = 0.5, *, partition: int = 0, **changes: Any) -> Row:
-    """One score, of the event e<partition>-<offset>; y_hat and z_hat are the influence unless changed."""
+    """Return the score of event e<partition>-<offset>; y_hat and z_hat equal the influence unless changed."""
     return {
         "event_id": f"e{partition}-{offset}",
         "user_id": "u",
@@ -60,19 +60,19 @@ def row(offset: int, influence: float = 0.5, *, partition: int = 0, **changes: A
 
 
 def run(name: str, rows: Sequence[Mapping[str, Any]]) -> Scores:
-    """The rows as a run, in their order."""
+    """Return rows as a run, in their order."""
     return Scores.from_table(name, cast_to_schema(name, pa.Table.from_pylist(list(rows), REPLAY_SCHEMA)))
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema = REPLAY_SCHEMA) -> Path:
-    """Write one Parquet file, with the folders that it needs."""
+    """Write a Parquet file, and create its folders; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(list(rows), schema), path)
     return path
 
 
 def record(of: Row) -> InfluenceScore:
-    """The row as it lies in a topic."""
+    """Return the record of a row, as a topic contains it."""
     fields = {name: value for name, value in of.items() if not name.startswith("source_")}
     return InfluenceScore(
         **fields, source=Source(of["source_topic"], of["source_partition"], of["source_offset"])

@@ -1,4 +1,4 @@
-"""The contract of windows and texts, said plainly: whole lists, one record after the other. Tests compare with it."""
+"""A reference implementation of windows and texts: plain lists, one record after the other."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -15,7 +15,7 @@ Place = tuple[int, int]
 
 
 class PlainWindows:
-    """Every user's window, oldest behaviour first; bad input must have been taken out before."""
+    """Every user's window, oldest behaviour first. The caller removes invalid input."""
 
     def __init__(self, tokenizer: BehaviourTokenizer, limits: WindowLimits, max_item_text_chars: int) -> None:
         self.tokenizer = tokenizer
@@ -26,7 +26,7 @@ class PlainWindows:
         self.items: dict[str, ItemCounts] = {}
 
     def event(self, one: BehaviorEvent, offset: int) -> tuple[EncodedText, bool]:
-        """Put an event into its user's window; return its text, and whether it is a duplicate."""
+        """Insert an event into its user's window; return its text, and whether it is a duplicate."""
         window = self.windows[one.user_id]
         known = next((behaviour for behaviour in window if behaviour.event_id == one.event_id), None)
         text = one.item_text[: self.max_chars]
@@ -47,7 +47,7 @@ class PlainWindows:
         return encoded, known is not None
 
     def outcome(self, joined: Joined | None) -> None:
-        """Count what came of an item, and give an event in its user's window its outcome, if it has none."""
+        """Count the outcome for its item, and set it on the event in its user's window, unless one is set."""
         if joined is None:
             return
         one, item_id = joined

@@ -1,7 +1,7 @@
 """Sway's processor without Kafka and without a model: real codecs, tokenizer, units and layers.
 
-Windows lie encoded in a dictionary, as they would in RocksDB; a score is a checksum of the text that was scored,
-so that equal scores mean equal texts.
+A dictionary of encoded values replaces RocksDB. A score is a checksum of the scored text, so equal scores mean equal
+texts.
 """
 
 import zlib
@@ -60,7 +60,7 @@ TOPICS = Topics("t.events", "t.outcomes", "t.scores", "t.dead-letters")
 
 
 def codecs(resolver: Resolver | None = None) -> Codecs:
-    """Codecs as the settings make them by default."""
+    """Return the codecs of the default settings."""
     wire = WireSettings()
     return Codecs(
         events=codec_for(BehaviorEvent, TOPICS.events, wire, resolver),
@@ -72,25 +72,26 @@ def codecs(resolver: Resolver | None = None) -> Codecs:
 
 
 _SCORES, _EXAMPLES, _DEAD_LETTERS = Codec(InfluenceScore), Codec(LabeledExample), Codec(DeadLetter)
-_CODECS = codecs()  # making them costs milliseconds, and a property test makes hundreds of processors
+# Shared, since creating codecs takes milliseconds and a property test creates hundreds of processors.
+_CODECS = codecs()
 
 
 def event(
     event_id: str = "e1", user_id: str = "ann", occurred_at: int = NOW_MS, **more: Any
 ) -> BehaviorEvent:
-    """An event that is in order, but for what the test says."""
+    """Return a valid event, changed by the arguments."""
     return BehaviorEvent(
         event_id, user_id, **{"action": "watch", "occurred_at": occurred_at, "item_text": "alien", **more}
     )
 
 
 def outcome(event_id: str = "e1", user_id: str = "ann", y: float = 1.0, z: float | None = None) -> Outcome:
-    """What came of an event."""
+    """Return an outcome of an event, observed at NOW_MS."""
     return Outcome(event_id, user_id, y, NOW_MS, z)
 
 
 class ValueCodec(Protocol[V]):
-    """To and from the bytes of a table."""
+    """Encodes and decodes the values of a table."""
 
     def dumps(self, value: V, /) -> bytes: ...
 
@@ -98,7 +99,7 @@ class ValueCodec(Protocol[V]):
 
 
 class MemoryTable(Generic[V]):
-    """Where the processor looks values up; what is committed is bytes, decoded at every look."""
+    """A table with real layers; committed values are bytes in a dictionary, decoded at each lookup."""
 
     def __init__(self, name: str, codec: ValueCodec[V]) -> None:
         self.name = name
@@ -124,7 +125,7 @@ class MemoryTable(Generic[V]):
 
 @dataclass(slots=True)
 class Model:
-    """What the processor knows of a model."""
+    """The part of a model that the processor reads."""
 
     version: str
     tokenizer: BehaviourTokenizer
@@ -133,7 +134,7 @@ class Model:
 
 
 def score_of(text: EncodedText | LateText) -> tuple[np.float32, np.float32]:
-    """y_hat and z_hat of a text: two checksums of its ids, or of all that a late model is given, in [0, 1)."""
+    """Return y_hat and z_hat of a text: two checksums in [0, 1) of its ids, or of all inputs of a late model."""
     if isinstance(text, LateText):
         ids = b"".join((text.snapshot.encode(), text.piece.ids, *(piece.ids for piece in text.pieces())))
     else:
@@ -143,26 +144,26 @@ def score_of(text: EncodedText | LateText) -> tuple[np.float32, np.float32]:
 
 @dataclass(slots=True)
 class Published:
-    """What committed units have emitted, in order, and the text behind each score."""
+    """The outputs of committed units, in order, and the text of each score."""
 
     scores: list[InfluenceScore] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     dead_letter_keys: list[bytes | None] = field(default_factory=list)
     examples: list[LabeledExample] = field(default_factory=list)
     texts: dict[int, EncodedText] = field(default_factory=dict)
-    """by the offset of the event"""
+    """Texts by the offset of their event."""
     late_texts: list[LateText] = field(default_factory=list)
-    """in order, of a late model"""
+    """Texts of a late model, in order."""
     contexts: list[BatchContext] = field(default_factory=list)
 
     def score(self, event_id: str) -> InfluenceScore:
-        """The one score of an event."""
+        """Return the only score of an event."""
         (found,) = [score for score in self.scores if score.event_id == event_id]
         return found
 
 
 class Processing:
-    """Delivers batches to a processor, in units, and commits them in order."""
+    """Delivers batches to a processor in units, and commits the units in order."""
 
     def __init__(
         self,
@@ -177,7 +178,7 @@ class Processing:
         reading: Reading = Reading.JOINT,
         with_labels: bool = True,
     ) -> None:
-        """fails: for which events the scorer gives no score. reading: of the model. with_labels: whether any come."""
+        """fails: whether scoring fails for an event. reading: of the model. with_labels: whether labels are joined."""
         self.labels = Labels(join or JoinSettings(), EXAMPLES, Codec(LabeledExample))
         self.processor = ScoringProcessor(
             topics=TOPICS,
@@ -224,7 +225,7 @@ class Processing:
         timestamp: int = NOW_MS,
         partition: int = 0,
     ) -> Record:
-        """The next record of a topic; an event or outcome has its user as key, raw bytes the key given."""
+        """Return the next record of a topic; events and outcomes are keyed by user, raw bytes by `key`."""
         value: bytes | None
         if isinstance(what, BehaviorEvent):
             topic, value, key = (
@@ -244,7 +245,7 @@ class Processing:
     # --- delivery ---------------------------------------------------------------------------------------
 
     def deliver(self, *what: BehaviorEvent | Outcome | Record) -> Published:
-        """Read these as one batch in a unit of its own, commit it, and return all that is published so far."""
+        """Read these as one batch in its own unit, commit it, and return everything published so far."""
         records = [one if isinstance(one, Record) else self.record(one) for one in what]
         self.open()
         self.read(records)
@@ -252,14 +253,14 @@ class Processing:
         return self.published
 
     def open(self) -> None:
-        """Close the open unit and start another."""
+        """Start another unit; batches are read into the newest one."""
         self._numbers += 1
         layers = {table.name: table.layers.open() for table in self.tables}
         self._begins.append(dict(self.reached))
         self._units.append(Unit(self._numbers, EPOCH, layers, self.reached))
 
     def read(self, records: Sequence[Record]) -> None:
-        """Read a batch into the open unit."""
+        """Read a batch into the newest unit."""
         batch = batch_of(records)
         where = TopicPartition(batch.topic, batch.partition)
         work = self.processor.read(batch, self._units[-1])
@@ -292,7 +293,7 @@ class Processing:
             table.commit_oldest(unit)
 
     def drop(self) -> None:
-        """Forget every open unit, as when the group moves on; `reached` goes back to what is committed."""
+        """Drop every open unit, as after a rebalance; `reached` returns to the committed offsets."""
         if self._units:
             self.reached.update(self._begins[0])
         self._units.clear()
@@ -301,7 +302,7 @@ class Processing:
             table.layers.drop()
 
     def reached_by(self, record: Record) -> int:
-        """The next offset of a record's partition."""
+        """Return the next offset of a record's partition."""
         return self.reached[TopicPartition(record.topic, record.partition)]
 
     @property
@@ -309,7 +310,7 @@ class Processing:
         return len(self._units)
 
     def window(self, user_id: str = "ann", partition: int = 0) -> Window:
-        """A user's window as the newest unit sees it."""
+        """Return a user's window as of the newest unit."""
         return self.table.get_in(partition, user_id.encode()) or EMPTY
 
     def _score(self, context: BatchContext) -> ScoredTexts | None:
@@ -326,7 +327,7 @@ class Processing:
 
 
 def batch_of(records: Iterable[Record]) -> RecordBatch:
-    """Records of one partition as one message."""
+    """Return records of one partition as a batch."""
     found = list(records)
     first, last = found[0], found[-1]
     return RecordBatch(first.topic, first.partition, found, first.offset, last.offset + 1, EPOCH)

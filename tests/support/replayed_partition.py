@@ -1,7 +1,7 @@
 """One partition of a replay without Kafka: the real processor, state, store and Parquet files, and crashes anywhere.
 
-In memory: the topics, the scorer, and at the seam to Kafka a writer that keeps what was committed. A crash is raised at
-the n-th place passed since the partition was opened; then it is opened again, as another process would.
+The topics, the scorer and Kafka's transactions are in memory. A crash is raised at the n-th crash point since the
+partition was opened; the partition is then opened again, as by another process.
 """
 
 import shutil
@@ -57,22 +57,22 @@ _ENCODERS: Mapping[Any, Codec[Any]] = {
 
 
 class Crash(Exception):  # noqa: N818 - no error of ours
-    """The process ends here."""
+    """The simulated end of the process."""
 
 
 class Crashes:
-    """When the process ends: after how many places, for each of its first lives. A place is anywhere it could end."""
+    """The crash points at which the process ends. points: for each of its first lives, how many it passes before."""
 
-    def __init__(self, places: Iterable[int]) -> None:
-        self._lives = deque(places)
+    def __init__(self, points: Iterable[int]) -> None:
+        self._lives = deque(points)
         self._left: int | None = None
 
     def begin(self) -> None:
-        """Another life."""
+        """Begin another life."""
         self._left = self._lives.popleft() if self._lives else None
 
     def at(self) -> None:
-        """Pass a place."""
+        """Pass a crash point. Raises Crash if the process ends at this one."""
         if self._left == 0:
             raise Crash
         if self._left is not None:
@@ -81,7 +81,7 @@ class Crashes:
 
 @dataclass(slots=True)
 class Kafka:
-    """What is committed: offset and note of the partition, and the records in the replay's topics."""
+    """The committed state: offset and metadata of the partition, and the records in the replay's topics."""
 
     replay_id: str
     committed: tuple[int, str]
@@ -96,19 +96,19 @@ class Kafka:
 
 @dataclass(slots=True)
 class MemoryWriter:
-    """A transaction is one assignment; the process may end right before and right after it."""
+    """A writer whose transaction is one assignment; the process may crash right before and right after it."""
 
     kafka: Kafka
     crashes: Crashes
 
     def init(self, timeout_s: float) -> None:
-        """There is nobody to fence."""
+        """Do nothing: there is no other producer to fence."""
 
     def give_up(self) -> None:
-        """Nothing fails."""
+        """Do nothing: no commit fails."""
 
     def close(self) -> None:
-        """It holds nothing."""
+        """Do nothing: there is no connection."""
 
     def commit(
         self,
@@ -118,7 +118,7 @@ class MemoryWriter:
         tracked: Mapping[TopicPartition, int],
         note: str,
     ) -> dict[TopicPartition, int]:
-        """Make outputs, offset and note visible together."""
+        """Make outputs, offset and metadata visible together."""
         ((where, offset),) = offsets.items()
         assert where == TopicPartition(TOPICS.events, 0)
         self.crashes.at()
@@ -130,18 +130,18 @@ class MemoryWriter:
 
 @dataclass(slots=True)
 class MemoryJournal:
-    """In place of stream.replay.journal.Journal."""
+    """An in-memory replacement for stream.replay.journal.Journal."""
 
     kafka: Kafka
     crashes: Crashes
 
     def standing_of(self, partition: int) -> tuple[PartitionPlan, Progress]:
-        """The partition's plan, and how far it is."""
+        """Return the partition's plan and progress."""
         assert partition == 0
         return self.kafka.plan(), self.kafka.progress()
 
     def writer(self, what: str) -> MemoryWriter:
-        """A partition's writer."""
+        """Return the writer of partition 0."""
         assert what == "0"
         return MemoryWriter(self.kafka, self.crashes)
 
@@ -155,16 +155,16 @@ class MemoryInputs(Inputs):
     def stream(
         self, topic: str, partition: int, span: Span, on_read: Callable[[Sequence[Any]], None] | None = None
     ) -> RecordStream:
-        """A span of one of the topics."""
+        """Return a stream over a span of a topic."""
         return cast(RecordStream, MemoryStream(self.records[topic], span))
 
     def retained(self, topic: str, partition: int, consumer: Any = None) -> Span:
-        """All of it: nothing has passed retention since the plan was made."""
+        """Return the whole topic: retention has removed nothing since the plan was made."""
         return Span(0, 1 + max((record.offset for record in self.records[topic]), default=-1))
 
 
 class CrashingFolder(ParquetFolder):
-    """The process may end before the files, after them, before their names, with one of them named, and after that."""
+    """A folder with crash points: before and after writing, and before, in the middle of and after renaming."""
 
     def __init__(self, folder: Path, crashes: Crashes) -> None:
         super().__init__(folder)
@@ -173,14 +173,14 @@ class CrashingFolder(ParquetFolder):
     def write(
         self, partition: int, events: Span, outcomes: Span, records: Mapping[Any, Sequence[Any]]
     ) -> str:
-        """Write, unless the process ends."""
+        """Write the files, with a crash point before and after."""
         self._crashes.at()
         name = super().write(partition, events, outcomes, records)
         self._crashes.at()
         return name
 
     def publish(self, pending: str) -> None:
-        """Publish all, a part, or nothing."""
+        """Rename the files, with crash points before, after the first file, and at the end."""
         self._crashes.at()
         first, name = self.folder / EXAMPLES / pending, FileName.parse(pending)
         if first.exists() and name is not None:
@@ -190,11 +190,11 @@ class CrashingFolder(ParquetFolder):
         self._crashes.at()
 
 
-class AtOnce(Executor):
-    """Runs what it is given before it returns."""
+class SynchronousExecutor(Executor):
+    """Runs each call before `submit` returns."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Run it."""
+        """Run the call and return its finished future."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -204,20 +204,20 @@ class AtOnce(Executor):
 
 
 class ChecksumScorer:
-    """Scores are checksums of the texts, as in tests/support/processing.py; they are there when work() is called."""
+    """Scores texts by checksums, as tests/support/processing.py does, when work() is called."""
 
     def __init__(self, fails: Callable[[EncodedText], bool]) -> None:
         self._fails = fails
         self._waiting: deque[tuple[Future[ScoredTexts], Sequence[EncodedText]]] = deque()
 
     def submit(self, jobs: Sequence[EncodedText]) -> "Future[ScoredTexts]":
-        """Queue texts."""
+        """Queue texts and return the future of their scores."""
         future: Future[ScoredTexts] = Future()
         self._waiting.append((future, jobs))
         return future
 
     def work(self) -> None:
-        """Score the texts that have waited longest."""
+        """Score the oldest queued texts."""
         if not self._waiting:
             return
         future, jobs = self._waiting.popleft()
@@ -239,7 +239,7 @@ class _ModelName:
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """What decides texts and labels; live and in the replay the same."""
+    """The settings that determine texts and labels, equal in the live run and its replay."""
 
     tokenizer: BehaviourTokenizer
     windows: WindowLimits
@@ -248,7 +248,7 @@ class Core:
 
 
 class ReplayedPartition:
-    """Replays partition 0 in a folder of its own; run() goes through all crashes to the end."""
+    """Replays partition 0 in its own folder; run() continues after each crash until the partition is done."""
 
     def __init__(
         self,
@@ -264,7 +264,10 @@ class ReplayedPartition:
         store_lost_after: Sequence[bool] = (),
         fails: Callable[[EncodedText], bool] = lambda _text: False,
     ) -> None:
-        """turns: in which order it is worked on at first. crashes: as in Crashes. store_lost_after: for each crash."""
+        """turns: the first steps, of TURNS. crashes: as in Crashes.
+
+        store_lost_after: for each crash, whether the partition's store is lost with it.
+        """
         self.kafka = Kafka(
             plan.replay_id,
             (plan.partitions[0].scored.start, encode_progress(plan, 0, first_progress(plan.partitions[0]))),
@@ -273,7 +276,7 @@ class ReplayedPartition:
         self.output = CrashingFolder(folder / "output", self.crashes)
         self.lives = 0
         self.opened_at: list[tuple[int, int]] = []
-        """of each life that had work: the progress that it found, and how many records it read for the state alone"""
+        """For each life with work to do: its first event offset, and the number of warm-up records it read."""
         self._plan = plan
         self._core = core
         self._inputs = MemoryInputs(
@@ -305,20 +308,20 @@ class ReplayedPartition:
                     shutil.rmtree(self._folder / "partition-00000", ignore_errors=True)
 
     def rows(self, kind: str) -> list[dict[str, Any]]:
-        """What is published of SCORES, DEAD_LETTERS or EXAMPLES, in the order of the files."""
+        """Return the published rows of SCORES, DEAD_LETTERS or EXAMPLES, in the order of the files."""
         names = [FileName.parse(path.name) for path in (self.output.folder / kind).glob("[0-9]*")]
         final = sorted((one for one in names if one is not None), key=lambda one: (one.events, one.outcomes))
         paths = [self.output.folder / kind / one.final for one in final]
         return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
     def published(self) -> dict[str, list[dict[str, Any]]]:
-        """All rows, by kind; dead letters by their sources, since a batch says those of the model after all others."""
+        """Return all rows by kind; dead letters are sorted by source, since scoring failures come last in a batch."""
         found = {kind: self.rows(kind) for kind in (SCORES, DEAD_LETTERS, EXAMPLES)}
         found[DEAD_LETTERS].sort(key=lambda row: (row["source_topic"], row["source_offset"]))
         return found
 
     def produced(self, topic: str) -> list[bytes | None]:
-        """The values that are committed in one of the replay's topics."""
+        """Return the committed values of one of the replay's topics."""
         return [one.value for one in self.kafka.produced if one.topic == topic]
 
     def _work(self, replay: PartitionReplay) -> None:
@@ -359,7 +362,7 @@ class ReplayedPartition:
             scorer=self._scorer,
             outputs=Outputs(TopicOutput(TopicNames("again"), _ENCODERS), self.output),
             identity=b"",
-            commits=AtOnce(),
+            commits=SynchronousExecutor(),
             batch_records=self._batch_records,
             batch_bytes=self._batch_bytes,
             batch_s=BATCH_S,

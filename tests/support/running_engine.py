@@ -1,7 +1,7 @@
-"""An engine without Kafka: a driver, a writer and a scorer that do what a test says; real units, layers and stores.
+"""An engine without Kafka: driver, writer and scorer are controlled by the test; units, layers and stores are real.
 
-Its program appends each record's value to its key's tuple, scores the record, and emits the tuple as it was when
-the record was read, so that an output tells what state it was made from.
+Its program appends each record's value to its key's tuple, scores the record, and emits the tuple as of that record,
+so each output shows the state that it was computed from.
 """
 
 import asyncio
@@ -46,16 +46,17 @@ class Record:
 
 
 def held_back(where: TopicPartition, offset: int) -> PausedPartition:
-    """A partition whose record at this offset is of a schema that nobody knows."""
+    """Return a paused partition whose record at this offset has an unknown schema."""
     record = Record(where.topic, where.partition, offset, b"")
     batch = RecordBatch(where.topic, where.partition, [record], offset, offset + 1, Epoch(1, "member"))
     return PausedPartition(
-        Hold(0, "schema fingerprint 00", "No published schema has it. Upgrade."), deque([batch])
+        Hold(readable=0, missing="schema fingerprint 00", reason="No published schema has it. Upgrade."),
+        deque([batch]),
     )
 
 
 class Table:
-    """What the engine asks of a LayeredTable, without Faust."""
+    """The part of a LayeredTable that the engine uses, without Faust."""
 
     name = SEEN
 
@@ -80,7 +81,7 @@ class Table:
 
 
 class Program:
-    """The Processor."""
+    """A Processor that appends values to a tuple per key."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -106,7 +107,7 @@ class Program:
 
 
 class Scorer:
-    """Scores what it is given when it is told to."""
+    """A scorer whose results the test releases. at_once: score on submission."""
 
     def __init__(self, *, at_once: bool) -> None:
         self.at_once = at_once
@@ -120,14 +121,14 @@ class Scorer:
         return future
 
     def score(self, index: int) -> None:
-        """Give the scores of the submission with this index, unless it was cancelled."""
+        """Set the scores of the submission with this index, unless it was cancelled."""
         jobs, future = self.submitted[index]
         if not future.done():
             future.set_result([values[-1] for *_, values in jobs])
 
 
 class Writer:
-    """Keeps what is committed; a commit can be held up, and can fail."""
+    """Records commits, which can be blocked and can fail."""
 
     def __init__(self) -> None:
         self.outputs: list[Output] = []
@@ -158,7 +159,7 @@ class Writer:
         return dict.fromkeys(tracked, changelog)
 
     def scores(self) -> dict[str, Values]:
-        """What was published, by source coordinates; an output that comes twice is an error."""
+        """Return the published values by source coordinates; fails on a duplicate."""
         found: dict[str, Values] = {}
         for output in self.outputs:
             if output.topic == SCORES:
@@ -170,7 +171,7 @@ class Writer:
 
 @dataclass
 class Driver:
-    """Faust's part."""
+    """The driver's interface, without Faust."""
 
     epoch: Epoch | None = None
     starts: list[dict[TopicPartition, int]] = field(default_factory=list)
@@ -198,9 +199,9 @@ class Driver:
 
 
 class Running:
-    """One worker's engine; `begin` an epoch, `take` batches, and look at what was committed.
+    """One worker's engine: `begin` an epoch, `take` batches, and check what was committed.
 
-    at_once: whether what is submitted is scored at once, or when the test says so.
+    at_once: score on submission, or when the test calls `scorer.score`.
     """
 
     def __init__(
@@ -213,12 +214,12 @@ class Running:
         self.program = Program(self.table)
         self.folder = StateFolder(folder)
         self.committed: list[Unit] = []
-        self.recovering = threading.Event()  # set while a recovery is under way
-        self.recovered = threading.Event()  # when cleared, a recovery does not end
+        self.recovering = threading.Event()  # set while a recovery is running
+        self.recovered = threading.Event()  # clear it to block the end of a recovery
         self.recovered.set()
         self.recovery_fails: Exception | None = None
         self.changelog_end = 0
-        self.changelog_reached = 0  # so far it is read, in each partition, while a recovery does not end
+        self.changelog_reached = 0  # progress of a blocked recovery, in each partition
         self.starts_changed = False
         monkeypatch.setattr(engine_module, "recover", self._recover)
         plan = RecoveryPlan(
@@ -260,7 +261,7 @@ class Running:
         cancelled: Callable[[], bool],
         progress: RecoveryProgress,
     ) -> Recovered:
-        """On the recovery thread: the committed offsets; what is in the stores stays there."""
+        """Return the committed offsets; runs on the recovery thread and leaves the stores as they are."""
         ends = {TopicPartition(CHANGELOG, number): self.changelog_end for number in stores}
         progress.begin(dict.fromkeys(ends, 0), ends)
         self.recovering.set()
@@ -274,7 +275,7 @@ class Running:
             raise self.recovery_fails
         starts = {TopicPartition(t, p): 0 for p in stores for t in (EVENTS, NOTES)}
         found = {tp: self.writer.offsets.get(tp, 0) for tp in starts}
-        return Recovered(found, 0, 0.0, starts_changed=self.starts_changed)
+        return Recovered(starts=found, records=0, seconds=0.0, starts_changed=self.starts_changed)
 
     def assign(self, *partitions: int) -> Epoch:
         """Begin the next epoch and return at once."""
@@ -284,7 +285,7 @@ class Running:
         return self.driver.epoch
 
     async def begin(self, *partitions: int) -> Epoch:
-        """Begin the next epoch and wait until its records may come."""
+        """Begin the next epoch and wait until delivery is resumed."""
         count = len(self.driver.starts)
         epoch = self.assign(*partitions or (0,))
         await until(lambda: len(self.driver.starts) > count)
@@ -293,7 +294,7 @@ class Running:
     def batch(
         self, first: int, *values: str, topic: str = EVENTS, partition: int = 0, epoch: Epoch | None = None
     ) -> RecordBatch:
-        """Records with these values from an offset on."""
+        """Return a batch of records with these values, starting at offset `first`."""
         records = [
             Record(topic, partition, first + index, value.encode()) for index, value in enumerate(values)
         ]
@@ -302,15 +303,15 @@ class Running:
         return RecordBatch(topic, partition, records, first, first + len(values), epoch)
 
     def take(self, first: int, *values: str, **more: Any) -> None:
-        """Give the engine a batch of these values."""
+        """Pass a batch of these values to the engine."""
         self.engine.take(self.batch(first, *values, **more))
 
     async def idle(self) -> None:
-        """Wait until everything that was taken is committed or dropped."""
+        """Wait until all records taken are committed or dropped."""
         await until(lambda: self.engine.stats.in_flight_records == 0)
 
     def close_units(self) -> None:
-        """Close the open unit, as its linger would."""
+        """Close the open unit, as its linger timer does."""
         self.engine._close_unit()
 
     @property
@@ -320,7 +321,7 @@ class Running:
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Let the loop run until the condition holds."""
+    """Run the event loop until the condition holds. Raises TimeoutError after timeout_s."""
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.001)

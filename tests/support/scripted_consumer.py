@@ -1,4 +1,4 @@
-"""A consumer of confluent-kafka whose polls are written down."""
+"""A fake of confluent-kafka's consumer with scripted polls."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ END = KafkaError._PARTITION_EOF
 
 
 class Message:
-    """A record, or an event with an error code: a partition's end, or a failure."""
+    """A record, or a message with an error code: the end of a partition, or a failure."""
 
     def __init__(
         self, where: tuple[str, int], offset: int, key: bytes = b"", value: Any = None, code: int = 0
@@ -39,9 +39,9 @@ class Message:
 
 
 class ScriptedConsumer:
-    """Returns its polls one after the other, then nothing.
+    """Returns the scripted polls in order, then nothing.
 
-    end: of every partition. assigned: the start offset by partition. asked: how many records each poll asked for.
+    end: the end offset of every partition. assigned: start offsets by partition. asked: the `count` of each poll.
     """
 
     def __init__(self, *polls: list[Message], end: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""librdkafka's transactional producer, with failures by a script: what no broker does on demand."""
+"""A fake of librdkafka's transactional producer with scripted failures, which no broker gives on demand."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 
 class ScriptedProducer:
-    """Writes down the calls, and fails as the script says."""
+    """Records its calls, and fails as scripted."""
 
     def __init__(self) -> None:
         self.config: dict[str, Any] = {}
@@ -25,7 +25,7 @@ class ScriptedProducer:
         self._undelivered: list[tuple[Callable[..., None], str]] = []
 
     def fails(self, call: str, *errors: Exception | None) -> None:
-        """The next calls of this name fail with these; None lets one through."""
+        """Script the next calls of this name: each fails with its error; None lets one succeed."""
         self.script[call] = list(errors)
 
     def _call(self, name: str) -> None:

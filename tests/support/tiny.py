@@ -1,4 +1,4 @@
-"""A tiny network with the real tokenizer, and registries of it, for tests to which the score does not matter."""
+"""A tiny network with the real tokenizer, and registries with it, for tests that do not depend on its scores."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def make_base(folder: Path) -> Path:
-    """Save a Hugging Face checkpoint: two layers, 32 wide, random weights, the real tokenizer. Returns the folder."""
+    """Save a checkpoint with two layers, width 32, random weights and the real tokenizer; return the folder."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -17,7 +17,7 @@ def make_base(folder: Path) -> Path:
     from model.network import NetworkSettings, TwoHeadedNetwork
     from sway import base_model
 
-    torch.set_num_threads(1)  # for a tiny model more threads only wait for each other, the longer the busier
+    torch.set_num_threads(1)  # a tiny model is slower on more threads, above all on a busy machine
     torch.manual_seed(0)
     config = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
     network = TwoHeadedNetwork(BertModel(config), NetworkSettings())  # type: ignore[no-untyped-call]
@@ -26,13 +26,13 @@ def make_base(folder: Path) -> Path:
 
 
 def plain(base: Path, folder: Path) -> Path:
-    """Copy a checkpoint without heads and settings into a new folder: a plain Hugging Face one. Returns the folder."""
+    """Copy a checkpoint without heads and Sway's settings, as a plain Hugging Face one; return the new folder."""
     ours = shutil.ignore_patterns("sway.json", "heads.safetensors")
     return Path(shutil.copytree(base, folder, ignore=ours))
 
 
 def publish_tiny(registry: "ModelRegistry", version: str, base: Path, folder: Path, *, seed: int) -> str:
-    """Publish the tiny network with random heads; folder: empty, for the checkpoint. Returns the version."""
+    """Publish the tiny network with random heads and return the version. folder: an empty folder for the checkpoint."""
     import torch
 
     from model import checkpoint
@@ -47,7 +47,7 @@ def publish_tiny(registry: "ModelRegistry", version: str, base: Path, folder: Pa
 
 
 def make_registry(path: Path, base: Path, folder: Path) -> Path:
-    """Make a registry whose champion, "tiny", tells texts apart; folder: empty, for the checkpoint."""
+    """Create a registry with the champion "tiny", which has random heads. folder: empty, for the checkpoint."""
     from model.registry import ModelRegistry
 
     registry = ModelRegistry(path)

@@ -14,7 +14,7 @@ from stream.exactly_once.units.records import size_of
 from stream.replay.parquet import DEAD_LETTERS, EXAMPLES, SCORES
 from stream.replay.plan import ReplayPlan
 from tests.support.processing import NOW_MS, TOPICS, event, outcome
-from tests.support.replay_stories import MINUTE, Story, core_of, planned, read_live
+from tests.support.replay_stories import MINUTE, Input, Story, core_of, planned, read_live
 from tests.support.replayed_partition import ReplayedPartition
 
 
@@ -25,24 +25,7 @@ def behaviours(user: str, count: int) -> list[BehaviorEvent]:
 
 def live_story(tokenizer: BehaviourTokenizer, *what: Any, holes: int = 0) -> Story:
     """Return the story of a worker that reads these records. holes: missing offsets before the last record."""
-    return read_live(core_of(tokenizer), [*((one, 0, 0) for one in what[:-1]), (what[-1], holes, 0)])
-
-
-def plan_of(
-    story: Story,
-    *,
-    scored: int,
-    skipped: int = 0,
-    warm_up: int = 0,
-    run_out: int = 0,
-    with_labels: bool = False,
-) -> ReplayPlan:
-    """Return a plan over the events of a story, given the sizes of its consecutive ranges.
-
-    skipped: events before the first one read. warm_up: events read only for the state. scored: events to score.
-    run_out: events read afterwards, only for labels.
-    """
-    return planned(story, (skipped, warm_up, scored, run_out), with_labels=with_labels)
+    return read_live(core_of(tokenizer), [*(Input(one) for one in what[:-1]), Input(what[-1], gap=holes)])
 
 
 @pytest.fixture
@@ -71,7 +54,7 @@ def test_users_with_a_possibly_incomplete_window_are_counted_once(
     # ann's window of four events overflows before the range, so it is complete. Those of bob and cem may lack events.
     what = [event("first"), *behaviours("ann", 6), *behaviours("bob", 2), *behaviours("cem", 1), event("a9")]
     story = live_story(tokenizer, *what, b"?")
-    plan = plan_of(story, skipped=skipped, warm_up=7 - skipped, scored=9)
+    plan = planned(story, skipped=skipped, warm_up=7 - skipped, scored=9, with_labels=False)
     done = replayed(story, plan, batch_records=2)
     assert done.kafka.progress().counts["users_past_retention"] == users
     assert [row["user_id"] for row in done.rows(SCORES)] == ["bob", "bob", "cem", "ann"]
@@ -80,7 +63,7 @@ def test_users_with_a_possibly_incomplete_window_are_counted_once(
 def test_an_early_outcome_does_not_move_progress_back(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
     story = live_story(tokenizer, *behaviours("ann", 3), outcome("ann0"), event("last"), holes=2)
     last = story.topics[TOPICS.events][-1].offset
-    done = replayed(story, plan_of(story, warm_up=last, scored=1), batch_records=1)
+    done = replayed(story, planned(story, warm_up=last, scored=1, with_labels=False), batch_records=1)
     assert [row["source_offset"] for row in done.rows(SCORES)] == [last]
     assert sorted(path.name for path in (done.output.folder / SCORES).iterdir()) == [
         f"00000-{last}-{last}-0-1.parquet",
@@ -91,7 +74,7 @@ def test_an_early_outcome_does_not_move_progress_back(tokenizer: BehaviourTokeni
 def test_a_batch_ends_with_the_record_that_fills_it(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
     story = live_story(tokenizer, *behaviours("ann", 5))
     two = sum(size_of(record) for record in story.topics[TOPICS.events][:2])
-    done = replayed(story, plan_of(story, scored=5), batch_bytes=two)
+    done = replayed(story, planned(story, scored=5, with_labels=False), batch_bytes=two)
     assert [row["source_offset"] for row in done.rows(SCORES)] == [0, 1, 2, 3, 4]
     assert sorted(path.name for path in (done.output.folder / SCORES).iterdir()) == [
         f"00000-{start}-{end}-0-0.parquet" for start, end in [(0, 2), (2, 4), (4, 5)]
@@ -100,16 +83,19 @@ def test_a_batch_ends_with_the_record_that_fills_it(tokenizer: BehaviourTokenize
 
 def test_an_empty_batch_passes_holes_at_the_end(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
     story = live_story(tokenizer, *behaviours("ann", 3), event("last"), holes=2)
-    done = replayed(story, plan_of(story, scored=5), batch_records=3)
+    done = replayed(story, planned(story, scored=5, with_labels=False), batch_records=3)
     assert [row["source_offset"] for row in done.rows(SCORES)] == [0, 1, 2]
     assert done.kafka.progress().events_next == 5
 
 
 def test_records_after_the_range_give_only_labels(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
     what = [*behaviours("ann", 2), *behaviours("bob", 2), outcome("ann1"), outcome("bob1"), event(user_id="")]
-    later = [(event(f"end{n}", "cem", NOW_MS + n * MINUTE), 0, n * MINUTE) for n in range(1, 7)]
-    story = read_live(core_of(tokenizer), [*((one, 0, 0) for one in what), *later])
-    done = replayed(story, plan_of(story, warm_up=1, scored=1, run_out=20, with_labels=True))
+    later = [
+        Input(event(f"end{n}", "cem", NOW_MS + n * MINUTE), timestamp_delay_ms=n * MINUTE)
+        for n in range(1, 7)
+    ]
+    story = read_live(core_of(tokenizer), [*(Input(one) for one in what), *later])
+    done = replayed(story, planned(story, warm_up=1, scored=1, run_out=20, with_labels=True))
     assert [row["event_id"] for row in done.rows(SCORES)] == ["ann1"]
     assert [(row["event_id"], row["y"]) for row in done.rows(EXAMPLES)] == [("ann1", 1.0)]
     assert done.rows(DEAD_LETTERS) == []
@@ -120,7 +106,7 @@ def test_the_past_is_not_read_again_after_an_early_crash(
     tmp_path: Path, tokenizer: BehaviourTokenizer
 ) -> None:
     story = live_story(tokenizer, *behaviours("ann", 2), outcome("ann0"), *behaviours("bob", 2))
-    plan = plan_of(story, warm_up=3, scored=1)
+    plan = planned(story, warm_up=3, scored=1, with_labels=False)
     opened = [
         ReplayedPartition(
             tmp_path / str(places), core_of(tokenizer), plan, story.topics, batch_records=1, crashes=[places]
@@ -137,7 +123,7 @@ def test_the_past_is_not_read_again_after_an_early_crash(
 
 def test_a_finished_partition_is_not_opened_again(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
     story = live_story(tokenizer, *behaviours("ann", 3))
-    done = replayed(story, plan_of(story, scored=3))
+    done = replayed(story, planned(story, scored=3, with_labels=False))
     committed, produced = done.kafka.committed, list(done.kafka.produced)
     # One run replays the partition, the next finds it finished.
     assert done.lives == 2
@@ -147,6 +133,6 @@ def test_a_finished_partition_is_not_opened_again(tokenizer: BehaviourTokenizer,
 
 def test_an_empty_range_finishes_without_files(tokenizer: BehaviourTokenizer, replayed: Any) -> None:
     story = live_story(tokenizer, *behaviours("ann", 3))
-    done = replayed(story, plan_of(story, warm_up=2, scored=0))
+    done = replayed(story, planned(story, warm_up=2, scored=0, with_labels=False))
     assert done.kafka.progress().done
     assert not done.output.folder.exists()
