@@ -6,11 +6,20 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.scoring.behaviours import entry_with_outcome, with_tokenizer
+from stream.scoring.behaviours import with_tokenizer
 from stream.scoring.labels.join import Closing
 from stream.scoring.labels.sums import BatchSums
 from stream.scoring.window_columns import Columns
-from stream.scoring.windows import Window, WindowLimits, columns_of, find, make_columns, stored, with_outcome
+from stream.scoring.windows import (
+    Window,
+    WindowLimits,
+    behaviour_with_outcome,
+    columns_of,
+    find,
+    make_columns,
+    stored,
+    with_outcome,
+)
 from stream.scoring.word_keys import WordKeys
 
 
@@ -94,6 +103,6 @@ class BatchWindows:
         behaviour = stored(window, index).behaviour
         if behaviour.y is not None:
             return
-        known = entry_with_outcome(behaviour, closing.y, closing.z, self._tokenizer)
+        known = behaviour_with_outcome(behaviour, closing.y, closing.z)
         changed = self.changed[key] = with_outcome(window, index, known, self._limits, past)
         sums.set_residuals(key, columns_of(changed, b"").residuals())

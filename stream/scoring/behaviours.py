@@ -11,7 +11,7 @@ from schemas.state_records import Behaviour
 from schemas.state_records import Window as WindowRecord
 from schemas.window_state import encode_behaviour, join_window, read_body
 from stream.scoring.state_format import newer_format
-from stream.scoring.windows import Entry, History, Window, behaviour_with_outcome
+from stream.scoring.windows import Entry, History, Window
 
 _MAX_ACTION_CHARS = 64
 
@@ -52,14 +52,6 @@ def entry_of(behaviour: Behaviour, piece: Piece) -> Entry:
         encode_behaviour(behaviour),
         piece,
     )
-
-
-def entry_with_outcome(
-    behaviour: Behaviour, y: float, z: float | None, tokenizer: BehaviourTokenizer
-) -> Entry:
-    """Return the window entry of a behaviour with its outcome, as later texts include it."""
-    behaviour = behaviour_with_outcome(behaviour, y, z)
-    return entry_of(behaviour, tokenizer.piece(behaviour))
 
 
 def encode_text(

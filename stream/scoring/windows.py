@@ -3,7 +3,7 @@
 A window is an immutable value: `insert` and `with_outcome` return a new one, so that state layers can share it. It
 keeps the behaviours encoded, as in the state: a few KB, a tenth of their decoded size. Values that each event needs
 are cached beside them: the outcomes, the position of the newest behaviour, the Pieces of the newest behaviours,
-which nearly all texts use, and the columns of a snapshot.
+which nearly all texts of the joint reading use, and the columns of a snapshot.
 
 The same behaviours give the same window in any arrival order: the longest run of newest behaviours that fits the
 limits. `floor` is the position of the newest evicted behaviour. Older behaviours are rejected, even if they would fit.
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 from model.features.history import Past
 from model.tokens import Piece
@@ -27,6 +27,7 @@ from schemas.window_state import (
     block_outcome,
     block_starts,
     decode_block,
+    encode_behaviour,
     split_body,
 )
 from stream.scoring.window_columns import POSITIVE, Columns, Encoded, outcome_code
@@ -82,15 +83,15 @@ class Window:
 
     body: the concatenated blocks of the behaviours. The other fields are derived from it. count: number of behaviours.
     newest: position of the last one. tokenizer: computes the Pieces. Computed on first access: pieces, the Pieces of
-    the newest behaviours; columns, see columns_of(); outcome_codes, one byte per behaviour, see outcome_code(); starts,
-    the start of each block in the body.
+    the newest behaviours, None for one whose outcome has become known since; columns, see columns_of(); outcome_codes,
+    one byte per behaviour, see outcome_code(); starts, the start of each block in the body.
     """
 
     body: bytes = b""
     floor: Position | None = None
     count: int = field(default=0, compare=False)
     newest: Position | None = field(default=None, compare=False)
-    pieces: tuple[Piece, ...] = field(default=(), compare=False)
+    pieces: tuple[Piece | None, ...] = field(default=(), compare=False)
     tokenizer: Any = field(default=None, compare=False)
     columns: Columns | None = field(default=None, compare=False)
     outcome_codes: bytes | None = field(default=None, compare=False)
@@ -197,14 +198,12 @@ class History(Sequence[Piece]):
 
     def __reversed__(self) -> Iterator[Piece]:
         window, later = self._window, len(self._window) - self._count
-        if len(window.pieces) < min(CACHED_PIECES, len(window)):
-            window.pieces = tuple(_pieces(window, len(window) - CACHED_PIECES, len(window)))
-        cached = window.pieces
+        cached = _newest_pieces(window)
         yield from reversed(cached[: len(cached) - later] if later < len(cached) else ())
         end = min(self._count, len(window) - len(cached))
         while end > 0:
             start = max(0, end - CACHED_PIECES)
-            yield from reversed(_pieces(window, start, end))
+            yield from reversed(_pieces(window, range(start, end)))
             end = start
 
 
@@ -301,22 +300,23 @@ def insert_new(window: Window, entry: Entry, limits: WindowLimits) -> Window:
 
 
 def with_outcome(
-    window: Window, index: int, entry: Entry, limits: WindowLimits, past: Past | None = None
+    window: Window, index: int, behaviour: Behaviour, limits: WindowLimits, past: Past | None = None
 ) -> Window:
-    """Return the window with the entry at index replaced by the same behaviour with its outcome.
+    """Return the window with the behaviour at index replaced by the same behaviour with its outcome.
 
-    past: the behaviour's row for the columns; without it the columns are recomputed on access.
+    past: the behaviour's row for the columns; without it the columns are recomputed on access. So is its Piece, which
+    only the joint reading needs.
     """
     start, end = window.span(index)
-    body = window.body[:start] + entry.block + window.body[end:]
+    body = window.body[:start] + encode_behaviour(behaviour) + window.body[end:]
     columns, outcome_codes, pieces = None, window.outcome_codes, window.pieces
     if outcome_codes is not None:
         outcome_codes = (
-            outcome_codes[:index] + bytes((outcome_code(entry.behaviour.y),)) + outcome_codes[index + 1 :]
+            outcome_codes[:index] + bytes((outcome_code(behaviour.y),)) + outcome_codes[index + 1 :]
         )
     at = index - len(window) + len(pieces)
     if at >= 0:
-        pieces = (*pieces[:at], entry.piece, *pieces[at + 1 :])
+        pieces = (*pieces[:at], None, *pieces[at + 1 :])
     if window.columns is not None and past is not None:
         columns = window.columns.with_outcome(index, past.y, past.z, past.residual)
     changed = Window(
@@ -356,9 +356,21 @@ def _count_before(window: Window, position: Position) -> int:
     return sum(1 for block in split_body(window.body) if _position(block) < position)
 
 
-def _pieces(window: Window, start: int, end: int) -> list[Piece]:
-    blocks = [window.block(index) for index in range(max(0, start), end)]
-    pieces: list[Piece] = window.tokenizer.pieces([decode_block(block) for block in blocks])
+def _newest_pieces(window: Window) -> Sequence[Piece]:
+    """Return the Pieces of up to CACHED_PIECES newest behaviours, oldest first; compute and cache the missing ones."""
+    count, cached = min(CACHED_PIECES, len(window)), window.pieces
+    first = len(window) - count
+    if len(cached) < count:
+        window.pieces = tuple(_pieces(window, range(first, len(window))))
+    elif None in cached:
+        missing = [index for index, piece in enumerate(cached) if piece is None]
+        computed = iter(_pieces(window, [first + index for index in missing]))
+        window.pieces = tuple(next(computed) if piece is None else piece for piece in cached)
+    return cast("Sequence[Piece]", window.pieces)
+
+
+def _pieces(window: Window, indexes: Sequence[int]) -> list[Piece]:
+    pieces: list[Piece] = window.tokenizer.pieces([decode_block(window.block(index)) for index in indexes])
     return pieces
 
 

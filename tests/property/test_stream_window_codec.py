@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from model.tokens import BehaviourTokenizer
 from schemas.state_records import Behaviour
-from stream.scoring.behaviours import WindowCodec, entry_of, entry_with_outcome
-from stream.scoring.windows import History, Window
+from stream.scoring.behaviours import WindowCodec, entry_of
+from stream.scoring.windows import History, Window, behaviour_with_outcome
 
 TEXTS = st.one_of(st.sampled_from(["alien", "Brazil <i>1985</i>", ""]), st.text(max_size=40))
 SHARES = st.floats(0, 1)
@@ -33,10 +33,9 @@ def test_a_window_round_trips_through_its_bytes(
 ) -> None:
     entries = []
     for behaviour, known in drawn:
-        entry = entry_of(behaviour, tokenizer.target(behaviour))
         if known is not None:
-            entry = entry_with_outcome(behaviour, *known, tokenizer)
-        entries.append(entry)
+            behaviour = behaviour_with_outcome(behaviour, *known)
+        entries.append(entry_of(behaviour, tokenizer.piece(behaviour)))
     window = Window.of([entry.block for entry in entries], floor)
     codec = WindowCodec(tokenizer)
     raw = codec.dumps(window)

@@ -134,7 +134,7 @@ def test_an_outcome_changes_its_own_entry_only(
     index = data.draw(st.integers(0, len(window.entries) - 1))
     old = window.entries[index]
     known = entry(old.behaviour.offset, old.behaviour.occurred_at, old.behaviour.item_text, y=1.0)
-    changed = with_outcome(window, index, known, limits)
+    changed = with_outcome(window, index, known.behaviour, limits)
     left = len(changed.entries)
     expected = [Stored(*known[:4]) if e.event_id == old.event_id else e for e in window.entries]
     # An outcome makes its entry longer, so the oldest entries may be dropped.
@@ -176,12 +176,11 @@ def test_updated_columns_equal_rebuilt_ones(
         index = find(window, one.event_id)
         if labelled.y is None or index is None:
             continue
-        known = Entry(one.position, one.event_id, labelled, encode_behaviour(labelled), piece(labelled))
         columns_of(window, residuals)
         learned = Past(
             labelled.occurred_at, labelled.item_id, labelled.y, labelled.y, residual=labelled.offset / 64
         )
-        window = with_outcome(window, index, known, limits, data.draw(st.sampled_from([learned, None])))
+        window = with_outcome(window, index, labelled, limits, data.draw(st.sampled_from([learned, None])))
         residuals = columns_of(window, residuals).residuals()
     updated = columns_of(window, residuals)
     rebuilt = columns_of(Window.of([e.block for e in window.entries], window.floor, Words()), residuals)

@@ -15,9 +15,9 @@ from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, LabeledExample
 from schemas.state_records import PartitionSums, UserSums
-from stream.scoring.behaviours import BehaviourLimits, behaviour_of, entry_with_outcome
+from stream.scoring.behaviours import BehaviourLimits, behaviour_of
 from stream.scoring.labels.state import PARTITION_SUMS_KEY, event_key, snapshot_key, user_sums_key
-from stream.scoring.windows import WindowLimits, find, stored, with_outcome
+from stream.scoring.windows import WindowLimits, behaviour_with_outcome, find, stored, with_outcome
 from tests.support.processing import NOW_MS, Model, Processing, batch_of, event, outcome
 
 LIMITS = WindowLimits()
@@ -92,7 +92,7 @@ def test_an_outcome_read_by_an_older_version_counts_as_pending(tokenizer: Behavi
     processing.deliver(film(1), film(2))
     window = processing.window()
     behaviour = stored(window, find(window, "e1") or 0).behaviour
-    older = with_outcome(window, 0, entry_with_outcome(behaviour, 1.0, None, tokenizer), LIMITS)
+    older = with_outcome(window, 0, behaviour_with_outcome(behaviour, 1.0, None), LIMITS)
     processing.table.stored[0, b"ann"] = processing.table.codec.dumps(older)
     processing.deliver(outcome("e2"))
     processing.deliver(film(3))
