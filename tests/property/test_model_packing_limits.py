@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from model.packing import PackingSettings, choose_batch, wait_s
 from model.tokens import EncodedText
 from model.waiting import Group, ScoredTexts, WaitingTexts
-from tests.unit.scoring_models import EchoModel, encoded
+from tests.unit.model.scoring_models import EchoModel, encoded
 
 limits = st.builds(
     PackingSettings,

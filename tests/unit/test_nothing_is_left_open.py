@@ -34,7 +34,7 @@ from stream.worker.metrics import WorkerMetrics
 from tests.support.holding import leaves_behind
 from tests.support.running_engine import Running
 from tests.support.scripted_producer import ScriptedProducer
-from tests.unit.scoring_models import EchoModel, encoded
+from tests.unit.model.scoring_models import EchoModel, encoded
 
 TIMES = 100
 EXAMPLES_0 = TopicPartition("examples", 0)

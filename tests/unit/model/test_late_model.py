@@ -27,7 +27,7 @@ from model.tokens import BehaviourTokenizer
 from schemas.records import BehaviorEvent, Outcome
 from schemas.state_records import Behaviour
 from tests.support.late import item_map, late_model, late_network, late_parts, late_text
-from tests.unit.late_rows import TEXTS, some_rows
+from tests.unit.model.late_rows import TEXTS, some_rows
 from trainer.feature_rows import RowMaker, RowSettings
 from trainer.late import score_late
 from trainer.late_batches import LateRows

@@ -18,7 +18,7 @@ from model.packing import PackingSettings
 from model.scorer import BatchStats, MicroBatcher
 from model.tokens import BehaviourTokenizer
 from tests.support.late import late_model, late_parts, late_text
-from tests.unit.late_rows import TEXTS, embeddings, some_rows
+from tests.unit.model.late_rows import TEXTS, embeddings, some_rows
 
 PATIENCE_S = 120
 

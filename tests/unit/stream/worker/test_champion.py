@@ -14,7 +14,7 @@ from model.network import NetworkSettings
 from model.registry import ModelRegistry
 from model.text import TextSettings
 from stream.worker.champion import reason_of
-from tests.unit.champion_bench import ChampionBench
+from tests.unit.stream.worker.champion_bench import ChampionBench
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import threading
 from confluent_kafka import KafkaError
 
 from schemas.records import TrainingRequest
-from tests.unit.trainer_fakes import FakeHandler, RunningService, wait_until, work_until_stopped
+from tests.unit.trainer.fakes import FakeHandler, RunningService, wait_until, work_until_stopped
 from trainer.errors import ServiceError
 
 

@@ -9,7 +9,7 @@ from stream.scoring.labels.join import PartitionJoin
 from stream.scoring.labels.rules import JoinSettings
 from stream.worker.metrics import WorkerMetrics
 from tests.support.processing import NOW_MS, Processing, event, outcome
-from tests.unit.test_stream_metrics import shown, unit_of
+from tests.unit.stream.worker.test_metrics import shown, unit_of
 
 MINUTE = 60_000
 OUTCOMES_ONLY = JoinSettings(horizon_ms=10 * MINUTE, grace_ms=MINUTE)

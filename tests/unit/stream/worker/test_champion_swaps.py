@@ -15,7 +15,7 @@ from model.loading import Model
 from model.packing import PackingSettings
 from model.scorer import MicroBatcher
 from model.tokens import EncodedText
-from tests.unit.champion_bench import ChampionBench
+from tests.unit.stream.worker.champion_bench import ChampionBench
 
 
 @pytest.fixture

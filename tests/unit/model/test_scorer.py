@@ -13,7 +13,7 @@ from model.forward import ForwardPass
 from model.loaded import LoadedModel
 from model.packing import PackingSettings
 from model.scorer import BatchStats, MicroBatcher, ScoredTexts
-from tests.unit.scoring_models import (
+from tests.unit.model.scoring_models import (
     PROBE_ID,
     EchoModel,
     FailingModel,

@@ -10,7 +10,7 @@ from model.late_model import LateModel
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from tests.support.late import late_model, late_parts, late_text
-from tests.unit.late_rows import TEXTS, embeddings, some_rows
+from tests.unit.model.late_rows import TEXTS, embeddings, some_rows
 
 PATIENCE_S = 120
 

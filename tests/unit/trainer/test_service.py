@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from model.errors import ModelCorrupt
 from schemas.errors import RegistryUnavailable
 from schemas.records import TrainingRequest
-from tests.unit.trainer_fakes import FakeHandler, RunningService, fails_for, wait_until
+from tests.unit.trainer.fakes import FakeHandler, RunningService, fails_for, wait_until
 from trainer import service
 from trainer.errors import RangeUnavailable
 

@@ -13,7 +13,7 @@ from model.manifest import Manifest
 from model.network import TwoHeadedNetwork
 from model.registry import ModelRegistry
 from schemas.records import OffsetRange
-from tests.unit.trainer_stage import REQUEST, TRAINING, Killed, Stage, examples
+from tests.unit.trainer.stage import REQUEST, TRAINING, Killed, Stage, examples
 from trainer.dataset import Example
 from trainer.errors import RangeError, RangeUnavailable
 from trainer.request import PROMOTED, PUBLISHED, REJECTED, RequestConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig, BertModel, PreTrainedModel, T5Config, T5Model
 
-from tests.unit.champion_bench import ChampionBench
+from tests.unit.stream.worker.champion_bench import ChampionBench
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from model.network import TwoHeadedNetwork
 from schemas.records import OffsetRange, TrainingRequest
 from schemas.wire import Codec
-from tests.unit.trainer_fakes import FakeHandler, RunningService, fails_for, wait_until
-from tests.unit.trainer_stage import REQUEST, Stage, examples
+from tests.unit.trainer.fakes import FakeHandler, RunningService, fails_for, wait_until
+from tests.unit.trainer.stage import REQUEST, Stage, examples
 from trainer.config import Pretraining
 from trainer.dataset import Example
 from trainer.metrics import PHASES, phase_of

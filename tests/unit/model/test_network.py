@@ -20,7 +20,7 @@ from model.network import NetworkSettings, Pooling, TwoHeadedNetwork, pool, two_
 from model.text import TextSettings
 from model.tokens import BehaviourTokenizer
 from sway.base_model import WEIGHTS_SHA256
-from tests.unit.scoring_models import encoded
+from tests.unit.model.scoring_models import encoded
 
 
 def test_the_loss_matches_a_worked_example() -> None:
