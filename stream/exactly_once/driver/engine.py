@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_COMMIT_WEIGHT = 0.2  # of the newest commit in the moving average
+
 
 @dataclass(frozen=True, slots=True)
 class UnitLimits:
@@ -56,7 +58,8 @@ class UnitLimits:
 class EngineStats:
     """Figures for metrics; those up to lost_records are counters.
 
-    last_progress: on the monotonic clock, in seconds. in_flight_records, in_flight_bytes: read and not committed.
+    last_progress: on the monotonic clock, in seconds. commit_s: moving average of the duration of a commit.
+    in_flight_records, in_flight_bytes: read and not committed.
     recovery: progress of the newest recovery, running or finished.
     """
 
@@ -70,6 +73,7 @@ class EngineStats:
     offset_resets: int = 0
     lost_records: int = 0
     last_progress: float = field(default_factory=time.monotonic)
+    commit_s: float = 0.0
     in_flight_records: int = 0
     in_flight_bytes: int = 0
     recovery: RecoveryProgress = field(default_factory=RecoveryProgress)
@@ -311,6 +315,7 @@ class Engine:
 
     def _after_commit(self, units: Sequence[Unit], seconds: float) -> None:
         self.stats.last_progress = time.monotonic()
+        self.stats.commit_s += _COMMIT_WEIGHT * (seconds - self.stats.commit_s)
         for unit in units:
             for table in self._tables:
                 table.layers.commit_oldest()

@@ -73,6 +73,19 @@ async def test_a_byte_limited_unit_takes_at_least_one_record(worker: NewWorker) 
         assert [unit.records for unit in w.committed] == [2, 1, 1]
 
 
+async def test_the_duration_of_commits_is_averaged(worker: NewWorker) -> None:
+    async with worker() as w:
+        await w.begin()
+        assert w.engine.stats.commit_s == 0.0
+        w.take(0, "a")
+        w.close_units()
+        await w.idle()
+        first_s = w.engine.stats.commit_s
+        w.engine._after_commit([], first_s + 10.0)
+        assert w.engine.stats.commit_s == pytest.approx(first_s + 2.0)
+        assert first_s > 0.0
+
+
 async def test_a_unit_closes_when_the_stream_is_idle(worker: NewWorker) -> None:
     async with worker(linger_s=0.01) as w:
         await w.begin()

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 
-from stream.exactly_once.driver.transport import BatchConsumer, BatchConsumerThread
+from stream.exactly_once.driver.transport import BatchConsumer, BatchConsumerThread, fetch_wait_ms
 from stream.exactly_once.units.merging import TopicMerger
 from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 from tests.support.running_engine import EVENTS, NOTES, Record
@@ -213,7 +214,7 @@ async def fetch(monkeypatch: pytest.MonkeyPatch, answer: Any, *, sought: Epoch |
     thread = BatchConsumerThread.__new__(BatchConsumerThread)
     thread.consumer = consumer
     thread._sought = sought
-    return await thread._fetch_records(None, set())
+    return await thread._fetch_records(SimpleNamespace(_fetcher=SimpleNamespace()), set())
 
 
 async def test_records_belong_to_the_epoch_of_their_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +225,31 @@ async def test_records_fetched_before_the_seek_belong_to_no_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert await fetch(monkeypatch, {TP: []}, sought=Epoch(2, "member")) == ({TP: []}, None)
+
+
+@pytest.mark.parametrize(("commit_s", "wait_ms"), [(0.0, 5), (0.001, 5), (0.02, 20), (0.05, 50), (60.0, 50)])
+def test_a_fetch_waits_as_long_as_a_commit_within_bounds(commit_s: float, wait_ms: int) -> None:
+    assert fetch_wait_ms(commit_s) == wait_ms
+
+
+async def test_each_fetch_uses_the_newest_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fetched(*_args: Any) -> dict[Any, Any]:
+        return {"wait_ms": [fetcher._fetch_max_wait_ms]}
+
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetched)
+    client = SimpleNamespace(_loop=asyncio.get_running_loop(), _metadata_max_age_ms=1000)
+    thread = BatchConsumerThread.__new__(BatchConsumerThread)
+    thread.consumer = SimpleNamespace(epoch=EPOCH)
+    monkeypatch.setattr(Fetcher, "_fetch_requests_routine", Consumer().suspend_flow.wait)
+    fetcher = Fetcher(client, SubscriptionState(), fetch_max_wait_ms=50)
+    assert fetcher._fetch_max_wait_ms == 50
+    try:
+        for wait_ms in (7, 30):
+            thread.fetch_wait_ms = wait_ms
+            found, _epoch = await thread._fetch_records(SimpleNamespace(_fetcher=fetcher), set())
+            assert dict(found) == {"wait_ms": [wait_ms]}
+    finally:
+        await fetcher.close()
 
 
 async def test_a_seek_of_a_past_epoch_does_nothing() -> None:
