@@ -71,7 +71,7 @@ def rows(stand: Stand) -> list[Row]:
 def _load(stand: Stand, name: str, number: int, *, new_texts: bool = False) -> None:
     events, outcomes = f"{name}.events", f"{name}.outcomes"
     stand.create_topics(events, outcomes)
-    produce_rated(stand.servers, events, outcomes, number, new_texts=new_texts)
+    produce_rated(stand.servers, events, outcomes, number, per_s=MIN_EVENTS_PER_S, new_texts=new_texts)
 
 
 def _measure(

@@ -1,5 +1,6 @@
 """The load of the benchmarks: MovieLens-100K as events, ordered by time."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, islice
@@ -45,19 +46,22 @@ def produce(bootstrap_servers: str, topic: str, number: int) -> None:
 
 
 def produce_rated(
-    bootstrap_servers: str, topic: str, outcomes: str, number: int, *, new_texts: bool = False
+    bootstrap_servers: str, topic: str, outcomes: str, number: int, *, per_s: float, new_texts: bool = False
 ) -> None:
-    """Produce a number of events to a topic, and each outcome right after its event to another.
+    """Produce a backlog: a number of events to a topic, and each outcome right after its event to another.
 
+    per_s: the rate at which they happened; the newest event happened now. A worker merges topics by these timestamps.
     new_texts: make the text of every event unique.
     """
     producer = _producer(bootstrap_servers, 2 * number)
+    began_ms = time.time() * 1e3 - number / per_s * 1e3
     encode, encode_outcome = Codec(BehaviorEvent).encode, Codec(Outcome).encode
     for place, (event, outcome) in enumerate(rated(number)):
         if new_texts:
             event = replace(event, item_text=f"{event.item_text} {place}")
-        producer.produce(topic, encode(event), event.user_id)
-        producer.produce(outcomes, encode_outcome(outcome), outcome.user_id)
+        at_ms = int(began_ms + place / per_s * 1e3)
+        producer.produce(topic, encode(event), event.user_id, timestamp=at_ms)
+        producer.produce(outcomes, encode_outcome(outcome), outcome.user_id, timestamp=at_ms)
     producer.flush()
 
 
