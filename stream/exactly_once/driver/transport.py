@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiokafka
 from aiokafka.errors import NoOffsetForPartitionError
@@ -15,16 +15,28 @@ from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 
 _POLL_S = 1.0
 _WAITING_POLL_S = 0.05  # while buffered records wait for those of another topic
-# A broker gets one fetch at a time and answers when it has this many bytes or the time is over. Commits are serial, so
-# records that arrive during one are not committed sooner if they are fetched at once. Many small fetches cost most of
-# the event loop's time.
-_FETCH_MIN_BYTES = 65_536
 _MIN_FETCH_WAIT_MS, _MAX_FETCH_WAIT_MS = 5, 50
 
 
-def fetch_wait_ms(commit_s: float) -> int:
-    """Return how long a fetch may wait for records, given the usual duration of a commit in seconds."""
-    return min(_MAX_FETCH_WAIT_MS, max(_MIN_FETCH_WAIT_MS, round(commit_s * 1000)))
+class FetchLimits(NamedTuple):
+    """A broker answers a fetch when it has min_bytes, or after max_wait_ms with what it has."""
+
+    min_bytes: int
+    max_wait_ms: int
+
+
+# A broker gets one fetch at a time. While it waits for records of idle partitions, busy ones wait too.
+IDLE_FETCH = FetchLimits(1, 100)
+
+
+def busy_fetch(commit_s: float) -> FetchLimits:
+    """Return the limits of a fetch while records arrive. commit_s: the usual duration of a commit.
+
+    Commits are serial, so records that arrive during one are not committed sooner if they are fetched at once. Many
+    small fetches cost most of the event loop's time.
+    """
+    wait_ms = min(_MAX_FETCH_WAIT_MS, max(_MIN_FETCH_WAIT_MS, round(commit_s * 1000)))
+    return FetchLimits(65_536, wait_ms)
 
 
 class _EpochListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
@@ -40,8 +52,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The thread that owns the aiokafka consumer."""
 
     _sought: Epoch | None = None  # the newest epoch whose start offsets were sought
-    fetch_wait_ms: int = _MIN_FETCH_WAIT_MS
-    """How long brokers may wait for records, for the next fetch requests."""
+    fetch_limits: FetchLimits = IDLE_FETCH
+    """The limits of the next fetch requests."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf = self.app.conf
@@ -59,8 +71,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             max_poll_records=conf.broker_max_poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
-            fetch_min_bytes=_FETCH_MIN_BYTES,
-            fetch_max_wait_ms=_MAX_FETCH_WAIT_MS,
+            fetch_min_bytes=IDLE_FETCH.min_bytes,
+            fetch_max_wait_ms=IDLE_FETCH.max_wait_ms,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             check_crcs=conf.broker_check_crcs,
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
@@ -78,7 +90,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> tuple[Mapping[Any, list[Any]], Epoch | None]:
-        consumer._fetcher._fetch_max_wait_ms = self.fetch_wait_ms
+        fetcher = consumer._fetcher
+        fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = self.fetch_limits
         try:
             records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         except NoOffsetForPartitionError:  # assigned during this call, and the engine has not sought it yet
@@ -201,7 +214,8 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 if not active:
                     await asyncio.sleep(_POLL_S / 20)
                     continue
-                self._thread.fetch_wait_ms = fetch_wait_ms(self.app.engine.stats.commit_s)
+                commit_s = self.app.engine.stats.commit_s
+                self._thread.fetch_limits = IDLE_FETCH if self._poll_was_empty else busy_fetch(commit_s)
                 wait_s = _WAITING_POLL_S if self._merger.waited_for else _POLL_S
                 began = time.monotonic()
                 records, epoch = await self._thread.getmany(active, wait_s)

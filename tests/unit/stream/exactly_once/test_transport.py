@@ -10,7 +10,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 
-from stream.exactly_once.driver.transport import BatchConsumer, BatchConsumerThread, fetch_wait_ms
+from stream.exactly_once.driver.transport import BatchConsumer, BatchConsumerThread, FetchLimits, busy_fetch
 from stream.exactly_once.units.merging import TopicMerger
 from stream.exactly_once.units.records import Epoch, RecordBatch, TopicPartition
 from tests.support.running_engine import EVENTS, NOTES, Record
@@ -229,25 +229,25 @@ async def test_records_fetched_before_the_seek_belong_to_no_epoch(
 
 @pytest.mark.parametrize(("commit_s", "wait_ms"), [(0.0, 5), (0.001, 5), (0.02, 20), (0.05, 50), (60.0, 50)])
 def test_a_fetch_waits_as_long_as_a_commit_within_bounds(commit_s: float, wait_ms: int) -> None:
-    assert fetch_wait_ms(commit_s) == wait_ms
+    assert busy_fetch(commit_s).max_wait_ms == wait_ms
 
 
-async def test_each_fetch_uses_the_newest_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_fetch_uses_the_newest_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fetched(*_args: Any) -> dict[Any, Any]:
-        return {"wait_ms": [fetcher._fetch_max_wait_ms]}
+        return {"limits": [fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms]}
 
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetched)
     client = SimpleNamespace(_loop=asyncio.get_running_loop(), _metadata_max_age_ms=1000)
     thread = BatchConsumerThread.__new__(BatchConsumerThread)
     thread.consumer = SimpleNamespace(epoch=EPOCH)
     monkeypatch.setattr(Fetcher, "_fetch_requests_routine", Consumer().suspend_flow.wait)
-    fetcher = Fetcher(client, SubscriptionState(), fetch_max_wait_ms=50)
-    assert fetcher._fetch_max_wait_ms == 50
+    fetcher = Fetcher(client, SubscriptionState(), fetch_min_bytes=2, fetch_max_wait_ms=50)
+    assert (fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms) == (2, 50)
     try:
-        for wait_ms in (7, 30):
-            thread.fetch_wait_ms = wait_ms
+        for limits in (FetchLimits(1, 7), FetchLimits(900, 30)):
+            thread.fetch_limits = limits
             found, _epoch = await thread._fetch_records(SimpleNamespace(_fetcher=fetcher), set())
-            assert dict(found) == {"wait_ms": [wait_ms]}
+            assert dict(found) == {"limits": list(limits)}
     finally:
         await fetcher.close()
 
