@@ -214,8 +214,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 if not active:
                     await asyncio.sleep(_POLL_S / 20)
                     continue
-                commit_s = self.app.engine.stats.commit_s
-                self._thread.fetch_limits = IDLE_FETCH if self._poll_was_empty else busy_fetch(commit_s)
+                self._thread.fetch_limits = self._fetch_limits()
                 wait_s = _WAITING_POLL_S if self._merger.waited_for else _POLL_S
                 began = time.monotonic()
                 records, epoch = await self._thread.getmany(active, wait_s)
@@ -237,6 +236,9 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             return False
         await self.wait_first(room.wait(), self.suspend_flow.wait())
         return True
+
+    def _fetch_limits(self) -> FetchLimits:
+        return IDLE_FETCH if self._poll_was_empty else busy_fetch(self.app.engine.stats.commit_s)
 
     def _to_fetch(self) -> set[Any]:
         """Return the partitions to fetch: neither paused nor buffered.

@@ -232,6 +232,14 @@ def test_a_fetch_waits_as_long_as_a_commit_within_bounds(commit_s: float, wait_m
     assert busy_fetch(commit_s).max_wait_ms == wait_ms
 
 
+def test_a_fetch_after_an_empty_poll_waits_for_the_first_record() -> None:
+    consumer = Consumer()
+    consumer.app.engine.stats = SimpleNamespace(commit_s=0.02)
+    assert consumer._fetch_limits() == FetchLimits(65_536, 20)
+    consumer._poll_was_empty = True
+    assert consumer._fetch_limits() == FetchLimits(1, 100)
+
+
 async def test_each_fetch_uses_the_newest_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fetched(*_args: Any) -> dict[Any, Any]:
         return {"limits": [fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms]}
